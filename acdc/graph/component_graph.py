@@ -1,0 +1,174 @@
+"""The candidate edges of a transformer, laid out so that a set of edges is one boolean vector.
+
+Writers stand in topological order. Readers come in groups that share their senders (all q slots of a layer, its k
+slots, its v slots, its MLP, the logits), and the senders of a group are always a prefix of the writers. So the edges
+of a group, reader by reader, form a [readers, senders] block of the vector, starting at `group.start`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import networkx as nx
+import numpy as np
+
+from acdc.errors import InputError
+from acdc.graph.anatomy import Anatomy
+from acdc.graph.ids import Edge, Reader, ReaderKind, Writer, WriterKind
+
+ATTENTION_SLOTS = (ReaderKind.Q, ReaderKind.K, ReaderKind.V)
+
+
+@dataclass(frozen=True)
+class ReaderGroup:
+    """Readers with the same senders: their edges are `start : stop`, a [len(readers), senders] block."""
+
+    kind: ReaderKind
+    layer: int
+    readers: tuple[Reader, ...]
+    senders: int
+    start: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.readers) * self.senders
+
+
+class ComponentGraph:
+    """All candidate edges between the components of one transformer."""
+
+    def __init__(self, anatomy: Anatomy, split_embeddings: bool = False):
+        """`split_embeddings` makes token and position embedding two writers; it needs learned positions."""
+        if split_embeddings and not anatomy.learned_positions:
+            raise InputError(
+                "--split-embeddings needs learned position embeddings; this model adds no position vector to its input"
+            )
+        self.anatomy = anatomy
+        self.split_embeddings = split_embeddings
+        self.embeddings = (
+            (Writer(WriterKind.TOKENS), Writer(WriterKind.POSITIONS))
+            if split_embeddings
+            else (Writer(WriterKind.INPUT),)
+        )
+        self.writers: tuple[Writer, ...] = tuple(self._list_writers())
+        self.groups: tuple[ReaderGroup, ...] = tuple(self._list_groups())
+
+    def _list_writers(self) -> Iterable[Writer]:
+        yield from self.embeddings
+        for layer in range(self.anatomy.n_layers):
+            yield from (Writer(WriterKind.HEAD, layer, head) for head in range(self.anatomy.n_heads))
+            if not self.anatomy.attn_only:
+                yield Writer(WriterKind.MLP, layer)
+
+    def _list_groups(self) -> Iterable[ReaderGroup]:
+        shape, start = self.anatomy, 0
+
+        def group(kind: ReaderKind, layer: int, readers: Iterable[Reader], senders: int) -> ReaderGroup:
+            nonlocal start
+            made = ReaderGroup(kind, layer, tuple(readers), senders, start)
+            start = made.stop
+            return made
+
+        for layer in range(shape.n_layers):
+            before = len(self.embeddings) + layer * (shape.n_heads + (not shape.attn_only))
+            for kind in ATTENTION_SLOTS:
+                shared = shape.grouped and kind is not ReaderKind.Q
+                heads = shape.n_kv_heads if shared else shape.n_heads
+                yield group(kind, layer, (Reader(kind, layer, h, shared) for h in range(heads)), before)
+            if not shape.attn_only:
+                own_heads = 0 if shape.parallel else shape.n_heads
+                yield group(ReaderKind.MLP, layer, [Reader(ReaderKind.MLP, layer)], before + own_heads)
+        yield group(ReaderKind.LOGITS, shape.n_layers, [Reader(ReaderKind.LOGITS)], len(self.writers))
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every candidate edge, in the order of the vector."""
+        return tuple(
+            Edge(writer, reader)
+            for group in self.groups
+            for reader in group.readers
+            for writer in self.writers[: group.senders]
+        )
+
+    @property
+    def n_edges(self) -> int:
+        return self.groups[-1].stop
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Position of each edge id in the vector."""
+        return {edge.id: i for i, edge in enumerate(self.edges)}
+
+    @cached_property
+    def writer_index(self) -> dict[Writer, int]:
+        return {writer: i for i, writer in enumerate(self.writers)}
+
+    def owners(self, reader: Reader) -> tuple[Writer, ...]:
+        """The components that a slot belongs to: none for logits, every head of its group for a KV slot."""
+        if reader.kind is ReaderKind.LOGITS:
+            return ()
+        if reader.kind is ReaderKind.MLP:
+            return (Writer(WriterKind.MLP, reader.layer),)
+        size = self.anatomy.group_size if reader.shared else 1
+        heads = range(reader.head * size, (reader.head + 1) * size)
+        return tuple(Writer(WriterKind.HEAD, reader.layer, head) for head in heads)
+
+    def mask(self, ids: Iterable[str]) -> np.ndarray:
+        """Boolean vector [n_edges] of a set of edge ids. Raises InputError for an id that this graph lacks."""
+        vector = np.zeros(self.n_edges, dtype=bool)
+        for name in ids:
+            if name not in self.index:
+                Edge.parse(name)
+                raise InputError(f"edge {name!r} does not exist in this model's graph of {self.n_edges} edges")
+            vector[self.index[name]] = True
+        return vector
+
+    def ids(self, mask: np.ndarray) -> list[str]:
+        """Edge ids of a boolean vector [n_edges], in the order of the vector."""
+        return [self.edges[i].id for i in np.flatnonzero(mask)]
+
+    @cached_property
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Writer index of every edge [n_edges], and which components own its slot [n_edges, writers]."""
+        writers = np.array([self.writer_index[edge.writer] for edge in self.edges])
+        owned = np.zeros((self.n_edges, len(self.writers)), dtype=bool)
+        for group in self.groups:
+            for row, reader in enumerate(group.readers):
+                block = slice(group.start + row * group.senders, group.start + (row + 1) * group.senders)
+                for owner in self.owners(reader):
+                    owned[block, self.writer_index[owner]] = True
+        return writers, owned
+
+    def prune(self, kept: np.ndarray) -> np.ndarray:
+        """Drop dangling parts of a boolean vector [n_edges] to a fixpoint.
+
+        A component keeps its outgoing edges only while an edge reaches one of its slots (embeddings are exempt), and a
+        slot its incoming edges only while a component that owns it has an outgoing edge (logits are exempt).
+        """
+        writers, owned = self._ends
+        to_logits = ~owned.any(axis=1)
+        kept = kept.copy()
+        while True:
+            has_input = owned[kept].any(axis=0)
+            has_input[: len(self.embeddings)] = True
+            has_output = np.zeros(len(self.writers), dtype=bool)
+            has_output[writers[kept]] = True
+            alive = kept & has_input[writers] & (to_logits | (owned & has_output).any(axis=1))
+            if (alive == kept).all():
+                return kept
+            kept = alive
+
+    def to_networkx(self) -> nx.DiGraph:
+        """Components and slots as nodes; candidate edges writer -> slot, and `wiring` edges slot -> component."""
+        graph = nx.DiGraph()
+        for writer in self.writers:
+            graph.add_node(writer.id, kind=writer.kind.value, layer=writer.layer, head=writer.head)
+        for group in self.groups:
+            for reader in group.readers:
+                if reader.kind is not ReaderKind.MLP:  # an MLP is its own slot
+                    graph.add_node(reader.id, kind=reader.kind.value, layer=reader.layer, head=reader.head)
+                for owner in self.owners(reader):
+                    if owner.id != reader.id:
+                        graph.add_edge(reader.id, owner.id, wiring=True)
+        graph.add_edges_from((edge.writer.id, edge.reader.id, {"wiring": False}) for edge in self.edges)
+        return graph

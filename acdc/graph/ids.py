@@ -1,0 +1,112 @@
+"""Ids of writers, readers and edges: the one place where they are formatted and parsed.
+
+A writer puts a vector into the residual stream (`input`, `tok_embed`, `pos_embed`, `a1.h5`, `m3`); a reader is an
+input slot (`a1.h5<q>`, `a1.kv2<k>`, `m3`, `logits`); an edge is `writer->reader`.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from acdc.errors import InputError
+
+
+class WriterKind(StrEnum):
+    INPUT = "input"
+    TOKENS = "tok_embed"
+    POSITIONS = "pos_embed"
+    HEAD = "head"
+    MLP = "mlp"
+
+
+class ReaderKind(StrEnum):
+    Q = "q"
+    K = "k"
+    V = "v"
+    MLP = "mlp"
+    LOGITS = "logits"
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A component that adds to the residual stream; `layer` and `head` are -1 where they mean nothing."""
+
+    kind: WriterKind
+    layer: int = -1
+    head: int = -1
+
+    @cached_property
+    def id(self) -> str:
+        match self.kind:
+            case WriterKind.HEAD:
+                return f"a{self.layer}.h{self.head}"
+            case WriterKind.MLP:
+                return f"m{self.layer}"
+            case _:
+                return self.kind.value
+
+    @property
+    def is_embedding(self) -> bool:
+        return self.kind in (WriterKind.INPUT, WriterKind.TOKENS, WriterKind.POSITIONS)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """An input slot. `head` is the query head, or the KV head of a k or v slot when `shared` (grouped-query)."""
+
+    kind: ReaderKind
+    layer: int = -1
+    head: int = -1
+    shared: bool = False
+
+    @cached_property
+    def id(self) -> str:
+        match self.kind:
+            case ReaderKind.LOGITS:
+                return "logits"
+            case ReaderKind.MLP:
+                return f"m{self.layer}"
+            case _:
+                return f"a{self.layer}.{'kv' if self.shared else 'h'}{self.head}<{self.kind.value}>"
+
+
+_WRITER = re.compile(r"a(\d+)\.h(\d+)|m(\d+)|input|tok_embed|pos_embed")
+_READER = re.compile(r"a(\d+)\.(?:h(\d+)<([qkv])>|kv(\d+)<([kv])>)|m(\d+)|logits")
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A candidate edge of the graph."""
+
+    writer: Writer
+    reader: Reader
+
+    @cached_property
+    def id(self) -> str:
+        return f"{self.writer.id}->{self.reader.id}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Edge":
+        """The edge of an id. Raises InputError for a string that is no edge id."""
+        left, arrow, right = text.partition("->")
+        writer, reader = _WRITER.fullmatch(left), _READER.fullmatch(right)
+        if not arrow or not writer or not reader:
+            raise InputError(f"{text!r} is not an edge id: expected writer->slot, such as 'a1.h5->a2.h0<q>'")
+        return cls(_parse_writer(left, writer), _parse_reader(right, reader))
+
+
+def _parse_writer(text: str, match: re.Match) -> Writer:
+    layer, head, mlp = match.groups()
+    if layer is not None:
+        return Writer(WriterKind.HEAD, int(layer), int(head))
+    return Writer(WriterKind.MLP, int(mlp)) if mlp is not None else Writer(WriterKind(text))
+
+
+def _parse_reader(text: str, match: re.Match) -> Reader:
+    layer, head, slot, kv_head, kv_slot, mlp = match.groups()
+    if slot is not None:
+        return Reader(ReaderKind(slot), int(layer), int(head))
+    if kv_slot is not None:
+        return Reader(ReaderKind(kv_slot), int(layer), int(kv_head), shared=True)
+    return Reader(ReaderKind.MLP, int(mlp)) if mlp is not None else Reader(ReaderKind.LOGITS)

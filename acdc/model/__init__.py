@@ -1,0 +1,1 @@
+"""Load a model, read its anatomy, and run it as a graph."""

@@ -1,0 +1,252 @@
+"""Load a model into a TransformerBridge, read its weights, and check the executor against the bridge."""
+
+import contextlib
+import logging
+import math
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from acdc.errors import InputError
+from acdc.graph import Anatomy, ComponentGraph
+from acdc.model.executor import Executor
+from acdc.model.sources import NATIVE, Source, find_source
+from acdc.model.weights import Weights, read_weights
+
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+# Largest disagreement between executor and bridge, as a share of the largest logit. Hugging Face models compute norms
+# and softmax in float32 even when their weights are float64, so the bridge is no better than that.
+PROBE_TOLERANCE = {"float64": 1e-5, "float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
+# Configuration fields that TransformerLens accepts for a native model but does not act on.
+_NATIVE_UNSUPPORTED = ("parallel_attn_mlp", "use_local_attn", "use_qk_norm", "scale_attn_by_inverse_layer_idx")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded transformer: the bridge (the judge), its weights for the executor, its anatomy and its tokenizer."""
+
+    name: str
+    family: str
+    revision: str | None
+    content_hash: str
+    dtype_name: str
+    device: torch.device
+    bridge: object = field(repr=False)
+    weights: Weights = field(repr=False)
+    anatomy: Anatomy = field(repr=False)
+    tokenizer: object | None = field(repr=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype_name]
+
+    @cached_property
+    def graph(self) -> ComponentGraph:
+        return ComponentGraph(self.anatomy)
+
+    def executor(self, split_embeddings: bool = False) -> Executor:
+        """An executor over this model's weights, with the embedding as one writer or as two."""
+        graph = ComponentGraph(self.anatomy, split_embeddings=True) if split_embeddings else self.graph
+        return Executor(self.weights, graph)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes CUDA where there is one. Raises InputError for a device that this machine lacks."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"device {name!r} cannot be used here: {reason}") from None
+    if device.type == "meta":
+        raise InputError("device 'meta' holds no data: use 'cpu' or 'cuda'")
+    return device
+
+
+def load_model(
+    name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32"
+) -> Model:
+    """Load a bundled model, a local folder or a hub model.
+
+    Raises InputError when it cannot be found or read, its family is not supported, or the executor does not reproduce
+    the bridge's logits on a probe batch.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+    source, place = find_source(name, revision), choose_device(device)
+    with _quiet():
+        bridge = (_load_native if source.architecture == NATIVE else _load_hugging_face)(source, place, DTYPES[dtype])
+        bridge.original_model.requires_grad_(False).eval()
+        tokenizer = None if source.architecture == NATIVE else _load_tokenizer(source)
+    model = Model(
+        name=source.name,
+        family=source.family,
+        revision=source.revision,
+        content_hash=source.content_hash(),
+        dtype_name=dtype,
+        device=place,
+        bridge=bridge,
+        weights=read_weights(bridge),
+        anatomy=read_anatomy(bridge),
+        tokenizer=tokenizer,
+    )
+    check_executor(model)
+    return model
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Loading prints progress bars and advice of the libraries that do it; a user asked for neither."""
+    from transformers.utils import logging as hf_logging
+
+    previous, bars = logging.root.manager.disable, hf_logging.is_progress_bar_enabled()
+    logging.disable(logging.WARNING)
+    hf_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def _load_hugging_face(source: Source, device: torch.device, dtype: torch.dtype):
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source.folder,
+            dtype=dtype,
+            attn_implementation="eager",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise InputError(f"weights in {source.folder} are damaged: {error}") from None
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise InputError(f"model folder {source.folder} cannot be loaded: {_first_line(error)}") from None
+    missing = sorted(report["missing_keys"]) or sorted(key for key, *_ in report["mismatched_keys"])
+    if missing:
+        raise InputError(f"weights in {source.folder} lack {missing[0]!r} or have it in another shape")
+    if type(model).__name__ != source.architecture:
+        raise InputError(f"{source.folder / 'config.json'} says {source.architecture}, but is a {type(model).__name__}")
+    if hasattr(model.config, "num_local_experts"):
+        model.set_experts_implementation("eager")  # the grouped kernels take no float64
+    return build_bridge_from_module(
+        model.to(device), architecture=source.architecture, hf_config=model.config, dtype=dtype, device=device
+    )
+
+
+def _load_native(source: Source, device: torch.device, dtype: torch.dtype):
+    from transformer_lens.config import TransformerBridgeConfig
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
+
+    path = source.folder / "config.json"
+    for key in _NATIVE_UNSUPPORTED:
+        if source.config.get(key):
+            raise InputError(f"{path}: {key!r} is not implemented by native models")
+    try:
+        config = TransformerBridgeConfig.from_dict({**source.config, "dtype": dtype, "device": str(device)})
+        bridge = TransformerBridge.boot_native(config, device=device, dtype=dtype)
+    except (TypeError, ValueError, AttributeError, NotImplementedError, AssertionError) as error:
+        raise InputError(f"{path} does not describe a native model: {_first_line(error)}") from None
+    try:
+        parameters = load_file(source.folder / "model.safetensors")
+        if not config.use_attn_scale:
+            # TransformerLens divides by sqrt(d_head) all the same; undo that here.
+            for key in parameters:
+                if key.endswith(("attn.W_Q", "attn.b_Q")):
+                    parameters[key] = parameters[key] * math.sqrt(config.d_head)
+        _load_strictly(bridge, convert_tl_checkpoint(parameters, bridge.cfg), source)
+    except SafetensorError as error:
+        raise InputError(f"weights in {source.folder} are damaged: {error}") from None
+    except (ValueError, RuntimeError, OSError) as error:
+        raise InputError(f"weights in {source.folder} do not fit its config.json: {_first_line(error)}") from None
+    return bridge
+
+
+def _load_strictly(bridge, parameters: dict[str, torch.Tensor], source: Source) -> None:
+    """Load a native state dict; biases that the file leaves out are zero, anything else missing is an error."""
+    expected = bridge.state_dict()
+    for key, value in expected.items():
+        if key not in parameters and key.endswith("bias"):
+            parameters[key] = torch.zeros_like(value)
+    missing = sorted(set(expected) - set(parameters))
+    if missing:
+        raise InputError(f"weights in {source.folder} lack {missing[0]!r}")
+    bridge.load_state_dict(parameters, strict=True)
+
+
+def _load_tokenizer(source: Source):
+    if not any((source.folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
+        raise InputError(f"the tokenizer in {source.folder} cannot be loaded: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def read_anatomy(bridge) -> Anatomy:
+    """The shape of a bridge's transformer."""
+    cfg = bridge.cfg
+    return Anatomy(
+        n_layers=cfg.n_layers,
+        n_heads=cfg.n_heads,
+        n_kv_heads=cfg.n_key_value_heads or cfg.n_heads,
+        d_model=cfg.d_model,
+        d_head=cfg.d_head,
+        d_vocab=cfg.d_vocab,
+        d_vocab_out=cfg.d_vocab_out if cfg.d_vocab_out > 0 else cfg.d_vocab,
+        n_ctx=cfg.n_ctx,
+        attn_only=bool(cfg.attn_only),
+        parallel=bool(cfg.parallel_attn_mlp),
+        post_norms=hasattr(bridge.blocks[0], "ln1_post"),
+        bidirectional=getattr(cfg, "attention_dir", "causal") == "bidirectional"
+        or bool(getattr(getattr(bridge.original_model, "config", None), "use_bidirectional_attention", False)),
+        learned_positions=cfg.positional_embedding_type == "standard",
+        normalization=str(cfg.normalization_type or "none").lower(),
+    )
+
+
+@torch.no_grad()
+def check_executor(model: Model) -> None:
+    """Compare executor and bridge on seeded random prompts, at every position. Raises InputError if they differ."""
+    length = min(model.anatomy.n_ctx, 12)
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, model.anatomy.d_vocab, (2, length), generator=generator).to(model.device)
+    expected = model.bridge(tokens).double()
+    executor = model.executor()
+    worst = 0.0
+    for position in range(length):
+        got = executor.run(tokens, torch.full((2,), position, device=model.device)).logits.double()
+        worst = max(worst, (got - expected[:, position]).abs().max().item())
+    allowed = PROBE_TOLERANCE[model.dtype_name] * max(1.0, expected.abs().max().item())
+    if not worst <= allowed:
+        raise InputError(
+            f"model {model.name!r} ({model.family}) uses something that acdc does not reproduce: logits differ by "
+            f"{worst:.2g} from the bridge's where {allowed:.2g} is allowed; please report its config.json"
+        )

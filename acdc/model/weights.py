@@ -1,0 +1,216 @@
+"""The weights of one transformer, read from a TransformerBridge into plain per-head tensors.
+
+Everything family-specific ends here: the executor sees norms, projections, a rotary table and an MLP function.
+Shapes: H query heads, K key and value heads, d the residual width, e the head width, V the vocabulary.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from acdc.errors import InputError
+
+
+@dataclass(frozen=True)
+class Norm:
+    """LayerNorm (`centred`) or RMSNorm over the last axis, in at least float32; `weight` and `bias` may be absent."""
+
+    centred: bool
+    eps: float
+    weight: Tensor | None
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        if self.centred:
+            wide = wide - wide.mean(-1, keepdim=True)
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+        if self.weight is not None:
+            wide = wide * self.weight
+        if self.bias is not None:
+            wide = wide + self.bias
+        return wide.to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary positions: cosines and sines [positions, rotated width]; pairs are adjacent or half the width apart."""
+
+    cos: Tensor
+    sin: Tensor
+    adjacent: bool
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Rotate queries or keys [..., positions, e]; what exceeds the rotated width passes through."""
+        width = self.cos.shape[-1]
+        turned, rest = x[..., :width], x[..., width:]
+        if self.adjacent:
+            partner = torch.stack((-turned[..., 1::2], turned[..., 0::2]), dim=-1).flatten(-2)
+        else:
+            partner = torch.cat((-turned[..., width // 2 :], turned[..., : width // 2]), dim=-1)
+        return torch.cat((turned * self.cos + partner * self.sin, rest), dim=-1)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Per-head linear map: weight [heads, in, out] and bias [heads, out] or None."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[heads or 1, rows, positions, in] -> [heads, rows, positions, out]; a leading 1 serves every head."""
+        heads, width = self.weight.shape[0], x.shape[-1]
+        flat = x.reshape(x.shape[0], -1, width).expand(heads, -1, -1)
+        out = torch.bmm(flat, self.weight).view(heads, *x.shape[1:-1], -1)
+        return out if self.bias is None else out + self.bias[:, None, None]
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention layer. Scores are q.k * scale, soft-capped where `softcap` is set."""
+
+    q: Projection
+    k: Projection
+    v: Projection
+    out: Projection
+    out_bias: Tensor | None
+    q_norm: Norm | None
+    k_norm: Norm | None
+    scale: float
+    softcap: float | None
+    window: int | None
+    rotary: Callable[[int], Rotary] | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One block; the post-norms stand between a component's output and the residual (gemma)."""
+
+    attention_norm: Norm | None
+    attention: Attention
+    attention_post: Norm | None
+    mlp_norm: Norm | None
+    mlp: Callable[[Tensor], Tensor] | None
+    mlp_post: Norm | None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A whole transformer: embedding functions, layers, final norm and unembedding [d, V]."""
+
+    embed: Callable[[Tensor], Tensor]
+    positions: Tensor | None
+    layers: tuple[Layer, ...]
+    final_norm: Norm | None
+    unembed: Tensor
+    unembed_bias: Tensor | None
+    softcap: float | None
+
+
+def read_norm(module: nn.Module | None) -> Norm | None:
+    """The norm that a module computes; None for an absent or identity norm. Raises InputError for an unknown one."""
+    module = getattr(module, "original_component", module)
+    name = type(module).__name__
+    if module is None or isinstance(module, nn.Identity):
+        return None
+    if isinstance(module, nn.LayerNorm):
+        return Norm(True, module.eps, module.weight, module.bias)
+    if name == "NativeLayerNormPre":
+        return Norm(True, module.eps, None, None)
+    if name == "NativeRMSNormPre":
+        return Norm(False, module.eps, None, None)
+    if name.endswith("RMSNorm"):
+        eps = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
+        weight = 1.0 + module.weight.detach() if name.startswith("Gemma") else module.weight
+        return Norm(False, eps, weight, None)
+    raise InputError(f"norm {name} is not supported: LayerNorm and RMSNorm are")
+
+
+def _rotary_tables(bridge, layer_type: str | None) -> Callable[[int], Rotary]:
+    """Tables for the first n positions from the model's own rotary module (Hugging Face layout)."""
+    module = bridge.rotary_emb.original_component
+    arguments = () if layer_type is None else (layer_type,)
+
+    def table(n: int) -> Rotary:
+        like = torch.zeros(1, dtype=bridge.cfg.dtype, device=bridge.cfg.device)
+        cos, sin = module(like, torch.arange(n, device=like.device)[None], *arguments)
+        return Rotary(cos[0], sin[0], adjacent=False)
+
+    return table
+
+
+def _native_tables(rotary: nn.Module, dtype: torch.dtype, n: int) -> Rotary:
+    return Rotary(rotary.cos_cached[:n].to(dtype), rotary.sin_cached[:n].to(dtype), adjacent=True)
+
+
+def _window(bridge, layer: int) -> int | None:
+    config = getattr(bridge.original_model, "config", None)
+    window, types = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+    if types is not None and types[layer] != "sliding_attention":
+        return None
+    return window
+
+
+def _positive(value: float | None) -> float | None:
+    return float(value) if value is not None and value > 0 else None
+
+
+def _read_attention(bridge, layer: int) -> Attention:
+    attention = bridge.blocks[layer].attn
+    module = attention.original_component
+    native = type(module).__name__ == "NativeAttention"
+    if native:
+        scale, softcap = 1.0 / module.scale, _positive(module.attn_scores_soft_cap)
+        rotary = partial(_native_tables, module.rotary, bridge.cfg.dtype) if module.rotary is not None else None
+    else:
+        types = getattr(bridge.original_model.config, "layer_types", None)
+        per_type = type(module).__name__.startswith("Gemma3")
+        scale, softcap = float(module.scaling), _positive(getattr(module, "attn_logit_softcapping", None))
+        has_rotary = bridge.cfg.positional_embedding_type == "rotary"
+        rotary = _rotary_tables(bridge, types[layer] if per_type else None) if has_rotary else None
+    bias = getattr(attention.o.original_component, "bias", None)
+    return Attention(
+        q=Projection(attention.W_Q, attention.b_Q),
+        k=Projection(attention.W_K, attention.b_K),
+        v=Projection(attention.W_V, attention.b_V),
+        out=Projection(attention.W_O, None),
+        out_bias=bias,
+        q_norm=read_norm(getattr(attention, "q_norm", None)),
+        k_norm=read_norm(getattr(attention, "k_norm", None)),
+        scale=scale,
+        softcap=softcap,
+        window=None if native else _window(bridge, layer),
+        rotary=rotary,
+    )
+
+
+def _read_layer(bridge, layer: int) -> Layer:
+    block = bridge.blocks[layer]
+    mlp = getattr(block, "mlp", None)
+    return Layer(
+        attention_norm=read_norm(block.ln1),
+        attention=_read_attention(bridge, layer),
+        attention_post=read_norm(getattr(block, "ln1_post", None)),
+        mlp_norm=read_norm(getattr(block, "ln2", None)) if mlp is not None else None,
+        mlp=mlp.original_component if mlp is not None else None,
+        mlp_post=read_norm(getattr(block, "ln2_post", None)),
+    )
+
+
+def read_weights(bridge) -> Weights:
+    """Read a bridge's weights. They are views of the bridge's parameters wherever the layout allows."""
+    head = bridge.unembed.original_component
+    positions = getattr(bridge, "pos_embed", None) if bridge.cfg.positional_embedding_type == "standard" else None
+    return Weights(
+        embed=bridge.embed.original_component,
+        positions=positions.original_component.weight if positions is not None else None,
+        layers=tuple(_read_layer(bridge, layer) for layer in range(bridge.cfg.n_layers)),
+        final_norm=read_norm(bridge.ln_final),
+        unembed=head.weight.T,
+        unembed_bias=head.bias,
+        softcap=_positive(bridge.cfg.output_logits_soft_cap),
+    )

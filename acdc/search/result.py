@@ -1,0 +1,41 @@
+"""What a search returns: scores for every edge, or decisions edge by edge."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One test of ACDC: the objective (minimised, see `Metric.objective`) before and with the edge removed."""
+
+    edge: str
+    before: float
+    after: float
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A score for every candidate edge, float64 [edges].
+
+    `kind` is `effect` when a score is the (estimated) change of the metric, in the metric's own sign, when that edge
+    alone is ablated in the full model; `importance` when it only ranks.
+    """
+
+    values: np.ndarray
+    kind: str
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """The tests of an ACDC run in order, the edges it kept as a boolean vector [edges], and the threshold it used.
+
+    `values` holds the change of the metric, in its own sign, at the test of each kept edge (0 elsewhere).
+    """
+
+    tests: tuple[Decision, ...]
+    kept: np.ndarray
+    values: np.ndarray
+    threshold: float
+    kind: str = "effect"

@@ -1,0 +1,129 @@
+"""Metrics of a run at the answer position: one value per row, in the metric's own sign and unit."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from acdc.errors import InputError
+from acdc.task.rows import Row
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """The rows of one batch with what metrics need: the full model's logits [rows, V] on their clean prompts."""
+
+    rows: tuple[Row, ...]
+    full_logits: Tensor
+
+    @cached_property
+    def correct(self) -> Tensor:
+        """Boolean [rows, V]: the correct answers of each row."""
+        return self._mask([row.correct for row in self.rows])
+
+    @cached_property
+    def incorrect(self) -> Tensor:
+        """Boolean [rows, V]: the incorrect answers of each row."""
+        return self._mask([row.incorrect for row in self.rows])
+
+    @cached_property
+    def full_log_probs(self) -> Tensor:
+        return self.full_logits.log_softmax(-1)
+
+    def _mask(self, answers: Sequence[tuple[int, ...]]) -> Tensor:
+        mask = torch.zeros_like(self.full_logits, dtype=torch.bool)
+        for row, ids in enumerate(answers):
+            mask[row, list(ids)] = True
+        return mask
+
+
+MetricFunction = Callable[[Tensor, RowBatch], Tensor]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named metric; `needs` are the answer lists that every row must have, `flat_at_clean` means that its gradient
+    vanishes on the full model, `steps` that it has no gradient at all."""
+
+    name: str
+    function: MetricFunction
+    larger_is_better: bool
+    needs: tuple[str, ...] = ()
+    flat_at_clean: bool = False
+    steps: bool = False
+
+    @property
+    def objective(self) -> str:
+        """What ACDC minimises."""
+        return f"neg_{self.name}" if self.larger_is_better else self.name
+
+    @property
+    def sign(self) -> float:
+        """Factor that turns the metric into the objective."""
+        return -1.0 if self.larger_is_better else 1.0
+
+    def check(self, rows: Sequence[Row]) -> None:
+        """Raises InputError when a row lacks answers that this metric needs."""
+        for row in rows:
+            for name in self.needs:
+                if not getattr(row, name):
+                    raise InputError(f"metric {self.name!r} needs {name} answers, but row {row.id!r} has none")
+
+
+def kl(logits: Tensor, batch: RowBatch) -> Tensor:
+    """KL(full model || run) in nats, over the whole vocabulary."""
+    full = batch.full_log_probs
+    return (full.exp() * (full - logits.log_softmax(-1))).sum(-1)
+
+
+def logit_diff(logits: Tensor, batch: RowBatch) -> Tensor:
+    """Mean logit of the correct answers minus mean logit of the incorrect ones."""
+    return _masked_mean(logits, batch.correct) - _masked_mean(logits, batch.incorrect)
+
+
+def nll(logits: Tensor, batch: RowBatch) -> Tensor:
+    """Negative log of the correct answers' total probability, in nats."""
+    return -logits.log_softmax(-1).masked_fill(~batch.correct, -torch.inf).logsumexp(-1)
+
+
+def prob_diff(logits: Tensor, batch: RowBatch) -> Tensor:
+    """Total probability of the correct answers minus that of the incorrect ones."""
+    probs = logits.softmax(-1)
+    return (probs * batch.correct).sum(-1) - (probs * batch.incorrect).sum(-1)
+
+
+def accuracy(logits: Tensor, batch: RowBatch) -> Tensor:
+    """1 where the most likely token of the whole vocabulary is a correct answer, else 0."""
+    return batch.correct.gather(-1, logits.argmax(-1, keepdim=True)).squeeze(-1).to(logits.dtype)
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    return (values * mask).sum(-1) / mask.sum(-1)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("kl", kl, larger_is_better=False, flat_at_clean=True),
+        Metric("logit_diff", logit_diff, larger_is_better=True, needs=("correct", "incorrect")),
+        Metric("nll", nll, larger_is_better=False, needs=("correct",)),
+        Metric("prob_diff", prob_diff, larger_is_better=True, needs=("correct", "incorrect")),
+        Metric("accuracy", accuracy, larger_is_better=True, needs=("correct",), steps=True),
+    )
+}
+
+
+def find_metric(metric: "str | Metric | MetricFunction") -> Metric:
+    """A metric by name, or a user's callable (logits [rows, V], RowBatch) -> [rows], taken as better when larger.
+
+    To say that a callable is better when smaller, wrap it in a `Metric`.
+    """
+    if isinstance(metric, Metric):
+        return metric
+    if callable(metric):
+        return Metric(getattr(metric, "__name__", "custom"), metric, larger_is_better=True)
+    if metric not in METRICS:
+        raise InputError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
+    return METRICS[metric]

@@ -1,0 +1,49 @@
+"""Prompt pairs as token ids, and how they are batched."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One pair of prompts of equal length with the answers that the clean prompt calls for, all as token ids.
+
+    `answer_position` is the index of the token whose next-token logits are measured; `group` names a template.
+    """
+
+    id: str
+    clean: tuple[int, ...]
+    corrupted: tuple[int, ...]
+    correct: tuple[int, ...]
+    incorrect: tuple[int, ...]
+    answer_position: int
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named list of rows; `metric` is the one the task was posed for."""
+
+    name: str
+    rows: tuple[Row, ...]
+    metric: str
+
+    def content_hash(self) -> str:
+        """SHA-256 of the rows as token ids: equal for equal data, wherever it was read from."""
+        text = json.dumps([asdict(row) for row in self.rows], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def select(self, indices: Iterable[int]) -> tuple[Row, ...]:
+        return tuple(self.rows[i] for i in indices)
+
+
+def bucket(rows: Sequence[Row], size: int) -> list[list[int]]:
+    """Indices of rows in batches of one length and at most `size` rows: shortest first, in the order of the rows."""
+    by_length: dict[int, list[int]] = {}
+    for index, row in enumerate(rows):
+        by_length.setdefault(len(row.clean), []).append(index)
+    return [
+        same[start : start + size] for _, same in sorted(by_length.items()) for start in range(0, len(same), size)
+    ]
