@@ -1,0 +1,42 @@
+"""acdc: find, verify and draw the circuit that carries a behaviour in a transformer.
+
+    import acdc
+
+    model = acdc.load_model("trio")
+    task = acdc.load_task("ioi", model)
+    result = acdc.discover(model, task, method="acdc")
+    report = acdc.verify(model, task, result.circuit)
+    result.circuit.to_svg("circuit.svg")
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from acdc.api import (
+        Circuit,
+        InputError,
+        Metric,
+        Model,
+        Report,
+        Result,
+        Task,
+        discover,
+        load_model,
+        load_task,
+        verify,
+    )
+
+__all__ = ["Circuit", "InputError", "Metric", "Model", "Report", "Result", "Task", "discover", "load_model", "load_task", "verify"]  # fmt: skip
+
+
+def __getattr__(name: str):
+    """Import torch only when the interface is used: the command line answers `--help` without it."""
+    if name not in __all__:
+        raise AttributeError(f"module 'acdc' has no attribute {name!r}")
+    from acdc import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

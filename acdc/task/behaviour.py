@@ -169,12 +169,12 @@ class Behaviour:
         return self.measure(np.ones((1, self.graph.n_edges), dtype=bool))[0, 0]
 
     @torch.no_grad()
-    def corrupted(self, metrics: Sequence[Metric] | None = None) -> np.ndarray:
-        """Metric of the plain model on the corrupted prompts, float64 [metrics, rows]."""
-        metrics = metrics or [self.metric]
+    def plain(self, metrics: Sequence[Metric], corrupted: bool = False) -> np.ndarray:
+        """Metrics of the plain model on the clean or the corrupted prompts, float64 [metrics, rows]."""
         values = np.empty((len(metrics), len(self.rows)))
         for batch in self.batches:
-            values[:, list(batch.index)] = self._apply(metrics, self.run(batch, corrupted=True).logits[None], batch)[:, 0]
+            trace = self.run(batch, corrupted=True) if corrupted else batch.clean
+            values[:, list(batch.index)] = self._apply(metrics, trace.logits[None], batch)[:, 0]
         return values
 
 

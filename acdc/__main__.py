@@ -1,0 +1,3 @@
+from acdc.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The circuit as an artefact, and how one is chosen from scores."""

@@ -1,0 +1,165 @@
+"""The circuit artefact: edges with scores, and everything that says how they came to be (`circuit.json`)."""
+
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import networkx as nx
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from acdc.errors import InputError
+from acdc.files import read_json, write_json
+from acdc.graph import Anatomy, ComponentGraph, Edge, Writer
+
+FILE_NAME = "circuit.json"
+SIGN_CONVENTION = {
+    "effect": "score = metric(edge ablated) - metric(not ablated), mean over rows, in the metric's own sign",
+    "importance": "score ranks edges by magnitude; it is no change of the metric",
+}
+_LIBRARIES = ("acdc", "torch", "transformer-lens", "transformers", "numpy", "networkx")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ModelRecord(_Record):
+    """Which model: `content_hash` is of its config and weight files, `anatomy` the shape that decides its graph."""
+
+    name: str
+    family: str
+    revision: str | None
+    content_hash: str
+    split_embeddings: bool
+    anatomy: dict[str, Any]
+
+
+class TaskRecord(_Record):
+    """Which rows: ids of discovery and verification rows and the rule of the split."""
+
+    name: str
+    content_hash: str
+    rows_total: int
+    split: str
+    discovery: list[str]
+    verification: list[str]
+    twins: int = 0
+
+
+class MethodRecord(_Record):
+    """Which method, with its parameters; `objective` is what ACDC minimises (`neg_` where larger is better)."""
+
+    name: str
+    parameters: dict[str, Any]
+    objective: str | None
+    selection: dict[str, Any]
+
+
+class ScoredEdge(_Record):
+    id: str
+    score: float = Field(allow_inf_nan=False)
+
+
+class Circuit(_Record):
+    """A circuit with its provenance; frozen, and free of times, paths and machine facts.
+
+    `edges` are ACDC's raw decisions, or for methods that choose from scores what is left after pruning;
+    `edges_effective` counts them after pruning dangling parts.
+    """
+
+    format: Literal["acdc-circuit"] = "acdc-circuit"
+    version: Literal[1] = 1
+    model: ModelRecord
+    task: TaskRecord
+    method: MethodRecord
+    metric: str
+    larger_is_better: bool
+    ablation: str
+    score_kind: Literal["effect", "importance"]
+    sign_convention: str
+    edges_total: int
+    edges_effective: int
+    edges: list[ScoredEdge]
+    seed: int
+    dtype: str
+    batch: dict[str, int]
+    versions: dict[str, str]
+
+    @cached_property
+    def graph(self) -> ComponentGraph:
+        """The graph of all candidate edges that this circuit is a part of."""
+        return ComponentGraph(Anatomy(**self.model.anatomy), self.model.split_embeddings)
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """Its edges as a boolean vector [edges] of the graph."""
+        return self.graph.mask(edge.id for edge in self.edges)
+
+    @cached_property
+    def effective(self) -> list[ScoredEdge]:
+        """Its edges without dangling parts: what the picture shows."""
+        left = set(self.graph.ids(self.graph.prune(self.mask)))
+        return [edge for edge in self.edges if edge.id in left]
+
+    def to_networkx(self) -> nx.DiGraph:
+        """The effective circuit: components and slots as nodes, edges with `score`, wiring edges slot -> component."""
+        graph = nx.DiGraph(name=f"{self.task.name} in {self.model.name}")
+        for scored in self.effective:
+            edge = Edge.parse(scored.id)
+            _add_writer(graph, edge.writer)
+            reader = edge.reader
+            graph.add_node(reader.id, kind=reader.kind.value, layer=reader.layer, head=reader.head)
+            graph.add_edge(edge.writer.id, reader.id, score=scored.score, wiring=False)
+            for owner in self.graph.owners(reader):
+                _add_writer(graph, owner)
+                if owner.id != reader.id:
+                    graph.add_edge(reader.id, owner.id, wiring=True)
+        return graph
+
+    def save(self, path: str | Path) -> None:
+        """Write `circuit.json` (a folder) or the given file, atomically."""
+        target = Path(path)
+        write_json(target / FILE_NAME if target.is_dir() else target, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Circuit":
+        """Read a run directory or a circuit file. Raises InputError when it is damaged or no circuit."""
+        target = Path(path)
+        target = target / FILE_NAME if target.is_dir() else target
+        try:
+            circuit = cls.model_validate(read_json(target))
+            circuit.graph  # noqa: B018  the anatomy and the edges are checked against each other here
+            circuit.mask  # noqa: B018
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"{target} is not a circuit of acdc, version 1: {where}: {first['msg']}") from None
+        except TypeError as error:
+            raise InputError(f"{target} is not a circuit of acdc, version 1: model.anatomy: {error}") from None
+        except InputError as error:
+            raise InputError(f"{target}: {error}" if str(target) not in str(error) else str(error)) from None
+        return circuit
+
+    def to_dot(self) -> str:
+        """The picture as DOT text."""
+        from acdc.render.dot import to_dot  # drawing stands above the artefact in the pipeline
+
+        return to_dot(self)
+
+    def to_svg(self, path: str | Path) -> None:
+        """Write the picture as SVG; needs no Graphviz."""
+        from acdc.files import write_text
+        from acdc.render.svg import to_svg
+
+        write_text(Path(path), to_svg(self))
+
+
+def _add_writer(graph: nx.DiGraph, writer: Writer) -> None:
+    graph.add_node(writer.id, kind=writer.kind.value, layer=writer.layer, head=writer.head)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that a result depends on."""
+    return {name: metadata.version(name) for name in _LIBRARIES}

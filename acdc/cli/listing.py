@@ -1,0 +1,70 @@
+"""Print what there is: models, tasks, methods, runs."""
+
+import json
+from pathlib import Path
+
+from rich.table import Table
+
+from acdc.cli.show import console
+from acdc.jobs.run_directory import list_runs, read_run
+
+
+def print_listing(what: str, runs: Path, as_json: bool) -> None:
+    """One row per thing, or a JSON list of objects."""
+    rows = _runs(runs) if what == "runs" else {"models": _models, "tasks": _tasks, "methods": _methods}[what]()
+    if as_json:
+        print(json.dumps(rows))
+        return
+    if not rows:
+        console().print(f"no {what} in {runs}" if what == "runs" else f"no {what}")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    console().print(table)
+
+
+def _models() -> list[dict]:
+    from acdc.model.sources import BUNDLED, FAMILIES
+
+    named = [{"name": name, "what": "bundled with acdc"} for name in BUNDLED]
+    families = ", ".join(FAMILIES.values())
+    return [*named, {"name": "FOLDER or HUB NAME", "what": f"with safetensors weights, one of: {families}"}]
+
+
+def _tasks() -> list[dict]:
+    from acdc.task.bundled import BUNDLED_TASKS
+
+    named = [{"name": t.name, "metric": t.metric, "what": t.summary} for t in BUNDLED_TASKS.values()]
+    return [*named, {"name": "FILE", "metric": "", "what": ".jsonl (acdc), .json (AutoCircuit) or .csv (EAP-IG)"}]
+
+
+def _methods() -> list[dict]:
+    from acdc.search.registry import METHODS
+
+    return [{"name": m.name, "gives": "a circuit" if m.decides else "scores", "what": m.summary} for m in METHODS.values()]
+
+
+def _runs(parent: Path) -> list[dict]:
+    rows = []
+    for path in list_runs(parent):
+        record = read_run(path)
+        row = {"run": str(path), "kind": record["kind"], "status": record["status"]}
+        rows.append(row | {"edges": "", "faithfulness": ""} | _summary(path))
+    return rows
+
+
+def _summary(path: Path) -> dict:
+    from acdc.circuit.circuit import Circuit
+    from acdc.render.report import percent
+    from acdc.verification.report import Report
+
+    if not (path / "verification.json").is_file():
+        return {}
+    circuit = Circuit.load(path)
+    return {
+        "edges": f"{circuit.edges_effective} of {circuit.edges_total}",
+        "faithfulness": percent(Report.load(path).faithfulness),
+    }

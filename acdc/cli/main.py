@@ -1,0 +1,217 @@
+"""The `acdc` command: every subcommand, and how errors reach the user."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from acdc.cli import options as opt
+from acdc.errors import InputError
+
+app = typer.Typer(
+    name="acdc",
+    help="Find, verify and draw the circuit that carries a behaviour in a transformer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_METHOD = "trio", "ioi", "acdc"
+
+
+@app.command()
+def discover(
+    model: opt.ModelName = DEFAULT_MODEL,
+    task: opt.TaskName = DEFAULT_TASK,
+    method: opt.MethodName = DEFAULT_METHOD,
+    metric: opt.MetricName = None,
+    ablation: opt.AblationName = opt.Ablation.resample,
+    threshold: Annotated[
+        float | None, typer.Option(help="acdc: its tau, in the metric's unit. Others: least |score| of an edge.")
+    ] = None,
+    edges: Annotated[int | None, typer.Option(help="Most edges of the circuit, dangling ones pruned.")] = None,
+    faithfulness: Annotated[float | None, typer.Option(help="Recovered fraction to reach (default 0.9).")] = None,
+    limit: opt.Limit = None,
+    batch_size: opt.BatchSize = 32,
+    level: opt.LevelName = opt.Level.edges,
+    split_embeddings: opt.SplitEmbeddings = False,
+    out: opt.Out = None,
+    revision: opt.Revision = None,
+    device: opt.Device = "auto",
+    dtype: opt.DTypeName = opt.DType.float32,
+    seed: opt.Seed = 0,
+    threads: opt.Threads = 2,
+    as_json: opt.Json = False,
+) -> None:
+    """Find a circuit, verify it on unseen rows and draw it."""
+    from acdc.cli import show
+    from acdc.cli.progress import bars
+    from acdc.jobs.run import run_discovery
+    from acdc.jobs.spec import DiscoveryJob
+    from acdc.search.discover import DiscoverySettings
+
+    settings = DiscoverySettings(
+        method, metric, ablation.value, threshold, edges, faithfulness, limit, batch_size, split_embeddings, seed, threads
+    )
+    job = DiscoveryJob(model, task, settings, revision, device, dtype.value)
+    show.print_run(run_discovery(job, out, bars), as_json)
+
+
+@app.command()
+def score(
+    model: opt.ModelName = DEFAULT_MODEL,
+    task: opt.TaskName = DEFAULT_TASK,
+    method: opt.MethodName = "eap",
+    metric: opt.MetricName = None,
+    ablation: opt.AblationName = opt.Ablation.resample,
+    limit: opt.Limit = None,
+    batch_size: opt.BatchSize = 32,
+    split_embeddings: opt.SplitEmbeddings = False,
+    out: opt.Out = None,
+    revision: opt.Revision = None,
+    device: opt.Device = "auto",
+    dtype: opt.DTypeName = opt.DType.float32,
+    seed: opt.Seed = 0,
+    threads: opt.Threads = 2,
+    as_json: opt.Json = False,
+) -> None:
+    """Score every edge, on all rows of a task, without choosing a circuit."""
+    from acdc.cli import show
+    from acdc.cli.progress import bars
+    from acdc.jobs.run import run_scoring
+    from acdc.jobs.spec import DiscoveryJob
+    from acdc.search.discover import DiscoverySettings
+
+    settings = DiscoverySettings(method, metric, ablation.value, None, None, None, limit, batch_size, split_embeddings, seed, threads)  # fmt: skip
+    path, record = run_scoring(DiscoveryJob(model, task, settings, revision, device, dtype.value), out, bars)
+    show.print_scores(path, record, as_json)
+
+
+@app.command()
+def verify(
+    run: opt.RunPath,
+    model: Annotated[str | None, typer.Option(help="Model; default: the run's.", metavar="M")] = None,
+    task: Annotated[str | None, typer.Option(help="Task; default: the run's.", metavar="T")] = None,
+    device: opt.Device = "auto",
+    dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Measure a run's circuit again on the rows that its discovery did not use."""
+    from acdc.circuit.circuit import Circuit
+    from acdc.cli import show
+    from acdc.cli.progress import bars
+    from acdc.jobs.run import reverify
+
+    circuit = Circuit.load(run)
+    for name, given, there in (("dtype", dtype and dtype.value, circuit.dtype), ("seed", seed, circuit.seed)):
+        if given is not None and given != there:
+            raise InputError(f"--{name} {given} is not the run's {there}; leave it out")
+    show.print_run(reverify(run, model, task, device, bars), as_json)
+
+
+@app.command()
+def export(
+    run: opt.RunPath,
+    format: Annotated[opt.PictureFormat, typer.Option("--format", help="Kind of picture.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write.", metavar="F")],
+    device: opt.Device = "auto",
+    dtype: opt.DTypeName = opt.DType.float32,
+    seed: opt.Seed = 0,
+    as_json: opt.Json = False,
+) -> None:
+    """Write a run's circuit as a picture. Device, dtype and seed make no difference here."""
+    from acdc.circuit.circuit import Circuit
+    from acdc.files import write_text
+    from acdc.render.dot import to_dot
+    from acdc.render.svg import to_svg
+
+    text = {opt.PictureFormat.svg: to_svg, opt.PictureFormat.dot: to_dot}[format](Circuit.load(run))
+    write_text(out, text)
+    _say({"written": str(out), "format": format.value}, f"wrote {out}", as_json)
+
+
+@app.command()
+def show(
+    run: opt.RunPath,
+    device: opt.Device = "auto",
+    dtype: opt.DTypeName = opt.DType.float32,
+    seed: opt.Seed = 0,
+    as_json: opt.Json = False,
+) -> None:
+    """Print what a run found. Device, dtype and seed make no difference here."""
+    from acdc.cli import show as printing
+    from acdc.jobs.run import open_run
+
+    printing.print_run(open_run(run), as_json)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[opt.Listing, typer.Argument(help="What to list.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the runs.", metavar="DIR")] = Path("runs"),
+    device: opt.Device = "auto",
+    dtype: opt.DTypeName = opt.DType.float32,
+    seed: opt.Seed = 0,
+    as_json: opt.Json = False,
+) -> None:
+    """List models, tasks, methods or runs. Device, dtype and seed make no difference here."""
+    from acdc.cli import listing
+
+    listing.print_listing(what.value, out, as_json)
+
+
+@app.command("check-task")
+def check_task(
+    task: Annotated[str, typer.Argument(help="Bundled name or task file.", metavar="T")],
+    model: opt.ModelName = DEFAULT_MODEL,
+    metric: opt.MetricName = None,
+    batch_size: opt.BatchSize = 32,
+    revision: opt.Revision = None,
+    device: opt.Device = "auto",
+    dtype: opt.DTypeName = opt.DType.float32,
+    seed: opt.Seed = 0,
+    threads: opt.Threads = 2,
+    as_json: opt.Json = False,
+) -> None:
+    """Check that a task can be used with a model, and how well the model does it."""
+    from acdc.cli import show
+    from acdc.jobs.check import check
+    from acdc.jobs.spec import DiscoveryJob
+    from acdc.search.discover import DiscoverySettings
+
+    settings = replace(DiscoverySettings(), metric=metric, batch_size=batch_size, seed=seed, threads=threads)
+    show.print_check(check(DiscoveryJob(model, task, settings, revision, device, dtype.value)), as_json)
+
+
+def _say(record: dict[str, Any], text: str, as_json: bool) -> None:
+    print(json.dumps(record) if as_json else text)
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one sentence on stderr and exit code 2."""
+    usage_error = typer.BadParameter.__base__
+    try:
+        status = app(standalone_mode=False)
+    except InputError as error:
+        sys.exit(_fail(str(error)))
+    except usage_error as error:
+        sys.exit(_fail(error.format_message()))
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        print("acdc: interrupted; the same command resumes what is finished", file=sys.stderr)
+        sys.exit(130)
+    except MemoryError:
+        sys.exit(_fail("out of memory: use a smaller --batch-size or --limit"))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str) -> int:
+    one_line = " ".join(message.split())
+    print(f"acdc: error: {one_line}", file=sys.stderr)
+    return 2

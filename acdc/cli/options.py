@@ -1,0 +1,61 @@
+"""Options that several commands share, written once."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class DType(StrEnum):
+    float64 = "float64"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Ablation(StrEnum):
+    resample = "resample"
+    zero = "zero"
+    mean = "mean"
+    mean_positional = "mean-positional"
+
+
+class Level(StrEnum):
+    edges = "edges"
+
+
+class PictureFormat(StrEnum):
+    svg = "svg"
+    dot = "dot"
+
+
+class Listing(StrEnum):
+    models = "models"
+    tasks = "tasks"
+    methods = "methods"
+    runs = "runs"
+
+
+ModelName = Annotated[str, typer.Option("--model", help="Bundled name, local folder or hub name.", metavar="M")]
+TaskName = Annotated[str, typer.Option("--task", help="Bundled name or a .jsonl, .json or .csv file.", metavar="T")]
+Revision = Annotated[str | None, typer.Option(help="Hub revision: branch, tag or commit.")]
+MethodName = Annotated[str, typer.Option("--method", help="Search method; see 'acdc list methods'.", metavar="NAME")]
+MetricName = Annotated[
+    str | None,
+    typer.Option("--metric", help="kl, logit_diff, nll, prob_diff or accuracy; default: the task's.", metavar="NAME"),
+]
+AblationName = Annotated[Ablation, typer.Option("--ablation", help="What a removed edge carries.")]
+Limit = Annotated[int | None, typer.Option(help="Use the first ROWS rows.", metavar="ROWS")]
+BatchSize = Annotated[int, typer.Option(help="Most rows in one forward pass.")]
+SplitEmbeddings = Annotated[
+    bool, typer.Option("--split-embeddings", help="Token and position embedding as two components.")
+]
+LevelName = Annotated[Level, typer.Option("--level", help="What a circuit consists of.")]
+Out = Annotated[Path | None, typer.Option(help="Run directory; default: a new one under runs/.", metavar="DIR")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+DTypeName = Annotated[DType, typer.Option("--dtype", help="Arithmetic of the model.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+Threads = Annotated[int, typer.Option(help="Threads per tensor operation; recorded, as it may change the last bits.")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of a table.")]
+RunPath = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]

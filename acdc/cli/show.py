@@ -1,0 +1,118 @@
+"""Print results: a short table first, or JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from acdc.jobs.check import TaskCheck
+from acdc.jobs.run import FinishedRun
+from acdc.render.report import percent, verdict
+from acdc.render.style import subtitle, title
+
+STRONGEST = 10
+
+
+def console() -> Console:
+    """Tables keep a readable width in pipes and on wide terminals."""
+    plain = Console(highlight=False)
+    return Console(highlight=False, width=min(plain.width, 110) if plain.is_terminal else 110)
+
+
+def print_run(run: FinishedRun, as_json: bool) -> None:
+    """A run's verdict, its measures, its strongest edges and where its files are."""
+    circuit, report = run.circuit, run.report
+    if as_json:
+        record = {
+            "run": str(run.path),
+            "model": circuit.model.name,
+            "task": circuit.task.name,
+            "method": circuit.method.name,
+            "metric": circuit.metric,
+            "ablation": circuit.ablation,
+            "edges_total": circuit.edges_total,
+            "edges": len(circuit.edges),
+            "edges_effective": circuit.edges_effective,
+            "faithfulness": report.faithfulness,
+            "verification": report.model_dump(mode="json", exclude={"removals"}),
+        }
+        print(json.dumps(record))
+        return
+    out = console()
+    out.print(f"[bold]{title(circuit)}[/bold]\n{subtitle(circuit)}\n")
+    if report.rows:
+        out.print(_measures(run))
+    out.print(_strongest(run))
+    out.print(f"\n{verdict(circuit, report)}")
+    if not report.rows:
+        Console(stderr=True, highlight=False).print(f"acdc: warning: no rows left to verify on: {report.reason}")
+    resumed = " (already there)" if run.resumed else ""
+    out.print(f"\nrun: {run.path}{resumed}   picture: {run.path / 'circuit.svg'}   report: {run.path / 'report.html'}")
+
+
+def _measures(run: FinishedRun) -> Table:
+    table = Table(title=f"verification on {run.report.rows} unseen rows", title_justify="left", box=None, pad_edge=False)
+    table.add_column("metric")
+    for name in ("full model", "circuit", "complement", "all ablated", "faithfulness"):
+        table.add_column(name, justify="right")
+    for name, m in run.report.measures.items():
+        values = (f"{v:.4g}" for v in (m.full, m.circuit, m.complement, m.empty))
+        table.add_row(name, *values, percent(m.faithfulness))
+    random = [value for value in run.report.random.faithfulness if value is not None] if run.report.random else []
+    if random:
+        spread = f"{percent(min(random))} to {percent(max(random))}"
+        table.caption = f"{len(random)} random circuits of that size: faithfulness {spread}"
+        table.caption_justify = "left"
+    return table
+
+
+def _strongest(run: FinishedRun) -> Table:
+    edges = sorted(run.circuit.edges, key=lambda edge: (-abs(edge.score), edge.id))[:STRONGEST]
+    removals = {removal.id: removal for removal in run.report.removals}
+    caption = f"strongest {len(edges)} of {len(run.circuit.edges)} edges"
+    table = Table(title=caption, title_justify="left", box=None, pad_edge=False)
+    table.add_column("edge")
+    table.add_column("score", justify="right")
+    table.add_column(f"{run.report.metric} without it", justify="right")
+    for edge in edges:
+        removal = removals.get(edge.id)
+        table.add_row(edge.id, f"{edge.score:+.4g}", f"{removal.change:+.4g}" if removal else "-")
+    return table
+
+
+def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
+    """The strongest scored edges."""
+    if as_json:
+        print(json.dumps({"run": str(path), **record}))
+        return
+    edges = sorted(record["edges"].items(), key=lambda item: (-abs(item[1]), item[0]))
+    table = Table(title=f"strongest {STRONGEST} of {len(edges):,} edges", title_justify="left", box=None, pad_edge=False)
+    table.add_column("edge")
+    table.add_column("score", justify="right")
+    for name, value in edges[:STRONGEST]:
+        table.add_row(name, f"{value:+.4g}")
+    out = console()
+    out.print(f"[bold]{record['task']['name']} in {record['model']['name']}[/bold]")
+    out.print(f"{record['method']}, {record['metric']}, {record['ablation']} ablation, {len(record['task']['rows'])} rows\n")
+    out.print(table)
+    out.print(f"\nscores: {path / 'scores.json'}")
+
+
+def print_check(check: TaskCheck, as_json: bool) -> None:
+    """Whether a task fits a model, and the model's metrics on it."""
+    if as_json:
+        print(json.dumps(check.as_record()))
+        return
+    out = console()
+    out.print(f"[bold]{check.task}[/bold] for {check.model}: {check.rows} rows of {check.shortest} to {check.longest} tokens")
+    out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
+    table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)
+    for name in ("metric", "clean", "corrupted"):
+        table.add_column(name, justify="left" if name == "metric" else "right")
+    for name, clean, corrupted in check.measures:
+        table.add_row(name, f"{clean:.4g}", f"{corrupted:.4g}")
+    out.print(table)
+    for warning in check.warnings:
+        out.print(f"[yellow]warning:[/yellow] {warning}")

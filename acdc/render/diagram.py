@@ -1,0 +1,100 @@
+"""What a picture of a circuit consists of, before it has a layout: ranked nodes and styled links."""
+
+from dataclasses import dataclass
+
+from acdc.circuit.circuit import Circuit
+from acdc.graph import Edge, Reader, ReaderKind, Writer, WriterKind
+from acdc.render.style import EDGE_COLOUR, EdgeStyle
+
+
+@dataclass(frozen=True)
+class Node:
+    """A component, the logits, or under grouped-query attention a key or value slot that several heads share.
+
+    `rank` orders from the embeddings down: per layer shared slots, heads, MLP. `place` orders inside a rank.
+    """
+
+    id: str
+    label: str
+    kind: str
+    rank: int
+    place: int
+
+
+@dataclass(frozen=True)
+class Link:
+    """An edge of the circuit, or wiring from a shared slot to its heads (`tooltip` empty)."""
+
+    source: str
+    target: str
+    port: ReaderKind
+    colour: str
+    width: float
+    dashed: bool
+    tooltip: str
+
+    @property
+    def is_wiring(self) -> bool:
+        return not self.tooltip
+
+
+@dataclass(frozen=True)
+class Diagram:
+    nodes: tuple[Node, ...]
+    links: tuple[Link, ...]
+
+
+def build_diagram(circuit: Circuit) -> Diagram:
+    """Nodes and links of the effective circuit, in a fixed order."""
+    nodes: dict[str, Node] = {}
+    links: list[Link] = []
+    style = EdgeStyle(circuit)
+    writers = {Edge.parse(edge.id).writer for edge in circuit.effective}
+    for scored in circuit.effective:
+        edge = Edge.parse(scored.id)
+        reader = edge.reader
+        _add(nodes, _writer_node(edge.writer))
+        owners = [owner for owner in circuit.graph.owners(reader) if owner in writers]
+        target = _slot_node(reader) if reader.shared else _writer_node(owners[0]) if owners else _logits_node(circuit)
+        if reader.shared and target.id not in nodes:
+            links += [_wiring(reader, owner) for owner in owners]
+        _add(nodes, target)
+        links.append(
+            Link(
+                source=edge.writer.id,
+                target=target.id,
+                port=reader.kind,
+                colour=EDGE_COLOUR[reader.kind],
+                width=style.width(scored.score),
+                dashed=style.opposes(scored),
+                tooltip=f"{scored.id}: {scored.score:+.4g}",
+            )
+        )
+    return Diagram(tuple(sorted(nodes.values(), key=lambda node: (node.rank, node.place))), tuple(links))
+
+
+def _add(nodes: dict[str, Node], node: Node) -> None:
+    nodes.setdefault(node.id, node)
+
+
+def _writer_node(writer: Writer) -> Node:
+    match writer.kind:
+        case WriterKind.HEAD:
+            return Node(writer.id, writer.id, "attention", 3 * writer.layer + 2, writer.head)
+        case WriterKind.MLP:
+            return Node(writer.id, writer.id, "mlp", 3 * writer.layer + 3, 0)
+        case _:
+            return Node(writer.id, writer.id, "embedding", 0, int(writer.kind is WriterKind.POSITIONS))
+
+
+def _slot_node(reader: Reader) -> Node:
+    label = f"kv{reader.head} {'key' if reader.kind is ReaderKind.K else 'value'}"
+    return Node(reader.id, label, "slot", 3 * reader.layer + 1, 2 * reader.head + (reader.kind is ReaderKind.V))
+
+
+def _logits_node(circuit: Circuit) -> Node:
+    return Node("logits", "logits", "logits", 3 * circuit.graph.anatomy.n_layers + 1, 0)
+
+
+def _wiring(reader: Reader, owner: Writer) -> Link:
+    return Link(reader.id, owner.id, reader.kind, EDGE_COLOUR[reader.kind], 0.9, False, "")

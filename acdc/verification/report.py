@@ -1,0 +1,94 @@
+"""What verification found (`verification.json`)."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from acdc.errors import InputError
+from acdc.files import read_json, write_json
+
+FILE_NAME = "verification.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Measure(_Record):
+    """One metric, mean over the verification rows, in its own sign and unit.
+
+    `circuit`: all other edges ablated. `complement`: the circuit's own edges ablated. `empty`: every edge ablated.
+    `corrupted`: the plain model on the corrupted prompts. `faithfulness` = (circuit - empty) / (full - empty); None
+    where full and empty do not differ.
+    """
+
+    full: float
+    circuit: float
+    complement: float
+    empty: float
+    corrupted: float
+    faithfulness: float | None
+
+
+class RandomCircuits(_Record):
+    """Faithfulness of random circuits grown to about the circuit's size after pruning."""
+
+    edges: list[int]
+    faithfulness: list[float | None]
+
+
+class EdgeRemoval(_Record):
+    """The circuit without one of its edges: change of the metric, and on what share of rows it got worse.
+
+    `hurts`: worse on average, by more than a millionth of the range between full and empty.
+    """
+
+    id: str
+    change: float
+    rows_worse: float
+    hurts: bool
+
+
+class Report(_Record):
+    """Verification on rows that discovery did not see; with no such rows, `rows` is 0 and `reason` says why."""
+
+    format: Literal["acdc-verification"] = "acdc-verification"
+    version: Literal[1] = 1
+    rows: int
+    reason: str | None = None
+    twins: int = 0
+    metric: str
+    ablation: str
+    edges: int
+    edges_total: int
+    measures: dict[str, Measure] = {}
+    random: RandomCircuits | None = None
+    removals: list[EdgeRemoval] = []
+
+    @property
+    def faithfulness(self) -> float | None:
+        """Recovered fraction of the metric that discovery used."""
+        measure = self.measures.get(self.metric)
+        return measure.faithfulness if measure else None
+
+    @property
+    def needed(self) -> int:
+        """How many of the circuit's edges make it worse when removed alone."""
+        return sum(removal.hurts for removal in self.removals)
+
+    def save(self, path: str | Path) -> None:
+        """Write `verification.json` into a folder, or the given file, atomically."""
+        target = Path(path)
+        write_json(target / FILE_NAME if target.is_dir() else target, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Report":
+        """Read a run directory or a verification file. Raises InputError when it is damaged."""
+        target = Path(path)
+        target = target / FILE_NAME if target.is_dir() else target
+        try:
+            return cls.model_validate(read_json(target))
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise InputError(f"{target} is not a verification of acdc, version 1: {where}") from None

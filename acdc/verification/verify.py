@@ -1,0 +1,144 @@
+"""Show by ablation how far a circuit carries the behaviour, on rows that discovery did not see."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from acdc.circuit.choose import Ranking
+from acdc.circuit.circuit import Circuit
+from acdc.errors import InputError
+from acdc.model.load import Model
+from acdc.model.threads import fixed_threads
+from acdc.progress import Progress, silent
+from acdc.task.behaviour import Behaviour, usable_metrics
+from acdc.task.metrics import Metric, MetricFunction, find_metric
+from acdc.task.rows import Task
+from acdc.verification.report import EdgeRemoval, Measure, RandomCircuits, Report
+
+RANDOM_CIRCUITS = 20
+NOISE = 1e-6
+
+
+def faithfulness(circuit: float, full: float, empty: float) -> float | None:
+    """(circuit - empty) / (full - empty); None where the two ends do not differ."""
+    span = full - empty
+    return (circuit - empty) / span if abs(span) > NOISE * max(abs(full), abs(empty)) else None
+
+
+def verify(
+    model: Model,
+    task: Task,
+    circuit: Circuit,
+    *,
+    metric: Metric | MetricFunction | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Measure a circuit on its verification rows.
+
+    `metric` is only needed where discovery used a callable of the user's. Raises InputError when model or task are not
+    those that the circuit was found with.
+    """
+    _check_same(model, task, circuit)
+    metric = find_metric(metric or circuit.metric)
+    indices = {row.id: i for i, row in enumerate(task.rows)}
+    rows = [indices[name] for name in circuit.task.verification]
+    common = {
+        "metric": circuit.metric,
+        "ablation": circuit.ablation,
+        "edges": len(circuit.edges),
+        "edges_total": circuit.edges_total,
+    }
+    if not rows:
+        reason = f"discovery used all {circuit.task.rows_total} rows of task {circuit.task.name!r}"
+        return Report(rows=0, reason=reason, **common)
+    with fixed_threads(circuit.batch["threads"]):
+        behaviour = Behaviour(
+            model,
+            task,
+            rows,
+            metric,
+            circuit.ablation,
+            batch_size=circuit.batch["size"],
+            split_embeddings=circuit.model.split_embeddings,
+        )
+        with progress("verify", len(circuit.edges) + RANDOM_CIRCUITS + 4, "runs") as advance:
+            measures = measure_circuit(behaviour, circuit.mask, advance)
+            own = measures[metric.name]
+            return Report(
+                rows=len(rows),
+                twins=circuit.task.twins,
+                **common,
+                measures=measures,
+                random=random_circuits(behaviour, circuit, own, advance),
+                removals=remove_each(behaviour, circuit, own, advance),
+            )
+
+
+def _check_same(model: Model, task: Task, circuit: Circuit) -> None:
+    if model.content_hash != circuit.model.content_hash:
+        raise InputError(f"the circuit was found in another model than {model.name!r}: their content hashes differ")
+    if task.content_hash() != circuit.task.content_hash:
+        raise InputError(f"the circuit was found on other rows than task {task.name!r} has: their content hashes differ")
+    if model.dtype_name != circuit.dtype:
+        raise InputError(f"the circuit was found in {circuit.dtype}, the model is loaded in {model.dtype_name}")
+
+
+def measure_circuit(behaviour: Behaviour, kept: np.ndarray, advance=lambda done: None) -> dict[str, Measure]:
+    """Every metric that the rows have answers for, of a circuit given as a boolean vector [edges]."""
+    metrics = _all_metrics(behaviour)
+    removed = np.stack([np.zeros_like(kept), ~kept, kept, np.ones_like(kept)])
+    means = behaviour.measure(removed, metrics, advance).mean(axis=2)
+    corrupted = behaviour.plain(metrics, corrupted=True).mean(axis=1)
+    return {
+        metric.name: Measure(
+            full=full,
+            circuit=circuit,
+            complement=complement,
+            empty=empty,
+            corrupted=outside,
+            faithfulness=faithfulness(circuit, full, empty),
+        )
+        for metric, (full, circuit, complement, empty), outside in zip(
+            metrics, means.tolist(), corrupted.tolist(), strict=True
+        )
+    }
+
+
+def _all_metrics(behaviour: Behaviour) -> Sequence[Metric]:
+    return [behaviour.metric, *(m for m in usable_metrics(behaviour.rows) if m.name != behaviour.metric.name)]
+
+
+def random_circuits(behaviour: Behaviour, circuit: Circuit, own: Measure, advance) -> RandomCircuits:
+    """Random rankings cut where pruning leaves at most as many edges as the effective circuit has."""
+    generator = np.random.default_rng(circuit.seed)
+    graph = behaviour.graph
+    size = max(1, circuit.edges_effective)
+    chosen = [Ranking(graph, generator.random(graph.n_edges)).by_edges(size).edges for _ in range(RANDOM_CIRCUITS)]
+    values = behaviour.measure(~np.stack(chosen), advance=advance)[0].mean(axis=1)
+    return RandomCircuits(
+        edges=[int(edges.sum()) for edges in chosen],
+        faithfulness=[faithfulness(value, own.full, own.empty) for value in values.tolist()],
+    )
+
+
+def remove_each(behaviour: Behaviour, circuit: Circuit, own: Measure, advance) -> list[EdgeRemoval]:
+    """The circuit without each of its edges in turn."""
+    ids = [edge.id for edge in circuit.edges]
+    if not ids:
+        return []
+    places = [behaviour.graph.index[name] for name in ids]
+    removed = np.repeat(~circuit.mask[None], len(ids), axis=0)
+    removed[np.arange(len(ids)), places] = True
+    base = behaviour.measure(~circuit.mask[None])[0, 0]
+    changes = behaviour.measure(removed, advance=advance)[0] - base
+    worse = behaviour.metric.sign * changes
+    noise = NOISE * abs(own.full - own.empty)
+    return [
+        EdgeRemoval(
+            id=name,
+            change=float(change.mean()),
+            rows_worse=float((bad > noise).mean()),
+            hurts=bool(bad.mean() > noise),
+        )
+        for name, change, bad in zip(ids, changes, worse, strict=True)
+    ]
