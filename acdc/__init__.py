@@ -1,12 +1,12 @@
 """acdc: find, verify and draw the circuit that carries a behaviour in a transformer.
 
-    import acdc
+import acdc
 
-    model = acdc.load_model("trio")
-    task = acdc.load_task("ioi", model)
-    result = acdc.discover(model, task, method="acdc")
-    report = acdc.verify(model, task, result.circuit)
-    result.circuit.to_svg("circuit.svg")
+model = acdc.load_model("trio")
+task = acdc.load_task("ioi", model)
+result = acdc.discover(model, task, method="acdc")
+report = acdc.verify(model, task, result.circuit)
+result.circuit.to_svg("circuit.svg")
 """
 
 from typing import TYPE_CHECKING

@@ -44,7 +44,9 @@ def _tasks() -> list[dict]:
 def _methods() -> list[dict]:
     from acdc.search.registry import METHODS
 
-    return [{"name": m.name, "gives": "a circuit" if m.decides else "scores", "what": m.summary} for m in METHODS.values()]
+    return [
+        {"name": m.name, "gives": "a circuit" if m.decides else "scores", "what": m.summary} for m in METHODS.values()
+    ]
 
 
 def _runs(parent: Path) -> list[dict]:

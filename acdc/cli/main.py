@@ -55,7 +55,17 @@ def discover(
     from acdc.search.discover import DiscoverySettings
 
     settings = DiscoverySettings(
-        method, metric, ablation.value, threshold, edges, faithfulness, limit, batch_size, split_embeddings, seed, threads
+        method,
+        metric,
+        ablation.value,
+        threshold,
+        edges,
+        faithfulness,
+        limit,
+        batch_size,
+        split_embeddings,
+        seed,
+        threads,
     )
     job = DiscoveryJob(model, task, settings, revision, device, dtype.value)
     show.print_run(run_discovery(job, out, bars), as_json)

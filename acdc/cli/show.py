@@ -53,7 +53,9 @@ def print_run(run: FinishedRun, as_json: bool) -> None:
 
 
 def _measures(run: FinishedRun) -> Table:
-    table = Table(title=f"verification on {run.report.rows} unseen rows", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=f"verification on {run.report.rows} unseen rows", title_justify="left", box=None, pad_edge=False
+    )
     table.add_column("metric")
     for name in ("full model", "circuit", "complement", "all ablated", "faithfulness"):
         table.add_column(name, justify="right")
@@ -88,14 +90,18 @@ def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
         print(json.dumps({"run": str(path), **record}))
         return
     edges = sorted(record["edges"].items(), key=lambda item: (-abs(item[1]), item[0]))
-    table = Table(title=f"strongest {STRONGEST} of {len(edges):,} edges", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=f"strongest {STRONGEST} of {len(edges):,} edges", title_justify="left", box=None, pad_edge=False
+    )
     table.add_column("edge")
     table.add_column("score", justify="right")
     for name, value in edges[:STRONGEST]:
         table.add_row(name, f"{value:+.4g}")
     out = console()
     out.print(f"[bold]{record['task']['name']} in {record['model']['name']}[/bold]")
-    out.print(f"{record['method']}, {record['metric']}, {record['ablation']} ablation, {len(record['task']['rows'])} rows\n")
+    out.print(
+        f"{record['method']}, {record['metric']}, {record['ablation']} ablation, {len(record['task']['rows'])} rows\n"
+    )
     out.print(table)
     out.print(f"\nscores: {path / 'scores.json'}")
 
@@ -106,7 +112,9 @@ def print_check(check: TaskCheck, as_json: bool) -> None:
         print(json.dumps(check.as_record()))
         return
     out = console()
-    out.print(f"[bold]{check.task}[/bold] for {check.model}: {check.rows} rows of {check.shortest} to {check.longest} tokens")
+    out.print(
+        f"[bold]{check.task}[/bold] for {check.model}: {check.rows} rows of {check.shortest} to {check.longest} tokens"
+    )
     out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
     table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)
     for name in ("metric", "clean", "corrupted"):

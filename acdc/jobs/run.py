@@ -42,16 +42,18 @@ def run_discovery(job: DiscoveryJob, out: Path | None, progress: Progress) -> Fi
     inputs = job.inputs(model, task)
     label = f"{task.name}-{model.name}-{job.settings.method}"
     run = RunDirectory.open(out, label, "discover", inputs)
-    resumed = run.has("circuit.json")
+    resumed, work = run.has("circuit.json"), 0
     if not resumed:
-        _write_result(run, discover(model, task, job.settings, progress))
+        result = discover(model, task, job.settings, progress)
+        _write_result(run, result)
+        work = result.row_runs
     circuit = Circuit.load(run.path)
     if not run.has("verification.json"):
         verify(model, task, circuit, progress=progress).save(run.path)
     report = Report.load(run.path)
     draw(run.path, circuit, report, job.command())
     if not run.is_complete:
-        run.complete(inputs, _facts(job, model))
+        run.complete(inputs, _facts(job, model, work))
     return FinishedRun(run.path, circuit, report, resumed)
 
 
@@ -87,7 +89,7 @@ def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tupl
         "edges": {edge.id: float(s) for edge, s in zip(behaviour.graph.edges, found.values, strict=True)},
     }
     write_json(run.file("scores.json"), record)
-    run.complete(inputs, _facts(job, model))
+    run.complete(inputs, _facts(job, model, behaviour.row_runs))
     return run.path, record
 
 
@@ -139,7 +141,7 @@ def _write_result(run: RunDirectory, result: Result) -> None:
     result.circuit.save(run.path)
 
 
-def _facts(job: DiscoveryJob, model: Model) -> dict[str, Any]:
+def _facts(job: DiscoveryJob, model: Model, row_runs: int) -> dict[str, Any]:
     task = Path(job.task)
     folder = Path(job.model)
     return {
@@ -150,4 +152,5 @@ def _facts(job: DiscoveryJob, model: Model) -> dict[str, Any]:
             "task": str(task.resolve()) if task.is_file() else job.task,
         },
         "device": str(model.device),
+        "work": {"row_runs": row_runs},
     }

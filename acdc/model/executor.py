@@ -195,9 +195,7 @@ class Executor:
         distance = ahead[:, None] - ahead[None]
         return (distance < 0) | (distance >= window) if window is not None else distance < 0
 
-    def _mlp(
-        self, index: int, layer: Layer, slots: SlotInputs, residual: Tensor, blocks: Sequence[Tensor]
-    ) -> Tensor:
+    def _mlp(self, index: int, layer: Layer, slots: SlotInputs, residual: Tensor, blocks: Sequence[Tensor]) -> Tensor:
         read = slots(self._groups[index, ReaderKind.MLP], residual, blocks)[0]
         written = layer.mlp(layer.mlp_norm(read) if layer.mlp_norm else read)
         return written if layer.mlp_post is None else written * _post_scale(layer.mlp_post, written)

@@ -74,9 +74,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def load_model(
-    name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32"
-) -> Model:
+def load_model(name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32") -> Model:
     """Load a bundled model, a local folder or a hub model.
 
     Raises InputError when it cannot be found or read, its family is not supported, or the executor does not reproduce

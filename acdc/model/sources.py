@@ -85,7 +85,9 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
     except RevisionNotFoundError:
         raise InputError(f"model {name!r} has no revision {revision!r} on the hub") from None
     except RepositoryNotFoundError:
-        raise InputError(f"model {name!r} is not on the hub, no bundled model ({', '.join(BUNDLED)}) and no folder") from None
+        raise InputError(
+            f"model {name!r} is not on the hub, no bundled model ({', '.join(BUNDLED)}) and no folder"
+        ) from None
     except Exception as error:  # the hub client raises errors of several HTTP libraries; all mean: not to be had now
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
@@ -118,7 +120,7 @@ def _architecture(path: Path, config: dict) -> str:
     if named in FAMILIES:
         return named
     if not named:
-        raise InputError(f"{path} names no architecture: expected 'architectures' or \"architecture\": \"{NATIVE}\"")
+        raise InputError(f'{path} names no architecture: expected \'architectures\' or "architecture": "{NATIVE}"')
     families = ", ".join(FAMILIES.values())
     code = " (and acdc runs no code from a model's repository)" if config.get("auto_map") else ""
     raise InputError(f"{path}: architecture {named!r} is not supported at edge level{code}; supported: {families}")

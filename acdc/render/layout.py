@@ -5,12 +5,13 @@ the trunk in the rank above its target. So a picture has at most one line per wr
 many edges it has. Order inside the ranks is found by barycentre sweeps from the natural order.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from acdc.render.diagram import Diagram, Node
 
 NODE_HEIGHT, RANK_GAP, NODE_GAP, TRUNK_WIDTH = 28.0, 62.0, 18.0, 8.0
+ARROW_ROOM, WIDEST = 9.0, 420.0
 SWEEPS = 12
 
 
@@ -35,8 +36,9 @@ class Layout:
     height: float
 
 
-def node_width(node: Node) -> float:
-    return 14.0 + 7.6 * len(node.label)
+def node_width(node: Node, arrivals: int) -> float:
+    """Wide enough for the label and, up to a point, for every arrowhead."""
+    return max(14.0 + 7.6 * len(node.label), min(ARROW_ROOM * arrivals, WIDEST))
 
 
 def lay_out(diagram: Diagram) -> Layout:
@@ -44,7 +46,8 @@ def lay_out(diagram: Diagram) -> Layout:
     used = sorted({node.rank for node in diagram.nodes})
     ranks = {node.id: used.index(node.rank) for node in diagram.nodes}
     rows, above = _rows_with_trunks(diagram, ranks, len(used))
-    widths = {node.id: node_width(node) for node in diagram.nodes}
+    arrivals = Counter(link.target for link in diagram.links)
+    widths = {node.id: node_width(node, arrivals[node.id]) for node in diagram.nodes}
     _order(rows, above)
     centres = _coordinates(rows, above, widths)
     left = min((x - widths.get(item, TRUNK_WIDTH) / 2 for item, x in centres.items()), default=0.0)
@@ -98,16 +101,16 @@ def _order(rows: list[list[Item]], above: dict[Item, list[Item]]) -> None:
         neighbours = above if down else below
         for row in rows if down else reversed(rows):
             wanted = {
-                item: sum(place[n] for n in neighbours[item]) / len(neighbours[item]) if neighbours[item] else place[item]
+                item: sum(place[n] for n in neighbours[item]) / len(neighbours[item])
+                if neighbours[item]
+                else place[item]
                 for item in row
             }
             row.sort(key=lambda item: (wanted[item], place[item]))
             place.update({item: (i + 0.5) / len(row) for i, item in enumerate(row)})
 
 
-def _coordinates(
-    rows: list[list[Item]], above: dict[Item, list[Item]], widths: dict[str, float]
-) -> dict[Item, float]:
+def _coordinates(rows: list[list[Item]], above: dict[Item, list[Item]], widths: dict[str, float]) -> dict[Item, float]:
     """Centres that keep the order, drawn towards the mean of the items above and below."""
 
     def spread(row: list[Item], wanted: list[float]) -> list[float]:

@@ -30,7 +30,9 @@ def to_svg(circuit: Circuit) -> str:
     width = max(layout.width + LEGEND_WIDTH + 3 * MARGIN, text_width + 2 * MARGIN)
     height = max(layout.height, LEGEND_HEIGHT) + HEADER + 2 * MARGIN
     if not diagram.nodes:
-        body = [f'<text x="{MARGIN}" y="{HEADER + MARGIN:.0f}">no edges: nothing is needed beyond the ablated run</text>']
+        body = [
+            f'<text x="{MARGIN}" y="{HEADER + MARGIN:.0f}">no edges: nothing is needed beyond the ablated run</text>'
+        ]
     else:
         body = _draw(diagram, layout)
     legend_x = width - LEGEND_WIDTH - MARGIN

@@ -73,11 +73,15 @@ class DiscoverySettings:
 
 @dataclass(frozen=True)
 class Result:
-    """A found circuit with the scores of every candidate edge (None for acdc) or its decisions (empty otherwise)."""
+    """A found circuit with the scores of every candidate edge (None for acdc) or its decisions (empty otherwise).
+
+    `row_runs` is the work done: runs of one row through a subgraph of the model.
+    """
 
     circuit: Circuit
     scores: dict[str, float] | None
     decisions: tuple[Decision, ...]
+    row_runs: int
 
 
 def discover(
@@ -101,8 +105,9 @@ def discover(
     circuit = _describe(behaviour, settings, split, found, kept, selection)
     graph = behaviour.graph
     if isinstance(found, Decisions):
-        return Result(circuit, None, found.tests)
-    return Result(circuit, {e.id: float(s) for e, s in zip(graph.edges, found.values, strict=True)}, ())
+        return Result(circuit, None, found.tests, behaviour.row_runs)
+    scores = {e.id: float(s) for e, s in zip(graph.edges, found.values, strict=True)}
+    return Result(circuit, scores, (), behaviour.row_runs)
 
 
 def bind(model: Model, task: Task, settings: DiscoverySettings, rows) -> Behaviour:

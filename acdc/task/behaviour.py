@@ -63,6 +63,7 @@ class Behaviour:
             raise InputError(f"task {task.name!r} has no rows to measure")
         metric.check(self.rows)
         self.executor: Executor = model.executor(split_embeddings)
+        self.row_runs = 0  # work done so far: runs of one row through a subgraph
         self.batches = [self._batch(index) for index in bucket(self.rows, batch_size)]
 
     @property
@@ -84,6 +85,7 @@ class Behaviour:
 
     def run(self, batch: Batch, slots: SlotInputs = shared_residual, corrupted: bool = False) -> Trace:
         """Run one batch's clean (or corrupted) prompts."""
+        self.row_runs += len(batch.index)
         return self.executor.run(batch.corrupted if corrupted else batch.tokens, batch.positions, slots)
 
     @torch.no_grad()
@@ -129,6 +131,7 @@ class Behaviour:
             for part in self._parts(len(removed), batch):
                 cut = removed[part]
                 slots = RemovedEdges(cut, ablated, len(batch.index))
+                self.row_runs += len(cut) * len(batch.index)
                 trace = self.executor.resume(batch.clean, self._first_layer(cut), len(cut), batch.positions, slots)
                 logits = trace.logits.unflatten(0, (len(cut), -1))
                 values[:, part, list(batch.index)] = self._apply(metrics, logits, batch)
@@ -162,7 +165,7 @@ class Behaviour:
 
     def full(self) -> np.ndarray:
         """Metric of the full model, float64 [rows]."""
-        return self.measure(np.zeros((1, self.graph.n_edges), dtype=bool))[0, 0]
+        return self.plain([self.metric])[0]
 
     def empty(self) -> np.ndarray:
         """Metric with every edge removed, float64 [rows]; under resample ablation, that of the corrupted run."""

@@ -44,6 +44,4 @@ def bucket(rows: Sequence[Row], size: int) -> list[list[int]]:
     by_length: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
         by_length.setdefault(len(row.clean), []).append(index)
-    return [
-        same[start : start + size] for _, same in sorted(by_length.items()) for start in range(0, len(same), size)
-    ]
+    return [same[start : start + size] for _, same in sorted(by_length.items()) for start in range(0, len(same), size)]

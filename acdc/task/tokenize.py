@@ -109,7 +109,9 @@ def _prompt(
     else:
         ids = prompt
         if max(ids) >= anatomy.d_vocab:
-            raise InputError(f"{place}: {name} has token id {max(ids)}; the model's vocabulary ends at {anatomy.d_vocab - 1}")
+            raise InputError(
+                f"{place}: {name} has token id {max(ids)}; the model's vocabulary ends at {anatomy.d_vocab - 1}"
+            )
     if len(ids) > anatomy.n_ctx:
         raise InputError(f"{place}: {name} has {len(ids)} tokens; the model's context ends at {anatomy.n_ctx}")
     return tuple(ids)
@@ -141,7 +143,9 @@ def _answers(
         if token is None:
             raise InputError(f"{place}: {name} answer {answer!r} is not a single token here{_hint(answer, prompt)}")
         if token >= anatomy.d_vocab_out:
-            raise InputError(f"{place}: {name} has token id {token}; the model's outputs end at {anatomy.d_vocab_out - 1}")
+            raise InputError(
+                f"{place}: {name} has token id {token}; the model's outputs end at {anatomy.d_vocab_out - 1}"
+            )
         ids.append(token)
     return tuple(dict.fromkeys(ids))
 

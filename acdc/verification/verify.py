@@ -61,7 +61,7 @@ def verify(
             batch_size=circuit.batch["size"],
             split_embeddings=circuit.model.split_embeddings,
         )
-        with progress("verify", len(circuit.edges) + RANDOM_CIRCUITS + 4, "runs") as advance:
+        with progress("verify", len(circuit.edges) + RANDOM_CIRCUITS + 3, "runs") as advance:
             measures = measure_circuit(behaviour, circuit.mask, advance)
             own = measures[metric.name]
             return Report(
@@ -78,7 +78,9 @@ def _check_same(model: Model, task: Task, circuit: Circuit) -> None:
     if model.content_hash != circuit.model.content_hash:
         raise InputError(f"the circuit was found in another model than {model.name!r}: their content hashes differ")
     if task.content_hash() != circuit.task.content_hash:
-        raise InputError(f"the circuit was found on other rows than task {task.name!r} has: their content hashes differ")
+        raise InputError(
+            f"the circuit was found on other rows than task {task.name!r} has: their content hashes differ"
+        )
     if model.dtype_name != circuit.dtype:
         raise InputError(f"the circuit was found in {circuit.dtype}, the model is loaded in {model.dtype_name}")
 
@@ -86,9 +88,9 @@ def _check_same(model: Model, task: Task, circuit: Circuit) -> None:
 def measure_circuit(behaviour: Behaviour, kept: np.ndarray, advance=lambda done: None) -> dict[str, Measure]:
     """Every metric that the rows have answers for, of a circuit given as a boolean vector [edges]."""
     metrics = _all_metrics(behaviour)
-    removed = np.stack([np.zeros_like(kept), ~kept, kept, np.ones_like(kept)])
+    removed = np.stack([~kept, kept, np.ones_like(kept)])
     means = behaviour.measure(removed, metrics, advance).mean(axis=2)
-    corrupted = behaviour.plain(metrics, corrupted=True).mean(axis=1)
+    plain = (behaviour.plain(metrics).mean(axis=1), behaviour.plain(metrics, corrupted=True).mean(axis=1))
     return {
         metric.name: Measure(
             full=full,
@@ -98,8 +100,8 @@ def measure_circuit(behaviour: Behaviour, kept: np.ndarray, advance=lambda done:
             corrupted=outside,
             faithfulness=faithfulness(circuit, full, empty),
         )
-        for metric, (full, circuit, complement, empty), outside in zip(
-            metrics, means.tolist(), corrupted.tolist(), strict=True
+        for metric, (circuit, complement, empty), full, outside in zip(
+            metrics, means.tolist(), *(values.tolist() for values in plain), strict=True
         )
     }
 
