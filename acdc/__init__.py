@@ -26,7 +26,19 @@ if TYPE_CHECKING:
         verify,
     )
 
-__all__ = ["Circuit", "InputError", "Metric", "Model", "Report", "Result", "Task", "discover", "load_model", "load_task", "verify"]  # fmt: skip
+__all__ = [
+    "Circuit",
+    "InputError",
+    "Metric",
+    "Model",
+    "Report",
+    "Result",
+    "Task",
+    "discover",
+    "load_model",
+    "load_task",
+    "verify",
+]
 
 
 def __getattr__(name: str):

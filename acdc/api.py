@@ -14,7 +14,19 @@ from acdc.task.rows import Task
 from acdc.verification.report import Report
 from acdc.verification.verify import verify as run_verification
 
-__all__ = ["Circuit", "InputError", "Metric", "Model", "Report", "Result", "Task", "discover", "load_model", "load_task", "verify"]  # fmt: skip
+__all__ = [
+    "Circuit",
+    "InputError",
+    "Metric",
+    "Model",
+    "Report",
+    "Result",
+    "Task",
+    "discover",
+    "load_model",
+    "load_task",
+    "verify",
+]
 
 
 def discover(

@@ -96,7 +96,16 @@ def score(
     from acdc.jobs.spec import DiscoveryJob
     from acdc.search.discover import DiscoverySettings
 
-    settings = DiscoverySettings(method, metric, ablation.value, None, None, None, limit, batch_size, split_embeddings, seed, threads)  # fmt: skip
+    settings = DiscoverySettings(
+        method=method,
+        metric=metric,
+        ablation=ablation.value,
+        limit=limit,
+        batch_size=batch_size,
+        split_embeddings=split_embeddings,
+        seed=seed,
+        threads=threads,
+    )
     path, record = run_scoring(DiscoveryJob(model, task, settings, revision, device, dtype.value), out, bars)
     show.print_scores(path, record, as_json)
 

@@ -11,6 +11,7 @@ from acdc.files import write_json
 from acdc.jobs.run_directory import RunDirectory, read_run
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.load import Model, load_model
+from acdc.model.sources import BUNDLED
 from acdc.model.threads import fixed_threads
 from acdc.progress import Progress
 from acdc.render.dot import to_dot
@@ -19,6 +20,7 @@ from acdc.render.svg import to_svg
 from acdc.search.discover import Result, bind, discover
 from acdc.search.options import SearchOptions
 from acdc.search.registry import find_method
+from acdc.task.bundled import BUNDLED_TASKS
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.verification.report import Report
@@ -142,14 +144,13 @@ def _write_result(run: RunDirectory, result: Result) -> None:
 
 
 def _facts(job: DiscoveryJob, model: Model, row_runs: int) -> dict[str, Any]:
-    task = Path(job.task)
-    folder = Path(job.model)
+    task, folder = Path(job.task), Path(job.model)
     return {
         "command": job.command(),
         "source": {
-            "model": str(folder.resolve()) if folder.is_dir() else job.model,
+            "model": str(folder.resolve()) if job.model not in BUNDLED and folder.is_dir() else job.model,
             "revision": job.revision,
-            "task": str(task.resolve()) if task.is_file() else job.task,
+            "task": str(task.resolve()) if job.task not in BUNDLED_TASKS and task.is_file() else job.task,
         },
         "device": str(model.device),
         "work": {"row_runs": row_runs},

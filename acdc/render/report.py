@@ -46,8 +46,9 @@ def verdict(circuit: Circuit, report: Report) -> str:
     if measure.faithfulness is not None:
         share = f"is {measure.faithfulness:.1%}"
     text = (
-        f"On {report.rows} rows that discovery did not see, faithfulness {share} ({report.metric} {measure.circuit:.4g}; "
-        f"full model {measure.full:.4g}, every edge ablated {measure.empty:.4g}). "
+        f"On {report.rows} rows that discovery did not see, faithfulness {share} "
+        f"({report.metric} {measure.circuit:.4g}; full model {measure.full:.4g}, "
+        f"every edge ablated {measure.empty:.4g}). "
         f"Removing any one of {report.needed} of its {report.edges} edges makes it worse."
     )
     if report.twins:

@@ -43,7 +43,8 @@ def to_svg(circuit: Circuit) -> str:
             f'fill="{INK}" role="img" aria-label="{escape(title(circuit))}">',
             _arrowheads(),
             f'<rect width="{width:.0f}" height="{height:.0f}" fill="#ffffff"/>',
-            f'<text x="{MARGIN}" y="{MARGIN + 12:.0f}" font-size="17" font-weight="bold">{escape(title(circuit))}</text>',
+            f'<text x="{MARGIN}" y="{MARGIN + 12:.0f}" font-size="17" font-weight="bold">'
+            f"{escape(title(circuit))}</text>",
             f'<text x="{MARGIN}" y="{MARGIN + 32:.0f}" fill="#5f6b76">{escape(subtitle(circuit))}</text>',
             f'<g transform="translate({MARGIN:.0f} {HEADER + MARGIN:.0f})">',
             *body,
@@ -86,7 +87,7 @@ def _draw(diagram: Diagram, layout: Layout) -> list[str]:
 
 
 def _ports(diagram: Diagram, layout: Layout) -> dict[Link, float]:
-    """Where along a target's top each link arrives: q, k and v of a head apart, others spread by where they come from."""
+    """Where along a target's top each link arrives: q, k and v of a head apart, others by where they come from."""
     arriving: dict[str, list[Link]] = defaultdict(list)
     ports = {}
     for link in diagram.links:

@@ -54,7 +54,7 @@ def receiver_order(graph: ComponentGraph) -> Iterator[tuple[ReaderGroup, int]]:
 
 
 def sender_order(group: ReaderGroup, row: int) -> np.ndarray:
-    """Edges into one reader, latest sender first: MLP before the heads of its layer, heads from the last, input last."""
+    """Edges into one reader, latest sender first: a layer's MLP, its heads from the last, and at the end the input."""
     first = group.start + row * group.senders
     return np.arange(first, first + group.senders)[::-1]
 

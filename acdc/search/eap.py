@@ -6,7 +6,6 @@ with the gradient taken on the clean run.
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
