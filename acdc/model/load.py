@@ -237,6 +237,8 @@ def check_executor(model: Model) -> None:
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, model.anatomy.d_vocab, (2, length), generator=generator).to(model.device)
     expected = model.bridge(tokens).double()
+    if not expected.isfinite().all():
+        raise InputError(f"model {model.name!r} gives logits that are not finite: its weights are damaged")
     executor = model.executor()
     worst = 0.0
     for position in range(length):

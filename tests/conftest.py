@@ -1,0 +1,90 @@
+"""What tests share: the bundled model and tasks, the material beside the checkout, and a way to run the command line."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+torch.set_num_threads(1)
+
+
+def shared_folder() -> Path | None:
+    """Folder with reference models and results: ACDC_SHARED, or `shared` beside the checkout."""
+    candidates = [os.environ.get("ACDC_SHARED"), ROOT.parent / "shared"]
+    return next((Path(c) for c in candidates if c and Path(c).is_dir()), None)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    folder = shared_folder()
+    if folder is None:
+        pytest.skip("reference material is absent: set ACDC_SHARED to its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trio():
+    """The bundled model in float64."""
+    from acdc.model.load import load_model
+
+    return load_model("trio", dtype="float64")
+
+
+@pytest.fixture(scope="session")
+def induction(trio):
+    from acdc.task.load import load_task
+
+    return load_task("induction", trio)
+
+
+@pytest.fixture(scope="session")
+def stories(shared):
+    from acdc.model.load import load_model
+
+    return load_model(str(shared / "models/stories260k"), dtype="float64")
+
+
+@pytest.fixture(scope="session")
+def original(shared):
+    """(model, task) of the random attention-only model that the original implementations were run on."""
+    from acdc.model.load import load_model
+    from acdc.task.load import load_task
+
+    model = load_model(str(shared / "cases/original/model"), dtype="float64")
+    return model, load_task(shared / "cases/original/task.jsonl", model)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def acdc(monkeypatch, capsys, tmp_path):
+    """Run the command line in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Outcome:
+        from acdc.cli.main import main
+
+        monkeypatch.setattr(sys, "argv", ["acdc", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return Outcome(ended.value.code or 0, printed.out, printed.err)
+
+    return run

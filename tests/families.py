@@ -1,0 +1,92 @@
+"""Small random models of every family, with weights large enough that every edge has an effect of order 1."""
+
+import torch
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+VOCABULARY = 40
+_GROUPED = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+}
+_NEOX = {key: value for key, value in _GROUPED.items() if key != "num_key_value_heads"}
+_GPT2 = {"vocab_size": VOCABULARY, "n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 4}
+_GEMMA = {**_GROUPED, "head_dim": 8, "sliding_window": 3}
+_LAYERS = ["sliding_attention", "full_attention"]
+
+HUGGING_FACE = {
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**_GPT2, bos_token_id=0, eos_token_id=0)),
+    "gpt2-scaled": lambda: GPT2LMHeadModel(
+        GPT2Config(**_GPT2, bos_token_id=0, eos_token_id=0, scale_attn_by_inverse_layer_idx=True)
+    ),
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**_GROUPED)),
+    "llama-biased": lambda: LlamaForCausalLM(LlamaConfig(**_GROUPED, attention_bias=True, mlp_bias=True)),
+    "llama-ungrouped": lambda: LlamaForCausalLM(LlamaConfig(**{**_GROUPED, "num_key_value_heads": 4})),
+    "qwen2": lambda: Qwen2ForCausalLM(
+        Qwen2Config(**_GROUPED, use_sliding_window=True, sliding_window=3, layer_types=_LAYERS)
+    ),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_GROUPED, head_dim=8)),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**_GROUPED, sliding_window=3)),
+    "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**_GROUPED, num_local_experts=3)),
+    "gpt-neox-parallel": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**_NEOX)),
+    "gpt-neox-sequential": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**_NEOX, use_parallel_residual=False)),
+    "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**_GEMMA, layer_types=_LAYERS)),
+    "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**_GEMMA, layer_types=_LAYERS)),
+}
+
+_NATIVE = {"d_model": 16, "d_head": 4, "n_heads": 4, "n_layers": 2, "n_ctx": 16, "d_vocab": VOCABULARY}
+NATIVE = {
+    "native": {**_NATIVE, "act_fn": "gelu"},
+    "native-no-norm": {**_NATIVE, "act_fn": "relu", "normalization_type": None},
+    "native-attention-only": {**_NATIVE, "attn_only": True, "normalization_type": "LNPre"},
+    "native-bidirectional": {**_NATIVE, "act_fn": "relu", "attention_dir": "bidirectional"},
+    "native-rotary-gated": {
+        **_NATIVE,
+        "act_fn": "silu",
+        "gated_mlp": True,
+        "normalization_type": "RMS",
+        "positional_embedding_type": "rotary",
+        "n_key_value_heads": 2,
+    },
+}
+
+
+def randomise(model: torch.nn.Module, seed: int = 0, scale: float = 0.8) -> torch.nn.Module:
+    """Independent normal weights in every parameter, norms and biases too."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * scale)
+    return model.eval()
+
+
+def hugging_face(name: str) -> torch.nn.Module:
+    """A random model of a Hugging Face family, in float64, with eager attention and experts."""
+    model = randomise(HUGGING_FACE[name]().double())
+    model.set_attn_implementation("eager")
+    if hasattr(model.config, "num_local_experts"):
+        model.set_experts_implementation("eager")
+    return model

@@ -1,0 +1,117 @@
+"""The executor against brute force: every edge of every family, each destination by itself."""
+
+import copy
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import torch
+from brute_force import BruteForce, float64_throughout, names_of
+from families import HUGGING_FACE, NATIVE, VOCABULARY, hugging_face, randomise
+from transformer_lens.config import TransformerBridgeConfig
+from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+from transformer_lens.model_bridge.sources.native.model import NativeModel
+
+from acdc.graph import ComponentGraph
+from acdc.model.executor import Executor, RemovedEdges
+from acdc.model.load import read_anatomy
+from acdc.model.weights import read_weights
+
+LENGTH = 7
+
+
+def build(family: str):
+    """(plain model, executor over a bridge of its copy)."""
+    if family in HUGGING_FACE:
+        plain = hugging_face(family)
+        bridge = build_bridge_from_module(
+            copy.deepcopy(plain), type(plain).__name__, hf_config=plain.config, dtype=torch.float64
+        )
+    else:
+        config = TransformerBridgeConfig.from_dict({**NATIVE[family], "dtype": torch.float64})
+        # without norms nothing tames the activations, and 1e-10 would be below their rounding
+        plain = randomise(NativeModel(config).double(), scale=0.3 if config.normalization_type is None else 0.8)
+        bridge = build_bridge_from_module(copy.deepcopy(plain), "TransformerLensNative", tl_config=config)
+    bridge.original_model.requires_grad_(False)
+    graph = ComponentGraph(read_anatomy(bridge))
+    return plain, Executor(read_weights(bridge), graph)
+
+
+def prompts() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    clean, corrupted = (torch.randint(0, VOCABULARY, (2, LENGTH), generator=generator) for _ in range(2))
+    return clean, corrupted
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", [*HUGGING_FACE, *NATIVE])
+def test_every_edge_equals_brute_force(family):
+    plain, executor = build(family)
+    graph, (clean, corrupted) = executor.graph, prompts()
+    anatomy = graph.anatomy
+    oracle = BruteForce(plain, names_of(family), anatomy.n_heads, anatomy.d_head)
+    positions = torch.tensor([LENGTH - 1, LENGTH - 2])
+    rows = torch.arange(2)
+    with float64_throughout(plain):
+        full = oracle.logits(clean)[rows, positions]
+        ours, residuals = oracle.contributions(clean)
+        theirs, _ = oracle.contributions(corrupted)
+        trace = executor.run(clean, positions)
+        ablated = executor.run(corrupted, positions).values
+        assert (trace.logits - full).abs().max() < 1e-10
+        effects = defaultdict(float)
+        for index, edge in enumerate(graph.edges):
+            change = theirs[edge.writer.id] - ours[edge.writer.id]
+            expected = oracle.patched(clean, edge.reader.id, change, residuals)[rows, positions]
+            removed = np.zeros((1, graph.n_edges), dtype=bool)
+            removed[0, index] = True
+            got = executor.resume(trace, 0, 1, positions, RemovedEdges(removed, ablated, 2)).logits
+            assert (got - expected).abs().max() < 1e-10, edge.id
+            effects[edge.reader.id] = max(effects[edge.reader.id], (expected - full).abs().max().item())
+    assert min(effects.values()) > 1e-3, "a destination without any effect would hide a dead hook"
+    assert max(effects.values()) > 0.3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gpt-neox-parallel", "gemma2", "native-attention-only"])
+def test_candidates_and_resuming_change_nothing(family):
+    """Several subgraphs in one resumed pass give what each gives alone from the start."""
+    _, executor = build(family)
+    clean, corrupted = prompts()
+    positions = torch.tensor([LENGTH - 1, 3])
+    trace, ablated = executor.run(clean, positions), executor.run(corrupted, positions).values
+    removed = np.random.default_rng(0).random((5, executor.graph.n_edges)) < 0.4
+    late = next(g.start for g in executor.graph.groups if g.layer == 1)
+    removed[:, :late] = False
+    together = executor.resume(trace, 1, 5, positions, RemovedEdges(removed, ablated, 2)).logits.unflatten(0, (5, 2))
+    for candidate, logits in zip(removed, together, strict=True):
+        alone = executor.run(clean, positions, RemovedEdges(candidate[None], ablated, 2)).logits
+        assert (alone - logits).abs().max() < 1e-12
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gpt-neox-parallel", "gemma3", "native-no-norm"])
+def test_removing_everything_gives_the_corrupted_run(family):
+    _, executor = build(family)
+    clean, corrupted = prompts()
+    positions = torch.tensor([LENGTH - 1, 3])
+    other = executor.run(corrupted, positions)
+    removed = np.ones((1, executor.graph.n_edges), dtype=bool)
+    got = executor.run(clean, positions, RemovedEdges(removed, other.values, 2)).logits
+    assert (got - other.logits).abs().max() < 1e-10
+
+
+@torch.no_grad()
+def test_split_embeddings_add_up():
+    """Cutting token and position embedding from a slot together equals cutting the whole input from it."""
+    _, whole = build("gpt2")
+    split = Executor(whole.weights, ComponentGraph(whole.graph.anatomy, split_embeddings=True))
+    clean, corrupted = prompts()
+    positions = torch.tensor([LENGTH - 1, 3])
+    for slot in ("a0.h1<v>", "m1", "a1.h2<k>", "logits"):
+        one, two = whole.graph.mask([f"input->{slot}"]), split.graph.mask([f"tok_embed->{slot}", f"pos_embed->{slot}"])
+        results = []
+        for executor, removed in ((whole, one), (split, two)):
+            ablated = executor.run(corrupted, positions).values
+            results.append(executor.run(clean, positions, RemovedEdges(removed[None], ablated, 2)).logits)
+        assert (results[0] - results[1]).abs().max() < 1e-10

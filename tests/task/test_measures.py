@@ -1,0 +1,124 @@
+"""Metrics and ablations against loops written out one row and one component at a time."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from acdc.errors import InputError
+from acdc.task.behaviour import Behaviour
+from acdc.task.load import load_task
+from acdc.task.metrics import METRICS, Metric, RowBatch, find_metric
+from acdc.task.rows import Row, Task
+
+ROWS = (
+    Row("a", (1, 2), (3, 4), (0,), (1, 2), 1),
+    Row("b", (1, 2), (3, 4), (3, 4), (0,), 1),
+)
+
+
+def by_hand(name: str, logits: list[float], full: list[float], row: Row) -> float:
+    def probs(values):
+        total = sum(map(math.exp, values))
+        return [math.exp(v) / total for v in values]
+
+    p, q = probs(logits), probs(full)
+    match name:
+        case "kl":
+            return sum(b * math.log(b / a) for a, b in zip(p, q, strict=True))
+        case "logit_diff":
+            right, wrong = ([logits[i] for i in ids] for ids in (row.correct, row.incorrect))
+            return sum(right) / len(right) - sum(wrong) / len(wrong)
+        case "nll":
+            return -math.log(sum(p[i] for i in row.correct))
+        case "prob_diff":
+            return sum(p[i] for i in row.correct) - sum(p[i] for i in row.incorrect)
+        case "accuracy":
+            return float(logits.index(max(logits)) in row.correct)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("seed", range(5))
+def test_metrics_by_hand(name, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits, full = (torch.randn(2, 6, generator=generator, dtype=torch.float64) * 3 for _ in range(2))
+    got = METRICS[name].function(logits, RowBatch(ROWS, full))
+    expected = [by_hand(name, *pair, row) for *pair, row in zip(logits.tolist(), full.tolist(), ROWS, strict=True)]
+    assert got.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_callables_are_metrics(trio, induction):
+    def margin(logits, batch):
+        return logits.max(-1).values - logits.mean(-1)
+
+    behaviour = Behaviour(trio, induction, range(8), find_metric(margin))
+    assert behaviour.metric.name == "margin" and behaviour.metric.larger_is_better
+    assert (behaviour.full() > 0).all()
+
+
+def test_a_metric_that_is_not_finite_is_refused(trio, induction):
+    broken = Metric("broken", lambda logits, batch: logits[:, 0] * torch.nan, larger_is_better=True)
+    with pytest.raises(InputError, match="not finite on row"):
+        Behaviour(trio, induction, range(8), broken).full()
+
+
+def test_a_metric_without_its_answers_is_refused(trio, induction):
+    from dataclasses import replace
+
+    rows = (replace(induction.rows[0], incorrect=()),)
+    with pytest.raises(InputError, match="needs incorrect answers"):
+        Behaviour(trio, Task("t", rows, "kl"), [0], METRICS["logit_diff"])
+
+
+@pytest.fixture(scope="module")
+def mixed(trio):
+    """Rows of two lengths."""
+    return load_task("induction", trio)
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean", "mean-positional"])
+def test_ablated_values_against_a_loop(trio, mixed, ablation):
+    behaviour = Behaviour(trio, mixed, range(4), METRICS["kl"], ablation)
+    executor = trio.executor()
+    values = [
+        executor.run(torch.tensor([row.clean]), torch.tensor([row.answer_position])).values[:, 0] for row in mixed.rows
+    ]
+    for batch in behaviour.batches:
+        length = batch.tokens.shape[1]
+        got = behaviour.ablated(batch).expand(-1, len(batch.index), length, -1)
+        for position in range(length):
+            if ablation == "zero":
+                expected = torch.zeros_like(values[0][:, 0])
+            elif ablation == "mean":
+                expected = torch.cat(values, dim=1).mean(1)
+            else:
+                expected = torch.stack([v[:, position] for v in values if v.shape[1] > position]).mean(0)
+            for row in range(len(batch.index)):
+                assert (got[:, row, position] - expected).abs().max() < 1e-12
+
+
+def test_rows_of_different_length_do_not_mix(trio, mixed):
+    """A row's value is the same whether it is measured alone or among rows of other lengths."""
+    removed = np.random.default_rng(0).random((3, trio.graph.n_edges)) < 0.3
+    together = Behaviour(trio, mixed, range(6), METRICS["logit_diff"]).measure(removed)[0]
+    for row in range(6):
+        alone = Behaviour(trio, mixed, [row], METRICS["logit_diff"]).measure(removed)[0]
+        assert np.abs(alone[:, 0] - together[:, row]).max() < 1e-10
+
+
+def test_batch_size_changes_nothing_but_rounding(trio, mixed):
+    removed = np.random.default_rng(0).random((7, trio.graph.n_edges)) < 0.3
+    values = [Behaviour(trio, mixed, range(12), METRICS["kl"], batch_size=b).measure(removed) for b in (1, 5, 32)]
+    assert np.abs(values[0] - values[1]).max() < 1e-10
+    assert np.abs(values[0] - values[2]).max() < 1e-10
+
+
+def test_full_and_empty_are_the_plain_runs(trio, mixed):
+    behaviour = Behaviour(trio, mixed, range(8), METRICS["logit_diff"])
+    nothing = np.zeros((1, trio.graph.n_edges), dtype=bool)
+    corrupted = behaviour.plain([behaviour.metric], corrupted=True)[0]
+    assert np.abs(behaviour.full() - behaviour.measure(nothing)[0, 0]).max() < 1e-10
+    assert np.abs(behaviour.empty() - corrupted).max() < 1e-10
+    bridge = trio.bridge(behaviour.batches[0].tokens)[:, -1]
+    assert (bridge - behaviour.batches[0].answers.full_logits).abs().max() < 1e-9

@@ -1,0 +1,124 @@
+"""The three task formats say the same thing, and what they cannot say is refused with its place."""
+
+import json
+
+import pytest
+
+from acdc.errors import InputError
+from acdc.task.load import load_task
+
+CLEAN = "apple river stone cloud apple"
+CORRUPTED = "stone river apple cloud apple"
+
+
+def write(path, text: str):
+    path.write_text(text)
+    return path
+
+
+def test_formats_agree(tmp_path, trio):
+    """The same row as JSONL, AutoCircuit JSON and EAP-IG CSV gives the same tokens."""
+    row = {"clean": CLEAN, "corrupted": CORRUPTED, "correct": [" river"], "incorrect": [" cloud"]}
+    jsonl = load_task(write(tmp_path / "a.jsonl", json.dumps(row)), trio)
+    prompt = {"clean": CLEAN, "corrupt": CORRUPTED, "answers": [" river"], "wrong_answers": [" cloud"]}
+    autocircuit = load_task(write(tmp_path / "b.json", json.dumps({"prompts": [prompt], "word_idxs": {}})), trio)
+    (right,), (wrong,) = jsonl.rows[0].correct, jsonl.rows[0].incorrect
+    text = f"clean,corrupted,correct_idx,incorrect_idx\n{CLEAN},{CORRUPTED},{right},[{wrong}]\n"
+    csv = load_task(write(tmp_path / "c.csv", text), trio)
+    rows = [task.rows[0] for task in (jsonl, autocircuit, csv)]
+    assert rows[0].clean[0] == trio.tokenizer.bos_token_id, "the tokenizer's own special tokens are added"
+    for name in ("clean", "corrupted", "correct", "incorrect", "answer_position"):
+        assert len({getattr(row, name) for row in rows}) == 1, name
+
+
+def test_label_column_is_the_answer(tmp_path, trio):
+    task = load_task(write(tmp_path / "t.csv", f"clean,corrupted,label\n{CLEAN},{CORRUPTED}, river\n"), trio)
+    assert task.rows[0].correct == (trio.tokenizer.convert_tokens_to_ids("river"),)
+    assert task.metric == "kl", "without incorrect answers there is no logit difference"
+
+
+def test_token_ids_are_used_as_they_are(tmp_path, trio):
+    row = {"clean": [5, 6, 7], "corrupted": [5, 8, 7], "correct": [9], "incorrect": [10], "id": 7, "surplus": {}}
+    task = load_task(write(tmp_path / "t.jsonl", json.dumps(row)), trio)
+    assert task.rows[0].clean == (5, 6, 7)
+    assert (task.rows[0].id, task.rows[0].answer_position, task.metric) == ("7", 2, "logit_diff")
+
+
+@pytest.mark.parametrize(("prepend", "first"), [(None, "<bos>"), (True, "<bos>"), (False, "apple")])
+def test_header_decides_about_bos(tmp_path, trio, prepend, first):
+    header = {"task": "named here", "metric": "nll", "prepend_bos": prepend}
+    row = {"clean": CLEAN, "corrupted": CORRUPTED, "correct": [" river"]}
+    task = load_task(write(tmp_path / "t.jsonl", f"{json.dumps(header)}\n{json.dumps(row)}\n"), trio)
+    assert trio.tokenizer.convert_ids_to_tokens(task.rows[0].clean[0]) == first
+    assert (task.name, task.metric) == ("named-here", "nll")
+
+
+def test_content_hash_is_of_tokens(tmp_path, trio):
+    row = {"clean": CLEAN, "corrupted": CORRUPTED, "correct": [" river"], "id": "r"}
+    text = load_task(write(tmp_path / "a.jsonl", json.dumps(row)), trio)
+    tokens = load_task(
+        write(
+            tmp_path / "b.jsonl",
+            json.dumps(
+                {
+                    "clean": list(text.rows[0].clean),
+                    "corrupted": list(text.rows[0].corrupted),
+                    "correct": list(text.rows[0].correct),
+                    "id": "r",
+                }
+            ),
+        ),
+        trio,
+    )
+    assert text.content_hash() == tokens.content_hash()
+
+
+def row(**changes) -> str:
+    base = {"clean": CLEAN, "corrupted": CORRUPTED, "correct": [" river"], "incorrect": [" cloud"]}
+    return json.dumps({**base, **changes})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.jsonl", "", "no rows"),
+        ("t.jsonl", '{"task": "only a header"}', "no rows"),
+        ("t.jsonl", row() + "\n{not json}", r"line 2: not valid JSON"),
+        ("t.jsonl", "[1, 2]", "line 1: expected a JSON object, got list"),
+        ("t.jsonl", json.dumps({"corrupted": "x"}), "line 1: 'clean': missing"),
+        ("t.jsonl", row(clean=""), "'clean': expected non-empty text"),
+        ("t.jsonl", row(clean=[]), "'clean': expected non-empty text"),
+        ("t.jsonl", row(clean=[1, -2]), "'clean': expected non-empty text"),
+        ("t.jsonl", row(clean=[1, True]), "'clean'"),
+        ("t.jsonl", '{"clean": [1, NaN], "corrupted": [1, 2]}', "line 1: NaN is not a value"),
+        ("t.jsonl", row(clean=CLEAN + " river"), "clean has 7 tokens and corrupted 6; they must be equally long"),
+        ("t.jsonl", row() + "\n" + row(correct=[" river stone"]), r"line 2: correct answer ' river stone' is not a"),
+        ("t.jsonl", row(correct=["river"]), "leading space"),
+        ("t.jsonl", row(correct=[" xylophone"]), "not a single token"),
+        ("t.jsonl", row(clean="apple xylophone stone cloud apple"), "does not know"),
+        ("t.jsonl", row(correct=[250]), "outputs end at 249"),
+        ("t.jsonl", row(clean=[1, 999], corrupted=[1, 2]), "vocabulary ends at 249"),
+        ("t.jsonl", row(clean=[1] * 33, corrupted=[2] * 33), "context ends at 32"),
+        ("t.jsonl", row(answer_position=6), "answer_position 6 is past the last token, 5"),
+        ("t.jsonl", row(answer_position=-1), "'answer_position': expected a position from 0"),
+        ("t.jsonl", row(answer_position=1.5), "'answer_position'"),
+        ("t.jsonl", row(incorrect=[" river"]), "both a correct and an incorrect"),
+        ("t.jsonl", row(correct=" river"), "'correct': expected a list"),
+        ("t.jsonl", row(id="a") + "\n" + row(id="a"), "line 2: id 'a' was used before"),
+        ("t.jsonl", '{"task": "t", "metric": "magic"}\n' + row(), "metric 'magic' is not one of"),
+        ("t.json", "[]", "'prompts'"),
+        ("t.json", '{"prompts": [3]}', "prompt 0: expected a JSON object"),
+        ("t.json", '{"prompts": [{"clean": "apple"}]}', "prompt 0: 'corrupted': missing"),
+        ("t.csv", "clean,label\na,b\n", "columns clean and corrupted"),
+        ("t.csv", "clean,corrupted\na,b\n", "correct_idx"),
+        ("t.csv", f"clean,corrupted,label\n{CLEAN},{CORRUPTED}\n", "line 2: expected 3 fields"),
+        ("t.csv", f"clean,corrupted,correct_idx\n{CLEAN},{CORRUPTED},x\n", "line 2: not valid JSON"),
+        ("t.csv", 'clean,corrupted,label\n"open,b,c\n', "line"),
+        ("t.txt", "", "must end in"),
+    ],
+)
+def test_refusals_name_file_and_row(tmp_path, trio, name, text, message):
+    with pytest.raises(InputError, match=message) as refusal:
+        load_task(write(tmp_path / name, text), trio)
+    assert str(tmp_path / name) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
