@@ -10,7 +10,15 @@ from acdc.graph import Anatomy, ComponentGraph, Edge
 
 def anatomy(layers=2, heads=4, kv=4, **more) -> Anatomy:
     return Anatomy(
-        n_layers=layers, n_heads=heads, n_kv_heads=kv, d_model=16, d_head=4, d_vocab=40, d_vocab_out=40, n_ctx=32, **more
+        n_layers=layers,
+        n_heads=heads,
+        n_kv_heads=kv,
+        d_model=16,
+        d_head=4,
+        d_vocab=40,
+        d_vocab_out=40,
+        n_ctx=32,
+        **more,
     )
 
 
@@ -49,7 +57,9 @@ def test_ids_of_the_contract():
     assert not any(".kv" in name for name in ComponentGraph(anatomy()).index)
 
 
-@pytest.mark.parametrize("text", ["", "->", "input", "a1.h2->", "a1.h2->a2.h3<z>", "m1->a0.kv1<q>", "a1.h2 ->m3", "x->m1"])
+@pytest.mark.parametrize(
+    "text", ["", "->", "input", "a1.h2->", "a1.h2->a2.h3<z>", "m1->a0.kv1<q>", "a1.h2 ->m3", "x->m1"]
+)
 def test_a_string_that_is_no_edge_is_refused(text):
     with pytest.raises(InputError, match="not an edge id"):
         Edge.parse(text)

@@ -1,0 +1,97 @@
+"""The command line as a user meets it."""
+
+import subprocess
+import sys
+import time
+from xml.etree import ElementTree
+
+import pytest
+
+
+def test_help_is_quick_and_imports_no_torch():
+    code = (
+        "import sys; sys.argv = ['acdc', '--help']\n"
+        "from acdc.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformer_lens', 'networkx', 'numpy', 'ray', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "discover" in done.stdout
+
+
+def test_discover_without_options(acdc):
+    """The main job: the bundled model and task, in well under a minute."""
+    started = time.perf_counter()
+    done = acdc("discover")
+    assert done.code == 0 and done.err == ""
+    assert "ioi in trio" in done.out and "64 unseen rows" in done.out
+    assert time.perf_counter() - started < 120
+
+
+def test_json_is_machine_readable(acdc):
+    record = acdc("discover", "--task", "induction", "--limit", "8", "--method", "eap", "--edges", "20", "--json").json
+    assert record["edges"] <= 20 and record["verification"]["rows"] == 120
+    assert record["faithfulness"] == record["verification"]["measures"]["logit_diff"]["faithfulness"]
+    shown = acdc("show", record["run"], "--json").json
+    assert shown == record
+
+
+@pytest.mark.parametrize("format", ["svg", "dot"])
+def test_export(acdc, tmp_path, format):
+    acdc("discover", "--task", "induction", "--limit", "8", "--method", "eap", "--edges", "20", "--out", "r")
+    assert acdc("export", "r", "--format", format, "--out", f"x.{format}").code == 0
+    assert (tmp_path / f"x.{format}").read_bytes() == (tmp_path / f"r/circuit.{format}").read_bytes()
+    if format == "svg":
+        ElementTree.parse(tmp_path / "x.svg")
+
+
+def test_score_covers_every_edge_and_all_rows(acdc, tmp_path):
+    record = acdc("score", "--task", "induction", "--method", "eap", "--out", "s", "--json").json
+    assert len(record["edges"]) == 479 and len(record["task"]["rows"]) == 128
+    assert record["score_kind"] == "effect" and record["metric_full"] > record["metric_empty"]
+    assert (tmp_path / "s/scores.json").is_file()
+    limited = acdc("score", "--task", "induction", "--limit", "8", "--out", "t", "--json").json
+    assert len(limited["task"]["rows"]) == 8
+
+
+def test_splitting_embeddings(acdc):
+    record = acdc(
+        "discover", "--task", "induction", "--limit", "8", "--method", "eap", "--edges", "30", "--split-embeddings", "--json"
+    ).json  # fmt: skip
+    assert record["edges_total"] == 479 + 4 * 12 + 4 + 1
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean", "mean-positional"])
+def test_ablations(acdc, ablation):
+    record = acdc(
+        "discover", "--task", "greater_than", "--limit", "8", "--method", "eap", "--edges", "40", "--ablation", ablation, "--json"
+    ).json  # fmt: skip
+    assert record["ablation"] == ablation and record["edges_effective"] > 0
+
+
+@pytest.mark.parametrize("what", ["models", "tasks", "methods", "runs"])
+def test_listings(acdc, what):
+    assert acdc("list", what).code == 0
+    rows = acdc("list", what, "--json").json
+    assert bool(rows) == (what != "runs")
+
+
+def test_check_task(acdc):
+    record = acdc("check-task", "induction", "--json").json
+    assert record["rows"] == 128 and record["measures"]["accuracy"]["clean"] == 1
+    assert record["warnings"] == []
+    assert "mean over all rows" in acdc("check-task", "induction").out
+
+
+def test_nothing_is_drawn_on_a_pipe():
+    """Progress belongs to a terminal: a pipe gets results alone."""
+    command = [sys.executable, "-m", "acdc", "score", "--task", "induction", "--limit", "4", "--json"]
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.count("\n") == 1 and "\x1b" not in done.stdout

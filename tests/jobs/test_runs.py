@@ -1,0 +1,102 @@
+"""Run directories: what is in them, resuming, refusing, and equal bytes for equal inputs."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+FILES = {"circuit.json", "circuit.dot", "circuit.svg", "report.html", "verification.json", "run.json"}
+QUICK = ("discover", "--task", "induction", "--limit", "16", "--threshold", "2")
+
+
+def test_files_of_a_run(acdc, tmp_path):
+    assert acdc(*QUICK, "--out", "r").code == 0
+    assert {path.name for path in (tmp_path / "r").iterdir()} == FILES | {"decisions.jsonl"}
+    tests = [json.loads(line) for line in (tmp_path / "r/decisions.jsonl").read_text().splitlines()]
+    circuit = json.loads((tmp_path / "r/circuit.json").read_text())
+    assert {t["edge"] for t in tests if t["kept"]} == {edge["id"] for edge in circuit["edges"]}
+    assert circuit["method"]["objective"] == "neg_logit_diff"
+    assert (
+        acdc("discover", "--task", "induction", "--limit", "16", "--method", "eap", "--edges", "20", "--out", "s").code
+        == 0
+    )
+    assert {path.name for path in (tmp_path / "s").iterdir()} == FILES | {"scores.json"}
+    assert len(json.loads((tmp_path / "s/scores.json").read_text())["edges"]) == 479
+
+
+def test_default_names_are_new(acdc, tmp_path):
+    first, second = (acdc("discover", "--task", "induction", "--method", "random", "--edges", "9", "--limit", "4", "--json").json for _ in range(2))  # fmt: skip
+    assert first["run"].endswith("induction-trio-random-001") and second["run"].endswith("-002")
+    listed = acdc("list", "runs", "--json").json
+    assert [row["status"] for row in listed] == ["complete", "complete"]
+
+
+def test_the_same_run_is_resumed_another_refused(acdc, tmp_path):
+    assert acdc(*QUICK, "--out", "r").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+    again = acdc(*QUICK, "--out", "r")
+    assert again.code == 0 and "already there" in again.out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
+    other = acdc(*QUICK, "--seed", "1", "--out", "r")
+    assert other.code == 2 and "seed: 0 there, 1 here" in other.err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
+
+
+@pytest.mark.parametrize("lost", ["verification.json", "circuit.json"])
+def test_an_interrupted_run_is_finished(acdc, tmp_path, lost):
+    """What the lost stage wrote comes back byte for byte."""
+    assert acdc(*QUICK, "--out", "r").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir() if path.name != "run.json"}
+    (tmp_path / "r" / lost).unlink()
+    record = json.loads((tmp_path / "r/run.json").read_text())
+    (tmp_path / "r/run.json").write_text(json.dumps({**record, "status": "running"}))
+    assert acdc(*QUICK, "--out", "r").code == 0
+    after = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir() if path.name != "run.json"}
+    assert after == before
+    assert json.loads((tmp_path / "r/run.json").read_text())["status"] == "complete"
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path):
+    """Two processes with different hash seeds, in folders of different names."""
+    command = [sys.executable, "-m", "acdc", "discover", "--task", "ioi", "--method", "eap", "--limit", "32", "--out"]
+    for number in ("1", "2"):
+        folder = tmp_path / f"place{number}"
+        folder.mkdir()
+        environment = {**os.environ, "PYTHONHASHSEED": number}
+        subprocess.run([*command, f"run{number}"], cwd=folder, env=environment, check=True, capture_output=True)
+    for name in ("circuit.json", "scores.json", "verification.json", "circuit.dot", "circuit.svg"):
+        first, second = ((tmp_path / f"place{n}/run{n}/{name}").read_bytes() for n in (1, 2))
+        assert first == second, name
+
+
+def test_artefacts_hold_no_path_and_no_time(acdc, tmp_path):
+    assert acdc(*QUICK, "--out", "r").code == 0
+    for name in ("circuit.json", "decisions.jsonl", "verification.json"):
+        text = (tmp_path / "r" / name).read_text()
+        assert str(tmp_path) not in text
+        assert not re.search(r"20\d\d-\d\d-\d\d|/home/|/tmp/", text)
+
+
+def test_a_report_is_one_file_without_network(acdc, tmp_path):
+    assert acdc(*QUICK, "--out", "r").code == 0
+    page = (tmp_path / "r/report.html").read_text()
+    assert "<svg" in page and "faithfulness" in page and "acdc discover" in page
+    assert not re.search(r"(src|href)=|url\((?!#)", page)
+
+
+def test_verify_again_gives_the_same(acdc, tmp_path):
+    assert acdc(*QUICK, "--out", "r").code == 0
+    before = (tmp_path / "r/verification.json").read_bytes()
+    (tmp_path / "r/verification.json").unlink()
+    assert acdc("verify", "r").code == 0
+    assert (tmp_path / "r/verification.json").read_bytes() == before
+
+
+def test_no_rows_left_is_a_warning(acdc, tmp_path):
+    done = acdc("discover", "--task", "induction", "--limit", "128", "--method", "eap", "--edges", "9", "--out", "r")
+    assert done.code == 0 and "warning: no rows left" in done.err
+    record = json.loads((tmp_path / "r/verification.json").read_text())
+    assert record["rows"] == 0 and record["reason"]

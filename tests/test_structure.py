@@ -1,0 +1,43 @@
+"""The tree is the pipeline: imports run downwards."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "acdc"
+# Lowest first; files directly in the package that every layer may use come before all.
+LAYERS = [
+    {"errors", "files", "progress"},
+    {"graph"},
+    {"model"},
+    {"task"},
+    {"circuit"},
+    {"search"},
+    {"verification"},
+    {"render"},
+    {"jobs", "api"},
+    {"cli", "__init__", "__main__"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def imports_at_the_top(path: Path) -> set[str]:
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "acdc":
+            found.add((node.module.split(".") + ["__init__"])[1])
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("acdc.")}
+    return found
+
+
+def test_imports_run_downwards():
+    for path in PACKAGE.rglob("*.py"):
+        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for imported in imports_at_the_top(path):
+            assert RANK[imported] <= RANK[part], f"{path.relative_to(PACKAGE)} imports acdc.{imported}"
+
+
+def test_no_file_is_too_long():
+    for path in PACKAGE.parent.rglob("*.py"):
+        if not {"build", ".venv", "dist"} & set(path.parts):
+            assert len(path.read_text().splitlines()) <= 500, path

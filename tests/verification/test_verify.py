@@ -1,0 +1,102 @@
+"""Verification against direct loops over single runs."""
+
+import numpy as np
+import pytest
+import torch
+
+import acdc
+from acdc.errors import InputError
+from acdc.model.executor import RemovedEdges
+from acdc.task.metrics import METRICS
+from acdc.task.rows import Task
+
+
+@pytest.fixture(scope="module")
+def found(trio, induction):
+    return acdc.discover(trio, induction, method="acdc", limit=24, threshold=1.0)
+
+
+@pytest.fixture(scope="module")
+def report(trio, induction, found):
+    return acdc.verify(trio, induction, found.circuit)
+
+
+@torch.no_grad()
+def logit_diff(model, rows, removed: np.ndarray) -> float:
+    """One row at a time, from the first layer."""
+    executor, values = model.executor(), []
+    for row in rows:
+        last = torch.tensor([row.answer_position])
+        ablated = executor.run(torch.tensor([row.corrupted]), last).values
+        logits = executor.run(torch.tensor([row.clean]), last, RemovedEdges(removed[None], ablated, 1)).logits[0]
+        values.append((logits[list(row.correct)].mean() - logits[list(row.incorrect)].mean()).item())
+    return float(np.mean(values))
+
+
+def test_measures_are_those_of_single_runs(trio, induction, found, report):
+    unseen = induction.rows[24:]
+    kept = found.circuit.mask
+    measure = report.measures["logit_diff"]
+    assert report.rows == len(unseen) == 104
+    for value, removed in (
+        (measure.full, np.zeros_like(kept)),
+        (measure.circuit, ~kept),
+        (measure.complement, kept),
+        (measure.empty, np.ones_like(kept)),
+    ):
+        assert value == pytest.approx(logit_diff(trio, unseen, removed), abs=1e-9)
+    assert measure.corrupted == pytest.approx(measure.empty), "under resample ablation they are the same run"
+    span = measure.full - measure.empty
+    assert report.faithfulness == pytest.approx((measure.circuit - measure.empty) / span)
+    assert 0.5 < report.faithfulness <= 1.1
+
+
+def test_every_edge_is_removed_in_turn(trio, induction, found, report):
+    unseen, kept = induction.rows[24:], found.circuit.mask
+    base = logit_diff(trio, unseen, ~kept)
+    assert [removal.id for removal in report.removals] == [edge.id for edge in found.circuit.edges]
+    for removal in report.removals[::7]:
+        without = kept.copy()
+        without[found.circuit.graph.index[removal.id]] = False
+        assert removal.change == pytest.approx(logit_diff(trio, unseen, ~without) - base, abs=1e-9)
+        assert removal.hurts == (removal.change < -1e-6 * 40)
+
+
+def test_random_circuits_are_no_larger(report, found):
+    assert len(report.random.faithfulness) == 20
+    assert max(report.random.edges) <= found.circuit.edges_effective
+    assert max(report.random.faithfulness) < report.faithfulness
+
+
+def test_pruning_leaves_the_metric_alone_under_resample(trio, induction, found):
+    """ACDC's raw decisions and what is left of them after pruning are the same subgraph in effect."""
+    circuit = found.circuit
+    pruned = circuit.graph.prune(circuit.mask)
+    loose = circuit.mask | circuit.graph.mask(["a0.h2->a3.h1<q>", "input->a2.h3<v>"])
+    assert circuit.graph.prune(loose).sum() == pruned.sum()
+    rows = induction.rows[24:40]
+    values = [logit_diff(trio, rows, ~mask) for mask in (circuit.mask, pruned, loose)]
+    assert values == pytest.approx([values[0]] * 3, abs=1e-9)
+
+
+def test_all_metrics_that_the_rows_allow(report):
+    assert set(report.measures) == set(METRICS)
+    assert report.measures["kl"].full == 0
+    assert report.measures["accuracy"].full == 1
+
+
+def test_no_rows_left(trio, induction, found):
+    everything = acdc.discover(trio, induction, method="random", edges=10, limit=128).circuit
+    report = acdc.verify(trio, induction, everything)
+    assert (report.rows, report.measures) == (0, {})
+    assert "all 128 rows" in report.reason
+
+
+def test_another_model_or_task_is_refused(trio, induction, found):
+    from acdc.model.load import load_model
+
+    other = Task("induction", induction.rows[:-1], "logit_diff")
+    with pytest.raises(InputError, match="other rows"):
+        acdc.verify(trio, other, found.circuit)
+    with pytest.raises(InputError, match="found in float64"):
+        acdc.verify(load_model("trio"), induction, found.circuit)
