@@ -8,9 +8,25 @@ from typing import Any
 
 from acdc.errors import InputError
 
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
+
+def existing_path(text: str) -> Path | None:
+    """The path that a user wrote, when something is there; None for what is none or could be no path."""
+    try:
+        path = Path(text).expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
+
 
 def write_text(path: Path, text: str) -> None:
-    """Write atomically and durably. Raises InputError, leaving the old file, when the disk refuses."""
+    """Write atomically and durably, through symbolic links. Raises InputError, leaving the old file, when the disk
+    refuses or `path` is no ordinary file."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise InputError(f"cannot write {path}: it is not an ordinary file")
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
@@ -20,11 +36,13 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
+        Path(temporary).chmod(0o666 & ~_UMASK)
         Path(temporary).replace(path)
-    except OSError as error:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+        if isinstance(error, OSError):
+            raise InputError(f"cannot write {path}: {error.strerror}") from None
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -40,5 +58,5 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} does not exist") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: not valid JSON ({error})") from None

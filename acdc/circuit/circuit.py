@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from acdc.errors import InputError
 from acdc.files import read_json, write_json
 from acdc.graph import Anatomy, ComponentGraph, Edge, Writer
+from acdc.model.threads import MOST_THREADS
 
 FILE_NAME = "circuit.json"
 SIGN_CONVENTION = {
@@ -49,12 +50,20 @@ class TaskRecord(_Record):
 
 
 class MethodRecord(_Record):
-    """Which method, with its parameters; `objective` is what ACDC minimises (`neg_` where larger is better)."""
+    """Which method and how it chose the circuit's size; `objective` is what ACDC minimises, if it was ACDC."""
 
     name: str
-    parameters: dict[str, Any]
     objective: str | None
-    selection: dict[str, Any]
+    selection: dict[str, int | float]
+
+
+class BatchRecord(_Record):
+    """What the last bits of a result may depend on: rows per pass, threads, and how candidates share a pass."""
+
+    size: int = Field(ge=1)
+    threads: int = Field(ge=1, le=MOST_THREADS)
+    candidate_tokens: int
+    candidate_bytes: int
 
 
 class ScoredEdge(_Record):
@@ -82,9 +91,9 @@ class Circuit(_Record):
     edges_total: int
     edges_effective: int
     edges: list[ScoredEdge]
-    seed: int
+    seed: int = Field(ge=0)
     dtype: str
-    batch: dict[str, int]
+    batch: BatchRecord
     versions: dict[str, str]
 
     @cached_property
@@ -106,13 +115,14 @@ class Circuit(_Record):
     def to_networkx(self) -> nx.DiGraph:
         """The effective circuit: components and slots as nodes, edges with `score`, wiring edges slot -> component."""
         graph = nx.DiGraph(name=f"{self.task.name} in {self.model.name}")
+        writing = {Edge.parse(scored.id).writer for scored in self.effective}
         for scored in self.effective:
             edge = Edge.parse(scored.id)
             _add_writer(graph, edge.writer)
             reader = edge.reader
             graph.add_node(reader.id, kind=reader.kind.value, layer=reader.layer, head=reader.head)
             graph.add_edge(edge.writer.id, reader.id, score=scored.score, wiring=False)
-            for owner in self.graph.owners(reader):
+            for owner in (owner for owner in self.graph.owners(reader) if owner in writing):
                 _add_writer(graph, owner)
                 if owner.id != reader.id:
                     graph.add_edge(reader.id, owner.id, wiring=True)
@@ -130,17 +140,33 @@ class Circuit(_Record):
         target = target / FILE_NAME if target.is_dir() else target
         try:
             circuit = cls.model_validate(read_json(target))
-            circuit.graph  # noqa: B018  the anatomy and the edges are checked against each other here
-            circuit.mask  # noqa: B018
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            where = ".".join(str(part) for part in first["loc"]) or "the whole file"
             raise InputError(f"{target} is not a circuit of acdc, version 1: {where}: {first['msg']}") from None
-        except TypeError as error:
-            raise InputError(f"{target} is not a circuit of acdc, version 1: model.anatomy: {error}") from None
+        try:
+            circuit.check()
         except InputError as error:
-            raise InputError(f"{target}: {error}" if str(target) not in str(error) else str(error)) from None
+            raise InputError(f"{target} is damaged: {error}") from None
         return circuit
+
+    def check(self) -> None:
+        """Raises InputError where anatomy, edges and counts do not fit each other."""
+        try:
+            total = self.graph.n_edges
+        except (TypeError, IndexError) as error:
+            raise InputError(f"model.anatomy is no anatomy: {error}") from None
+        kept = self.mask
+        if kept.sum() != len(self.edges):
+            raise InputError("an edge is listed twice")
+        for name, said, found in (
+            ("edges_total", self.edges_total, total),
+            ("edges_effective", self.edges_effective, int(self.graph.prune(kept).sum())),
+        ):
+            if said != found:
+                raise InputError(f"{name} says {said}, but it is {found}")
+        if set(self.task.discovery) & set(self.task.verification):
+            raise InputError("a row is on both sides of the split")
 
     def to_dot(self) -> str:
         """The picture as DOT text."""

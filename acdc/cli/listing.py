@@ -1,11 +1,13 @@
 """Print what there is: models, tasks, methods, runs."""
 
+import contextlib
 import json
 from pathlib import Path
 
 from rich.table import Table
 
 from acdc.cli.show import console
+from acdc.errors import InputError
 from acdc.jobs.run_directory import list_runs, read_run
 
 
@@ -52,9 +54,11 @@ def _methods() -> list[dict]:
 def _runs(parent: Path) -> list[dict]:
     rows = []
     for path in list_runs(parent):
-        record = read_run(path)
-        row = {"run": str(path), "kind": record["kind"], "status": record["status"]}
-        rows.append(row | {"edges": "", "faithfulness": ""} | _summary(path))
+        row = {"run": str(path), "kind": "", "status": "damaged", "edges": "", "faithfulness": ""}
+        with contextlib.suppress(InputError):  # a damaged run is listed as one, and hides no other
+            record = read_run(path)
+            row |= _summary(path) | {"kind": record.kind, "status": record.status}
+        rows.append(row)
     return rows
 
 

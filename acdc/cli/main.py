@@ -1,6 +1,7 @@
 """The `acdc` command: every subcommand, and how errors reach the user."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from acdc.errors import InputError
 app = typer.Typer(
     name="acdc",
     help="Find, verify and draw the circuit that carries a behaviour in a transformer.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -213,24 +213,33 @@ def _say(record: dict[str, Any], text: str, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command line; bad input ends with one sentence on stderr and exit code 2."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     usage_error = typer.BadParameter.__base__
     try:
         status = app(standalone_mode=False)
+        sys.stdout.flush()
     except InputError as error:
-        sys.exit(_fail(str(error)))
+        status = _fail(str(error))
     except usage_error as error:
-        sys.exit(_fail(error.format_message()))
-    except typer.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
+        status = _fail(error.format_message())
+    except BrokenPipeError:
+        # whoever read our output has seen enough; point stdout elsewhere so that closing it fails no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        status = _fail(f"{error.filename or 'standard output'}: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (KeyboardInterrupt, typer.Abort):
         print("acdc: interrupted; the same command resumes what is finished", file=sys.stderr)
-        sys.exit(130)
-    except MemoryError:
-        sys.exit(_fail("out of memory: use a smaller --batch-size or --limit"))
+        status = 130
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "out of memory" not in str(error).lower():
+            raise
+        status = _fail("out of memory: use a smaller --batch-size or --limit")
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(message: str) -> int:
-    one_line = " ".join(message.split())
-    print(f"acdc: error: {one_line}", file=sys.stderr)
+    print(f"acdc: error: {' '.join(message.split())}", file=sys.stderr)
     return 2

@@ -1,6 +1,7 @@
 """Print results: a short table first, or JSON."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ STRONGEST = 10
 
 
 def console() -> Console:
-    """Tables keep a readable width in pipes and on wide terminals."""
-    plain = Console(highlight=False)
-    return Console(highlight=False, width=min(plain.width, 110) if plain.is_terminal else 110)
+    """A readable width in pipes and on wide terminals; names of files and models are never read as markup."""
+    plain = Console()
+    return Console(highlight=False, markup=False, width=min(plain.width, 110) if plain.is_terminal else 110)
 
 
 def print_run(run: FinishedRun, as_json: bool) -> None:
     """A run's verdict, its measures, its strongest edges and where its files are."""
     circuit, report = run.circuit, run.report
+    if not report.rows:
+        print(f"acdc: warning: no rows left to verify on: {report.reason}", file=sys.stderr)
     if as_json:
         record = {
             "run": str(run.path),
@@ -41,13 +44,12 @@ def print_run(run: FinishedRun, as_json: bool) -> None:
         print(json.dumps(record))
         return
     out = console()
-    out.print(f"[bold]{title(circuit)}[/bold]\n{subtitle(circuit)}\n")
+    out.print(title(circuit), style="bold")
+    out.print(f"{subtitle(circuit)}\n")
     if report.rows:
         out.print(_measures(run))
     out.print(_strongest(run))
     out.print(f"\n{verdict(circuit, report)}")
-    if not report.rows:
-        Console(stderr=True, highlight=False).print(f"acdc: warning: no rows left to verify on: {report.reason}")
     resumed = " (already there)" if run.resumed else ""
     out.print(f"\nrun: {run.path}{resumed}   picture: {run.path / 'circuit.svg'}   report: {run.path / 'report.html'}")
 
@@ -98,12 +100,12 @@ def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
     for name, value in edges[:STRONGEST]:
         table.add_row(name, f"{value:+.4g}")
     out = console()
-    out.print(f"[bold]{record['task']['name']} in {record['model']['name']}[/bold]")
+    out.print(f"{record['task']['name']} in {record['model']['name']}", style="bold")
     out.print(
         f"{record['method']}, {record['metric']}, {record['ablation']} ablation, {len(record['task']['rows'])} rows\n"
     )
     out.print(table)
-    out.print(f"\nscores: {path / 'scores.json'}")
+    out.print(f"\nscores  {path / 'scores.json'}", soft_wrap=True)
 
 
 def print_check(check: TaskCheck, as_json: bool) -> None:
@@ -112,9 +114,7 @@ def print_check(check: TaskCheck, as_json: bool) -> None:
         print(json.dumps(check.as_record()))
         return
     out = console()
-    out.print(
-        f"[bold]{check.task}[/bold] for {check.model}: {check.rows} rows of {check.shortest} to {check.longest} tokens"
-    )
+    out.print(f"{check.task} for {check.model}: {check.rows} rows of {check.shortest} to {check.longest} tokens")
     out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
     table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)
     for name in ("metric", "clean", "corrupted"):
@@ -123,4 +123,4 @@ def print_check(check: TaskCheck, as_json: bool) -> None:
         table.add_row(name, f"{clean:.4g}", f"{corrupted:.4g}")
     out.print(table)
     for warning in check.warnings:
-        out.print(f"[yellow]warning:[/yellow] {warning}")
+        out.print(f"warning: {warning}", style="yellow")

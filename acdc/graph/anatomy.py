@@ -24,7 +24,6 @@ class Anatomy:
     post_norms: bool = False
     bidirectional: bool = False
     learned_positions: bool = False
-    normalization: str = "none"
 
     @property
     def grouped(self) -> bool:

@@ -1,30 +1,34 @@
 """Run discovery and scoring jobs into run directories, stage by stage, resuming what is done."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from acdc.circuit.circuit import SIGN_CONVENTION, Circuit
+from acdc.circuit.circuit import SIGN_CONVENTION, Circuit, library_versions
 from acdc.errors import InputError
-from acdc.files import write_json
+from acdc.files import read_json, write_json, write_text
 from acdc.jobs.run_directory import RunDirectory, read_run
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.load import Model, load_model
-from acdc.model.sources import BUNDLED
 from acdc.model.threads import fixed_threads
 from acdc.progress import Progress
 from acdc.render.dot import to_dot
 from acdc.render.report import to_html
 from acdc.render.svg import to_svg
-from acdc.search.discover import Result, bind, discover
+from acdc.search.discover import Result, bind, describe_batch, describe_model, discover, edge_scores, prepare
 from acdc.search.options import SearchOptions
 from acdc.search.registry import find_method
-from acdc.task.bundled import BUNDLED_TASKS
+from acdc.search.result import Scores
+from acdc.task.behaviour import Behaviour
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.verification.report import Report
 from acdc.verification.verify import verify
+
+T = TypeVar("T")
+CIRCUIT, SCORES, DECISIONS, VERIFICATION = "circuit.json", "scores.json", "decisions.jsonl", "verification.json"
 
 
 @dataclass(frozen=True)
@@ -41,90 +45,107 @@ def run_discovery(job: DiscoveryJob, out: Path | None, progress: Progress) -> Fi
     """Discover, verify and draw. A run of the same inputs in `out` is resumed, of other inputs refused."""
     job.settings.check()
     model, task = load_job(job)
-    inputs = job.inputs(model, task)
-    label = f"{task.name}-{model.name}-{job.settings.method}"
-    run = RunDirectory.open(out, label, "discover", inputs)
-    resumed, work = run.has("circuit.json"), 0
+    prepare(model, task, job.settings)
+    run = _open(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method}")
+    resumed = run.has(CIRCUIT)
     if not resumed:
-        result = discover(model, task, job.settings, progress)
+        result = _discarding_refused(run, lambda: discover(model, task, job.settings, progress))
         _write_result(run, result)
-        work = result.row_runs
+        run.note(result.row_runs)
     circuit = Circuit.load(run.path)
-    if not run.has("verification.json"):
+    _check_own(run, circuit, job, model, task)
+    if not run.has(VERIFICATION):
         verify(model, task, circuit, progress=progress).save(run.path)
-    report = Report.load(run.path)
-    draw(run.path, circuit, report, job.command())
-    if not run.is_complete:
-        run.complete(inputs, _facts(job, model, work))
+    report = _load_report(run.path, circuit)
+    draw(run.path, circuit, report, run.record.command)
+    if run.record.status != "complete":
+        run.note(complete=True)
     return FinishedRun(run.path, circuit, report, resumed)
 
 
 def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
     """Score every edge on all rows of a task, or the first `limit`; the run's folder and what `scores.json` holds."""
+    job.settings.check()
     method = find_method(job.settings.method)
     if method.decides:
         raise InputError(f"method {method.name!r} decides edge by edge and gives no scores: use discover")
-    job.settings.check()
     model, task = load_job(job)
-    limit = job.settings.limit
-    if limit is not None and not 1 <= limit <= len(task.rows):
-        raise InputError(f"--limit {limit} must be between 1 and the task's {len(task.rows)} rows")
-    inputs = job.inputs(model, task)
-    run = RunDirectory.open(out, f"{task.name}-{model.name}-scores-{method.name}", "score", inputs)
+    prepare(model, task, job.settings)
+    run = _open(job, model, task, out, "score", f"{task.name}-{model.name}-scores-{method.name}")
+    if run.record.status == "complete" and run.has(SCORES):
+        return run.path, read_json(run.path / SCORES)
+    record, row_runs = _discarding_refused(run, lambda: _score(job, model, task, progress))
+    write_json(run.path / SCORES, record)
+    run.note(row_runs, complete=True)
+    return run.path, record
+
+
+def _score(job: DiscoveryJob, model: Model, task: Task, progress: Progress) -> tuple[dict[str, Any], int]:
+    """(what `scores.json` holds, work done in row runs)."""
     with fixed_threads(job.settings.threads):
-        behaviour = bind(model, task, job.settings, range(limit or len(task.rows)))
-        found = method.run(behaviour, SearchOptions(seed=job.settings.seed), progress)
-    record = {
+        behaviour = bind(model, task, job.settings, range(job.settings.limit or len(task.rows)))
+        found = find_method(job.settings.method).run(behaviour, SearchOptions(seed=job.settings.seed), progress)
+        return _describe_scores(job, behaviour, found), behaviour.row_runs
+
+
+def _discarding_refused(run: RunDirectory, work: Callable[[], T]) -> T:
+    """Do the work of a run; a refusal of its input leaves no empty run directory behind."""
+    try:
+        return work()
+    except InputError:
+        run.discard()
+        raise
+
+
+def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> dict[str, Any]:
+    task = behaviour.task
+    return {
         "format": "acdc-scores",
         "version": 1,
-        "model": {"name": model.name, "content_hash": model.content_hash},
+        "model": describe_model(behaviour).model_dump(mode="json"),
         "task": {"name": task.name, "content_hash": task.content_hash(), "rows": [row.id for row in behaviour.rows]},
-        "method": method.name,
+        "method": job.settings.method,
         "metric": behaviour.metric.name,
+        "larger_is_better": behaviour.metric.larger_is_better,
         "ablation": behaviour.ablation,
         "score_kind": found.kind,
         "sign_convention": SIGN_CONVENTION[found.kind],
         "metric_full": float(behaviour.full().mean()),
         "metric_empty": float(behaviour.empty().mean()),
-        "dtype": model.dtype_name,
         "seed": job.settings.seed,
-        "edges": {edge.id: float(s) for edge, s in zip(behaviour.graph.edges, found.values, strict=True)},
+        "dtype": job.dtype,
+        "batch": describe_batch(job.settings).model_dump(mode="json"),
+        "versions": library_versions(),
+        "edges": edge_scores(behaviour, found),
     }
-    write_json(run.file("scores.json"), record)
-    run.complete(inputs, _facts(job, model, behaviour.row_runs))
-    return run.path, record
 
 
 def open_run(path: Path) -> FinishedRun:
     """A finished run as it is on disk."""
-    if read_run(path)["kind"] != "discover":
-        raise InputError(f"run {path} holds scores only; its edges are in {path / 'scores.json'}")
-    return FinishedRun(path, Circuit.load(path), Report.load(path), resumed=True)
+    if read_run(path).kind != "discover":
+        raise InputError(f"run {path} holds scores only; its edges are in {path / SCORES}")
+    circuit = Circuit.load(path)
+    return FinishedRun(path, circuit, _load_report(path, circuit), resumed=True)
 
 
 def reverify(path: Path, model_name: str | None, task_name: str | None, device: str, progress: Progress) -> FinishedRun:
     """Verify a run's circuit again and redraw its report; model and task are the run's unless others are named."""
     record, circuit = read_run(path), Circuit.load(path)
-    source = record.get("source")
-    if not isinstance(source, dict):
-        raise InputError(f"run {path} never finished: run its discover command again to resume it")
-    model = load_model(
-        model_name or source["model"], revision=source.get("revision"), device=device, dtype=circuit.dtype
-    )
-    task = load_task(task_name or source["task"], model)
+    source = record.source
+    model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
+    task = load_task(task_name or source.task, model)
     report = verify(model, task, circuit, progress=progress)
     report.save(path)
-    draw(path, circuit, report, record["command"])
+    draw(path, circuit, report, record.command)
     return FinishedRun(path, circuit, report, resumed=True)
 
 
 def draw(path: Path, circuit: Circuit, report: Report, command: str) -> None:
     """Write the pictures and the HTML report of a run."""
-    run = RunDirectory(path, "discover")
     picture = to_svg(circuit)
-    run.write("circuit.dot", to_dot(circuit))
-    run.write("circuit.svg", picture)
-    run.write("report.html", to_html(circuit, report, picture, command))
+    write_text(path / "circuit.dot", to_dot(circuit))
+    write_text(path / "circuit.svg", picture)
+    write_text(path / "report.html", to_html(circuit, report, picture, command))
 
 
 def load_job(job: DiscoveryJob) -> tuple[Model, Task]:
@@ -133,25 +154,33 @@ def load_job(job: DiscoveryJob) -> tuple[Model, Task]:
     return model, load_task(job.task, model)
 
 
+def _open(job: DiscoveryJob, model: Model, task: Task, out: Path | None, verb: str, label: str) -> RunDirectory:
+    inputs, command = job.inputs(model, task), job.command(verb)
+    return RunDirectory.open(out, label, verb, inputs, command, job.source(), str(model.device))
+
+
 def _write_result(run: RunDirectory, result: Result) -> None:
     """Scores or decisions first: a circuit file means that the search is done."""
     if result.scores is not None:
-        write_json(run.file("scores.json"), {"edges": result.scores})
+        write_json(run.path / SCORES, {"edges": result.scores})
     else:
         lines = [json.dumps(asdict(decision), allow_nan=False) for decision in result.decisions]
-        run.write("decisions.jsonl", "".join(line + "\n" for line in lines))
+        run.write(DECISIONS, "".join(line + "\n" for line in lines))
     result.circuit.save(run.path)
 
 
-def _facts(job: DiscoveryJob, model: Model, row_runs: int) -> dict[str, Any]:
-    task, folder = Path(job.task), Path(job.model)
-    return {
-        "command": job.command(),
-        "source": {
-            "model": str(folder.resolve()) if job.model not in BUNDLED and folder.is_dir() else job.model,
-            "revision": job.revision,
-            "task": str(task.resolve()) if job.task not in BUNDLED_TASKS and task.is_file() else job.task,
-        },
-        "device": str(model.device),
-        "work": {"row_runs": row_runs},
-    }
+def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Model, task: Task) -> None:
+    """Raises InputError for a circuit file that another run wrote."""
+    settings = job.settings
+    said = (circuit.model.content_hash, circuit.task.content_hash, circuit.method.name, circuit.ablation, circuit.seed)
+    if said != (model.content_hash, task.content_hash(), settings.method, settings.ablation, settings.seed):
+        raise InputError(f"{run.path / CIRCUIT} is of another run: delete it to search again")
+
+
+def _load_report(path: Path, circuit: Circuit) -> Report:
+    """A run's verification. Raises InputError when it is not of the run's circuit."""
+    report = Report.load(path)
+    removed = [removal.id for removal in report.removals]
+    if report.metric != circuit.metric or (report.rows and removed != [edge.id for edge in circuit.edges]):
+        raise InputError(f"{path / VERIFICATION} is of another circuit: delete it to verify again")
+    return report

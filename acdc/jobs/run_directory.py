@@ -1,10 +1,13 @@
-"""The folder that a run leaves behind: which files, when they count as done, and whose run it is."""
+"""The folder that a run leaves behind: whose it is, how far it got, and what it cost."""
 
 import os
 import platform
+import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from acdc.errors import InputError
 from acdc.files import read_json, write_json, write_text
@@ -13,99 +16,158 @@ RUN_FILE = "run.json"
 DEFAULT_PARENT = Path("runs")
 
 
-class RunDirectory:
-    """A run's folder. `run.json` holds the inputs and, beside them, what may differ between equal runs."""
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
-    def __init__(self, path: Path, kind: str):
-        self.path, self.kind = path, kind
-        self.started = time.time()
+
+class SourceRecord(_Record):
+    """Where model and task came from: names, or absolute paths on the machine of the run."""
+
+    model: str
+    revision: str | None
+    task: str
+
+
+class RunRecord(_Record):
+    """`run.json`: the inputs that determine the artefacts, and beside them what may differ between equal runs.
+
+    `row_runs` and `seconds` add up over all attempts: runs of one row through a subgraph, and wall time.
+    """
+
+    format: Literal["acdc-run"] = "acdc-run"
+    version: Literal[1] = 1
+    kind: Literal["discover", "score"]
+    status: Literal["running", "complete"] = "running"
+    inputs: dict[str, JsonValue]
+    command: str
+    source: SourceRecord
+    device: str
+    row_runs: int = 0
+    seconds: float = 0.0
+    started: float
+    machine: dict[str, JsonValue]
+
+
+class RunDirectory:
+    """A run's folder and its record."""
+
+    def __init__(self, path: Path, record: RunRecord, made: bool = False):
+        self.path, self.record, self.made = path, record, made
+        self._since = time.monotonic()
 
     @classmethod
-    def open(cls, out: Path | None, label: str, kind: str, inputs: dict[str, Any]) -> "RunDirectory":
+    def open(
+        cls,
+        out: Path | None,
+        label: str,
+        kind: str,
+        inputs: dict[str, Any],
+        command: str,
+        source: SourceRecord,
+        device: str,
+    ) -> "RunDirectory":
         """The folder `out`, or a new one under `runs/` named after the run.
 
         Raises InputError for a folder of another run or of anything else, and where it cannot be made.
         """
-        run = cls(out if out is not None else _fresh(label), kind)
+        path = out if out is not None else _fresh(label)
         try:
-            run.path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(parents=True, exist_ok=True)
+            empty = not any(path.iterdir())
         except FileExistsError:
-            raise InputError(f"--out {run.path} is a file, not a folder") from None
+            raise InputError(f"--out {path} is a file, not a folder") from None
         except OSError as error:
-            raise InputError(f"--out {run.path} cannot be made: {error.strerror}") from None
-        if run.file(RUN_FILE).exists():
-            run._check_same(inputs)
-        elif any(run.path.iterdir()):
-            raise InputError(f"--out {run.path} is not empty and holds no run of acdc")
-        else:
-            run._write(inputs, "running", {})
+            raise InputError(f"--out {path} cannot be used: {error.strerror}") from None
+        if (path / RUN_FILE).exists():
+            record = read_run(path)
+            _check_same(path, record, kind, inputs)
+            return cls(path, record)
+        if not empty:
+            raise InputError(f"--out {path} is not empty and holds no run of acdc")
+        machine = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
+        run = cls(
+            path,
+            RunRecord(
+                kind=kind,
+                inputs=inputs,
+                command=command,
+                source=source,
+                device=device,
+                started=time.time(),
+                machine=machine,
+            ),
+            made=True,
+        )
+        run.note()
         return run
 
-    def file(self, name: str) -> Path:
-        return self.path / name
-
     def has(self, name: str) -> bool:
-        return self.file(name).is_file()
-
-    @property
-    def is_complete(self) -> bool:
-        return read_run(self.path)["status"] == "complete"
-
-    def _check_same(self, inputs: dict[str, Any]) -> None:
-        record = read_run(self.path)
-        if record["kind"] != self.kind:
-            raise InputError(f"--out {self.path} holds a run of 'acdc {record['kind']}': choose another folder")
-        there = record["inputs"]
-        different = [name for name in inputs if there.get(name) != inputs[name]]
-        if different:
-            name = different[0]
-            raise InputError(
-                f"--out {self.path} holds a run of other inputs ({name}: {there.get(name)} there, {inputs[name]} "
-                "here): choose another folder"
-            )
-
-    def _write(self, inputs: dict[str, Any], status: str, facts: dict[str, Any]) -> None:
-        record = {"format": "acdc-run", "version": 1, "kind": self.kind, "status": status, "inputs": inputs}
-        write_json(self.file(RUN_FILE), record | facts)
-
-    def complete(self, inputs: dict[str, Any], facts: dict[str, Any]) -> None:
-        """Mark the run as done and add what belongs to this machine and this time."""
-        machine = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
-        seconds = round(time.time() - self.started, 3)
-        self._write(inputs, "complete", {**facts, "started": self.started, "seconds": seconds, "machine": machine})
+        return (self.path / name).is_file()
 
     def write(self, name: str, text: str) -> None:
-        write_text(self.file(name), text)
+        write_text(self.path / name, text)
+
+    def discard(self) -> None:
+        """Take a folder away again that this run made and wrote nothing into but its record."""
+        if self.made and [path.name for path in self.path.iterdir()] == [RUN_FILE]:
+            (self.path / RUN_FILE).unlink()
+            self.path.rmdir()
+            if self.path.parent == DEFAULT_PARENT and not any(DEFAULT_PARENT.iterdir()):
+                DEFAULT_PARENT.rmdir()
+
+    def note(self, row_runs: int = 0, complete: bool = False) -> None:
+        """Add finished work and the time since the last note to the record, and perhaps call the run complete."""
+        now = time.monotonic()
+        self.record = self.record.model_copy(
+            update={
+                "row_runs": self.record.row_runs + row_runs,
+                "seconds": round(self.record.seconds + now - self._since, 3),
+                "status": "complete" if complete else self.record.status,
+            }
+        )
+        self._since = now
+        write_json(self.path / RUN_FILE, self.record.model_dump(mode="json"))
 
 
-def read_run(path: Path) -> dict[str, Any]:
+def _check_same(path: Path, record: RunRecord, kind: str, inputs: dict[str, Any]) -> None:
+    if record.kind != kind:
+        raise InputError(f"--out {path} holds a run of 'acdc {record.kind}': choose another folder")
+    for name, value in inputs.items():
+        if (there := record.inputs.get(name)) != value:
+            raise InputError(
+                f"--out {path} holds a run of other inputs ({name}: {there} there, {value} here): choose another folder"
+            )
+
+
+def read_run(path: Path) -> RunRecord:
     """The record of a run. Raises InputError when the folder holds none or it is damaged."""
-    if not path.is_dir():
+    if not path.exists():
         raise InputError(f"run {path} does not exist")
     if not (path / RUN_FILE).is_file():
         raise InputError(f"{path} is not a run of acdc: it has no {RUN_FILE}")
-    record = read_json(path / RUN_FILE)
-    if not isinstance(record, dict) or record.get("format") != "acdc-run" or record.get("version") != 1:
-        raise InputError(f"{path / RUN_FILE} is damaged: not a run of acdc, version 1")
-    if not {"kind", "status", "inputs"} <= set(record):
-        raise InputError(f"{path / RUN_FILE} is damaged: kind, status or inputs are missing")
-    return record
+    try:
+        return RunRecord.model_validate(read_json(path / RUN_FILE))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise InputError(f"{path / RUN_FILE} is damaged: {where}: {first['msg']}") from None
 
 
 def list_runs(parent: Path) -> list[Path]:
-    """Folders under `parent` that hold a run, by name."""
-    if not parent.is_dir():
-        return []
-    return sorted(path for path in parent.iterdir() if (path / RUN_FILE).is_file())
+    """Folders under `parent` that hold a run, by name. Raises InputError when `parent` is a file."""
+    if parent.is_file():
+        raise InputError(f"{parent} is a file, not a folder of runs")
+    return sorted(path.parent for path in parent.glob(f"*/{RUN_FILE}"))
 
 
 def _fresh(label: str) -> Path:
     """A new folder under runs/: the label with the first free number; made at once, so that no other run takes it."""
+    name = re.sub(r"[^\w.-]+", "-", label)
     try:
         DEFAULT_PARENT.mkdir(exist_ok=True)
         number = 1
         while True:
-            path = DEFAULT_PARENT / f"{label}-{number:03d}"
+            path = DEFAULT_PARENT / f"{name}-{number:03d}"
             try:
                 path.mkdir()
                 return path

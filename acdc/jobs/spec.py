@@ -1,11 +1,16 @@
 """A discovery job: the options of `acdc discover`, as one value that says everything that its result depends on."""
 
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from acdc.files import existing_path
+from acdc.jobs.run_directory import SourceRecord
 from acdc.model.load import Model
+from acdc.model.sources import BUNDLED
 from acdc.search.discover import DiscoverySettings
+from acdc.task.bundled import BUNDLED_TASKS
 from acdc.task.rows import Task
 
 
@@ -30,11 +35,20 @@ class DiscoveryJob:
             **asdict(self.settings),
         }
 
-    def command(self, verb: str = "discover") -> str:
-        """The command line that makes the same artefacts, with file names instead of paths."""
-        words = ["acdc", verb, "--model", Path(self.model).name, "--task", Path(self.task).name]
-        if self.revision:
-            words += ["--revision", self.revision]
+    @property
+    def _paths(self) -> tuple[Path | None, Path | None]:
+        """What of model and task is a path on this machine; bundled names come first, as they do when loading."""
+        return (
+            None if self.model in BUNDLED else existing_path(self.model),
+            None if self.task in BUNDLED_TASKS else existing_path(self.task),
+        )
+
+    def command(self, verb: str) -> str:
+        """The command line that makes the same artefacts, with file names in the place of paths."""
+        model, task = self._paths
+        words = ["acdc", verb, "--model", model.resolve().name if model else self.model]
+        words += ["--task", task.name if task else self.task]
+        words += ["--revision", self.revision] if self.revision else []
         words += ["--dtype", self.dtype]
         for name, value in asdict(self.settings).items():
             option = "--" + name.replace("_", "-")
@@ -42,4 +56,13 @@ class DiscoveryJob:
                 words.append(option)
             elif value is not None and value is not False:
                 words += [option, str(value)]
-        return " ".join(words)
+        return shlex.join(words)
+
+    def source(self) -> SourceRecord:
+        """Where to load model and task from again, on this machine."""
+        model, task = self._paths
+        return SourceRecord(
+            model=str(model.resolve()) if model else self.model,
+            revision=self.revision,
+            task=str(task.resolve()) if task else self.task,
+        )

@@ -5,12 +5,12 @@ A model is a bundled name, a local folder, or a name on the Hugging Face hub. Wh
 """
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from acdc.errors import InputError
+from acdc.files import existing_path, read_json
 
 BUNDLED = {"trio": Path(__file__).parent / "bundled" / "trio"}
 DEFAULT_MODEL = "trio"
@@ -63,10 +63,10 @@ def find_source(name: str, revision: str | None = None) -> Source:
     """Resolve a model's name. Raises InputError when there is no such model or its family is not supported."""
     if name in BUNDLED:
         return _open_folder(name, BUNDLED[name], None)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = existing_path(name)
+    if path is not None and path.is_dir():
         return _open_folder(path.resolve().name, path, None)
-    if path.exists():
+    if path is not None:
         raise InputError(f"model {name!r} is a file: give the folder that holds config.json and model.safetensors")
     if not _HUB_NAME.fullmatch(name):
         raise InputError(f"model folder {name!r} does not exist")
@@ -101,10 +101,7 @@ def _open_folder(name: str, folder: Path, revision: str | None) -> Source:
     config_path = folder / "config.json"
     if not config_path.is_file():
         raise InputError(f"model folder {folder} has no config.json")
-    try:
-        config = json.loads(config_path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{config_path} is not valid JSON: {error}") from None
+    config = read_json(config_path)
     if not isinstance(config, dict):
         raise InputError(f"{config_path} must hold a JSON object")
     source = Source(name, folder, revision, config, _architecture(config_path, config))
@@ -116,10 +113,11 @@ def _open_folder(name: str, folder: Path, revision: str | None) -> Source:
 
 
 def _architecture(path: Path, config: dict) -> str:
-    named = config.get("architecture") or next(iter(config.get("architectures") or ()), None)
-    if named in FAMILIES:
+    listed = config.get("architectures")
+    named = config.get("architecture") or (listed[0] if isinstance(listed, list) and listed else None)
+    if isinstance(named, str) and named in FAMILIES:
         return named
-    if not named:
+    if not isinstance(named, str):
         raise InputError(f'{path} names no architecture: expected \'architectures\' or "architecture": "{NATIVE}"')
     families = ", ".join(FAMILIES.values())
     code = " (and acdc runs no code from a model's repository)" if config.get("auto_map") else ""

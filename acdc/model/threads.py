@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 DEFAULT_THREADS = 2
+MOST_THREADS = 1024
 
 
 @contextmanager

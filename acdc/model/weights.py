@@ -125,7 +125,9 @@ def read_norm(module: nn.Module | None) -> Norm | None:
         return Norm(False, module.eps, None, None)
     if name.endswith("RMSNorm"):
         eps = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
-        weight = 1.0 + module.weight.detach() if name.startswith("Gemma") else module.weight
+        weight = module.weight
+        if name.startswith("Gemma"):
+            weight = 1.0 + weight.detach().to(torch.promote_types(weight.dtype, torch.float32))
         return Norm(False, eps, weight, None)
     raise InputError(f"norm {name} is not supported: LayerNorm and RMSNorm are")
 

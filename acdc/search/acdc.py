@@ -29,14 +29,15 @@ def acdc(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> De
     graph = behaviour.graph
     threshold = options.threshold
     if threshold is None:
-        threshold = DEFAULT_THRESHOLD_SHARE * abs(behaviour.full().mean() - behaviour.empty().mean())
+        full, empty = behaviour.ends()
+        threshold = DEFAULT_THRESHOLD_SHARE * abs(full - empty)
     run = _Run(behaviour, threshold)
     with progress("acdc", graph.n_edges, "edges") as advance:
         for group, row in receiver_order(graph):
             edges = sender_order(group, row)
             owners = graph.owners(group.readers[row])
             if owners and not any(owner in run.read for owner in owners):
-                run.removed[edges] = True
+                run.drop(edges)
                 advance(len(edges))
             else:
                 run.decide(edges, advance)
@@ -80,6 +81,16 @@ class _Run:
     def _objective(self, removed: np.ndarray) -> np.ndarray:
         """Mean objective of each candidate [candidates, edges] -> [candidates]."""
         return self.behaviour.metric.sign * self.behaviour.measure(removed)[0].mean(axis=1)
+
+    def drop(self, edges: np.ndarray) -> None:
+        """Remove the edges into a component that nothing reads.
+
+        That changes no metric, except where a post-norm scales a layer's heads by their common size (gemma).
+        """
+        if self.behaviour.model.anatomy.post_norms and not self.removed[edges].all():
+            self.removed[edges] = True
+            self.current = self._objective(self.removed[None])[0]
+        self.removed[edges] = True
 
     def decide(self, edges: np.ndarray, advance) -> None:
         """Test a receiver's edges in the given order."""

@@ -8,6 +8,7 @@ import numpy as np
 from acdc.circuit.choose import Choice, Ranking
 from acdc.circuit.circuit import (
     SIGN_CONVENTION,
+    BatchRecord,
     Circuit,
     MethodRecord,
     ModelRecord,
@@ -17,13 +18,14 @@ from acdc.circuit.circuit import (
 )
 from acdc.errors import InputError
 from acdc.model.load import Model
-from acdc.model.threads import DEFAULT_THREADS, fixed_threads
+from acdc.model.threads import DEFAULT_THREADS, MOST_THREADS, fixed_threads
 from acdc.progress import Progress, silent
 from acdc.search.options import SearchOptions
 from acdc.search.registry import DEFAULT_METHOD, Method, find_method
 from acdc.search.result import Decision, Decisions, Scores
+from acdc.task.ablations import check_ablation
 from acdc.task.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, Behaviour
-from acdc.task.metrics import MetricFunction, find_metric
+from acdc.task.metrics import MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
 from acdc.task.split import Split, split_rows
 
@@ -65,8 +67,12 @@ class DiscoverySettings:
             raise InputError(f"--faithfulness {self.faithfulness} must be above 0 and at most 1")
         if self.batch_size < 1:
             raise InputError(f"--batch-size {self.batch_size} must be at least 1")
-        if self.threads < 1:
-            raise InputError(f"--threads {self.threads} must be at least 1")
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise InputError(f"--threads {self.threads} must be between 1 and {MOST_THREADS}")
+        if self.edges is not None and self.edges < 1:
+            raise InputError(f"--edges {self.edges} must be at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit {self.limit} must be at least 1")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} must not be negative")
 
@@ -84,6 +90,20 @@ class Result:
     row_runs: int
 
 
+def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
+    """The split of the rows. Raises InputError for settings that do not fit the model or the task, before any work."""
+    settings.check()
+    metric = find_metric(settings.metric or task.metric)
+    metric.check(task.rows)
+    find_method(settings.method).check(metric)
+    check_ablation(settings.ablation)
+    if settings.edges is not None or settings.split_embeddings:
+        n_edges = model.executor(settings.split_embeddings).graph.n_edges
+        if settings.edges is not None and settings.edges > n_edges:
+            raise InputError(f"--edges {settings.edges} is more than the graph's {n_edges} edges")
+    return split_rows(task.rows, settings.seed, settings.limit)
+
+
 def discover(
     model: Model,
     task: Task,
@@ -91,8 +111,7 @@ def discover(
     progress: Progress = silent,
 ) -> Result:
     """Find the circuit of a task in a model. Raises InputError for settings that do not fit the model or the task."""
-    settings.check()
-    split = split_rows(task.rows, settings.seed, settings.limit)
+    split = prepare(model, task, settings)
     with fixed_threads(settings.threads):
         behaviour = bind(model, task, settings, split.discovery)
         method = find_method(settings.method)
@@ -103,11 +122,14 @@ def discover(
             choice, selection = _choose(behaviour, found, settings)
             kept = choice.edges
     circuit = _describe(behaviour, settings, split, found, kept, selection)
-    graph = behaviour.graph
     if isinstance(found, Decisions):
         return Result(circuit, None, found.tests, behaviour.row_runs)
-    scores = {e.id: float(s) for e, s in zip(graph.edges, found.values, strict=True)}
-    return Result(circuit, scores, (), behaviour.row_runs)
+    return Result(circuit, edge_scores(behaviour, found), (), behaviour.row_runs)
+
+
+def edge_scores(behaviour: Behaviour, scores: Scores) -> dict[str, float]:
+    """Score of every candidate edge by its id, in the order of the graph."""
+    return {edge.id: float(score) for edge, score in zip(behaviour.graph.edges, scores.values, strict=True)}
 
 
 def bind(model: Model, task: Task, settings: DiscoverySettings, rows) -> Behaviour:
@@ -136,13 +158,8 @@ def _choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) -
 
 
 def _faithfulness(behaviour: Behaviour) -> Callable[[np.ndarray], float]:
-    full, empty = behaviour.full().mean(), behaviour.empty().mean()
-    if abs(full - empty) <= 1e-6 * max(abs(full), abs(empty)):
-        raise InputError(
-            f"metric {behaviour.metric.name!r} is {full:.6g} for the full model and for the empty circuit alike: this "
-            "task does not tell them apart"
-        )
-    return lambda kept: float((behaviour.measure(~kept[None])[0, 0].mean() - empty) / (full - empty))
+    full, empty = behaviour.ends()
+    return lambda kept: recovered_fraction(float(behaviour.measure(~kept[None])[0, 0].mean()), full, empty)
 
 
 def _describe(
@@ -155,14 +172,7 @@ def _describe(
 ) -> Circuit:
     model, task, graph = behaviour.model, behaviour.task, behaviour.graph
     return Circuit(
-        model=ModelRecord(
-            name=model.name,
-            family=model.family,
-            revision=model.revision,
-            content_hash=model.content_hash,
-            split_embeddings=settings.split_embeddings,
-            anatomy=asdict(model.anatomy),
-        ),
+        model=describe_model(behaviour),
         task=TaskRecord(
             name=task.name,
             content_hash=task.content_hash(),
@@ -183,20 +193,37 @@ def _describe(
         edges=[ScoredEdge(id=graph.edges[i].id, score=float(found.values[i])) for i in np.flatnonzero(kept)],
         seed=settings.seed,
         dtype=model.dtype_name,
-        batch={
-            "size": settings.batch_size,
-            "threads": settings.threads,
-            "candidate_tokens": CANDIDATE_TOKENS,
-            "candidate_bytes": CANDIDATE_BYTES,
-        },
+        batch=describe_batch(settings),
         versions=library_versions(),
+    )
+
+
+def describe_model(behaviour: Behaviour) -> ModelRecord:
+    """The model of a behaviour, as artefacts record it."""
+    model = behaviour.model
+    return ModelRecord(
+        name=model.name,
+        family=model.family,
+        revision=model.revision,
+        content_hash=model.content_hash,
+        split_embeddings=behaviour.graph.split_embeddings,
+        anatomy=asdict(model.anatomy),
+    )
+
+
+def describe_batch(settings: DiscoverySettings) -> BatchRecord:
+    """What the last bits of a result may depend on, as artefacts record it."""
+    return BatchRecord(
+        size=settings.batch_size,
+        threads=settings.threads,
+        candidate_tokens=CANDIDATE_TOKENS,
+        candidate_bytes=CANDIDATE_BYTES,
     )
 
 
 def _describe_method(method: Method, behaviour: Behaviour, selection: dict) -> MethodRecord:
     return MethodRecord(
         name=method.name,
-        parameters={},
         objective=behaviour.metric.objective if method.decides else None,
         selection=selection,
     )

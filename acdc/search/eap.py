@@ -26,8 +26,13 @@ def eap(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sco
         for batch in behaviour.batches:
             total += _batch_scores(behaviour, batch)
             advance(len(batch.index))
+    if not total.isfinite().all():
+        raise InputError(f"metric {behaviour.metric.name!r} has a gradient that is not finite on this task")
     if not total.any():
-        raise InputError(f"every gradient of metric {behaviour.metric.name!r} on this task is zero: use exact or acdc")
+        raise InputError(
+            f"every score is zero: metric {behaviour.metric.name!r} has no gradient on these rows, or ablation changes "
+            "nothing there"
+        )
     return Scores((total / len(behaviour.rows)).numpy(), "effect")
 
 
@@ -60,7 +65,7 @@ def _batch_scores(behaviour: Behaviour, batch: Batch) -> Tensor:
     with torch.enable_grad():
         trace = behaviour.run(batch, gradients)
         wide = trace.logits.to(torch.promote_types(trace.logits.dtype, torch.float32))
-        behaviour.metric.function(wide, batch.answers).sum().backward()
+        behaviour.metric.per_row(wide, batch.answers).sum().backward()
     change = behaviour.ablated(batch) - trace.values.detach()
     scores = torch.zeros(behaviour.graph.n_edges, dtype=torch.float64)
     for group, leaf in gradients.leaves:

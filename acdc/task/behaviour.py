@@ -17,7 +17,7 @@ from acdc.graph import ComponentGraph
 from acdc.model.executor import Executor, RemovedEdges, SlotInputs, Trace, shared_residual
 from acdc.model.load import Model
 from acdc.task.ablations import check_ablation, clean_tokens, corrupted_tokens, mean_values
-from acdc.task.metrics import METRICS, Metric, RowBatch
+from acdc.task.metrics import METRICS, Metric, RowBatch, recovered_fraction
 from acdc.task.rows import Row, Task, bucket
 
 DEFAULT_BATCH = 32
@@ -77,7 +77,7 @@ class Behaviour:
         positions = torch.tensor([row.answer_position for row in rows], device=device)
         tokens = clean_tokens(rows, device)
         clean = self.executor.run(tokens, positions)
-        full = clean.logits
+        full = clean.logits.to(torch.promote_types(clean.logits.dtype, torch.float32))
         if not full.isfinite().all():
             row = rows[int((~full.isfinite().all(-1)).nonzero()[0])]
             raise InputError(f"model {self.model.name!r} gives logits that are not finite on row {row.id!r}")
@@ -148,12 +148,7 @@ class Behaviour:
     def _apply(self, metrics: Sequence[Metric], logits: Tensor, batch: Batch) -> np.ndarray:
         """[metrics, candidates, rows] of logits [candidates, rows, V]."""
         wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        out = torch.stack([torch.stack([m.function(one, batch.answers) for one in wide]) for m in metrics])
-        if out.shape[1:] != logits.shape[:2]:
-            raise InputError(f"metric {self.metric.name!r} must give one value per row")
-        if not out.isfinite().all():
-            column = (~out.isfinite()).nonzero()[0, 2]
-            raise InputError(f"metric {self.metric.name!r} is not finite on row {batch.answers.rows[column].id!r}")
+        out = torch.stack([torch.stack([m.per_row(one, batch.answers) for one in wide]) for m in metrics])
         return out.double().cpu().numpy()
 
     def _parts(self, candidates: int, batch: Batch) -> Iterator[slice]:
@@ -170,6 +165,19 @@ class Behaviour:
     def empty(self) -> np.ndarray:
         """Metric with every edge removed, float64 [rows]; under resample ablation, that of the corrupted run."""
         return self.measure(np.ones((1, self.graph.n_edges), dtype=bool))[0, 0]
+
+    def ends(self) -> tuple[float, float]:
+        """Mean metric of the full model and of the empty circuit.
+
+        Raises InputError where they are alike: then no circuit can be told from another by this metric.
+        """
+        full, empty = float(self.full().mean()), float(self.empty().mean())
+        if recovered_fraction(full, full, empty) is None:
+            raise InputError(
+                f"metric {self.metric.name!r} is {full:.6g} for the full model and for the empty circuit alike: under "
+                f"{self.ablation} ablation these rows do not tell them apart"
+            )
+        return full, empty
 
     @torch.no_grad()
     def plain(self, metrics: Sequence[Metric], corrupted: bool = False) -> np.ndarray:

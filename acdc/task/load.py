@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from acdc.errors import InputError
+from acdc.files import existing_path
 from acdc.model.load import Model
 from acdc.task.bundled import BUNDLED_TASKS
 from acdc.task.metrics import METRICS
@@ -22,8 +23,8 @@ def load_task(name_or_path: str | Path, model: Model) -> Task:
     """
     if str(name_or_path) in BUNDLED_TASKS:
         return _load_bundled(str(name_or_path), model)
-    path = Path(name_or_path).expanduser()
-    if not path.is_file():
+    path = existing_path(str(name_or_path))
+    if path is None or not path.is_file():
         names = ", ".join(BUNDLED_TASKS)
         raise InputError(f"task {str(name_or_path)!r} is neither a bundled task ({names}) nor a file")
     raw = read_task_file(path)

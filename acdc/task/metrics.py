@@ -39,6 +39,7 @@ class RowBatch:
         return mask
 
 
+NOISE = 1e-6  # relative differences below this are rounding
 MetricFunction = Callable[[Tensor, RowBatch], Tensor]
 
 
@@ -63,6 +64,16 @@ class Metric:
     def sign(self) -> float:
         """Factor that turns the metric into the objective."""
         return -1.0 if self.larger_is_better else 1.0
+
+    def per_row(self, logits: Tensor, batch: RowBatch) -> Tensor:
+        """Values [rows] of logits [rows, V]. Raises InputError for another shape or a value that is not finite."""
+        values = self.function(logits, batch)
+        if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
+            raise InputError(f"metric {self.name!r} must give one value per row, a tensor of shape [{len(logits)}]")
+        if not values.isfinite().all():
+            row = batch.rows[int((~values.isfinite()).nonzero()[0])]
+            raise InputError(f"metric {self.name!r} is not finite on row {row.id!r}")
+        return values
 
     def check(self, rows: Sequence[Row]) -> None:
         """Raises InputError when a row lacks answers that this metric needs."""
@@ -113,6 +124,12 @@ METRICS = {
         Metric("accuracy", accuracy, larger_is_better=True, needs=("correct",), steps=True),
     )
 }
+
+
+def recovered_fraction(value: float, full: float, empty: float) -> float | None:
+    """Faithfulness, (value - empty) / (full - empty); None where the two ends do not differ."""
+    span = full - empty
+    return (value - empty) / span if abs(span) > NOISE * max(abs(full), abs(empty)) else None
 
 
 def find_metric(metric: "str | Metric | MetricFunction") -> Metric:

@@ -4,6 +4,7 @@ A reader yields raw rows: prompts and answers are text or token ids, as the file
 """
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,21 +72,25 @@ def read_task_file(path: Path) -> RawTask:
 
 
 def read_jsonl(path: Path, text: str) -> RawTask:
-    """Our own format: one row a line, optionally after a header line with a `task` key and no `clean`."""
-    header, rows, places = Header(), [], []
-    for number, line in enumerate(text.splitlines(), start=1):
+    """Our own format: one row a line, optionally after a header line (see `Header`) that has no prompts."""
+    header, rows, places = None, [], []
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         place = f"{path}, line {number}"
         record = _parse_json(line, place)
         if not isinstance(record, dict):
             raise InputError(f"{place}: expected a JSON object, got {type(record).__name__}")
-        if not rows and "task" in record and "clean" not in record:
+        if header is None and not rows and _is_header(record):
             header = _validate(Header, record, place)
             continue
         rows.append(_validate(RawRow, record, place))
         places.append(place)
-    return RawTask(header, rows, places)
+    return RawTask(header or Header(), rows, places)
+
+
+def _is_header(record: dict) -> bool:
+    return not {"clean", "corrupted"} & set(record) and bool(set(Header.model_fields) & set(record))
 
 
 def read_autocircuit(path: Path, text: str) -> RawTask:
@@ -107,8 +112,8 @@ def read_autocircuit(path: Path, text: str) -> RawTask:
 
 def read_eap_ig_csv(path: Path, text: str) -> RawTask:
     """EAP-IG's dataset: columns clean, corrupted and either label (answer text) or correct_idx and incorrect_idx."""
-    reader = csv.DictReader(text.splitlines(), strict=True)
-    columns = reader.fieldnames or []
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    columns = _columns(reader, path)
     if not {"clean", "corrupted"} <= set(columns):
         raise InputError(f"{path}: expected the columns clean and corrupted, got {', '.join(columns) or 'none'}")
     if not ({"correct_idx"} <= set(columns) or "label" in columns):
@@ -124,6 +129,13 @@ def read_eap_ig_csv(path: Path, text: str) -> RawTask:
         rows.append(_validate(RawRow, fields, place))
         places.append(place)
     return RawTask(Header(), rows, places)
+
+
+def _columns(reader: csv.DictReader, path: Path) -> list[str]:
+    try:
+        return list(reader.fieldnames or [])
+    except csv.Error as error:
+        raise InputError(f"{path}, line 1: {error}") from None
 
 
 def _csv_records(reader: csv.DictReader, path: Path) -> Iterator[tuple[str, dict]]:
@@ -152,11 +164,16 @@ def _parse_json(text: str, place: str):
         raise InputError(f"{place}: not valid JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
         raise InputError(f"{place}: not a task: nested too deeply") from None
+    except ValueError:
+        raise InputError(f"{place}: a number in it is too long") from None
 
 
 def _validate(model: type[M], record: dict, place: str) -> M:
     try:
+        json.dumps(record, ensure_ascii=False).encode()
         return model.model_validate(record)
+    except UnicodeEncodeError:
+        raise InputError(f"{place}: its text is not valid Unicode") from None
     except ValidationError as error:
         first = error.errors()[0]
         # Of a union pydantic reports every branch; the field's own name is the first part of the location.

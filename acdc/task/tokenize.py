@@ -106,12 +106,14 @@ def _prompt(
             raise InputError(f"{place}: {error}") from None
         if tokenizer.is_unknown(ids):
             raise InputError(f"{place}: {name} has a word that the model's tokenizer does not know: {prompt!r}")
+        if not ids:
+            raise InputError(f"{place}: {name} has no tokens: {prompt!r}")
     else:
         ids = prompt
-        if max(ids) >= anatomy.d_vocab:
-            raise InputError(
-                f"{place}: {name} has token id {max(ids)}; the model's vocabulary ends at {anatomy.d_vocab - 1}"
-            )
+    if max(ids) >= anatomy.d_vocab:
+        raise InputError(
+            f"{place}: {name} has token id {max(ids)}; the model's vocabulary ends at {anatomy.d_vocab - 1}"
+        )
     if len(ids) > anatomy.n_ctx:
         raise InputError(f"{place}: {name} has {len(ids)} tokens; the model's context ends at {anatomy.n_ctx}")
     return tuple(ids)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from acdc.errors import InputError
 from acdc.files import read_json, write_json
@@ -34,8 +34,8 @@ class Measure(_Record):
 class RandomCircuits(_Record):
     """Faithfulness of random circuits grown to about the circuit's size after pruning."""
 
-    edges: list[int]
-    faithfulness: list[float | None]
+    edges: list[int] = Field(min_length=1)
+    faithfulness: list[float | None] = Field(min_length=1)
 
 
 class EdgeRemoval(_Record):
@@ -55,7 +55,7 @@ class Report(_Record):
 
     format: Literal["acdc-verification"] = "acdc-verification"
     version: Literal[1] = 1
-    rows: int
+    rows: int = Field(ge=0)
     reason: str | None = None
     twins: int = 0
     metric: str
@@ -65,6 +65,12 @@ class Report(_Record):
     measures: dict[str, Measure] = {}
     random: RandomCircuits | None = None
     removals: list[EdgeRemoval] = []
+
+    @model_validator(mode="after")
+    def _has_its_metric(self) -> "Report":
+        if self.rows and self.metric not in self.measures:
+            raise ValueError(f"no measure of its metric {self.metric!r}")
+        return self
 
     @property
     def faithfulness(self) -> float | None:
@@ -90,5 +96,6 @@ class Report(_Record):
         try:
             return cls.model_validate(read_json(target))
         except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise InputError(f"{target} is not a verification of acdc, version 1: {where}") from None
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+            raise InputError(f"{target} is not a verification of acdc, version 1: {where}: {first['msg']}") from None

@@ -11,18 +11,12 @@ from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
 from acdc.progress import Progress, silent
 from acdc.task.behaviour import Behaviour, usable_metrics
-from acdc.task.metrics import Metric, MetricFunction, find_metric
+from acdc.task.metrics import NOISE, Metric, MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
 from acdc.verification.report import EdgeRemoval, Measure, RandomCircuits, Report
 
 RANDOM_CIRCUITS = 20
-NOISE = 1e-6
-
-
-def faithfulness(circuit: float, full: float, empty: float) -> float | None:
-    """(circuit - empty) / (full - empty); None where the two ends do not differ."""
-    span = full - empty
-    return (circuit - empty) / span if abs(span) > NOISE * max(abs(full), abs(empty)) else None
+CHUNK = 256
 
 
 def verify(
@@ -41,6 +35,8 @@ def verify(
     _check_same(model, task, circuit)
     metric = find_metric(metric or circuit.metric)
     indices = {row.id: i for i, row in enumerate(task.rows)}
+    if unknown := set(circuit.task.verification) - set(indices):
+        raise InputError(f"the circuit names a row that task {task.name!r} does not have: {min(unknown)!r}")
     rows = [indices[name] for name in circuit.task.verification]
     common = {
         "metric": circuit.metric,
@@ -51,14 +47,14 @@ def verify(
     if not rows:
         reason = f"discovery used all {circuit.task.rows_total} rows of task {circuit.task.name!r}"
         return Report(rows=0, reason=reason, **common)
-    with fixed_threads(circuit.batch["threads"]):
+    with fixed_threads(circuit.batch.threads):
         behaviour = Behaviour(
             model,
             task,
             rows,
             metric,
             circuit.ablation,
-            batch_size=circuit.batch["size"],
+            batch_size=circuit.batch.size,
             split_embeddings=circuit.model.split_embeddings,
         )
         with progress("verify", len(circuit.edges) + RANDOM_CIRCUITS + 3, "runs") as advance:
@@ -81,6 +77,8 @@ def _check_same(model: Model, task: Task, circuit: Circuit) -> None:
         raise InputError(
             f"the circuit was found on other rows than task {task.name!r} has: their content hashes differ"
         )
+    if model.anatomy != circuit.graph.anatomy:
+        raise InputError(f"the circuit's anatomy is not that of model {model.name!r}: its file was changed")
     if model.dtype_name != circuit.dtype:
         raise InputError(f"the circuit was found in {circuit.dtype}, the model is loaded in {model.dtype_name}")
 
@@ -98,7 +96,7 @@ def measure_circuit(behaviour: Behaviour, kept: np.ndarray, advance=lambda done:
             complement=complement,
             empty=empty,
             corrupted=outside,
-            faithfulness=faithfulness(circuit, full, empty),
+            faithfulness=recovered_fraction(circuit, full, empty),
         )
         for metric, (circuit, complement, empty), full, outside in zip(
             metrics, means.tolist(), *(values.tolist() for values in plain), strict=True
@@ -119,7 +117,7 @@ def random_circuits(behaviour: Behaviour, circuit: Circuit, own: Measure, advanc
     values = behaviour.measure(~np.stack(chosen), advance=advance)[0].mean(axis=1)
     return RandomCircuits(
         edges=[int(edges.sum()) for edges in chosen],
-        faithfulness=[faithfulness(value, own.full, own.empty) for value in values.tolist()],
+        faithfulness=[recovered_fraction(value, own.full, own.empty) for value in values.tolist()],
     )
 
 
@@ -129,10 +127,14 @@ def remove_each(behaviour: Behaviour, circuit: Circuit, own: Measure, advance) -
     if not ids:
         return []
     places = [behaviour.graph.index[name] for name in ids]
-    removed = np.repeat(~circuit.mask[None], len(ids), axis=0)
-    removed[np.arange(len(ids)), places] = True
     base = behaviour.measure(~circuit.mask[None])[0, 0]
-    changes = behaviour.measure(removed, advance=advance)[0] - base
+    changes = []
+    for start in range(0, len(ids), CHUNK):
+        some = places[start : start + CHUNK]
+        removed = np.repeat(~circuit.mask[None], len(some), axis=0)
+        removed[np.arange(len(some)), some] = True
+        changes.append(behaviour.measure(removed, advance=advance)[0] - base)
+    changes = np.concatenate(changes)
     worse = behaviour.metric.sign * changes
     noise = NOISE * abs(own.full - own.empty)
     return [

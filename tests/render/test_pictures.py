@@ -61,7 +61,7 @@ def test_layout_has_room_and_flows_down(base, n, kv, layers, heads):
     rows = {}
     for box in [*layout.boxes.values(), *layout.trunks.values()]:
         rows.setdefault(box.y, []).append((box.x - box.width / 2, box.x + box.width / 2))
-        assert -0.2 <= box.x - box.width / 2 and box.x + box.width / 2 <= layout.width + 0.2
+        assert box.x - box.width / 2 >= -0.2 and box.x + box.width / 2 <= layout.width + 0.2
     for spans in rows.values():
         spans.sort()
         assert all(b[0] - a[1] >= NODE_GAP - 0.3 for a, b in zip(spans, spans[1:], strict=False))
