@@ -31,7 +31,8 @@ def discover(
     metric: opt.MetricName = None,
     ablation: opt.AblationName = opt.Ablation.resample,
     threshold: Annotated[
-        float | None, typer.Option(help="acdc: its tau, in the metric's unit. Others: least |score| of an edge.")
+        float | None,
+        typer.Option(help="acdc: its tau, in the metric's unit (default: 0.5 % of its range). Others: least |score|."),
     ] = None,
     edges: Annotated[int | None, typer.Option(help="Most edges of the circuit, dangling ones pruned.")] = None,
     faithfulness: Annotated[float | None, typer.Option(help="Recovered fraction to reach (default 0.9).")] = None,

@@ -48,10 +48,11 @@ def print_run(run: FinishedRun, as_json: bool) -> None:
     out.print(f"{subtitle(circuit)}\n")
     if report.rows:
         out.print(_measures(run))
+        out.print()
     out.print(_strongest(run))
     out.print(f"\n{verdict(circuit, report)}")
-    resumed = " (already there)" if run.resumed else ""
-    out.print(f"\nrun: {run.path}{resumed}   picture: {run.path / 'circuit.svg'}   report: {run.path / 'report.html'}")
+    out.print(f"\nrun      {run.path}{' (already there)' if run.resumed else ''}", soft_wrap=True)
+    out.print(f"picture  {run.path / 'circuit.svg'}\nreport   {run.path / 'report.html'}", soft_wrap=True)
 
 
 def _measures(run: FinishedRun) -> Table:
@@ -79,7 +80,7 @@ def _strongest(run: FinishedRun) -> Table:
     table = Table(title=caption, title_justify="left", box=None, pad_edge=False)
     table.add_column("edge")
     table.add_column("score", justify="right")
-    table.add_column(f"{run.report.metric} without it", justify="right")
+    table.add_column(f"change of {run.report.metric} without it", justify="right")
     for edge in edges:
         removal = removals.get(edge.id)
         table.add_row(edge.id, f"{edge.score:+.4g}", f"{removal.change:+.4g}" if removal else "-")

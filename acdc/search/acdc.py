@@ -19,13 +19,13 @@ from acdc.search.options import SearchOptions
 from acdc.search.result import Decision, Decisions
 from acdc.task.behaviour import Behaviour
 
-DEFAULT_THRESHOLD_SHARE = 0.01
+DEFAULT_THRESHOLD_SHARE = 0.005
 WIDEST = 32
 _ORDER = (ReaderKind.MLP, ReaderKind.V, ReaderKind.K, ReaderKind.Q)
 
 
 def acdc(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
-    """Decide every edge. Without a threshold, 1 % of |metric(full) - metric(empty circuit)| is taken."""
+    """Decide every edge. Without a threshold, 0.5 % of |metric(full) - metric(empty circuit)| is taken."""
     graph = behaviour.graph
     threshold = options.threshold
     if threshold is None:

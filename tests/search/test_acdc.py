@@ -82,7 +82,7 @@ def test_decisions_chain_up(trio, induction):
 def test_default_threshold_is_a_share_of_the_range(trio, induction):
     behaviour = Behaviour(trio, induction, range(6), METRICS["logit_diff"])
     found = acdc(behaviour, SearchOptions(), silent)
-    assert found.threshold == pytest.approx(0.01 * abs(behaviour.full().mean() - behaviour.empty().mean()))
+    assert found.threshold == pytest.approx(0.005 * abs(behaviour.full().mean() - behaviour.empty().mean()))
 
 
 def runs(name: str, shared):
