@@ -1,4 +1,4 @@
-"""What tests share: the bundled model and tasks, the material beside the checkout, and a way to run the command line."""
+"""What tests share: the bundled model and tasks, the material beside the checkout, and the command line."""
 
 import json
 import os

@@ -239,7 +239,7 @@ def test_a_full_disk_is_one_sentence(tmp_path):
 
 
 def test_standard_output_that_fails(tmp_path):
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "acdc", "list", "tasks"], stdout=full, stderr=subprocess.PIPE, text=True
         )

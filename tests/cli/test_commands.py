@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+EAP = ("discover", "--limit", "8", "--method", "eap", "--json")
+
 
 def test_help_is_quick_and_imports_no_torch():
     code = (
@@ -58,17 +60,13 @@ def test_score_covers_every_edge_and_all_rows(acdc, tmp_path):
 
 
 def test_splitting_embeddings(acdc):
-    record = acdc(
-        "discover", "--task", "induction", "--limit", "8", "--method", "eap", "--edges", "30", "--split-embeddings", "--json"
-    ).json  # fmt: skip
+    record = acdc(*EAP, "--task", "induction", "--edges", "30", "--split-embeddings").json
     assert record["edges_total"] == 479 + 4 * 12 + 4 + 1
 
 
 @pytest.mark.parametrize("ablation", ["zero", "mean", "mean-positional"])
 def test_ablations(acdc, ablation):
-    record = acdc(
-        "discover", "--task", "greater_than", "--limit", "8", "--method", "eap", "--edges", "40", "--ablation", ablation, "--json"
-    ).json  # fmt: skip
+    record = acdc(*EAP, "--task", "greater_than", "--edges", "40", "--ablation", ablation).json
     assert record["ablation"] == ablation and record["edges_effective"] > 0
 
 

@@ -50,7 +50,7 @@ def names_of(family: str) -> Names:
 
 @contextmanager
 def float64_throughout(model: nn.Module):
-    """Hugging Face computes norms and softmax in float32 whatever the weights are; undo that, for a sharp comparison."""
+    """Hugging Face computes norms and softmax in float32 whatever the weights are; undo that, to compare sharply."""
     softmax, forwards = nn.functional.softmax, {}
 
     def keep_dtype(x, dim=None, _stacklevel=3, dtype=None):
