@@ -4,9 +4,14 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from acdc.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+M = TypeVar("M", bound="BaseModel")
 
 _UMASK = os.umask(0)
 os.umask(_UMASK)
@@ -60,3 +65,15 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: not valid JSON ({error})") from None
+
+
+def read_model(model: type[M], path: Path, what: str) -> M:
+    """Read JSON into a pydantic model. Raises InputError saying that the file is not `what`, and where it is wrong."""
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise InputError(f"{path} is not {what}, version 1: {where}: {first['msg']}") from None

@@ -3,7 +3,7 @@
     python experiments/train_trio.py --out acdc/model/bundled/trio
 
 One fifth of the name pairs (ordered), of the (century, year) pairs and of the word pairs is never seen in training;
-the accuracy printed at the end is measured on those alone. About 10 minutes on two cores.
+the accuracy printed at the end is measured on those alone. About 15 minutes on two cores.
 """
 
 import argparse

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import networkx as nx
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from acdc.errors import InputError
-from acdc.files import read_json, write_json
+from acdc.files import read_model, write_json
 from acdc.graph import Anatomy, ComponentGraph, Edge, Writer
 from acdc.model.threads import MOST_THREADS
 
@@ -138,12 +138,7 @@ class Circuit(_Record):
         """Read a run directory or a circuit file. Raises InputError when it is damaged or no circuit."""
         target = Path(path)
         target = target / FILE_NAME if target.is_dir() else target
-        try:
-            circuit = cls.model_validate(read_json(target))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-            raise InputError(f"{target} is not a circuit of acdc, version 1: {where}: {first['msg']}") from None
+        circuit = read_model(cls, target, "a circuit of acdc")
         try:
             circuit.check()
         except InputError as error:

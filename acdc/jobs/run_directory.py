@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from acdc.errors import InputError
-from acdc.files import read_json, write_json, write_text
+from acdc.files import read_model, write_json, write_text
 
 RUN_FILE = "run.json"
 DEFAULT_PARENT = Path("runs")
@@ -145,12 +145,7 @@ def read_run(path: Path) -> RunRecord:
         raise InputError(f"run {path} does not exist")
     if not (path / RUN_FILE).is_file():
         raise InputError(f"{path} is not a run of acdc: it has no {RUN_FILE}")
-    try:
-        return RunRecord.model_validate(read_json(path / RUN_FILE))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise InputError(f"{path / RUN_FILE} is damaged: {where}: {first['msg']}") from None
+    return read_model(RunRecord, path / RUN_FILE, "a run of acdc")
 
 
 def list_runs(parent: Path) -> list[Path]:

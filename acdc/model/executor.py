@@ -128,7 +128,7 @@ class Executor:
         residuals.append(residual)
         group = self._groups[len(self.weights.layers), ReaderKind.LOGITS]
         final = slots(group, residual, blocks)[0]
-        logits = self.unembed(final[torch.arange(len(final)), answer_positions])
+        logits = self.unembed(final[torch.arange(len(final), device=final.device), answer_positions])
         return Trace(logits, tuple(blocks), tuple(residuals))
 
     def unembed(self, residual: Tensor) -> Tensor:

@@ -64,8 +64,8 @@ def choose_device(name: str) -> torch.device:
     """`auto` takes CUDA where there is one. Raises InputError for a device that this machine lacks."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
-        raise InputError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N, mps")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise InputError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

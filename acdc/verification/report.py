@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from acdc.errors import InputError
-from acdc.files import read_json, write_json
+from acdc.files import read_model, write_json
 
 FILE_NAME = "verification.json"
 
@@ -93,9 +92,4 @@ class Report(_Record):
         """Read a run directory or a verification file. Raises InputError when it is damaged."""
         target = Path(path)
         target = target / FILE_NAME if target.is_dir() else target
-        try:
-            return cls.model_validate(read_json(target))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-            raise InputError(f"{target} is not a verification of acdc, version 1: {where}: {first['msg']}") from None
+        return read_model(cls, target, "a verification of acdc")

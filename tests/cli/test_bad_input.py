@@ -128,7 +128,7 @@ OPTIONS = [
     ("--out f", lambda: write("f", ""), "is a file"),
     ("--out d", lambda: (Path("d").mkdir(), write("d/x", "")), "is not empty and holds no run"),
     ("--out d", lambda: (Path("d").mkdir(), write("d/run.json", "{")), "not valid JSON"),
-    ("--out d", lambda: (Path("d").mkdir(), write("d/run.json", "{}")), "is damaged"),
+    ("--out d", lambda: (Path("d").mkdir(), write("d/run.json", "{}")), "is not a run of acdc"),
     ("--out /proc/nothing/here", nothing, "cannot be used"),
 ]
 
@@ -177,7 +177,7 @@ RUNS = [
     ("show r", lambda: Path("r/verification.json").unlink(), "does not exist"),
     ("show r", lambda: damage("verification.json", measures={}), "no measure of its metric"),
     ("show r", lambda: damage("verification.json", rows=-1), "rows"),
-    ("verify r", lambda: damage("run.json", source={}), "is damaged"),
+    ("verify r", lambda: damage("run.json", source={}), "is not a run of acdc"),
     ("verify r --task ioi", nothing, "other rows"),
     ("verify r --dtype float64", nothing, "is not the run's"),
     ("export r --format gif --out x", nothing, "gif"),

@@ -1,13 +1,16 @@
 """Bundled tasks, generators, batching and the split."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import train_trio
+from tokenizers import Regex
 
 from acdc.errors import InputError
 from acdc.task.bundled import BUNDLED_TASKS
 from acdc.task.generators import greater_than, induction, ioi
+from acdc.task.generators.corpus import YEARS
 from acdc.task.load import load_task
 from acdc.task.rows import Row, bucket
 from acdc.task.split import split_rows
@@ -76,10 +79,39 @@ class _SplittingTokenizer:
 
 @pytest.mark.parametrize("name", BUNDLED_TASKS)
 def test_bundled_tasks_refuse_a_tokenizer_that_splits(trio, name):
-    from dataclasses import replace
-
     with pytest.raises(InputError, match=name):
         load_task(name, replace(trio, tokenizer=_SplittingTokenizer()))
+
+
+@pytest.fixture(scope="module")
+def byte_level():
+    """A tokenizer of GPT-2's kind: words carry their leading space, and years split into century and two digits."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(r" ?\d\d"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    texts = [e.clean for g in (ioi, greater_than, induction) for e in g.generate(2000, seed=1)]
+    texts += [f"{year}" for year in YEARS for _ in range(50)]
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=1200, min_frequency=2))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=None)
+
+
+@pytest.mark.parametrize("name", BUNDLED_TASKS)
+def test_bundled_tasks_serve_tokenizers_of_other_models(trio, byte_level, name):
+    """Answers are the tokens with their leading space; prompts have no added special tokens here."""
+    wide = replace(trio.anatomy, d_vocab=len(byte_level), d_vocab_out=len(byte_level))
+    task = load_task(name, replace(trio, tokenizer=byte_level, anatomy=wide))
+    assert len(task.rows) == 128
+    for row in task.rows[:20]:
+        texts = byte_level.batch_decode([[token] for token in (*row.correct, *row.incorrect)])
+        if name == "greater_than":
+            assert all(len(text) == 2 and text.isdigit() for text in texts)
+        else:
+            assert all(text.startswith(" ") and text[1:].isalpha() for text in texts)
+            assert texts[0] in byte_level.decode(row.clean)
 
 
 def make_rows(prompts: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[Row]:
