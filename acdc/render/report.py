@@ -49,7 +49,7 @@ def verdict(circuit: Circuit, report: Report) -> str:
         f"On {report.rows} rows that discovery did not see, faithfulness {share} "
         f"({report.metric} {measure.circuit:.4g}; full model {measure.full:.4g}, "
         f"every edge ablated {measure.empty:.4g}). "
-        f"Removing any one of {report.needed} of its {report.edges} edges makes it worse."
+        f"{report.needed} of its {report.edges} edges make it worse when removed alone."
     )
     if report.twins:
         text += f" {report.twins} of these rows duplicate or mirror a row of discovery."
