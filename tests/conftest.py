@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
+
+import torch  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)

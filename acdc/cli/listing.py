@@ -10,6 +10,12 @@ from acdc.cli.show import console
 from acdc.errors import InputError
 from acdc.jobs.run_directory import list_runs, read_run
 
+# What may stand in the place of a name; for people, not for programs.
+_NOT_NAMED = {
+    "models": [{"name": "FOLDER or HUB NAME", "what": "with config.json and safetensors weights"}],
+    "tasks": [{"name": "FILE", "metric": "", "what": ".jsonl (acdc), .json (AutoCircuit) or .csv (EAP-IG)"}],
+}
+
 
 def print_listing(what: str, runs: Path, as_json: bool) -> None:
     """One row per thing, or a JSON list of objects."""
@@ -17,6 +23,7 @@ def print_listing(what: str, runs: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows))
         return
+    rows += _NOT_NAMED.get(what, [])
     if not rows:
         console().print(f"no {what} in {runs}" if what == "runs" else f"no {what}")
         return
@@ -31,16 +38,14 @@ def print_listing(what: str, runs: Path, as_json: bool) -> None:
 def _models() -> list[dict]:
     from acdc.model.sources import BUNDLED, FAMILIES
 
-    named = [{"name": name, "what": "bundled with acdc"} for name in BUNDLED]
     families = ", ".join(FAMILIES.values())
-    return [*named, {"name": "FOLDER or HUB NAME", "what": f"with safetensors weights, one of: {families}"}]
+    return [{"name": name, "what": f"bundled; families of other models: {families}"} for name in BUNDLED]
 
 
 def _tasks() -> list[dict]:
     from acdc.task.bundled import BUNDLED_TASKS
 
-    named = [{"name": t.name, "metric": t.metric, "what": t.summary} for t in BUNDLED_TASKS.values()]
-    return [*named, {"name": "FILE", "metric": "", "what": ".jsonl (acdc), .json (AutoCircuit) or .csv (EAP-IG)"}]
+    return [{"name": t.name, "metric": t.metric, "what": t.summary} for t in BUNDLED_TASKS.values()]
 
 
 def _methods() -> list[dict]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -90,7 +91,7 @@ def score(
     threads: opt.Threads = 2,
     as_json: opt.Json = False,
 ) -> None:
-    """Score every edge, on all rows of a task, without choosing a circuit."""
+    """Score every edge, on all rows of a task or the first ROWS, without choosing a circuit."""
     from acdc.cli import show
     from acdc.cli.progress import bars
     from acdc.jobs.run import run_scoring
@@ -216,6 +217,8 @@ def main() -> None:
     """Run the command line; bad input ends with one sentence on stderr and exit code 2."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
+    # Threads that spin while they wait make a busy machine many times slower; read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     usage_error = typer.BadParameter.__base__
     try:
         status = app(standalone_mode=False)
@@ -229,13 +232,13 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
-        status = _fail(f"{error.filename or 'standard output'}: {error.strerror}")
+        status = _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (KeyboardInterrupt, typer.Abort):
-        print("acdc: interrupted; the same command resumes what is finished", file=sys.stderr)
+        print("acdc: interrupted; finished stages are kept: resume with the run's folder as --out", file=sys.stderr)
         status = 130
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "out of memory" not in str(error).lower():
+        if isinstance(error, RuntimeError) and not re.search("out of memory|can't allocate memory", str(error).lower()):
             raise
         status = _fail("out of memory: use a smaller --batch-size or --limit")
     sys.exit(status if isinstance(status, int) else 0)

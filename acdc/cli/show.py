@@ -68,7 +68,7 @@ def _measures(run: FinishedRun) -> Table:
     random = [value for value in run.report.random.faithfulness if value is not None] if run.report.random else []
     if random:
         spread = f"{percent(min(random))} to {percent(max(random))}"
-        table.caption = f"{len(random)} random circuits of that size: faithfulness {spread}"
+        table.caption = f"{len(random)} random circuits of at most that size: faithfulness {spread}"
         table.caption_justify = "left"
     return table
 

@@ -46,10 +46,6 @@ class Writer:
             case _:
                 return self.kind.value
 
-    @property
-    def is_embedding(self) -> bool:
-        return self.kind in (WriterKind.INPUT, WriterKind.TOKENS, WriterKind.POSITIONS)
-
 
 @dataclass(frozen=True)
 class Reader:

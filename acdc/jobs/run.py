@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from acdc.circuit.circuit import SIGN_CONVENTION, Circuit, library_versions
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from acdc.circuit.circuit import SIGN_CONVENTION, Circuit, ModelRecord, library_versions
 from acdc.errors import InputError
-from acdc.files import read_json, write_json, write_text
+from acdc.files import read_model, write_json, write_text
 from acdc.jobs.run_directory import RunDirectory, read_run
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.load import Model, load_model
@@ -24,8 +26,22 @@ from acdc.search.result import Scores
 from acdc.task.behaviour import Behaviour
 from acdc.task.load import load_task
 from acdc.task.rows import Task
+from acdc.task.split import split_rows
 from acdc.verification.report import Report
 from acdc.verification.verify import verify
+
+
+class ScoresRecord(BaseModel):
+    """What reading `scores.json` of `acdc score` relies on; the rest is kept as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: Literal["acdc-scores"]
+    version: Literal[1]
+    model: ModelRecord
+    task: dict[str, JsonValue]
+    edges: dict[str, float]
+
 
 T = TypeVar("T")
 CIRCUIT, SCORES, DECISIONS, VERIFICATION = "circuit.json", "scores.json", "decisions.jsonl", "verification.json"
@@ -47,7 +63,7 @@ def run_discovery(job: DiscoveryJob, out: Path | None, progress: Progress) -> Fi
     model, task = load_job(job)
     prepare(model, task, job.settings)
     run = _open(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method}")
-    resumed = run.has(CIRCUIT)
+    resumed = run.has(CIRCUIT) and run.has(DECISIONS if find_method(job.settings.method).decides else SCORES)
     if not resumed:
         result = _discarding_refused(run, lambda: discover(model, task, job.settings, progress))
         _write_result(run, result)
@@ -73,7 +89,7 @@ def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tupl
     prepare(model, task, job.settings)
     run = _open(job, model, task, out, "score", f"{task.name}-{model.name}-scores-{method.name}")
     if run.record.status == "complete" and run.has(SCORES):
-        return run.path, read_json(run.path / SCORES)
+        return run.path, read_model(ScoresRecord, run.path / SCORES, "a score file of acdc").model_dump(mode="json")
     record, row_runs = _discarding_refused(run, lambda: _score(job, model, task, progress))
     write_json(run.path / SCORES, record)
     run.note(row_runs, complete=True)
@@ -171,9 +187,21 @@ def _write_result(run: RunDirectory, result: Result) -> None:
 
 def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Model, task: Task) -> None:
     """Raises InputError for a circuit file that another run wrote."""
-    settings = job.settings
-    said = (circuit.model.content_hash, circuit.task.content_hash, circuit.method.name, circuit.ablation, circuit.seed)
-    if said != (model.content_hash, task.content_hash(), settings.method, settings.ablation, settings.seed):
+    settings, selection = job.settings, circuit.method.selection
+    same = (
+        circuit.model.content_hash == model.content_hash
+        and circuit.model.split_embeddings == settings.split_embeddings
+        and circuit.task.content_hash == task.content_hash()
+        and circuit.task.split == split_rows(task.rows, settings.seed, settings.limit).rule
+        and circuit.method.name == settings.method
+        and circuit.metric == (settings.metric or task.metric)
+        and (circuit.ablation, circuit.seed, circuit.dtype) == (settings.ablation, settings.seed, job.dtype)
+        and circuit.batch == describe_batch(settings)
+        and all(
+            getattr(settings, name) in (None, selection.get(name)) for name in ("threshold", "edges", "faithfulness")
+        )
+    )
+    if not same:
         raise InputError(f"{run.path / CIRCUIT} is of another run: delete it to search again")
 
 

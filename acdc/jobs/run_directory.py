@@ -31,7 +31,8 @@ class SourceRecord(_Record):
 class RunRecord(_Record):
     """`run.json`: the inputs that determine the artefacts, and beside them what may differ between equal runs.
 
-    `row_runs` and `seconds` add up over all attempts: runs of one row through a subgraph, and wall time.
+    `row_runs` (runs of one row through a subgraph, in the search) and `seconds` (wall time) add up over all attempts,
+    stage by stage: what an attempt did not finish does not count.
     """
 
     format: Literal["acdc-run"] = "acdc-run"
@@ -71,6 +72,7 @@ class RunDirectory:
         Raises InputError for a folder of another run or of anything else, and where it cannot be made.
         """
         path = out if out is not None else _fresh(label)
+        made = out is None or not out.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             empty = not any(path.iterdir())
@@ -96,7 +98,7 @@ class RunDirectory:
                 started=time.time(),
                 machine=machine,
             ),
-            made=True,
+            made=made,
         )
         run.note()
         return run

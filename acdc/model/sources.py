@@ -13,7 +13,6 @@ from acdc.errors import InputError
 from acdc.files import existing_path, read_json
 
 BUNDLED = {"trio": Path(__file__).parent / "bundled" / "trio"}
-DEFAULT_MODEL = "trio"
 NATIVE = "TransformerLensNative"
 FAMILIES = {
     "GPT2LMHeadModel": "gpt2",

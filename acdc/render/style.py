@@ -1,7 +1,7 @@
 """How components and edges look, the same in every picture. The colours are Okabe and Ito's, told apart by all eyes."""
 
 from acdc.circuit.circuit import Circuit, ScoredEdge
-from acdc.graph import ReaderKind, Writer, WriterKind
+from acdc.graph import ReaderKind
 
 NODE_FILL = {
     "embedding": "#d8efe4",
@@ -26,12 +26,6 @@ TRUNK_COLOUR = "#c3cad1"
 INK = "#1d2730"
 NODE_LABEL = {"embedding": "embedding", "attention": "attention head", "mlp": "MLP", "logits": "logits"}
 THINNEST, THICKEST = 0.9, 5.5
-
-
-def node_class(writer: Writer) -> str:
-    if writer.is_embedding:
-        return "embedding"
-    return "attention" if writer.kind is WriterKind.HEAD else "mlp"
 
 
 class EdgeStyle:

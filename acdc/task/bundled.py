@@ -89,4 +89,3 @@ BUNDLED_TASKS = {
         BundledTask("induction", "logit_diff", "what followed this word before", _induction, " "),
     )
 }
-DEFAULT_TASK = "ioi"

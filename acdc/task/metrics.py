@@ -137,10 +137,12 @@ def find_metric(metric: "str | Metric | MetricFunction") -> Metric:
 
     To say that a callable is better when smaller, wrap it in a `Metric`.
     """
+    if callable(metric) and not isinstance(metric, Metric):
+        metric = Metric(getattr(metric, "__name__", "custom"), metric, larger_is_better=True)
     if isinstance(metric, Metric):
+        if METRICS.get(metric.name, metric) != metric:
+            raise InputError(f"a metric of your own may not be called {metric.name!r}, like a built-in one")
         return metric
-    if callable(metric):
-        return Metric(getattr(metric, "__name__", "custom"), metric, larger_is_better=True)
     if metric not in METRICS:
         raise InputError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
     return METRICS[metric]

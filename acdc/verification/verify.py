@@ -11,7 +11,7 @@ from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
 from acdc.progress import Progress, silent
 from acdc.task.behaviour import Behaviour, usable_metrics
-from acdc.task.metrics import NOISE, Metric, MetricFunction, find_metric, recovered_fraction
+from acdc.task.metrics import METRICS, NOISE, Metric, MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
 from acdc.verification.report import EdgeRemoval, Measure, RandomCircuits, Report
 
@@ -33,7 +33,11 @@ def verify(
     those that the circuit was found with.
     """
     _check_same(model, task, circuit)
+    if metric is None and circuit.metric not in METRICS:
+        raise InputError(f"the circuit was found with a metric of the user's, {circuit.metric!r}: give it as metric=")
     metric = find_metric(metric or circuit.metric)
+    if (metric.name, metric.larger_is_better) != (circuit.metric, circuit.larger_is_better):
+        raise InputError(f"the circuit was found with metric {circuit.metric!r}, not with {metric.name!r}")
     indices = {row.id: i for i, row in enumerate(task.rows)}
     if unknown := set(circuit.task.verification) - set(indices):
         raise InputError(f"the circuit names a row that task {task.name!r} does not have: {min(unknown)!r}")

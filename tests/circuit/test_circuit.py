@@ -38,6 +38,16 @@ def test_networkx(circuit):
     assert edges == {edge.id: edge.score for edge in circuit.effective}
 
 
+def test_shared_slots_are_wired_to_heads_that_write(circuit):
+    """Two heads read one key; only the one with an outgoing edge is in the circuit."""
+    shape = {**circuit.model.anatomy, "n_kv_heads": 2}
+    edges = [{"id": name, "score": 1.0} for name in ("input->a0.kv1<k>", "a0.h3->logits")]
+    model = circuit.model.model_copy(update={"anatomy": shape})
+    grouped = acdc.Circuit.model_validate({**circuit.model_dump(), "model": model, "edges": edges})
+    wiring = [(u, v) for u, v, data in grouped.to_networkx().edges(data=True) if data["wiring"]]
+    assert wiring == [("a0.kv1<k>", "a0.h3")]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

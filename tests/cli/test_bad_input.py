@@ -71,11 +71,11 @@ MODELS = [
     ("--model m", lambda: model_folder({"model_type": "llama"}), "model_type means LlamaForCausalLM"),
     ("--model m", lambda: model_folder({"n_head": 0}), "cannot be loaded"),
     ("--model m", lambda: model_folder({"vocab_size": "many"}), "cannot be loaded"),
-    ("--model m", lambda: model_folder({"n_embd": 32}), "m"),
+    ("--model m", lambda: model_folder({"n_embd": 32}), "in another shape"),
     ("--model m", lambda: model_folder({"n_layer": 1}), "has 1 layers"),
     ("--model m", lambda: model_folder({"n_layer": 9}), "lack"),
     ("--model m", pickled_weights, "is a pickle"),
-    ("--model m", truncated_weights, "m"),
+    ("--model m", truncated_weights, "are damaged"),
     ("--model m", weights_with_nan, "not finite"),
     ("--device cuda:99", nothing, "not to be had on this machine"),
     ("--device gpu", nothing, "is not one of auto"),
@@ -209,6 +209,26 @@ def test_a_damaged_run_hides_no_other(acdc, run):
 
 def test_another_runs_circuit_is_not_adopted(acdc, run):
     other = ("discover", "--task", "induction", "--limit", "8", "--method", "random", "--edges", "9", "--out", "q")
+    assert acdc(*other).code == 0
+    shutil.copy("r/circuit.json", "q/circuit.json")
+    complain(acdc, list(other), "is of another run")
+
+
+def test_a_damaged_score_file_is_refused(acdc):
+    words = ["score", "--task", "induction", "--limit", "4", "--out", "s"]
+    assert acdc(*words).code == 0 and acdc(*words).code == 0
+    write("s/scores.json", "{}")
+    complain(acdc, words, "is not a score file")
+
+
+def test_an_empty_folder_of_the_users_stays(acdc):
+    Path("mine").mkdir()
+    write("t.jsonl", rows({"corrupted": [5, 6, 7]}))
+    complain(acdc, ["discover", "--task", "t.jsonl", "--out", "mine"], "do not tell them apart")
+
+
+def test_a_circuit_of_another_size_is_not_adopted(acdc, run):
+    other = ("discover", "--task", "induction", "--limit", "8", "--method", "eap", "--edges", "30", "--out", "q")
     assert acdc(*other).code == 0
     shutil.copy("r/circuit.json", "q/circuit.json")
     complain(acdc, list(other), "is of another run")

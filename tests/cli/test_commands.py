@@ -1,8 +1,8 @@
 """The command line as a user meets it."""
 
+import json
 import subprocess
 import sys
-import time
 from xml.etree import ElementTree
 
 import pytest
@@ -24,13 +24,13 @@ def test_help_is_quick_and_imports_no_torch():
     assert "discover" in done.stdout
 
 
-def test_discover_without_options(acdc):
-    """The main job: the bundled model and task, in well under a minute."""
-    started = time.perf_counter()
+def test_discover_without_options(acdc, tmp_path):
+    """The main job: the bundled model and task, with work that takes seconds (each row run is some 50 microseconds)."""
     done = acdc("discover")
     assert done.code == 0 and done.err == ""
     assert "ioi in trio" in done.out and "64 unseen rows" in done.out
-    assert time.perf_counter() - started < 120
+    record = json.loads((tmp_path / "runs/ioi-trio-acdc-001/run.json").read_text())
+    assert record["status"] == "complete" and record["row_runs"] < 200_000
 
 
 def test_json_is_machine_readable(acdc):

@@ -46,7 +46,7 @@ def test_the_same_run_is_resumed_another_refused(acdc, tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
 
 
-@pytest.mark.parametrize("lost", ["verification.json", "circuit.json"])
+@pytest.mark.parametrize("lost", ["verification.json", "circuit.json", "decisions.jsonl"])
 def test_an_interrupted_run_is_finished(acdc, tmp_path, lost):
     """What the lost stage wrote comes back byte for byte."""
     assert acdc(*QUICK, "--out", "r").code == 0
@@ -62,13 +62,13 @@ def test_an_interrupted_run_is_finished(acdc, tmp_path, lost):
 
 def test_equal_inputs_give_equal_bytes(tmp_path):
     """Two processes with different hash seeds, in folders of different names."""
-    command = [sys.executable, "-m", "acdc", "discover", "--task", "ioi", "--method", "eap", "--limit", "32", "--out"]
+    command = [sys.executable, "-m", "acdc", *QUICK, "--out"]
     for number in ("1", "2"):
         folder = tmp_path / f"place{number}"
         folder.mkdir()
         environment = {**os.environ, "PYTHONHASHSEED": number}
         subprocess.run([*command, f"run{number}"], cwd=folder, env=environment, check=True, capture_output=True)
-    for name in ("circuit.json", "scores.json", "verification.json", "circuit.dot", "circuit.svg"):
+    for name in ("circuit.json", "decisions.jsonl", "verification.json", "circuit.dot", "circuit.svg"):
         first, second = ((tmp_path / f"place{n}/run{n}/{name}").read_bytes() for n in (1, 2))
         assert first == second, name
 

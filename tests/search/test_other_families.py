@@ -52,7 +52,7 @@ def replay(behaviour: Behaviour, found: acdc.Result) -> None:
     kept = found.circuit.mask
     tested = [graph.index[decision.edge] for decision in found.decisions]
     order = {edge: i for i, edge in enumerate(_visiting_order(graph))}
-    for place, decision in list(enumerate(found.decisions))[::5]:
+    for place, decision in enumerate(found.decisions):
         edge = tested[place]
         before = np.array([not kept[e] and order[e] < order[edge] for e in range(graph.n_edges)])
         with_edge = before.copy()

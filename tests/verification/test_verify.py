@@ -62,9 +62,47 @@ def test_every_edge_is_removed_in_turn(trio, induction, found, report):
         assert removal.hurts == (removal.change < -1e-6 * 40)
 
 
+def test_worse_rows_are_counted_in_the_metrics_own_direction(trio, induction):
+    """KL is better when smaller: an edge hurts where KL rises without it."""
+    circuit = acdc.discover(trio, induction, metric="kl", threshold=2.0, limit=8).circuit
+    report = acdc.verify(trio, induction, circuit)
+    values = acdc_behaviour(trio, induction, circuit)
+    base = values(circuit.mask)
+    for removal in report.removals[::5]:
+        without = circuit.mask.copy()
+        without[circuit.graph.index[removal.id]] = False
+        change = values(without) - base
+        assert removal.change == pytest.approx(change.mean(), abs=1e-9)
+        assert removal.hurts == (change.mean() > 1e-4)
+        assert removal.rows_worse == pytest.approx((change > 1e-4).mean(), abs=0.02)
+
+
+def acdc_behaviour(model, task, circuit):
+    """Per-row KL of a boolean vector of kept edges, on the circuit's verification rows."""
+    from acdc.task.behaviour import Behaviour
+
+    rows = [i for i, row in enumerate(task.rows) if row.id in circuit.task.verification]
+    behaviour = Behaviour(model, task, rows, METRICS["kl"], batch_size=7)
+    return lambda kept: behaviour.measure(~kept[None])[0, 0]
+
+
+def test_a_metric_of_the_users_is_asked_for(trio, induction):
+    def margin(logits, batch):
+        return logits.max(-1).values - logits.mean(-1)
+
+    circuit = acdc.discover(trio, induction, method="eap", metric=margin, edges=20, limit=8).circuit
+    assert acdc.verify(trio, induction, circuit, metric=margin).measures["margin"].full > 0
+    with pytest.raises(InputError, match="give it as metric="):
+        acdc.verify(trio, induction, circuit)
+    margin.__name__ = "kl"
+    with pytest.raises(InputError, match="may not be called 'kl'"):
+        acdc.discover(trio, induction, method="eap", metric=margin, edges=20, limit=8)
+
+
 def test_random_circuits_are_no_larger(report, found):
     assert len(report.random.faithfulness) == 20
     assert max(report.random.edges) <= found.circuit.edges_effective
+    assert np.median(report.random.edges) > 0.7 * found.circuit.edges_effective, "tiny circuits would be no baseline"
     assert max(report.random.faithfulness) < report.faithfulness
 
 
