@@ -52,8 +52,9 @@ class RunRecord(_Record):
 class RunDirectory:
     """A run's folder and its record."""
 
-    def __init__(self, path: Path, record: RunRecord, made: bool = False):
-        self.path, self.record, self.made = path, record, made
+    def __init__(self, path: Path, record: RunRecord, fresh: bool = False, made: bool = False):
+        """`fresh`: the record is new; `made`: so is the folder."""
+        self.path, self.record, self.fresh, self.made = path, record, fresh, made
         self._since = time.monotonic()
 
     @classmethod
@@ -98,6 +99,7 @@ class RunDirectory:
                 started=time.time(),
                 machine=machine,
             ),
+            fresh=True,
             made=made,
         )
         run.note()
@@ -110,9 +112,11 @@ class RunDirectory:
         write_text(self.path / name, text)
 
     def discard(self) -> None:
-        """Take a folder away again that this run made and wrote nothing into but its record."""
-        if self.made and [path.name for path in self.path.iterdir()] == [RUN_FILE]:
-            (self.path / RUN_FILE).unlink()
+        """Undo the opening of a new run that has written nothing but its record."""
+        if not self.fresh or [path.name for path in self.path.iterdir()] != [RUN_FILE]:
+            return
+        (self.path / RUN_FILE).unlink()
+        if self.made:
             self.path.rmdir()
             if self.path.parent == DEFAULT_PARENT and not any(DEFAULT_PARENT.iterdir()):
                 DEFAULT_PARENT.rmdir()
