@@ -207,11 +207,13 @@ def test_a_damaged_run_hides_no_other(acdc, run):
     assert [row["status"] for row in listed] == ["damaged", "complete"]
 
 
-def test_another_runs_circuit_is_not_adopted(acdc, run):
-    other = ("discover", "--task", "induction", "--limit", "8", "--method", "random", "--edges", "9", "--out", "q")
-    assert acdc(*other).code == 0
+@pytest.mark.parametrize("other", [("random", 9), ("eap", 30)])
+def test_another_runs_circuit_is_not_adopted(acdc, run, other):
+    method, edges = other
+    words = ["discover", "--task", "induction", "--limit", "8", "--method", method, "--edges", edges, "--out", "q"]
+    assert acdc(*words).code == 0
     shutil.copy("r/circuit.json", "q/circuit.json")
-    complain(acdc, list(other), "is of another run")
+    complain(acdc, words, "is of another run")
 
 
 def test_a_damaged_score_file_is_refused(acdc):
@@ -225,13 +227,6 @@ def test_an_empty_folder_of_the_users_stays(acdc):
     Path("mine").mkdir()
     write("t.jsonl", rows({"corrupted": [5, 6, 7]}))
     complain(acdc, ["discover", "--task", "t.jsonl", "--out", "mine"], "do not tell them apart")
-
-
-def test_a_circuit_of_another_size_is_not_adopted(acdc, run):
-    other = ("discover", "--task", "induction", "--limit", "8", "--method", "eap", "--edges", "30", "--out", "q")
-    assert acdc(*other).code == 0
-    shutil.copy("r/circuit.json", "q/circuit.json")
-    complain(acdc, list(other), "is of another run")
 
 
 def test_names_are_not_markup(acdc):
