@@ -44,7 +44,7 @@ def measure(behaviour: Behaviour) -> dict[str, float]:
 
     def from_the_start():
         for batch, values in zip(behaviour.batches, ablated, strict=True):
-            behaviour.run(batch, RemovedEdges(half[:1], values, len(batch.index)))
+            behaviour.run(batch, RemovedEdges(behaviour.graph, half[:1], values, len(batch.index)))
 
     return {
         "bridge, plain forward": seconds(lambda: [behaviour.model.bridge(b.tokens) for b in behaviour.batches]),

@@ -1,6 +1,9 @@
 """Small random models of every family, with weights large enough that every edge has an effect of order 1."""
 
 import torch
+from transformer_lens.config import TransformerBridgeConfig
+from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+from transformer_lens.model_bridge.sources.native.model import NativeModel
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -21,6 +24,10 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+
+from acdc.model.functional import FunctionalComponents
+from acdc.model.load import Model, read_anatomy
+from acdc.model.weights import read_weights
 
 VOCABULARY = 40
 _GROUPED = {
@@ -85,8 +92,43 @@ def randomise(model: torch.nn.Module, seed: int = 0, scale: float = 0.8) -> torc
 
 def hugging_face(name: str) -> torch.nn.Module:
     """A random model of a Hugging Face family, in float64, with eager attention and experts."""
-    model = randomise(HUGGING_FACE[name]().double())
+    return prepare(HUGGING_FACE[name](), seed=0)
+
+
+def prepare(model: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Random float64 weights, eager attention and experts."""
+    model = randomise(model.double(), seed)
     model.set_attn_implementation("eager")
     if hasattr(model.config, "num_local_experts"):
         model.set_experts_implementation("eager")
     return model
+
+
+def boot(name: str, layers: int, seed: int) -> Model:
+    """A random model of a family with so many layers, in float64, as the package sees it."""
+    if name in HUGGING_FACE:
+        like = HUGGING_FACE[name]()
+        config = like.config
+        config.update({"n_layer": layers} if "n_layer" in config.to_dict() else {"num_hidden_layers": layers})
+        if getattr(config, "layer_types", None):
+            config.layer_types = (_LAYERS * layers)[:layers]
+        plain = prepare(type(like)(config), seed)
+        bridge = build_bridge_from_module(plain, type(plain).__name__, hf_config=plain.config, dtype=torch.float64)
+    else:
+        config = TransformerBridgeConfig.from_dict({**NATIVE[name], "n_layers": layers, "dtype": torch.float64})
+        plain = randomise(NativeModel(config).double(), seed, 0.3 if config.normalization_type is None else 0.8)
+        bridge = build_bridge_from_module(plain, "TransformerLensNative", tl_config=config)
+    bridge.original_model.requires_grad_(False)
+    anatomy = read_anatomy(bridge)
+    return Model(
+        name=name,
+        family=name,
+        revision=None,
+        content_hash=f"{name}-{layers}-{seed}",
+        dtype_name="float64",
+        device=torch.device("cpu"),
+        bridge=bridge,
+        components=FunctionalComponents(read_weights(bridge), anatomy),
+        anatomy=anatomy,
+        tokenizer=None,
+    )

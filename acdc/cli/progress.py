@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from acdc.progress import Advance
+from acdc.progress import Advance, nobody
 
 
 class RateColumn(ProgressColumn):
@@ -24,7 +24,7 @@ def bars(what: str, total: float, unit: str) -> Iterator[Advance]:
     """A bar with counts, rate and time left on stderr when it is a terminal."""
     console = Console(stderr=True)
     if not sys.stderr.isatty():
-        yield lambda done: None
+        yield nobody
         return
     columns = (
         TextColumn("{task.description:>15}"),
@@ -32,7 +32,12 @@ def bars(what: str, total: float, unit: str) -> Iterator[Advance]:
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
         RateColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
     )
     with Progress(*columns, console=console) as progress:
-        handle = progress.add_task(what, total=total, unit=unit)
-        yield lambda done: progress.advance(handle, done)
+        handle = progress.add_task(what, total=total, unit=unit, note="")
+
+        def advance(done: float, note: str = "") -> None:
+            progress.update(handle, advance=done, note=note)
+
+        yield advance

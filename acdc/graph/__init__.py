@@ -1,7 +1,19 @@
 """Components and their input slots as a DAG; node and edge ids, written once."""
 
 from acdc.graph.anatomy import Anatomy
-from acdc.graph.component_graph import ComponentGraph, ReaderGroup
-from acdc.graph.ids import Edge, Reader, ReaderKind, Writer, WriterKind
+from acdc.graph.component_graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup
+from acdc.graph.ids import Edge, Reader, ReaderKind, Wire, Writer, WriterKind, is_wire
 
-__all__ = ["Anatomy", "ComponentGraph", "Edge", "Reader", "ReaderGroup", "ReaderKind", "Writer", "WriterKind"]
+__all__ = [
+    "ATTENTION_SLOTS",
+    "Anatomy",
+    "ComponentGraph",
+    "Edge",
+    "Reader",
+    "ReaderGroup",
+    "ReaderKind",
+    "Wire",
+    "Writer",
+    "WriterKind",
+    "is_wire",
+]

@@ -2,7 +2,8 @@
 
 Writers stand in topological order. Readers come in groups that share their senders (all q slots of a layer, its k
 slots, its v slots, its MLP, the logits), and the senders of a group are always a prefix of the writers. So the edges
-of a group, reader by reader, form a [readers, senders] block of the vector, starting at `group.start`.
+of a group, reader by reader, form a [readers, senders] block of the vector, starting at `group.start`. With direct
+edges, the wires of all attention slots follow: a [layers, 3, heads] block for q, k and v.
 """
 
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ import numpy as np
 
 from acdc.errors import InputError
 from acdc.graph.anatomy import Anatomy
-from acdc.graph.ids import Edge, Reader, ReaderKind, Writer, WriterKind
+from acdc.graph.ids import Edge, Reader, ReaderKind, Wire, Writer, WriterKind, is_wire
 
 ATTENTION_SLOTS = (ReaderKind.Q, ReaderKind.K, ReaderKind.V)
 
@@ -37,14 +38,18 @@ class ReaderGroup:
 class ComponentGraph:
     """All candidate edges between the components of one transformer."""
 
-    def __init__(self, anatomy: Anatomy, split_embeddings: bool = False):
-        """`split_embeddings` makes token and position embedding two writers; it needs learned positions."""
+    def __init__(self, anatomy: Anatomy, split_embeddings: bool = False, direct_edges: bool = False):
+        """`split_embeddings` makes token and position embedding two writers; it needs learned positions.
+
+        `direct_edges` makes the wires from attention slots to their heads removable edges, as the original ACDC did.
+        """
         if split_embeddings and not anatomy.learned_positions:
             raise InputError(
                 "--split-embeddings needs learned position embeddings; this model adds no position vector to its input"
             )
         self.anatomy = anatomy
         self.split_embeddings = split_embeddings
+        self.direct_edges = direct_edges
         self.embeddings = (
             (Writer(WriterKind.TOKENS), Writer(WriterKind.POSITIONS))
             if split_embeddings
@@ -82,7 +87,7 @@ class ComponentGraph:
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
-        """Every candidate edge, in the order of the vector."""
+        """Every edge between a writer and a slot, in the order of the vector."""
         return tuple(
             Edge(writer, reader)
             for group in self.groups
@@ -90,14 +95,46 @@ class ComponentGraph:
             for writer in self.writers[: group.senders]
         )
 
-    @property
+    @cached_property
+    def wires(self) -> tuple[Wire, ...]:
+        """Every removable wire, in the order of the vector; none without direct edges."""
+        if not self.direct_edges:
+            return ()
+        return tuple(
+            Wire(group.readers[head * len(group.readers) // self.anatomy.n_heads], Writer(WriterKind.HEAD, layer, head))
+            for layer in range(self.anatomy.n_layers)
+            for group in self.groups
+            if group.layer == layer and group.kind in ATTENTION_SLOTS
+            for head in range(self.anatomy.n_heads)
+        )
+
+    def wire_start(self, layer: int, kind: ReaderKind) -> int:
+        """Where in the vector a layer's wires of one kind begin, head by head."""
+        return self.groups[-1].stop + (3 * layer + ATTENTION_SLOTS.index(kind)) * self.anatomy.n_heads
+
+    @cached_property
     def n_edges(self) -> int:
-        return self.groups[-1].stop
+        """Length of the vector: all candidate edges, wires included under direct edges."""
+        return self.groups[-1].stop + len(self.wires)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Id of every entry of the vector."""
+        return tuple(edge.id for edge in (*self.edges, *self.wires))
 
     @cached_property
     def index(self) -> dict[str, int]:
         """Position of each edge id in the vector."""
-        return {edge.id: i for i, edge in enumerate(self.edges)}
+        return {name: i for i, name in enumerate(self.names)}
+
+    @cached_property
+    def readers(self) -> tuple[Reader, ...]:
+        """Every slot, in the order of the vector."""
+        return tuple(reader for group in self.groups for reader in group.readers)
+
+    @cached_property
+    def reader_index(self) -> dict[Reader, int]:
+        return {reader: i for i, reader in enumerate(self.readers)}
 
     @cached_property
     def writer_index(self) -> dict[Writer, int]:
@@ -118,47 +155,65 @@ class ComponentGraph:
         vector = np.zeros(self.n_edges, dtype=bool)
         for name in ids:
             if name not in self.index:
-                Edge.parse(name)
+                if not is_wire(name):
+                    Edge.parse(name)
                 raise InputError(f"edge {name!r} does not exist in this model's graph of {self.n_edges} edges")
             vector[self.index[name]] = True
         return vector
 
     def ids(self, mask: np.ndarray) -> list[str]:
         """Edge ids of a boolean vector [n_edges], in the order of the vector."""
-        return [self.edges[i].id for i in np.flatnonzero(mask)]
+        return [self.names[i] for i in np.flatnonzero(mask)]
 
     @cached_property
-    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Writer index of every edge [n_edges], and which components own its slot [n_edges, writers]."""
-        writers = np.array([self.writer_index[edge.writer] for edge in self.edges])
-        owned = np.zeros((self.n_edges, len(self.writers)), dtype=bool)
-        for group in self.groups:
-            for row, reader in enumerate(group.readers):
-                block = slice(group.start + row * group.senders, group.start + (row + 1) * group.senders)
-                for owner in self.owners(reader):
-                    owned[block, self.writer_index[owner]] = True
-        return writers, owned
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Index of the writer and of the reader of every edge that is no wire, [edges] each."""
+        writers = [np.tile(np.arange(group.senders), len(group.readers)) for group in self.groups]
+        readers = [np.repeat(np.arange(len(group.readers)), group.senders) for group in self.groups]
+        first = np.cumsum([0, *(len(group.readers) for group in self.groups)])
+        return np.concatenate(writers), np.concatenate([r + at for r, at in zip(readers, first, strict=False)])
+
+    @cached_property
+    def _owned(self) -> np.ndarray:
+        """Boolean [readers, writers]: which components a slot belongs to."""
+        owned = np.zeros((len(self.readers), len(self.writers)), dtype=bool)
+        for row, reader in enumerate(self.readers):
+            owned[row, [self.writer_index[owner] for owner in self.owners(reader)]] = True
+        return owned
+
+    @cached_property
+    def _wire_ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Index of the reader and of the writer of every wire."""
+        ends = [(self.reader_index[wire.reader], self.writer_index[wire.owner]) for wire in self.wires]
+        return np.array([r for r, _ in ends], dtype=int), np.array([w for _, w in ends], dtype=int)
 
     def prune(self, kept: np.ndarray) -> np.ndarray:
         """Drop dangling parts of a boolean vector [n_edges] to a fixpoint.
 
         A component keeps its outgoing edges only while an edge reaches one of its slots (embeddings are exempt), and a
-        slot its incoming edges only while a component that owns it has an outgoing edge (logits are exempt). Under
-        resample ablation what is left measures the same, except with post-norms, where an unread head still has a part
-        in its layer's scale.
+        slot its incoming edges only while a component that owns it has an outgoing edge (logits are exempt); a wire
+        goes with either of its ends. Under resample ablation what is left measures the same, except with post-norms,
+        where an unread head still has a part in its layer's scale.
         """
-        writers, owned = self._ends
-        to_logits = ~owned.any(axis=1)
-        kept = kept.copy()
+        writers, readers = self.ends
+        wire_readers, wire_writers = self._wire_ends
+        to_logits = ~self._owned.any(axis=1)
+        alive, wires = kept[: len(writers)].copy(), kept[len(writers) :].copy()
         while True:
-            has_input = owned[kept].any(axis=0)
+            owned = self._owned.copy()
+            owned[wire_readers, wire_writers] = wires
+            has_edge = np.zeros(len(owned), dtype=bool)
+            has_edge[readers[alive]] = True
+            has_input = owned[has_edge].any(axis=0)
             has_input[: len(self.embeddings)] = True
             has_output = np.zeros(len(self.writers), dtype=bool)
-            has_output[writers[kept]] = True
-            alive = kept & has_input[writers] & (to_logits | (owned & has_output).any(axis=1))
-            if (alive == kept).all():
-                return kept
-            kept = alive
+            has_output[writers[alive]] = True
+            useful = to_logits | (owned & has_output).any(axis=1)
+            left = alive & has_input[writers] & useful[readers]
+            left_wires = wires & has_edge[wire_readers] & has_output[wire_writers]
+            if (left == alive).all() and (left_wires == wires).all():
+                return np.concatenate([left, left_wires])
+            alive, wires = left, left_wires
 
     def to_networkx(self) -> nx.DiGraph:
         """Components and slots as nodes; candidate edges writer -> slot, and `wiring` edges slot -> component."""

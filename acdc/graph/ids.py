@@ -1,7 +1,8 @@
 """Ids of writers, readers and edges: the one place where they are formatted and parsed.
 
 A writer puts a vector into the residual stream (`input`, `tok_embed`, `pos_embed`, `a1.h5`, `m3`); a reader is an
-input slot (`a1.h5<q>`, `a1.kv2<k>`, `m3`, `logits`); an edge is `writer->reader`.
+input slot (`a1.h5<q>`, `a1.kv2<k>`, `m3`, `logits`); an edge is `writer->reader`. A wire leads from an attention slot
+to a head that uses it (`a1.h5<q>->a1.h5`, `a1.kv0<k>->a1.h1`).
 """
 
 import re
@@ -90,6 +91,23 @@ class Edge:
         if not arrow or not writer or not reader:
             raise InputError(f"{text!r} is not an edge id: expected writer->slot, such as 'a1.h5->a2.h0<q>'")
         return cls(_parse_writer(left, writer), _parse_reader(right, reader))
+
+
+@dataclass(frozen=True)
+class Wire:
+    """What connects an attention slot with one of the heads that it belongs to."""
+
+    reader: Reader
+    owner: Writer
+
+    @cached_property
+    def id(self) -> str:
+        return f"{self.reader.id}->{self.owner.id}"
+
+
+def is_wire(name: str) -> bool:
+    """Whether an id is that of a wire."""
+    return ">->a" in name
 
 
 def _parse_writer(text: str, match: re.Match) -> Writer:

@@ -15,6 +15,7 @@ from acdc.jobs.run_directory import RunDirectory, read_run
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.load import Model, load_model
 from acdc.model.threads import fixed_threads
+from acdc.model.work import Work
 from acdc.progress import Progress
 from acdc.render.dot import to_dot
 from acdc.render.report import to_html
@@ -67,7 +68,7 @@ def run_discovery(job: DiscoveryJob, out: Path | None, progress: Progress) -> Fi
     if not resumed:
         result = _discarding_refused(run, lambda: discover(model, task, job.settings, progress))
         _write_result(run, result)
-        run.note(result.row_runs)
+        run.note(result.work)
     circuit = Circuit.load(run.path)
     _check_own(run, circuit, job, model, task)
     if not run.has(VERIFICATION):
@@ -90,18 +91,18 @@ def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tupl
     run = _open(job, model, task, out, "score", f"{task.name}-{model.name}-scores-{method.name}")
     if run.record.status == "complete" and run.has(SCORES):
         return run.path, read_model(ScoresRecord, run.path / SCORES, "a score file of acdc").model_dump(mode="json")
-    record, row_runs = _discarding_refused(run, lambda: _score(job, model, task, progress))
+    record, work = _discarding_refused(run, lambda: _score(job, model, task, progress))
     write_json(run.path / SCORES, record)
-    run.note(row_runs, complete=True)
+    run.note(work, complete=True)
     return run.path, record
 
 
-def _score(job: DiscoveryJob, model: Model, task: Task, progress: Progress) -> tuple[dict[str, Any], int]:
-    """(what `scores.json` holds, work done in row runs)."""
+def _score(job: DiscoveryJob, model: Model, task: Task, progress: Progress) -> tuple[dict[str, Any], Work]:
+    """(what `scores.json` holds, what was computed)."""
     with fixed_threads(job.settings.threads):
         behaviour = bind(model, task, job.settings, range(job.settings.limit or len(task.rows)))
         found = find_method(job.settings.method).run(behaviour, SearchOptions(seed=job.settings.seed), progress)
-        return _describe_scores(job, behaviour, found), behaviour.row_runs
+        return _describe_scores(job, behaviour, found), behaviour.work
 
 
 def _discarding_refused(run: RunDirectory, work: Callable[[], T]) -> T:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from acdc.errors import InputError
 from acdc.files import read_model, write_json, write_text
+from acdc.model.work import Work
 
 RUN_FILE = "run.json"
 DEFAULT_PARENT = Path("runs")
@@ -31,8 +32,8 @@ class SourceRecord(_Record):
 class RunRecord(_Record):
     """`run.json`: the inputs that determine the artefacts, and beside them what may differ between equal runs.
 
-    `row_runs` (runs of one row through a subgraph, in the search) and `seconds` (wall time) add up over all attempts,
-    stage by stage: what an attempt did not finish does not count.
+    `evaluations` (outputs of one component for one row) and `flops` (of matrix products), both of the search, and
+    `seconds` (wall time) add up over all attempts, stage by stage: what an attempt did not finish does not count.
     """
 
     format: Literal["acdc-run"] = "acdc-run"
@@ -43,7 +44,8 @@ class RunRecord(_Record):
     command: str
     source: SourceRecord
     device: str
-    row_runs: int = 0
+    evaluations: int = 0
+    flops: int = 0
     seconds: float = 0.0
     started: float
     machine: dict[str, JsonValue]
@@ -121,12 +123,13 @@ class RunDirectory:
             if self.path.parent == DEFAULT_PARENT and not any(DEFAULT_PARENT.iterdir()):
                 DEFAULT_PARENT.rmdir()
 
-    def note(self, row_runs: int = 0, complete: bool = False) -> None:
+    def note(self, work: Work | None = None, complete: bool = False) -> None:
         """Add finished work and the time since the last note to the record, and perhaps call the run complete."""
         now = time.monotonic()
         self.record = self.record.model_copy(
             update={
-                "row_runs": self.record.row_runs + row_runs,
+                "evaluations": self.record.evaluations + (work.evaluations if work else 0),
+                "flops": self.record.flops + (work.flops if work else 0),
                 "seconds": round(self.record.seconds + now - self._since, 3),
                 "status": "complete" if complete else self.record.status,
             }

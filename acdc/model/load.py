@@ -14,9 +14,11 @@ from safetensors.torch import load_file
 
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph
+from acdc.model.components import Components
 from acdc.model.executor import Executor
+from acdc.model.functional import FunctionalComponents
 from acdc.model.sources import NATIVE, Source, find_source
-from acdc.model.weights import Weights, read_weights
+from acdc.model.weights import read_weights
 
 DTYPES = {
     "float64": torch.float64,
@@ -33,7 +35,7 @@ _NATIVE_UNSUPPORTED = ("parallel_attn_mlp", "use_local_attn", "use_qk_norm", "sc
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded transformer: the bridge (the judge), its weights for the executor, its anatomy and its tokenizer."""
+    """A loaded transformer: the bridge (the judge), its components for the executor, its anatomy and its tokenizer."""
 
     name: str
     family: str
@@ -42,7 +44,7 @@ class Model:
     dtype_name: str
     device: torch.device
     bridge: object = field(repr=False)
-    weights: Weights = field(repr=False)
+    components: Components = field(repr=False)
     anatomy: Anatomy = field(repr=False)
     tokenizer: object | None = field(repr=False)
 
@@ -54,10 +56,11 @@ class Model:
     def graph(self) -> ComponentGraph:
         return ComponentGraph(self.anatomy)
 
-    def executor(self, split_embeddings: bool = False) -> Executor:
-        """An executor over this model's weights, with the embedding as one writer or as two."""
-        graph = ComponentGraph(self.anatomy, split_embeddings=True) if split_embeddings else self.graph
-        return Executor(self.weights, graph)
+    def executor(self, split_embeddings: bool = False, direct_edges: bool = False) -> Executor:
+        """An executor of this model's components, with one embedding writer or two, and wires removable or not."""
+        usual = not (split_embeddings or direct_edges)
+        graph = self.graph if usual else ComponentGraph(self.anatomy, split_embeddings, direct_edges)
+        return Executor(self.components, graph)
 
 
 def choose_device(name: str) -> torch.device:
@@ -87,6 +90,7 @@ def load_model(name: str, *, revision: str | None = None, device: str = "auto", 
         bridge = (_load_native if source.architecture == NATIVE else _load_hugging_face)(source, place, DTYPES[dtype])
         bridge.original_model.requires_grad_(False).eval()
         tokenizer = None if source.architecture == NATIVE else _load_tokenizer(source)
+    anatomy = read_anatomy(bridge)
     model = Model(
         name=source.name,
         family=source.family,
@@ -95,8 +99,8 @@ def load_model(name: str, *, revision: str | None = None, device: str = "auto", 
         dtype_name=dtype,
         device=place,
         bridge=bridge,
-        weights=read_weights(bridge),
-        anatomy=read_anatomy(bridge),
+        components=FunctionalComponents(read_weights(bridge), anatomy),
+        anatomy=anatomy,
         tokenizer=tokenizer,
     )
     check_executor(model)

@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from acdc.errors import InputError
 
@@ -24,15 +25,13 @@ class Norm:
     bias: Tensor | None
 
     def __call__(self, x: Tensor) -> Tensor:
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        wide_type = torch.promote_types(x.dtype, torch.float32)
+        weight, bias = (None if w is None else w.to(wide_type) for w in (self.weight, self.bias))
+        wide, shape = x.to(wide_type), x.shape[-1:]
         if self.centred:
-            wide = wide - wide.mean(-1, keepdim=True)
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        if self.weight is not None:
-            wide = wide * self.weight
-        if self.bias is not None:
-            wide = wide + self.bias
-        return wide.to(x.dtype)
+            return functional.layer_norm(wide, shape, weight, bias, self.eps).to(x.dtype)
+        wide = functional.rms_norm(wide, shape, weight, self.eps)
+        return (wide if bias is None else wide + bias).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,12 @@ class Rotary:
     cos: Tensor
     sin: Tensor
     adjacent: bool
+
+    def at(self, positions: Tensor | None) -> "Rotary":
+        """The tables of one position per sequence [B]; of all positions for None."""
+        if positions is None:
+            return self
+        return Rotary(self.cos[positions][:, None], self.sin[positions][:, None], self.adjacent)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate queries or keys [..., positions, e]; what exceeds the rotated width passes through."""
@@ -88,13 +93,17 @@ class Attention:
 
 @dataclass(frozen=True)
 class Layer:
-    """One block; the post-norms stand between a component's output and the residual (gemma)."""
+    """One block; the post-norms stand between a component's output and the residual (gemma).
+
+    `mlp_flops`: floating point operations of the MLP's products for one position.
+    """
 
     attention_norm: Norm | None
     attention: Attention
     attention_post: Norm | None
     mlp_norm: Norm | None
     mlp: Callable[[Tensor], Tensor] | None
+    mlp_flops: int
     mlp_post: Norm | None
 
 
@@ -199,8 +208,18 @@ def _read_layer(bridge, layer: int) -> Layer:
         attention_post=read_norm(getattr(block, "ln1_post", None)),
         mlp_norm=read_norm(getattr(block, "ln2", None)) if mlp is not None else None,
         mlp=mlp.original_component if mlp is not None else None,
+        mlp_flops=_mlp_flops(mlp.original_component) if mlp is not None else 0,
         mlp_post=read_norm(getattr(block, "ln2_post", None)),
     )
+
+
+def _mlp_flops(module: nn.Module) -> int:
+    """Two per weight that a position meets; of stacked experts [experts, out, in] it meets only the chosen ones."""
+    met = 0
+    for parameter in module.parameters():
+        share = getattr(module, "top_k", 1) / len(parameter) if parameter.dim() == 3 else parameter.dim() == 2
+        met += round(parameter.numel() * share)
+    return 2 * met
 
 
 def read_weights(bridge) -> Weights:

@@ -1,119 +1,119 @@
-"""ACDC edge pruning (Conmy et al. 2023, arXiv 2304.14997), every test by a run of the whole subgraph.
+"""ACDC edge pruning (Conmy et al. 2023, arXiv 2304.14997), exact, at the cost of the circuit instead of the model.
 
 Receivers are visited from the logits backwards; at each, its senders from the latest. An edge is removed for good when
 the objective rises by less than the threshold (strictly), in the subgraph as it stands. A receiver whose component has
 no kept outgoing edge loses its incoming edges without a test.
 
 Several senders of one receiver are tried in one pass, each together with all before it removed: the results count up
-to the first edge that is kept, and the rest is tried again. So the decisions are those of one test at a time.
+to the first edge that is kept, and the rest is tried again. So the decisions are those of one test at a time. What a
+test costs is told in `acdc.model.circuit_state`.
 """
-
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from acdc.graph import ComponentGraph, ReaderGroup, ReaderKind, Writer
-from acdc.progress import Progress
+from acdc.progress import Advance, Progress
 from acdc.search.options import SearchOptions
 from acdc.search.result import Decision, Decisions
+from acdc.search.trials import Increments, Trials, WholeRuns
+from acdc.search.visits import Visit, visits
 from acdc.task.behaviour import Behaviour
 
 DEFAULT_THRESHOLD_SHARE = 0.005
-WIDEST = 32
-_ORDER = (ReaderKind.MLP, ReaderKind.V, ReaderKind.K, ReaderKind.Q)
 
 
 def acdc(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
     """Decide every edge. Without a threshold, 0.5 % of |metric(full) - metric(empty circuit)| is taken."""
-    graph = behaviour.graph
-    threshold = options.threshold
-    if threshold is None:
-        full, empty = behaviour.ends()
-        threshold = DEFAULT_THRESHOLD_SHARE * abs(full - empty)
-    run = _Run(behaviour, threshold)
-    with progress("acdc", graph.n_edges, "edges") as advance:
-        for group, row in receiver_order(graph):
-            edges = sender_order(group, row)
-            owners = graph.owners(group.readers[row])
-            if owners and not any(owner in run.read for owner in owners):
-                run.drop(edges)
-                advance(len(edges))
-            else:
-                run.decide(edges, advance)
-    return Decisions(tuple(run.tests), ~run.removed, run.changes, threshold)
+    threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
+    trials = WholeRuns(behaviour) if behaviour.executor.scaled_bias else Increments(behaviour)
+    with progress("acdc", behaviour.graph.n_edges, "edges") as advance:
+        pruning = Pruning(behaviour, trials, threshold)
+        for visit in visits(behaviour.graph, options.sender_order):
+            pruning.visit(visit, advance)
+    return pruning.result()
 
 
-def receiver_order(graph: ComponentGraph) -> Iterator[tuple[ReaderGroup, int]]:
-    """(group, row of the reader): logits, then per layer from the last its MLP, v, k, q slots, last head first."""
-    by_layer = {(group.layer, group.kind): group for group in graph.groups}
-    yield graph.groups[-1], 0
-    for layer in reversed(range(graph.anatomy.n_layers)):
-        for kind in _ORDER:
-            if group := by_layer.get((layer, kind)):
-                yield from ((group, row) for row in reversed(range(len(group.readers))))
+def default_threshold(behaviour: Behaviour) -> float:
+    """A share of the range that the metric spans. Raises InputError where that is nothing."""
+    full, empty = behaviour.ends()
+    return DEFAULT_THRESHOLD_SHARE * abs(full - empty)
 
 
-def sender_order(group: ReaderGroup, row: int) -> np.ndarray:
-    """Edges into one reader, latest sender first: a layer's MLP, its heads from the last, and at the end the input."""
-    first = group.start + row * group.senders
-    return np.arange(first, first + group.senders)[::-1]
+class Pruning:
+    """One run of ACDC: its trials, the objective of the present circuit, and the decisions so far."""
 
+    def __init__(self, behaviour: Behaviour, trials: Trials, threshold: float):
+        self.behaviour, self.trials, self.threshold = behaviour, trials, threshold
+        self.graph, self.sign = behaviour.graph, behaviour.metric.sign
+        self.changes = np.zeros(self.graph.n_edges)
+        self.tests: list[Decision] = []
+        self.current = trials.objective()
+        self.drift = 0.0
+        self._width, self._layer, self._kept = 4, self.graph.anatomy.n_layers, 0
 
-@dataclass
-class _Run:
-    """The state of one run: what is removed, what is read, and the objective of the present subgraph."""
+    def visit(self, visit: Visit, advance: Advance) -> None:
+        """Decide a receiver's edges."""
+        if visit.layer < self._layer - 1:
+            self._check_drift(self._layer - 1)
+        self._layer = min(self._layer, visit.layer + 1)
+        if visit.users and not any(self._is_live(*user) for user in visit.users):
+            self._drop(visit.edges)
+            advance(len(visit.edges), self._note())
+        else:
+            self._decide(visit.edges, advance)
 
-    behaviour: Behaviour
-    threshold: float
-    removed: np.ndarray = field(init=False)
-    changes: np.ndarray = field(init=False)
-    current: float = field(init=False)
-    width: int = 4
-    tests: list[Decision] = field(default_factory=list)
-    read: set[Writer] = field(default_factory=set)
+    def _is_live(self, writer: int, wire: int | None) -> bool:
+        return self.trials.is_read(writer) and (wire is None or not self.trials.removed[wire])
 
-    def __post_init__(self):
-        self.removed = np.zeros(self.behaviour.graph.n_edges, dtype=bool)
-        self.changes = np.zeros(self.behaviour.graph.n_edges)
-        self.current = self._objective(self.removed[None])[0]
+    def _check_drift(self, layer: int) -> None:
+        """Have the trials start afresh, and see how far rounding has taken them."""
+        measured = self.trials.finish_layer(layer)
+        if measured is not None:
+            self.drift = max(self.drift, abs(measured - self.current))
+            self.current = measured
 
-    def _objective(self, removed: np.ndarray) -> np.ndarray:
-        """Mean objective of each candidate [candidates, edges] -> [candidates]."""
-        return self.behaviour.metric.sign * self.behaviour.measure(removed)[0].mean(axis=1)
-
-    def drop(self, edges: np.ndarray) -> None:
+    def _drop(self, edges: np.ndarray) -> None:
         """Remove the edges into a component that nothing reads.
 
         That changes no metric, except where a post-norm scales a layer's heads by their common size (gemma).
         """
-        if self.behaviour.model.anatomy.post_norms and not self.removed[edges].all():
-            self.removed[edges] = True
-            self.current = self._objective(self.removed[None])[0]
-        self.removed[edges] = True
+        self.trials.remove(edges)
+        if self.graph.anatomy.post_norms:
+            self.current = self.trials.objective()
 
-    def decide(self, edges: np.ndarray, advance) -> None:
+    def _decide(self, edges: np.ndarray, advance: Advance) -> None:
         """Test a receiver's edges in the given order."""
+        widest = self.trials.widest(edges)
         while len(edges):
-            tried = edges[: self.width]
-            candidates = np.repeat(self.removed[None], len(tried), axis=0)
-            for i, edge in enumerate(tried):
-                candidates[i:, edge] = True
-            decided = self._accept(tried, self._objective(candidates))
-            self.width = min(WIDEST, 2 * self.width) if decided == len(tried) else max(1, self.width // 2)
+            tried = edges[: min(self._width, widest)]
+            decided = self._accept(tried, self.trials.measure(tried))
+            self._width = min(widest, 2 * self._width) if decided == len(tried) else max(1, self._width // 2)
             edges = edges[decided:]
-            advance(decided)
+            advance(decided, self._note())
 
     def _accept(self, tried: np.ndarray, objectives: np.ndarray) -> int:
         """Take the results up to and including the first edge that is kept; how many were taken."""
-        graph, sign = self.behaviour.graph, self.behaviour.metric.sign
-        for count, (edge, after) in enumerate(zip(tried.tolist(), objectives.tolist(), strict=True), start=1):
+        removed = 0
+        for edge, after in zip(tried.tolist(), objectives.tolist(), strict=True):
             kept = not after - self.current < self.threshold
-            self.tests.append(Decision(graph.edges[edge].id, float(self.current), after, kept))
+            self.tests.append(Decision(self.graph.names[edge], self.current, after, kept))
             if kept:
-                self.changes[edge] = sign * (after - self.current)
-                self.read.add(graph.edges[edge].writer)
-                return count
-            self.removed[edge] = True
-            self.current = after
-        return len(tried)
+                self.changes[edge] = self.sign * (after - self.current)
+                break
+            self.current, removed = after, removed + 1
+        if removed:
+            self.trials.remove(tried[:removed])
+        if removed < len(tried):
+            self.trials.keep(int(tried[removed]))
+            self._kept += 1
+            return removed + 1
+        return removed
+
+    def _note(self) -> str:
+        return f"{self._kept} kept, {self.behaviour.metric.objective} {self.current:.4g}"
+
+    def result(self) -> Decisions:
+        """The decisions, with the objective of the final circuit measured by a run from scratch."""
+        kept = ~self.trials.removed
+        measured = self.behaviour.metric.sign * self.behaviour.measure(~kept[None])[0, 0].mean()
+        drift = max(self.drift, abs(float(measured) - self.current))
+        return Decisions(tuple(self.tests), kept, self.changes, self.threshold, float(measured), drift)

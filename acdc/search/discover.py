@@ -19,6 +19,7 @@ from acdc.circuit.circuit import (
 from acdc.errors import InputError
 from acdc.model.load import Model
 from acdc.model.threads import DEFAULT_THREADS, MOST_THREADS, fixed_threads
+from acdc.model.work import Work
 from acdc.progress import Progress, silent
 from acdc.search.options import SearchOptions
 from acdc.search.registry import DEFAULT_METHOD, Method, find_method
@@ -81,13 +82,13 @@ class DiscoverySettings:
 class Result:
     """A found circuit with the scores of every candidate edge (None for acdc) or its decisions (empty otherwise).
 
-    `row_runs` is the work done: runs of one row through a subgraph of the model.
+    `work` is what was computed for it.
     """
 
     circuit: Circuit
     scores: dict[str, float] | None
     decisions: tuple[Decision, ...]
-    row_runs: int
+    work: Work
 
 
 def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
@@ -117,19 +118,22 @@ def discover(
         method = find_method(settings.method)
         found = method.run(behaviour, SearchOptions(settings.threshold, settings.seed), progress)
         if isinstance(found, Decisions):
-            kept, selection = found.kept, {"threshold": found.threshold, "tests": len(found.tests)}
+            kept, selection = (
+                found.kept,
+                {"threshold": found.threshold, "tests": len(found.tests), "objective": found.objective},
+            )
         else:
             choice, selection = _choose(behaviour, found, settings)
             kept = choice.edges
     circuit = _describe(behaviour, settings, split, found, kept, selection)
     if isinstance(found, Decisions):
-        return Result(circuit, None, found.tests, behaviour.row_runs)
-    return Result(circuit, edge_scores(behaviour, found), (), behaviour.row_runs)
+        return Result(circuit, None, found.tests, behaviour.work)
+    return Result(circuit, edge_scores(behaviour, found), (), behaviour.work)
 
 
 def edge_scores(behaviour: Behaviour, scores: Scores) -> dict[str, float]:
     """Score of every candidate edge by its id, in the order of the graph."""
-    return {edge.id: float(score) for edge, score in zip(behaviour.graph.edges, scores.values, strict=True)}
+    return dict(zip(behaviour.graph.names, scores.values.tolist(), strict=True))
 
 
 def bind(model: Model, task: Task, settings: DiscoverySettings, rows) -> Behaviour:
@@ -190,7 +194,7 @@ def _describe(
         sign_convention=SIGN_CONVENTION[found.kind],
         edges_total=graph.n_edges,
         edges_effective=int(graph.prune(kept).sum()),
-        edges=[ScoredEdge(id=graph.edges[i].id, score=float(found.values[i])) for i in np.flatnonzero(kept)],
+        edges=[ScoredEdge(id=graph.names[i], score=float(found.values[i])) for i in np.flatnonzero(kept)],
         seed=settings.seed,
         dtype=model.dtype_name,
         batch=describe_batch(settings),

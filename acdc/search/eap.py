@@ -11,6 +11,7 @@ from torch import Tensor
 
 from acdc.errors import InputError
 from acdc.graph import ReaderGroup
+from acdc.model.executor import SlotInputs
 from acdc.progress import Progress
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
@@ -47,13 +48,13 @@ def check_gradient(metric: Metric) -> None:
         )
 
 
-class InputGradients:
+class InputGradients(SlotInputs):
     """Slot inputs that add a zero to every slot by itself, so that its gradient can be read off after a backward."""
 
     def __init__(self):
         self.leaves: list[tuple[ReaderGroup, Tensor]] = []
 
-    def __call__(self, group: ReaderGroup, residual: Tensor, blocks: Sequence[Tensor]) -> Tensor:
+    def read(self, group: ReaderGroup, residual: Tensor, blocks: Sequence[Tensor]) -> Tensor:
         leaf = residual.new_zeros((len(group.readers), *residual.shape)).requires_grad_()
         self.leaves.append((group, leaf))
         return residual[None] + leaf
@@ -66,7 +67,7 @@ def _batch_scores(behaviour: Behaviour, batch: Batch) -> Tensor:
         trace = behaviour.run(batch, gradients)
         wide = trace.logits.to(torch.promote_types(trace.logits.dtype, torch.float32))
         behaviour.metric.per_row(wide, batch.answers).sum().backward()
-    change = behaviour.ablated(batch) - trace.values.detach()
+    change = behaviour.ablated(batch).values - trace.values.detach()
     scores = torch.zeros(behaviour.graph.n_edges, dtype=torch.float64)
     for group, leaf in gradients.leaves:
         accumulated = torch.promote_types(leaf.dtype, torch.float32)

@@ -1,6 +1,14 @@
 """Parameters that searches take; each reads the ones it knows."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class SenderOrder(StrEnum):
+    """In which order ACDC tries the heads of one layer as senders."""
+
+    descending = "descending"
+    ascending = "ascending"
 
 
 @dataclass(frozen=True)
@@ -9,3 +17,4 @@ class SearchOptions:
 
     threshold: float | None = None
     seed: int = 0
+    sender_order: SenderOrder = SenderOrder.descending

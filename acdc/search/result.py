@@ -31,11 +31,14 @@ class Scores:
 class Decisions:
     """The tests of an ACDC run in order, the edges it kept as a boolean vector [edges], and the threshold it used.
 
-    `values` holds the change of the metric, in its own sign, at the test of each kept edge (0 elsewhere).
+    `values` holds the change of the metric, in its own sign, at the test of each kept edge (0 elsewhere). `objective`
+    is that of the final circuit, measured from scratch, and `drift` how far the search's own account was ever off.
     """
 
     tests: tuple[Decision, ...]
     kept: np.ndarray
     values: np.ndarray
     threshold: float
+    objective: float
+    drift: float
     kind: str = "effect"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from acdc.errors import InputError
-from acdc.model.executor import Executor
+from acdc.model.executor import Ablated, Executor
 from acdc.task.rows import Row
 
 ABLATIONS = ("resample", "zero", "mean", "mean-positional")
@@ -24,25 +24,41 @@ def check_ablation(name: str) -> str:
     return name
 
 
-def mean_values(executor: Executor, batches: Iterable[tuple[Tensor, Tensor]], positional: bool) -> Tensor:
-    """Mean output of every writer over batches of (tokens [rows, positions], answer positions [rows]).
-
-    Returns [writers, 1, 1, d], or [writers, 1, longest, d] when `positional`; sums are taken in float64.
+def mean_ablated(executor: Executor, batches: Iterable[tuple[Tensor, Tensor]], positional: bool) -> Ablated:
+    """Means over batches of (tokens [rows, positions], answer positions [rows]): over rows, and over positions too
+    unless `positional`. Every writer's output, and with removable wires every query, key and value; summed in float64.
     """
-    total = count = None
+    means: list[_Mean] = []
     for tokens, positions in batches:
-        values = executor.run(tokens, positions).values
+        trace = executor.run(tokens, positions)
+        tensors = (trace.values, *trace.projections)
+        means = means or [_Mean(x.dtype) for x in tensors]
+        for mean, values in zip(means, tensors, strict=True):
+            mean.add(values)
+    values, *projections = (mean.get(positional) for mean in means)
+    return Ablated(values, tuple(projections))
+
+
+class _Mean:
+    """A running mean of tensors [k, rows, positions, width] that differ in rows and positions."""
+
+    def __init__(self, dtype: torch.dtype):
+        self.dtype, self.total, self.count = dtype, None, None
+
+    def add(self, values: Tensor) -> None:
         summed = values.double().sum(1)
-        counted = torch.full(summed.shape[1:2], float(len(tokens)), dtype=torch.float64, device=summed.device)
-        if total is None:
-            total, count, dtype = summed, counted, values.dtype
-            continue
-        longest = max(total.shape[1], summed.shape[1])
-        total = _lengthen(total, longest, 1) + _lengthen(summed, longest, 1)
-        count = _lengthen(count, longest, 0) + _lengthen(counted, longest, 0)
-    if positional:
-        return (total / count[None, :, None]).to(dtype)[:, None]
-    return (total.sum(1, keepdim=True) / count.sum()).to(dtype)[:, None]
+        counted = torch.full(summed.shape[1:2], float(values.shape[1]), dtype=torch.float64, device=summed.device)
+        if self.total is not None:
+            longest = max(self.total.shape[1], summed.shape[1])
+            summed = _lengthen(self.total, longest, 1) + _lengthen(summed, longest, 1)
+            counted = _lengthen(self.count, longest, 0) + _lengthen(counted, longest, 0)
+        self.total, self.count = summed, counted
+
+    def get(self, positional: bool) -> Tensor:
+        """[k, 1, 1, width], or [k, 1, longest, width] when `positional`."""
+        if positional:
+            return (self.total / self.count[None, :, None]).to(self.dtype)[:, None]
+        return (self.total.sum(1, keepdim=True) / self.count.sum()).to(self.dtype)[:, None]
 
 
 def _lengthen(values: Tensor, length: int, axis: int) -> Tensor:

@@ -4,7 +4,8 @@ Rows are run in batches of one length, never padded. Many candidate subgraphs ar
 `CANDIDATE_TOKENS` and `CANDIDATE_BYTES`; both are constants, so that the arithmetic does not depend on the machine.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,9 +15,13 @@ from torch import Tensor
 
 from acdc.errors import InputError
 from acdc.graph import ComponentGraph
-from acdc.model.executor import Executor, RemovedEdges, SlotInputs, Trace, shared_residual
+from acdc.model.cone import Cone
+from acdc.model.executor import Ablated, Executor, RemovedEdges, SlotInputs, Trace
 from acdc.model.load import Model
-from acdc.task.ablations import check_ablation, clean_tokens, corrupted_tokens, mean_values
+from acdc.model.subgraph import AblatedStream, Prompts, SubgraphRun
+from acdc.model.work import Work
+from acdc.progress import Advance, nobody
+from acdc.task.ablations import check_ablation, clean_tokens, corrupted_tokens, mean_ablated
 from acdc.task.metrics import METRICS, Metric, RowBatch, recovered_fraction
 from acdc.task.rows import Row, Task, bucket
 
@@ -50,6 +55,7 @@ class Behaviour:
         *,
         batch_size: int = DEFAULT_BATCH,
         split_embeddings: bool = False,
+        direct_edges: bool = False,
     ):
         """`rows` are indices into the task; means for mean ablation are taken over the whole task.
 
@@ -62,13 +68,18 @@ class Behaviour:
         if not self.rows:
             raise InputError(f"task {task.name!r} has no rows to measure")
         metric.check(self.rows)
-        self.executor: Executor = model.executor(split_embeddings)
-        self.row_runs = 0  # work done so far: runs of one row through a subgraph
+        self.executor: Executor = model.executor(split_embeddings, direct_edges)
+        self._work_before = model.components.work.snapshot()
         self.batches = [self._batch(index) for index in bucket(self.rows, batch_size)]
 
     @property
     def graph(self) -> ComponentGraph:
         return self.executor.graph
+
+    @property
+    def work(self) -> Work:
+        """What has been computed since this behaviour was bound."""
+        return self.model.components.work - self._work_before
 
     @torch.no_grad()
     def _batch(self, index: list[int]) -> Batch:
@@ -83,23 +94,25 @@ class Behaviour:
             raise InputError(f"model {self.model.name!r} gives logits that are not finite on row {row.id!r}")
         return Batch(tuple(index), tokens, corrupted_tokens(rows, device), positions, RowBatch(rows, full), clean)
 
-    def run(self, batch: Batch, slots: SlotInputs = shared_residual, corrupted: bool = False) -> Trace:
+    def run(self, batch: Batch, slots: SlotInputs | None = None, corrupted: bool = False) -> Trace:
         """Run one batch's clean (or corrupted) prompts."""
-        self.row_runs += len(batch.index)
         return self.executor.run(batch.corrupted if corrupted else batch.tokens, batch.positions, slots)
 
     @torch.no_grad()
-    def ablated(self, batch: Batch) -> Tensor:
-        """Ablated value of every writer for a batch's rows, [writers, rows or 1, positions or 1, d]."""
+    def ablated(self, batch: Batch) -> Ablated:
+        """What removed edges carry for a batch's rows."""
         if self.ablation == "resample":
-            return self.run(batch, corrupted=True).values
+            trace = self.run(batch, corrupted=True)
+            return Ablated(trace.values, trace.projections)
         if self.ablation == "zero":
-            shape = (len(self.graph.writers), 1, 1, self.model.anatomy.d_model)
-            return torch.zeros(shape, dtype=self.model.dtype, device=self.model.device)
-        return self._means[:, :, : batch.tokens.shape[1]]
+            like = (batch.clean.values, *batch.clean.projections)
+            values, *projections = (x.new_zeros((len(x), 1, 1, x.shape[-1])) for x in like)
+            return Ablated(values, tuple(projections))
+        length = batch.tokens.shape[1]
+        return Ablated(self._means.values[:, :, :length], tuple(x[:, :, :length] for x in self._means.projections))
 
     @cached_property
-    def _means(self) -> Tensor:
+    def _means(self) -> Ablated:
         rows, device = self.task.rows, self.model.device
         batches = (
             (
@@ -108,18 +121,24 @@ class Behaviour:
             )
             for index in bucket(rows, self.batch_size)
         )
-        return mean_values(self.executor, batches, positional=self.ablation == "mean-positional")
+        return mean_ablated(self.executor, batches, positional=self.ablation == "mean-positional")
 
     @cached_property
-    def _ablated(self) -> list[Tensor]:
-        return [self.ablated(batch) for batch in self.batches]
+    def prompts(self) -> list[Prompts]:
+        """The batches as runs of subgraphs need them."""
+        prompts = []
+        for batch in self.batches:
+            embedded, ablated = batch.clean.blocks[0], self.ablated(batch)
+            stream = AblatedStream.of(self.model.components, ablated.values, len(embedded))
+            prompts.append(Prompts(embedded, batch.positions, ablated, stream))
+        return prompts
 
     @torch.no_grad()
     def measure(
         self,
         removed: np.ndarray,
         metrics: Sequence[Metric] | None = None,
-        advance: Callable[[float], None] = lambda candidates: None,
+        advance: Advance = nobody,
     ) -> np.ndarray:
         """Metric of subgraphs: `removed` boolean [candidates, edges] -> float64 [metrics, candidates, rows].
 
@@ -127,29 +146,31 @@ class Behaviour:
         """
         metrics = metrics or [self.metric]
         values = np.empty((len(metrics), len(removed), len(self.rows)))
-        for batch, ablated in zip(self.batches, self._ablated, strict=True):
+        for batch, prompts in zip(self.batches, self.prompts, strict=True):
+            answers = batch.answers.for_metrics(metrics)
             for part in self._parts(len(removed), batch):
                 cut = removed[part]
-                slots = RemovedEdges(cut, ablated, len(batch.index))
-                self.row_runs += len(cut) * len(batch.index)
-                trace = self.executor.resume(batch.clean, self._first_layer(cut), len(cut), batch.positions, slots)
-                logits = trace.logits.unflatten(0, (len(cut), -1))
-                values[:, part, list(batch.index)] = self._apply(metrics, logits, batch)
+                logits = self._logits(batch, prompts, cut, answers.columns).unflatten(0, (len(cut), -1))
+                values[:, part, list(batch.index)] = apply(metrics, logits, answers)
                 advance(len(cut) * len(batch.index) / len(self.rows))
         return values
+
+    def _logits(self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None) -> Tensor:
+        """Logits [candidates * rows, V or K] of subgraphs: of what they consist of, or where nothing of the model is
+        left out, of all that comes after the first removed edge."""
+        cone = Cone.of(self.graph, ~removed.all(axis=0))
+        if not cone.complete and not self.executor.scaled_bias:
+            return SubgraphRun(self.model.components, cone, prompts, ~removed).logits(columns)
+        slots = RemovedEdges(self.graph, removed, prompts.ablated, len(batch.index))
+        first = self._first_layer(removed)
+        return self.executor.resume(batch.clean, first, len(removed), batch.positions, slots, columns).logits
 
     def _first_layer(self, removed: np.ndarray) -> int:
         """The first layer that a slot of any removed edge belongs to: all before it runs as in the full model."""
         touched = removed.any(axis=0)
-        return next(
-            (g.layer for g in self.graph.groups if touched[g.start : g.stop].any()), self.model.anatomy.n_layers
-        )
-
-    def _apply(self, metrics: Sequence[Metric], logits: Tensor, batch: Batch) -> np.ndarray:
-        """[metrics, candidates, rows] of logits [candidates, rows, V]."""
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        out = torch.stack([torch.stack([m.per_row(one, batch.answers) for one in wide]) for m in metrics])
-        return out.double().cpu().numpy()
+        layers = [g.layer for g in self.graph.groups if touched[g.start : g.stop].any()]
+        layers += [wire.owner.layer for wire in itertools.compress(self.graph.wires, touched[-len(self.graph.wires) :])]
+        return min(layers, default=self.model.anatomy.n_layers)
 
     def _parts(self, candidates: int, batch: Batch) -> Iterator[slice]:
         """Runs of candidates that are measured in one pass over a batch."""
@@ -185,8 +206,15 @@ class Behaviour:
         values = np.empty((len(metrics), len(self.rows)))
         for batch in self.batches:
             trace = self.run(batch, corrupted=True) if corrupted else batch.clean
-            values[:, list(batch.index)] = self._apply(metrics, trace.logits[None], batch)[:, 0]
+            values[:, list(batch.index)] = apply(metrics, trace.logits[None], batch.answers)[:, 0]
         return values
+
+
+def apply(metrics: Sequence[Metric], logits: Tensor, answers: RowBatch) -> np.ndarray:
+    """Metrics of logits [candidates, rows, V], float64 [metrics, candidates, rows]; V is that of `answers`."""
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    out = torch.stack([torch.stack([m.per_row(one, answers) for one in wide]) for m in metrics])
+    return out.double().cpu().numpy()
 
 
 def usable_metrics(rows: Sequence[Row]) -> list[Metric]:

@@ -13,10 +13,14 @@ from acdc.task.rows import Row
 
 @dataclass(frozen=True)
 class RowBatch:
-    """The rows of one batch with what metrics need: the full model's logits [rows, V] on their clean prompts."""
+    """The rows of one batch with what metrics need: the full model's logits [rows, V] on their clean prompts.
+
+    With `ids`, V is not the vocabulary but those token ids of each row, padded to one length.
+    """
 
     rows: tuple[Row, ...]
     full_logits: Tensor
+    ids: tuple[tuple[int, ...], ...] | None = None
 
     @cached_property
     def correct(self) -> Tensor:
@@ -32,10 +36,35 @@ class RowBatch:
     def full_log_probs(self) -> Tensor:
         return self.full_logits.log_softmax(-1)
 
+    @cached_property
+    def full_probs(self) -> Tensor:
+        return self.full_log_probs.exp()
+
+    @cached_property
+    def columns(self) -> Tensor | None:
+        """The token ids [rows, K] of `ids`, each row padded with its last; None for the whole vocabulary."""
+        if self.ids is None:
+            return None
+        longest = max(len(ids) for ids in self.ids)
+        padded = [ids + ids[-1:] * (longest - len(ids)) for ids in self.ids]
+        return torch.tensor(padded, device=self.full_logits.device)
+
+    def for_metrics(self, metrics: "Sequence[Metric]") -> "RowBatch":
+        """These rows with the logits that the metrics depend on, so that no others need to be computed."""
+        return self.answers_alone if all(metric.answers_alone for metric in metrics) else self
+
+    @cached_property
+    def answers_alone(self) -> "RowBatch":
+        """The same rows, with the logits of their answers only."""
+        ids = tuple(tuple(sorted({*row.correct, *row.incorrect})) for row in self.rows)
+        narrow = RowBatch(self.rows, self.full_logits, ids)
+        return RowBatch(self.rows, self.full_logits.gather(-1, narrow.columns), ids)
+
     def _mask(self, answers: Sequence[tuple[int, ...]]) -> Tensor:
         mask = torch.zeros_like(self.full_logits, dtype=torch.bool)
-        for row, ids in enumerate(answers):
-            mask[row, list(ids)] = True
+        for row, wanted in enumerate(answers):
+            places = wanted if self.ids is None else [self.ids[row].index(token) for token in wanted]
+            mask[row, list(places)] = True
         return mask
 
 
@@ -46,7 +75,8 @@ MetricFunction = Callable[[Tensor, RowBatch], Tensor]
 @dataclass(frozen=True)
 class Metric:
     """A named metric; `needs` are the answer lists that every row must have, `flat_at_clean` means that its gradient
-    vanishes on the full model, `steps` that it has no gradient at all."""
+    vanishes on the full model, `steps` that it has no gradient at all, `answers_alone` that it depends on no logits
+    but those of the answers."""
 
     name: str
     function: MetricFunction
@@ -54,6 +84,7 @@ class Metric:
     needs: tuple[str, ...] = ()
     flat_at_clean: bool = False
     steps: bool = False
+    answers_alone: bool = False
 
     @property
     def objective(self) -> str:
@@ -85,8 +116,7 @@ class Metric:
 
 def kl(logits: Tensor, batch: RowBatch) -> Tensor:
     """KL(full model || run) in nats, over the whole vocabulary."""
-    full = batch.full_log_probs
-    return (full.exp() * (full - logits.log_softmax(-1))).sum(-1)
+    return (batch.full_probs * (batch.full_log_probs - logits.log_softmax(-1))).sum(-1)
 
 
 def logit_diff(logits: Tensor, batch: RowBatch) -> Tensor:
@@ -118,7 +148,7 @@ METRICS = {
     metric.name: metric
     for metric in (
         Metric("kl", kl, larger_is_better=False, flat_at_clean=True),
-        Metric("logit_diff", logit_diff, larger_is_better=True, needs=("correct", "incorrect")),
+        Metric("logit_diff", logit_diff, larger_is_better=True, needs=("correct", "incorrect"), answers_alone=True),
         Metric("nll", nll, larger_is_better=False, needs=("correct",)),
         Metric("prob_diff", prob_diff, larger_is_better=True, needs=("correct", "incorrect")),
         Metric("accuracy", accuracy, larger_is_better=True, needs=("correct",), steps=True),

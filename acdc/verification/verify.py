@@ -9,7 +9,7 @@ from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
 from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
-from acdc.progress import Progress, silent
+from acdc.progress import Advance, Progress, nobody, silent
 from acdc.task.behaviour import Behaviour, usable_metrics
 from acdc.task.metrics import METRICS, NOISE, Metric, MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
@@ -87,7 +87,7 @@ def _check_same(model: Model, task: Task, circuit: Circuit) -> None:
         raise InputError(f"the circuit was found in {circuit.dtype}, the model is loaded in {model.dtype_name}")
 
 
-def measure_circuit(behaviour: Behaviour, kept: np.ndarray, advance=lambda done: None) -> dict[str, Measure]:
+def measure_circuit(behaviour: Behaviour, kept: np.ndarray, advance: Advance = nobody) -> dict[str, Measure]:
     """Every metric that the rows have answers for, of a circuit given as a boolean vector [edges]."""
     metrics = _all_metrics(behaviour)
     removed = np.stack([~kept, kept, np.ones_like(kept)])

@@ -13,8 +13,11 @@ from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_f
 from transformer_lens.model_bridge.sources.native.model import NativeModel
 
 from acdc.graph import ComponentGraph
-from acdc.model.executor import Executor, RemovedEdges
+from acdc.model.cone import Cone
+from acdc.model.executor import Ablated, Executor, RemovedEdges
+from acdc.model.functional import FunctionalComponents
 from acdc.model.load import read_anatomy
+from acdc.model.subgraph import AblatedStream, Prompts, SubgraphRun
 from acdc.model.weights import read_weights
 
 LENGTH = 7
@@ -34,7 +37,7 @@ def build(family: str):
         bridge = build_bridge_from_module(copy.deepcopy(plain), "TransformerLensNative", tl_config=config)
     bridge.original_model.requires_grad_(False)
     graph = ComponentGraph(read_anatomy(bridge))
-    return plain, Executor(read_weights(bridge), graph)
+    return plain, Executor(FunctionalComponents(read_weights(bridge), graph.anatomy), graph)
 
 
 def prompts() -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,7 +60,7 @@ def test_every_edge_equals_brute_force(family):
         ours, residuals = oracle.contributions(clean)
         theirs, _ = oracle.contributions(corrupted)
         trace = executor.run(clean, positions)
-        ablated = executor.run(corrupted, positions).values
+        ablated = Ablated(executor.run(corrupted, positions).values)
         assert (trace.logits - full).abs().max() < 1e-10
         effects = defaultdict(float)
         for index, edge in enumerate(graph.edges):
@@ -65,7 +68,7 @@ def test_every_edge_equals_brute_force(family):
             expected = oracle.patched(clean, edge.reader.id, change, residuals)[rows, positions]
             removed = np.zeros((1, graph.n_edges), dtype=bool)
             removed[0, index] = True
-            got = executor.resume(trace, 0, 1, positions, RemovedEdges(removed, ablated, 2)).logits
+            got = executor.resume(trace, 0, 1, positions, RemovedEdges(executor.graph, removed, ablated, 2)).logits
             assert (got - expected).abs().max() < 1e-10, edge.id
             effects[edge.reader.id] = max(effects[edge.reader.id], (expected - full).abs().max().item())
     assert min(effects.values()) > 1e-3, "a destination without any effect would hide a dead hook"
@@ -79,13 +82,16 @@ def test_candidates_and_resuming_change_nothing(family):
     _, executor = build(family)
     clean, corrupted = prompts()
     positions = torch.tensor([LENGTH - 1, 3])
-    trace, ablated = executor.run(clean, positions), executor.run(corrupted, positions).values
+    trace = executor.run(clean, positions)
+    ablated = Ablated(executor.run(corrupted, positions).values)
     removed = np.random.default_rng(0).random((5, executor.graph.n_edges)) < 0.4
     late = next(g.start for g in executor.graph.groups if g.layer == 1)
     removed[:, :late] = False
-    together = executor.resume(trace, 1, 5, positions, RemovedEdges(removed, ablated, 2)).logits.unflatten(0, (5, 2))
+    together = executor.resume(
+        trace, 1, 5, positions, RemovedEdges(executor.graph, removed, ablated, 2)
+    ).logits.unflatten(0, (5, 2))
     for candidate, logits in zip(removed, together, strict=True):
-        alone = executor.run(clean, positions, RemovedEdges(candidate[None], ablated, 2)).logits
+        alone = executor.run(clean, positions, RemovedEdges(executor.graph, candidate[None], ablated, 2)).logits
         assert (alone - logits).abs().max() < 1e-12
 
 
@@ -97,7 +103,7 @@ def test_removing_everything_gives_the_corrupted_run(family):
     positions = torch.tensor([LENGTH - 1, 3])
     other = executor.run(corrupted, positions)
     removed = np.ones((1, executor.graph.n_edges), dtype=bool)
-    got = executor.run(clean, positions, RemovedEdges(removed, other.values, 2)).logits
+    got = executor.run(clean, positions, RemovedEdges(executor.graph, removed, Ablated(other.values), 2)).logits
     assert (got - other.logits).abs().max() < 1e-10
 
 
@@ -105,13 +111,41 @@ def test_removing_everything_gives_the_corrupted_run(family):
 def test_split_embeddings_add_up():
     """Cutting token and position embedding from a slot together equals cutting the whole input from it."""
     _, whole = build("gpt2")
-    split = Executor(whole.weights, ComponentGraph(whole.graph.anatomy, split_embeddings=True))
+    split = Executor(whole.components, ComponentGraph(whole.graph.anatomy, split_embeddings=True))
     clean, corrupted = prompts()
     positions = torch.tensor([LENGTH - 1, 3])
     for slot in ("a0.h1<v>", "m1", "a1.h2<k>", "logits"):
         one, two = whole.graph.mask([f"input->{slot}"]), split.graph.mask([f"tok_embed->{slot}", f"pos_embed->{slot}"])
         results = []
         for executor, removed in ((whole, one), (split, two)):
-            ablated = executor.run(corrupted, positions).values
-            results.append(executor.run(clean, positions, RemovedEdges(removed[None], ablated, 2)).logits)
+            ablated = Ablated(executor.run(corrupted, positions).values)
+            results.append(
+                executor.run(clean, positions, RemovedEdges(executor.graph, removed[None], ablated, 2)).logits
+            )
         assert (results[0] - results[1]).abs().max() < 1e-10
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("wires", [False, True], ids=["edges", "edges-and-wires"])
+@pytest.mark.parametrize("family", [*HUGGING_FACE, *NATIVE])
+def test_sparse_runs_equal_dense_ones(family, wires):
+    """Computing what a subgraph consists of gives what computing everything gives; so do parts of the vocabulary."""
+    _, whole = build(family)
+    executor = Executor(whole.components, ComponentGraph(whole.graph.anatomy, direct_edges=wires))
+    graph, (clean, corrupted) = executor.graph, prompts()
+    positions = torch.tensor([LENGTH - 1, 3])
+    trace, other = executor.run(clean, positions), executor.run(corrupted, positions)
+    ablated, embedded = Ablated(other.values, other.projections), trace.blocks[0]
+    stream = AblatedStream.of(executor.components, ablated.values, len(embedded))
+    prompt = Prompts(embedded, positions, ablated, stream)
+    columns, smallest = torch.tensor([[3, 4, 9], [20, 2, 2]]), 1.0
+    for seed, share in enumerate((0.01, 0.03, 0.1, 0.3, 0.7)):
+        kept = np.random.default_rng(seed).random((3, graph.n_edges)) < share
+        dense = executor.resume(trace, 0, 3, positions, RemovedEdges(graph, ~kept, ablated, 2)).logits
+        cone = Cone.of(graph, kept.any(axis=0))
+        sparse = SubgraphRun(executor.components, cone, prompt, kept).logits()
+        some = SubgraphRun(executor.components, cone, prompt, kept).logits(columns)
+        assert (dense - sparse).abs().max() < 1e-10
+        assert (sparse.gather(-1, columns.repeat(3, 1)) - some).abs().max() < 1e-12
+        smallest = min(smallest, (cone.needs > 0).mean())
+    assert smallest < 0.9, "some run must have left something out"

@@ -118,7 +118,7 @@ def test_progress_counts_every_edge(trio, induction):
     @contextmanager
     def watch(what, total, unit):
         done.append(-total)
-        yield done.append
+        yield lambda count, note="": done.append(count)
 
     acdc(Behaviour(trio, induction, range(2), METRICS["kl"]), SearchOptions(1.0), watch)
     assert np.isclose(sum(done), 0)

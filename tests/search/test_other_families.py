@@ -7,6 +7,7 @@ from families import VOCABULARY, hugging_face
 
 import acdc
 from acdc.model.load import load_model
+from acdc.search.visits import visits
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
@@ -62,9 +63,7 @@ def replay(behaviour: Behaviour, found: acdc.Result) -> None:
 
 
 def _visiting_order(graph) -> list[int]:
-    from acdc.search.acdc import receiver_order, sender_order
-
-    return [int(edge) for group, row in receiver_order(graph) for edge in sender_order(group, row)]
+    return [int(edge) for visit in visits(graph) for edge in visit.edges]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

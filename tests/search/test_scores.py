@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from acdc.errors import InputError
+from acdc.model.executor import SlotInputs
 from acdc.progress import silent
 from acdc.search.eap import eap
 from acdc.search.exact import exact
@@ -97,16 +98,17 @@ def _nudged(behaviour: Behaviour, edge: int, share: float) -> float:
     writer = behaviour.graph.writer_index[target.writer]
     total = 0.0
     for batch in behaviour.batches:
-        change = share * (behaviour.ablated(batch)[writer] - batch.clean.values[writer])
+        change = share * (behaviour.ablated(batch).values[writer] - batch.clean.values[writer])
 
-        def slots(group, residual, blocks, change=change):
-            if target.reader not in group.readers:
-                return residual[None]
-            read = residual[None].repeat(len(group.readers), 1, 1, 1)
-            read[group.readers.index(target.reader)] += change
-            return read
+        class Nudged(SlotInputs):
+            def read(self, group, residual, blocks, change=change):
+                if target.reader not in group.readers:
+                    return residual[None]
+                read = residual[None].repeat(len(group.readers), 1, 1, 1)
+                read[group.readers.index(target.reader)] += change
+                return read
 
-        logits = behaviour.run(batch, slots).logits
+        logits = behaviour.run(batch, Nudged()).logits
         total += behaviour.metric.function(logits, batch.answers).sum().item()
     return total / len(behaviour.rows)
 

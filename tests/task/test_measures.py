@@ -86,7 +86,7 @@ def test_ablated_values_against_a_loop(trio, mixed, ablation):
     ]
     for batch in behaviour.batches:
         length = batch.tokens.shape[1]
-        got = behaviour.ablated(batch).expand(-1, len(batch.index), length, -1)
+        got = behaviour.ablated(batch).values.expand(-1, len(batch.index), length, -1)
         for position in range(length):
             if ablation == "zero":
                 expected = torch.zeros_like(values[0][:, 0])

@@ -6,7 +6,7 @@ import torch
 
 import acdc
 from acdc.errors import InputError
-from acdc.model.executor import RemovedEdges
+from acdc.model.executor import Ablated, RemovedEdges
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 
@@ -27,8 +27,9 @@ def logit_diff(model, rows, removed: np.ndarray) -> float:
     executor, values = model.executor(), []
     for row in rows:
         last = torch.tensor([row.answer_position])
-        ablated = executor.run(torch.tensor([row.corrupted]), last).values
-        logits = executor.run(torch.tensor([row.clean]), last, RemovedEdges(removed[None], ablated, 1)).logits[0]
+        ablated = Ablated(executor.run(torch.tensor([row.corrupted]), last).values)
+        slots = RemovedEdges(executor.graph, removed[None], ablated, 1)
+        logits = executor.run(torch.tensor([row.clean]), last, slots).logits[0]
         values.append((logits[list(row.correct)].mean() - logits[list(row.incorrect)].mean()).item())
     return float(np.mean(values))
 

@@ -1,0 +1,68 @@
+"""What a transformer's components compute, one by one: the interface that runs, searches and measures share.
+
+Shapes: B sequences, P positions, d the residual width, e the head width, V the vocabulary. Components that are asked
+for only some heads or positions compute no others. Two implementations give the same numbers: `functional` computes
+from weights, `replay` calls the model's own modules.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from acdc.graph import Anatomy, ReaderKind
+from acdc.model.work import Work
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Where outputs are wanted: at the first `length` positions, or at one position per sequence, `single` [B]."""
+
+    length: int
+    single: Tensor | None = None
+
+    def repeat(self, copies: int) -> "Positions":
+        """The same for `copies` runs of the same sequences, one after the other."""
+        return self if self.single is None else Positions(self.length, self.single.repeat(copies))
+
+    def take(self, x: Tensor) -> Tensor:
+        """[..., B, P, d] -> [..., B, Q, d]: the wanted positions."""
+        if self.single is None:
+            return x[..., : self.length, :]
+        return x[..., torch.arange(len(self.single), device=x.device), self.single, :].unsqueeze(-2)
+
+
+class Components(Protocol):
+    """The components of one transformer; `kind` names the implementation in artefacts."""
+
+    kind: str
+    anatomy: Anatomy
+    work: Work
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token ids [B, P] -> [1 or 2, B, P, d]: token and, where learned, position embeddings."""
+
+    def project(self, layer: int, kind: ReaderKind, x: Tensor, readers: Sequence[int] | None = None) -> Tensor:
+        """What q, k or v slots make of their inputs: [readers or 1, B, P, d] -> [readers, B, P, e].
+
+        Norm and projection with its bias; norms and rotations of queries and keys belong to `attend`.
+        """
+
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: Positions, heads: Sequence[int] | None = None
+    ) -> Tensor:
+        """What heads write: q [H, B, Q, e], k and v [H or KV heads, B, P, e] -> [H, B, Q, d], before any post-norm."""
+
+    def attention_bias(self, layer: int) -> Tensor | None:
+        """What a layer's attention adds besides its heads, [d]."""
+
+    def attention_scale(self, layer: int, total: Tensor) -> Tensor | None:
+        """The factor [B, Q, d] of a post-norm on the sum of a layer's heads and bias; None without one."""
+
+    def mlp(self, layer: int, x: Tensor) -> Tensor:
+        """What an MLP writes: [B, Q, d] -> [B, Q, d], norms included."""
+
+    def unembed(self, x: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Logits [..., B, V] of final residuals [..., B, d]; with `columns` [B, K] only of those ids, [..., B, K]."""

@@ -1,0 +1,122 @@
+"""Components computed from weights that were read from the bridge, each by itself."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from acdc.graph import Anatomy, ReaderKind
+from acdc.model.components import Positions
+from acdc.model.weights import Attention, Norm, Projection, Rotary, Weights
+from acdc.model.work import Work
+
+VOCABULARY_CHUNK = 1024  # a slice of the unembedding that stays in a core's cache while all sequences use it
+_KEPT_TABLES = 64
+
+
+class FunctionalComponents:
+    """See `acdc.model.components.Components`."""
+
+    kind = "functional"
+
+    def __init__(self, weights: Weights, anatomy: Anatomy):
+        self.weights = weights
+        self.anatomy = anatomy
+        self.work = Work()
+        self._rotary = lru_cache(_KEPT_TABLES)(self._make_rotary)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        embedded = self.weights.embed(tokens)
+        if self.weights.positions is None:
+            return embedded[None]
+        return torch.stack((embedded, self.weights.positions[: tokens.shape[1]].expand_as(embedded)))
+
+    def project(self, layer: int, kind: ReaderKind, x: Tensor, readers: Sequence[int] | None = None) -> Tensor:
+        weights = self.weights.layers[layer]
+        projection = _pick(getattr(weights.attention, kind.value), readers)
+        out = projection(weights.attention_norm(x) if weights.attention_norm else x)
+        self.work.flops += 2 * out.numel() * x.shape[-1]
+        return out
+
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: Positions, heads: Sequence[int] | None = None
+    ) -> Tensor:
+        weights = self.weights.layers[layer].attention
+        q = weights.q_norm(q) if weights.q_norm else q
+        k = weights.k_norm(k) if weights.k_norm else k
+        if weights.rotary is not None:
+            rotary = self._rotary(layer, k.shape[2])
+            q, k = rotary.at(at.single)(q), rotary(k)
+        if k.shape[0] < q.shape[0]:
+            k, v = (x.repeat_interleave(q.shape[0] // x.shape[0], dim=0) for x in (k, v))
+        scores = (q @ k.transpose(-1, -2)) * weights.scale
+        if weights.softcap is not None:
+            scores = weights.softcap * torch.tanh(scores / weights.softcap)
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        scores = scores.masked_fill(self._hidden(weights, k.shape[2], at, scores.device), -torch.inf)
+        out = _pick(weights.out, heads)(scores.softmax(-1, dtype=wide).to(v.dtype) @ v)
+        self.work.evaluations += out.shape[0] * out.shape[1]
+        self.work.flops += 4 * scores.numel() * q.shape[-1] + 2 * out.numel() * v.shape[-1]
+        return out
+
+    def attention_bias(self, layer: int) -> Tensor | None:
+        return self.weights.layers[layer].attention.out_bias
+
+    def attention_scale(self, layer: int, total: Tensor) -> Tensor | None:
+        norm = self.weights.layers[layer].attention_post
+        return None if norm is None else _post_scale(norm, total)
+
+    def mlp(self, layer: int, x: Tensor) -> Tensor:
+        weights = self.weights.layers[layer]
+        written = weights.mlp(weights.mlp_norm(x) if weights.mlp_norm else x)
+        self.work.evaluations += x.shape[0]
+        self.work.flops += x.shape[0] * x.shape[1] * weights.mlp_flops
+        return written if weights.mlp_post is None else written * _post_scale(weights.mlp_post, written)
+
+    def unembed(self, x: Tensor, columns: Tensor | None = None) -> Tensor:
+        weights = self.weights
+        normed = weights.final_norm(x) if weights.final_norm else x
+        if columns is None:
+            logits = _times_vocabulary(normed, weights.unembed)
+        else:
+            logits = (normed.unsqueeze(-2) @ weights.unembed.T[columns].transpose(-1, -2)).squeeze(-2)
+        self.work.flops += 2 * logits.numel() * x.shape[-1]
+        if weights.unembed_bias is not None:
+            logits = logits + (weights.unembed_bias if columns is None else weights.unembed_bias[columns])
+        return logits if weights.softcap is None else weights.softcap * torch.tanh(logits / weights.softcap)
+
+    def _make_rotary(self, layer: int, length: int) -> Rotary:
+        return self.weights.layers[layer].attention.rotary(length)
+
+    def _hidden(self, weights: Attention, keys: int, at: Positions, device: torch.device) -> Tensor:
+        """Boolean [Q, keys] or [B, Q, keys] of the keys that a query does not see."""
+        if self.anatomy.bidirectional:
+            return torch.zeros((), dtype=torch.bool, device=device)
+        key = torch.arange(keys, device=device)
+        query = torch.arange(at.length, device=device)[:, None] if at.single is None else at.single[:, None, None]
+        distance = query - key
+        return (distance < 0) | (distance >= weights.window) if weights.window is not None else distance < 0
+
+
+def _pick(projection: Projection, heads: Sequence[int] | None) -> Projection:
+    if heads is None:
+        return projection
+    chosen = slice(heads[0], heads[0] + 1) if len(heads) == 1 else list(heads)
+    return Projection(projection.weight[chosen], None if projection.bias is None else projection.bias[chosen])
+
+
+def _times_vocabulary(x: Tensor, unembed: Tensor) -> Tensor:
+    """x [..., d] times the unembedding [d, V]; on a CPU slice by slice, about twice as fast as in one product."""
+    if x.device.type != "cpu":
+        return x @ unembed
+    flat = x.reshape(-1, x.shape[-1])
+    slices = unembed.split(VOCABULARY_CHUNK, dim=1)
+    return torch.cat([flat @ part for part in slices], dim=-1).view(*x.shape[:-1], -1)
+
+
+def _post_scale(norm: Norm, total: Tensor) -> Tensor:
+    """The factor [B, positions, d] that an RMS post-norm multiplies a layer's total by; it applies to each share."""
+    wide = total.to(torch.promote_types(total.dtype, torch.float32))
+    scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.eps) * norm.weight
+    return scale.to(total.dtype)

@@ -1,0 +1,187 @@
+"""Run subgraphs at the cost of what they consist of.
+
+Only components with a way to the logits are computed, and only where their outputs are needed (`Cone`). A slot reads
+the ablated residual stream plus, over its kept senders, the current value minus the ablated one: so the values of all
+other components are never needed. The same semantics as `Executor` with `RemovedEdges`, in other words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
+from acdc.model.components import Components, Positions
+from acdc.model.cone import Cone, Need
+from acdc.model.executor import Ablated
+
+
+@dataclass(frozen=True)
+class AblatedStream:
+    """The residual stream of a batch with every writer ablated, [rows or 1, positions or 1, d] at each reading place.
+
+    `attention` has an entry per layer and one for the logits, `mlp` one per layer.
+    """
+
+    attention: tuple[Tensor, ...]
+    mlp: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, components: Components, values: Tensor, embeddings: int) -> "AblatedStream":
+        """Summed up from the ablated values [writers, rows or 1, positions or 1, d] and the attention biases."""
+        shape, stream = components.anatomy, values[:embeddings].sum(0)
+        attention, mlp, first = [], [], embeddings
+        for layer in range(shape.n_layers):
+            attention.append(stream)
+            entered, bias = stream, components.attention_bias(layer)
+            stream = stream + values[first : first + shape.n_heads].sum(0)
+            stream = stream if bias is None else stream + bias
+            first += shape.n_heads
+            if not shape.attn_only:
+                mlp.append(entered if shape.parallel else stream)
+                stream = stream + values[first]
+                first += 1
+        return cls((*attention, stream), tuple(mlp))
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A batch as subgraphs need it: `embedded` [1 or 2, N, P, d] by embedding writer, the answer positions [N], what
+    removed edges carry, and the stream of that."""
+
+    embedded: Tensor
+    answers: Tensor
+    ablated: Ablated
+    stream: AblatedStream
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """Current minus ablated value of some writers, [C, writers, N, Q, d], filled in topological order."""
+
+    writers: np.ndarray
+    values: Tensor
+
+    @classmethod
+    def reserve(cls, writers: np.ndarray, size: Sequence[int], like: Tensor) -> "_Changes":
+        return cls(writers, like.new_empty((size[0], len(writers), *size[2:])))
+
+    def put(self, writers: Sequence[int], changes: Tensor) -> None:
+        """Write changes [C, writers, N, Q, d] of writers."""
+        self.values[:, np.searchsorted(self.writers, writers)] = changes
+
+
+class SubgraphRun:
+    """One run of C subgraphs over the N rows of a batch."""
+
+    def __init__(self, components: Components, cone: Cone, prompts: Prompts, kept: np.ndarray):
+        """`kept` is boolean [C, edges]; `cone` covers all of them."""
+        self.components, self.cone, self.prompts, self.kept = components, cone, prompts, kept
+        self.graph = cone.graph
+        self.groups = {(group.layer, group.kind): group for group in self.graph.groups}
+        everywhere = np.flatnonzero(cone.needs == Need.EVERYWHERE)
+        embeddings = np.arange(len(self.graph.embeddings))
+        size = (len(kept), -1, self.rows, *prompts.embedded.shape[2:])
+        self._changes = {
+            Need.EVERYWHERE: _Changes.reserve(np.union1d(embeddings, everywhere), size, prompts.embedded),
+            Need.ANSWER: _Changes.reserve(
+                np.union1d(embeddings, np.flatnonzero(cone.needs)), (*size[:3], 1, size[4]), prompts.embedded
+            ),
+        }
+        for writer, value in enumerate(prompts.embedded):
+            self._record([writer], value[None].repeat(1, len(kept), 1, 1), Need.EVERYWHERE)
+
+    @property
+    def rows(self) -> int:
+        return len(self.prompts.answers)
+
+    @cached_property
+    def _at(self) -> dict[int, Positions]:
+        length = self.prompts.embedded.shape[2]
+        answers = Positions(length, self.prompts.answers).repeat(len(self.kept))
+        return {Need.ANSWER: answers, Need.EVERYWHERE: Positions(length)}
+
+    def logits(self, columns: Tensor | None = None) -> Tensor:
+        """[C * N, V] at the answer positions, or [C * N, K] of the `columns` [N, K]."""
+        shape = self.graph.anatomy
+        for layer in range(shape.n_layers):
+            self._attend(layer)
+            if not shape.attn_only and (need := self.cone.needs[self.cone.mlp(layer)]):
+                group = self.groups[layer, ReaderKind.MLP]
+                read = self._read(group, [0], need, self.prompts.stream.mlp[layer])
+                self._record([self.cone.mlp(layer)], self.components.mlp(layer, read[0])[None], need)
+        group = self.groups[shape.n_layers, ReaderKind.LOGITS]
+        final = self._read(group, [0], Need.ANSWER, self.prompts.stream.attention[-1])[0, :, 0]
+        return self.components.unembed(final, None if columns is None else columns.repeat(len(self.kept), 1))
+
+    def _record(self, writers: Sequence[int], values: Tensor, need: int) -> None:
+        """Take down values [writers, C * N, Q, d] of writers."""
+        ablated = self.prompts.ablated.values[writers]
+        ablated = ablated.expand(-1, self.rows, self._at[Need.EVERYWHERE].length, -1)
+        if need == Need.ANSWER:
+            ablated = self._take(ablated)
+        changes = (values.unflatten(1, (len(self.kept), self.rows)) - ablated.unsqueeze(1)).transpose(0, 1)
+        self._changes[need].put(writers, changes)
+        if need == Need.EVERYWHERE:
+            self._changes[Need.ANSWER].put(writers, self._take(changes))
+
+    def _take(self, x: Tensor) -> Tensor:
+        return Positions(self._at[Need.EVERYWHERE].length, self.prompts.answers).take(x)
+
+    def _read(self, group: ReaderGroup, rows: Sequence[int], need: int, stream: Tensor) -> Tensor:
+        """Inputs of some of a group's slots, [rows, C * N, Q, d]."""
+        changes = self._changes[need]
+        stream = stream.expand(self.rows, self._at[Need.EVERYWHERE].length, -1)
+        base = stream if need == Need.EVERYWHERE else self._take(stream)
+        block = self.kept[:, group.start : group.stop].reshape(len(self.kept), -1, group.senders)[:, rows]
+        senders = changes.writers[changes.writers < group.senders]
+        kept = torch.from_numpy(block[:, :, senders]).to(base)
+        read = torch.baddbmm(base.reshape(1, 1, -1), kept, changes.values[:, : len(senders)].flatten(2))
+        return read.view(len(self.kept), len(rows), *base.shape).transpose(0, 1).flatten(1, 2)
+
+    def _attend(self, layer: int) -> None:
+        """Compute what is needed of a layer's heads."""
+        first = self.cone.heads(layer).start
+        needs = self.cone.needs[self.cone.heads(layer)]
+        if not needs.any():
+            return
+        shared = self.graph.anatomy.group_size
+        heads = {need: np.flatnonzero(needs == need).tolist() for need in (Need.ANSWER, Need.EVERYWHERE)}
+        kv_readers = sorted({h // shared for h in np.flatnonzero(needs).tolist()})
+        projected = {k: self._project(layer, k, kv_readers, Need.EVERYWHERE) for k in (ReaderKind.K, ReaderKind.V)}
+        written = {}
+        for need, some in heads.items():
+            if some:
+                q = self._wire(layer, ReaderKind.Q, some, self._project(layer, ReaderKind.Q, some, need), need)
+                places = [kv_readers.index(h // shared) for h in some]
+                k, v = (
+                    self._wire(layer, kind, some, projected[kind][places], Need.EVERYWHERE)
+                    for kind in (ReaderKind.K, ReaderKind.V)
+                )
+                written[need] = self.components.attend(layer, q, k, v, self._at[need], some)
+        for need, out in written.items():
+            if self.graph.anatomy.post_norms:  # then all heads of the layer are needed alike
+                out = out * self.components.attention_scale(layer, out.sum(0))
+            self._record([first + h for h in heads[need]], out, need)
+
+    def _project(self, layer: int, kind: ReaderKind, readers: list[int], need: int) -> Tensor:
+        read = self._read(self.groups[layer, kind], readers, need, self.prompts.stream.attention[layer])
+        return self.components.project(layer, kind, read, readers)
+
+    def _wire(self, layer: int, kind: ReaderKind, heads: list[int], projected: Tensor, need: int) -> Tensor:
+        """Put ablated projections in the place of those whose wire is removed; [heads, C * N, Q, e]."""
+        if not self.graph.direct_edges:
+            return projected
+        start = self.graph.wire_start(layer, kind)
+        cut = ~self.kept[:, [start + h for h in heads]]
+        if not cut.any():
+            return projected
+        ablated = self.prompts.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
+        shared = self.graph.anatomy.n_heads // len(ablated)
+        other = ablated[[h // shared for h in heads]].expand(-1, self.rows, self._at[Need.EVERYWHERE].length, -1)
+        other = (other if need == Need.EVERYWHERE else self._take(other)).repeat(1, len(self.kept), 1, 1)
+        per_sequence = torch.from_numpy(cut.T.repeat(self.rows, axis=1)).to(projected.device)
+        return torch.where(per_sequence[:, :, None, None], other, projected)

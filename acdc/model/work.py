@@ -1,0 +1,20 @@
+"""How much was computed, counted instead of timed."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Work:
+    """What was computed: outputs of one component for one sequence, and floating point operations of the products."""
+
+    evaluations: int = 0
+    flops: int = 0
+
+    def __sub__(self, other: "Work") -> "Work":
+        return Work(self.evaluations - other.evaluations, self.flops - other.flops)
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(self.evaluations + other.evaluations, self.flops + other.flops)
+
+    def snapshot(self) -> "Work":
+        return Work(self.evaluations, self.flops)

@@ -1,0 +1,68 @@
+"""The order in which ACDC visits the edges of a graph: receivers from the logits backwards, at each its senders."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from acdc.graph import ComponentGraph, ReaderGroup, ReaderKind, WriterKind
+from acdc.search.options import SenderOrder
+
+_ATTENTION = (ReaderKind.V, ReaderKind.K, ReaderKind.Q)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One receiver: the places of its edges in the vector in the order of their tests, and by writer index which
+    components use it, each with the place of the wire in between (None where wires are no edges); for the logits none.
+    """
+
+    layer: int
+    edges: np.ndarray
+    users: tuple[tuple[int, int | None], ...] = ()
+
+
+def visits(graph: ComponentGraph, order: SenderOrder = SenderOrder.descending) -> Iterator[Visit]:
+    """Logits first; then from the last layer its MLP, with direct edges its wires (v, k, q), and its v, k and q slots,
+    each from the last head to the first. Senders latest first: the MLP of a layer before its heads, the input last."""
+    groups = {(group.layer, group.kind): group for group in graph.groups}
+    yield Visit(graph.anatomy.n_layers, _senders(graph, graph.groups[-1], 0, order))
+    for layer in reversed(range(graph.anatomy.n_layers)):
+        if group := groups.get((layer, ReaderKind.MLP)):
+            yield _slot(graph, group, 0, order)
+        if graph.direct_edges:
+            yield from _wires(graph, layer)
+        for kind in _ATTENTION:
+            group = groups[layer, kind]
+            yield from (_slot(graph, group, row, order) for row in reversed(range(len(group.readers))))
+
+
+def _slot(graph: ComponentGraph, group: ReaderGroup, row: int, order: SenderOrder) -> Visit:
+    users = []
+    for owner in graph.owners(group.readers[row]):
+        wired = graph.direct_edges and owner.kind is WriterKind.HEAD
+        users.append(
+            (graph.writer_index[owner], graph.wire_start(group.layer, group.kind) + owner.head if wired else None)
+        )
+    return Visit(group.layer, _senders(graph, group, row, order), tuple(users))
+
+
+def _wires(graph: ComponentGraph, layer: int) -> Iterator[Visit]:
+    for kind in _ATTENTION:
+        start = graph.wire_start(layer, kind)
+        for head in reversed(range(graph.anatomy.n_heads)):
+            owner = graph.wires[start - len(graph.edges) + head].owner
+            yield Visit(layer, np.array([start + head]), ((graph.writer_index[owner], None),))
+
+
+def _senders(graph: ComponentGraph, group: ReaderGroup, row: int, order: SenderOrder) -> np.ndarray:
+    """Edges into one slot, in the order of their tests."""
+    first = group.start + row * group.senders
+    latest_first = np.arange(group.senders)[::-1]
+    if order is SenderOrder.ascending:
+        layers = np.array(
+            [graph.writers[w].layer * 2 + (graph.writers[w].kind is WriterKind.MLP) for w in latest_first]
+        )
+        heads = np.array([graph.writers[w].head for w in latest_first])
+        latest_first = latest_first[np.lexsort((heads, -layers))]
+    return first + latest_first

@@ -1,0 +1,132 @@
+"""ACDC at the cost of the circuit against ACDC by whole runs, edge for edge, and against the original implementation."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from families import HUGGING_FACE, NATIVE, VOCABULARY, boot
+
+from acdc.progress import nobody, silent
+from acdc.search.acdc import Pruning, acdc
+from acdc.search.options import SearchOptions, SenderOrder
+from acdc.search.trials import Increments, WholeRuns
+from acdc.search.visits import visits
+from acdc.task.behaviour import Behaviour
+from acdc.task.metrics import METRICS
+from acdc.task.rows import Row, Task
+
+
+def noise(rows: int = 4, lengths: tuple[int, ...] = (6, 7), seed: int = 5) -> Task:
+    """Random prompts of mixed lengths, with answers at the last or at an earlier position."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def prompt(length: int) -> tuple[int, ...]:
+        return tuple(torch.randint(0, VOCABULARY, (length,), generator=generator).tolist())
+
+    def row(i: int) -> Row:
+        length = lengths[i % len(lengths)]
+        return Row(str(i), prompt(length), prompt(length), (i,), (i + 10, i + 11), length - 1 - i % 3)
+
+    return Task("noise", tuple(row(i) for i in range(rows)), "logit_diff")
+
+
+def decide(behaviour: Behaviour, trials, threshold: float, order=SenderOrder.descending):
+    pruning = Pruning(behaviour, trials, threshold)
+    for visit in visits(behaviour.graph, order):
+        pruning.visit(visit, nobody)
+    return pruning.result()
+
+
+def compare(behaviour: Behaviour, threshold: float, order=SenderOrder.descending) -> float:
+    """Same tests, same order, same outcomes; the share of edges that is kept."""
+    fast = decide(behaviour, Increments(behaviour), threshold, order)
+    slow = decide(behaviour, WholeRuns(behaviour), threshold, order)
+    assert [(t.edge, t.kept) for t in fast.tests] == [(t.edge, t.kept) for t in slow.tests]
+    scale = max(1.0, *(abs(t.after) for t in slow.tests))
+    for mine, theirs in zip(fast.tests, slow.tests, strict=True):
+        assert mine.before == pytest.approx(theirs.before, abs=1e-9 * scale)
+        assert mine.after == pytest.approx(theirs.after, abs=1e-9 * scale)
+    assert (fast.kept == slow.kept).all()
+    assert fast.objective == pytest.approx(slow.objective, abs=1e-9 * scale)
+    assert fast.drift < 1e-9 * scale
+    return float(fast.kept.mean())
+
+
+SETTINGS = [("kl", "resample", 0.02), ("logit_diff", "mean-positional", 0.2)]
+
+
+@pytest.mark.parametrize("family", [*HUGGING_FACE, *NATIVE])
+def test_fast_equals_naive(family):
+    model = boot(family, layers=2, seed=0)
+    shares = [
+        compare(Behaviour(model, noise(), range(4), METRICS[metric], ablation), threshold)
+        for metric, ablation, threshold in SETTINGS
+    ]
+    assert 0 < min(shares) < 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("layers", [2, 3, 4])
+@pytest.mark.parametrize("family", [*HUGGING_FACE, *NATIVE])
+def test_fast_equals_naive_everywhere(family, layers, seed):
+    model = boot(family, layers, seed)
+    ablation = ("resample", "zero", "mean")[seed - 1]
+    behaviour = Behaviour(model, noise(seed=seed), range(4), METRICS["kl"], ablation)
+    shares = [compare(behaviour, threshold) for threshold in (0.02, 0.3)]
+    assert 0 < shares[1] < shares[0]
+
+
+@pytest.mark.parametrize("order", list(SenderOrder))
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "gpt-neox-parallel", "native-attention-only"])
+def test_fast_equals_naive_with_direct_edges(family, order):
+    model = boot(family, layers=2, seed=4)
+    for ablation in ("resample", "mean"):
+        behaviour = Behaviour(model, noise(), range(4), METRICS["kl"], ablation, direct_edges=True)
+        assert compare(behaviour, 0.02, order) > 0
+        kept = acdc(behaviour, SearchOptions(0.02, sender_order=order), silent).kept
+        wires = kept[len(behaviour.graph.edges) :]
+        assert wires.any() and not wires.all()
+
+
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_fast_equals_naive_for_every_metric(trio, induction, metric):
+    threshold = {"kl": 0.5, "logit_diff": 0.5, "nll": 0.3, "prob_diff": 0.05, "accuracy": 0.1}[metric]
+    behaviour = Behaviour(trio, induction, range(6), METRICS[metric], split_embeddings=metric == "kl")
+    assert 0 < compare(behaviour, threshold) < 1
+
+
+def test_a_metric_of_the_users_sees_the_whole_vocabulary(trio, induction):
+    def first(logits, rows):
+        return logits[:, 0] - logits.mean(-1)
+
+    metric = replace(METRICS["logit_diff"], name="first", function=first, answers_alone=False)
+    assert 0 < compare(Behaviour(trio, induction, range(4), metric), 0.2) < 1
+
+
+def test_work_follows_the_circuit(trio, induction):
+    """With few edges kept, far fewer components are computed than by whole runs."""
+    work = {}
+    for trials in (Increments, WholeRuns):
+        behaviour = Behaviour(trio, induction, range(6), METRICS["logit_diff"])
+        found = decide(behaviour, trials(behaviour), 2.0)
+        work[trials] = behaviour.work
+    assert 0 < found.kept.sum() < 40
+    assert 5 * work[Increments].evaluations < work[WholeRuns].evaluations
+    assert 5 * work[Increments].flops < work[WholeRuns].flops
+
+
+@pytest.mark.parametrize(
+    ("case", "order"),
+    [("normal_threshold_0.008", SenderOrder.descending), ("reverse_threshold_0.05", SenderOrder.ascending)],
+)
+def test_decisions_of_the_original_implementation(shared, original, case, order):
+    expected = json.loads((shared / f"cases/original/acdc_{case}.json").read_text())
+    model, task = original
+    behaviour = Behaviour(model, task, range(16), METRICS["kl"], direct_edges=True)
+    assert behaviour.graph.n_edges == expected["n_edges_counted"] == 105
+    found = acdc(behaviour, SearchOptions(expected["threshold"], sender_order=order), silent)
+    steps = expected["steps"]
+    print(steps[:3])
+    assert len(found.tests) == len(steps)
