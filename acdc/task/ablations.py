@@ -5,7 +5,7 @@ whole task, over rows and positions. `mean-positional`: the same for each positi
 it. Values are [writers, rows or 1, positions or 1, d], for the rows of one batch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -68,8 +68,14 @@ def _lengthen(values: Tensor, length: int, axis: int) -> Tensor:
 
 
 def corrupted_tokens(rows: Iterable[Row], device: torch.device) -> Tensor:
-    return torch.tensor([row.corrupted for row in rows], device=device)
+    return _padded([row.corrupted for row in rows], device)
 
 
 def clean_tokens(rows: Iterable[Row], device: torch.device) -> Tensor:
-    return torch.tensor([row.clean for row in rows], device=device)
+    return _padded([row.clean for row in rows], device)
+
+
+def _padded(prompts: Sequence[tuple[int, ...]], device: torch.device) -> Tensor:
+    """Token ids [rows, longest]; what stands after the end of a shorter prompt is of no consequence."""
+    longest = max(len(prompt) for prompt in prompts)
+    return torch.tensor([prompt + (0,) * (longest - len(prompt)) for prompt in prompts], device=device)

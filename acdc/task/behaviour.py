@@ -1,7 +1,9 @@
 """A model, rows, a metric and an ablation, bound together: the thing that searches and verification measure.
 
-Rows are run in batches of one length, never padded. Many candidate subgraphs are run at once, as many as fit
-`CANDIDATE_TOKENS` and `CANDIDATE_BYTES`; both are constants, so that the arithmetic does not depend on the machine.
+Rows of like length share a batch. Where attention does not look ahead, shorter ones are padded at their end, which
+their answers cannot see; bidirectional models get batches of one length. Many candidate subgraphs are run at once, as
+many as fit `CANDIDATE_TOKENS` and `CANDIDATE_BYTES`; both are constants, so that the arithmetic does not depend on the
+machine.
 """
 
 import itertools
@@ -26,13 +28,14 @@ from acdc.task.metrics import METRICS, Metric, RowBatch, recovered_fraction
 from acdc.task.rows import Row, Task, bucket
 
 DEFAULT_BATCH = 32
+PADDING = 1.5  # how much longer than its shortest row a batch may be where attention does not look ahead
 CANDIDATE_TOKENS = 4096
 CANDIDATE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one length on the device; `index` are their places among the behaviour's rows, `clean` the plain run."""
+    """Rows on the device, padded to one length; `index` are their places among the behaviour's rows, `clean` the plain run."""
 
     index: tuple[int, ...]
     tokens: Tensor
@@ -70,7 +73,8 @@ class Behaviour:
         metric.check(self.rows)
         self.executor: Executor = model.executor(split_embeddings, direct_edges)
         self._work_before = model.components.work.snapshot()
-        self.batches = [self._batch(index) for index in bucket(self.rows, batch_size)]
+        stretch = 1.0 if model.anatomy.bidirectional else PADDING
+        self.batches = [self._batch(index) for index in bucket(self.rows, batch_size, stretch)]
 
     @property
     def graph(self) -> ComponentGraph:

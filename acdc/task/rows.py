@@ -39,9 +39,16 @@ class Task:
         return tuple(self.rows[i] for i in indices)
 
 
-def bucket(rows: Sequence[Row], size: int) -> list[list[int]]:
-    """Indices of rows in batches of one length and at most `size` rows: shortest first, in the order of the rows."""
-    by_length: dict[int, list[int]] = {}
-    for index, row in enumerate(rows):
-        by_length.setdefault(len(row.clean), []).append(index)
-    return [same[start : start + size] for _, same in sorted(by_length.items()) for start in range(0, len(same), size)]
+def bucket(rows: Sequence[Row], size: int, stretch: float = 1.0) -> list[list[int]]:
+    """Indices of rows in batches of at most `size`: shortest first, rows of one length in their order.
+
+    A batch's longest row is at most `stretch` times its shortest, so by default all are of one length.
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(rows)), key=lambda i: len(rows[i].clean)):
+        last = batches[-1] if batches else []
+        if last and len(last) < size and len(rows[index].clean) <= stretch * len(rows[last[0]].clean):
+            last.append(index)
+        else:
+            batches.append([index])
+    return batches

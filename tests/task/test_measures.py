@@ -120,5 +120,6 @@ def test_full_and_empty_are_the_plain_runs(trio, mixed):
     corrupted = behaviour.plain([behaviour.metric], corrupted=True)[0]
     assert np.abs(behaviour.full() - behaviour.measure(nothing)[0, 0]).max() < 1e-10
     assert np.abs(behaviour.empty() - corrupted).max() < 1e-10
-    bridge = trio.bridge(behaviour.batches[0].tokens)[:, -1]
-    assert (bridge - behaviour.batches[0].answers.full_logits).abs().max() < 1e-9
+    for batch in behaviour.batches:
+        for row, logits in zip(batch.answers.rows, batch.answers.full_logits, strict=True):
+            assert (trio.bridge(torch.tensor([row.clean]))[0, -1] - logits).abs().max() < 1e-9
