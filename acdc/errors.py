@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""What a user is meant to read: one exception and one warning."""
 
 
 class InputError(Exception):
@@ -6,3 +6,7 @@ class InputError(Exception):
 
     The command line prints it on stderr and exits with code 2; a caller of the Python interface may catch it.
     """
+
+
+class AcdcWarning(UserWarning):
+    """A result is to be had, but not as one would expect: one sentence, printed on stderr by the command line."""

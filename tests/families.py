@@ -109,9 +109,10 @@ def boot(name: str, layers: int, seed: int) -> Model:
     if name in HUGGING_FACE:
         like = HUGGING_FACE[name]()
         config = like.config
+        config.use_cache = False
         config.update({"n_layer": layers} if "n_layer" in config.to_dict() else {"num_hidden_layers": layers})
         if getattr(config, "layer_types", None):
-            config.layer_types = (_LAYERS * layers)[:layers]
+            config.layer_types = (config.layer_types * layers)[:layers]
         plain = prepare(type(like)(config), seed)
         bridge = build_bridge_from_module(plain, type(plain).__name__, hf_config=plain.config, dtype=torch.float64)
     else:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from acdc.graph import Anatomy, ReaderKind
 from acdc.model.components import Positions
-from acdc.model.weights import Attention, Norm, Projection, Rotary, Weights
+from acdc.model.feed_forward import FeedForward
+from acdc.model.weights import Attention, Projection, Rotary, Weights
 from acdc.model.work import Work
 
 VOCABULARY_CHUNK = 1024  # a slice of the unembedding that stays in a core's cache while all sequences use it
@@ -18,13 +19,16 @@ _KEPT_TABLES = 64
 class FunctionalComponents:
     """See `acdc.model.components.Components`."""
 
-    kind = "functional"
-
     def __init__(self, weights: Weights, anatomy: Anatomy):
         self.weights = weights
         self.anatomy = anatomy
         self.work = Work()
         self._rotary = lru_cache(_KEPT_TABLES)(self._make_rotary)
+
+    @property
+    def kind(self) -> str:
+        read = all(layer.mlp is None or isinstance(layer.mlp, FeedForward) for layer in self.weights.layers)
+        return "functional" if read else "functional, MLPs by the model's own modules"
 
     def embed(self, tokens: Tensor) -> Tensor:
         embedded = self.weights.embed(tokens)
@@ -65,14 +69,14 @@ class FunctionalComponents:
 
     def attention_scale(self, layer: int, total: Tensor) -> Tensor | None:
         norm = self.weights.layers[layer].attention_post
-        return None if norm is None else _post_scale(norm, total)
+        return None if norm is None else norm.scale(total)
 
     def mlp(self, layer: int, x: Tensor) -> Tensor:
         weights = self.weights.layers[layer]
         written = weights.mlp(weights.mlp_norm(x) if weights.mlp_norm else x)
         self.work.evaluations += x.shape[0]
         self.work.flops += x.shape[0] * x.shape[1] * weights.mlp_flops
-        return written if weights.mlp_post is None else written * _post_scale(weights.mlp_post, written)
+        return written if weights.mlp_post is None else written * weights.mlp_post.scale(written)
 
     def unembed(self, x: Tensor, columns: Tensor | None = None) -> Tensor:
         weights = self.weights
@@ -113,10 +117,3 @@ def _times_vocabulary(x: Tensor, unembed: Tensor) -> Tensor:
     flat = x.reshape(-1, x.shape[-1])
     slices = unembed.split(VOCABULARY_CHUNK, dim=1)
     return torch.cat([flat @ part for part in slices], dim=-1).view(*x.shape[:-1], -1)
-
-
-def _post_scale(norm: Norm, total: Tensor) -> Tensor:
-    """The factor [B, positions, d] that an RMS post-norm multiplies a layer's total by; it applies to each share."""
-    wide = total.to(torch.promote_types(total.dtype, torch.float32))
-    scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + norm.eps) * norm.weight
-    return scale.to(total.dtype)

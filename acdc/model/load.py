@@ -12,11 +12,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from acdc.errors import InputError
+from acdc.errors import AcdcWarning, InputError
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.model.components import Components
 from acdc.model.executor import Executor
 from acdc.model.functional import FunctionalComponents
+from acdc.model.probe import first_disagreement
+from acdc.model.replay import ReplayComponents
 from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.weights import read_weights
 
@@ -26,9 +28,6 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-# Largest disagreement between executor and bridge, as a share of the largest logit. Hugging Face models compute norms
-# and softmax in float32 even when their weights are float64, so the bridge is no better than that.
-PROBE_TOLERANCE = {"float64": 1e-5, "float32": 1e-4, "bfloat16": 0.1, "float16": 0.02}
 # Configuration fields that TransformerLens accepts for a native model but does not act on.
 _NATIVE_UNSUPPORTED = ("parallel_attn_mlp", "use_local_attn", "use_qk_norm", "scale_attn_by_inverse_layer_idx")
 
@@ -80,8 +79,8 @@ def choose_device(name: str) -> torch.device:
 def load_model(name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32") -> Model:
     """Load a bundled model, a local folder or a hub model.
 
-    Raises InputError when it cannot be found or read, its family is not supported, or the executor does not reproduce
-    the bridge's logits on a probe batch.
+    Raises InputError when it cannot be found or read, its family is not supported, or its components do not reproduce
+    the bridge on a probe batch.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
@@ -91,7 +90,8 @@ def load_model(name: str, *, revision: str | None = None, device: str = "auto", 
         bridge.original_model.requires_grad_(False).eval()
         tokenizer = None if source.architecture == NATIVE else _load_tokenizer(source)
     anatomy = read_anatomy(bridge)
-    model = Model(
+    graph = ComponentGraph(anatomy)
+    return Model(
         name=source.name,
         family=source.family,
         revision=source.revision,
@@ -99,12 +99,10 @@ def load_model(name: str, *, revision: str | None = None, device: str = "auto", 
         dtype_name=dtype,
         device=place,
         bridge=bridge,
-        components=FunctionalComponents(read_weights(bridge), anatomy),
+        components=choose_components(bridge, anatomy, graph, source.name, source.family),
         anatomy=anatomy,
         tokenizer=tokenizer,
     )
-    check_executor(model)
-    return model
 
 
 @contextlib.contextmanager
@@ -132,6 +130,7 @@ def _load_hugging_face(source: Source, device: torch.device, dtype: torch.dtype)
     local = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(source.folder, **local)
+        config.use_cache = False  # prompts are run whole
         built = AutoModelForCausalLM._model_mapping[type(config)].__name__
         if built != source.architecture:
             raise InputError(f"{source.folder / 'config.json'}: model_type means {built}, not {source.architecture}")
@@ -142,6 +141,7 @@ def _load_hugging_face(source: Source, device: torch.device, dtype: torch.dtype)
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # reported, and refused below with the tensor's name
             output_loading_info=True,
+            config=config,
             **local,
         )
         _check_complete(source, report, model.config.num_hidden_layers)
@@ -246,21 +246,27 @@ def read_anatomy(bridge) -> Anatomy:
     )
 
 
-@torch.no_grad()
-def check_executor(model: Model) -> None:
-    """Compare executor and bridge on seeded random prompts, at every position. Raises InputError if they differ."""
-    length = min(model.anatomy.n_ctx, 12)
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, model.anatomy.d_vocab, (2, length), generator=generator).to(model.device)
-    expected = model.bridge(tokens).double()
-    if not expected.isfinite().all():
-        raise InputError(f"model {model.name!r} gives logits that are not finite: its weights are damaged")
-    executor = model.executor()
-    got = [executor.run(tokens, torch.full((2,), p, device=model.device)).logits for p in range(length)]
-    worst = (torch.stack(got, dim=1).double() - expected).abs().max().item()
-    allowed = PROBE_TOLERANCE[model.dtype_name] * max(1.0, expected.abs().max().item())
-    if not worst <= allowed:
+def choose_components(bridge, anatomy: Anatomy, graph: ComponentGraph, name: str, family: str) -> Components:
+    """Components that reproduce the bridge at every destination: from weights, or with a warning by its own modules.
+
+    Raises InputError where neither does.
+    """
+    try:
+        functional = FunctionalComponents(read_weights(bridge), anatomy)
+        wrong = first_disagreement(functional, graph, bridge)
+        if wrong is None:
+            return functional
+    except InputError as error:
+        wrong = error
+    replay = ReplayComponents(bridge, anatomy)
+    if still := first_disagreement(replay, graph, bridge):
         raise InputError(
-            f"model {model.name!r} ({model.family}) uses something that acdc does not reproduce: logits differ by "
-            f"{worst:.2g} from the bridge's where {allowed:.2g} is allowed; please report its config.json"
+            f"model {name!r} ({family}) uses something that acdc does not reproduce: {still}; please report its "
+            "config.json"
         )
+    warnings.warn(
+        f"model {name!r} ({family}) is run by its own modules, which is slow: computed from its weights, {wrong}",
+        AcdcWarning,
+        stacklevel=3,
+    )
+    return replay

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from acdc.errors import InputError
+from acdc.model.feed_forward import Mlp, read_mlp
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Norm:
             return functional.layer_norm(wide, shape, weight, bias, self.eps).to(x.dtype)
         wide = functional.rms_norm(wide, shape, weight, self.eps)
         return (wide if bias is None else wide + bias).to(x.dtype)
+
+    def scale(self, total: Tensor) -> Tensor:
+        """The factor [..., d] by which an RMS norm multiplies `total`; it applies to each share of it alike."""
+        wide = total.to(torch.promote_types(total.dtype, torch.float32))
+        factor = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+        return factor.to(total.dtype)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ class Layer:
     attention: Attention
     attention_post: Norm | None
     mlp_norm: Norm | None
-    mlp: Callable[[Tensor], Tensor] | None
+    mlp: Mlp | None
     mlp_flops: int
     mlp_post: Norm | None
 
@@ -207,7 +214,7 @@ def _read_layer(bridge, layer: int) -> Layer:
         attention=_read_attention(bridge, layer),
         attention_post=read_norm(getattr(block, "ln1_post", None)),
         mlp_norm=read_norm(getattr(block, "ln2", None)) if mlp is not None else None,
-        mlp=mlp.original_component if mlp is not None else None,
+        mlp=read_mlp(mlp.original_component) if mlp is not None else None,
         mlp_flops=_mlp_flops(mlp.original_component) if mlp is not None else 0,
         mlp_post=read_norm(getattr(block, "ln2_post", None)),
     )

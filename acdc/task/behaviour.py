@@ -35,7 +35,7 @@ CANDIDATE_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows on the device, padded to one length; `index` are their places among the behaviour's rows, `clean` the plain run."""
+    """Rows on the device, padded to one length; `index` are their places in the behaviour, `clean` the plain run."""
 
     index: tuple[int, ...]
     tokens: Tensor

@@ -1,14 +1,15 @@
 """Loading: native parameter names, refusals, and the check against the bridge."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from families import NATIVE, VOCABULARY, hugging_face
 from safetensors.torch import save_file
 
-from acdc.errors import InputError
-from acdc.model.load import check_executor, load_model
+from acdc.errors import AcdcWarning, InputError
+from acdc.model.load import choose_components, load_model
 
 WIDTH, HEADS, HEAD, MLP = 16, 4, 4, 64
 
@@ -126,11 +127,50 @@ def test_missing_weights_are_never_made_up(tmp_path):
 
 
 def test_disagreement_with_the_bridge_is_refused(trio, monkeypatch):
-    """What the executor does not know of must not pass: here a bridge whose logits are slightly off."""
-    original = type(trio.bridge).forward
-    monkeypatch.setattr(type(trio.bridge), "forward", lambda self, *a, **k: original(self, *a, **k) * 1.001)
-    with pytest.raises(InputError, match="does not reproduce"):
-        check_executor(trio)
+    """What no implementation reproduces must not pass: here a bridge whose logits are slightly off."""
+    original = type(trio.bridge).run_with_cache
+
+    def off(self, *given, **named):
+        logits, cache = original(self, *given, **named)
+        return logits * 1.001, cache
+
+    monkeypatch.setattr(type(trio.bridge), "run_with_cache", off)
+    with pytest.raises(InputError, match="does not reproduce: logits differs"):
+        choose_components(trio.bridge, trio.anatomy, trio.graph, "trio", "gpt2")
+
+
+@pytest.mark.parametrize(
+    ("part", "destination"),
+    [("q", r"a1\.h0<q>"), ("v", r"a1\.h0<v>"), ("out", "m1"), ("mlp", r"a2\.h0<q>"), ("final_norm", "logits")],
+)
+def test_weights_read_wrongly_are_run_by_modules(trio, monkeypatch, part, destination):
+    """The warning names the first destination that gets something else than in the bridge."""
+    weights = trio.components.weights
+    layer = weights.layers[1]
+    attention = layer.attention
+    if part in ("q", "v", "out"):
+        projection = getattr(attention, part)
+        changed = replace(
+            layer, attention=replace(attention, **{part: replace(projection, weight=projection.weight * 1.01)})
+        )
+    else:
+        changed = replace(layer, mlp=lambda x: layer.mlp(x) * 1.01)
+    wrong = replace(weights, layers=(weights.layers[0], changed, *weights.layers[2:]))
+    if part == "final_norm":
+        wrong = replace(weights, final_norm=replace(weights.final_norm, eps=0.5))
+    monkeypatch.setattr("acdc.model.load.read_weights", lambda bridge: wrong)
+    with pytest.warns(AcdcWarning, match=f"run by its own modules.*weights, {destination} differs"):
+        components = choose_components(trio.bridge, trio.anatomy, trio.graph, "trio", "gpt2")
+    assert components.kind == "replay"
+
+
+def test_an_unknown_norm_is_run_by_modules(trio, monkeypatch):
+    def unknown(bridge):
+        raise InputError("norm ManifoldNorm is not supported")
+
+    monkeypatch.setattr("acdc.model.load.read_weights", unknown)
+    with pytest.warns(AcdcWarning, match="ManifoldNorm"):
+        assert choose_components(trio.bridge, trio.anatomy, trio.graph, "trio", "gpt2").kind == "replay"
 
 
 def test_model_that_computes_nan_is_refused(tmp_path):

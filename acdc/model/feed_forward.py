@@ -1,0 +1,72 @@
+"""The MLPs of the families that are computed from weights; others are called as the modules they are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Mlp = Callable[[Tensor], Tensor]
+# (input, gate or None, output) by the names that the layouts give them
+_LAYOUTS = (
+    ("c_fc", None, "c_proj"),
+    ("dense_h_to_4h", None, "dense_4h_to_h"),
+    ("up_proj", "gate_proj", "down_proj"),
+    ("fc_in", None, "fc_out"),
+    ("in", "gate", "out"),
+)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """x @ weight + bias; weight [in, out]."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x @ self.weight if self.bias is None else torch.addmm(self.bias, x, self.weight)
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """Input, activation, output; with a gate, the activation is the gate's and multiplies the input."""
+
+    into: Linear
+    gate: Linear | None
+    out: Linear
+    activation: Callable[[Tensor], Tensor]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., d] -> [..., d]"""
+        flat = x.reshape(-1, x.shape[-1])
+        hidden = self.into(flat)
+        hidden = self.activation(hidden) if self.gate is None else self.activation(self.gate(flat)) * hidden
+        return self.out(hidden).reshape(x.shape)
+
+
+def read_mlp(module: nn.Module) -> Mlp:
+    """What an MLP module computes: from its weights where its layout is known, else the module itself."""
+    activation = getattr(module, "act", None) or getattr(module, "act_fn", None)
+    weighted = {name for name, child in module.named_children() if any(True for _ in child.parameters())}
+    for names in _LAYOUTS:
+        if activation is not None and weighted == {name for name in names if name}:
+            into, gate, out = (_read_linear(getattr(module, name)) if name else None for name in names)
+            return FeedForward(into, gate, out, _fused(activation))
+    return module
+
+
+def _read_linear(module: nn.Module) -> Linear:
+    """Hugging Face's Conv1D keeps its weight [in, out], a linear layer [out, in]."""
+    module = getattr(module, "original_component", module)  # a bridge may have wrapped it
+    transposed = isinstance(module, nn.Linear)
+    return Linear(module.weight.T if transposed else module.weight, module.bias)
+
+
+def _fused(activation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """GPT-2's GELU in one pass over memory instead of eight."""
+    if type(activation).__name__ in ("NewGELUActivation", "PytorchGELUTanh", "GELUTanh"):
+        return partial(functional.gelu, approximate="tanh")
+    return activation

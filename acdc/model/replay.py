@@ -1,0 +1,162 @@
+"""Components computed by the model's own modules: the slow way, for models that the weights were not read right from.
+
+A block of the bridge is called with the arguments that the model itself calls it with, and hooks exchange what a slot
+reads or an attention layer uses. Everything that the bridge can do, this can, at the price of whole blocks.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from acdc.graph import ATTENTION_SLOTS, Anatomy, ReaderKind
+from acdc.model.components import Positions
+from acdc.model.weights import read_norm
+from acdc.model.work import Work
+
+_KEPT_SHAPES = 64
+_OURS = 7_001  # marks our hooks, so that a user's own stay where they are
+
+
+class ReplayComponents:
+    """See `acdc.model.components.Components`."""
+
+    kind = "replay"
+
+    def __init__(self, bridge, anatomy: Anatomy):
+        """Raises InputError for a post-norm whose shares cannot be told apart."""
+        self.bridge, self.anatomy, self.work = bridge, anatomy, Work()
+        self._post_norms = [read_norm(getattr(block, "ln1_post", None)) for block in bridge.blocks]
+        self._block_weights = [sum(p.numel() for p in b.parameters() if p.dim() > 1) for b in bridge.blocks]
+        self._arguments = lru_cache(_KEPT_SHAPES)(self._capture_arguments)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        places = {"entering": self.bridge.blocks[0].hook_in}
+        if self.anatomy.learned_positions:
+            places["positions"] = self.bridge.pos_embed.hook_out
+        with self._watched(places) as seen:
+            self.bridge(tokens)
+        if not self.anatomy.learned_positions:
+            return seen["entering"][None]
+        positions = seen["positions"].expand_as(seen["entering"])
+        return torch.stack((seen["entering"] - positions, positions))
+
+    def project(self, layer: int, kind: ReaderKind, x: Tensor, readers: Sequence[int] | None = None) -> Tensor:
+        point = getattr(self.bridge.blocks[layer].attn, kind.value).hook_out
+        heads = self.anatomy.n_heads if kind is ReaderKind.Q else self.anatomy.n_kv_heads
+        readers = range(heads) if readers is None else readers
+        projected = []
+        for own in x:
+            with self._watched({"projected": point}) as seen:
+                self._run_block(layer, own)
+            projected.append(seen["projected"])
+        sources = projected if len(projected) == len(readers) else projected * len(readers)
+        return torch.stack([source[:, :, reader] for source, reader in zip(sources, readers, strict=True)])
+
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: Positions, heads: Sequence[int] | None = None
+    ) -> Tensor:
+        heads = list(range(self.anatomy.n_heads)) if heads is None else list(heads)
+        shared = len(heads) // k.shape[0]
+        k, v = (x.repeat_interleave(shared, dim=0) for x in (k, v))
+        mixed: dict[int, Tensor] = {}
+        group = self.anatomy.group_size
+        for lane in range(group):  # heads that share a key and value head may use different ones here: one at a time
+            if places := [i for i, head in enumerate(heads) if head % group == lane]:
+                z = self._mix(layer, [heads[i] for i in places], q[places], k[places], v[places], at)
+                mixed.update(zip(places, z, strict=True))
+        out = self.bridge.blocks[layer].attn.W_O[heads]
+        self.work.evaluations += len(heads) * q.shape[1]
+        return torch.stack([at.take(mixed[i]) @ weight for i, weight in enumerate(out)])
+
+    def _mix(self, layer: int, heads: list[int], q: Tensor, k: Tensor, v: Tensor, at: Positions) -> Tensor:
+        """What heads of different groups mix, [H, B, P, e], by one call of the block."""
+        attention, length = self.bridge.blocks[layer].attn, k.shape[2]
+        if at.single is not None:
+            spread = q.new_zeros((*q.shape[:2], length, q.shape[3]))
+            spread[:, torch.arange(q.shape[1], device=q.device), at.single] = q[:, :, 0]
+            q = spread
+        given = {}
+        for kind, values in zip(ATTENTION_SLOTS, (q, k, v), strict=True):
+            ungrouped = kind is ReaderKind.Q
+            whole = values.new_zeros(
+                (self.anatomy.n_heads if ungrouped else self.anatomy.n_kv_heads, *values.shape[1:])
+            )
+            whole[[head if ungrouped else head // self.anatomy.group_size for head in heads]] = values
+            given[getattr(attention, kind.value).hook_out] = whole.permute(1, 2, 0, 3)
+        filler = q.new_zeros((q.shape[1], length, self.anatomy.d_model))
+        with self._exchanged(given), self._watched({"z": attention.hook_z}) as seen:
+            self._run_block(layer, filler)
+        return seen["z"][:, :, heads].permute(2, 0, 1, 3)
+
+    def attention_bias(self, layer: int) -> Tensor | None:
+        return getattr(self.bridge.blocks[layer].attn.o.original_component, "bias", None)
+
+    def attention_scale(self, layer: int, total: Tensor) -> Tensor | None:
+        norm = self._post_norms[layer]
+        return None if norm is None else norm.scale(total)
+
+    def mlp(self, layer: int, x: Tensor) -> Tensor:
+        block = self.bridge.blocks[layer]
+        with self._exchanged({block.ln2.hook_in: x}), self._watched({"written": block.hook_mlp_out}) as seen:
+            self._run_block(layer, x)
+        self.work.evaluations += x.shape[0]
+        return seen["written"]
+
+    def unembed(self, x: Tensor, columns: Tensor | None = None) -> Tensor:
+        flat = x.reshape(-1, 1, x.shape[-1])
+        with self._exchanged({self.bridge.ln_final.hook_in: flat}):
+            logits = self.bridge(torch.zeros(len(flat), 1, dtype=torch.long, device=x.device))
+        logits = logits.view(*x.shape[:-1], -1)
+        self.work.flops += 2 * logits.numel() * x.shape[-1]
+        return logits if columns is None else logits.gather(-1, columns)
+
+    def _run_block(self, layer: int, x: Tensor) -> None:
+        arguments, named = self._arguments(*x.shape[:2])[layer]
+        self.bridge.blocks[layer](x, *arguments, **named)
+        self.work.flops += 2 * self._block_weights[layer] * x.shape[0] * x.shape[1]
+
+    @torch.no_grad()
+    def _capture_arguments(self, sequences: int, length: int) -> list[tuple[tuple, dict]]:
+        """What the model passes to each block besides the residual, for prompts of this shape."""
+        seen, handles = [], []
+        for block in self.bridge.blocks:
+            record = lambda module, given, named: seen.append((given[1:], named))  # noqa: E731
+            handles.append(block.register_forward_pre_hook(record, with_kwargs=True))
+        try:
+            self.bridge(torch.zeros(sequences, length, dtype=torch.long, device=self.bridge.cfg.device))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return seen
+
+    @contextmanager
+    def _watched(self, points: dict[str, object]) -> Iterator[dict[str, Tensor]]:
+        """What passes these hook points."""
+        seen: dict[str, Tensor] = {}
+
+        def watch(name: str):
+            return lambda value, hook: seen.__setitem__(name, value)
+
+        with self._hooked({point: watch(name) for name, point in points.items()}):
+            yield seen
+
+    def _exchanged(self, values: dict[object, Tensor]):
+        """Let these hook points pass on other values."""
+
+        def exchange(other: Tensor):
+            return lambda value, hook: other.reshape(value.shape)
+
+        return self._hooked({point: exchange(other) for point, other in values.items()})
+
+    @contextmanager
+    def _hooked(self, hooks: dict[object, object]) -> Iterator[None]:
+        for point, function in hooks.items():
+            point.add_hook(function, level=_OURS)
+        try:
+            yield
+        finally:
+            for point in hooks:
+                point.remove_hooks(level=_OURS)
