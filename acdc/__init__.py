@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from acdc.api import (
         Circuit,
+        Curve,
         InputError,
         Metric,
         Model,
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
         discover,
         load_model,
         load_task,
+        sweep,
         verify,
     )
 
 __all__ = [
     "Circuit",
+    "Curve",
     "InputError",
     "Metric",
     "Model",
@@ -37,6 +40,7 @@ __all__ = [
     "discover",
     "load_model",
     "load_task",
+    "sweep",
     "verify",
 ]
 

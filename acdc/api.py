@@ -1,13 +1,17 @@
 """The Python interface: load a model and a task, discover a circuit, verify it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from enum import StrEnum
 
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
 from acdc.model.load import Model, load_model
+from acdc.options import Level, SenderOrder
 from acdc.progress import Progress, silent
 from acdc.search.discover import DiscoverySettings, Result
 from acdc.search.discover import discover as run_discovery
+from acdc.search.sweep import Curve
+from acdc.search.sweep import sweep as run_sweep
 from acdc.task.load import load_task
 from acdc.task.metrics import Metric
 from acdc.task.rows import Task
@@ -16,6 +20,7 @@ from acdc.verification.verify import verify as run_verification
 
 __all__ = [
     "Circuit",
+    "Curve",
     "InputError",
     "Metric",
     "Model",
@@ -25,6 +30,7 @@ __all__ = [
     "discover",
     "load_model",
     "load_task",
+    "sweep",
     "verify",
 ]
 
@@ -42,6 +48,9 @@ def discover(
     limit: int | None = None,
     batch_size: int = 32,
     split_embeddings: bool = False,
+    level: str = "edges",
+    direct_edges: bool = False,
+    sender_order: str = "descending",
     seed: int = 0,
     threads: int = 2,
     progress: Progress = silent,
@@ -54,9 +63,65 @@ def discover(
     Raises InputError for settings that do not fit.
     """
     settings = DiscoverySettings(
-        method, metric, ablation, threshold, edges, faithfulness, limit, batch_size, split_embeddings, seed, threads
+        method=method,
+        metric=metric,
+        ablation=ablation,
+        threshold=threshold,
+        edges=edges,
+        faithfulness=faithfulness,
+        limit=limit,
+        batch_size=batch_size,
+        split_embeddings=split_embeddings,
+        level=_choice(Level, "level", level),
+        direct_edges=direct_edges,
+        sender_order=_choice(SenderOrder, "sender_order", sender_order),
+        seed=seed,
+        threads=threads,
     )
     return run_discovery(model, task, settings, progress)
+
+
+def sweep(
+    model: Model,
+    task: Task,
+    thresholds: Sequence[float] | None = None,
+    *,
+    metric: str | Metric | Callable | None = None,
+    ablation: str = "resample",
+    limit: int | None = None,
+    batch_size: int = 32,
+    split_embeddings: bool = False,
+    level: str = "edges",
+    direct_edges: bool = False,
+    sender_order: str = "descending",
+    seed: int = 0,
+    threads: int = 2,
+    progress: Progress = silent,
+) -> Curve:
+    """Run acdc under many thresholds: by default under shares of the metric's range, 0.1 % to 20 %.
+
+    Gives points by rising threshold, each with its circuit, which is the one that `discover` finds. Work is shared
+    while the decisions of several thresholds agree. Raises InputError as `discover` does.
+    """
+    settings = DiscoverySettings(
+        metric=metric,
+        ablation=ablation,
+        limit=limit,
+        batch_size=batch_size,
+        split_embeddings=split_embeddings,
+        level=_choice(Level, "level", level),
+        direct_edges=direct_edges,
+        sender_order=_choice(SenderOrder, "sender_order", sender_order),
+        seed=seed,
+        threads=threads,
+    )
+    return run_sweep(model, task, settings, thresholds, progress)
+
+
+def _choice(options: type[StrEnum], name: str, value: str) -> StrEnum:
+    if value not in set(options):
+        raise InputError(f"{name} {value!r} is not one of {', '.join(options)}")
+    return options(value)
 
 
 def verify(

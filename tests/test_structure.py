@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "acdc"
 # Lowest first; files directly in the package that every layer may use come before all.
 LAYERS = [
-    {"errors", "files", "progress"},
+    {"errors", "files", "options", "progress"},
     {"graph"},
     {"model"},
     {"task"},

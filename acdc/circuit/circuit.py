@@ -11,12 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from acdc.errors import InputError
 from acdc.files import read_model, write_json
-from acdc.graph import Anatomy, ComponentGraph, Edge, Writer
+from acdc.graph import Anatomy, ComponentGraph, Edge, Writer, is_wire
 from acdc.model.threads import MOST_THREADS
+from acdc.options import Level
 
 FILE_NAME = "circuit.json"
 SIGN_CONVENTION = {
     "effect": "score = metric(edge ablated) - metric(not ablated), mean over rows, in the metric's own sign",
+    "node": "score = metric(node ablated) - metric(not ablated), mean over rows, in the metric's own sign; an edge has "
+    "that of its sender, 0 for embeddings, which are not tested",
     "importance": "score ranks edges by magnitude; it is no change of the metric",
 }
 _LIBRARIES = ("acdc", "torch", "transformer-lens", "transformers", "numpy", "networkx")
@@ -27,13 +30,19 @@ class _Record(BaseModel):
 
 
 class ModelRecord(_Record):
-    """Which model: `content_hash` is of its config and weight files, `anatomy` the shape that decides its graph."""
+    """Which model: `content_hash` is of its config and weight files, `anatomy` the shape that decides its graph.
+
+    `components` says how it was run: from its weights, or by its own modules. `direct_edges`: the wires from attention
+    slots to their heads are edges of the graph.
+    """
 
     name: str
     family: str
     revision: str | None
     content_hash: str
     split_embeddings: bool
+    direct_edges: bool = False
+    components: str = "functional"
     anatomy: dict[str, Any]
 
 
@@ -50,10 +59,11 @@ class TaskRecord(_Record):
 
 
 class MethodRecord(_Record):
-    """Which method and how it chose the circuit's size; `objective` is what ACDC minimises, if it was ACDC."""
+    """Which method and how it chose the circuit's size; of ACDC also what it minimises and in which order it tried."""
 
     name: str
     objective: str | None
+    sender_order: str | None = None
     selection: dict[str, int | float]
 
 
@@ -71,11 +81,17 @@ class ScoredEdge(_Record):
     score: float = Field(allow_inf_nan=False)
 
 
+class ScoredNode(_Record):
+    id: str
+    score: float = Field(allow_inf_nan=False)
+
+
 class Circuit(_Record):
     """A circuit with its provenance; frozen, and free of times, paths and machine facts.
 
     `edges` are ACDC's raw decisions, or for methods that choose from scores what is left after pruning;
-    `edges_effective` counts them after pruning dangling parts.
+    `edges_effective` counts them after pruning dangling parts. A circuit of nodes has every edge among its `nodes` and
+    the embeddings.
     """
 
     format: Literal["acdc-circuit"] = "acdc-circuit"
@@ -86,11 +102,13 @@ class Circuit(_Record):
     metric: str
     larger_is_better: bool
     ablation: str
+    level: Level = Level.edges
     score_kind: Literal["effect", "importance"]
     sign_convention: str
     edges_total: int
     edges_effective: int
     edges: list[ScoredEdge]
+    nodes: list[ScoredNode] = []
     seed: int = Field(ge=0)
     dtype: str
     batch: BatchRecord
@@ -99,12 +117,24 @@ class Circuit(_Record):
     @cached_property
     def graph(self) -> ComponentGraph:
         """The graph of all candidate edges that this circuit is a part of."""
-        return ComponentGraph(Anatomy(**self.model.anatomy), self.model.split_embeddings)
+        return ComponentGraph(Anatomy(**self.model.anatomy), self.model.split_embeddings, self.model.direct_edges)
 
     @cached_property
     def mask(self) -> np.ndarray:
         """Its edges as a boolean vector [edges] of the graph."""
         return self.graph.mask(edge.id for edge in self.edges)
+
+    @property
+    def parts(self) -> list[ScoredEdge] | list[ScoredNode]:
+        """What it consists of, on its own level."""
+        return self.nodes if self.level is Level.nodes else self.edges
+
+    def without(self, part: str) -> np.ndarray:
+        """Its edges without one of its parts, boolean [edges] of the graph."""
+        if self.level is Level.edges:
+            return self.mask & ~self.graph.mask([part])
+        names = {node.id for node in self.nodes} - {part}
+        return self.graph.between(np.array([w.id in names or w in self.graph.embeddings for w in self.graph.writers]))
 
     @cached_property
     def effective(self) -> list[ScoredEdge]:
@@ -112,11 +142,17 @@ class Circuit(_Record):
         left = set(self.graph.ids(self.graph.prune(self.mask)))
         return [edge for edge in self.edges if edge.id in left]
 
+    @cached_property
+    def links(self) -> list[ScoredEdge]:
+        """Its effective edges between components, without the wires inside them."""
+        return [edge for edge in self.effective if not is_wire(edge.id)]
+
     def to_networkx(self) -> nx.DiGraph:
         """The effective circuit: components and slots as nodes, edges with `score`, wiring edges slot -> component."""
         graph = nx.DiGraph(name=f"{self.task.name} in {self.model.name}")
-        writing = {Edge.parse(scored.id).writer for scored in self.effective}
-        for scored in self.effective:
+        writing = {Edge.parse(scored.id).writer for scored in self.links}
+        wires = {scored.id: scored.score for scored in self.effective if is_wire(scored.id)}
+        for scored in self.links:
             edge = Edge.parse(scored.id)
             _add_writer(graph, edge.writer)
             reader = edge.reader
@@ -124,8 +160,9 @@ class Circuit(_Record):
             graph.add_edge(edge.writer.id, reader.id, score=scored.score, wiring=False)
             for owner in (owner for owner in self.graph.owners(reader) if owner in writing):
                 _add_writer(graph, owner)
-                if owner.id != reader.id:
-                    graph.add_edge(reader.id, owner.id, wiring=True)
+                name = f"{reader.id}->{owner.id}"
+                if owner.id != reader.id and (name in wires or not self.model.direct_edges):
+                    graph.add_edge(reader.id, owner.id, wiring=True, **({"score": wires[name]} if wires else {}))
         return graph
 
     def save(self, path: str | Path) -> None:
@@ -160,6 +197,8 @@ class Circuit(_Record):
         ):
             if said != found:
                 raise InputError(f"{name} says {said}, but it is {found}")
+        if self.level is Level.nodes and (self.without("") != kept).any():
+            raise InputError("its edges are not those among its nodes")
         if set(self.task.discovery) & set(self.task.verification):
             raise InputError("a row is on both sides of the split")
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from acdc.cli import options as opt
-from acdc.errors import InputError
+from acdc.errors import AcdcWarning, InputError
 
 app = typer.Typer(
     name="acdc",
@@ -41,6 +42,8 @@ def discover(
     batch_size: opt.BatchSize = 32,
     level: opt.LevelName = opt.Level.edges,
     split_embeddings: opt.SplitEmbeddings = False,
+    direct_edges: opt.DirectEdges = False,
+    sender_order: opt.SenderOrderName = opt.SenderOrder.descending,
     out: opt.Out = None,
     revision: opt.Revision = None,
     device: opt.Device = "auto",
@@ -66,11 +69,61 @@ def discover(
         limit,
         batch_size,
         split_embeddings,
+        level,
+        direct_edges,
+        sender_order,
         seed,
         threads,
     )
     job = DiscoveryJob(model, task, settings, revision, device, dtype.value)
     show.print_run(run_discovery(job, out, bars), as_json)
+
+
+@app.command()
+def sweep(
+    model: opt.ModelName = DEFAULT_MODEL,
+    task: opt.TaskName = DEFAULT_TASK,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(help="Thresholds of acdc, separated by commas (default: 0.1 % to 20 % of the metric's range)."),
+    ] = None,
+    metric: opt.MetricName = None,
+    ablation: opt.AblationName = opt.Ablation.resample,
+    limit: opt.Limit = None,
+    batch_size: opt.BatchSize = 32,
+    level: opt.LevelName = opt.Level.edges,
+    split_embeddings: opt.SplitEmbeddings = False,
+    direct_edges: opt.DirectEdges = False,
+    sender_order: opt.SenderOrderName = opt.SenderOrder.descending,
+    out: opt.Out = None,
+    revision: opt.Revision = None,
+    device: opt.Device = "auto",
+    dtype: opt.DTypeName = opt.DType.float32,
+    seed: opt.Seed = 0,
+    threads: opt.Threads = 2,
+    as_json: opt.Json = False,
+) -> None:
+    """Run acdc under many thresholds: how the circuit's size and the metric trade off."""
+    from acdc.cli import show
+    from acdc.cli.progress import bars
+    from acdc.jobs.spec import DiscoveryJob
+    from acdc.jobs.sweep import run_sweep
+    from acdc.search.discover import DiscoverySettings
+
+    settings = DiscoverySettings(
+        metric=metric,
+        ablation=ablation.value,
+        limit=limit,
+        batch_size=batch_size,
+        split_embeddings=split_embeddings,
+        level=level,
+        direct_edges=direct_edges,
+        sender_order=sender_order,
+        seed=seed,
+        threads=threads,
+    )
+    job = DiscoveryJob(model, task, settings, revision, device, dtype.value)
+    show.print_curve(run_sweep(job, opt.numbers("--thresholds", thresholds), out, bars), as_json)
 
 
 @app.command()
@@ -219,6 +272,8 @@ def main() -> None:
         sys.argv.append("--help")
     # Threads that spin while they wait make a busy machine many times slower; read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.simplefilter("always", AcdcWarning)
+    warnings.showwarning = _warn
     usage_error = typer.BadParameter.__base__
     try:
         status = app(standalone_mode=False)
@@ -242,6 +297,12 @@ def main() -> None:
             raise
         status = _fail("out of memory: use a smaller --batch-size or --limit")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _warn(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Our own warnings as one line; those of libraries are of no use to a user of the command line."""
+    if issubclass(category, AcdcWarning):
+        print(f"acdc: warning: {message}", file=sys.stderr)
 
 
 def _fail(message: str) -> int:

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from acdc.errors import InputError
+from acdc.options import Level, SenderOrder
+
 
 class DType(StrEnum):
     float64 = "float64"
@@ -19,10 +22,6 @@ class Ablation(StrEnum):
     zero = "zero"
     mean = "mean"
     mean_positional = "mean-positional"
-
-
-class Level(StrEnum):
-    edges = "edges"
 
 
 class PictureFormat(StrEnum):
@@ -51,7 +50,13 @@ BatchSize = Annotated[int, typer.Option(help="Most rows in one forward pass.")]
 SplitEmbeddings = Annotated[
     bool, typer.Option("--split-embeddings", help="Token and position embedding as two components.")
 ]
-LevelName = Annotated[Level, typer.Option("--level", help="What a circuit consists of.")]
+LevelName = Annotated[Level, typer.Option("--level", help="What a circuit consists of; nodes: with acdc.")]
+DirectEdges = Annotated[
+    bool, typer.Option("--direct-edges", help="acdc: also test the wires from attention slots to their heads.")
+]
+SenderOrderName = Annotated[
+    SenderOrder, typer.Option("--sender-order", help="acdc: order of a layer's heads as senders.")
+]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: a new one under runs/.", metavar="DIR")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 DTypeName = Annotated[DType, typer.Option("--dtype", help="Arithmetic of the model.")]
@@ -59,3 +64,13 @@ Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 Threads = Annotated[int, typer.Option(help="Threads per tensor operation; recorded, as it may change the last bits.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of a table.")]
 RunPath = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
+
+
+def numbers(option: str, text: str | None) -> list[float] | None:
+    """Numbers separated by commas. Raises InputError for anything else."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} {text!r} is not a list of numbers separated by commas") from None

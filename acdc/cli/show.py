@@ -10,6 +10,7 @@ from rich.table import Table
 
 from acdc.jobs.check import TaskCheck
 from acdc.jobs.run import FinishedRun
+from acdc.jobs.sweep import FinishedSweep
 from acdc.render.report import percent, verdict
 from acdc.render.style import subtitle, title
 
@@ -74,11 +75,12 @@ def _measures(run: FinishedRun) -> Table:
 
 
 def _strongest(run: FinishedRun) -> Table:
-    edges = sorted(run.circuit.edges, key=lambda edge: (-abs(edge.score), edge.id))[:STRONGEST]
+    level = run.circuit.level.value
+    edges = sorted(run.circuit.parts, key=lambda edge: (-abs(edge.score), edge.id))[:STRONGEST]
     removals = {removal.id: removal for removal in run.report.removals}
-    caption = f"strongest {len(edges)} of {len(run.circuit.edges)} edges"
+    caption = f"strongest {len(edges)} of {len(run.circuit.parts)} {level}"
     table = Table(title=caption, title_justify="left", box=None, pad_edge=False)
-    table.add_column("edge")
+    table.add_column(level.removesuffix("s"))
     table.add_column("score", justify="right")
     table.add_column(f"change of {run.report.metric} without it", justify="right")
     for edge in edges:
@@ -107,6 +109,36 @@ def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
     )
     out.print(table)
     out.print(f"\nscores  {path / 'scores.json'}", soft_wrap=True)
+
+
+def print_curve(sweep: FinishedSweep, as_json: bool) -> None:
+    """A sweep's points by rising threshold and where its files are."""
+    record = sweep.record
+    if as_json:
+        print(json.dumps({"run": str(sweep.path), **record.model_dump(mode="json")}))
+        return
+    out = console()
+    out.print(f"{record.task} in {record.model}", style="bold")
+    out.print(f"acdc over {record.level}, {record.metric}, {record.ablation} ablation\n")
+    table = Table(box=None, pad_edge=False)
+    over_nodes = record.points[0].nodes is not None
+    for name in ("threshold", *(["nodes"] if over_nodes else []), "edges", "tests", record.metric, "faithfulness"):
+        table.add_column(name, justify="right")
+    table.add_column("on unseen rows", justify="right")
+    for point in record.points:
+        sizes = [str(point.nodes)] if over_nodes else []
+        table.add_row(
+            f"{point.threshold:.4g}",
+            *sizes,
+            f"{point.edges:,}",
+            f"{point.tests:,}",
+            f"{point.metric:.4g}",
+            percent(point.faithfulness),
+            percent(point.unseen_faithfulness),
+        )
+    out.print(table)
+    out.print(f"\nrun      {sweep.path}{' (already there)' if sweep.resumed else ''}", soft_wrap=True)
+    out.print(f"picture  {sweep.path / 'curve.svg'}", soft_wrap=True)
 
 
 def print_check(check: TaskCheck, as_json: bool) -> None:

@@ -215,6 +215,15 @@ class ComponentGraph:
                 return np.concatenate([left, left_wires])
             alive, wires = left, left_wires
 
+    def between(self, kept: np.ndarray) -> np.ndarray:
+        """The edges among components, and from them into the logits: boolean [writers] -> [n_edges].
+
+        A slot that several heads share is among them while one of its heads is.
+        """
+        writers, readers = self.ends
+        used = ~self._owned.any(axis=1) | (self._owned & kept).any(axis=1)
+        return np.concatenate([kept[writers] & used[readers], np.ones(len(self.wires), dtype=bool)])
+
     def to_networkx(self) -> nx.DiGraph:
         """Components and slots as nodes; candidate edges writer -> slot, and `wiring` edges slot -> component."""
         graph = nx.DiGraph()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,6 +16,7 @@ from acdc.jobs.spec import DiscoveryJob
 from acdc.model.load import Model, load_model
 from acdc.model.threads import fixed_threads
 from acdc.model.work import Work
+from acdc.options import Level
 from acdc.progress import Progress
 from acdc.render.dot import to_dot
 from acdc.render.report import to_html
@@ -63,10 +64,10 @@ def run_discovery(job: DiscoveryJob, out: Path | None, progress: Progress) -> Fi
     job.settings.check()
     model, task = load_job(job)
     prepare(model, task, job.settings)
-    run = _open(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method}")
+    run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method}")
     resumed = run.has(CIRCUIT) and run.has(DECISIONS if find_method(job.settings.method).decides else SCORES)
     if not resumed:
-        result = _discarding_refused(run, lambda: discover(model, task, job.settings, progress))
+        result = discarding_refused(run, lambda: discover(model, task, job.settings, progress))
         _write_result(run, result)
         run.note(result.work)
     circuit = Circuit.load(run.path)
@@ -88,10 +89,10 @@ def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tupl
         raise InputError(f"method {method.name!r} decides edge by edge and gives no scores: use discover")
     model, task = load_job(job)
     prepare(model, task, job.settings)
-    run = _open(job, model, task, out, "score", f"{task.name}-{model.name}-scores-{method.name}")
+    run = open_directory(job, model, task, out, "score", f"{task.name}-{model.name}-scores-{method.name}")
     if run.record.status == "complete" and run.has(SCORES):
         return run.path, read_model(ScoresRecord, run.path / SCORES, "a score file of acdc").model_dump(mode="json")
-    record, work = _discarding_refused(run, lambda: _score(job, model, task, progress))
+    record, work = discarding_refused(run, lambda: _score(job, model, task, progress))
     write_json(run.path / SCORES, record)
     run.note(work, complete=True)
     return run.path, record
@@ -105,7 +106,7 @@ def _score(job: DiscoveryJob, model: Model, task: Task, progress: Progress) -> t
         return _describe_scores(job, behaviour, found), behaviour.work
 
 
-def _discarding_refused(run: RunDirectory, work: Callable[[], T]) -> T:
+def discarding_refused(run: RunDirectory, work: Callable[[], T]) -> T:
     """Do the work of a run; a refusal of its input leaves no empty run directory behind."""
     try:
         return work()
@@ -139,8 +140,11 @@ def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> 
 
 def open_run(path: Path) -> FinishedRun:
     """A finished run as it is on disk."""
-    if read_run(path).kind != "discover":
+    kind = read_run(path).kind
+    if kind == "score":
         raise InputError(f"run {path} holds scores only; its edges are in {path / SCORES}")
+    if kind == "sweep":
+        raise InputError(f"run {path} holds a sweep: its curve is in {path / 'curve.json'}")
     circuit = Circuit.load(path)
     return FinishedRun(path, circuit, _load_report(path, circuit), resumed=True)
 
@@ -171,8 +175,17 @@ def load_job(job: DiscoveryJob) -> tuple[Model, Task]:
     return model, load_task(job.task, model)
 
 
-def _open(job: DiscoveryJob, model: Model, task: Task, out: Path | None, verb: str, label: str) -> RunDirectory:
-    inputs, command = job.inputs(model, task), job.command(verb)
+def open_directory(
+    job: DiscoveryJob,
+    model: Model,
+    task: Task,
+    out: Path | None,
+    verb: str,
+    label: str,
+    extra: dict[str, Any] | None = None,
+) -> RunDirectory:
+    """The run directory of a job; `extra` are options that only this command has."""
+    inputs, command = job.inputs(model, task) | (extra or {}), job.command(verb, extra)
     return RunDirectory.open(out, label, verb, inputs, command, job.source(), str(model.device))
 
 
@@ -181,7 +194,11 @@ def _write_result(run: RunDirectory, result: Result) -> None:
     if result.scores is not None:
         write_json(run.path / SCORES, {"edges": result.scores})
     else:
-        lines = [json.dumps(asdict(decision), allow_nan=False) for decision in result.decisions]
+        name = "node" if result.circuit.level is Level.nodes else "edge"
+        lines = [
+            json.dumps({name: d.candidate, "before": d.before, "after": d.after, "kept": d.kept}, allow_nan=False)
+            for d in result.decisions
+        ]
         run.write(DECISIONS, "".join(line + "\n" for line in lines))
     result.circuit.save(run.path)
 
@@ -192,6 +209,9 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
     same = (
         circuit.model.content_hash == model.content_hash
         and circuit.model.split_embeddings == settings.split_embeddings
+        and circuit.model.direct_edges == settings.direct_edges
+        and circuit.level == settings.level
+        and circuit.method.sender_order in (None, settings.sender_order)
         and circuit.task.content_hash == task.content_hash()
         and circuit.task.split == split_rows(task.rows, settings.seed, settings.limit).rule
         and circuit.method.name == settings.method
@@ -210,6 +230,6 @@ def _load_report(path: Path, circuit: Circuit) -> Report:
     """A run's verification. Raises InputError when it is not of the run's circuit."""
     report = Report.load(path)
     removed = [removal.id for removal in report.removals]
-    if report.metric != circuit.metric or (report.rows and removed != [edge.id for edge in circuit.edges]):
+    if report.metric != circuit.metric or (report.rows and removed != [part.id for part in circuit.parts]):
         raise InputError(f"{path / VERIFICATION} is of another circuit: delete it to verify again")
     return report

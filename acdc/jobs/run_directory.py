@@ -38,7 +38,7 @@ class RunRecord(_Record):
 
     format: Literal["acdc-run"] = "acdc-run"
     version: Literal[1] = 1
-    kind: Literal["discover", "score"]
+    kind: Literal["discover", "score", "sweep"]
     status: Literal["running", "complete"] = "running"
     inputs: dict[str, JsonValue]
     command: str

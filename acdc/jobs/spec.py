@@ -13,6 +13,8 @@ from acdc.search.discover import DiscoverySettings
 from acdc.task.bundled import BUNDLED_TASKS
 from acdc.task.rows import Task
 
+_DECIDING = ("level", "direct_edges", "sender_order")  # settings of methods that decide, which give no scores
+
 
 @dataclass(frozen=True)
 class DiscoveryJob:
@@ -43,19 +45,24 @@ class DiscoveryJob:
             None if self.task in BUNDLED_TASKS else existing_path(self.task),
         )
 
-    def command(self, verb: str) -> str:
+    def command(self, verb: str, extra: dict[str, Any] | None = None) -> str:
         """The command line that makes the same artefacts, with file names in the place of paths."""
         model, task = self._paths
         words = ["acdc", verb, "--model", model.resolve().name if model else self.model]
         words += ["--task", task.name if task else self.task]
         words += ["--revision", self.revision] if self.revision else []
         words += ["--dtype", self.dtype]
-        for name, value in asdict(self.settings).items():
+        settings = asdict(self.settings)
+        if verb == "score":
+            settings = {name: value for name, value in settings.items() if name not in _DECIDING}
+        if verb == "sweep":
+            settings = {name: value for name, value in settings.items() if name != "method"}
+        for name, value in (settings | (extra or {})).items():
             option = "--" + name.replace("_", "-")
             if value is True:
                 words.append(option)
             elif value is not None and value is not False:
-                words += [option, str(value)]
+                words += [option, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
         return shlex.join(words)
 
     def source(self) -> SourceRecord:

@@ -8,6 +8,7 @@ Shapes: N rows, Q the positions where something is needed (all up to the last an
 residual width, e the head width. Readers and writers are named by their index in the graph.
 """
 
+import copy
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -47,6 +48,18 @@ class CircuitState:
         self.unscaled: dict[int, Tensor] = {}  # by layer, heads before their post-norm [H, N, Q, d]
 
     # what the present circuit consists of
+
+    def fork(self) -> "CircuitState":
+        """A copy to change in another way; tensors are shared, as none is ever changed in place."""
+        other = copy.copy(self)
+        other.cone = Cone(self.graph, self.cone.needs.copy())
+        other.cut_wires = set(self.cut_wires)
+        for name in ("senders", "readers"):
+            kept = {key: list(value) for key, value in getattr(self, name).items()}
+            setattr(other, name, defaultdict(list, kept))
+        for name in ("inputs", "projections", "outputs", "unscaled"):
+            setattr(other, name, dict(getattr(self, name)))
+        return other
 
     def keep(self, writer: int, reader: int) -> None:
         """Take down that an edge is kept."""

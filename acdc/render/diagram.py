@@ -49,8 +49,8 @@ def build_diagram(circuit: Circuit) -> Diagram:
     nodes: dict[str, Node] = {}
     links: list[Link] = []
     style = EdgeStyle(circuit)
-    writers = {Edge.parse(edge.id).writer for edge in circuit.effective}
-    for scored in circuit.effective:
+    writers = {Edge.parse(edge.id).writer for edge in circuit.links}
+    for scored in circuit.links:
         edge = Edge.parse(scored.id)
         reader = edge.reader
         _add(nodes, _writer_node(edge.writer))

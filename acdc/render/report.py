@@ -49,7 +49,7 @@ def verdict(circuit: Circuit, report: Report) -> str:
         f"On {report.rows} rows that discovery did not see, faithfulness {share} "
         f"({report.metric} {measure.circuit:.4g}; full model {measure.full:.4g}, "
         f"every edge ablated {measure.empty:.4g}). "
-        f"{report.needed} of its {report.edges} edges make it worse when removed alone."
+        f"{report.needed} of its {len(report.removals)} {circuit.level} make it worse when removed alone."
     )
     if report.twins:
         text += f" {report.twins} of these rows duplicate or mirror a row of discovery."
@@ -86,7 +86,7 @@ def percent(value: float | None) -> str:
 
 
 def _removals(circuit: Circuit, report: Report) -> list[str]:
-    scores = {edge.id: edge.score for edge in circuit.edges}
+    scores = {part.id: part.score for part in circuit.parts}
     ordered = sorted(report.removals, key=lambda removal: (-abs(removal.change), removal.id))
     rows = [
         [r.id, f"{scores[r.id]:+.4g}", f"{r.change:+.4g}", percent(r.rows_worse), "yes" if r.hurts else "no"]
@@ -94,8 +94,14 @@ def _removals(circuit: Circuit, report: Report) -> list[str]:
     ]
     if not rows:
         return []
-    head = ["edge", "score", f"change of {report.metric} without it", "rows that get worse", "needed"]
-    return ["<h2>Edges</h2>", *_table(head, rows)]
+    head = [
+        circuit.level.removesuffix("s"),
+        "score",
+        f"change of {report.metric} without it",
+        "rows that get worse",
+        "needed",
+    ]
+    return [f"<h2>{circuit.level.capitalize()}</h2>", *_table(head, rows)]
 
 
 def _provenance(circuit: Circuit, command: str) -> list[str]:
@@ -105,6 +111,7 @@ def _provenance(circuit: Circuit, command: str) -> list[str]:
         "task": f"{circuit.task.name}, sha256 {circuit.task.content_hash[:16]}",
         "rows": f"{len(circuit.task.discovery)} discovery ({circuit.task.split}), "
         f"{len(circuit.task.verification)} verification",
+        "components": circuit.model.components,
         "selection": ", ".join(f"{name} {value:g}" for name, value in circuit.method.selection.items()),
         "scores": circuit.sign_convention,
         "seed, dtype": f"{circuit.seed}, {circuit.dtype}",

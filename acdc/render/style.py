@@ -2,6 +2,7 @@
 
 from acdc.circuit.circuit import Circuit, ScoredEdge
 from acdc.graph import ReaderKind
+from acdc.options import Level
 
 NODE_FILL = {
     "embedding": "#d8efe4",
@@ -32,7 +33,7 @@ class EdgeStyle:
     """Widths and dashes of one circuit's edges."""
 
     def __init__(self, circuit: Circuit):
-        self._largest = max((abs(edge.score) for edge in circuit.effective), default=0.0)
+        self._largest = max((abs(edge.score) for edge in circuit.links), default=0.0)
         self._effects = circuit.score_kind == "effect"
         self._sign = -1.0 if circuit.larger_is_better else 1.0
 
@@ -59,7 +60,11 @@ def legend_edges() -> list[tuple[str, str, bool]]:
 
 def title(circuit: Circuit) -> str:
     """One line that says what the picture shows."""
-    return f"{circuit.task.name} in {circuit.model.name}: {circuit.edges_effective} of {circuit.edges_total:,} edges"
+    size = f"{circuit.edges_effective:,} of {circuit.edges_total:,} edges"
+    if circuit.level is Level.nodes:
+        first = len(circuit.graph.embeddings)
+        size = f"{len(circuit.nodes)} of {len(circuit.graph.writers) - first} nodes"
+    return f"{circuit.task.name} in {circuit.model.name}: {size}"
 
 
 def subtitle(circuit: Circuit) -> str:

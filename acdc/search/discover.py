@@ -1,5 +1,6 @@
 """Find a circuit: split the rows, search, choose, and bind the result to everything that it depends on."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -13,16 +14,18 @@ from acdc.circuit.circuit import (
     MethodRecord,
     ModelRecord,
     ScoredEdge,
+    ScoredNode,
     TaskRecord,
     library_versions,
 )
-from acdc.errors import InputError
+from acdc.errors import AcdcWarning, InputError
 from acdc.model.load import Model
 from acdc.model.threads import DEFAULT_THREADS, MOST_THREADS, fixed_threads
 from acdc.model.work import Work
+from acdc.options import Level, SenderOrder
 from acdc.progress import Progress, silent
 from acdc.search.options import SearchOptions
-from acdc.search.registry import DEFAULT_METHOD, Method, find_method
+from acdc.search.registry import DEFAULT_METHOD, find_method
 from acdc.search.result import Decision, Decisions, Scores
 from acdc.task.ablations import check_ablation
 from acdc.task.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, Behaviour
@@ -31,6 +34,7 @@ from acdc.task.rows import Task
 from acdc.task.split import Split, split_rows
 
 DEFAULT_FAITHFULNESS = 0.9
+DRIFT_SHARE = 0.1  # of a threshold: rounding beyond that may have decided an edge
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class DiscoverySettings:
 
     One of `threshold`, `edges` and `faithfulness` says how large the circuit becomes: ACDC takes a threshold (its tau,
     in the metric's unit), other methods any of the three. `limit`: discover on the first rows instead of a random half.
+    `level`, `direct_edges` (test the wires from attention slots to their heads too) and `sender_order` are ACDC's.
     """
 
     method: str = DEFAULT_METHOD
@@ -50,8 +55,15 @@ class DiscoverySettings:
     limit: int | None = None
     batch_size: int = DEFAULT_BATCH
     split_embeddings: bool = False
+    level: Level = Level.edges
+    direct_edges: bool = False
+    sender_order: SenderOrder = SenderOrder.descending
     seed: int = 0
     threads: int = DEFAULT_THREADS
+
+    @property
+    def search_options(self) -> SearchOptions:
+        return SearchOptions(self.threshold, self.seed, self.sender_order, self.level)
 
     def check(self) -> None:
         """Raises InputError for values that no discovery can use, before any work is done."""
@@ -62,6 +74,13 @@ class DiscoverySettings:
             raise InputError(f"give only one of --threshold, --edges and --faithfulness, not {' and '.join(given)}")
         if method.decides and given and given != ["threshold"]:
             raise InputError(f"method 'acdc' takes --threshold, not --{given[0]}: use exact or eap with --{given[0]}")
+        if not method.decides:
+            for option in ("level", "direct_edges", "sender_order"):
+                if getattr(self, option) != getattr(DiscoverySettings, option):
+                    name = option.replace("_", "-")
+                    raise InputError(f"--{name} {getattr(self, option)} goes with method acdc, not with {method.name}")
+        if self.level is Level.nodes and self.direct_edges:
+            raise InputError("--direct-edges goes with --level edges: a node is removed with all its edges")
         if self.threshold is not None and not 0 < self.threshold < np.inf:
             raise InputError(f"--threshold {self.threshold} must be a positive number")
         if self.faithfulness is not None and not 0 < self.faithfulness <= 1:
@@ -99,7 +118,7 @@ def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     find_method(settings.method).check(metric)
     check_ablation(settings.ablation)
     if settings.edges is not None or settings.split_embeddings:
-        n_edges = model.executor(settings.split_embeddings).graph.n_edges
+        n_edges = model.executor(settings.split_embeddings, settings.direct_edges).graph.n_edges
         if settings.edges is not None and settings.edges > n_edges:
             raise InputError(f"--edges {settings.edges} is more than the graph's {n_edges} edges")
     return split_rows(task.rows, settings.seed, settings.limit)
@@ -115,20 +134,30 @@ def discover(
     split = prepare(model, task, settings)
     with fixed_threads(settings.threads):
         behaviour = bind(model, task, settings, split.discovery)
-        method = find_method(settings.method)
-        found = method.run(behaviour, SearchOptions(settings.threshold, settings.seed), progress)
+        found = find_method(settings.method).run(behaviour, settings.search_options, progress)
         if isinstance(found, Decisions):
-            kept, selection = (
-                found.kept,
-                {"threshold": found.threshold, "tests": len(found.tests), "objective": found.objective},
-            )
-        else:
-            choice, selection = _choose(behaviour, found, settings)
-            kept = choice.edges
-    circuit = _describe(behaviour, settings, split, found, kept, selection)
-    if isinstance(found, Decisions):
-        return Result(circuit, None, found.tests, behaviour.work)
+            return Result(describe_decisions(behaviour, settings, split, found), None, found.tests, behaviour.work)
+        choice, selection = _choose(behaviour, found, settings)
+    circuit = _describe(behaviour, settings, split, found, choice.edges, selection)
     return Result(circuit, edge_scores(behaviour, found), (), behaviour.work)
+
+
+def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split: Split, found: Decisions) -> Circuit:
+    """The circuit that ACDC decided on; a warning where rounding came near its threshold."""
+    if found.drift > DRIFT_SHARE * found.threshold:
+        warnings.warn(
+            f"rounding in {behaviour.model.dtype_name} moved the objective by up to {found.drift:.2g}, which is near "
+            f"the threshold of {found.threshold:.2g}: take a larger threshold or --dtype float64",
+            AcdcWarning,
+            stacklevel=3,
+        )
+    selection = {
+        "threshold": found.threshold,
+        "tests": len(found.tests),
+        "objective": found.objective,
+        "drift": found.drift,
+    }
+    return _describe(behaviour, settings, split, found, found.kept, selection)
 
 
 def edge_scores(behaviour: Behaviour, scores: Scores) -> dict[str, float]:
@@ -146,6 +175,7 @@ def bind(model: Model, task: Task, settings: DiscoverySettings, rows) -> Behavio
         settings.ablation,
         batch_size=settings.batch_size,
         split_embeddings=settings.split_embeddings,
+        direct_edges=settings.direct_edges,
     )
 
 
@@ -175,6 +205,7 @@ def _describe(
     selection: dict,
 ) -> Circuit:
     model, task, graph = behaviour.model, behaviour.task, behaviour.graph
+    nodes = found.nodes if isinstance(found, Decisions) else None
     return Circuit(
         model=describe_model(behaviour),
         task=TaskRecord(
@@ -186,15 +217,17 @@ def _describe(
             verification=[row.id for row in task.select(split.verification)],
             twins=split.twins,
         ),
-        method=_describe_method(find_method(settings.method), behaviour, selection),
+        method=_describe_method(settings, behaviour, selection),
         metric=behaviour.metric.name,
         larger_is_better=behaviour.metric.larger_is_better,
         ablation=behaviour.ablation,
+        level=settings.level,
         score_kind=found.kind,
-        sign_convention=SIGN_CONVENTION[found.kind],
+        sign_convention=SIGN_CONVENTION["node" if nodes is not None else found.kind],
         edges_total=graph.n_edges,
         edges_effective=int(graph.prune(kept).sum()),
         edges=[ScoredEdge(id=graph.names[i], score=float(found.values[i])) for i in np.flatnonzero(kept)],
+        nodes=[ScoredNode(id=name, score=score) for name, score in (nodes or {}).items()],
         seed=settings.seed,
         dtype=model.dtype_name,
         batch=describe_batch(settings),
@@ -211,6 +244,8 @@ def describe_model(behaviour: Behaviour) -> ModelRecord:
         revision=model.revision,
         content_hash=model.content_hash,
         split_embeddings=behaviour.graph.split_embeddings,
+        direct_edges=behaviour.graph.direct_edges,
+        components=model.components.kind,
         anatomy=asdict(model.anatomy),
     )
 
@@ -225,9 +260,11 @@ def describe_batch(settings: DiscoverySettings) -> BatchRecord:
     )
 
 
-def _describe_method(method: Method, behaviour: Behaviour, selection: dict) -> MethodRecord:
+def _describe_method(settings: DiscoverySettings, behaviour: Behaviour, selection: dict) -> MethodRecord:
+    decides = find_method(settings.method).decides
     return MethodRecord(
-        name=method.name,
-        objective=behaviour.metric.objective if method.decides else None,
+        name=settings.method,
+        objective=behaviour.metric.objective if decides else None,
+        sender_order=settings.sender_order if decides else None,
         selection=selection,
     )

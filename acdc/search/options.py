@@ -1,14 +1,8 @@
 """Parameters that searches take; each reads the ones it knows."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class SenderOrder(StrEnum):
-    """In which order ACDC tries the heads of one layer as senders."""
-
-    descending = "descending"
-    ascending = "ascending"
+from acdc.options import Level, SenderOrder
 
 
 @dataclass(frozen=True)
@@ -18,3 +12,4 @@ class SearchOptions:
     threshold: float | None = None
     seed: int = 0
     sender_order: SenderOrder = SenderOrder.descending
+    level: Level = Level.edges

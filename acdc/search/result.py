@@ -7,9 +7,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Decision:
-    """One test of ACDC: the objective (minimised, see `Metric.objective`) before and with the edge removed."""
+    """One test of ACDC: the objective (minimised, see `Metric.objective`) before and with the edge or node removed."""
 
-    edge: str
+    candidate: str
     before: float
     after: float
     kept: bool
@@ -31,8 +31,9 @@ class Scores:
 class Decisions:
     """The tests of an ACDC run in order, the edges it kept as a boolean vector [edges], and the threshold it used.
 
-    `values` holds the change of the metric, in its own sign, at the test of each kept edge (0 elsewhere). `objective`
-    is that of the final circuit, measured from scratch, and `drift` how far the search's own account was ever off.
+    `values` holds the change of the metric, in its own sign, at the test of each kept edge (0 elsewhere); over nodes,
+    at that of its sender. `nodes` are the kept nodes with their changes, None over edges. `objective` is that of the
+    final circuit, measured from scratch, and `drift` how far the search's own account was ever off.
     """
 
     tests: tuple[Decision, ...]
@@ -41,4 +42,5 @@ class Decisions:
     threshold: float
     objective: float
     drift: float
+    nodes: dict[str, float] | None = None
     kind: str = "effect"

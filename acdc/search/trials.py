@@ -3,6 +3,7 @@
 A trial removes several edges into one slot, one after the other; its results are the objectives after each.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -20,24 +21,28 @@ WIDEST = {"cpu": 16, "cuda": 256}  # most candidates of one trial
 
 
 class Trials(Protocol):
-    """The present circuit, and what becomes of it."""
+    """The present circuit, what may be removed from it, and what becomes of it then.
 
+    `names` are the candidates, edges or nodes, and `removed` which of them are gone.
+    """
+
+    names: tuple[str, ...]
     removed: np.ndarray
 
     def objective(self) -> float:
         """The objective of the present circuit, measured now."""
 
-    def widest(self, edges: np.ndarray) -> int:
-        """How many of these edges may be tried at once."""
+    def widest(self, candidates: np.ndarray) -> int:
+        """How many of these candidates may be tried at once."""
 
-    def measure(self, edges: np.ndarray) -> np.ndarray:
-        """Objectives with the first, the first two, ... of the edges removed: edges into one slot, or one wire."""
+    def measure(self, candidates: np.ndarray) -> np.ndarray:
+        """Objectives with the first, the first two, ... of the candidates removed: edges into one slot, or one wire."""
 
-    def remove(self, edges: np.ndarray) -> None:
+    def remove(self, candidates: np.ndarray) -> None:
         """Remove edges into one slot, or one wire, for good."""
 
-    def keep(self, edge: int) -> None:
-        """Keep an edge for good."""
+    def keep(self, candidate: int) -> None:
+        """Keep one for good."""
 
     def is_read(self, writer: int) -> bool:
         """Whether an edge out of a component is kept."""
@@ -45,37 +50,49 @@ class Trials(Protocol):
     def finish_layer(self, layer: int) -> float | None:
         """Told that all slots from a layer on are decided; a new measurement of the objective if one was made."""
 
+    def edges(self) -> np.ndarray:
+        """The edges of the present circuit, boolean [edges]."""
+
+    def fork(self) -> "Trials":
+        """Another of the same, to go on in another way."""
+
 
 class WholeRuns:
     """Trials by runs of the whole subgraph: the slow way, for what the fast one does not cover."""
 
     def __init__(self, behaviour: Behaviour):
         self.behaviour = behaviour
-        self.removed = np.zeros(behaviour.graph.n_edges, dtype=bool)
+        self.names = behaviour.graph.names
+        self.removed = np.zeros(len(self.names), dtype=bool)
         self._read: set[int] = set()
 
+    def _edges_left(self, removed: np.ndarray) -> np.ndarray:
+        """Boolean [edges] of what is left without these candidates."""
+        return ~removed
+
     def _objectives(self, removed: np.ndarray) -> np.ndarray:
-        return self.behaviour.metric.sign * self.behaviour.measure(removed)[0].mean(axis=1)
+        left = np.stack([self._edges_left(one) for one in removed])
+        return self.behaviour.metric.sign * self.behaviour.measure(~left)[0].mean(axis=1)
 
     def objective(self) -> float:
         return float(self._objectives(self.removed[None])[0])
 
-    def widest(self, edges: np.ndarray) -> int:
+    def widest(self, candidates: np.ndarray) -> int:
         return WIDEST[self.behaviour.model.device.type]
 
-    def measure(self, edges: np.ndarray) -> np.ndarray:
-        candidates = np.repeat(self.removed[None], len(edges), axis=0)
-        for place, edge in enumerate(edges):
-            candidates[place:, edge] = True
-        return self._objectives(candidates)
+    def measure(self, candidates: np.ndarray) -> np.ndarray:
+        removed = np.repeat(self.removed[None], len(candidates), axis=0)
+        for place, candidate in enumerate(candidates):
+            removed[place:, candidate] = True
+        return self._objectives(removed)
 
-    def remove(self, edges: np.ndarray) -> None:
-        self.removed[edges] = True
+    def remove(self, candidates: np.ndarray) -> None:
+        self.removed[candidates] = True
 
-    def keep(self, edge: int) -> None:
+    def keep(self, candidate: int) -> None:
         writers, _ = self.behaviour.graph.ends
-        if edge < len(writers):
-            self._read.add(int(writers[edge]))
+        if candidate < len(writers):
+            self._read.add(int(writers[candidate]))
 
     def is_read(self, writer: int) -> bool:
         return writer in self._read
@@ -83,12 +100,35 @@ class WholeRuns:
     def finish_layer(self, layer: int) -> float | None:
         return None
 
+    def edges(self) -> np.ndarray:
+        return self._edges_left(self.removed)
+
+    def fork(self) -> "WholeRuns":
+        other = copy.copy(self)
+        other.removed, other._read = self.removed.copy(), set(self._read)
+        return other
+
+
+class NodeRuns(WholeRuns):
+    """Trials of nodes: a removed one is ablated for all that read it."""
+
+    def __init__(self, behaviour: Behaviour):
+        super().__init__(behaviour)
+        self.names = tuple(writer.id for writer in behaviour.graph.writers)
+        self.removed = np.zeros(len(self.names), dtype=bool)
+
+    def _edges_left(self, removed: np.ndarray) -> np.ndarray:
+        return self.behaviour.graph.between(~removed)
+
+    def keep(self, candidate: int) -> None:
+        pass
+
 
 class Increments:
     """Trials at the cost of the components that they reach through kept edges (`CircuitState`, `Spread`)."""
 
     def __init__(self, behaviour: Behaviour):
-        self.behaviour, self.graph = behaviour, behaviour.graph
+        self.behaviour, self.graph, self.names = behaviour, behaviour.graph, behaviour.graph.names
         self.removed = np.zeros(self.graph.n_edges, dtype=bool)
         self._states = [
             CircuitState(behaviour.executor, batch.clean, prompts.ablated, batch.positions)
@@ -192,3 +232,11 @@ class Increments:
         for state in self._states:
             state.refresh(self.removed, layer)
         return self.objective()
+
+    def edges(self) -> np.ndarray:
+        return ~self.removed
+
+    def fork(self) -> "Increments":
+        other = copy.copy(self)
+        other.removed, other._states = self.removed.copy(), [state.fork() for state in self._states]
+        return other

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acdc.graph import ComponentGraph, ReaderGroup, ReaderKind, WriterKind
-from acdc.search.options import SenderOrder
+from acdc.options import SenderOrder
 
 _ATTENTION = (ReaderKind.V, ReaderKind.K, ReaderKind.Q)
 
@@ -15,10 +15,11 @@ _ATTENTION = (ReaderKind.V, ReaderKind.K, ReaderKind.Q)
 class Visit:
     """One receiver: the places of its edges in the vector in the order of their tests, and by writer index which
     components use it, each with the place of the wire in between (None where wires are no edges); for the logits none.
+    Over nodes there is one visit, of writer indices.
     """
 
     layer: int
-    edges: np.ndarray
+    candidates: np.ndarray
     users: tuple[tuple[int, int | None], ...] = ()
 
 
@@ -35,6 +36,12 @@ def visits(graph: ComponentGraph, order: SenderOrder = SenderOrder.descending) -
         for kind in _ATTENTION:
             group = groups[layer, kind]
             yield from (_slot(graph, group, row, order) for row in reversed(range(len(group.readers))))
+
+
+def node_visit(graph: ComponentGraph, order: SenderOrder = SenderOrder.descending) -> Visit:
+    """All components but the embeddings, latest first: the MLP of a layer before its heads."""
+    senders = _latest_first(graph, len(graph.writers), order)
+    return Visit(graph.anatomy.n_layers, senders[senders >= len(graph.embeddings)])
 
 
 def _slot(graph: ComponentGraph, group: ReaderGroup, row: int, order: SenderOrder) -> Visit:
@@ -57,12 +64,15 @@ def _wires(graph: ComponentGraph, layer: int) -> Iterator[Visit]:
 
 def _senders(graph: ComponentGraph, group: ReaderGroup, row: int, order: SenderOrder) -> np.ndarray:
     """Edges into one slot, in the order of their tests."""
-    first = group.start + row * group.senders
-    latest_first = np.arange(group.senders)[::-1]
-    if order is SenderOrder.ascending:
-        layers = np.array(
-            [graph.writers[w].layer * 2 + (graph.writers[w].kind is WriterKind.MLP) for w in latest_first]
-        )
-        heads = np.array([graph.writers[w].head for w in latest_first])
-        latest_first = latest_first[np.lexsort((heads, -layers))]
-    return first + latest_first
+    return group.start + row * group.senders + _latest_first(graph, group.senders, order)
+
+
+def _latest_first(graph: ComponentGraph, senders: int, order: SenderOrder) -> np.ndarray:
+    """The first so many writers by index, in the order of their tests."""
+    latest_first = np.arange(senders)[::-1]
+    if order is SenderOrder.descending:
+        return latest_first
+    writers = [graph.writers[w] for w in latest_first]
+    depths = np.array([2 * writer.layer + (writer.kind is WriterKind.MLP) for writer in writers])
+    heads = np.array([writer.head for writer in writers])
+    return latest_first[np.lexsort((heads, -depths))]

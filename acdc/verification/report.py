@@ -37,8 +37,8 @@ class RandomCircuits(_Record):
     faithfulness: list[float | None] = Field(min_length=1)
 
 
-class EdgeRemoval(_Record):
-    """The circuit without one of its edges: change of the metric, and on what share of rows it got worse.
+class Removal(_Record):
+    """The circuit without one of its edges or nodes: change of the metric, and on what share of rows it got worse.
 
     `hurts`: worse on average, by more than a millionth of the range between full and empty.
     """
@@ -63,7 +63,7 @@ class Report(_Record):
     edges_total: int
     measures: dict[str, Measure] = {}
     random: RandomCircuits | None = None
-    removals: list[EdgeRemoval] = []
+    removals: list[Removal] = []
 
     @model_validator(mode="after")
     def _has_its_metric(self) -> "Report":
@@ -79,7 +79,7 @@ class Report(_Record):
 
     @property
     def needed(self) -> int:
-        """How many of the circuit's edges make it worse when removed alone."""
+        """How many of the circuit's edges or nodes make it worse when removed alone."""
         return sum(removal.hurts for removal in self.removals)
 
     def save(self, path: str | Path) -> None:

@@ -7,13 +7,15 @@ import numpy as np
 from acdc.circuit.choose import Ranking
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
+from acdc.graph import ComponentGraph
 from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
+from acdc.options import Level
 from acdc.progress import Advance, Progress, nobody, silent
 from acdc.task.behaviour import Behaviour, usable_metrics
 from acdc.task.metrics import METRICS, NOISE, Metric, MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
-from acdc.verification.report import EdgeRemoval, Measure, RandomCircuits, Report
+from acdc.verification.report import Measure, RandomCircuits, Removal, Report
 
 RANDOM_CIRCUITS = 20
 CHUNK = 256
@@ -60,8 +62,9 @@ def verify(
             circuit.ablation,
             batch_size=circuit.batch.size,
             split_embeddings=circuit.model.split_embeddings,
+            direct_edges=circuit.model.direct_edges,
         )
-        with progress("verify", len(circuit.edges) + RANDOM_CIRCUITS + 3, "runs") as advance:
+        with progress("verify", len(circuit.parts) + RANDOM_CIRCUITS + 3, "runs") as advance:
             measures = measure_circuit(behaviour, circuit.mask, advance)
             own = measures[metric.name]
             return Report(
@@ -113,11 +116,15 @@ def _all_metrics(behaviour: Behaviour) -> Sequence[Metric]:
 
 
 def random_circuits(behaviour: Behaviour, circuit: Circuit, own: Measure, advance) -> RandomCircuits:
-    """Random rankings cut where pruning leaves at most as many edges as the effective circuit has."""
+    """Random rankings cut where pruning leaves at most as many edges as the effective circuit has; for a circuit of
+    nodes, as many random nodes."""
     generator = np.random.default_rng(circuit.seed)
     graph = behaviour.graph
     size = max(1, circuit.edges_effective)
-    chosen = [Ranking(graph, generator.random(graph.n_edges)).by_edges(size).edges for _ in range(RANDOM_CIRCUITS)]
+    if circuit.level is Level.nodes:
+        chosen = [_random_nodes(graph, len(circuit.nodes), generator) for _ in range(RANDOM_CIRCUITS)]
+    else:
+        chosen = [Ranking(graph, generator.random(graph.n_edges)).by_edges(size).edges for _ in range(RANDOM_CIRCUITS)]
     values = behaviour.measure(~np.stack(chosen), advance=advance)[0].mean(axis=1)
     return RandomCircuits(
         edges=[int(edges.sum()) for edges in chosen],
@@ -125,24 +132,28 @@ def random_circuits(behaviour: Behaviour, circuit: Circuit, own: Measure, advanc
     )
 
 
-def remove_each(behaviour: Behaviour, circuit: Circuit, own: Measure, advance) -> list[EdgeRemoval]:
-    """The circuit without each of its edges in turn."""
-    ids = [edge.id for edge in circuit.edges]
+def _random_nodes(graph: ComponentGraph, count: int, generator: np.random.Generator) -> np.ndarray:
+    first = len(graph.embeddings)
+    kept = np.arange(len(graph.writers)) < first
+    kept[generator.choice(np.arange(first, len(kept)), count, replace=False)] = True
+    return graph.between(kept)
+
+
+def remove_each(behaviour: Behaviour, circuit: Circuit, own: Measure, advance: Advance) -> list[Removal]:
+    """The circuit without each of its edges in turn, or of its nodes."""
+    ids = [part.id for part in circuit.parts]
     if not ids:
         return []
-    places = [behaviour.graph.index[name] for name in ids]
     base = behaviour.measure(~circuit.mask[None])[0, 0]
     changes = []
     for start in range(0, len(ids), CHUNK):
-        some = places[start : start + CHUNK]
-        removed = np.repeat(~circuit.mask[None], len(some), axis=0)
-        removed[np.arange(len(some)), some] = True
-        changes.append(behaviour.measure(removed, advance=advance)[0] - base)
+        left = np.stack([circuit.without(name) for name in ids[start : start + CHUNK]])
+        changes.append(behaviour.measure(~left, advance=advance)[0] - base)
     changes = np.concatenate(changes)
     worse = behaviour.metric.sign * changes
     noise = NOISE * abs(own.full - own.empty)
     return [
-        EdgeRemoval(
+        Removal(
             id=name,
             change=float(change.mean()),
             rows_worse=float((bad > noise).mean()),

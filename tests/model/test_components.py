@@ -11,10 +11,9 @@ from acdc.graph import ATTENTION_SLOTS
 from acdc.model.components import Positions
 from acdc.model.functional import FunctionalComponents
 from acdc.model.replay import ReplayComponents
-from acdc.progress import nobody
-from acdc.search.acdc import Pruning
-from acdc.search.trials import Increments
-from acdc.search.visits import visits
+from acdc.progress import silent
+from acdc.search.acdc import acdc
+from acdc.search.options import SearchOptions
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
@@ -94,13 +93,9 @@ def test_decisions_are_those_of_either_implementation(family):
     kept = {}
     with float64_throughout(model.bridge.original_model):
         for components in (model.components, ReplayComponents(model.bridge, model.anatomy)):
-            behaviour = Behaviour(
-                with_components(model, components), task(), range(3), METRICS["kl"], direct_edges=True
-            )
-            pruning = Pruning(behaviour, Increments(behaviour), 0.05)
-            for visit in visits(behaviour.graph):
-                pruning.visit(visit, nobody)
-            kept[components.kind] = pruning.result().kept
+            this = replace(model, components=components)
+            behaviour = Behaviour(this, task(), range(3), METRICS["kl"], direct_edges=True)
+            kept[components.kind] = acdc(behaviour, SearchOptions(0.01), silent).kept
     ours, theirs = kept.values()
     assert len(kept) == 2 and (ours == theirs).all() and 0 < ours.sum() < len(ours)
 

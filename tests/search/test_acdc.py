@@ -73,10 +73,10 @@ def test_decisions_chain_up(trio, induction):
         assert test.kept == (not test.after - test.before < 0.5)
         current = test.before if test.kept else test.after
         if test.kept:  # the score is in the metric's own sign: negative for an edge that helps
-            assert found.values[behaviour.graph.index[test.edge]] == pytest.approx(test.before - test.after)
+            assert found.values[behaviour.graph.index[test.candidate]] == pytest.approx(test.before - test.after)
     final = behaviour.measure(~found.kept[None])[0, 0].mean()
     assert final == pytest.approx(-current, abs=1e-9)
-    assert len({test.edge for test in found.tests}) == len(found.tests)
+    assert len({test.candidate for test in found.tests}) == len(found.tests)
 
 
 def test_default_threshold_is_a_share_of_the_range(trio, induction):

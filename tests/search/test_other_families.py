@@ -51,7 +51,7 @@ def replay(behaviour: Behaviour, found: acdc.Result) -> None:
     """Every recorded test, measured again in the subgraph that stood when it was made."""
     graph = behaviour.graph
     kept = found.circuit.mask
-    tested = [graph.index[decision.edge] for decision in found.decisions]
+    tested = [graph.index[decision.candidate] for decision in found.decisions]
     order = {edge: i for i, edge in enumerate(_visiting_order(graph))}
     for place, decision in enumerate(found.decisions):
         edge = tested[place]
@@ -63,7 +63,7 @@ def replay(behaviour: Behaviour, found: acdc.Result) -> None:
 
 
 def _visiting_order(graph) -> list[int]:
-    return [int(edge) for visit in visits(graph) for edge in visit.edges]
+    return [int(edge) for visit in visits(graph) for edge in visit.candidates]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

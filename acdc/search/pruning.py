@@ -1,0 +1,126 @@
+"""Greedy pruning: what ACDC does at each receiver, over edges or nodes, for one threshold or for several at once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from acdc.progress import Advance
+from acdc.search.result import Decision, Decisions
+from acdc.search.trials import Trials
+from acdc.search.visits import Visit
+from acdc.task.behaviour import Behaviour
+
+FIRST_WIDTH = 4
+
+
+class Pruning:
+    """One run: its trials, the objective of the present circuit, the decisions so far, and what is left to visit.
+
+    Several candidates are tried in one pass, each together with all before it removed: the results count up to the
+    first that is kept, and the rest is tried again. So the decisions are those of one test at a time. With several
+    thresholds the run goes on as one while their decisions agree, and forks where they part.
+    """
+
+    def __init__(self, behaviour: Behaviour, trials: Trials, thresholds: Sequence[float], plan: Sequence[Visit]):
+        self.behaviour, self.trials, self.thresholds = behaviour, trials, tuple(sorted(thresholds))
+        self.sign = behaviour.metric.sign
+        self.changes = np.zeros(len(trials.names))
+        self.tests: list[Decision] = []
+        self.current = trials.objective()
+        self.drift = 0.0
+        self._plan, self._next, self._left = plan, 0, np.array([], dtype=int)
+        self._width, self._layer, self._kept = FIRST_WIDTH, behaviour.graph.anatomy.n_layers, 0
+
+    def finish(self, advance: Advance) -> list["Pruning"]:
+        """Decide all that is left; the runs that forked off and are to be finished too."""
+        forks: list[Pruning] = []
+        while len(self._left) or self._next < len(self._plan):
+            if not len(self._left):
+                self._left = self._open(self._plan[self._next], advance)
+                self._next += 1
+            while len(self._left):
+                self._test(forks, advance)
+        return forks
+
+    def _open(self, visit: Visit, advance: Advance) -> np.ndarray:
+        """The candidates of a receiver that are to be tested: none where nothing reads what it belongs to."""
+        if visit.layer < self._layer - 1:
+            self._check_drift(self._layer - 1)
+        self._layer = min(self._layer, visit.layer + 1)
+        if not visit.users or any(self._is_live(*user) for user in visit.users):
+            return visit.candidates
+        self.trials.remove(visit.candidates)
+        if self.behaviour.graph.anatomy.post_norms:  # then an unread head has a part in its layer's scale
+            self.current = self.trials.objective()
+        advance(len(visit.candidates) * len(self.thresholds), self._note())
+        return visit.candidates[:0]
+
+    def _is_live(self, writer: int, wire: int | None) -> bool:
+        return self.trials.is_read(writer) and (wire is None or not self.trials.removed[wire])
+
+    def _check_drift(self, layer: int) -> None:
+        """Have the trials start afresh, and see how far rounding has taken them."""
+        measured = self.trials.finish_layer(layer)
+        if measured is not None:
+            self.drift = max(self.drift, abs(measured - self.current))
+            self.current = measured
+
+    def _test(self, forks: list["Pruning"], advance: Advance) -> None:
+        """Try what is left of a receiver, as much as fits one trial."""
+        widest = self.trials.widest(self._left)
+        tried, rest = np.split(self._left, [min(self._width, widest)])
+        decided = self._accept(tried, self.trials.measure(tried), rest, forks)
+        self._width = min(widest, 2 * self._width) if decided == len(tried) else max(1, self._width // 2)
+        self._left = self._left[decided:]
+        advance(decided * len(self.thresholds), self._note())
+
+    def _accept(self, tried: np.ndarray, objectives: np.ndarray, rest: np.ndarray, forks: list["Pruning"]) -> int:
+        """Take the results up to and including the first candidate that is kept; how many were taken."""
+        removed = 0
+        for place, (candidate, after) in enumerate(zip(tried.tolist(), objectives.tolist(), strict=True)):
+            removing = tuple(t for t in self.thresholds if after - self.current < t)
+            if removing and removing != self.thresholds:
+                self._remove(tried[removed:place])
+                removed = place
+                forks.append(self._fork(candidate, after, np.concatenate([tried[place + 1 :], rest])))
+                self.thresholds = removing
+            if not removing:
+                self._remove(tried[removed:place])
+                self._keep(candidate, after)
+                return place + 1
+            self.tests.append(Decision(self.trials.names[candidate], self.current, after, kept=False))
+            self.current = after
+        self._remove(tried[removed:])
+        return len(tried)
+
+    def _remove(self, candidates: np.ndarray) -> None:
+        if len(candidates):
+            self.trials.remove(candidates)
+
+    def _keep(self, candidate: int, after: float) -> None:
+        self.tests.append(Decision(self.trials.names[candidate], self.current, after, kept=True))
+        self.changes[candidate] = self.sign * (after - self.current)
+        self.trials.keep(candidate)
+        self._kept += 1
+
+    def _fork(self, candidate: int, after: float, left: np.ndarray) -> "Pruning":
+        """The run of the thresholds that keep this candidate."""
+        other = object.__new__(Pruning)
+        other.__dict__.update(self.__dict__)
+        other.thresholds = tuple(t for t in self.thresholds if not after - self.current < t)
+        other.trials, other.tests, other.changes = self.trials.fork(), list(self.tests), self.changes.copy()
+        other._left = left
+        other._keep(candidate, after)
+        return other
+
+    def _note(self) -> str:
+        return f"{self._kept} kept, {self.behaviour.metric.objective} {self.current:.4g}"
+
+    def results(self) -> dict[float, Decisions]:
+        """The decisions under each of its thresholds, the objective of the circuit measured by a run from scratch."""
+        kept = self.trials.edges()
+        measured = float(self.behaviour.metric.sign * self.behaviour.measure(~kept[None])[0, 0].mean())
+        drift = max(self.drift, abs(measured - self.current))
+        found = Decisions(tuple(self.tests), kept, self.changes, self.thresholds[0], measured, drift)
+        return {threshold: replace(found, threshold=threshold) for threshold in self.thresholds}

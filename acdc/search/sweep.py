@@ -1,0 +1,95 @@
+"""ACDC under many thresholds: how the circuit's size and the metric trade off."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from acdc.circuit.circuit import Circuit
+from acdc.errors import InputError
+from acdc.model.load import Model
+from acdc.model.threads import fixed_threads
+from acdc.model.work import Work
+from acdc.progress import Progress, silent
+from acdc.search.acdc import sweep as decide
+from acdc.search.discover import DiscoverySettings, bind, describe_decisions, prepare
+from acdc.search.registry import find_method
+from acdc.task.behaviour import Behaviour
+from acdc.task.metrics import recovered_fraction
+from acdc.task.rows import Task
+
+DEFAULT_SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One threshold: its circuit, and the mean metric of that on the discovery rows and on the unseen ones.
+
+    Metrics are in their own sign and unit; those on unseen rows are None where discovery used all rows.
+    """
+
+    circuit: Circuit
+    metric: float
+    faithfulness: float | None
+    unseen_metric: float | None
+    unseen_faithfulness: float | None
+
+    @property
+    def threshold(self) -> float:
+        return self.circuit.method.selection["threshold"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points by rising threshold, and the work that they took together."""
+
+    points: tuple[Point, ...]
+    work: Work
+
+
+def sweep(
+    model: Model,
+    task: Task,
+    settings: DiscoverySettings,
+    thresholds: Sequence[float] | None = None,
+    progress: Progress = silent,
+) -> Curve:
+    """Run ACDC under each threshold; by default under shares of the metric's range, 0.1 % to 20 %.
+
+    Raises InputError for another method, for thresholds that are not positive, and for settings that do not fit.
+    """
+    check_thresholds(settings, thresholds)
+    split = prepare(model, task, settings)
+    with fixed_threads(settings.threads):
+        behaviour = bind(model, task, settings, split.discovery)
+        ends = behaviour.ends()
+        if thresholds is None:
+            thresholds = [share * abs(ends[0] - ends[1]) for share in DEFAULT_SHARES]
+        found = decide(behaviour, sorted(set(thresholds)), settings.search_options, progress)
+        work = behaviour.work
+        circuits = [describe_decisions(behaviour, settings, split, decisions) for decisions in found]
+        seen = _measure(behaviour, circuits)
+        if not split.verification:
+            unseen = [(None, None)] * len(circuits)
+        else:
+            unseen = _measure(bind(model, task, settings, split.verification), circuits)
+    points = (Point(c, *here, *there) for c, here, there in zip(circuits, seen, unseen, strict=True))
+    return Curve(tuple(points), work)
+
+
+def check_thresholds(settings: DiscoverySettings, thresholds: Sequence[float] | None) -> None:
+    """Raises InputError for what no sweep can use, before any work is done."""
+    if not find_method(settings.method).decides:
+        raise InputError(f"a sweep over thresholds goes with method acdc, not with {settings.method}")
+    if thresholds is not None and not thresholds:
+        raise InputError("a sweep needs at least one threshold")
+    for threshold in thresholds or ():
+        replace(settings, threshold=threshold).check()
+
+
+def _measure(behaviour: Behaviour, circuits: Sequence[Circuit]) -> list[tuple[float, float | None]]:
+    """(mean metric, faithfulness) of each circuit."""
+    full, empty = float(behaviour.full().mean()), float(behaviour.empty().mean())
+    removed = np.stack([~circuit.mask for circuit in circuits])
+    means = behaviour.measure(removed)[0].mean(axis=1).tolist()
+    return [(mean, recovered_fraction(mean, full, empty)) for mean in means]
