@@ -28,7 +28,7 @@ class Pruning:
         self.changes = np.zeros(len(trials.names))
         self.tests: list[Decision] = []
         self.current = trials.objective()
-        self.drift = 0.0
+        self.drift, self.tried = 0.0, 0
         self._plan, self._next, self._left = plan, 0, np.array([], dtype=int)
         self._width, self._layer, self._kept = FIRST_WIDTH, behaviour.graph.anatomy.n_layers, 0
 
@@ -70,6 +70,7 @@ class Pruning:
         """Try what is left of a receiver, as much as fits one trial."""
         widest = self.trials.widest(self._left)
         tried, rest = np.split(self._left, [min(self._width, widest)])
+        self.tried += len(tried)
         decided = self._accept(tried, self.trials.measure(tried), rest, forks)
         self._width = min(widest, 2 * self._width) if decided == len(tried) else max(1, self._width // 2)
         self._left = self._left[decided:]
@@ -122,5 +123,5 @@ class Pruning:
         kept = self.trials.edges()
         measured = float(self.behaviour.metric.sign * self.behaviour.measure(~kept[None])[0, 0].mean())
         drift = max(self.drift, abs(measured - self.current))
-        found = Decisions(tuple(self.tests), kept, self.changes, self.thresholds[0], measured, drift)
+        found = Decisions(tuple(self.tests), kept, self.changes, self.thresholds[0], measured, drift, self.tried)
         return {threshold: replace(found, threshold=threshold) for threshold in self.thresholds}
