@@ -69,7 +69,7 @@ def run_sweep(
 
 
 def _file(threshold: float) -> str:
-    return f"{CIRCUITS}/{threshold:.6g}.json"
+    return f"{CIRCUITS}/{threshold}.json"
 
 
 def _describe(job: DiscoveryJob, curve: Curve) -> CurveRecord:

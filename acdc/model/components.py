@@ -34,6 +34,12 @@ class Positions:
         return x[..., torch.arange(len(self.single), device=x.device), self.single, :].unsqueeze(-2)
 
 
+def as_index(places: Sequence[int]) -> slice | list[int]:
+    """Places as an index into a tensor: a slice, which copies nothing, where each follows the one before."""
+    run = range(places[0], places[0] + len(places))
+    return slice(run.start, run.stop) if list(places) == list(run) else list(places)
+
+
 class Components(Protocol):
     """The components of one transformer; `kind` names the implementation in artefacts."""
 

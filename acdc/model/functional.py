@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from acdc.graph import Anatomy, ReaderKind
-from acdc.model.components import Positions
+from acdc.model.components import Positions, as_index
 from acdc.model.feed_forward import FeedForward
 from acdc.model.weights import Attention, Projection, Rotary, Weights
 from acdc.model.work import Work
@@ -106,7 +106,7 @@ class FunctionalComponents:
 def _pick(projection: Projection, heads: Sequence[int] | None) -> Projection:
     if heads is None:
         return projection
-    chosen = slice(heads[0], heads[0] + 1) if len(heads) == 1 else list(heads)
+    chosen = as_index(heads)
     return Projection(projection.weight[chosen], None if projection.bias is None else projection.bias[chosen])
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
-from acdc.model.components import Components, Positions
+from acdc.model.components import Components, Positions, as_index
 from acdc.model.cone import Cone, Need
 from acdc.model.executor import Ablated
 
@@ -69,9 +69,13 @@ class _Changes:
     def reserve(cls, writers: np.ndarray, size: Sequence[int], like: Tensor) -> "_Changes":
         return cls(writers, like.new_empty((size[0], len(writers), *size[2:])))
 
-    def put(self, writers: Sequence[int], changes: Tensor) -> None:
-        """Write changes [C, writers, N, Q, d] of writers."""
-        self.values[:, np.searchsorted(self.writers, writers)] = changes
+    def put(self, writers: Sequence[int], values: Tensor, ablated: Tensor) -> None:
+        """Take down values [C, writers, N, Q, d] of writers, less their ablated ones [writers, N, Q, d]."""
+        places = as_index(np.searchsorted(self.writers, writers).tolist())
+        if isinstance(places, slice):
+            torch.sub(values, ablated, out=self.values[:, places])
+        else:
+            self.values[:, places] = values - ablated
 
 
 class SubgraphRun:
@@ -84,7 +88,9 @@ class SubgraphRun:
         self.groups = {(group.layer, group.kind): group for group in self.graph.groups}
         everywhere = np.flatnonzero(cone.needs == Need.EVERYWHERE)
         embeddings = np.arange(len(self.graph.embeddings))
-        size = (len(kept), -1, self.rows, *prompts.embedded.shape[2:])
+        prompt, width = prompts.embedded.shape[2:]
+        self.length = prompt if self.graph.anatomy.bidirectional else int(prompts.answers.max()) + 1
+        size = (len(kept), -1, self.rows, self.length, width)
         self._changes = {
             Need.EVERYWHERE: _Changes.reserve(np.union1d(embeddings, everywhere), size, prompts.embedded),
             Need.ANSWER: _Changes.reserve(
@@ -92,7 +98,8 @@ class SubgraphRun:
             ),
         }
         for writer, value in enumerate(prompts.embedded):
-            self._record([writer], value[None].repeat(1, len(kept), 1, 1), Need.EVERYWHERE)
+            value = value[None, :, : self.length].repeat(1, len(kept), 1, 1)
+            self._record([writer], value, Need.EVERYWHERE)
 
     @property
     def rows(self) -> int:
@@ -100,9 +107,8 @@ class SubgraphRun:
 
     @cached_property
     def _at(self) -> dict[int, Positions]:
-        length = self.prompts.embedded.shape[2]
-        answers = Positions(length, self.prompts.answers).repeat(len(self.kept))
-        return {Need.ANSWER: answers, Need.EVERYWHERE: Positions(length)}
+        answers = Positions(self.length, self.prompts.answers).repeat(len(self.kept))
+        return {Need.ANSWER: answers, Need.EVERYWHERE: Positions(self.length)}
 
     def logits(self, columns: Tensor | None = None) -> Tensor:
         """[C * N, V] at the answer positions, or [C * N, K] of the `columns` [N, K]."""
@@ -111,36 +117,40 @@ class SubgraphRun:
             self._attend(layer)
             if not shape.attn_only and (need := self.cone.needs[self.cone.mlp(layer)]):
                 group = self.groups[layer, ReaderKind.MLP]
-                read = self._read(group, [0], need, self.prompts.stream.mlp[layer])
+                read = self._read([(group, 0)], need, self.prompts.stream.mlp[layer])
                 self._record([self.cone.mlp(layer)], self.components.mlp(layer, read[0])[None], need)
         group = self.groups[shape.n_layers, ReaderKind.LOGITS]
-        final = self._read(group, [0], Need.ANSWER, self.prompts.stream.attention[-1])[0, :, 0]
+        final = self._read([(group, 0)], Need.ANSWER, self.prompts.stream.attention[-1])[0, :, 0]
         return self.components.unembed(final, None if columns is None else columns.repeat(len(self.kept), 1))
 
     def _record(self, writers: Sequence[int], values: Tensor, need: int) -> None:
         """Take down values [writers, C * N, Q, d] of writers."""
-        ablated = self.prompts.ablated.values[writers]
-        ablated = ablated.expand(-1, self.rows, self._at[Need.EVERYWHERE].length, -1)
+        ablated = self._whole(self.prompts.ablated.values[as_index(writers)])
         if need == Need.ANSWER:
             ablated = self._take(ablated)
-        changes = (values.unflatten(1, (len(self.kept), self.rows)) - ablated.unsqueeze(1)).transpose(0, 1)
-        self._changes[need].put(writers, changes)
+        values = values.unflatten(1, (len(self.kept), self.rows)).transpose(0, 1)
+        self._changes[need].put(writers, values, ablated)
         if need == Need.EVERYWHERE:
-            self._changes[Need.ANSWER].put(writers, self._take(changes))
+            self._changes[Need.ANSWER].put(writers, self._take(values), self._take(ablated))
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """[..., rows or 1, positions or 1, d] -> [..., N, P, d], at the positions that can matter."""
+        return x[..., : self.length, :].expand(*x.shape[:-3], self.rows, self.length, -1)
 
     def _take(self, x: Tensor) -> Tensor:
-        return Positions(self._at[Need.EVERYWHERE].length, self.prompts.answers).take(x)
+        return Positions(self.length, self.prompts.answers).take(x)
 
-    def _read(self, group: ReaderGroup, rows: Sequence[int], need: int, stream: Tensor) -> Tensor:
-        """Inputs of some of a group's slots, [rows, C * N, Q, d]."""
-        changes = self._changes[need]
-        stream = stream.expand(self.rows, self._at[Need.EVERYWHERE].length, -1)
+    def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: int, stream: Tensor) -> Tensor:
+        """Inputs of slots with the same senders, given by group and row: [slots, C * N, Q, d]."""
+        changes, senders = self._changes[need], slots[0][0].senders
+        stream = self._whole(stream)
         base = stream if need == Need.EVERYWHERE else self._take(stream)
-        block = self.kept[:, group.start : group.stop].reshape(len(self.kept), -1, group.senders)[:, rows]
-        senders = changes.writers[changes.writers < group.senders]
-        kept = torch.from_numpy(block[:, :, senders]).to(base)
-        read = torch.baddbmm(base.reshape(1, 1, -1), kept, changes.values[:, : len(senders)].flatten(2))
-        return read.view(len(self.kept), len(rows), *base.shape).transpose(0, 1).flatten(1, 2)
+        known = changes.writers[changes.writers < senders]
+        kept = np.stack([self.kept[:, group.start + row * senders + known] for group, row in slots], axis=1)
+        summed = torch.baddbmm(
+            base.reshape(1, 1, -1), torch.from_numpy(kept).to(base), changes.values[:, : len(known)].flatten(2)
+        )
+        return summed.view(len(self.kept), len(slots), *base.shape).transpose(0, 1).flatten(1, 2)
 
     def _attend(self, layer: int) -> None:
         """Compute what is needed of a layer's heads."""
@@ -151,11 +161,12 @@ class SubgraphRun:
         shared = self.graph.anatomy.group_size
         heads = {need: np.flatnonzero(needs == need).tolist() for need in (Need.ANSWER, Need.EVERYWHERE)}
         kv_readers = sorted({h // shared for h in np.flatnonzero(needs).tolist()})
-        projected = {k: self._project(layer, k, kv_readers, Need.EVERYWHERE) for k in (ReaderKind.K, ReaderKind.V)}
+        projected = self._project(layer, heads[Need.EVERYWHERE], kv_readers)
         written = {}
         for need, some in heads.items():
             if some:
-                q = self._wire(layer, ReaderKind.Q, some, self._project(layer, ReaderKind.Q, some, need), need)
+                q = self._queries(layer, some) if need == Need.ANSWER else projected[ReaderKind.Q]
+                q = self._wire(layer, ReaderKind.Q, some, q, need)
                 places = [kv_readers.index(h // shared) for h in some]
                 k, v = (
                     self._wire(layer, kind, some, projected[kind][places], Need.EVERYWHERE)
@@ -167,9 +178,23 @@ class SubgraphRun:
                 out = out * self.components.attention_scale(layer, out.sum(0))
             self._record([first + h for h in heads[need]], out, need)
 
-    def _project(self, layer: int, kind: ReaderKind, readers: list[int], need: int) -> Tensor:
-        read = self._read(self.groups[layer, kind], readers, need, self.prompts.stream.attention[layer])
-        return self.components.project(layer, kind, read, readers)
+    def _project(self, layer: int, queries: list[int], kv_readers: list[int]) -> dict[ReaderKind, Tensor]:
+        """Queries, keys and values that are needed everywhere; their inputs are summed up together."""
+        wanted = {ReaderKind.Q: queries, ReaderKind.K: kv_readers, ReaderKind.V: kv_readers}
+        slots = [(self.groups[layer, kind], row) for kind, rows in wanted.items() for row in rows]
+        read = self._read(slots, Need.EVERYWHERE, self.prompts.stream.attention[layer])
+        parts = read.split([len(rows) for rows in wanted.values()])
+        return {
+            kind: self.components.project(layer, kind, part, rows)
+            for (kind, rows), part in zip(wanted.items(), parts, strict=True)
+            if rows
+        }
+
+    def _queries(self, layer: int, heads: list[int]) -> Tensor:
+        """Queries at the answer alone."""
+        slots = [(self.groups[layer, ReaderKind.Q], head) for head in heads]
+        read = self._read(slots, Need.ANSWER, self.prompts.stream.attention[layer])
+        return self.components.project(layer, ReaderKind.Q, read, heads)
 
     def _wire(self, layer: int, kind: ReaderKind, heads: list[int], projected: Tensor, need: int) -> Tensor:
         """Put ablated projections in the place of those whose wire is removed; [heads, C * N, Q, e]."""
@@ -181,7 +206,7 @@ class SubgraphRun:
             return projected
         ablated = self.prompts.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
         shared = self.graph.anatomy.n_heads // len(ablated)
-        other = ablated[[h // shared for h in heads]].expand(-1, self.rows, self._at[Need.EVERYWHERE].length, -1)
+        other = self._whole(ablated[[h // shared for h in heads]])
         other = (other if need == Need.EVERYWHERE else self._take(other)).repeat(1, len(self.kept), 1, 1)
         per_sequence = torch.from_numpy(cut.T.repeat(self.rows, axis=1)).to(projected.device)
         return torch.where(per_sequence[:, :, None, None], other, projected)

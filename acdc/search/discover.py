@@ -77,8 +77,9 @@ class DiscoverySettings:
         if not method.decides:
             for option in ("level", "direct_edges", "sender_order"):
                 if getattr(self, option) != getattr(DiscoverySettings, option):
-                    name = option.replace("_", "-")
-                    raise InputError(f"--{name} {getattr(self, option)} goes with method acdc, not with {method.name}")
+                    value = getattr(self, option)
+                    name = option.replace("_", "-") + ("" if value is True else f" {value}")
+                    raise InputError(f"--{name} goes with method acdc, not with {method.name}")
         if self.level is Level.nodes and self.direct_edges:
             raise InputError("--direct-edges goes with --level edges: a node is removed with all its edges")
         if self.threshold is not None and not 0 < self.threshold < np.inf:

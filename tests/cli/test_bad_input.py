@@ -124,12 +124,30 @@ OPTIONS = [
     ("--batch-size 0", nothing, "must be at least 1"),
     ("--seed -1", nothing, "must not be negative"),
     ("--threads 0", nothing, "must be between"),
+    ("--method eap --level nodes", nothing, "--level nodes goes with method acdc"),
+    ("--method exact --direct-edges", nothing, "--direct-edges goes with method acdc"),
+    ("--method eap --sender-order ascending", nothing, "--sender-order ascending goes with method acdc"),
+    ("--level nodes --direct-edges", nothing, "--direct-edges goes with --level edges"),
+    ("--sender-order sideways", nothing, "sideways"),
     ("--magic", nothing, "--magic"),
     ("--out f", lambda: write("f", ""), "is a file"),
     ("--out d", lambda: (Path("d").mkdir(), write("d/x", "")), "is not empty and holds no run"),
     ("--out d", lambda: (Path("d").mkdir(), write("d/run.json", "{")), "not valid JSON"),
     ("--out d", lambda: (Path("d").mkdir(), write("d/run.json", "{}")), "is not a run of acdc"),
     ("--out /proc/nothing/here", nothing, "cannot be used"),
+]
+
+
+SWEEPS = [
+    ("--thresholds many", nothing, "not a list of numbers"),
+    ("--thresholds 0.1,,0.2", nothing, "not a list of numbers"),
+    ("--thresholds 0.1,-1", nothing, "must be a positive number"),
+    ("--thresholds nan", nothing, "must be a positive number"),
+    ("--method eap", nothing, "--method"),
+    ("--level nodes --direct-edges", nothing, "--direct-edges goes with --level edges"),
+    ("--task t.jsonl", lambda: write("t.jsonl", rows({"corrupted": [5, 6, 7]})), "do not tell them apart"),
+    ("--limit 129", nothing, "128 rows"),
+    ("--out d", lambda: (Path("d").mkdir(), write("d/x", "")), "is not empty and holds no run"),
 ]
 
 
@@ -141,6 +159,12 @@ def complain(acdc, words: list[str], message: str) -> None:
     assert done.err.startswith("acdc: error: ") and done.err.count("\n") == 1
     assert "Traceback" not in done.err and done.out == ""
     assert sorted(Path().rglob("*")) == before, "a refusal leaves nothing behind"
+
+
+@pytest.mark.parametrize(("options", "prepare", "message"), SWEEPS)
+def test_sweep_refuses(acdc, options, prepare, message):
+    prepare()
+    complain(acdc, ["sweep", *(["--task", "induction"] if "--task" not in options else []), *options.split()], message)
 
 
 @pytest.mark.parametrize(("options", "prepare", "message"), [*MODELS, *TASKS, *OPTIONS])

@@ -148,3 +148,17 @@ def ours(hook: str) -> str:
         return "logits" if "post" in hook else "input"
     slot = re.search(r"hook_([qkv])_input", hook)
     return f"a{layer[1]}.h{head[1]}" + (f"<{slot[1]}>" if slot else "")
+
+
+def test_original_decisions_through_the_command_line(acdc, shared, tmp_path):
+    folder = shared / "cases/original"
+    options = ("--direct-edges", "--metric", "kl", "--limit", "16", "--dtype", "float64", "--threshold", "0.008")
+    done = acdc(
+        "discover", "--model", folder / "model", "--task", folder / "task.jsonl", *options, "--out", "r", "--json"
+    )
+    assert done.code == 0 and done.json["edges_total"] == 105 and done.json["edges"] == 55
+    expected = json.loads((folder / "acdc_normal_threshold_0.008.json").read_text())["steps"]
+    tests = [json.loads(line) for line in (tmp_path / "r/decisions.jsonl").read_text().splitlines()]
+    for test, step in zip(tests, expected, strict=True):
+        assert test["edge"] == f"{ours(step['sender'])}->{ours(step['receiver'])}"
+        assert (test["kept"], test["after"]) == (step["kept"], pytest.approx(step["metric_after"], abs=1e-5))
