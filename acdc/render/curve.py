@@ -12,6 +12,7 @@ WIDTH, HEIGHT = 640.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 72.0, 24.0, 64.0, 60.0
 SEEN, UNSEEN = NODE_LINE["attention"], NODE_LINE["mlp"]
 GRID = "#e3e7eb"
+SLACK = 0.1  # how far, in ticks, a value may stick out of the frame
 
 
 class CurvePoint(BaseModel):
@@ -60,8 +61,8 @@ class _Axes:
         sizes = [max(1, p.edges) for p in points]
         values = [f for p in points for f in (p.faithfulness, p.unseen_faithfulness) if f is not None]
         self.first, self.last = floor(log10(min(sizes))), max(ceil(log10(max(sizes))), floor(log10(min(sizes))) + 1)
-        self.low = min(0.0, floor(5 * min(values, default=0.0)) / 5)
-        self.high = max(1.0, ceil(5 * max(values, default=1.0)) / 5)
+        self.low = min(0.0, floor(5 * min(values, default=0.0) + SLACK) / 5)
+        self.high = max(1.0, ceil(5 * max(values, default=1.0) - SLACK) / 5)
 
     def x(self, edges: int) -> float:
         share = (log10(max(1, edges)) - self.first) / (self.last - self.first)

@@ -224,7 +224,7 @@ class Increments:
                 state.keep(int(writers[edge]), int(readers[edge]))
 
     def is_read(self, writer: int) -> bool:
-        return bool(self._states[0].readers[writer])
+        return self._states[0].is_read(writer)
 
     @torch.no_grad()
     def finish_layer(self, layer: int) -> float | None:
