@@ -42,6 +42,14 @@ _GROUPED = {
 _NEOX = {key: value for key, value in _GROUPED.items() if key != "num_key_value_heads"}
 _GPT2 = {"vocab_size": VOCABULARY, "n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 4}
 _GEMMA = {**_GROUPED, "head_dim": 8, "sliding_window": 3}
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0, 1.3],
+    "long_factor": [2.0, 5.0],
+    "original_max_position_embeddings": 6,
+    "factor": 4.0,
+}
 _LAYERS = ["sliding_attention", "full_attention"]
 
 HUGGING_FACE = {
@@ -52,6 +60,7 @@ HUGGING_FACE = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**_GROUPED)),
     "llama-biased": lambda: LlamaForCausalLM(LlamaConfig(**_GROUPED, attention_bias=True, mlp_bias=True)),
     "llama-ungrouped": lambda: LlamaForCausalLM(LlamaConfig(**{**_GROUPED, "num_key_value_heads": 4})),
+    "llama-longrope": lambda: LlamaForCausalLM(LlamaConfig(**_GROUPED, rope_parameters=_LONGROPE)),
     "qwen2": lambda: Qwen2ForCausalLM(
         Qwen2Config(**_GROUPED, use_sliding_window=True, sliding_window=3, layer_types=_LAYERS)
     ),
@@ -62,6 +71,9 @@ HUGGING_FACE = {
     "gpt-neox-sequential": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**_NEOX, use_parallel_residual=False)),
     "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**_GEMMA, layer_types=_LAYERS)),
     "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**_GEMMA, layer_types=_LAYERS)),
+    "gemma3-bidirectional": lambda: Gemma3ForCausalLM(
+        Gemma3TextConfig(**_GEMMA, layer_types=_LAYERS, use_bidirectional_attention=True)
+    ),
 }
 
 _NATIVE = {"d_model": 16, "d_head": 4, "n_heads": 4, "n_layers": 2, "n_ctx": 16, "d_vocab": VOCABULARY}

@@ -15,7 +15,7 @@ from acdc.graph import Anatomy, ComponentGraph, Edge, Writer, is_wire
 from acdc.model.threads import MOST_THREADS
 from acdc.options import Level
 
-FILE_NAME = "circuit.json"
+FILE_NAME, CIRCUITS = "circuit.json", "circuits"  # one circuit of a run; a folder of those of a sweep
 SIGN_CONVENTION = {
     "effect": "score = metric(edge ablated) - metric(not ablated), mean over rows, in the metric's own sign",
     "node": "score = metric(node ablated) - metric(not ablated), mean over rows, in the metric's own sign; an edge has "
@@ -68,12 +68,18 @@ class MethodRecord(_Record):
 
 
 class BatchRecord(_Record):
-    """What the last bits of a result may depend on: rows per pass, threads, and how candidates share a pass."""
+    """What the last bits of a result may depend on: rows per pass and how unlike in length they may be, threads, how
+    candidates share a pass over the whole graph or a trial of ACDC, and how large products are cut to fit caches."""
 
     size: int = Field(ge=1)
+    padding: float = Field(ge=1)
     threads: int = Field(ge=1, le=MOST_THREADS)
     candidate_tokens: int
     candidate_bytes: int
+    trial_width: int
+    trial_bytes: int
+    cache_bytes: int
+    vocabulary_chunk: int
 
 
 class ScoredEdge(_Record):
@@ -174,6 +180,8 @@ class Circuit(_Record):
     def load(cls, path: str | Path) -> "Circuit":
         """Read a run directory or a circuit file. Raises InputError when it is damaged or no circuit."""
         target = Path(path)
+        if (target / CIRCUITS).is_dir() and not (target / FILE_NAME).exists():
+            raise InputError(f"{target} holds a sweep: name one of its circuits in {target / CIRCUITS}")
         target = target / FILE_NAME if target.is_dir() else target
         circuit = read_model(cls, target, "a circuit of acdc")
         try:

@@ -60,20 +60,20 @@ def discover(
     from acdc.search.discover import DiscoverySettings
 
     settings = DiscoverySettings(
-        method,
-        metric,
-        ablation.value,
-        threshold,
-        edges,
-        faithfulness,
-        limit,
-        batch_size,
-        split_embeddings,
-        level,
-        direct_edges,
-        sender_order,
-        seed,
-        threads,
+        method=method,
+        metric=metric,
+        ablation=ablation.value,
+        threshold=threshold,
+        edges=edges,
+        faithfulness=faithfulness,
+        limit=limit,
+        batch_size=batch_size,
+        split_embeddings=split_embeddings,
+        level=level,
+        direct_edges=direct_edges,
+        sender_order=sender_order,
+        seed=seed,
+        threads=threads,
     )
     job = DiscoveryJob(model, task, settings, revision, device, dtype.value)
     show.print_run(run_discovery(job, out, bars), as_json)

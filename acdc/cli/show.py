@@ -11,6 +11,7 @@ from rich.table import Table
 from acdc.jobs.check import TaskCheck
 from acdc.jobs.run import FinishedRun
 from acdc.jobs.sweep import FinishedSweep
+from acdc.options import Level
 from acdc.render.report import percent, verdict
 from acdc.render.style import subtitle, title
 
@@ -114,14 +115,16 @@ def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
 def print_curve(sweep: FinishedSweep, as_json: bool) -> None:
     """A sweep's points by rising threshold and where its files are."""
     record = sweep.record
+    if record.points[0].unseen_metric is None:
+        print("acdc: warning: no rows left to measure the circuits on: discovery used all", file=sys.stderr)
     if as_json:
         print(json.dumps({"run": str(sweep.path), **record.model_dump(mode="json")}))
         return
     out = console()
-    out.print(f"{record.task} in {record.model}", style="bold")
+    out.print(f"{record.task.name} in {record.model.name}", style="bold")
     out.print(f"acdc over {record.level}, {record.metric}, {record.ablation} ablation\n")
     table = Table(box=None, pad_edge=False)
-    over_nodes = record.points[0].nodes is not None
+    over_nodes = record.level is Level.nodes
     for name in ("threshold", *(["nodes"] if over_nodes else []), "edges", "tests", record.metric, "faithfulness"):
         table.add_column(name, justify="right")
     table.add_column("on unseen rows", justify="right")

@@ -86,6 +86,11 @@ class ComponentGraph:
         yield group(ReaderKind.LOGITS, shape.n_layers, [Reader(ReaderKind.LOGITS)], len(self.writers))
 
     @cached_property
+    def group_at(self) -> dict[tuple[int, ReaderKind], ReaderGroup]:
+        """The groups by layer and kind; the logits come after the last layer."""
+        return {(group.layer, group.kind): group for group in self.groups}
+
+    @cached_property
     def edges(self) -> tuple[Edge, ...]:
         """Every edge between a writer and a slot, in the order of the vector."""
         return tuple(

@@ -132,7 +132,7 @@ def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> 
         "metric_empty": float(behaviour.empty().mean()),
         "seed": job.settings.seed,
         "dtype": job.dtype,
-        "batch": describe_batch(job.settings).model_dump(mode="json"),
+        "batch": describe_batch(job.settings, behaviour.model).model_dump(mode="json"),
         "versions": library_versions(),
         "edges": edge_scores(behaviour, found),
     }
@@ -217,7 +217,7 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
         and circuit.method.name == settings.method
         and circuit.metric == (settings.metric or task.metric)
         and (circuit.ablation, circuit.seed, circuit.dtype) == (settings.ablation, settings.seed, job.dtype)
-        and circuit.batch == describe_batch(settings)
+        and circuit.batch == describe_batch(settings, model)
         and all(
             getattr(settings, name) in (None, selection.get(name)) for name in ("threshold", "edges", "faithfulness")
         )

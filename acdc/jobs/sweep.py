@@ -3,36 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
-
+from acdc.circuit.circuit import CIRCUITS
+from acdc.circuit.curve import FILE_NAME, CurvePoint, CurveRecord
 from acdc.files import read_model, write_json, write_text
 from acdc.jobs.run import discarding_refused, load_job, open_directory
+from acdc.jobs.run_directory import RunDirectory
 from acdc.jobs.spec import DiscoveryJob
+from acdc.options import Level
 from acdc.progress import Progress
-from acdc.render.curve import CurvePoint, to_svg
-from acdc.search.discover import describe_batch, prepare
+from acdc.render.curve import to_svg
+from acdc.search.discover import prepare
 from acdc.search.sweep import Curve, check_thresholds, sweep
 
-CURVE, PICTURE, CIRCUITS = "curve.json", "curve.svg", "circuits"
-
-
-class CurveRecord(BaseModel):
-    """`curve.json`; `circuit` is the file of a point's circuit in the run directory."""
-
-    model_config = ConfigDict(extra="allow")
-
-    format: Literal["acdc-curve"] = "acdc-curve"
-    version: Literal[1] = 1
-    model: str
-    task: str
-    metric: str
-    ablation: str
-    level: str
-    edges_total: int
-    batch: dict[str, JsonValue]
-    points: list[CurvePoint] = Field(min_length=1)
+PICTURE = "curve.svg"
 
 
 @dataclass(frozen=True)
@@ -47,39 +31,52 @@ class FinishedSweep:
 def run_sweep(
     job: DiscoveryJob, thresholds: Sequence[float] | None, out: Path | None, progress: Progress
 ) -> FinishedSweep:
-    """Sweep and write; a finished sweep of the same inputs in `out` is read instead."""
-    job.settings.check()
+    """Sweep, write and draw; a finished sweep of the same inputs in `out` is only drawn again."""
     check_thresholds(job.settings, thresholds)
     model, task = load_job(job)
     prepare(model, task, job.settings)
     label = f"{task.name}-{model.name}-sweep"
-    extra = {"thresholds": list(thresholds) if thresholds is not None else None}
-    run = open_directory(job, model, task, out, "sweep", label, extra)
-    if run.record.status == "complete" and run.has(CURVE):
-        return FinishedSweep(run.path, read_model(CurveRecord, run.path / CURVE, "a curve of acdc"), resumed=True)
-    curve = discarding_refused(run, lambda: sweep(model, task, job.settings, thresholds, progress))
+    chosen = {"thresholds": sorted(set(thresholds)) if thresholds is not None else None}
+    run = open_directory(job, model, task, out, "sweep", label, chosen)
+    record = _finished(run)
+    resumed = record is not None
+    if record is None:
+        curve = discarding_refused(run, lambda: sweep(model, task, job.settings, thresholds, progress))
+        record = _write(run, curve)
+        run.note(curve.work, complete=True)
+    write_text(run.path / PICTURE, to_svg(record))
+    return FinishedSweep(run.path, record, resumed)
+
+
+def _finished(run: RunDirectory) -> CurveRecord | None:
+    """The curve of a run directory that lacks none of its circuits."""
+    if run.record.status != "complete" or not run.has(FILE_NAME):
+        return None
+    record = read_model(CurveRecord, run.path / FILE_NAME, "a curve of acdc")
+    return record if all(run.has(point.circuit) for point in record.points) else None
+
+
+def _write(run: RunDirectory, curve: Curve) -> CurveRecord:
     (run.path / CIRCUITS).mkdir(exist_ok=True)
     for point in curve.points:
         write_json(run.path / _file(point.threshold), point.circuit.model_dump(mode="json"))
-    record = _describe(job, curve)
-    write_json(run.path / CURVE, record.model_dump(mode="json"))
-    write_text(run.path / PICTURE, to_svg(record.points, f"{record.task} in {record.model}", record.metric))
-    run.note(curve.work, complete=True)
-    return FinishedSweep(run.path, record, resumed=False)
+    record = _describe(curve)
+    write_json(run.path / FILE_NAME, record.model_dump(mode="json"))
+    return record
 
 
 def _file(threshold: float) -> str:
     return f"{CIRCUITS}/{threshold}.json"
 
 
-def _describe(job: DiscoveryJob, curve: Curve) -> CurveRecord:
-    first: Any = curve.points[0].circuit
+def _describe(curve: Curve) -> CurveRecord:
+    first = curve.points[0].circuit
     points = [
         CurvePoint(
             threshold=point.threshold,
             edges=len(point.circuit.edges),
             edges_effective=point.circuit.edges_effective,
-            nodes=len(point.circuit.nodes) if point.circuit.nodes else None,
+            nodes=len(point.circuit.nodes) if first.level is Level.nodes else None,
             tests=int(point.circuit.method.selection["tests"]),
             metric=point.metric,
             faithfulness=point.faithfulness,
@@ -90,12 +87,17 @@ def _describe(job: DiscoveryJob, curve: Curve) -> CurveRecord:
         for point in curve.points
     ]
     return CurveRecord(
-        model=first.model.name,
-        task=first.task.name,
+        model=first.model,
+        task=first.task,
         metric=first.metric,
+        larger_is_better=first.larger_is_better,
         ablation=first.ablation,
         level=first.level,
+        sender_order=first.method.sender_order,
         edges_total=first.edges_total,
-        batch=describe_batch(job.settings).model_dump(mode="json"),
+        seed=first.seed,
+        dtype=first.dtype,
+        batch=first.batch,
+        versions=first.versions,
         points=points,
     )

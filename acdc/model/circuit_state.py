@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
-from acdc.model.components import Positions
+from acdc.model.components import Positions, needed_length
 from acdc.model.cone import Cone, Need
 from acdc.model.executor import Ablated, Executor, RemovedEdges, Trace
 
@@ -30,14 +30,12 @@ class CircuitState:
         self.components, self.graph = executor.components, executor.graph
         self.answers, self.ablated, self._clean, self._executor = answers, ablated, clean, executor
         prompt = clean.residuals[0].shape[1]
-        length = prompt if self.graph.anatomy.bidirectional else int(answers.max()) + 1
+        length = needed_length(self.components, answers, prompt)
         self.at = {Need.ANSWER: Positions(length, answers), Need.EVERYWHERE: Positions(length)}
         self.cone = Cone(self.graph, np.zeros(len(self.graph.writers), dtype=np.int8))
         self.cut_wires: set[tuple[int, int]] = set()  # (reader index, head)
         self.senders: dict[int, list[int]] = defaultdict(list)  # of a reader, over kept edges
         self.readers: dict[int, list[int]] = defaultdict(list)  # of a writer, over kept edges
-        self._groups = {(group.layer, group.kind): group for group in self.graph.groups}
-        self._first = {key: self.graph.reader_index[group.readers[0]] for key, group in self._groups.items()}
         self._starts = np.cumsum([0, *(len(block) for block in clean.blocks)])
         self._forget()
 
@@ -160,8 +158,8 @@ class CircuitState:
 
     def slot(self, layer: int, kind: ReaderKind, head: int) -> int:
         """The slot that a head takes its query, key or value from."""
-        group = self._groups[layer, kind]
-        return self._first[layer, kind] + head * len(group.readers) // self.graph.anatomy.n_heads
+        group = self.graph.group_at[layer, kind]
+        return self.graph.reader_index[group.readers[head * len(group.readers) // self.graph.anatomy.n_heads]]
 
     def removal(self, writers: Sequence[int], reader: int) -> Tensor:
         """How a slot's input changes when these senders are removed, one after the other: [senders, N, Q, d]."""
@@ -183,8 +181,12 @@ class CircuitState:
         return residual + (written if bias is None else written + bias)
 
     def _clean_output(self, writer: int) -> Tensor:
+        return self._of(self._clean, writer)
+
+    def _of(self, trace: Trace, writer: int) -> Tensor:
+        """What a component writes in a run, [N, positions, d]."""
         block = int(np.searchsorted(self._starts, writer, side="right")) - 1
-        return self._clean.blocks[block][writer - self._starts[block]]
+        return trace.blocks[block][writer - self._starts[block]]
 
     def refresh(self, removed: np.ndarray, layer: int) -> None:
         """Compute everything from a layer on anew, in a run of its own, so that rounding cannot add up.
@@ -196,8 +198,7 @@ class CircuitState:
         trace = self._executor.resume(self._clean, layer, 1, self.answers, recorder)
         for writer, need in enumerate(self.cone.needs.tolist()):
             if need and self.graph.writers[writer].layer >= layer:
-                block = int(np.searchsorted(self._starts, writer, side="right")) - 1
-                self.outputs[writer] = self.at[need].take(trace.blocks[block][writer - self._starts[block]])
+                self.outputs[writer] = self.at[need].take(self._of(trace, writer))
 
 
 class _Recorder(RemovedEdges):

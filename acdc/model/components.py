@@ -34,6 +34,11 @@ class Positions:
         return x[..., torch.arange(len(self.single), device=x.device), self.single, :].unsqueeze(-2)
 
 
+def needed_length(components: "Components", answers: Tensor, prompt: int) -> int:
+    """How many positions of prompts of that length can matter for logits at `answers` [B]."""
+    return prompt if components.whole_prompts else int(answers.max()) + 1
+
+
 def as_index(places: Sequence[int]) -> slice | list[int]:
     """Places as an index into a tensor: a slice, which copies nothing, where each follows the one before."""
     run = range(places[0], places[0] + len(places))
@@ -46,6 +51,7 @@ class Components(Protocol):
     kind: str
     anatomy: Anatomy
     work: Work
+    whole_prompts: bool  # what a position computes depends on what comes after it, or on how much does
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Token ids [B, P] -> [1 or 2, B, P, d]: token and, where learned, position embeddings."""

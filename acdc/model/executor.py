@@ -122,7 +122,6 @@ class Executor:
     def __init__(self, components: Components, graph: ComponentGraph):
         self.components = components
         self.graph = graph
-        self._groups = {(group.layer, group.kind): group for group in graph.groups}
 
     @property
     def scaled_bias(self) -> bool:
@@ -176,12 +175,14 @@ class Executor:
             blocks.append(heads)
             entered, residual = residual, residual + written
             if not shape.attn_only:
-                read = slots.read(self._groups[layer, ReaderKind.MLP], entered if shape.parallel else residual, blocks)
+                read = slots.read(
+                    self.graph.group_at[layer, ReaderKind.MLP], entered if shape.parallel else residual, blocks
+                )
                 written = self.components.mlp(layer, read[0])
                 blocks.append(written[None])
                 residual = residual + written
         residuals.append(residual)
-        final = slots.read(self._groups[shape.n_layers, ReaderKind.LOGITS], residual, blocks)[0]
+        final = slots.read(self.graph.group_at[shape.n_layers, ReaderKind.LOGITS], residual, blocks)[0]
         answers = final[torch.arange(len(final), device=final.device), answer_positions]
         logits = self.components.unembed(answers, columns)
         return Trace(logits, tuple(blocks), tuple(residuals), tuple(projections))
@@ -190,7 +191,7 @@ class Executor:
         """What the heads of a layer use as queries, keys and values."""
         projected = []
         for kind in ATTENTION_SLOTS:
-            group = self._groups[layer, kind]
+            group = self.graph.group_at[layer, kind]
             read = slots.read(group, residual, blocks)
             projected.append(slots.wire(group, self.components.project(layer, kind, read)))
         return projected

@@ -23,6 +23,7 @@ class FunctionalComponents:
         self.weights = weights
         self.anatomy = anatomy
         self.work = Work()
+        self.whole_prompts = anatomy.bidirectional or weights.length_matters
         self._rotary = lru_cache(_KEPT_TABLES)(self._make_rotary)
 
     @property
@@ -95,12 +96,11 @@ class FunctionalComponents:
 
     def _hidden(self, weights: Attention, keys: int, at: Positions, device: torch.device) -> Tensor:
         """Boolean [Q, keys] or [B, Q, keys] of the keys that a query does not see."""
-        if self.anatomy.bidirectional:
-            return torch.zeros((), dtype=torch.bool, device=device)
         key = torch.arange(keys, device=device)
         query = torch.arange(at.length, device=device)[:, None] if at.single is None else at.single[:, None, None]
         distance = query - key
-        return (distance < 0) | (distance >= weights.window) if weights.window is not None else distance < 0
+        ahead = torch.zeros_like(distance, dtype=torch.bool) if self.anatomy.bidirectional else distance < 0
+        return ahead if weights.window is None else ahead | (distance.abs() >= weights.window)
 
 
 def _pick(projection: Projection, heads: Sequence[int] | None) -> Projection:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from acdc.graph import ATTENTION_SLOTS, Anatomy, ReaderKind
 from acdc.model.components import Positions
-from acdc.model.weights import read_norm
+from acdc.model.weights import length_matters, read_norm
 from acdc.model.work import Work
 
 _KEPT_SHAPES = 64
@@ -28,6 +28,7 @@ class ReplayComponents:
     def __init__(self, bridge, anatomy: Anatomy):
         """Raises InputError for a post-norm whose shares cannot be told apart."""
         self.bridge, self.anatomy, self.work = bridge, anatomy, Work()
+        self.whole_prompts = anatomy.bidirectional or length_matters(bridge)
         self._post_norms = [read_norm(getattr(block, "ln1_post", None)) for block in bridge.blocks]
         self._block_weights = [sum(p.numel() for p in b.parameters() if p.dim() > 1) for b in bridge.blocks]
         self._arguments = lru_cache(_KEPT_SHAPES)(self._capture_arguments)
@@ -110,13 +111,14 @@ class ReplayComponents:
         with self._exchanged({self.bridge.ln_final.hook_in: flat}):
             logits = self.bridge(torch.zeros(len(flat), 1, dtype=torch.long, device=x.device))
         logits = logits.view(*x.shape[:-1], -1)
-        self.work.flops += 2 * logits.numel() * x.shape[-1]
+        self.work.flops += 2 * len(flat) * (sum(self._block_weights) + x.shape[-1] * logits.shape[-1])
         return logits if columns is None else logits.gather(-1, columns)
 
     def _run_block(self, layer: int, x: Tensor) -> None:
         arguments, named = self._arguments(*x.shape[:2])[layer]
         self.bridge.blocks[layer](x, *arguments, **named)
-        self.work.flops += 2 * self._block_weights[layer] * x.shape[0] * x.shape[1]
+        attention = 2 * self.anatomy.n_heads * self.anatomy.d_head * x.shape[1]  # scores and mixing, per position
+        self.work.flops += 2 * (self._block_weights[layer] + attention) * x.shape[0] * x.shape[1]
 
     @torch.no_grad()
     def _capture_arguments(self, sequences: int, length: int) -> list[tuple[tuple, dict]]:
@@ -153,9 +155,9 @@ class ReplayComponents:
 
     @contextmanager
     def _hooked(self, hooks: dict[object, object]) -> Iterator[None]:
-        for point, function in hooks.items():
-            point.add_hook(function, level=_OURS)
         try:
+            for point, function in hooks.items():
+                point.add_hook(function, level=_OURS)
             yield
         finally:
             for point in hooks:

@@ -89,7 +89,8 @@ class Spread:
         state, need = self.state, self.state.need(reader)
         changed = [writer for writer in state.senders[reader] if writer in self._deltas]
         if not changed:
-            return state.input(reader).expand(self.candidates, -1, -1, -1)
+            present = state.input(reader).expand(self.candidates, -1, -1, -1)
+            return present if out is None else out.copy_(present)
         total = torch.add(state.input(reader), self._delta(changed[0], need), out=out)
         for writer in changed[1:]:
             total += self._delta(writer, need)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
-from acdc.model.components import Components, Positions, as_index
+from acdc.model.components import Components, Positions, as_index, needed_length
 from acdc.model.cone import Cone, Need
 from acdc.model.executor import Ablated
 
@@ -85,11 +85,10 @@ class SubgraphRun:
         """`kept` is boolean [C, edges]; `cone` covers all of them."""
         self.components, self.cone, self.prompts, self.kept = components, cone, prompts, kept
         self.graph = cone.graph
-        self.groups = {(group.layer, group.kind): group for group in self.graph.groups}
         everywhere = np.flatnonzero(cone.needs == Need.EVERYWHERE)
         embeddings = np.arange(len(self.graph.embeddings))
         prompt, width = prompts.embedded.shape[2:]
-        self.length = prompt if self.graph.anatomy.bidirectional else int(prompts.answers.max()) + 1
+        self.length = needed_length(components, prompts.answers, prompt)
         size = (len(kept), -1, self.rows, self.length, width)
         self._changes = {
             Need.EVERYWHERE: _Changes.reserve(np.union1d(embeddings, everywhere), size, prompts.embedded),
@@ -116,10 +115,10 @@ class SubgraphRun:
         for layer in range(shape.n_layers):
             self._attend(layer)
             if not shape.attn_only and (need := self.cone.needs[self.cone.mlp(layer)]):
-                group = self.groups[layer, ReaderKind.MLP]
+                group = self.graph.group_at[layer, ReaderKind.MLP]
                 read = self._read([(group, 0)], need, self.prompts.stream.mlp[layer])
                 self._record([self.cone.mlp(layer)], self.components.mlp(layer, read[0])[None], need)
-        group = self.groups[shape.n_layers, ReaderKind.LOGITS]
+        group = self.graph.group_at[shape.n_layers, ReaderKind.LOGITS]
         final = self._read([(group, 0)], Need.ANSWER, self.prompts.stream.attention[-1])[0, :, 0]
         return self.components.unembed(final, None if columns is None else columns.repeat(len(self.kept), 1))
 
@@ -181,7 +180,7 @@ class SubgraphRun:
     def _project(self, layer: int, queries: list[int], kv_readers: list[int]) -> dict[ReaderKind, Tensor]:
         """Queries, keys and values that are needed everywhere; their inputs are summed up together."""
         wanted = {ReaderKind.Q: queries, ReaderKind.K: kv_readers, ReaderKind.V: kv_readers}
-        slots = [(self.groups[layer, kind], row) for kind, rows in wanted.items() for row in rows]
+        slots = [(self.graph.group_at[layer, kind], row) for kind, rows in wanted.items() for row in rows]
         read = self._read(slots, Need.EVERYWHERE, self.prompts.stream.attention[layer])
         parts = read.split([len(rows) for rows in wanted.values()])
         return {
@@ -192,7 +191,7 @@ class SubgraphRun:
 
     def _queries(self, layer: int, heads: list[int]) -> Tensor:
         """Queries at the answer alone."""
-        slots = [(self.groups[layer, ReaderKind.Q], head) for head in heads]
+        slots = [(self.graph.group_at[layer, ReaderKind.Q], head) for head in heads]
         read = self._read(slots, Need.ANSWER, self.prompts.stream.attention[layer])
         return self.components.project(layer, ReaderKind.Q, read, heads)
 

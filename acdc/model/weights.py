@@ -116,7 +116,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Weights:
-    """A whole transformer: embedding functions, layers, final norm and unembedding [d, V]."""
+    """A whole transformer: embedding functions, layers, final norm and unembedding [d, V].
+
+    `length_matters`: its rotary tables depend on the length of the prompt.
+    """
 
     embed: Callable[[Tensor], Tensor]
     positions: Tensor | None
@@ -125,6 +128,7 @@ class Weights:
     unembed: Tensor
     unembed_bias: Tensor | None
     softcap: float | None
+    length_matters: bool
 
 
 def read_norm(module: nn.Module | None) -> Norm | None:
@@ -229,6 +233,15 @@ def _mlp_flops(module: nn.Module) -> int:
     return 2 * met
 
 
+def length_matters(bridge) -> bool:
+    """Whether rotary frequencies are chosen by the length of the prompt."""
+    module = getattr(getattr(bridge, "rotary_emb", None), "original_component", None)
+    types = getattr(module, "rope_type", "default")
+    return any(
+        name == "longrope" or "dynamic" in name for name in (types.values() if isinstance(types, dict) else [types])
+    )
+
+
 def read_weights(bridge) -> Weights:
     """Read a bridge's weights. They are views of the bridge's parameters wherever the layout allows."""
     head = bridge.unembed.original_component
@@ -241,4 +254,5 @@ def read_weights(bridge) -> Weights:
         unembed=head.weight.T,
         unembed_bias=head.bias,
         softcap=_positive(bridge.cfg.output_logits_soft_cap),
+        length_matters=length_matters(bridge),
     )

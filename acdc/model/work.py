@@ -13,8 +13,5 @@ class Work:
     def __sub__(self, other: "Work") -> "Work":
         return Work(self.evaluations - other.evaluations, self.flops - other.flops)
 
-    def __add__(self, other: "Work") -> "Work":
-        return Work(self.evaluations + other.evaluations, self.flops + other.flops)
-
     def snapshot(self) -> "Work":
         return Work(self.evaluations, self.flops)

@@ -4,34 +4,20 @@ from collections.abc import Sequence
 from html import escape
 from math import ceil, floor, log10
 
-from pydantic import BaseModel
-
+from acdc.circuit.curve import CurvePoint, CurveRecord
 from acdc.render.style import INK, NODE_LINE
 
 WIDTH, HEIGHT = 640.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 72.0, 24.0, 64.0, 60.0
 SEEN, UNSEEN = NODE_LINE["attention"], NODE_LINE["mlp"]
 GRID = "#e3e7eb"
-SLACK = 0.1  # how far, in ticks, a value may stick out of the frame
+SLACK = 0.1  # how far, in steps, a value may stick out of the frame
+STEPS = [base * 10.0**power for power in range(-1, 12) for base in (2, 5, 10)]  # between ticks of faithfulness
 
 
-class CurvePoint(BaseModel):
-    """One threshold of a sweep; `nodes` is None over edges, unseen values are None where no rows were left."""
-
-    threshold: float
-    edges: int
-    edges_effective: int
-    nodes: int | None
-    tests: int
-    metric: float
-    faithfulness: float | None
-    unseen_metric: float | None
-    unseen_faithfulness: float | None
-    circuit: str
-
-
-def to_svg(points: Sequence[CurvePoint], heading: str, metric: str) -> str:
+def to_svg(curve: CurveRecord) -> str:
     """Faithfulness on discovery and on unseen rows over the number of edges, on a logarithmic axis."""
+    points, heading, metric = curve.points, f"{curve.task.name} in {curve.model.name}", curve.metric
     axes = _Axes(points)
     lines = [
         *_curve([(p.edges, p.unseen_faithfulness, p) for p in points], axes, UNSEEN),
@@ -61,8 +47,10 @@ class _Axes:
         sizes = [max(1, p.edges) for p in points]
         values = [f for p in points for f in (p.faithfulness, p.unseen_faithfulness) if f is not None]
         self.first, self.last = floor(log10(min(sizes))), max(ceil(log10(max(sizes))), floor(log10(min(sizes))) + 1)
-        self.low = min(0.0, floor(5 * min(values, default=0.0) + SLACK) / 5)
-        self.high = max(1.0, ceil(5 * max(values, default=1.0) - SLACK) / 5)
+        low, high = min(0.0, *values, 0.0), max(1.0, *values, 1.0)
+        self.step = next(step for step in STEPS if high - low <= 8 * step)
+        self.low = self.step * floor(low / self.step + SLACK)
+        self.high = self.step * ceil(high / self.step - SLACK)
 
     def x(self, edges: int) -> float:
         share = (log10(max(1, edges)) - self.first) / (self.last - self.first)
@@ -74,8 +62,7 @@ class _Axes:
 
     def draw(self) -> list[str]:
         lines = []
-        step = 0.2 if self.high - self.low <= 2 else round((self.high - self.low) / 5, 1)
-        ticks = [self.low + i * step for i in range(round((self.high - self.low) / step) + 1)]
+        ticks = [self.low + i * self.step for i in range(round((self.high - self.low) / self.step) + 1)]
         for value in ticks:
             y = self.y(value)
             lines.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{GRID}"/>')

@@ -19,7 +19,9 @@ from acdc.circuit.circuit import (
     library_versions,
 )
 from acdc.errors import AcdcWarning, InputError
+from acdc.model.functional import VOCABULARY_CHUNK
 from acdc.model.load import Model
+from acdc.model.spread import CACHE_BYTES
 from acdc.model.threads import DEFAULT_THREADS, MOST_THREADS, fixed_threads
 from acdc.model.work import Work
 from acdc.options import Level, SenderOrder
@@ -27,8 +29,9 @@ from acdc.progress import Progress, silent
 from acdc.search.options import SearchOptions
 from acdc.search.registry import DEFAULT_METHOD, find_method
 from acdc.search.result import Decision, Decisions, Scores
+from acdc.search.trials import TRIAL_BYTES, WIDEST
 from acdc.task.ablations import check_ablation
-from acdc.task.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, Behaviour
+from acdc.task.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
 from acdc.task.metrics import MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
 from acdc.task.split import Split, split_rows
@@ -231,7 +234,7 @@ def _describe(
         nodes=[ScoredNode(id=name, score=score) for name, score in (nodes or {}).items()],
         seed=settings.seed,
         dtype=model.dtype_name,
-        batch=describe_batch(settings),
+        batch=describe_batch(settings, model),
         versions=library_versions(),
     )
 
@@ -251,13 +254,18 @@ def describe_model(behaviour: Behaviour) -> ModelRecord:
     )
 
 
-def describe_batch(settings: DiscoverySettings) -> BatchRecord:
+def describe_batch(settings: DiscoverySettings, model: Model) -> BatchRecord:
     """What the last bits of a result may depend on, as artefacts record it."""
     return BatchRecord(
         size=settings.batch_size,
+        padding=1.0 if model.components.whole_prompts else PADDING,
         threads=settings.threads,
         candidate_tokens=CANDIDATE_TOKENS,
         candidate_bytes=CANDIDATE_BYTES,
+        trial_width=WIDEST[model.device.type],
+        trial_bytes=TRIAL_BYTES,
+        cache_bytes=CACHE_BYTES,
+        vocabulary_chunk=VOCABULARY_CHUNK,
     )
 
 

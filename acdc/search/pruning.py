@@ -1,5 +1,6 @@
 """Greedy pruning: what ACDC does at each receiver, over edges or nodes, for one threshold or for several at once."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -71,12 +72,19 @@ class Pruning:
         widest = self.trials.widest(self._left)
         tried, rest = np.split(self._left, [min(self._width, widest)])
         self.tried += len(tried)
-        decided = self._accept(tried, self.trials.measure(tried), rest, forks)
+        decided = self._accept(tried, self.trials.measure(tried), rest, forks, advance)
         self._width = min(widest, 2 * self._width) if decided == len(tried) else max(1, self._width // 2)
         self._left = self._left[decided:]
         advance(decided * len(self.thresholds), self._note())
 
-    def _accept(self, tried: np.ndarray, objectives: np.ndarray, rest: np.ndarray, forks: list["Pruning"]) -> int:
+    def _accept(
+        self,
+        tried: np.ndarray,
+        objectives: np.ndarray,
+        rest: np.ndarray,
+        forks: list["Pruning"],
+        advance: Advance,
+    ) -> int:
         """Take the results up to and including the first candidate that is kept; how many were taken."""
         removed = 0
         for place, (candidate, after) in enumerate(zip(tried.tolist(), objectives.tolist(), strict=True)):
@@ -85,6 +93,7 @@ class Pruning:
                 self._remove(tried[removed:place])
                 removed = place
                 forks.append(self._fork(candidate, after, np.concatenate([tried[place + 1 :], rest])))
+                advance((place + 1) * len(forks[-1].thresholds))
                 self.thresholds = removing
             if not removing:
                 self._remove(tried[removed:place])
@@ -107,8 +116,7 @@ class Pruning:
 
     def _fork(self, candidate: int, after: float, left: np.ndarray) -> "Pruning":
         """The run of the thresholds that keep this candidate."""
-        other = object.__new__(Pruning)
-        other.__dict__.update(self.__dict__)
+        other = copy.copy(self)
         other.thresholds = tuple(t for t in self.thresholds if not after - self.current < t)
         other.trials, other.tests, other.changes = self.trials.fork(), list(self.tests), self.changes.copy()
         other._left = left

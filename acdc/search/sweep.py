@@ -1,7 +1,7 @@
 """ACDC under many thresholds: how the circuit's size and the metric trade off."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -83,8 +83,10 @@ def check_thresholds(settings: DiscoverySettings, thresholds: Sequence[float] | 
         raise InputError(f"a sweep over thresholds goes with method acdc, not with {settings.method}")
     if thresholds is not None and not thresholds:
         raise InputError("a sweep needs at least one threshold")
+    settings.check()
     for threshold in thresholds or ():
-        replace(settings, threshold=threshold).check()
+        if not 0 < threshold < np.inf:
+            raise InputError(f"--thresholds: {threshold} is not a positive number")
 
 
 def _measure(behaviour: Behaviour, circuits: Sequence[Circuit]) -> list[tuple[float, float | None]]:

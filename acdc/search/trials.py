@@ -110,7 +110,10 @@ class WholeRuns:
 
 
 class NodeRuns(WholeRuns):
-    """Trials of nodes: a removed one is ablated for all that read it."""
+    """Trials of nodes: a removed one is ablated for all that read it, and reads nothing but ablated values itself.
+
+    The latter matters under post-norms alone, where what a removed head computes still has a part in its layer's scale.
+    """
 
     def __init__(self, behaviour: Behaviour):
         super().__init__(behaviour)

@@ -26,15 +26,14 @@ class Visit:
 def visits(graph: ComponentGraph, order: SenderOrder = SenderOrder.descending) -> Iterator[Visit]:
     """Logits first; then from the last layer its MLP, with direct edges its wires (v, k, q), and its v, k and q slots,
     each from the last head to the first. Senders latest first: the MLP of a layer before its heads, the input last."""
-    groups = {(group.layer, group.kind): group for group in graph.groups}
     yield Visit(graph.anatomy.n_layers, _senders(graph, graph.groups[-1], 0, order))
     for layer in reversed(range(graph.anatomy.n_layers)):
-        if group := groups.get((layer, ReaderKind.MLP)):
+        if group := graph.group_at.get((layer, ReaderKind.MLP)):
             yield _slot(graph, group, 0, order)
         if graph.direct_edges:
             yield from _wires(graph, layer)
         for kind in _ATTENTION:
-            group = groups[layer, kind]
+            group = graph.group_at[layer, kind]
             yield from (_slot(graph, group, row, order) for row in reversed(range(len(group.readers))))
 
 

@@ -1,9 +1,8 @@
 """A model, rows, a metric and an ablation, bound together: the thing that searches and verification measure.
 
-Rows of like length share a batch. Where attention does not look ahead, shorter ones are padded at their end, which
-their answers cannot see; bidirectional models get batches of one length. Many candidate subgraphs are run at once, as
-many as fit `CANDIDATE_TOKENS` and `CANDIDATE_BYTES`; both are constants, so that the arithmetic does not depend on the
-machine.
+Rows of like length share a batch, the shorter ones padded at their end, which their answers cannot see; models that
+depend on a prompt's end or length get batches of one length. Many candidate subgraphs are run at once, as many as fit
+`CANDIDATE_TOKENS` and `CANDIDATE_BYTES`; both are constants, so that the arithmetic does not depend on the machine.
 """
 
 import itertools
@@ -73,7 +72,7 @@ class Behaviour:
         metric.check(self.rows)
         self.executor: Executor = model.executor(split_embeddings, direct_edges)
         self._work_before = model.components.work.snapshot()
-        stretch = 1.0 if model.anatomy.bidirectional else PADDING
+        stretch = 1.0 if model.components.whole_prompts else PADDING
         self.batches = [self._batch(index) for index in bucket(self.rows, batch_size, stretch)]
 
     @property

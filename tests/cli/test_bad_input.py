@@ -141,8 +141,8 @@ OPTIONS = [
 SWEEPS = [
     ("--thresholds many", nothing, "not a list of numbers"),
     ("--thresholds 0.1,,0.2", nothing, "not a list of numbers"),
-    ("--thresholds 0.1,-1", nothing, "must be a positive number"),
-    ("--thresholds nan", nothing, "must be a positive number"),
+    ("--thresholds 0.1,-1", nothing, "--thresholds: -1.0 is not a positive number"),
+    ("--thresholds nan", nothing, "--thresholds: nan is not a positive number"),
     ("--method eap", nothing, "--method"),
     ("--level nodes --direct-edges", nothing, "--direct-edges goes with --level edges"),
     ("--task t.jsonl", lambda: write("t.jsonl", rows({"corrupted": [5, 6, 7]})), "do not tell them apart"),

@@ -1,6 +1,7 @@
 """ACDC at the cost of the circuit against ACDC by whole runs, edge for edge, and against the original code's record."""
 
 import json
+import os
 import re
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import torch
 from families import HUGGING_FACE, NATIVE, VOCABULARY, boot
 
 from acdc.graph import is_wire
+from acdc.model.load import load_model
 from acdc.options import SenderOrder
 from acdc.progress import nobody, silent
 from acdc.search.acdc import acdc
@@ -69,11 +71,15 @@ def test_fast_equals_naive(family):
     assert 0 < max(shares) < 1
 
 
+ALL = [(layers, seed) for layers in (2, 3, 4) for seed in (1, 2, 3)]
+SOME = [(2, 1), (3, 2), (4, 3)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("layers", [2, 3, 4])
+@pytest.mark.parametrize(("layers", "seed"), ALL if os.environ.get("ACDC_WHOLE_GRID") else SOME)
 @pytest.mark.parametrize("family", [*HUGGING_FACE, *NATIVE])
 def test_fast_equals_naive_everywhere(family, layers, seed):
+    """Three of the nine pairs of depth and seed; all of them with ACDC_WHOLE_GRID=1."""
     model = boot(family, layers, seed)
     ablation = ("resample", "zero", "mean")[seed - 1]
     behaviour = Behaviour(model, noise(seed=seed), range(4), METRICS["kl"], ablation)
@@ -100,6 +106,30 @@ def test_fast_equals_naive_for_every_metric(trio, induction, metric):
     threshold = {"kl": 0.5, "logit_diff": 0.5, "nll": 0.3, "prob_diff": 0.05, "accuracy": 0.1}[metric]
     behaviour = Behaviour(trio, induction, range(6), METRICS[metric], split_embeddings=metric == "kl")
     assert 0 < compare(behaviour, threshold) < 1
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "mistral", "gpt-neox-parallel", "native-bidirectional"])
+def test_fast_equals_naive_over_several_batches(family):
+    """Rows of unlike length in padded batches, answers inside the prompt, wires and both embeddings at once."""
+    model = boot(family, layers=2, seed=6)
+    options = {"direct_edges": True, "split_embeddings": model.anatomy.learned_positions, "batch_size": 2}
+    for ablation, threshold in (("resample", 0.005), ("mean-positional", 0.005)):
+        rows = noise(rows=5, lengths=(4, 9, 6, 5))
+        behaviour = Behaviour(model, rows, range(5), METRICS["kl"], ablation, **options)
+        assert len(behaviour.batches) > 2
+        assert 0 < compare(behaviour, threshold) < 1
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_lower_precision_stays_near(trio, induction, dtype):
+    """The same objective for the same circuit, up to the rounding of that precision."""
+    model = load_model("trio", dtype=dtype)
+    behaviour = Behaviour(model, induction, range(8), METRICS["logit_diff"])
+    found = acdc(behaviour, SearchOptions(0.5), silent)
+    exact = Behaviour(trio, induction, range(8), METRICS["logit_diff"])
+    measured = -exact.measure(~found.kept[None])[0, 0].mean()
+    assert found.objective == pytest.approx(measured, abs={"bfloat16": 0.5, "float32": 1e-4}[dtype])
+    assert found.drift < {"bfloat16": 0.2, "float32": 1e-4}[dtype]
 
 
 def test_a_metric_of_the_users_sees_the_whole_vocabulary(trio, induction):

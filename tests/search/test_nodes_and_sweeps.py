@@ -1,6 +1,7 @@
 """ACDC over nodes, and under several thresholds at once."""
 
 import json
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -19,12 +20,19 @@ from acdc.task.metrics import METRICS
 
 
 def nodes_one_at_a_time(behaviour: Behaviour, threshold: float) -> tuple[set[str], list[str]]:
-    """Naive ACDC over nodes: from the last component, each ablated for all its readers; (kept, tested)."""
+    """Naive ACDC over nodes: from the last component, each cut off from all that it reads and that reads it.
+
+    Gives (kept, tested).
+    """
     graph, sign = behaviour.graph, behaviour.metric.sign
     removed, tested = set(), []
 
+    def unused(reader, without: set[str]) -> bool:
+        owners = {owner.id for owner in graph.owners(reader)}
+        return bool(owners) and owners <= without
+
     def objective(without: set[str]) -> float:
-        cut = np.array([edge.writer.id in without for edge in graph.edges])
+        cut = np.array([edge.writer.id in without or unused(edge.reader, without) for edge in graph.edges])
         return sign * behaviour.measure(cut[None])[0, 0].mean()
 
     current = objective(removed)
@@ -49,7 +57,7 @@ def test_nodes_equal_one_at_a_time(trio, induction, metric, threshold):
     assert measured == pytest.approx(last.before if last.kept else last.after, abs=1e-9)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt-neox-parallel", "native-attention-only"])
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt-neox-parallel", "native-attention-only"])
 def test_nodes_of_other_families(family):
     model = boot(family, layers=3, seed=2)
     behaviour = Behaviour(model, noise(), range(4), METRICS["kl"])
@@ -111,6 +119,19 @@ def test_a_sweep_forks_with_wires_and_scales(family):
         assert found.drift < 1e-9
 
 
+def test_progress_of_a_sweep_reaches_its_end(trio, induction):
+    done = []
+
+    @contextmanager
+    def watch(what, total, unit):
+        done.append(-total)
+        yield lambda count, note="": done.append(count)
+
+    behaviour = Behaviour(trio, induction, range(4), METRICS["logit_diff"])
+    run_sweep(behaviour, [0.1, 0.2, 0.5, 1.0], SearchOptions(), watch)
+    assert sum(done) == 0
+
+
 def test_points_of_a_curve(trio, induction):
     curve = sweep(trio, induction, [1.0, 0.1], limit=12)
     assert [point.threshold for point in curve.points] == [0.1, 1.0]
@@ -132,8 +153,20 @@ def test_sweep_on_the_command_line(acdc, tmp_path):
     before = (tmp_path / "s/curve.json").read_bytes()
     again = acdc(*words)
     assert "already there" in again.out and (tmp_path / "s/curve.json").read_bytes() == before
+    for name in ("curve.svg", record["points"][1]["circuit"]):
+        (tmp_path / "s" / name).unlink()
+        assert acdc("sweep", "--task", "induction", "--limit", "8", "--thresholds", "2,0.2", "--out", "s").code == 0
+        assert (tmp_path / "s" / name).is_file() and (tmp_path / "s/curve.json").read_bytes() == before
     assert acdc(*words[:-4], "--thresholds", "0.3", "--out", "s").code == 2
     assert acdc("show", "s").code == 2
+    assert "name one of its circuits" in acdc("export", "s", "--format", "svg", "--out", "d.svg").err
+
+
+def test_a_sweep_over_nodes_may_keep_none(acdc):
+    words = ("sweep", "--task", "induction", "--limit", "128", "--level", "nodes", "--thresholds", "0.5,1000")
+    done = acdc(*words, "--json")
+    assert [point["nodes"] for point in done.json["points"]][1] == 0 < done.json["points"][0]["nodes"]
+    assert "no rows left to measure" in done.err
 
 
 def test_direct_edges_on_the_command_line(acdc, tmp_path):
