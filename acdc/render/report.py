@@ -82,7 +82,9 @@ def _measures(report: Report) -> list[str]:
 
 
 def percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
+    if value is None:
+        return "-"
+    return f"{0.0 if abs(value) < 5e-4 else value:.1%}"
 
 
 def _removals(circuit: Circuit, report: Report) -> list[str]:

@@ -108,7 +108,22 @@ def test_fast_equals_naive_for_every_metric(trio, induction, metric):
     assert 0 < compare(behaviour, threshold) < 1
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "mistral", "gpt-neox-parallel", "native-bidirectional"])
+UNLIKE = ["gpt2", "llama-longrope", "gemma2", "gemma3-bidirectional", "mistral", "gpt-neox-parallel", "mixtral"]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", UNLIKE)
+def test_padding_changes_no_row(family):
+    """Every row's logits are those of the plain model on that row alone."""
+    model = boot(family, layers=2, seed=6)
+    behaviour = Behaviour(model, noise(rows=6, lengths=(4, 9, 6, 5)), range(6), METRICS["kl"])
+    for batch in behaviour.batches:
+        for row, logits in zip(batch.answers.rows, batch.answers.full_logits, strict=True):
+            expected = model.bridge(torch.tensor([row.clean]))[0, row.answer_position]
+            assert (expected - logits).abs().max() < 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("family", UNLIKE)
 def test_fast_equals_naive_over_several_batches(family):
     """Rows of unlike length in padded batches, answers inside the prompt, wires and both embeddings at once."""
     model = boot(family, layers=2, seed=6)
