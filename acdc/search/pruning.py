@@ -12,7 +12,9 @@ from acdc.search.trials import Trials
 from acdc.search.visits import Visit
 from acdc.task.behaviour import Behaviour
 
-FIRST_WIDTH = 4
+PASS_COST = 2.0  # what a pass costs besides its candidates, in candidates
+FIRST_SHARE, MEMORY = 0.25, 50  # of candidates that are kept: the first guess, and over how many tests it is learnt
+REFRESH_TESTS = 1000  # after so many tests, the present circuit is computed anew before the next layer
 
 
 class Pruning:
@@ -29,9 +31,9 @@ class Pruning:
         self.changes = np.zeros(len(trials.names))
         self.tests: list[Decision] = []
         self.current = trials.objective()
-        self.drift, self.tried = 0.0, 0
+        self.drift, self.tried, self._refreshed = 0.0, 0, 0
         self._plan, self._next, self._left = plan, 0, np.array([], dtype=int)
-        self._width, self._layer, self._kept = FIRST_WIDTH, behaviour.graph.anatomy.n_layers, 0
+        self._kept_share, self._layer, self._kept = FIRST_SHARE, behaviour.graph.anatomy.n_layers, 0
 
     def finish(self, advance: Advance) -> list["Pruning"]:
         """Decide all that is left; the runs that forked off and are to be finished too."""
@@ -61,8 +63,11 @@ class Pruning:
         return self.trials.is_read(writer) and (wire is None or not self.trials.removed[wire])
 
     def _check_drift(self, layer: int) -> None:
-        """Have the trials start afresh, and see how far rounding has taken them."""
-        measured = self.trials.finish_layer(layer)
+        """Have the trials start afresh after many tests, and see how far rounding has taken them."""
+        if len(self.tests) - self._refreshed < REFRESH_TESTS:
+            return
+        self._refreshed = len(self.tests)
+        measured = self.trials.refresh(layer)
         if measured is not None:
             self.drift = max(self.drift, abs(measured - self.current))
             self.current = measured
@@ -71,11 +76,22 @@ class Pruning:
         """Try what is left of a receiver, as much as fits one trial."""
         widest = self.trials.widest(self._left)
         tried, rest = np.split(self._left, [min(self._width, widest)])
+        kept = self._kept
         self.tried += len(tried)
         decided = self._accept(tried, self.trials.measure(tried), rest, forks, advance)
-        self._width = min(widest, 2 * self._width) if decided == len(tried) else max(1, self._width // 2)
+        self._learn(decided, kept=self._kept - kept)
         self._left = self._left[decided:]
         advance(decided * len(self.thresholds), self._note())
+
+    @property
+    def _width(self) -> int:
+        """How many candidates to try together: few where many are kept, as those after a kept one are lost."""
+        return max(1, round((2 * PASS_COST / max(self._kept_share, 1e-6)) ** 0.5))
+
+    def _learn(self, decided: int, kept: int) -> None:
+        """Take the last decisions into the moving average of how many are kept."""
+        fade = (1 - 1 / MEMORY) ** decided
+        self._kept_share = fade * self._kept_share + (1 - fade) * kept / decided
 
     def _accept(
         self,

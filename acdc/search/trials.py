@@ -47,8 +47,8 @@ class Trials(Protocol):
     def is_read(self, writer: int) -> bool:
         """Whether an edge out of a component is kept."""
 
-    def finish_layer(self, layer: int) -> float | None:
-        """Told that all slots from a layer on are decided; a new measurement of the objective if one was made."""
+    def refresh(self, layer: int) -> float | None:
+        """Compute the circuit anew from a layer on, below which all is clean; its objective, if that was done."""
 
     def edges(self) -> np.ndarray:
         """The edges of the present circuit, boolean [edges]."""
@@ -97,7 +97,7 @@ class WholeRuns:
     def is_read(self, writer: int) -> bool:
         return writer in self._read
 
-    def finish_layer(self, layer: int) -> float | None:
+    def refresh(self, layer: int) -> float | None:
         return None
 
     def edges(self) -> np.ndarray:
@@ -230,7 +230,7 @@ class Increments:
         return self._states[0].is_read(writer)
 
     @torch.no_grad()
-    def finish_layer(self, layer: int) -> float | None:
+    def refresh(self, layer: int) -> float | None:
         self._unsettled = None
         for state in self._states:
             state.refresh(self.removed, layer)

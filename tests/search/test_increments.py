@@ -23,6 +23,12 @@ from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
 
 
+@pytest.fixture(autouse=True)
+def refresh_often(monkeypatch):
+    """Small models make too few tests for the present circuit to be computed anew; here every layer does it."""
+    monkeypatch.setattr("acdc.search.pruning.REFRESH_TESTS", 1)
+
+
 def noise(rows: int = 4, lengths: tuple[int, ...] = (6, 7), seed: int = 5) -> Task:
     """Random prompts of mixed lengths, with answers at the last or at an earlier position."""
     generator = torch.Generator().manual_seed(seed)
