@@ -161,8 +161,9 @@ def test_a_metric_of_the_users_sees_the_whole_vocabulary(trio, induction):
     assert 0 < compare(Behaviour(trio, induction, range(4), metric), 0.02) < 1
 
 
-def test_work_follows_the_circuit(trio, induction):
+def test_work_follows_the_circuit(trio, induction, monkeypatch):
     """With few edges kept, far fewer components are computed than by whole runs."""
+    monkeypatch.setattr("acdc.search.pruning.REFRESH_TESTS", 1000)
     work = {}
     for trials in (Increments, WholeRuns):
         behaviour = Behaviour(trio, induction, range(6), METRICS["logit_diff"])
