@@ -69,7 +69,8 @@ class MethodRecord(_Record):
 
 class BatchRecord(_Record):
     """What the last bits of a result may depend on: rows per pass and how unlike in length they may be, threads, how
-    candidates share a pass over the whole graph or a trial of ACDC, and how large products are cut to fit caches."""
+    candidates share a pass over the whole graph or a trial of ACDC, how large products are cut to fit caches, and by
+    which library float32 products are computed on a CPU."""
 
     size: int = Field(ge=1)
     padding: float = Field(ge=1)
@@ -79,7 +80,7 @@ class BatchRecord(_Record):
     trial_width: int
     trial_bytes: int
     cache_bytes: int
-    vocabulary_chunk: int
+    products: str
 
 
 class ScoredEdge(_Record):

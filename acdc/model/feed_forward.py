@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from acdc.model.products import product
 
 Mlp = Callable[[Tensor], Tensor]
 # (input, gate or None, output) by the names that the layouts give them
@@ -27,7 +28,7 @@ class Linear:
     bias: Tensor | None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x @ self.weight if self.bias is None else torch.addmm(self.bias, x, self.weight)
+        return product(x, self.weight, self.bias)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from acdc.errors import InputError
 from acdc.model.feed_forward import Mlp, read_mlp
+from acdc.model.products import packed, products
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,7 @@ class Projection:
     def __call__(self, x: Tensor) -> Tensor:
         """[heads or 1, rows, positions, in] -> [heads, rows, positions, out]; a leading 1 serves every head."""
         heads, width = self.weight.shape[0], x.shape[-1]
-        flat = x.reshape(x.shape[0], -1, width).expand(heads, -1, -1)
-        out = torch.bmm(flat, self.weight).view(heads, *x.shape[1:-1], -1)
+        out = products(x.reshape(x.shape[0], -1, width), self.weight).reshape(heads, *x.shape[1:-1], -1)
         return out if self.bias is None else out + self.bias[:, None, None]
 
 
@@ -196,10 +196,10 @@ def _read_attention(bridge, layer: int) -> Attention:
         rotary = _rotary_tables(bridge, types[layer] if per_type else None) if has_rotary else None
     bias = getattr(attention.o.original_component, "bias", None)
     return Attention(
-        q=Projection(attention.W_Q, attention.b_Q),
-        k=Projection(attention.W_K, attention.b_K),
-        v=Projection(attention.W_V, attention.b_V),
-        out=Projection(attention.W_O, None),
+        q=Projection(packed(attention.W_Q), attention.b_Q),
+        k=Projection(packed(attention.W_K), attention.b_K),
+        v=Projection(packed(attention.W_V), attention.b_V),
+        out=Projection(packed(attention.W_O), None),
         out_bias=bias,
         q_norm=read_norm(getattr(attention, "q_norm", None)),
         k_norm=read_norm(getattr(attention, "k_norm", None)),

@@ -19,8 +19,8 @@ from acdc.circuit.circuit import (
     library_versions,
 )
 from acdc.errors import AcdcWarning, InputError
-from acdc.model.functional import VOCABULARY_CHUNK
 from acdc.model.load import Model
+from acdc.model.products import KIND as PRODUCTS
 from acdc.model.spread import CACHE_BYTES
 from acdc.model.threads import DEFAULT_THREADS, MOST_THREADS, fixed_threads
 from acdc.model.work import Work
@@ -265,7 +265,7 @@ def describe_batch(settings: DiscoverySettings, model: Model) -> BatchRecord:
         trial_width=WIDEST[model.device.type],
         trial_bytes=TRIAL_BYTES,
         cache_bytes=CACHE_BYTES,
-        vocabulary_chunk=VOCABULARY_CHUNK,
+        products=PRODUCTS,
     )
 
 
