@@ -2,7 +2,9 @@
 
 ACDC decides receivers from the logits backwards. When it tests an edge into a slot, everything upstream of the slot
 still has its clean value, and everything downstream is pruned to kept edges already: so most values are those of the
-full model's run, and only what a decision changed is stored here. Everything is held only where it is needed (`Need`).
+full model's run, and only what a decision changed is stored here. What a slot reads is summed up anew whenever it is
+asked for, the ablated stream plus what its senders change of it: so rounding cannot add up over the decisions, and
+nothing has to cancel. Everything is held only where it is needed (`Need`).
 
 Shapes: N rows, Q the positions where something is needed (all up to the last answer, or the answer alone), d the
 residual width, e the head width. Readers and writers are named by their index in the graph.
@@ -19,31 +21,35 @@ from torch import Tensor
 from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
 from acdc.model.components import Positions, needed_length
 from acdc.model.cone import Cone, Need
-from acdc.model.executor import Ablated, Executor, RemovedEdges, Trace
+from acdc.model.executor import Executor, Trace
+from acdc.model.subgraph import Prompts
 
 
 class CircuitState:
-    """Inputs, projections and outputs of the present circuit; whatever was never changed is read from the clean run."""
+    """Changes, projections and outputs of the present circuit; whatever was never changed is read from the clean run.
 
-    def __init__(self, executor: Executor, clean: Trace, ablated: Ablated, answers: Tensor):
-        """`clean` is the full model's run of N rows, `answers` [N] the positions where the logits are read."""
-        self.components, self.graph = executor.components, executor.graph
-        self.answers, self.ablated, self._clean, self._executor = answers, ablated, clean, executor
-        prompt = clean.residuals[0].shape[1]
-        length = needed_length(self.components, answers, prompt)
-        self.at = {Need.ANSWER: Positions(length, answers), Need.EVERYWHERE: Positions(length)}
+    A component's change is what it writes now minus what ablation leaves of it.
+    """
+
+    def __init__(self, executor: Executor, clean: Trace, prompts: Prompts):
+        """`clean` is the full model's run of the prompts."""
+        self.components, self.graph, self.prompts, self._clean = executor.components, executor.graph, prompts, clean
+        self.length = needed_length(self.components, prompts.answers, clean.residuals[0].shape[1])
+        self.at = {Need.ANSWER: Positions(self.length, prompts.answers), Need.EVERYWHERE: Positions(self.length)}
         self.cone = Cone(self.graph, np.zeros(len(self.graph.writers), dtype=np.int8))
         self.cut_wires: set[tuple[int, int]] = set()  # (reader index, head)
+        self.decided: set[int] = set()  # slots that have only kept edges left
         self.senders: dict[int, list[int]] = defaultdict(list)  # of a reader, over kept edges
         self.readers: dict[int, list[int]] = defaultdict(list)  # of a writer, over kept edges
         self._starts = np.cumsum([0, *(len(block) for block in clean.blocks)])
-        self._forget()
+        self._changes: dict[int, Tensor] = {}
+        self._projections: dict[int, Tensor] = {}
+        self._unscaled: dict[int, Tensor] = {}  # by layer, heads before their post-norm [H, N, Q, d]
+        self._sums: dict[tuple[int, tuple[int, ...]], Tensor] = {}  # see `input`
 
-    def _forget(self) -> None:
-        self.inputs: dict[int, Tensor] = {}
-        self.projections: dict[int, Tensor] = {}
-        self.outputs: dict[int, Tensor] = {}
-        self.unscaled: dict[int, Tensor] = {}  # by layer, heads before their post-norm [H, N, Q, d]
+    @property
+    def rows(self) -> int:
+        return len(self.prompts.answers)
 
     # what the present circuit consists of
 
@@ -51,11 +57,11 @@ class CircuitState:
         """A copy to change in another way; tensors are shared, as none is ever changed in place."""
         other = copy.copy(self)
         other.cone = Cone(self.graph, self.cone.needs.copy())
-        other.cut_wires = set(self.cut_wires)
+        other.cut_wires, other.decided = set(self.cut_wires), set(self.decided)
         for name in ("senders", "readers"):
             kept = {key: list(value) for key, value in getattr(self, name).items()}
             setattr(other, name, defaultdict(list, kept))
-        for name in ("inputs", "projections", "outputs", "unscaled"):
+        for name in ("_changes", "_projections", "_unscaled", "_sums"):
             setattr(other, name, dict(getattr(self, name)))
         return other
 
@@ -95,40 +101,61 @@ class CircuitState:
         heads = self.cone.heads(slot.layer).start if slot.kind in ATTENTION_SLOTS else 0
         return [w for w in owners if self.cone.needs[w] and (reader, w - heads) not in self.cut_wires]
 
-    def reach(self, reader: int) -> int:
-        """Numbers per candidate that a change of a slot's input brings with it."""
+    def reached(self, reader: int) -> set[int]:
+        """The components that hear of a change of a slot's input."""
         reached, waiting = set(), self.owners(reader)
         while waiting:
             writer = waiting.pop()
             if writer not in reached:
                 reached.add(writer)
                 waiting += [owner for r in self.readers[writer] for owner in self.owners(r)]
-        width = self.graph.anatomy.d_model * len(self.answers)
-        length = self.at[Need.EVERYWHERE].length
-        everywhere = sum(int(self.cone.needs[writer]) == Need.EVERYWHERE for writer in reached)
-        return width * (len(reached) + (everywhere + 3) * length)
+        return reached
 
     # its present values
 
-    def input(self, reader: int) -> Tensor:
-        """What a slot reads, [N, Q, d]."""
-        if reader not in self.inputs:
-            self.inputs[reader] = self.at[self.need(reader)].take(self._clean_input(reader))
-        return self.inputs[reader]
+    def group(self, reader: int) -> ReaderGroup:
+        """The group that a slot belongs to."""
+        return self.graph.group_at[self.layer(reader), self.graph.readers[reader].kind]
 
-    def output(self, writer: int) -> Tensor:
-        """What a component writes, [N, Q, d]."""
-        if writer not in self.outputs:
-            self.outputs[writer] = self.at[int(self.cone.needs[writer])].take(self._clean_output(writer))
-        return self.outputs[writer]
+    def whole(self, x: Tensor) -> Tensor:
+        """[..., rows or 1, positions or 1, d] -> [..., N, P, d], at the positions that can matter."""
+        return x[..., : self.length, :].expand(*x.shape[:-3], self.rows, self.length, -1)
+
+    def stream(self, reader: int) -> Tensor:
+        """What a slot reads of a circuit without edges, [N, Q, d]."""
+        return self.at[self.need(reader)].take(self.whole(self.prompts.stream.at(self.group(reader))))
+
+    def input(self, reader: int, without: Sequence[int] = ()) -> Tensor:
+        """What a slot reads, [N, Q, d]; `without` the changes of some kept senders. Kept until something changes."""
+        if reader not in self.decided:
+            return self.at[self.need(reader)].take(self._clean_input(reader))
+        asked = (reader, tuple(without))
+        if asked not in self._sums:
+            need, total = self.need(reader), self.stream(reader)
+            for writer in self.senders[reader]:
+                if writer not in without:
+                    total = total + self.change(writer, need)
+            self._sums[asked] = total
+        return self._sums[asked]
+
+    def ablated(self, writer: int, need: Need) -> Tensor:
+        """What ablation leaves of a component, [N, Q, d]."""
+        return self.at[need].take(self.whole(self.prompts.ablated.values[writer]))
+
+    def change(self, writer: int, need: Need) -> Tensor:
+        """What a component writes minus what ablation leaves of it, [N, Q, d]."""
+        if writer not in self._changes:
+            return self.at[need].take(self._clean_output(writer)) - self.ablated(writer, need)
+        narrowed = need == Need.ANSWER and self.cone.needs[writer] == Need.EVERYWHERE
+        return self.at[need].take(self._changes[writer]) if narrowed else self._changes[writer]
 
     def projection(self, reader: int) -> Tensor:
         """What an attention slot makes of its input, [N, Q, e]."""
-        if reader not in self.projections:
+        if reader not in self._projections:
             slot = self.graph.readers[reader]
             projected = self.components.project(slot.layer, slot.kind, self.input(reader)[None], [slot.head])
-            self.projections[reader] = projected[0]
-        return self.projections[reader]
+            self._projections[reader] = projected[0]
+        return self._projections[reader]
 
     def used_projection(self, layer: int, kind: ReaderKind, head: int, new: dict[int, Tensor]) -> Tensor:
         """What a head uses as query, key or value: [N, Q, e], or of a slot in `new` what stands there."""
@@ -140,36 +167,31 @@ class CircuitState:
     def ablated_projection(self, layer: int, kind: ReaderKind, head: int) -> Tensor:
         """What a head uses where its wire is cut, [N, Q, e]."""
         need = self.need(self.slot(layer, kind, head))
-        ablated = self.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
-        whole = ablated[head * len(ablated) // self.graph.anatomy.n_heads]
-        prompt = self._clean.residuals[0].shape[1]
-        return self.at[need].take(whole.expand(len(self.answers), prompt, -1))
+        ablated = self.prompts.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
+        return self.at[need].take(self.whole(ablated[head * len(ablated) // self.graph.anatomy.n_heads]))
 
     def unscaled_heads(self, layer: int) -> Tensor:
         """What all heads of a layer write before their post-norm, [H, N, Q, d]."""
-        if layer not in self.unscaled:
+        if layer not in self._unscaled:
             heads = range(self.graph.anatomy.n_heads)
             q, k, v = (
                 torch.stack([self.used_projection(layer, kind, head, {}) for head in heads]) for kind in ATTENTION_SLOTS
             )
             need = int(self.cone.needs[self.cone.heads(layer)][0])
-            self.unscaled[layer] = self.components.attend(layer, q, k, v, self.at[need], list(heads))
-        return self.unscaled[layer]
+            self._unscaled[layer] = self.components.attend(layer, q, k, v, self.at[need], list(heads))
+        return self._unscaled[layer]
 
     def slot(self, layer: int, kind: ReaderKind, head: int) -> int:
         """The slot that a head takes its query, key or value from."""
         group = self.graph.group_at[layer, kind]
         return self.graph.reader_index[group.readers[head * len(group.readers) // self.graph.anatomy.n_heads]]
 
-    def removal(self, writers: Sequence[int], reader: int) -> Tensor:
-        """How a slot's input changes when these senders are removed, one after the other: [senders, N, Q, d]."""
-        at = self.at[self.need(reader)]
-        prompt = self._clean.residuals[0].shape[1]
-        values = self.ablated.values
-        changes = (
-            at.take(values[w].expand(len(self.answers), prompt, -1)) - at.take(self._clean_output(w)) for w in writers
-        )
-        return torch.stack(list(changes)).cumsum(0)
+    def adopt(self, changes: dict[int, Tensor], projections: dict[int, Tensor], unscaled: dict[int, Tensor]) -> None:
+        """Make new values the present ones."""
+        self._changes.update(changes)
+        self._projections.update(projections)
+        self._unscaled.update(unscaled)
+        self._sums.clear()
 
     def _clean_input(self, reader: int) -> Tensor:
         slot, shape = self.graph.readers[reader], self.graph.anatomy
@@ -181,38 +203,6 @@ class CircuitState:
         return residual + (written if bias is None else written + bias)
 
     def _clean_output(self, writer: int) -> Tensor:
-        return self._of(self._clean, writer)
-
-    def _of(self, trace: Trace, writer: int) -> Tensor:
-        """What a component writes in a run, [N, positions, d]."""
+        """What a component writes in the full model, [N, positions, d]."""
         block = int(np.searchsorted(self._starts, writer, side="right")) - 1
-        return trace.blocks[block][writer - self._starts[block]]
-
-    def refresh(self, removed: np.ndarray, layer: int) -> None:
-        """Compute everything from a layer on anew, in a run of its own, so that rounding cannot add up.
-
-        `removed` is boolean [edges]; nothing below the layer may be removed.
-        """
-        self._forget()
-        recorder = _Recorder(self, removed)
-        trace = self._executor.resume(self._clean, layer, 1, self.answers, recorder)
-        for writer, need in enumerate(self.cone.needs.tolist()):
-            if need and self.graph.writers[writer].layer >= layer:
-                self.outputs[writer] = self.at[need].take(self._of(trace, writer))
-
-
-class _Recorder(RemovedEdges):
-    """Takes down what the slots of needed components read."""
-
-    def __init__(self, state: CircuitState, removed: np.ndarray):
-        super().__init__(state.graph, removed[None], state.ablated, len(state.answers))
-        self.state = state
-
-    def read(self, group: ReaderGroup, residual: Tensor, blocks: Sequence[Tensor]) -> Tensor:
-        read = super().read(group, residual, blocks)
-        for row, slot in enumerate(group.readers):
-            reader = self.graph.reader_index[slot]
-            if group.kind is ReaderKind.LOGITS or self.state.owners(reader):
-                taken = self.state.at[self.state.need(reader)].take(read[row if len(read) > 1 else 0])
-                self.state.inputs[reader] = taken.clone()
-        return read
+        return self._clean.blocks[block][writer - self._starts[block]]

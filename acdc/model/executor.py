@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from acdc.graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup, ReaderKind
+from acdc.model.ablated import Ablated, AblatedStream
 from acdc.model.components import Components, Positions
 
 
@@ -53,25 +54,27 @@ class Trace:
         return torch.cat(self.blocks)
 
 
-@dataclass(frozen=True)
-class Ablated:
-    """What removed edges carry: values [writers, rows or 1, positions or 1, d], and of removable wires the projections
-    of each layer's q, k and v slots [readers, rows or 1, positions or 1, e]."""
-
-    values: Tensor
-    projections: tuple[Tensor, ...] = ()
-
-
 class RemovedEdges(SlotInputs):
     """Slot inputs of several subgraphs at once: the senders of removed edges carry their ablated value.
+
+    A slot most of whose edges are kept reads the residual less what its removed senders changed; with a `stream`, one
+    most of whose edges are removed reads that plus what its kept senders changed. So neither sum cancels: where nothing
+    is kept and nothing is what ablation leaves, a slot reads exactly nothing, which a norm would not forgive else.
 
     One object serves one run of C x rows sequences, candidate by candidate. Blocks of a run's unchanged beginning have
     `rows` sequences and serve all candidates.
     """
 
-    def __init__(self, graph: ComponentGraph, removed: np.ndarray, ablated: Ablated, rows: int):
+    def __init__(
+        self,
+        graph: ComponentGraph,
+        removed: np.ndarray,
+        ablated: Ablated,
+        rows: int,
+        stream: AblatedStream | None = None,
+    ):
         """`removed` is boolean [C, edges]."""
-        self.graph, self.removed, self.ablated, self.rows = graph, removed, ablated, rows
+        self.graph, self.removed, self.ablated, self.rows, self.stream = graph, removed, ablated, rows, stream
         self._changes: list[Tensor | None] = []
 
     def read(self, group: ReaderGroup, residual: Tensor, blocks: Sequence[Tensor]) -> Tensor:
@@ -79,16 +82,28 @@ class RemovedEdges(SlotInputs):
         cut = self.removed[:, group.start : group.stop].reshape(candidates, readers, group.senders)
         if not cut.any():
             return residual[None]
+        from_stream = np.zeros((candidates, readers), dtype=bool) if self.stream is None else cut.mean(axis=2) > 0.5
+        share = np.where(from_stream[..., None], ~cut, np.negative(cut, dtype=np.int8))
         total, first = residual.new_zeros(()), 0
         for index, block in enumerate(blocks):
             last = min(first + len(block), group.senders)
-            share = cut[:, :, first:last]
-            if share.any():
+            part = share[:, :, first:last]
+            if part.any():
                 change = self._change(index, block, first)[:, : last - first]
-                total = total + torch.from_numpy(share).to(change) @ change
+                total = total + torch.from_numpy(part).to(change) @ change
             first = last
-        read = total.view(candidates, readers, self.rows, *residual.shape[1:])
-        return residual[None] + read.transpose(0, 1).flatten(1, 2)
+        base = self._base(group, residual, from_stream)
+        if not total.dim():
+            return base
+        return base + total.view(candidates, readers, self.rows, *residual.shape[1:]).transpose(0, 1).flatten(1, 2)
+
+    def _base(self, group: ReaderGroup, residual: Tensor, from_stream: np.ndarray) -> Tensor:
+        """The residual, or for some candidates and slots the ablated stream: [readers or 1, C * rows, positions, d]."""
+        if not from_stream.any():
+            return residual[None]
+        stream = self.stream.at(group)[:, : residual.shape[1]].expand(self.rows, *residual.shape[1:])
+        per_sequence = torch.from_numpy(from_stream.T.repeat(self.rows, axis=1)).to(residual.device)
+        return torch.where(per_sequence[:, :, None, None], stream.repeat(len(from_stream), 1, 1), residual)
 
     def wire(self, group: ReaderGroup, projected: Tensor) -> Tensor:
         if not self.graph.direct_edges:
@@ -106,12 +121,12 @@ class RemovedEdges(SlotInputs):
         return torch.where(per_sequence[:, :, None, None], other, current)
 
     def _change(self, index: int, block: Tensor, first: int) -> Tensor:
-        """Ablated minus current output of a block's writers, [C or 1, writers, rows * positions * d]; computed once."""
+        """Current minus ablated output of a block's writers, [C or 1, writers, rows * positions * d]; computed once."""
         while len(self._changes) <= index:
             self._changes.append(None)
         if self._changes[index] is None:
             current = block.unflatten(1, (-1, self.rows))
-            change = self.ablated.values[first : first + len(block)].unsqueeze(1) - current
+            change = current - self.ablated.values[first : first + len(block)].unsqueeze(1)
             self._changes[index] = change.transpose(0, 1).flatten(2)
         return self._changes[index]
 

@@ -17,7 +17,7 @@ class Spread:
     """One change of a `CircuitState`, for C candidates.
 
     It starts with new inputs of one slot, or with a wire that is cut; what it reaches is computed in topological
-    order, every input as the present one plus the differences of the senders that changed.
+    order, every input as the sum of what its senders change of the ablated stream.
     """
 
     def __init__(self, state: CircuitState, candidates: int, record: bool = False):
@@ -25,10 +25,9 @@ class Spread:
         self.state, self.candidates, self.record = state, candidates, record
         self._inputs: dict[int, Tensor] = {}
         self._projections: dict[int, Tensor] = {}
-        self._outputs: dict[int, Tensor] = {}
         self._unscaled: dict[int, Tensor] = {}
         self._cut: Wire | None = None
-        self._deltas: dict[int, dict[Need, Tensor]] = {}
+        self._changes: dict[int, dict[Need, Tensor]] = {}
         self._touched: dict[tuple[int, ReaderKind], set[int]] = defaultdict(set)
 
     def from_input(self, reader: int, new: Tensor) -> Tensor:
@@ -45,13 +44,11 @@ class Spread:
     def commit(self) -> None:
         """Make a recorded change of one candidate the state's present."""
         state = self.state
-        for present, new in (
-            (state.inputs, self._inputs),
-            (state.projections, self._projections),
-            (state.outputs, self._outputs),
-        ):
-            present.update((key, value[0]) for key, value in new.items())
-        state.unscaled.update((layer, heads[:, 0]) for layer, heads in self._unscaled.items())
+        state.adopt(
+            {writer: found[Need(int(state.cone.needs[writer]))][0] for writer, found in self._changes.items()},
+            {reader: projected[0] for reader, projected in self._projections.items()},
+            {layer: heads[:, 0] for layer, heads in self._unscaled.items()},
+        )
         if self._cut:
             state.cut_wires.add((state.graph.reader_index[self._cut.reader], self._cut.owner.head))
 
@@ -69,14 +66,12 @@ class Spread:
 
     def _changed(self, writer: int, need: Need, new: Tensor) -> None:
         """Take down that a component now writes `new` [C, N, Q, d]."""
-        self._deltas[writer] = {need: new - self.state.output(writer)}
-        if self.record:
-            self._outputs[writer] = new
+        self._changes[writer] = {need: new - self.state.ablated(writer, need)}
         for reader in self.state.readers[writer]:
             self._touch(reader)
 
-    def _delta(self, writer: int, need: Need) -> Tensor:
-        found = self._deltas[writer]
+    def _change(self, writer: int, need: Need) -> Tensor:
+        found = self._changes[writer]
         if need not in found:
             at = self.state.at[need].repeat(self.candidates)
             found[need] = at.take(found[Need.EVERYWHERE].flatten(0, 1)).unflatten(0, (self.candidates, -1))
@@ -87,15 +82,14 @@ class Spread:
         if reader in self._inputs:
             return self._inputs[reader] if out is None else out.copy_(self._inputs[reader])
         state, need = self.state, self.state.need(reader)
-        changed = [writer for writer in state.senders[reader] if writer in self._deltas]
+        changed = [writer for writer in state.senders[reader] if writer in self._changes]
+        rest = state.input(reader, changed)
         if not changed:
-            present = state.input(reader).expand(self.candidates, -1, -1, -1)
+            present = rest.expand(self.candidates, -1, -1, -1)
             return present if out is None else out.copy_(present)
-        total = torch.add(state.input(reader), self._delta(changed[0], need), out=out)
+        total = torch.add(rest, self._change(changed[0], need), out=out)
         for writer in changed[1:]:
-            total += self._delta(writer, need)
-        if self.record:
-            self._inputs[reader] = total if out is None else total.clone()
+            total += self._change(writer, need)
         return total
 
     def _project(self, readers: Sequence[int]) -> dict[int, Tensor]:
@@ -104,7 +98,7 @@ class Spread:
             return {}
         state, found = self.state, {}
         slots = [state.graph.readers[reader] for reader in readers]
-        like = state.input(readers[0])
+        like = state.stream(readers[0])
         size = (self.candidates, *like.shape)
         together = max(1, CACHE_BYTES // (self.candidates * like.numel() * like.element_size()))
         for start in range(0, len(readers), together):

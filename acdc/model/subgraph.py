@@ -14,48 +14,20 @@ import torch
 from torch import Tensor
 
 from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
+from acdc.model.ablated import Ablated, AblatedStream
 from acdc.model.components import Components, Positions, as_index, needed_length
 from acdc.model.cone import Cone, Need
-from acdc.model.executor import Ablated
-
-
-@dataclass(frozen=True)
-class AblatedStream:
-    """The residual stream of a batch with every writer ablated, [rows or 1, positions or 1, d] at each reading place.
-
-    `attention` has an entry per layer and one for the logits, `mlp` one per layer.
-    """
-
-    attention: tuple[Tensor, ...]
-    mlp: tuple[Tensor, ...]
-
-    @classmethod
-    def of(cls, components: Components, values: Tensor, embeddings: int) -> "AblatedStream":
-        """Summed up from the ablated values [writers, rows or 1, positions or 1, d] and the attention biases."""
-        shape, stream = components.anatomy, values[:embeddings].sum(0)
-        attention, mlp, first = [], [], embeddings
-        for layer in range(shape.n_layers):
-            attention.append(stream)
-            entered, bias = stream, components.attention_bias(layer)
-            stream = stream + values[first : first + shape.n_heads].sum(0)
-            stream = stream if bias is None else stream + bias
-            first += shape.n_heads
-            if not shape.attn_only:
-                mlp.append(entered if shape.parallel else stream)
-                stream = stream + values[first]
-                first += 1
-        return cls((*attention, stream), tuple(mlp))
 
 
 @dataclass(frozen=True)
 class Prompts:
     """A batch as subgraphs need it: `embedded` [1 or 2, N, P, d] by embedding writer, the answer positions [N], what
-    removed edges carry, and the stream of that."""
+    removed edges carry, and the stream of that (None where there is none that stays the same)."""
 
     embedded: Tensor
     answers: Tensor
     ablated: Ablated
-    stream: AblatedStream
+    stream: AblatedStream | None
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from acdc.options import Level
 from acdc.progress import Progress
+from acdc.search.increments import Increments
 from acdc.search.options import SearchOptions
 from acdc.search.pruning import Pruning
 from acdc.search.result import Decisions
-from acdc.search.trials import Increments, NodeRuns, WholeRuns
+from acdc.search.trials import NodeRuns, WholeRuns
 from acdc.search.visits import node_visit, visits
 from acdc.task.behaviour import Behaviour
 

@@ -26,10 +26,11 @@ from acdc.model.threads import DEFAULT_THREADS, MOST_THREADS, fixed_threads
 from acdc.model.work import Work
 from acdc.options import Level, SenderOrder
 from acdc.progress import Progress, silent
+from acdc.search.increments import TRIAL_BYTES
 from acdc.search.options import SearchOptions
 from acdc.search.registry import DEFAULT_METHOD, find_method
 from acdc.search.result import Decision, Decisions, Scores
-from acdc.search.trials import TRIAL_BYTES, WIDEST
+from acdc.search.trials import WIDEST
 from acdc.task.ablations import check_ablation
 from acdc.task.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
 from acdc.task.metrics import MetricFunction, find_metric, recovered_fraction

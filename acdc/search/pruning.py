@@ -8,13 +8,12 @@ import numpy as np
 
 from acdc.progress import Advance
 from acdc.search.result import Decision, Decisions
-from acdc.search.trials import Trials
+from acdc.search.trials import TrialCost, Trials
 from acdc.search.visits import Visit
 from acdc.task.behaviour import Behaviour
 
-PASS_COST = 2.0  # what a pass costs besides its candidates, in candidates
 FIRST_SHARE, MEMORY = 0.25, 50  # of candidates that are kept: the first guess, and over how many tests it is learnt
-REFRESH_TESTS = 1000  # after so many tests, the present circuit is computed anew before the next layer
+CHECK_TESTS = 1000  # after so many tests, the present circuit is measured from scratch before the next layer
 
 
 class Pruning:
@@ -31,7 +30,7 @@ class Pruning:
         self.changes = np.zeros(len(trials.names))
         self.tests: list[Decision] = []
         self.current = trials.objective()
-        self.drift, self.tried, self._refreshed = 0.0, 0, 0
+        self.drift, self.tried, self._checked = 0.0, 0, 0
         self._plan, self._next, self._left = plan, 0, np.array([], dtype=int)
         self._kept_share, self._layer, self._kept = FIRST_SHARE, behaviour.graph.anatomy.n_layers, 0
 
@@ -48,9 +47,10 @@ class Pruning:
 
     def _open(self, visit: Visit, advance: Advance) -> np.ndarray:
         """The candidates of a receiver that are to be tested: none where nothing reads what it belongs to."""
-        if visit.layer < self._layer - 1:
-            self._check_drift(self._layer - 1)
-        self._layer = min(self._layer, visit.layer + 1)
+        if visit.layer < self._layer and len(self.tests) - self._checked >= CHECK_TESTS:
+            self._check_drift()
+        self._layer = visit.layer
+        self.trials.open(visit.candidates)
         if not visit.users or any(self._is_live(*user) for user in visit.users):
             return visit.candidates
         self.trials.remove(visit.candidates)
@@ -62,20 +62,18 @@ class Pruning:
     def _is_live(self, writer: int, wire: int | None) -> bool:
         return self.trials.is_read(writer) and (wire is None or not self.trials.removed[wire])
 
-    def _check_drift(self, layer: int) -> None:
-        """Have the trials start afresh after many tests, and see how far rounding has taken them."""
-        if len(self.tests) - self._refreshed < REFRESH_TESTS:
-            return
-        self._refreshed = len(self.tests)
-        measured = self.trials.refresh(layer)
-        if measured is not None:
-            self.drift = max(self.drift, abs(measured - self.current))
-            self.current = measured
+    def _check_drift(self) -> None:
+        """See how far rounding has taken the trials from what the present circuit measures in a run from scratch."""
+        self._checked = len(self.tests)
+        self.drift = max(self.drift, abs(self._measured() - self.current))
+
+    def _measured(self) -> float:
+        removed = ~self.trials.edges()
+        return float(self.sign * self.behaviour.measure(removed[None])[0, 0].mean())
 
     def _test(self, forks: list["Pruning"], advance: Advance) -> None:
         """Try what is left of a receiver, as much as fits one trial."""
-        widest = self.trials.widest(self._left)
-        tried, rest = np.split(self._left, [min(self._width, widest)])
+        tried, rest = np.split(self._left, [self._width(self.trials.cost(self._left))])
         kept = self._kept
         self.tried += len(tried)
         decided = self._accept(tried, self.trials.measure(tried), rest, forks, advance)
@@ -83,10 +81,10 @@ class Pruning:
         self._left = self._left[decided:]
         advance(decided * len(self.thresholds), self._note())
 
-    @property
-    def _width(self) -> int:
+    def _width(self, cost: TrialCost) -> int:
         """How many candidates to try together: few where many are kept, as those after a kept one are lost."""
-        return max(1, round((2 * PASS_COST / max(self._kept_share, 1e-6)) ** 0.5))
+        best = round((2 * cost.fixed / max(self._kept_share, 1e-6)) ** 0.5)
+        return max(1, min(best, cost.widest))
 
     def _learn(self, decided: int, kept: int) -> None:
         """Take the last decisions into the moving average of how many are kept."""
@@ -144,8 +142,9 @@ class Pruning:
 
     def results(self) -> dict[float, Decisions]:
         """The decisions under each of its thresholds, the objective of the circuit measured by a run from scratch."""
-        kept = self.trials.edges()
-        measured = float(self.behaviour.metric.sign * self.behaviour.measure(~kept[None])[0, 0].mean())
+        measured = self._measured()
         drift = max(self.drift, abs(measured - self.current))
-        found = Decisions(tuple(self.tests), kept, self.changes, self.thresholds[0], measured, drift, self.tried)
+        found = Decisions(
+            tuple(self.tests), self.trials.edges(), self.changes, self.thresholds[0], measured, drift, self.tried
+        )
         return {threshold: replace(found, threshold=threshold) for threshold in self.thresholds}

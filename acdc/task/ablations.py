@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from acdc.errors import InputError
-from acdc.model.executor import Ablated, Executor
+from acdc.model.ablated import Ablated
+from acdc.model.executor import Executor
 from acdc.task.rows import Row
 
 ABLATIONS = ("resample", "zero", "mean", "mean-positional")

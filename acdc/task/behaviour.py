@@ -16,10 +16,11 @@ from torch import Tensor
 
 from acdc.errors import InputError
 from acdc.graph import ComponentGraph
+from acdc.model.ablated import Ablated, AblatedStream
 from acdc.model.cone import Cone
-from acdc.model.executor import Ablated, Executor, RemovedEdges, SlotInputs, Trace
+from acdc.model.executor import Executor, RemovedEdges, SlotInputs, Trace
 from acdc.model.load import Model
-from acdc.model.subgraph import AblatedStream, Prompts, SubgraphRun
+from acdc.model.subgraph import Prompts, SubgraphRun
 from acdc.model.work import Work
 from acdc.progress import Advance, nobody
 from acdc.task.ablations import check_ablation, clean_tokens, corrupted_tokens, mean_ablated
@@ -132,7 +133,8 @@ class Behaviour:
         prompts = []
         for batch in self.batches:
             embedded, ablated = batch.clean.blocks[0], self.ablated(batch)
-            stream = AblatedStream.of(self.model.components, ablated.values, len(embedded))
+            constant = not self.executor.scaled_bias
+            stream = AblatedStream.of(self.model.components, ablated.values, len(embedded)) if constant else None
             prompts.append(Prompts(embedded, batch.positions, ablated, stream))
         return prompts
 
@@ -162,9 +164,9 @@ class Behaviour:
         """Logits [candidates * rows, V or K] of subgraphs: of what they consist of, or where nothing of the model is
         left out, of all that comes after the first removed edge."""
         cone = Cone.of(self.graph, ~removed.all(axis=0))
-        if not cone.complete and not self.executor.scaled_bias:
+        if not cone.complete and prompts.stream is not None:
             return SubgraphRun(self.model.components, cone, prompts, ~removed).logits(columns)
-        slots = RemovedEdges(self.graph, removed, prompts.ablated, len(batch.index))
+        slots = RemovedEdges(self.graph, removed, prompts.ablated, len(batch.index), prompts.stream)
         first = self._first_layer(removed)
         return self.executor.resume(batch.clean, first, len(removed), batch.positions, slots, columns).logits
 

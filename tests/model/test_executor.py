@@ -14,10 +14,11 @@ from transformer_lens.model_bridge.sources.native.model import NativeModel
 
 from acdc.graph import ComponentGraph
 from acdc.model.cone import Cone
-from acdc.model.executor import Ablated, Executor, RemovedEdges
+from acdc.model.ablated import Ablated, AblatedStream
+from acdc.model.executor import Executor, RemovedEdges
 from acdc.model.functional import FunctionalComponents
 from acdc.model.load import read_anatomy
-from acdc.model.subgraph import AblatedStream, Prompts, SubgraphRun
+from acdc.model.subgraph import Prompts, SubgraphRun
 from acdc.model.weights import read_weights
 
 LENGTH = 7

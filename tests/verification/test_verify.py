@@ -6,7 +6,8 @@ import torch
 
 import acdc
 from acdc.errors import InputError
-from acdc.model.executor import Ablated, RemovedEdges
+from acdc.model.ablated import Ablated
+from acdc.model.executor import RemovedEdges
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 
