@@ -6,7 +6,7 @@ from enum import StrEnum
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
 from acdc.model.load import Model, load_model
-from acdc.options import Level, SenderOrder
+from acdc.options import Choosing, Level, SenderOrder
 from acdc.progress import Progress, silent
 from acdc.search.discover import DiscoverySettings, Result
 from acdc.search.discover import discover as run_discovery
@@ -45,6 +45,9 @@ def discover(
     threshold: float | None = None,
     edges: int | None = None,
     faithfulness: float | None = None,
+    choose: str = "top",
+    steps: int = 5,
+    updates: int = 400,
     limit: int | None = None,
     batch_size: int = 32,
     split_embeddings: bool = False,
@@ -57,7 +60,8 @@ def discover(
 ) -> Result:
     """Find the circuit that carries a task in a model.
 
-    Give at most one of `threshold`, `edges` and `faithfulness`. `metric` is a name, a `Metric`, or a callable
+    Give at most one of `threshold`, `edges` and `faithfulness`; `choose` takes the best edges by their scores ("top") or
+    greedily from the logits ("greedy"). `steps` is for integrated gradients, `updates` for learnt masks. `metric` is a name, a `Metric`, or a callable
     (logits [rows, V], RowBatch) -> values [rows] that is better when larger; default is the task's own.
     Discovery uses a seeded random half of the rows, or the first `limit`; `verify` uses the others.
     Raises InputError for settings that do not fit.
@@ -69,6 +73,9 @@ def discover(
         threshold=threshold,
         edges=edges,
         faithfulness=faithfulness,
+        choose=_choice(Choosing, "choose", choose),
+        steps=steps,
+        updates=updates,
         limit=limit,
         batch_size=batch_size,
         split_embeddings=split_embeddings,

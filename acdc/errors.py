@@ -10,3 +10,9 @@ class InputError(Exception):
 
 class AcdcWarning(UserWarning):
     """A result is to be had, but not as one would expect: one sentence, printed on stderr by the command line."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the machine or its GPU has no memory left."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text

@@ -15,3 +15,10 @@ class SenderOrder(StrEnum):
 
     descending = "descending"
     ascending = "ascending"
+
+
+class Choosing(StrEnum):
+    """How a circuit is chosen from scores: the best edges wherever they are, or greedily from the logits upwards."""
+
+    top = "top"
+    greedy = "greedy"

@@ -93,6 +93,13 @@ NATIVE = {
 }
 
 
+# for tests built by hand, not part of the grid over families
+BY_HAND = {
+    "native-attention-only-no-norm": {**_NATIVE, "attn_only": True, "normalization_type": None},
+    "native-no-norm-mlp-alone": {**_NATIVE, "act_fn": "relu", "normalization_type": None, "n_heads": 1},
+}
+
+
 def randomise(model: torch.nn.Module, seed: int = 0, scale: float = 0.8) -> torch.nn.Module:
     """Independent normal weights in every parameter, norms and biases too."""
     generator = torch.Generator().manual_seed(seed)
@@ -128,7 +135,7 @@ def boot(name: str, layers: int, seed: int) -> Model:
         plain = prepare(type(like)(config), seed)
         bridge = build_bridge_from_module(plain, type(plain).__name__, hf_config=plain.config, dtype=torch.float64)
     else:
-        config = TransformerBridgeConfig.from_dict({**NATIVE[name], "n_layers": layers, "dtype": torch.float64})
+        config = TransformerBridgeConfig.from_dict({**(NATIVE | BY_HAND)[name], "n_layers": layers, "dtype": torch.float64})
         plain = randomise(NativeModel(config).double(), seed, 0.3 if config.normalization_type is None else 0.8)
         bridge = build_bridge_from_module(plain, "TransformerLensNative", tl_config=config)
     bridge.original_model.requires_grad_(False)

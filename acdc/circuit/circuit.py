@@ -59,11 +59,15 @@ class TaskRecord(_Record):
 
 
 class MethodRecord(_Record):
-    """Which method and how it chose the circuit's size; of ACDC also what it minimises and in which order it tried."""
+    """Which method with which parameters, and how the circuit's size was chosen; of ACDC also what it minimises and in
+    which order it tried. Parameters that the method does not read are None."""
 
     name: str
     objective: str | None
     sender_order: str | None = None
+    choose: str | None = None
+    steps: int | None = None
+    updates: int | None = None
     selection: dict[str, int | float]
 
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from acdc.cli import options as opt
-from acdc.errors import AcdcWarning, InputError
+from acdc.errors import AcdcWarning, InputError, is_out_of_memory
+from acdc.options import Choosing
 
 app = typer.Typer(
     name="acdc",
@@ -36,8 +37,11 @@ def discover(
         float | None,
         typer.Option(help="acdc: its tau, in the metric's unit (default: 0.5 % of its range). Others: least |score|."),
     ] = None,
-    edges: Annotated[int | None, typer.Option(help="Most edges of the circuit, dangling ones pruned.")] = None,
+    edges: Annotated[int | None, typer.Option(help="Most edges of the circuit, dangling ones pruned; hybrid: edges to decide about.")] = None,
     faithfulness: Annotated[float | None, typer.Option(help="Recovered fraction to reach (default 0.9).")] = None,
+    choose: opt.Choose = Choosing.top,
+    steps: opt.Steps = 5,
+    updates: opt.Updates = 400,
     limit: opt.Limit = None,
     batch_size: opt.BatchSize = 32,
     level: opt.LevelName = opt.Level.edges,
@@ -66,6 +70,9 @@ def discover(
         threshold=threshold,
         edges=edges,
         faithfulness=faithfulness,
+        choose=choose,
+        steps=steps,
+        updates=updates,
         limit=limit,
         batch_size=batch_size,
         split_embeddings=split_embeddings,
@@ -133,6 +140,8 @@ def score(
     method: opt.MethodName = "eap",
     metric: opt.MetricName = None,
     ablation: opt.AblationName = opt.Ablation.resample,
+    steps: opt.Steps = 5,
+    updates: opt.Updates = 400,
     limit: opt.Limit = None,
     batch_size: opt.BatchSize = 32,
     split_embeddings: opt.SplitEmbeddings = False,
@@ -155,6 +164,8 @@ def score(
         method=method,
         metric=metric,
         ablation=ablation.value,
+        steps=steps,
+        updates=updates,
         limit=limit,
         batch_size=batch_size,
         split_embeddings=split_embeddings,
@@ -293,7 +304,7 @@ def main() -> None:
         print("acdc: interrupted; finished stages are kept: resume with the run's folder as --out", file=sys.stderr)
         status = 130
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not re.search("out of memory|can't allocate memory", str(error).lower()):
+        if not is_out_of_memory(error):
             raise
         status = _fail("out of memory: use a smaller --batch-size or --limit")
     sys.exit(status if isinstance(status, int) else 0)

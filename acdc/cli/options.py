@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from acdc.errors import InputError
-from acdc.options import Level, SenderOrder
+from acdc.options import Choosing, Level, SenderOrder
 
 
 class DType(StrEnum):
@@ -22,6 +22,7 @@ class Ablation(StrEnum):
     zero = "zero"
     mean = "mean"
     mean_positional = "mean-positional"
+    optimal = "optimal"
 
 
 class PictureFormat(StrEnum):
@@ -50,7 +51,12 @@ BatchSize = Annotated[int, typer.Option(help="Most rows in one forward pass.")]
 SplitEmbeddings = Annotated[
     bool, typer.Option("--split-embeddings", help="Token and position embedding as two components.")
 ]
-LevelName = Annotated[Level, typer.Option("--level", help="What a circuit consists of; nodes: with acdc.")]
+LevelName = Annotated[Level, typer.Option("--level", help="What a circuit consists of.")]
+Choose = Annotated[
+    Choosing, typer.Option(help="From scores: the best edges wherever they are, or greedily from the logits upwards.")
+]
+Steps = Annotated[int, typer.Option(help="eap-ig-*, hybrid: points of the integral, k/STEPS from k = 0.")]
+Updates = Annotated[int, typer.Option(help="Learnt masks: most optimiser steps.")]
 DirectEdges = Annotated[
     bool, typer.Option("--direct-edges", help="acdc: also test the wires from attention slots to their heads.")
 ]

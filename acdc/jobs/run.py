@@ -22,7 +22,6 @@ from acdc.render.dot import to_dot
 from acdc.render.report import to_html
 from acdc.render.svg import to_svg
 from acdc.search.discover import Result, bind, describe_batch, describe_model, discover, edge_scores, prepare
-from acdc.search.options import SearchOptions
 from acdc.search.registry import find_method
 from acdc.search.result import Scores
 from acdc.task.behaviour import Behaviour
@@ -102,7 +101,7 @@ def _score(job: DiscoveryJob, model: Model, task: Task, progress: Progress) -> t
     """(what `scores.json` holds, what was computed)."""
     with fixed_threads(job.settings.threads):
         behaviour = bind(model, task, job.settings, range(job.settings.limit or len(task.rows)))
-        found = find_method(job.settings.method).run(behaviour, SearchOptions(seed=job.settings.seed), progress)
+        found = find_method(job.settings.method).run(behaviour, job.settings.search_options, progress)
         return _describe_scores(job, behaviour, found), behaviour.work
 
 
@@ -116,13 +115,14 @@ def discarding_refused(run: RunDirectory, work: Callable[[], T]) -> T:
 
 
 def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> dict[str, Any]:
-    task = behaviour.task
+    task, method = behaviour.task, find_method(job.settings.method)
     return {
         "format": "acdc-scores",
         "version": 1,
         "model": describe_model(behaviour).model_dump(mode="json"),
         "task": {"name": task.name, "content_hash": task.content_hash(), "rows": [row.id for row in behaviour.rows]},
         "method": job.settings.method,
+        **{name: getattr(job.settings, name) for name in ("steps", "updates") if name in method.takes},
         "metric": behaviour.metric.name,
         "larger_is_better": behaviour.metric.larger_is_better,
         "ablation": behaviour.ablation,
@@ -134,6 +134,7 @@ def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> 
         "dtype": job.dtype,
         "batch": describe_batch(job.settings, behaviour.model).model_dump(mode="json"),
         "versions": library_versions(),
+        **({"halvings": found.halvings} if found.halvings else {}),
         "edges": edge_scores(behaviour, found),
     }
 
@@ -212,6 +213,9 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
         and circuit.model.direct_edges == settings.direct_edges
         and circuit.level == settings.level
         and circuit.method.sender_order in (None, settings.sender_order)
+        and circuit.method.choose in (None, settings.choose)
+        and circuit.method.steps in (None, settings.steps)
+        and circuit.method.updates in (None, settings.updates)
         and circuit.task.content_hash == task.content_hash()
         and circuit.task.split == split_rows(task.rows, settings.seed, settings.limit).rule
         and circuit.method.name == settings.method

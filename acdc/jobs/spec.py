@@ -13,7 +13,9 @@ from acdc.search.discover import DiscoverySettings
 from acdc.task.bundled import BUNDLED_TASKS
 from acdc.task.rows import Task
 
-_DECIDING = ("level", "direct_edges", "sender_order")  # settings of methods that decide, which give no scores
+# settings that only choosing or deciding needs
+_NOT_SCORING = ("threshold", "edges", "faithfulness", "choose", "level", "direct_edges", "sender_order")
+_NOT_SWEEPING = ("method", "choose", "steps", "updates")
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ class DiscoveryJob:
         words += ["--dtype", self.dtype]
         settings = asdict(self.settings)
         if verb == "score":
-            settings = {name: value for name, value in settings.items() if name not in _DECIDING}
+            settings = {name: value for name, value in settings.items() if name not in _NOT_SCORING}
         if verb == "sweep":
-            settings = {name: value for name, value in settings.items() if name != "method"}
+            settings = {name: value for name, value in settings.items() if name not in _NOT_SWEEPING}
         for name, value in (settings | (extra or {})).items():
             option = "--" + name.replace("_", "-")
             if value is True:

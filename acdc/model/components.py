@@ -62,6 +62,10 @@ class Components(Protocol):
         Norm and projection with its bias; norms and rotations of queries and keys belong to `attend`.
         """
 
+    def project_back(self, layer: int, kind: ReaderKind, x: Tensor, gradient: Tensor) -> Tensor:
+        """Gradients at the inputs of all slots of a kind, which all read x [1, B, P, d], from those at what they make
+        of it: [readers, B, P, e] -> [readers, B, P, d]."""
+
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: Positions, heads: Sequence[int] | None = None
     ) -> Tensor:

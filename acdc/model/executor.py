@@ -34,6 +34,10 @@ class SlotInputs:
         """What heads use of the projections [readers, N, positions, e] of a group of attention slots."""
         return projected
 
+    def write(self, index: int, block: Tensor) -> Tensor:
+        """What the residual stream gets of a block of outputs [writers, N, positions, d], the run's `index`-th."""
+        return block
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -52,6 +56,11 @@ class Trace:
     def values(self) -> Tensor:
         """Outputs of all writers, [writers, N, positions, d]."""
         return torch.cat(self.blocks)
+
+    def part(self, rows: slice) -> "Trace":
+        """The run of some of its rows, as views."""
+        blocks, projections = (tuple(x[:, rows] for x in tensors) for tensors in (self.blocks, self.projections))
+        return Trace(self.logits[rows], blocks, tuple(x[rows] for x in self.residuals), projections)
 
 
 class RemovedEdges(SlotInputs):
@@ -147,8 +156,13 @@ class Executor:
     def run(self, tokens: Tensor, answer_positions: Tensor, slots: SlotInputs | None = None) -> Trace:
         """Run token ids [N, positions]; logits are read at `answer_positions` [N]."""
         parts = self.components.embed(tokens)
-        blocks = [parts if self.graph.split_embeddings else parts.sum(0, keepdim=True)]
-        return self._run_layers(0, parts.sum(0), blocks, answer_positions, slots or SlotInputs())
+        embedded = parts if self.graph.split_embeddings else parts.sum(0, keepdim=True)
+        return self.run_embedded(embedded, answer_positions, slots or SlotInputs())
+
+    def run_embedded(self, embedded: Tensor, answer_positions: Tensor, slots: SlotInputs) -> Trace:
+        """Run what the embedding writers give, [1 or 2, N, positions, d]."""
+        embedded = slots.write(0, embedded)
+        return self._run_layers(0, embedded.sum(0), [embedded], answer_positions, slots)
 
     def resume(
         self,
@@ -186,16 +200,16 @@ class Executor:
             residuals.append(residual)
             projected = self._project(layer, slots, residual, blocks)
             projections += projected if self.graph.direct_edges else []
-            heads, written = self._attend(layer, projected)
-            blocks.append(heads)
+            heads, bias = self._attend(layer, projected)
+            blocks.append(slots.write(len(blocks), heads))
+            written = blocks[-1].sum(0) if bias is None else blocks[-1].sum(0) + bias
             entered, residual = residual, residual + written
             if not shape.attn_only:
                 read = slots.read(
                     self.graph.group_at[layer, ReaderKind.MLP], entered if shape.parallel else residual, blocks
                 )
-                written = self.components.mlp(layer, read[0])
-                blocks.append(written[None])
-                residual = residual + written
+                blocks.append(slots.write(len(blocks), self.components.mlp(layer, read[0])[None]))
+                residual = residual + blocks[-1][0]
         residuals.append(residual)
         final = slots.read(self.graph.group_at[shape.n_layers, ReaderKind.LOGITS], residual, blocks)[0]
         answers = final[torch.arange(len(final), device=final.device), answer_positions]
@@ -211,13 +225,19 @@ class Executor:
             projected.append(slots.wire(group, self.components.project(layer, kind, read)))
         return projected
 
-    def _attend(self, layer: int, projected: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """(what each head writes [H, N, positions, d], what the layer writes [N, positions, d])."""
+    def _attend(self, layer: int, projected: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """(what each head writes [H, N, positions, d], what the layer writes besides, [d] or [N, positions, d])."""
         q, k, v = projected
         if k.shape[0] != v.shape[0]:  # one of them was wired head by head
             k, v = (x.repeat_interleave(q.shape[0] // x.shape[0], dim=0) for x in (k, v))
         heads = self.components.attend(layer, q, k, v, Positions(k.shape[2]))
-        total, bias = heads.sum(0), self.components.attention_bias(layer)
-        total = total if bias is None else total + bias
-        scale = self.components.attention_scale(layer, total)
-        return (heads, total) if scale is None else (heads * scale, total * scale)
+        return self.scaled(layer, heads)
+
+    def scaled(self, layer: int, heads: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(what reaches the residual of heads [H, N, positions, d], what does of the attention's bias)."""
+        bias = self.components.attention_bias(layer)
+        if not self.graph.anatomy.post_norms:
+            return heads, bias
+        total = heads.sum(0)
+        scale = self.components.attention_scale(layer, total if bias is None else total + bias)
+        return heads * scale, None if bias is None else bias * scale

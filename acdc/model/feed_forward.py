@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -39,12 +40,13 @@ class FeedForward:
     gate: Linear | None
     out: Linear
     activation: Callable[[Tensor], Tensor]
+    multiply: Callable[[Tensor, Tensor], Tensor] = torch.mul
 
     def __call__(self, x: Tensor) -> Tensor:
         """[..., d] -> [..., d]"""
         flat = x.reshape(-1, x.shape[-1])
         hidden = self.into(flat)
-        hidden = self.activation(hidden) if self.gate is None else self.activation(self.gate(flat)) * hidden
+        hidden = self.activation(hidden) if self.gate is None else self.multiply(self.activation(self.gate(flat)), hidden)
         return self.out(hidden).reshape(x.shape)
 
 

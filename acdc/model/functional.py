@@ -9,7 +9,7 @@ from torch import Tensor
 from acdc.graph import Anatomy, ReaderKind
 from acdc.model.components import Positions, as_index
 from acdc.model.feed_forward import FeedForward
-from acdc.model.products import product
+from acdc.model.products import product, products
 from acdc.model.weights import Attention, Projection, Rotary, Weights
 from acdc.model.work import Work
 
@@ -44,25 +44,41 @@ class FunctionalComponents:
         self.work.flops += 2 * out.numel() * x.shape[-1]
         return out
 
+    def project_back(self, layer: int, kind: ReaderKind, x: Tensor, gradient: Tensor) -> Tensor:
+        weights = self.weights.layers[layer]
+        projection: Projection = getattr(weights.attention, kind.value)
+        back = products(gradient.flatten(1, 2), projection.weight.transpose(1, 2))
+        back = back.unflatten(1, gradient.shape[1:3])
+        self.work.flops += 2 * back.numel() * gradient.shape[-1]
+        return weights.attention_norm.back(x, back) if weights.attention_norm else back
+
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: Positions, heads: Sequence[int] | None = None
     ) -> Tensor:
+        return self.mix(layer, self.patterns(layer, q, k, at), v, heads)
+
+    def patterns(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
+        """What heads attend to: q [H, B, Q, e] and k [H or KV heads, B, P, e] -> [H, B, Q, P]."""
         weights = self.weights.layers[layer].attention
         q = weights.q_norm(q) if weights.q_norm else q
         k = weights.k_norm(k) if weights.k_norm else k
         if weights.rotary is not None:
             rotary = self._rotary(layer, k.shape[2])
             q, k = rotary.at(at.single)(q), rotary(k)
-        if k.shape[0] < q.shape[0]:
-            k, v = (x.repeat_interleave(q.shape[0] // x.shape[0], dim=0) for x in (k, v))
-        scores = (q @ k.transpose(-1, -2)) * weights.scale
+        scores = (q @ _for_heads(k, len(q)).transpose(-1, -2)) * weights.scale
+        self.work.flops += 2 * scores.numel() * q.shape[-1]
         if weights.softcap is not None:
             scores = weights.softcap * torch.tanh(scores / weights.softcap)
         wide = torch.promote_types(scores.dtype, torch.float32)
         scores = scores.masked_fill(self._hidden(weights, k.shape[2], at, scores.device), -torch.inf)
-        out = _pick(weights.out, heads)(scores.softmax(-1, dtype=wide).to(v.dtype) @ v)
+        return scores.softmax(-1, dtype=wide)
+
+    def mix(self, layer: int, patterns: Tensor, v: Tensor, heads: Sequence[int] | None = None) -> Tensor:
+        """What heads write under patterns [H, B, Q, P] with values v [H or KV heads, B, P, e]: [H, B, Q, d]."""
+        mixed = patterns.to(v.dtype) @ _for_heads(v, len(patterns))
+        out = _pick(self.weights.layers[layer].attention.out, heads)(mixed)
         self.work.evaluations += out.shape[0] * out.shape[1]
-        self.work.flops += 4 * scores.numel() * q.shape[-1] + 2 * out.numel() * v.shape[-1]
+        self.work.flops += 2 * mixed.numel() * patterns.shape[-1] + 2 * out.numel() * v.shape[-1]
         return out
 
     def attention_bias(self, layer: int) -> Tensor | None:
@@ -101,6 +117,11 @@ class FunctionalComponents:
         distance = query - key
         ahead = torch.zeros_like(distance, dtype=torch.bool) if self.anatomy.bidirectional else distance < 0
         return ahead if weights.window is None else ahead | (distance.abs() >= weights.window)
+
+
+def _for_heads(x: Tensor, heads: int) -> Tensor:
+    """Keys or values [H or KV heads, ...] head by head."""
+    return x if len(x) == heads else x.repeat_interleave(heads // len(x), dim=0)
 
 
 def _pick(projection: Projection, heads: Sequence[int] | None) -> Projection:

@@ -18,12 +18,13 @@ class OpenSlot:
     of the same terms in the same order however many senders are tried at once.
     """
 
-    def __init__(self, state: CircuitState, reader: int, senders: Sequence[int]):
-        self.state, self.reader, self.senders = state, reader, senders
+    def __init__(self, state: CircuitState, reader: int, senders: Sequence[int], removes: bool):
+        """`removes`: whether an edge has been removed already, so that the senders are not all."""
+        self.state, self.reader, self.senders, self.removes = state, reader, senders, removes
         self._place = {sender: place for place, sender in enumerate(senders)}
         self._kept = state.stream(reader)
+        self._next = 0  # the place of the first undecided sender
         self._stored: list[Tensor | None] = []  # sums over the senders from place 0, STEP, 2 * STEP, ... to the end
-        self.removes = False  # whether an edge has been removed
 
     def fork(self, state: CircuitState) -> "OpenSlot":
         """The same in another state."""
@@ -44,17 +45,20 @@ class OpenSlot:
             later = self._add(place, later)
         return out
 
-    def remove(self) -> None:
-        """Take down that an edge, whichever, is removed."""
+    def remove(self, count: int) -> None:
+        """Take down that so many of the next undecided edges are removed."""
         self.removes = True
+        self._next += count
 
     def keep(self, sender: int) -> None:
-        """Take down that an edge is kept."""
+        """Take down that the next undecided edge is kept."""
         self._kept = self._kept + self._change(sender)
+        self._next += 1
 
-    def settled(self) -> Tensor:
-        """What the slot reads once no edge is undecided, [N, Q, d]."""
-        return self._kept
+    def present(self) -> Tensor:
+        """What the slot reads now, [N, Q, d]."""
+        later = self._from(self._next)
+        return self._kept if later is None else self._kept + later
 
     def _change(self, sender: int) -> Tensor:
         return self.state.change(sender, self.state.need(self.reader))

@@ -56,6 +56,11 @@ class ReplayComponents:
         sources = projected if len(projected) == len(readers) else projected * len(readers)
         return torch.stack([source[:, :, reader] for source, reader in zip(sources, readers, strict=True)])
 
+    @torch.enable_grad()
+    def project_back(self, layer: int, kind: ReaderKind, x: Tensor, gradient: Tensor) -> Tensor:
+        own = x.detach().repeat(len(gradient), 1, 1, 1).requires_grad_()
+        return torch.autograd.grad(self.project(layer, kind, own), own, gradient)[0]
+
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: Positions, heads: Sequence[int] | None = None
     ) -> Tensor:

@@ -19,27 +19,53 @@ from acdc.model.products import packed, products
 
 @dataclass(frozen=True)
 class Norm:
-    """LayerNorm (`centred`) or RMSNorm over the last axis, in at least float32; `weight` and `bias` may be absent."""
+    """LayerNorm (`centred`) or RMSNorm over the last axis, in at least float32; `weight` and `bias` may be absent.
+
+    A `frozen` one passes gradients on as if its scale were a constant.
+    """
 
     centred: bool
     eps: float
     weight: Tensor | None
     bias: Tensor | None
+    frozen: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         wide_type = torch.promote_types(x.dtype, torch.float32)
         weight, bias = (None if w is None else w.to(wide_type) for w in (self.weight, self.bias))
         wide, shape = x.to(wide_type), x.shape[-1:]
+        if self.frozen:
+            wide = wide - wide.mean(-1, keepdim=True) if self.centred else wide
+            wide = wide * self._inverse(wide).detach()
+            wide = wide if weight is None else wide * weight
+            return (wide if bias is None else wide + bias).to(x.dtype)
         if self.centred:
             return functional.layer_norm(wide, shape, weight, bias, self.eps).to(x.dtype)
         wide = functional.rms_norm(wide, shape, weight, self.eps)
         return (wide if bias is None else wide + bias).to(x.dtype)
 
+    def back(self, x: Tensor, gradient: Tensor) -> Tensor:
+        """The gradient at the input x [..., d] of a gradient at the output, which may have more leading axes."""
+        wide_type = torch.promote_types(x.dtype, torch.float32)
+        wide = x.to(wide_type)
+        wide = wide - wide.mean(-1, keepdim=True) if self.centred else wide
+        inverse = self._inverse(wide)
+        normed = wide * inverse
+        back = gradient.to(wide_type) if self.weight is None else gradient * self.weight.to(wide_type)
+        if not self.frozen:
+            back = back.addcmul(normed, torch.linalg.vecdot(back, normed).unsqueeze(-1), value=-1 / x.shape[-1])
+        back = back - back.mean(-1, keepdim=True) if self.centred else back
+        return (back * inverse).to(x.dtype)
+
     def scale(self, total: Tensor) -> Tensor:
         """The factor [..., d] by which an RMS norm multiplies `total`; it applies to each share of it alike."""
         wide = total.to(torch.promote_types(total.dtype, torch.float32))
-        factor = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+        inverse = self._inverse(wide)
+        factor = (inverse.detach() if self.frozen else inverse) * self.weight
         return factor.to(total.dtype)
+
+    def _inverse(self, wide: Tensor) -> Tensor:
+        return torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ them, from the latest; the embeddings stay. What a test costs is told in `acdc.m
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.increments import Increments
@@ -25,13 +27,20 @@ DEFAULT_THRESHOLD_SHARE = 0.005
 def acdc(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
     """Decide every edge or node. Without a threshold, 0.5 % of |metric(full) - metric(empty circuit)| is taken."""
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
-    return sweep(behaviour, [threshold], options, progress)[0]
+    return decide(behaviour, [threshold], options, progress)[0]
 
 
-def sweep(
-    behaviour: Behaviour, thresholds: Sequence[float], options: SearchOptions, progress: Progress
+def decide(
+    behaviour: Behaviour,
+    thresholds: Sequence[float],
+    options: SearchOptions,
+    progress: Progress,
+    proposed: np.ndarray | None = None,
 ) -> list[Decisions]:
-    """What ACDC decides under each threshold, in their order, with the work shared while their decisions agree."""
+    """What ACDC decides under each threshold, in their order, with the work shared while their decisions agree.
+
+    `proposed`: boolean [edges or nodes] of those to decide about, the others are removed without a test; None for all.
+    """
     graph, nodes = behaviour.graph, options.level is Level.nodes
     if nodes:
         trials, plan = NodeRuns(behaviour), [node_visit(graph, options.sender_order)]
@@ -40,7 +49,8 @@ def sweep(
         plan = list(visits(graph, options.sender_order))
     total = sum(len(visit.candidates) for visit in plan) * len(set(thresholds))
     with progress("acdc", total, options.level.value) as advance:
-        waiting, found = [Pruning(behaviour, trials, sorted(set(thresholds)), plan)], {}
+        proposed = np.ones(len(trials.names), dtype=bool) if proposed is None else proposed
+        waiting, found = [Pruning(behaviour, trials, sorted(set(thresholds)), plan, proposed)], {}
         while waiting:
             run = waiting.pop()
             waiting += run.finish(advance)

@@ -2,11 +2,11 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from acdc.circuit.choose import Choice, Ranking
+from acdc.circuit.choose import Choice, NodeRanking, Ranking
 from acdc.circuit.circuit import (
     SIGN_CONVENTION,
     BatchRecord,
@@ -19,16 +19,17 @@ from acdc.circuit.circuit import (
     library_versions,
 )
 from acdc.errors import AcdcWarning, InputError
+from acdc.graph import ComponentGraph
 from acdc.model.load import Model
 from acdc.model.products import KIND as PRODUCTS
 from acdc.model.spread import CACHE_BYTES
 from acdc.model.threads import DEFAULT_THREADS, MOST_THREADS, fixed_threads
 from acdc.model.work import Work
-from acdc.options import Level, SenderOrder
+from acdc.options import Choosing, Level, SenderOrder
 from acdc.progress import Progress, silent
 from acdc.search.increments import TRIAL_BYTES
-from acdc.search.options import SearchOptions
-from acdc.search.registry import DEFAULT_METHOD, find_method
+from acdc.search.options import DEFAULT_STEPS, DEFAULT_UPDATES, SearchOptions
+from acdc.search.registry import DEFAULT_METHOD, METHODS, Method, find_method
 from acdc.search.result import Decision, Decisions, Scores
 from acdc.search.trials import WIDEST
 from acdc.task.ablations import check_ablation
@@ -46,8 +47,10 @@ class DiscoverySettings:
     """What a discovery depends on besides the model and the rows.
 
     One of `threshold`, `edges` and `faithfulness` says how large the circuit becomes: ACDC takes a threshold (its tau,
-    in the metric's unit), other methods any of the three. `limit`: discover on the first rows instead of a random half.
-    `level`, `direct_edges` (test the wires from attention slots to their heads too) and `sender_order` are ACDC's.
+    in the metric's unit), a hybrid that and the number of `edges` to decide about, other methods any one of the three.
+    `choose`: from scores, the best edges or greedily from the logits. `limit`: discover on the first rows instead of a
+    random half. `level`, `direct_edges` (test the wires from attention slots to their heads too), `sender_order`,
+    `steps` (points of integrated gradients) and `updates` (of learnt masks) go with the methods that read them.
     """
 
     method: str = DEFAULT_METHOD
@@ -56,50 +59,65 @@ class DiscoverySettings:
     threshold: float | None = None
     edges: int | None = None
     faithfulness: float | None = None
+    choose: Choosing = Choosing.top
     limit: int | None = None
     batch_size: int = DEFAULT_BATCH
     split_embeddings: bool = False
     level: Level = Level.edges
     direct_edges: bool = False
     sender_order: SenderOrder = SenderOrder.descending
+    steps: int = DEFAULT_STEPS
+    updates: int = DEFAULT_UPDATES
     seed: int = 0
     threads: int = DEFAULT_THREADS
 
     @property
     def search_options(self) -> SearchOptions:
-        return SearchOptions(self.threshold, self.seed, self.sender_order, self.level)
+        return SearchOptions(
+            self.threshold, self.edges, self.seed, self.sender_order, self.level, self.steps, self.updates
+        )
 
     def check(self) -> None:
         """Raises InputError for values that no discovery can use, before any work is done."""
         method = find_method(self.method)
-        sizes = {name: getattr(self, name) for name in ("threshold", "edges", "faithfulness")}
-        given = [name for name, value in sizes.items() if value is not None]
-        if len(given) > 1:
-            raise InputError(f"give only one of --threshold, --edges and --faithfulness, not {' and '.join(given)}")
-        if method.decides and given and given != ["threshold"]:
-            raise InputError(f"method 'acdc' takes --threshold, not --{given[0]}: use exact or eap with --{given[0]}")
-        if not method.decides:
-            for option in ("level", "direct_edges", "sender_order"):
-                if getattr(self, option) != getattr(DiscoverySettings, option):
-                    value = getattr(self, option)
-                    name = option.replace("_", "-") + ("" if value is True else f" {value}")
-                    raise InputError(f"--{name} goes with method acdc, not with {method.name}")
+        self._check_size(method)
+        for option in ("direct_edges", "sender_order", "steps", "updates"):
+            if getattr(self, option) != getattr(DiscoverySettings, option) and option not in method.takes:
+                takers = ", ".join(m.name for m in METHODS.values() if option in m.takes)
+                raise InputError(f"--{option.replace('_', '-')} goes with {takers}, not with {method.name}")
+        if self.level not in method.levels:
+            takers = ", ".join(m.name for m in METHODS.values() if self.level in m.levels)
+            raise InputError(f"--level {self.level} goes with {takers}, not with {method.name}")
+        if self.choose is not Choosing.top and (method.decides or self.level is Level.nodes):
+            raise InputError(f"--choose {self.choose} goes with scores of edges, from which a circuit is chosen")
         if self.level is Level.nodes and self.direct_edges:
             raise InputError("--direct-edges goes with --level edges: a node is removed with all its edges")
         if self.threshold is not None and not 0 < self.threshold < np.inf:
             raise InputError(f"--threshold {self.threshold} must be a positive number")
         if self.faithfulness is not None and not 0 < self.faithfulness <= 1:
             raise InputError(f"--faithfulness {self.faithfulness} must be above 0 and at most 1")
-        if self.batch_size < 1:
-            raise InputError(f"--batch-size {self.batch_size} must be at least 1")
         if not 1 <= self.threads <= MOST_THREADS:
             raise InputError(f"--threads {self.threads} must be between 1 and {MOST_THREADS}")
-        if self.edges is not None and self.edges < 1:
-            raise InputError(f"--edges {self.edges} must be at least 1")
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"--limit {self.limit} must be at least 1")
+        if self.steps < 2:
+            raise InputError(f"--steps {self.steps} must be at least 2: one point is no integral")
+        for option in ("batch_size", "edges", "limit", "updates"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise InputError(f"--{option.replace('_', '-')} {value} must be at least 1")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} must not be negative")
+
+    def _check_size(self, method: Method) -> None:
+        given = [name for name in ("threshold", "edges", "faithfulness") if getattr(self, name) is not None]
+        if not method.decides:
+            if len(given) > 1:
+                raise InputError(f"give only one of --threshold, --edges and --faithfulness, not {' and '.join(given)}")
+            return
+        wrong = [name for name in given if name != "threshold" and name not in method.takes]
+        if wrong:
+            raise InputError(
+                f"method {method.name!r} takes --threshold, not --{wrong[0]}: use exact or eap with --{wrong[0]}"
+            )
 
 
 @dataclass(frozen=True)
@@ -143,7 +161,7 @@ def discover(
         if isinstance(found, Decisions):
             return Result(describe_decisions(behaviour, settings, split, found), None, found.tests, behaviour.work)
         choice, selection = _choose(behaviour, found, settings)
-    circuit = _describe(behaviour, settings, split, found, choice.edges, selection)
+    circuit = _describe(behaviour, settings, split, *_over_level(behaviour, found, choice), selection)
     return Result(circuit, edge_scores(behaviour, found), (), behaviour.work)
 
 
@@ -162,6 +180,9 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
         "objective": found.objective,
         "drift": found.drift,
     }
+    if found.proposal is not None:
+        selection |= {f"proposal_{name}": value for name, value in asdict(found.proposal).items()}
+        selection |= {"edges": settings.edges} if settings.edges is not None else {}
     return _describe(behaviour, settings, split, found, found.kept, selection)
 
 
@@ -185,7 +206,11 @@ def bind(model: Model, task: Task, settings: DiscoverySettings, rows) -> Behavio
 
 
 def _choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) -> tuple[Choice, dict]:
-    ranking = Ranking(behaviour.graph, scores.values)
+    """(the circuit, how its size came to be)."""
+    if settings.level is Level.nodes:
+        ranking = NodeRanking(behaviour.graph, _node_scores(behaviour, scores))
+    else:
+        ranking = Ranking(behaviour.graph, scores.values, settings.choose)
     if settings.threshold is not None:
         choice, rule = ranking.by_threshold(settings.threshold), {"threshold": settings.threshold}
     elif settings.edges is not None:
@@ -193,7 +218,24 @@ def _choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) -
     else:
         target = DEFAULT_FAITHFULNESS if settings.faithfulness is None else settings.faithfulness
         choice, rule = ranking.by_faithfulness(target, _faithfulness(behaviour)), {"faithfulness": target}
-    return choice, rule | choice.counts
+    return choice, rule | choice.counts | ({"halvings": scores.halvings} if scores.halvings else {})
+
+
+def _node_scores(behaviour: Behaviour, scores: Scores) -> np.ndarray:
+    """Scores of components [writers]. For linear estimates they are the sums over the edges out of them, as ablating a
+    component is ablating all these."""
+    if scores.nodes is not None:
+        return scores.nodes
+    writers, _ = behaviour.graph.ends
+    return np.bincount(writers, weights=scores.values, minlength=len(behaviour.graph.writers))
+
+
+def _over_level(behaviour: Behaviour, scores: Scores, choice: Choice) -> tuple[Scores | Decisions, np.ndarray]:
+    """(scores, edges) as the circuit lists them: over nodes, all edges between them, each with its sender's score."""
+    if choice.nodes is None:
+        return scores, choice.edges
+    nodes, (writers, _) = _node_scores(behaviour, scores), behaviour.graph.ends
+    return replace(scores, values=nodes[writers], nodes=np.where(choice.nodes, nodes, np.nan)), choice.selected
 
 
 def _faithfulness(behaviour: Behaviour) -> Callable[[np.ndarray], float]:
@@ -210,7 +252,7 @@ def _describe(
     selection: dict,
 ) -> Circuit:
     model, task, graph = behaviour.model, behaviour.task, behaviour.graph
-    nodes = found.nodes if isinstance(found, Decisions) else None
+    nodes = _listed_nodes(graph, found) if settings.level is Level.nodes else None
     return Circuit(
         model=describe_model(behaviour),
         task=TaskRecord(
@@ -228,7 +270,7 @@ def _describe(
         ablation=behaviour.ablation,
         level=settings.level,
         score_kind=found.kind,
-        sign_convention=SIGN_CONVENTION["node" if nodes is not None else found.kind],
+        sign_convention=SIGN_CONVENTION["node" if nodes is not None and found.kind == "effect" else found.kind],
         edges_total=graph.n_edges,
         edges_effective=int(graph.prune(kept).sum()),
         edges=[ScoredEdge(id=graph.names[i], score=float(found.values[i])) for i in np.flatnonzero(kept)],
@@ -238,6 +280,14 @@ def _describe(
         batch=describe_batch(settings, model),
         versions=library_versions(),
     )
+
+
+def _listed_nodes(graph: ComponentGraph, found: Scores | Decisions) -> dict[str, float]:
+    """Chosen components other than the embeddings, with their scores."""
+    if isinstance(found, Decisions):
+        return found.nodes or {}
+    listed = enumerate(graph.writers[len(graph.embeddings) :], start=len(graph.embeddings))
+    return {writer.id: float(found.nodes[i]) for i, writer in listed if not np.isnan(found.nodes[i])}
 
 
 def describe_model(behaviour: Behaviour) -> ModelRecord:
@@ -271,10 +321,14 @@ def describe_batch(settings: DiscoverySettings, model: Model) -> BatchRecord:
 
 
 def _describe_method(settings: DiscoverySettings, behaviour: Behaviour, selection: dict) -> MethodRecord:
-    decides = find_method(settings.method).decides
+    method = find_method(settings.method)
+    decides = method.decides
     return MethodRecord(
         name=settings.method,
         objective=behaviour.metric.objective if decides else None,
         sender_order=settings.sender_order if decides else None,
+        choose=None if decides else settings.choose,
+        steps=settings.steps if "steps" in method.takes else None,
+        updates=settings.updates if "updates" in method.takes else None,
         selection=selection,
     )

@@ -35,9 +35,11 @@ class Increments:
 
     @torch.no_grad()
     def objective(self) -> float:
-        self._settle()
-        logits = len(self.graph.readers) - 1
-        return float(self._objectives([state.input(logits)[:, 0] for state in self._states])[0])
+        if self._slots:
+            finals = [Spread(slot.state, 1).from_input(slot.reader, slot.present()[None]) for slot in self._slots]
+        else:
+            finals = [state.input(len(self.graph.readers) - 1)[:, 0] for state in self._states]
+        return float(self._objectives(finals)[0])
 
     def _objectives(self, finals: Sequence[Tensor]) -> np.ndarray:
         """Mean objectives of what the logits read in each batch, [candidates * rows, d] each -> [candidates]."""
@@ -51,13 +53,17 @@ class Increments:
         return metric.sign * values.mean(axis=1)
 
     @torch.no_grad()
-    def open(self, candidates: np.ndarray) -> None:
+    def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
         self._settle()
-        if self._wire(candidates) is None:
-            reader = int(self.graph.ends[1][candidates[0]])
-            used = reader == len(self.graph.readers) - 1 or self._states[0].owners(reader)
-            states = self._states if used else []
-            self._slots = [OpenSlot(state, reader, self._senders(candidates)) for state in states]
+        if self._wire(np.concatenate([candidates, others])) is not None:
+            if len(others):
+                self.remove(others)
+            return
+        self.removed[others] = True
+        reader = int(self.graph.ends[1][np.concatenate([candidates, others])[0]])
+        if reader == len(self.graph.readers) - 1 or self._states[0].owners(reader):
+            senders = self._senders(candidates)
+            self._slots = [OpenSlot(state, reader, senders, removes=len(others) > 0) for state in self._states]
 
     def cost(self, candidates: np.ndarray) -> TrialCost:
         if self._wire(candidates) is not None:
@@ -99,7 +105,7 @@ class Increments:
     def remove(self, edges: np.ndarray) -> None:
         self.removed[edges] = True
         for slot in self._slots:
-            slot.remove()
+            slot.remove(len(edges))
         if wire := self._wire(edges):
             for state in self._states:
                 if state.cone.needs[self.graph.writer_index[wire.owner]]:
@@ -121,7 +127,7 @@ class Increments:
         for slot in slots:
             if slot.removes:
                 spread = Spread(slot.state, 1, record=True)
-                spread.from_input(slot.reader, slot.settled()[None])
+                spread.from_input(slot.reader, slot.present()[None])
                 spread.commit()
             slot.state.decided.add(slot.reader)
 

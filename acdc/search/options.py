@@ -4,12 +4,19 @@ from dataclasses import dataclass
 
 from acdc.options import Level, SenderOrder
 
+DEFAULT_STEPS, DEFAULT_UPDATES = 5, 400
+
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """`threshold`: ACDC's tau in the metric's unit; None takes a share of the range that the metric spans."""
+    """`threshold`: ACDC's tau in the metric's unit; None takes a share of the range that the metric spans. `edges`: how
+    many edges the user wants, or lets a hybrid decide about. `steps`: points of integrated gradients. `updates`: most
+    optimiser steps of a learnt mask."""
 
     threshold: float | None = None
+    edges: int | None = None
     seed: int = 0
     sender_order: SenderOrder = SenderOrder.descending
     level: Level = Level.edges
+    steps: int = DEFAULT_STEPS
+    updates: int = DEFAULT_UPDATES

@@ -24,13 +24,22 @@ class Pruning:
     thresholds the run goes on as one while their decisions agree, and forks where they part.
     """
 
-    def __init__(self, behaviour: Behaviour, trials: Trials, thresholds: Sequence[float], plan: Sequence[Visit]):
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        trials: Trials,
+        thresholds: Sequence[float],
+        plan: Sequence[Visit],
+        proposed: np.ndarray,
+    ):
+        """`proposed`: boolean [candidates] of those to decide about; the others are removed without a test."""
         self.behaviour, self.trials, self.thresholds = behaviour, trials, tuple(sorted(thresholds))
         self.sign = behaviour.metric.sign
         self.changes = np.zeros(len(trials.names))
         self.tests: list[Decision] = []
         self.current = trials.objective()
         self.drift, self.tried, self._checked = 0.0, 0, 0
+        self._proposed = proposed
         self._plan, self._next, self._left = plan, 0, np.array([], dtype=int)
         self._kept_share, self._layer, self._kept = FIRST_SHARE, behaviour.graph.anatomy.n_layers, 0
 
@@ -50,14 +59,14 @@ class Pruning:
         if visit.layer < self._layer and len(self.tests) - self._checked >= CHECK_TESTS:
             self._check_drift()
         self._layer = visit.layer
-        self.trials.open(visit.candidates)
-        if not visit.users or any(self._is_live(*user) for user in visit.users):
-            return visit.candidates
-        self.trials.remove(visit.candidates)
-        if self.behaviour.graph.anatomy.post_norms:  # then an unread head has a part in its layer's scale
+        live = not visit.users or any(self._is_live(*user) for user in visit.users)
+        tested = self._proposed[visit.candidates] & live
+        self.trials.open(visit.candidates[tested], visit.candidates[~tested])
+        # under post-norms an unread head has a part in its layer's scale
+        if not tested.all() and (live or self.behaviour.graph.anatomy.post_norms):
             self.current = self.trials.objective()
-        advance(len(visit.candidates) * len(self.thresholds), self._note())
-        return visit.candidates[:0]
+        advance(int((~tested).sum()) * len(self.thresholds), self._note())
+        return visit.candidates[tested]
 
     def _is_live(self, writer: int, wire: int | None) -> bool:
         return self.trials.is_read(writer) and (wire is None or not self.trials.removed[wire])

@@ -4,34 +4,120 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from acdc.errors import InputError
+from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc import acdc
-from acdc.search.eap import check_gradient, eap
+from acdc.search.atp_star import atp_star
+from acdc.search.eap import eap
+from acdc.search.eap_ig import clean_corrupted, eap_ig_activations, eap_ig_inputs
+from acdc.search.edge_pruning import edge_pruning
 from acdc.search.exact import exact
+from acdc.search.gradients import check_gradient, check_gradient_at_clean
+from acdc.search.hisp import hisp
+from acdc.search.hybrid import hybrid
+from acdc.search.ifr import ifr
 from acdc.search.options import SearchOptions
 from acdc.search.random import random
+from acdc.search.relp import relp
 from acdc.search.result import Decisions, Scores
+from acdc.search.subnetwork_probing import subnetwork_probing
+from acdc.search.ugs import ugs
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import Metric
+
+_EDGES, _BOTH = (Level.edges,), (Level.edges, Level.nodes)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A search; `decides` says that it returns a circuit (Decisions) and no scores, `check` refuses unfit metrics."""
+    """A search.
+
+    `decides`: it returns a circuit (Decisions) and no scores. `check` refuses unfit metrics. `levels`: what it can
+    search over. `takes`: which settings it reads besides those that all do.
+    """
 
     name: str
     run: Callable[[Behaviour, SearchOptions, Progress], Scores | Decisions]
     summary: str
     decides: bool = False
     check: Callable[[Metric], None] = lambda metric: None
+    levels: tuple[Level, ...] = _EDGES
+    takes: tuple[str, ...] = ()
 
 
 METHODS = {
     method.name: method
     for method in (
-        Method("acdc", acdc, "greedy edge pruning, every edge tested in the subgraph that is left", decides=True),
-        Method("exact", exact, "every edge ablated alone in the full model"),
-        Method("eap", eap, "first-order estimate of exact, from one backward pass", check=check_gradient),
+        Method(
+            "acdc",
+            acdc,
+            "greedy edge pruning, every edge tested in the subgraph that is left",
+            decides=True,
+            levels=_BOTH,
+            takes=("direct_edges", "sender_order"),
+        ),
+        Method(
+            "hybrid",
+            hybrid,
+            "acdc within what eap-ig-inputs proposes",
+            decides=True,
+            check=check_gradient,
+            takes=("edges", "steps", "sender_order"),
+        ),
+        Method("exact", exact, "every edge ablated alone in the full model", levels=_BOTH),
+        Method(
+            "eap",
+            eap,
+            "first-order estimate of exact, from one backward pass",
+            check=check_gradient_at_clean,
+            levels=_BOTH,
+        ),
+        Method(
+            "eap-ig-inputs",
+            eap_ig_inputs,
+            "eap with gradients averaged on the way from the ablated to the clean prompt",
+            check=check_gradient,
+            levels=_BOTH,
+            takes=("steps",),
+        ),
+        Method(
+            "eap-ig-activations",
+            eap_ig_activations,
+            "eap with gradients averaged on the way between the outputs of one group of components",
+            check=check_gradient,
+            levels=_BOTH,
+            takes=("steps",),
+        ),
+        Method(
+            "clean-corrupted",
+            clean_corrupted,
+            "eap with the mean of the gradients at both ends",
+            check=check_gradient,
+            levels=_BOTH,
+        ),
+        Method(
+            "atp-star",
+            atp_star,
+            "eap with attention patterns computed anew and cancelling paths told apart",
+            check=check_gradient_at_clean,
+        ),
+        Method("relp", relp, "eap with relevance in the place of gradients", check=check_gradient_at_clean),
+        Method(
+            "hisp",
+            hisp,
+            "importance of components by output times gradient, lifted to edges",
+            check=check_gradient_at_clean,
+            levels=_BOTH,
+        ),
+        Method("ifr", ifr, "information flow routes: the share of a component in what a slot reads"),
+        Method(
+            "subnetwork-probing",
+            subnetwork_probing,
+            "learnt masks, every open edge at a price",
+            takes=("updates",),
+        ),
+        Method("edge-pruning", edge_pruning, "learnt masks, steered to a number of edges", takes=("updates",)),
+        Method("ugs", ugs, "learnt masks that are mostly open or shut", takes=("updates",)),
         Method("random", random, "random scores, the baseline"),
     )
 }

@@ -20,11 +20,25 @@ class Scores:
     """A score for every candidate edge, float64 [edges].
 
     `kind` is `effect` when a score is the (estimated) change of the metric, in the metric's own sign, when that edge
-    alone is ablated in the full model; `importance` when it only ranks.
+    alone is ablated in the full model; `importance` when it only ranks. `halvings`: how often batches had to be halved
+    because memory was short, at most. `nodes`: scores of components [writers], where the method defines them by
+    themselves and not as the sum over the edges out of them.
     """
 
     values: np.ndarray
     kind: str
+    halvings: int = 0
+    nodes: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The edges that ACDC was let decide about: how many, the objective with all of them kept, and the largest |score|
+    among the others."""
+
+    edges: int
+    objective: float
+    left_out: float
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,7 @@ class Decisions:
     `values` holds the change of the metric, in its own sign, at the test of each kept edge (0 elsewhere); over nodes,
     at that of its sender. `nodes` are the kept nodes with their changes, None over edges. `objective` is that of the
     final circuit, measured from scratch, and `drift` how far the search's own account was ever off. `tried` counts
-    computed candidates: more than tests, as those after a kept one in the same pass do not count.
+    computed candidates: more than tests, as those after a kept one in the same pass do not count. `proposal`: what was decided about, None for all edges.
     """
 
     tests: tuple[Decision, ...]
@@ -45,4 +59,5 @@ class Decisions:
     drift: float
     tried: int
     nodes: dict[str, float] | None = None
+    proposal: Proposal | None = None
     kind: str = "effect"

@@ -11,7 +11,7 @@ from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
 from acdc.model.work import Work
 from acdc.progress import Progress, silent
-from acdc.search.acdc import sweep as decide
+from acdc.search.acdc import decide
 from acdc.search.discover import DiscoverySettings, bind, describe_decisions, prepare
 from acdc.search.registry import find_method
 from acdc.task.behaviour import Behaviour

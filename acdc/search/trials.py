@@ -36,8 +36,8 @@ class Trials(Protocol):
     def objective(self) -> float:
         """The objective of the present circuit, measured now."""
 
-    def open(self, candidates: np.ndarray) -> None:
-        """Go on to a receiver, whose candidates will be decided in this order."""
+    def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
+        """Go on to a receiver, whose candidates will be decided in this order; its others are removed at once."""
 
     def cost(self, candidates: np.ndarray) -> TrialCost:
         """What trying some of these candidates costs."""
@@ -82,8 +82,8 @@ class WholeRuns:
     def objective(self) -> float:
         return float(self._objectives(self.removed[None])[0])
 
-    def open(self, candidates: np.ndarray) -> None:
-        pass
+    def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
+        self.removed[others] = True
 
     def cost(self, candidates: np.ndarray) -> TrialCost:
         return TrialCost(WIDEST[self.behaviour.model.device.type], WHOLE_RUN_COST)

@@ -15,7 +15,7 @@ from acdc.model.ablated import Ablated
 from acdc.model.executor import Executor
 from acdc.task.rows import Row
 
-ABLATIONS = ("resample", "zero", "mean", "mean-positional")
+ABLATIONS = ("resample", "zero", "mean", "mean-positional", "optimal")
 
 
 def check_ablation(name: str) -> str:

@@ -24,6 +24,7 @@ from acdc.model.subgraph import Prompts, SubgraphRun
 from acdc.model.work import Work
 from acdc.progress import Advance, nobody
 from acdc.task.ablations import check_ablation, clean_tokens, corrupted_tokens, mean_ablated
+from acdc.task.optimal import optimal_constants
 from acdc.task.metrics import METRICS, Metric, RowBatch, recovered_fraction
 from acdc.task.rows import Row, Task, bucket
 
@@ -43,6 +44,16 @@ class Batch:
     positions: Tensor
     answers: RowBatch
     clean: Trace
+
+    def halves(self) -> "tuple[Batch, Batch]":
+        """Its first and its second half, as views."""
+        middle = len(self.index) // 2
+        return self._part(slice(None, middle)), self._part(slice(middle, None))
+
+    def _part(self, rows: slice) -> "Batch":
+        answers = RowBatch(self.answers.rows[rows], self.answers.full_logits[rows])
+        tensors = (self.tokens[rows], self.corrupted[rows], self.positions[rows])
+        return Batch(self.index[rows], *tensors, answers, self.clean.part(rows))
 
 
 class Behaviour:
@@ -71,6 +82,8 @@ class Behaviour:
         if not self.rows:
             raise InputError(f"task {task.name!r} has no rows to measure")
         metric.check(self.rows)
+        if direct_edges and ablation == "optimal":
+            raise InputError("optimal ablation knows no constants for queries, keys and values: leave out --direct-edges")
         self.executor: Executor = model.executor(split_embeddings, direct_edges)
         self._work_before = model.components.work.snapshot()
         stretch = 1.0 if model.components.whole_prompts else PADDING
@@ -112,20 +125,43 @@ class Behaviour:
             like = (batch.clean.values, *batch.clean.projections)
             values, *projections = (x.new_zeros((len(x), 1, 1, x.shape[-1])) for x in like)
             return Ablated(values, tuple(projections))
+        if self.ablation == "optimal":
+            return self._optimal
         length = batch.tokens.shape[1]
         return Ablated(self._means.values[:, :, :length], tuple(x[:, :, :length] for x in self._means.projections))
 
+    @torch.no_grad()
+    def change(self, batch: Batch) -> Tensor:
+        """What ablation changes of every component's output on the clean prompts: ablated minus clean, [writers, N,
+        P, d]."""
+        blocks, first = batch.clean.blocks, 0
+        ablated = self.run(batch, corrupted=True).blocks if self.ablation == "resample" else None
+        others = None if ablated else self.ablated(batch).values
+        change = blocks[0].new_empty((sum(len(block) for block in blocks), *blocks[0].shape[1:]))
+        for index, block in enumerate(blocks):
+            last = first + len(block)
+            torch.sub(others[first:last] if ablated is None else ablated[index], block, out=change[first:last])
+            first = last
+        return change
+
     @cached_property
     def _means(self) -> Ablated:
+        return mean_ablated(self.executor, self._task_batches(), positional=self.ablation == "mean-positional")
+
+    @cached_property
+    def _optimal(self) -> Ablated:
+        return optimal_constants(self.executor, self._task_batches(), self._means)
+
+    def _task_batches(self) -> list[tuple[Tensor, Tensor]]:
+        """(clean tokens, answer positions) of all rows of the task."""
         rows, device = self.task.rows, self.model.device
-        batches = (
+        return [
             (
                 clean_tokens((rows[i] for i in index), device),
                 torch.tensor([rows[i].answer_position for i in index], device=device),
             )
             for index in bucket(rows, self.batch_size)
-        )
-        return mean_ablated(self.executor, batches, positional=self.ablation == "mean-positional")
+        ]
 
     @cached_property
     def prompts(self) -> list[Prompts]:

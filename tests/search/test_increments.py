@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import HUGGING_FACE, NATIVE, VOCABULARY, boot
+from families import HUGGING_FACE, NATIVE, boot
+from noise import noise
 
 from acdc.graph import is_wire
 from acdc.model.load import load_model
@@ -21,27 +22,12 @@ from acdc.search.trials import WholeRuns
 from acdc.search.visits import visits
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
-from acdc.task.rows import Row, Task
 
 
 @pytest.fixture(autouse=True)
 def check_often(monkeypatch):
     """Small models make too few tests for the present circuit to be measured from scratch; here every layer does it."""
     monkeypatch.setattr("acdc.search.pruning.CHECK_TESTS", 1)
-
-
-def noise(rows: int = 4, lengths: tuple[int, ...] = (6, 7), seed: int = 5) -> Task:
-    """Random prompts of mixed lengths, with answers at the last or at an earlier position."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def prompt(length: int) -> tuple[int, ...]:
-        return tuple(torch.randint(0, VOCABULARY, (length,), generator=generator).tolist())
-
-    def row(i: int) -> Row:
-        length = lengths[i % len(lengths)]
-        return Row(str(i), prompt(length), prompt(length), (i,), (i + 10, i + 11), length - 1 - i % 3)
-
-    return Task("noise", tuple(row(i) for i in range(rows)), "logit_diff")
 
 
 def decide(behaviour: Behaviour, trials, threshold: float, order=SenderOrder.descending):

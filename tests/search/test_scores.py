@@ -53,18 +53,6 @@ def check_reference(model, shared, name, reference, every):
     assert worst < 1e-4
 
 
-def test_eap_equals_the_published_library(original, shared):
-    """81 edges, times -16: the library divides a mean by the rows again, and negates the metric."""
-    model, task = original
-    behaviour = Behaviour(model, task, range(16), METRICS["logit_diff"])
-    library = json.loads((shared / "cases/original/eap_ig_library.json").read_text())["scores"]["EAP_logitdiff"]
-    found, index = scores(eap, behaviour), behaviour.graph.index
-    common = [name for name in library if name in index]
-    assert len(common) == behaviour.graph.n_edges == 81
-    largest = max(abs(value) for value in library.values()) * 16
-    assert max(abs(found[index[name]] + 16 * library[name]) for name in common) <= 1e-5 * largest
-
-
 def test_exact_equals_the_published_library(original, shared):
     """The library's own patching, its metric negated."""
     model, task = original

@@ -1,0 +1,66 @@
+"""Components that compute the same and pass back relevance instead of gradients (layer-wise relevance propagation).
+
+Norms pass on what they get as if their scale were constant, an activation multiplies by act(x) / x instead of its
+slope, and each factor of a gated MLP gets half (Achtibat et al. 2024, arXiv 2402.05602; Rezaei Jafari et al. 2025,
+"RelP"). Attention keeps its gradients, so that queries and keys get scores.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from acdc.errors import InputError
+from acdc.model.components import Components
+from acdc.model.feed_forward import FeedForward
+from acdc.model.functional import FunctionalComponents
+from acdc.model.weights import Layer, Norm
+
+
+def relevance(components: Components) -> FunctionalComponents:
+    """Raises InputError for a model that is not computed from its weights alone."""
+    if components.kind != "functional":
+        raise InputError(
+            "relp needs every component computed from weights, and this model's are computed by its own modules: use "
+            "eap or eap-ig-inputs"
+        )
+    weights = components.weights
+    layers = tuple(_relevant(layer) for layer in weights.layers)
+    found = FunctionalComponents(
+        replace(weights, layers=layers, final_norm=_frozen(weights.final_norm)), components.anatomy
+    )
+    found.work = components.work
+    return found
+
+
+def _relevant(layer: Layer) -> Layer:
+    norms = {name: _frozen(getattr(layer, name)) for name in _norms(layer)}
+    attention = layer.attention
+    attention = replace(attention, **{name: _frozen(getattr(attention, name)) for name in _norms(attention)})
+    return replace(layer, attention=attention, mlp=_relevant_mlp(layer.mlp), **norms)
+
+
+def _norms(record: object) -> list[str]:
+    return [field.name for field in fields(record) if isinstance(getattr(record, field.name), Norm)]
+
+
+def _frozen(norm: Norm | None) -> Norm | None:
+    return None if norm is None else replace(norm, frozen=True)
+
+
+def _relevant_mlp(mlp: FeedForward | None) -> FeedForward | None:
+    return None if mlp is None else replace(mlp, activation=_proportional(mlp.activation), multiply=_halved)
+
+
+def _proportional(activation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def proportional(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            factor = torch.where(x == 0, 0.0, activation(x) / x)
+        return x * factor
+
+    return proportional
+
+
+def _halved(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b.detach() + a.detach() * b) / 2

@@ -1,0 +1,146 @@
+"""AtP* (Kramar et al. 2024, arXiv 2403.00745), for edges: EAP mended where it is blind.
+
+- QK fix: an edge into a query or key slot changes the attention pattern through a softmax, which may be saturated. So
+  the pattern is computed anew with the changed query or key, and the score is sum((new pattern - pattern) . d metric /
+  d pattern).
+- GradDrop: gradients along different paths may cancel. So the estimate is repeated with the gradient through each
+  layer l dropped, and the score's size is the mean over the layers other than the reader's own of |I_l|, the mean over
+  rows taken first; its sign is that of the estimate with all gradients.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from acdc.errors import InputError
+from acdc.graph import ReaderKind
+from acdc.model.components import Positions
+from acdc.model.executor import Executor
+from acdc.model.functional import FunctionalComponents
+from acdc.progress import Progress
+from acdc.search.gradients import Taps, backward, check_gradient_at_clean, check_scores, summed
+from acdc.search.options import SearchOptions
+from acdc.search.result import Scores
+from acdc.task.behaviour import Batch, Behaviour
+
+PATTERN_NUMBERS = 2**24  # numbers of attention patterns that are computed anew in one go
+
+
+def atp_star(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+    """Two forwards, and one forward and backward more than there are layers, per batch; for every sender and layer its
+    queries, keys and patterns. Raises InputError where the gradient carries no information, and for a model whose
+    attention is not computed from weights."""
+    check_gradient_at_clean(behaviour.metric)
+    if not isinstance(behaviour.model.components, FunctionalComponents):
+        raise InputError(
+            "atp-star needs attention computed from weights, and this model's components are computed by its own "
+            "modules: use eap or eap-ig-inputs"
+        )
+    estimates, halvings = summed(
+        behaviour, "atp-star", progress, lambda batch, change: _estimates(behaviour, batch, change)
+    )
+    estimates /= len(behaviour.rows)
+    check_scores(behaviour, estimates[-1])
+    return Scores(_combined(behaviour, estimates).numpy(), "effect", halvings=halvings)
+
+
+def _combined(behaviour: Behaviour, estimates: Tensor) -> Tensor:
+    """Sign of the whole estimate, mean size of those with a layer dropped: [layers + 1, edges] -> [edges]."""
+    *dropped, whole = estimates
+    size, count = torch.zeros_like(whole), torch.zeros_like(whole)
+    for layer, estimate in enumerate(dropped):
+        for group in behaviour.graph.groups:
+            if group.layer != layer:
+                size[group.start : group.stop] += estimate[group.start : group.stop].abs()
+                count[group.start : group.stop] += 1
+    return torch.where(count > 0, whole.sign() * size / count.clamp(min=1), whole)
+
+
+class _Dropping(Taps):
+    """Taps of a run that lets no gradient through one layer's components, or through all of them for None; it also
+    takes down the gradients of what the heads of each layer write."""
+
+    def __init__(self, executor: Executor, dropped: int | None):
+        super().__init__()
+        self.heads: dict[int, Tensor] = {}
+        self._per_layer, self._dropped = (1 if executor.graph.anatomy.attn_only else 2), dropped
+
+    def write(self, index: int, block: Tensor) -> Tensor:
+        if index == 0:
+            return block
+        layer, place = divmod(index - 1, self._per_layer)
+        own = block.detach() if layer == self._dropped else block.view_as(block)
+        if place == 0 and layer != self._dropped:
+            own.retain_grad()
+            self.heads[layer] = own
+        return own
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What the patterns of one layer depend on, and the gradients [drops, H, N, P, P] of the metric at them."""
+
+    index: int
+    read: Tensor
+    projected: dict[ReaderKind, Tensor]
+    patterns: Tensor
+    gradients: Tensor
+
+
+def _estimates(behaviour: Behaviour, batch: Batch, change: Tensor) -> Tensor:
+    """Estimates summed over a batch's rows, float64 [layers + 1, edges]: with each layer dropped, then with none."""
+    executor, graph = behaviour.executor, behaviour.graph
+    runs, found = [], []
+    for dropped in (*range(graph.anatomy.n_layers), None):
+        taps = _Dropping(executor, dropped)
+        with torch.enable_grad():
+            start = batch.clean.blocks[0].detach().clone().requires_grad_()
+            backward(behaviour, batch, executor.run_embedded(start, batch.positions, taps))
+        runs.append(taps)
+        found.append(taps.contract(executor.components, graph, change))
+    estimates = torch.stack(found)
+    for layer in range(graph.anatomy.n_layers):
+        inside = _patterns(executor, runs, layer)
+        for kind in (ReaderKind.Q, ReaderKind.K):
+            group = graph.group_at[layer, kind]
+            block = estimates[:, group.start : group.stop].view(-1, len(group.readers), group.senders)
+            block[:] = _fixed(executor, inside, kind, change[: group.senders])
+    return estimates
+
+
+def _patterns(executor: Executor, runs: list[_Dropping], layer: int) -> _Layer:
+    components = executor.components
+    read, projected = runs[-1].attention(layer)
+    q, k, v = (projected[kind] for kind in (ReaderKind.Q, ReaderKind.K, ReaderKind.V))
+    with torch.no_grad():
+        patterns = components.patterns(layer, q, k, Positions(q.shape[2]))
+    with torch.enable_grad():
+        leaf = patterns.clone().requires_grad_()
+        written, _ = executor.scaled(layer, components.mix(layer, leaf, v))
+        gradients = [
+            torch.autograd.grad(written, leaf, run.heads[layer].grad, retain_graph=True)[0]
+            if layer in run.heads
+            else torch.zeros_like(leaf)
+            for run in runs
+        ]
+    return _Layer(layer, read, projected, patterns, torch.stack(gradients))
+
+
+@torch.no_grad()
+def _fixed(executor: Executor, inside: _Layer, kind: ReaderKind, change: Tensor) -> Tensor:
+    """Scores [drops, readers, senders] of the edges into a layer's query or key slots, patterns computed anew."""
+    components, layer = executor.components, inside.index
+    rows, positions = change.shape[1:3]
+    together = max(1, PATTERN_NUMBERS // inside.patterns.numel())
+    scores = []
+    for some in change.split(together):
+        read = (inside.read + some).flatten(0, 1)
+        new = components.project(layer, kind, read[None])
+        old = inside.projected[ReaderKind.K if kind is ReaderKind.Q else ReaderKind.Q].repeat(1, len(some), 1, 1)
+        q, k = (new, old) if kind is ReaderKind.Q else (old, new)
+        moved = components.patterns(layer, q, k, Positions(positions)).unflatten(1, (len(some), rows))
+        moved = moved - inside.patterns.unsqueeze(1)
+        scores.append(torch.einsum("hsnij,zhnij->zhs", moved, inside.gradients).double().cpu())
+    readers = len(inside.projected[kind])
+    return torch.cat(scores, dim=2).unflatten(1, (readers, -1)).sum(2)

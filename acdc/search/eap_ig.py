@@ -1,0 +1,86 @@
+"""EAP with integrated gradients (Hanna et al. 2024, arXiv 2403.17806): gradients averaged on the way to the clean run.
+
+score(u->v) = mean over rows of sum over positions and d of (ablated - clean output of u) . mean over k = 0 .. m-1 of
+d metric / d input of v, the gradient taken at the k-th point of the way: alpha = k/m, from ablated towards clean.
+
+- inputs: what the embeddings give is alpha * clean + (1 - alpha) * ablated.
+- activations: one group of writers at a time (the embeddings, the heads of a layer, its MLP) is so mixed, everything
+  before it is clean, and only the edges out of that group are scored.
+- clean-corrupted: the mean of the gradients at the two ends alone.
+"""
+
+import torch
+from torch import Tensor
+
+from acdc.progress import Progress
+from acdc.search.gradients import Taps, at_embedded, attribute, backward, check_gradient
+from acdc.search.options import SearchOptions
+from acdc.search.result import Scores
+from acdc.task.behaviour import Batch, Behaviour
+
+
+def eap_ig_inputs(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+    """Two forwards, and `steps` forwards and backwards, per batch. Raises InputError for a metric without gradient."""
+    check_gradient(behaviour.metric)
+    return _along_inputs(behaviour, "eap-ig-inputs", [k / options.steps for k in range(options.steps)], progress)
+
+
+def clean_corrupted(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+    """Two forwards, and two forwards and backwards, per batch. Raises InputError for a metric without gradient."""
+    check_gradient(behaviour.metric)
+    return _along_inputs(behaviour, "clean-corrupted", [0.0, 1.0], progress)
+
+
+def eap_ig_activations(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+    """Two forwards, and for every group of writers `steps` forwards and backwards of what comes after it, per batch.
+
+    Raises InputError for a metric without gradient.
+    """
+    check_gradient(behaviour.metric)
+
+    def scores(batch: Batch, change: Tensor) -> Tensor:
+        first, total = 0, torch.zeros(behaviour.graph.n_edges, dtype=torch.float64)
+        for index, block in enumerate(batch.clean.blocks):
+            part = change[first : first + len(block)]
+            for k in range(options.steps):
+                mixed = block + (1 - k / options.steps) * part
+                total += _out_of_block(behaviour, batch, index, mixed, part, first)
+            first += len(block)
+        return total / options.steps
+
+    return attribute(behaviour, "eap-ig-activations", progress, scores)
+
+
+def _along_inputs(behaviour: Behaviour, name: str, alphas: list[float], progress: Progress) -> Scores:
+    embeddings = len(behaviour.graph.embeddings)
+
+    def scores(batch: Batch, change: Tensor) -> Tensor:
+        clean = batch.clean.blocks[0]
+        points = (clean + (1 - alpha) * change[:embeddings] for alpha in alphas)
+        return sum(at_embedded(behaviour, batch, change, point) for point in points) / len(alphas)
+
+    return attribute(behaviour, name, progress, scores)
+
+
+class _Mixed(Taps):
+    """Taps of a run in which one block of outputs is another."""
+
+    def __init__(self, index: int, block: Tensor):
+        super().__init__()
+        self._index, self._block = index, block
+
+    def write(self, index: int, block: Tensor) -> Tensor:
+        return self._block if index == self._index else block
+
+
+def _out_of_block(
+    behaviour: Behaviour, batch: Batch, index: int, mixed: Tensor, change: Tensor, first: int
+) -> Tensor:
+    """Scores of the edges out of one block, whose outputs are `mixed`, with everything before it as in the clean run."""
+    taps = _Mixed(index, mixed.detach().requires_grad_())
+    if index == 0:
+        return at_embedded(behaviour, batch, change, mixed, taps)
+    layer = (index - 1) // (1 if behaviour.model.anatomy.attn_only else 2)
+    with torch.enable_grad():
+        backward(behaviour, batch, behaviour.executor.resume(batch.clean, layer, 1, batch.positions, taps))
+    return taps.contract(behaviour.model.components, behaviour.graph, change, first)

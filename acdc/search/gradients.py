@@ -1,0 +1,177 @@
+"""Gradients of a metric at every slot's input, contracted with what ablation changes of every component's output.
+
+A run takes down the gradients of queries, keys and values and of the inputs of MLPs and logits. Layer by layer, the
+former are carried back through projection and norm, slot by slot, and multiplied with the changes of all components
+before: so no tensor with an axis for slots is ever held for more than one layer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from acdc.errors import InputError, is_out_of_memory
+from acdc.graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup, ReaderKind
+from acdc.model.components import Components
+from acdc.model.executor import Executor, SlotInputs, Trace
+from acdc.progress import Advance, Progress
+from acdc.search.result import Scores
+from acdc.task.behaviour import Batch, Behaviour
+from acdc.task.metrics import Metric
+
+BatchScores = Callable[[Batch, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Tap:
+    """Where a group of slots reads: the input that all of them share, and the tensor whose gradient is taken down."""
+
+    group: ReaderGroup
+    read: Tensor
+    watched: Tensor
+
+
+class Taps(SlotInputs):
+    """Takes down, in a run with gradients, what their contraction needs.
+
+    An MLP's and the logits' input is watched itself, as one slot alone reads it; of attention slots what they project.
+    """
+
+    def __init__(self):
+        self._taps: list[_Tap] = []
+        self._residual: Tensor | None = None
+
+    def read(self, group: ReaderGroup, residual: Tensor, blocks: Sequence[Tensor]) -> Tensor:
+        own = residual[None]
+        if group.kind in ATTENTION_SLOTS:
+            self._residual = own
+        elif own.requires_grad:
+            own.retain_grad()
+            self._taps.append(_Tap(group, own, own))
+        return own
+
+    def wire(self, group: ReaderGroup, projected: Tensor) -> Tensor:
+        if projected.requires_grad:
+            projected.retain_grad()
+            self._taps.append(_Tap(group, self._residual, projected))
+        return projected
+
+    def attention(self, layer: int) -> tuple[Tensor, dict[ReaderKind, Tensor]]:
+        """(what a layer's attention slots read [1, N, P, d], what they made of it by kind), without gradients."""
+        taps = [tap for tap in self._taps if tap.group.layer == layer and tap.group.kind in ATTENTION_SLOTS]
+        return taps[0].read.detach(), {tap.group.kind: tap.watched.detach() for tap in taps}
+
+    @torch.no_grad()
+    def contract(self, components: Components, graph: ComponentGraph, change: Tensor, first: int = 0) -> Tensor:
+        """Scores of the edges out of the writers from `first` on, whose outputs ablation would change by `change`
+        [writers, N, P, d]: sums over N and P, float64 [edges] on the CPU; 0 for all other edges."""
+        scores = torch.zeros(graph.n_edges, dtype=torch.float64)
+        for tap in self._taps:
+            group, gradient = tap.group, tap.watched.grad
+            last = min(group.senders, first + len(change))
+            if gradient is None or last <= first:
+                continue
+            if group.kind in ATTENTION_SLOTS:
+                gradient = components.project_back(group.layer, group.kind, tap.read.detach(), gradient)
+            block = scores[group.start : group.stop].view(len(group.readers), group.senders)
+            block[:, first:last] = row_sums(gradient, change[: last - first]).sum(0)
+        return scores
+
+
+def row_sums(gradient: Tensor, change: Tensor) -> Tensor:
+    """Dot products row by row of gradients [readers, N, P, d] with changes [senders, N, P, d]: float64 [N, readers,
+    senders] on the CPU, accumulated in at least float32."""
+    wide = torch.promote_types(gradient.dtype, torch.float32)
+    per_row = (x.to(wide).flatten(2).transpose(0, 1) for x in (gradient, change))
+    readers, senders = per_row
+    return (readers @ senders.transpose(1, 2)).double().cpu()
+
+
+def backward(behaviour: Behaviour, batch: Batch, trace: Trace) -> None:
+    """Let the gradients of the batch's summed metric flow back through a run of it."""
+    wide = trace.logits.to(torch.promote_types(trace.logits.dtype, torch.float32))
+    behaviour.metric.per_row(wide, batch.answers).sum().backward()
+
+
+def at_embedded(
+    behaviour: Behaviour,
+    batch: Batch,
+    change: Tensor,
+    embedded: Tensor,
+    taps: Taps | None = None,
+    executor: Executor | None = None,
+) -> Tensor:
+    """Edge scores [edges] with gradients taken in a run from what the embedding writers give, [1 or 2, N, P, d].
+
+    `executor`: one that passes gradients back in another way; by default the behaviour's own.
+    """
+    taps, executor = taps or Taps(), executor or behaviour.executor
+    with torch.enable_grad():
+        start = embedded.detach().clone().requires_grad_()
+        backward(behaviour, batch, executor.run_embedded(start, batch.positions, taps))
+    return taps.contract(executor.components, behaviour.graph, change)
+
+
+def attribute(behaviour: Behaviour, name: str, progress: Progress, batch_scores: BatchScores) -> Scores:
+    """Mean over rows of the scores that each batch gives, summed up over its rows; they estimate exact patching.
+
+    Raises InputError for scores that are all zero or not finite.
+    """
+    total, halvings = summed(behaviour, name, progress, batch_scores)
+    check_scores(behaviour, total)
+    return Scores((total / len(behaviour.rows)).numpy(), "effect", halvings=halvings)
+
+
+def summed(behaviour: Behaviour, name: str, progress: Progress, batch_scores: BatchScores) -> tuple[Tensor, int]:
+    """(scores summed over all batches, how often one had to be halved at most).
+
+    A batch that does not fit into memory is halved and tried again, so that no run is lost.
+    """
+    total, halvings = torch.zeros((), dtype=torch.float64), 0
+    with progress(name, len(behaviour.rows), "rows") as advance:
+        for batch in behaviour.batches:
+            scores, halved = _in_memory(behaviour, batch, batch_scores, advance)
+            total, halvings = total + scores, max(halvings, halved)
+    return total, halvings
+
+
+def _in_memory(behaviour: Behaviour, batch: Batch, batch_scores: BatchScores, advance: Advance) -> tuple[Tensor, int]:
+    """(a batch's scores, how many times it had to be halved)."""
+    try:
+        scores = batch_scores(batch, behaviour.change(batch))
+        advance(len(batch.index))
+        return scores, 0
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error) or len(batch.index) == 1:
+            raise
+    halves = [_in_memory(behaviour, half, batch_scores, advance) for half in batch.halves()]
+    return sum(scores for scores, _ in halves), 1 + max(halvings for _, halvings in halves)
+
+
+def check_scores(behaviour: Behaviour, scores: Tensor) -> None:
+    """Raises InputError for scores that are not finite or all zero."""
+    name = behaviour.metric.name
+    if not scores.isfinite().all():
+        raise InputError(f"metric {name!r} has a gradient that is not finite on this task")
+    if not scores.any():
+        raise InputError(
+            f"every score is zero: metric {name!r} has no gradient on these rows, or ablation changes nothing there"
+        )
+
+
+def check_gradient(metric: Metric) -> None:
+    """Raises InputError for a metric without a gradient."""
+    if metric.steps:
+        raise InputError(f"metric {metric.name!r} is a step function without a gradient: use exact or acdc with it")
+
+
+def check_gradient_at_clean(metric: Metric) -> None:
+    """Raises InputError for a metric whose gradient on the full model is zero whatever the model does."""
+    check_gradient(metric)
+    if metric.flat_at_clean:
+        raise InputError(
+            f"metric {metric.name!r} is smallest on the full model, so its gradient there is zero and the scores would "
+            "be noise: use logit_diff, prob_diff or nll, or a method whose gradients are taken elsewhere (eap-ig-inputs, "
+            "eap-ig-activations, clean-corrupted) or that needs none (exact, acdc)"
+        )

@@ -1,0 +1,33 @@
+"""Attribution proposes, ACDC decides: exact tests, but only of edges that EAP-IG finds worth one.
+
+The proposal is the top of EAP-IG's ranking (gradients along the inputs), dangling parts pruned away. ACDC visits its
+receivers as ever; of each, all edges outside the proposal go at once and untested, then those inside are tested one by
+one. So the result is a proposal's: an edge that EAP-IG misjudges cannot be found. How much that may be is recorded: the
+objective of the whole proposal, and the largest score outside it.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from acdc.circuit.choose import Ranking
+from acdc.progress import Progress
+from acdc.search.acdc import decide, default_threshold
+from acdc.search.eap_ig import eap_ig_inputs
+from acdc.search.options import SearchOptions
+from acdc.search.result import Decisions, Proposal
+from acdc.task.behaviour import Behaviour
+
+PROPOSED_SHARE = 0.2  # of all edges, where no number is given
+
+
+def hybrid(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
+    """EAP-IG, then ACDC on at most `edges` of the options or 20 % of all edges. Raises InputError as both do."""
+    threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
+    scores = eap_ig_inputs(behaviour, options, progress).values
+    count = options.edges or max(1, round(PROPOSED_SHARE * behaviour.graph.n_edges))
+    inside = Ranking(behaviour.graph, scores).by_edges(count).edges
+    objective = behaviour.metric.sign * behaviour.measure(~inside[None])[0, 0].mean()
+    left_out = float(np.abs(scores[~inside]).max(initial=0.0))
+    found = decide(behaviour, [threshold], options, progress, inside)[0]
+    return replace(found, proposal=Proposal(int(inside.sum()), float(objective), left_out))

@@ -1,0 +1,26 @@
+"""Relevance patching (Rezaei Jafari et al. 2025): EAP with propagated relevance in the place of gradients.
+
+score(u->v) = mean over rows of sum over positions and d of (ablated - clean output of u) . relevance coefficient of the
+input of v, taken on the clean run. The rules are those of `acdc.model.relevance`.
+"""
+
+from acdc.model.executor import Executor
+from acdc.model.relevance import relevance
+from acdc.progress import Progress
+from acdc.search.gradients import at_embedded, attribute, check_gradient_at_clean
+from acdc.search.options import SearchOptions
+from acdc.search.result import Scores
+from acdc.task.behaviour import Behaviour
+
+
+def relp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+    """Two forwards and one backward per batch. Raises InputError where gradients carry no information, and for a model
+    some of whose components are not computed from weights."""
+    check_gradient_at_clean(behaviour.metric)
+    executor = Executor(relevance(behaviour.model.components), behaviour.graph)
+    return attribute(
+        behaviour,
+        "relp",
+        progress,
+        lambda batch, change: at_embedded(behaviour, batch, change, batch.clean.blocks[0], executor=executor),
+    )

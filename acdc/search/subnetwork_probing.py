@@ -1,0 +1,42 @@
+"""Subnetwork probing (Cao et al. 2021, arXiv 2104.03514), over edges: hard concrete masks under a price per open edge.
+
+Loss: KL(full || masked) + price * mean probability that a mask is open. Masks start at 0.9.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from acdc.progress import Progress
+from acdc.search.masks import Training, hard_concrete, learn, open_logits, open_probability
+from acdc.search.options import SearchOptions
+from acdc.search.result import Scores
+from acdc.task.behaviour import Behaviour
+
+START, RATE = 0.9, 0.05
+PRICE = 2.0  # nats for opening every mask
+
+
+def subnetwork_probing(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+    """At most `updates` forwards and backwards of one batch under masks; scores are in (0, 1)."""
+    return Scores(learn(behaviour, _Rule(), Training(options.updates, options.seed), progress), "importance")
+
+
+class _Rule:
+    name = "subnetwork-probing"
+
+    def start(self, edges: int) -> list[Tensor]:
+        return [open_logits(edges, START)]
+
+    def optimiser(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=RATE)
+
+    def draw(self, parameters: Sequence[Tensor], uniform: Tensor) -> Tensor:
+        return hard_concrete(parameters[0], uniform)
+
+    def penalty(self, parameters: Sequence[Tensor], done: float) -> Tensor:
+        return PRICE * open_probability(parameters[0]).mean()
+
+    def importance(self, parameters: Sequence[Tensor]) -> Tensor:
+        return open_probability(parameters[0])

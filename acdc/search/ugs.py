@@ -1,0 +1,46 @@
+"""Uniform gradient sampling (Li & Janson 2024, arXiv 2409.09951): masks that are mostly 0 or 1, and soft just often
+enough for gradients.
+
+theta = sigmoid(p), w = theta (1 - theta) without gradient, mask = 1 - clamp((u - theta) / w + 1/2, 0, 1) with u uniform.
+Loss: KL(full || masked) + price * sum of theta. Edges are ranked by theta.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from acdc.progress import Progress
+from acdc.search.masks import Training, learn
+from acdc.search.options import SearchOptions
+from acdc.search.result import Scores
+from acdc.task.behaviour import Behaviour
+
+START, RATE = 1.0, 0.1
+PRICE = 2e-3  # nats per edge
+
+
+def ugs(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+    """At most `updates` forwards and backwards of one batch under masks; scores are in (0, 1)."""
+    return Scores(learn(behaviour, _Rule(), Training(options.updates, options.seed), progress), "importance")
+
+
+class _Rule:
+    name = "ugs"
+
+    def start(self, edges: int) -> list[Tensor]:
+        return [torch.full((edges,), START).requires_grad_()]
+
+    def optimiser(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=RATE)
+
+    def draw(self, parameters: Sequence[Tensor], uniform: Tensor) -> Tensor:
+        theta = parameters[0].sigmoid()
+        window = (theta * (1 - theta)).detach()
+        return 1 - ((uniform - theta) / window + 0.5).clamp(0, 1)
+
+    def penalty(self, parameters: Sequence[Tensor], done: float) -> Tensor:
+        return PRICE * parameters[0].sigmoid().sum()
+
+    def importance(self, parameters: Sequence[Tensor]) -> Tensor:
+        return parameters[0].sigmoid()
