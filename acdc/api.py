@@ -60,9 +60,10 @@ def discover(
 ) -> Result:
     """Find the circuit that carries a task in a model.
 
-    Give at most one of `threshold`, `edges` and `faithfulness`; `choose` takes the best edges by their scores ("top") or
-    greedily from the logits ("greedy"). `steps` is for integrated gradients, `updates` for learnt masks. `metric` is a name, a `Metric`, or a callable
-    (logits [rows, V], RowBatch) -> values [rows] that is better when larger; default is the task's own.
+    Give at most one of `threshold`, `edges` and `faithfulness`; `choose` takes the best edges by their scores ("top")
+    or greedily from the logits ("greedy"). `steps` is for integrated gradients, `updates` for learnt masks. `metric` is
+    a name, a `Metric`, or a callable (logits [rows, V], RowBatch) -> values [rows] that is better when larger; default
+    is the task's own.
     Discovery uses a seeded random half of the rows, or the first `limit`; `verify` uses the others.
     Raises InputError for settings that do not fit.
     """

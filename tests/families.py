@@ -135,7 +135,9 @@ def boot(name: str, layers: int, seed: int) -> Model:
         plain = prepare(type(like)(config), seed)
         bridge = build_bridge_from_module(plain, type(plain).__name__, hf_config=plain.config, dtype=torch.float64)
     else:
-        config = TransformerBridgeConfig.from_dict({**(NATIVE | BY_HAND)[name], "n_layers": layers, "dtype": torch.float64})
+        config = TransformerBridgeConfig.from_dict(
+            {**(NATIVE | BY_HAND)[name], "n_layers": layers, "dtype": torch.float64}
+        )
         plain = randomise(NativeModel(config).double(), seed, 0.3 if config.normalization_type is None else 0.8)
         bridge = build_bridge_from_module(plain, "TransformerLensNative", tl_config=config)
     bridge.original_model.requires_grad_(False)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 import warnings
 from dataclasses import replace
@@ -37,7 +36,9 @@ def discover(
         float | None,
         typer.Option(help="acdc: its tau, in the metric's unit (default: 0.5 % of its range). Others: least |score|."),
     ] = None,
-    edges: Annotated[int | None, typer.Option(help="Most edges of the circuit, dangling ones pruned; hybrid: edges to decide about.")] = None,
+    edges: Annotated[
+        int | None, typer.Option(help="Most edges of the circuit, after pruning; hybrid: to decide about.")
+    ] = None,
     faithfulness: Annotated[float | None, typer.Option(help="Recovered fraction to reach (default 0.9).")] = None,
     choose: opt.Choose = Choosing.top,
     steps: opt.Steps = 5,

@@ -46,7 +46,9 @@ class FeedForward:
         """[..., d] -> [..., d]"""
         flat = x.reshape(-1, x.shape[-1])
         hidden = self.into(flat)
-        hidden = self.activation(hidden) if self.gate is None else self.multiply(self.activation(self.gate(flat)), hidden)
+        hidden = (
+            self.activation(hidden) if self.gate is None else self.multiply(self.activation(self.gate(flat)), hidden)
+        )
         return self.out(hidden).reshape(x.shape)
 
 

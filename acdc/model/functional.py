@@ -129,4 +129,3 @@ def _pick(projection: Projection, heads: Sequence[int] | None) -> Projection:
         return projection
     chosen = as_index(heads)
     return Projection(projection.weight[chosen], None if projection.bias is None else projection.bias[chosen])
-

@@ -1,9 +1,9 @@
 """Products of activations with fixed weights, through oneDNN where that is faster.
 
 PyTorch multiplies float32 matrices on a CPU with MKL, which leaves half of the speed of some processors unused (AMD's,
-measured: 210 against 480 GFLOP/s); its oneDNN, as fast on the others, is reached by the operator below alone. Very small
-products stay where they are, as calling oneDNN costs more. Which of the two computes depends on shapes alone, so the
-same inputs give the same bytes. `KIND` is recorded in artefacts.
+measured: 210 against 480 GFLOP/s); its oneDNN is reached by the operator below alone. Very small products stay where
+they are, as calling oneDNN costs more. Which of the two computes depends on shapes alone, so the same inputs give the
+same bytes. `KIND` is recorded in artefacts.
 """
 
 import torch
@@ -42,7 +42,7 @@ def packed(weights: Tensor) -> Tensor:
     """Matrices [H, in, out] laid out in memory as `products` likes them on a CPU; a view wherever they are already."""
     if weights.device.type != "cpu" or weights.is_contiguous():
         return weights
-    return weights.transpose(1, 2).contiguous().transpose(1, 2)
+    return weights.transpose(1, 2).contiguous().transpose(1, 2)  # a view where they are stored by columns
 
 
 def suits(x: Tensor, weight: Tensor) -> bool:

@@ -10,6 +10,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,7 +42,8 @@ def atp_star(behaviour: Behaviour, options: SearchOptions, progress: Progress) -
         behaviour, "atp-star", progress, lambda batch, change: _estimates(behaviour, batch, change)
     )
     estimates /= len(behaviour.rows)
-    check_scores(behaviour, estimates[-1])
+    kinds = np.array([behaviour.graph.readers[reader].kind for reader in behaviour.graph.ends[1]])
+    check_scores(behaviour, estimates[-1][(kinds != ReaderKind.Q) & (kinds != ReaderKind.K)])
     return Scores(_combined(behaviour, estimates).numpy(), "effect", halvings=halvings)
 
 

@@ -73,10 +73,8 @@ class _Mixed(Taps):
         return self._block if index == self._index else block
 
 
-def _out_of_block(
-    behaviour: Behaviour, batch: Batch, index: int, mixed: Tensor, change: Tensor, first: int
-) -> Tensor:
-    """Scores of the edges out of one block, whose outputs are `mixed`, with everything before it as in the clean run."""
+def _out_of_block(behaviour: Behaviour, batch: Batch, index: int, mixed: Tensor, change: Tensor, first: int) -> Tensor:
+    """Scores of the edges out of one block, whose outputs are `mixed`; everything before it is as in the clean run."""
     taps = _Mixed(index, mixed.detach().requires_grad_())
     if index == 0:
         return at_embedded(behaviour, batch, change, mixed, taps)

@@ -24,7 +24,9 @@ def exact(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> S
         nodes = _effects(behaviour, len(graph.writers), lambda these: writers == these[:, None], "nodes", progress)
         return Scores(nodes[writers], "effect", nodes=nodes)
     every = np.arange(graph.n_edges)
-    return Scores(_effects(behaviour, graph.n_edges, lambda these: every == these[:, None], "edges", progress), "effect")
+    return Scores(
+        _effects(behaviour, graph.n_edges, lambda these: every == these[:, None], "edges", progress), "effect"
+    )
 
 
 def _effects(

@@ -171,7 +171,7 @@ def check_gradient_at_clean(metric: Metric) -> None:
     check_gradient(metric)
     if metric.flat_at_clean:
         raise InputError(
-            f"metric {metric.name!r} is smallest on the full model, so its gradient there is zero and the scores would "
-            "be noise: use logit_diff, prob_diff or nll, or a method whose gradients are taken elsewhere (eap-ig-inputs, "
-            "eap-ig-activations, clean-corrupted) or that needs none (exact, acdc)"
+            f"metric {metric.name!r} is smallest on the full model, so its gradient there is zero and the scores "
+            "would be noise: use logit_diff, prob_diff or nll, or a method whose gradients are taken elsewhere "
+            "(eap-ig-inputs, eap-ig-activations, clean-corrupted) or that needs none (exact, acdc)"
         )

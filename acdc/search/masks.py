@@ -1,7 +1,7 @@
 """Learn a mask over edges by gradient descent: what subnetwork probing, Edge Pruning and UGS share.
 
-A removed edge carries its ablated value; an edge with mask m carries m * current + (1 - m) * ablated value. The masks of
-a batch's rows are drawn anew at every update, each row its own. All three methods minimise KL(full model || masked
+A removed edge carries its ablated value; an edge with mask m carries m * current + (1 - m) * ablated value. The masks
+of a batch's rows are drawn anew at every update, each row its own. All three methods minimise KL(full model || masked
 model), whatever the task's metric: a metric alone can be had in ways that the model does not use.
 """
 
@@ -18,7 +18,7 @@ from acdc.graph import ComponentGraph, ReaderGroup
 from acdc.model.ablated import Ablated
 from acdc.model.executor import SlotInputs
 from acdc.progress import Progress
-from acdc.task.behaviour import Batch, Behaviour
+from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
 
 WINDOW, PATIENCE, TOLERANCE = 25, 4, 1e-3  # see `_Plateau`

@@ -48,7 +48,8 @@ class Decisions:
     `values` holds the change of the metric, in its own sign, at the test of each kept edge (0 elsewhere); over nodes,
     at that of its sender. `nodes` are the kept nodes with their changes, None over edges. `objective` is that of the
     final circuit, measured from scratch, and `drift` how far the search's own account was ever off. `tried` counts
-    computed candidates: more than tests, as those after a kept one in the same pass do not count. `proposal`: what was decided about, None for all edges.
+    computed candidates: more than tests, as those after a kept one in the same pass do not count. `proposal`: what was
+    decided about, None for all edges.
     """
 
     tests: tuple[Decision, ...]

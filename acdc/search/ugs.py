@@ -1,7 +1,7 @@
 """Uniform gradient sampling (Li & Janson 2024, arXiv 2409.09951): masks that are mostly 0 or 1, and soft just often
 enough for gradients.
 
-theta = sigmoid(p), w = theta (1 - theta) without gradient, mask = 1 - clamp((u - theta) / w + 1/2, 0, 1) with u uniform.
+theta = sigmoid(p), w = theta (1 - theta) without gradient, mask = 1 - clamp((u - theta) / w + 1/2, 0, 1), u uniform.
 Loss: KL(full || masked) + price * sum of theta. Edges are ranked by theta.
 """
 

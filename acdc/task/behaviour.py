@@ -24,8 +24,8 @@ from acdc.model.subgraph import Prompts, SubgraphRun
 from acdc.model.work import Work
 from acdc.progress import Advance, nobody
 from acdc.task.ablations import check_ablation, clean_tokens, corrupted_tokens, mean_ablated
-from acdc.task.optimal import optimal_constants
 from acdc.task.metrics import METRICS, Metric, RowBatch, recovered_fraction
+from acdc.task.optimal import optimal_constants
 from acdc.task.rows import Row, Task, bucket
 
 DEFAULT_BATCH = 32
@@ -83,7 +83,7 @@ class Behaviour:
             raise InputError(f"task {task.name!r} has no rows to measure")
         metric.check(self.rows)
         if direct_edges and ablation == "optimal":
-            raise InputError("optimal ablation knows no constants for queries, keys and values: leave out --direct-edges")
+            raise InputError("optimal ablation has no constants for queries, keys and values: leave out --direct-edges")
         self.executor: Executor = model.executor(split_embeddings, direct_edges)
         self._work_before = model.components.work.snapshot()
         stretch = 1.0 if model.components.whole_prompts else PADDING

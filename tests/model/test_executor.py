@@ -13,8 +13,8 @@ from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_f
 from transformer_lens.model_bridge.sources.native.model import NativeModel
 
 from acdc.graph import ComponentGraph
-from acdc.model.cone import Cone
 from acdc.model.ablated import Ablated, AblatedStream
+from acdc.model.cone import Cone
 from acdc.model.executor import Executor, RemovedEdges
 from acdc.model.functional import FunctionalComponents
 from acdc.model.load import read_anatomy

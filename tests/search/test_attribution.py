@@ -79,6 +79,8 @@ def by_leaves(behaviour: Behaviour, embedded, index: int = -1, mixed=None) -> np
             logits = behaviour.executor.run_embedded(embedded(batch, change), batch.positions, slots).logits
             behaviour.metric.function(logits, batch.answers).sum().backward()
         for group, leaf in slots.leaves:
+            if leaf.grad is None:  # before the exchanged block
+                continue
             block = torch.einsum("rnpd,snpd->rs", leaf.grad, change[: group.senders])
             total[group.start : group.stop] += block.flatten().numpy()
     return total / len(behaviour.rows)
@@ -129,6 +131,7 @@ def test_eap_equals_transformer_lens():
     from transformer_lens.tools.analysis import attribution_patching as theirs
 
     model = boot("gpt2", layers=2, seed=3)
+    model.bridge.original_model.requires_grad_(True)  # it starts its backward from the weights
     rows = noise(rows=3, lengths=(6,)).rows
     swapped = Task(
         "swapped",
