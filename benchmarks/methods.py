@@ -3,7 +3,7 @@
     python benchmarks/methods.py [--shared FOLDER] [--methods eap,eap-ig-inputs] [--metric logit_diff] [--updates 400]
 
 Scores come from the discovery half of each task's rows; circuits of at most 1, 2, 5 and 10 % of the edges (dangling
-ones pruned away) are measured on the other half. Spearman: rank correlation of |score| with exact patching's over all edges.
+ones pruned away) are measured on the other half. Spearman: rank correlation of |score| with exact patching's.
 Top 50: how many of exact patching's 50 largest |effects| are among a method's 50. |1 - f|: how far the recovered
 fraction is from 1 at each size; the last column is their mean (a short form of MIB's CMD). Methods that cannot be
 judged by the clean gradient or know no metric rank under their own rules.

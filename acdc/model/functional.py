@@ -9,7 +9,7 @@ from torch import Tensor
 from acdc.graph import Anatomy, ReaderKind
 from acdc.model.components import Positions, as_index
 from acdc.model.feed_forward import FeedForward
-from acdc.model.products import product, products
+from acdc.model.products import product
 from acdc.model.weights import Attention, Projection, Rotary, Weights
 from acdc.model.work import Work
 
@@ -47,10 +47,10 @@ class FunctionalComponents:
     def project_back(self, layer: int, kind: ReaderKind, x: Tensor, gradient: Tensor) -> Tensor:
         weights = self.weights.layers[layer]
         projection: Projection = getattr(weights.attention, kind.value)
-        back = products(gradient.flatten(1, 2), projection.weight.transpose(1, 2))
-        back = back.unflatten(1, gradient.shape[1:3])
-        self.work.flops += 2 * back.numel() * gradient.shape[-1]
-        return weights.attention_norm.back(x, back) if weights.attention_norm else back
+        self.work.flops += 2 * gradient.numel() * x.shape[-1]
+        if weights.attention_norm is not None:
+            return weights.attention_norm.project_back(x[0], projection, gradient)
+        return Projection(projection.weight.transpose(1, 2), None)(gradient)
 
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: Positions, heads: Sequence[int] | None = None

@@ -44,18 +44,22 @@ class Norm:
         wide = functional.rms_norm(wide, shape, weight, self.eps)
         return (wide if bias is None else wide + bias).to(x.dtype)
 
-    def back(self, x: Tensor, gradient: Tensor) -> Tensor:
-        """The gradient at the input x [..., d] of a gradient at the output, which may have more leading axes."""
+    def project_back(self, x: Tensor, projection: "Projection", gradient: Tensor) -> Tensor:
+        """Gradients at the norm's input x [B, P, d] of gradients [heads, B, P, e] at what a projection makes of its
+        output: [heads, B, P, d]. The norm's weight is multiplied into the projection's and its scale into the
+        gradients, as those tensors are small."""
         wide_type = torch.promote_types(x.dtype, torch.float32)
         wide = x.to(wide_type)
         wide = wide - wide.mean(-1, keepdim=True) if self.centred else wide
         inverse = self._inverse(wide)
-        normed = wide * inverse
-        back = gradient.to(wide_type) if self.weight is None else gradient * self.weight.to(wide_type)
+        weight = projection.weight if self.weight is None else projection.weight * self.weight[:, None]
+        back = Projection(weight.transpose(1, 2), None)((gradient * inverse).to(x.dtype)).to(wide_type)
         if not self.frozen:
-            back = back.addcmul(normed, torch.linalg.vecdot(back, normed).unsqueeze(-1), value=-1 / x.shape[-1])
-        back = back - back.mean(-1, keepdim=True) if self.centred else back
-        return (back * inverse).to(x.dtype)
+            normed = wide * inverse
+            back.addcmul_(normed, torch.linalg.vecdot(back, normed).unsqueeze(-1), value=-1 / x.shape[-1])
+        if self.centred:
+            back.sub_(back.mean(-1, keepdim=True))
+        return back.to(x.dtype)
 
     def scale(self, total: Tensor) -> Tensor:
         """The factor [..., d] by which an RMS norm multiplies `total`; it applies to each share of it alike."""

@@ -5,6 +5,7 @@ former are carried back through projection and norm, slot by slot, and multiplie
 before: so no tensor with an axis for slots is ever held for more than one layer.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from acdc.errors import InputError, is_out_of_memory
 from acdc.graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup, ReaderKind
 from acdc.model.components import Components
 from acdc.model.executor import Executor, SlotInputs, Trace
+from acdc.model.products import product
 from acdc.progress import Advance, Progress
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
@@ -30,6 +32,12 @@ class _Tap:
     group: ReaderGroup
     read: Tensor
     watched: Tensor
+
+    def carried_back(self, components: Components) -> Tensor:
+        """The gradient at each slot's input, [readers, N, P, d]."""
+        if self.group.kind not in ATTENTION_SLOTS:
+            return self.watched.grad
+        return components.project_back(self.group.layer, self.group.kind, self.read.detach(), self.watched.grad)
 
 
 class Taps(SlotInputs):
@@ -67,25 +75,31 @@ class Taps(SlotInputs):
         """Scores of the edges out of the writers from `first` on, whose outputs ablation would change by `change`
         [writers, N, P, d]: sums over N and P, float64 [edges] on the CPU; 0 for all other edges."""
         scores = torch.zeros(graph.n_edges, dtype=torch.float64)
-        for tap in self._taps:
-            group, gradient = tap.group, tap.watched.grad
-            last = min(group.senders, first + len(change))
-            if gradient is None or last <= first:
+        for taps in self._with_the_same_senders():
+            last = min(taps[0].group.senders, first + len(change))
+            if last <= first:
                 continue
-            if group.kind in ATTENTION_SLOTS:
-                gradient = components.project_back(group.layer, group.kind, tap.read.detach(), gradient)
-            block = scores[group.start : group.stop].view(len(group.readers), group.senders)
-            block[:, first:last] = row_sums(gradient, change[: last - first]).sum(0)
+            gradients = torch.cat([tap.carried_back(components) for tap in taps])
+            block = _dot_products(change[: last - first], gradients)
+            for tap, part in zip(taps, block.split([len(tap.group.readers) for tap in taps], dim=1), strict=True):
+                group = tap.group
+                scores[group.start : group.stop].view(-1, group.senders)[:, first:last] = part.T
         return scores
 
+    def _with_the_same_senders(self) -> list[list[_Tap]]:
+        """Taps that a gradient has reached; those of one layer's queries, keys and values together."""
+        together: dict[tuple[int, bool], list[_Tap]] = defaultdict(list)
+        for tap in self._taps:
+            if tap.watched.grad is not None:
+                together[tap.group.layer, tap.group.kind in ATTENTION_SLOTS].append(tap)
+        return list(together.values())
 
-def row_sums(gradient: Tensor, change: Tensor) -> Tensor:
-    """Dot products row by row of gradients [readers, N, P, d] with changes [senders, N, P, d]: float64 [N, readers,
-    senders] on the CPU, accumulated in at least float32."""
-    wide = torch.promote_types(gradient.dtype, torch.float32)
-    per_row = (x.to(wide).flatten(2).transpose(0, 1) for x in (gradient, change))
-    readers, senders = per_row
-    return (readers @ senders.transpose(1, 2)).double().cpu()
+
+def _dot_products(change: Tensor, gradients: Tensor) -> Tensor:
+    """[senders, N, P, d] and [readers, N, P, d] -> float64 [senders, readers] on the CPU, accumulated in at least
+    float32."""
+    wide = torch.promote_types(gradients.dtype, torch.float32)
+    return product(change.to(wide).flatten(1), gradients.to(wide).flatten(1).T).double().cpu()
 
 
 def backward(behaviour: Behaviour, batch: Batch, trace: Trace) -> None:
