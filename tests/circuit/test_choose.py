@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from acdc.circuit.choose import Ranking
+from acdc.circuit.choose import NodeRanking, Ranking
 from acdc.errors import InputError
-from acdc.graph import Anatomy, ComponentGraph
+from acdc.graph import Anatomy, ComponentGraph, Edge
+from acdc.options import Choosing
 
 GRAPH = ComponentGraph(
     Anatomy(n_layers=2, n_heads=4, n_kv_heads=4, d_model=16, d_head=4, d_vocab=40, d_vocab_out=40, n_ctx=32)
@@ -50,3 +51,45 @@ def test_faithfulness_is_reached_with_the_least_of_a_growing_measure(target):
     choice = ranking.by_faithfulness(target, share)
     assert share(choice.edges) >= target
     assert share(ranking.top(int(choice.selected.sum()) - 1).edges) < target
+
+
+def greedily(scores: np.ndarray, pops: int) -> list[str]:
+    """Written out: the best edge into the logits or into a component that an edge was taken out of, again and again."""
+    reached, taken = {"logits"}, []
+    for _ in range(pops):
+        open_edges = [
+            (abs(scores[i]), -i, name)
+            for i, name in enumerate(GRAPH.names)
+            if name not in taken and Edge.parse(name).reader.id.split("<")[0] in reached
+        ]
+        *_, best = max(open_edges)
+        taken.append(best)
+        reached.add(best.split("->")[0])
+    return taken
+
+
+@pytest.mark.parametrize("pops", [1, 5, 30, GRAPH.n_edges])
+def test_greedy_goes_from_the_logits_upwards(pops):
+    choice = Ranking(GRAPH, SCORES, Choosing.greedy).top(pops)
+    assert set(GRAPH.ids(choice.selected)) == set(greedily(SCORES, pops))
+    unread = choice.selected & ~choice.edges  # only what reads nothing may be pruned: all of it is read
+    assert all(name.split("->")[0] != "input" for name in GRAPH.ids(unread))
+
+
+def test_a_greedy_threshold_stops_at_the_first_smaller_score():
+    ranking = Ranking(GRAPH, SCORES, Choosing.greedy)
+    threshold = 0.8
+    chosen = GRAPH.ids(ranking.by_threshold(threshold).selected)
+    order = greedily(SCORES, len(chosen) + 1)
+    assert set(order[:-1]) == set(chosen)
+    assert all(abs(SCORES[GRAPH.index[name]]) >= threshold for name in chosen)
+    assert abs(SCORES[GRAPH.index[order[-1]]]) < threshold
+
+
+def test_nodes_are_chosen_by_their_scores():
+    scores = np.random.default_rng(1).normal(size=len(GRAPH.writers))
+    scores[0] = 99.0  # the input stays whatever its score
+    choice = NodeRanking(GRAPH, scores).by_threshold(0.5)
+    assert choice.nodes.tolist() == [True, *(np.abs(scores[1:]) >= 0.5).tolist()]
+    assert (choice.selected == GRAPH.between(choice.nodes)).all()
+    assert NodeRanking(GRAPH, scores).by_edges(20).edges.sum() <= 20

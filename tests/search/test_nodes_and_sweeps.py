@@ -6,14 +6,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from families import boot
-from test_increments import noise
+from noise import noise
 
 from acdc.api import discover, sweep, verify
 from acdc.errors import InputError
 from acdc.options import Level
 from acdc.progress import silent
 from acdc.search.acdc import acdc as run_acdc
-from acdc.search.acdc import sweep as run_sweep
+from acdc.search.acdc import decide as run_sweep
 from acdc.search.options import SearchOptions
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
