@@ -5,6 +5,7 @@ import os
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from families import HUGGING_FACE, NATIVE, boot
@@ -31,7 +32,8 @@ def check_often(monkeypatch):
 
 
 def decide(behaviour: Behaviour, trials, threshold: float, order=SenderOrder.descending):
-    pruning = Pruning(behaviour, trials, [threshold], list(visits(behaviour.graph, order)))
+    everything = np.ones(behaviour.graph.n_edges, dtype=bool)
+    pruning = Pruning(behaviour, trials, [threshold], list(visits(behaviour.graph, order)), everything)
     assert pruning.finish(nobody) == []
     return pruning.results()[threshold]
 
