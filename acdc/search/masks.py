@@ -1,8 +1,9 @@
 """Learn a mask over edges by gradient descent: what subnetwork probing, Edge Pruning and UGS share.
 
 A removed edge carries its ablated value; an edge with mask m carries m * current + (1 - m) * ablated value. The masks
-of a batch's rows are drawn anew at every update, each row its own. All three methods minimise KL(full model || masked
-model), whatever the task's metric: a metric alone can be had in ways that the model does not use.
+of a batch's rows are drawn anew at every update, each row its own. All three methods minimise how far the task's metric
+is from the full model's, in shares of its span; with the metric `kl` that is KL(full model || masked model), as in the
+papers. Masks trained on another measure than they are judged by lose to attribution (see `benchmarks/README.md`).
 """
 
 import math
@@ -20,8 +21,6 @@ from acdc.model.executor import SlotInputs
 from acdc.progress import Progress
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
-
-WINDOW, PATIENCE, TOLERANCE = 25, 4, 1e-3  # see `_Plateau`
 
 
 class MaskedEdges(SlotInputs):
@@ -62,70 +61,78 @@ class MaskRule(Protocol):
         """Masks [N, edges] from independent uniform numbers in (0, 1), [N, edges]."""
 
     def penalty(self, parameters: Sequence[Tensor], done: float) -> Tensor:
-        """What is added to the divergence when a share of the updates is done."""
+        """What is added to the distance, which is 1 without any edge, when a share of the updates is done."""
 
-    def importance(self, parameters: Sequence[Tensor]) -> Tensor:
-        """By what edges are ranked, [edges]: in (0, 1), larger for an edge that is kept with more certainty."""
+    def certainty(self, parameters: Sequence[Tensor]) -> Tensor:
+        """How certainly each edge is kept now, [edges] in (0, 1)."""
+
+    def finished(self, certainty: Tensor, done: float) -> bool:
+        """Whether more updates would change nothing."""
+
+
+def learn(behaviour: Behaviour, rule: MaskRule, updates: int, seed: int, progress: Progress) -> np.ndarray:
+    """The importance of every edge, float64 [edges] in (0, 1): its certainty, averaged over all updates.
+
+    As the pressure on the masks rises from the first update to the last, an edge that is worth more stays longer: so
+    one training ranks edges for circuits of every size. A batch is one update; seeded.
+    """
+    graph, generator = behaviour.graph, torch.Generator().manual_seed(seed)
+    parameters, total = rule.start(graph.n_edges), torch.zeros(graph.n_edges, dtype=torch.float64)
+    optimiser = rule.optimiser(parameters)
+    distance = _Distance(behaviour)
+    with progress(rule.name, updates, "updates") as advance:
+        for update in range(updates):
+            batch, done = update % len(behaviour.batches), update / updates
+            uniform = torch.rand(len(behaviour.batches[batch].index), graph.n_edges, generator=generator)
+            with torch.enable_grad():
+                off = distance(batch, rule.draw(parameters, uniform.clamp(1e-4, 1 - 1e-4)))
+                optimiser.zero_grad()
+                (off + rule.penalty(parameters, done)).backward()
+            optimiser.step()
+            certainty = rule.certainty(parameters).detach()
+            total += certainty
+            advance(1, f"{off.item():.1%} off, {int((certainty > 0.5).sum())} open")
+            if rule.finished(certainty, done):
+                break
+    return (total / updates).numpy()
 
 
 @dataclass(frozen=True)
-class Training:
-    """How long a mask learns: at most so many updates; fewer once the loss has stopped falling, not before half."""
+class RisingPrice:
+    """A price per open edge that rises geometrically, from next to nothing to more than almost any edge is worth."""
 
-    updates: int
-    seed: int
+    first: float = 1e-3
+    last: float = 0.3
 
+    def __call__(self, certainty: Tensor, done: float) -> Tensor:
+        return self.first * (self.last / self.first) ** done * certainty.sum()
 
-def learn(behaviour: Behaviour, rule: MaskRule, training: Training, progress: Progress) -> np.ndarray:
-    """The importance of every edge, float64 [edges]. Seeded; a batch is one update."""
-    graph = behaviour.graph
-    generator = torch.Generator().manual_seed(training.seed)
-    parameters = rule.start(graph.n_edges)
-    optimiser = rule.optimiser(parameters)
-    plateau = _Plateau()
-    with progress(rule.name, training.updates, "updates") as advance:
-        for update in range(training.updates):
-            batch = update % len(behaviour.batches)
-            uniform = torch.rand(len(behaviour.batches[batch].index), graph.n_edges, generator=generator)
-            with torch.enable_grad():
-                divergence = _divergence(behaviour, batch, rule.draw(parameters, uniform.clamp(1e-4, 1 - 1e-4)))
-                loss = divergence + rule.penalty(parameters, update / training.updates)
-                optimiser.zero_grad()
-                loss.backward()
-            optimiser.step()
-            advance(1, f"loss {loss.item():.4g}")
-            if plateau.reached(loss.item()) and 2 * update >= training.updates:
-                break
-    with torch.no_grad():
-        return rule.importance(parameters).double().cpu().numpy()
+    def finished(self, certainty: Tensor, done: float) -> bool:
+        """No edge is open any more: they are ranked by when they shut."""
+        return bool((certainty < 0.1).all())
 
 
-class _Plateau:
-    """Whether a loss has stopped falling: its mean over a window of updates is no lower than before, several times in
-    a row."""
+class _Distance:
+    """How far a masked model is from the full one: what its metric is off, row by row, in shares of what the metric
+    spans between the full model and one without any edge. KL divergence for a metric without a gradient."""
 
-    def __init__(self):
-        self._losses: list[float] = []
-        self._best, self._stale = float("inf"), 0
+    def __init__(self, behaviour: Behaviour):
+        self._behaviour = behaviour
+        self._metric = METRICS["kl"] if behaviour.metric.steps else behaviour.metric
+        nothing = np.ones((1, behaviour.graph.n_edges), dtype=bool)
+        full, empty = (
+            float(v.mean()) for v in (behaviour.plain([self._metric]), behaviour.measure(nothing, [self._metric]))
+        )
+        self._span = abs(full - empty)
 
-    def reached(self, loss: float) -> bool:
-        self._losses.append(loss)
-        if len(self._losses) < WINDOW:
-            return False
-        mean, self._losses = sum(self._losses) / WINDOW, []
-        improved = mean < self._best - TOLERANCE * abs(self._best) if self._best < float("inf") else True
-        self._stale = 0 if improved else self._stale + 1
-        self._best = min(self._best, mean)
-        return self._stale >= PATIENCE
-
-
-def _divergence(behaviour: Behaviour, batch: int, masks: Tensor) -> Tensor:
-    """Mean KL(full model || masked model) over a batch's rows."""
-    prompts, of = behaviour.prompts[batch], behaviour.batches[batch]
-    masks = masks.to(prompts.embedded)
-    slots = MaskedEdges(behaviour.graph, masks, prompts.ablated)
-    logits = behaviour.executor.run_embedded(of.clean.blocks[0], of.positions, slots).logits
-    return METRICS["kl"].per_row(logits.to(torch.promote_types(logits.dtype, torch.float32)), of.answers).mean()
+    def __call__(self, batch: int, masks: Tensor) -> Tensor:
+        """Mean over a batch's rows, under masks [N, edges]."""
+        behaviour, of, prompts = self._behaviour, self._behaviour.batches[batch], self._behaviour.prompts[batch]
+        slots = MaskedEdges(behaviour.graph, masks.to(prompts.embedded), prompts.ablated)
+        logits = behaviour.executor.run_embedded(of.clean.blocks[0], of.positions, slots).logits
+        off = self._metric.per_row(logits.to(of.answers.full_logits), of.answers)
+        off = off - self._metric.per_row(of.answers.full_logits, of.answers)
+        return off.abs().mean() / self._span
 
 
 # Hard concrete masks (Louizos et al. 2018, arXiv 1712.01312)

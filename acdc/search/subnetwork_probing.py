@@ -1,6 +1,7 @@
 """Subnetwork probing (Cao et al. 2021, arXiv 2104.03514), over edges: hard concrete masks under a price per open edge.
 
-Loss: KL(full || masked) + price * mean probability that a mask is open. Masks start at 0.9.
+Loss: distance from the full model + price * sum of the probabilities that a mask is open. Masks start at 0.9. The price
+is not one to be tuned but rises over the training (`RisingPrice`), which ranks edges for every size at once.
 """
 
 from collections.abc import Sequence
@@ -9,22 +10,22 @@ import torch
 from torch import Tensor
 
 from acdc.progress import Progress
-from acdc.search.masks import Training, hard_concrete, learn, open_logits, open_probability
+from acdc.search.masks import RisingPrice, hard_concrete, learn, open_logits, open_probability
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
 from acdc.task.behaviour import Behaviour
 
-START, RATE = 0.9, 0.05
-PRICE = 2.0  # nats for opening every mask
+START, RATE = 0.9, 0.1
 
 
 def subnetwork_probing(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
     """At most `updates` forwards and backwards of one batch under masks; scores are in (0, 1)."""
-    return Scores(learn(behaviour, _Rule(), Training(options.updates, options.seed), progress), "importance")
+    return Scores(learn(behaviour, _Rule(), options.updates, options.seed, progress), "importance")
 
 
 class _Rule:
     name = "subnetwork-probing"
+    _price = RisingPrice()
 
     def start(self, edges: int) -> list[Tensor]:
         return [open_logits(edges, START)]
@@ -36,7 +37,10 @@ class _Rule:
         return hard_concrete(parameters[0], uniform)
 
     def penalty(self, parameters: Sequence[Tensor], done: float) -> Tensor:
-        return PRICE * open_probability(parameters[0]).mean()
+        return self._price(self.certainty(parameters), done)
 
-    def importance(self, parameters: Sequence[Tensor]) -> Tensor:
+    def certainty(self, parameters: Sequence[Tensor]) -> Tensor:
         return open_probability(parameters[0])
+
+    def finished(self, certainty: Tensor, done: float) -> bool:
+        return self._price.finished(certainty, done)

@@ -2,7 +2,8 @@
 enough for gradients.
 
 theta = sigmoid(p), w = theta (1 - theta) without gradient, mask = 1 - clamp((u - theta) / w + 1/2, 0, 1), u uniform.
-Loss: KL(full || masked) + price * sum of theta. Edges are ranked by theta.
+Loss: distance from the full model + price * sum of theta. The price is not one to be tuned but rises over the training
+(`RisingPrice`), and edges are ranked by theta over all of it, for every size at once.
 """
 
 from collections.abc import Sequence
@@ -11,22 +12,22 @@ import torch
 from torch import Tensor
 
 from acdc.progress import Progress
-from acdc.search.masks import Training, learn
+from acdc.search.masks import RisingPrice, learn
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
 from acdc.task.behaviour import Behaviour
 
-START, RATE = 1.0, 0.1
-PRICE = 2e-3  # nats per edge
+START, RATE = 2.0, 0.1
 
 
 def ugs(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
     """At most `updates` forwards and backwards of one batch under masks; scores are in (0, 1)."""
-    return Scores(learn(behaviour, _Rule(), Training(options.updates, options.seed), progress), "importance")
+    return Scores(learn(behaviour, _Rule(), options.updates, options.seed, progress), "importance")
 
 
 class _Rule:
     name = "ugs"
+    _price = RisingPrice()
 
     def start(self, edges: int) -> list[Tensor]:
         return [torch.full((edges,), START).requires_grad_()]
@@ -40,7 +41,10 @@ class _Rule:
         return 1 - ((uniform - theta) / window + 0.5).clamp(0, 1)
 
     def penalty(self, parameters: Sequence[Tensor], done: float) -> Tensor:
-        return PRICE * parameters[0].sigmoid().sum()
+        return self._price(self.certainty(parameters), done)
 
-    def importance(self, parameters: Sequence[Tensor]) -> Tensor:
+    def certainty(self, parameters: Sequence[Tensor]) -> Tensor:
         return parameters[0].sigmoid()
+
+    def finished(self, certainty: Tensor, done: float) -> bool:
+        return self._price.finished(certainty, done)
