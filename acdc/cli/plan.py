@@ -86,9 +86,9 @@ def _scope(plan: JobPlan) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds in a unit that suits them."""
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+    for unit, length in (("years", 365 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
+            return f"{seconds / length:,.1f} {unit}"
     return f"{seconds:.2g} s"
 
 

@@ -7,7 +7,7 @@ import torch
 
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.load import DTYPES
-from acdc.model.machine import Rates, free_memory, resident_memory
+from acdc.model.machine import Rates
 from acdc.model.rehearsal import rehearsing
 from acdc.model.shape import Shape, Unloaded, find_model, shape_of
 from acdc.model.sources import NATIVE
@@ -49,9 +49,7 @@ class JobPlan:
     @property
     def seconds(self) -> tuple[float, float]:
         """At least and at most."""
-        first_use = (self.search.memory.held + self.search.memory.working) / self.rates.fresh
-        least, most = (self.rates.seconds(e.operations) for e in (self.search.least, self.search.most))
-        return first_use + least, first_use + most
+        return self.rates.seconds(self.search.least.operations), self.rates.seconds(self.search.most.operations)
 
     @property
     def fits(self) -> bool | None:
@@ -104,8 +102,7 @@ def plan_job(job: DiscoveryJob) -> JobPlan:
     unloaded = find_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
     device = unloaded.device
     with fixed_threads(job.settings.threads):
-        rates = probe(device, job.dtype)
-    base, free = resident_memory() or 0, free_memory(device)
+        found = probe(device, job.dtype)
     with rehearsing() as books:
         shape = shape_of(unloaded)
         task = load_task(job.task, shape.model)
@@ -124,10 +121,10 @@ def plan_job(job: DiscoveryJob) -> JobPlan:
         threads=job.settings.threads,
         batch_size=min(job.settings.batch_size, search.rows),
         search=search,
-        rates=rates,
-        base=base if on_cpu else 0,
+        rates=found.rates,
+        base=found.base if on_cpu else 0,
         # this process ends before the run begins
-        free=None if free is None else free + (base if on_cpu else 0),
+        free=None if found.free is None else found.free + (found.base if on_cpu else 0),
     )
 
 

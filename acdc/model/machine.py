@@ -12,20 +12,20 @@ import torch
 from acdc.model.products import product
 from acdc.model.rehearsal import Kind, Operation
 
-REPEATS = 7
+ENOUGH = 0.15  # seconds
+NEW_ONE_IN = 8  # bytes that operations move, one goes to memory that the process did not have: found by measurement
 
 
 @dataclass(frozen=True)
 class Rates:
-    """FLOPs per second of products; bytes per second that other operations read and write, and of memory that is used
-    for the first time (`fresh`); and the seconds that it takes to start an operation, the Python around it included."""
+    """FLOPs per second of products; bytes per second that other operations read and write (`curved`: exponentials
+    and the like); and the seconds that it takes to start an operation, the Python around it included."""
 
     linear: float
     matrix: float
     small: float
     plain: float
     curved: float
-    fresh: float
     start: float = 0.0
 
     def seconds(self, operations: Mapping[Operation, float]) -> float:
@@ -54,22 +54,29 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
     x, weight = random(512, 768), random(768, 3072)
     left, right = random(8, 256, 768), random(8, 768, 256)
     queries, keys = random(1024, 16, 64), random(1024, 64, 16)
-    streams = [(random(2**12, 2**8), random(2**12, 2**8)) for _ in range(8)]  # more than most caches hold
-    moved, large = 2 * sum(x.numel() * x.element_size() for x, _ in streams), 2**25
+    pairs = [(random(2**12, 2**8), random(2**12, 2**8)) for _ in range(8)]  # more than the caches hold
+    moved, large = 2 * sum(x.numel() * x.element_size() for x, _ in pairs), 2**25
+    new = NEW_ONE_IN * large / _seconds(lambda: torch.zeros(large, dtype=torch.uint8, device=device).add_(1), device)
+
+    def streaming(work: Callable[[], object]) -> float:
+        return 1 / (_seconds(work, device) / moved + 1 / new)
+
     return Rates(
         linear=2 * x.numel() * weight.shape[1] / _seconds(lambda: product(x, weight), device),
         matrix=2 * left.numel() * right.shape[2] / _seconds(lambda: left @ right, device),
         small=2 * queries.numel() * keys.shape[2] / _seconds(lambda: queries @ keys, device),
-        plain=moved / _seconds(lambda: [torch.mul(x, 2, out=out) for x, out in streams], device),
-        curved=moved / _seconds(lambda: [torch.softmax(x, -1, out=out) for x, out in streams], device),
-        fresh=large / _seconds(lambda: torch.zeros(large, dtype=torch.uint8, device=device).add_(1), device),
+        plain=streaming(lambda: [torch.mul(x, 2, out=out) for x, out in pairs]),
+        curved=streaming(lambda: [torch.softmax(x, -1, out=out) for x, out in pairs]),
     )
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Median seconds of some repeats after a first one that does not count."""
-    taken = [timed(work, device) for _ in range(1 + REPEATS)]
-    return statistics.median(taken[1:])
+    """Mean seconds of repeats that take a while together, so that what else the machine does has its share in them."""
+    timed(work, device)
+    taken: list[float] = []
+    while sum(taken) < ENOUGH:
+        taken.append(timed(work, device))
+    return statistics.mean(taken)
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
