@@ -182,34 +182,38 @@ def _check_complete(source: Source, report: dict, n_layers: int) -> None:
             raise InputError(f"weights in {source.folder} have {key!r}, but its config.json has {n_layers} layers")
 
 
-def boot_native(source: Source, device: torch.device, dtype: torch.dtype):
-    """A bridge over a native model of a folder's shape, not yet with its weights. Raises InputError for a
-    configuration that describes none."""
+def native_config(source: Source, device: torch.device, dtype: torch.dtype):
+    """A native folder's configuration. Raises InputError where it describes no model that TransformerLens computes."""
     from transformer_lens.config import TransformerBridgeConfig
-    from transformer_lens.model_bridge import TransformerBridge
 
     path = source.folder / "config.json"
     for key in _NATIVE_UNSUPPORTED:
         if source.config.get(key):
             raise InputError(f"{path}: {key!r} is not implemented by native models")
     try:
-        config = TransformerBridgeConfig.from_dict({**source.config, "dtype": dtype, "device": str(device)})
-        return TransformerBridge.boot_native(config, device=device, dtype=dtype)
+        return TransformerBridgeConfig.from_dict({**source.config, "dtype": dtype, "device": str(device)})
     except Exception as error:  # as for Hugging Face models
         raise InputError(f"{path} does not describe a native model: {first_line(error)}") from None
 
 
 def _load_native(source: Source, device: torch.device, dtype: torch.dtype):
+    from transformer_lens.model_bridge import TransformerBridge
     from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
 
-    bridge = boot_native(source, device, dtype)
+    config = native_config(source, device, dtype)
+    try:
+        bridge = TransformerBridge.boot_native(config, device=device, dtype=dtype)
+    except Exception as error:  # as for Hugging Face models
+        raise InputError(
+            f"{source.folder / 'config.json'} does not describe a native model: {first_line(error)}"
+        ) from None
     try:
         parameters = load_file(source.folder / "model.safetensors")
-        if not bridge.cfg.use_attn_scale:
+        if not config.use_attn_scale:
             # TransformerLens divides by sqrt(d_head) all the same; undo that here.
             for key in parameters:
                 if key.endswith(("attn.W_Q", "attn.b_Q")):
-                    parameters[key] = parameters[key] * math.sqrt(bridge.cfg.d_head)
+                    parameters[key] = parameters[key] * math.sqrt(config.d_head)
         _load_strictly(bridge, convert_tl_checkpoint(parameters, bridge.cfg), source)
     except SafetensorError as error:
         raise InputError(f"weights in {source.folder} are damaged: {error}") from None

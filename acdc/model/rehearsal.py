@@ -24,6 +24,7 @@ from acdc.model.products import WORTHWHILE_FLOPS
 
 _aten = torch.ops.aten
 _PRODUCTS = {_aten.mm: (0, 1), _aten.bmm: (0, 1), _aten.addmm: (1, 2), _aten.baddbmm: (1, 2)}  # places of the factors
+_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 _CURVED = {
     getattr(_aten, name + backward)
     for name in ("gelu", "silu", "sigmoid", "tanh", "_softmax", "_log_softmax")
@@ -107,9 +108,10 @@ class _Bookkeeping(TorchDispatchMode):
         made = [x for x in tree_iter(out) if isinstance(x, Tensor)]
         if made:
             read = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
-            self._books.operations[_entry(func, args, read, made)] += 1
-        for tensor in made:
-            self._follow(tensor.untyped_storage())
+            entry = _entry(func, args, read, made)
+            self._books.operations[entry] += 1
+            for tensor in made if entry.kind is not Kind.view else ():
+                self._follow(tensor.untyped_storage())
         return out
 
     def _follow(self, storage: torch.UntypedStorage) -> None:
@@ -153,7 +155,7 @@ def _entry(func, args: tuple, read: list[Tensor], made: list[Tensor]) -> Operati
         flops = 2 * left.numel() * right.shape[-1]
         large = flops >= WORTHWHILE_FLOPS * matrices
         return Operation(Kind.matrix if large else Kind.small, flops, moved)
-    if packet is torch.ops.mkldnn._linear_pointwise:
+    if packet is _LINEAR:
         return Operation(Kind.linear, 2 * args[0].numel() * args[1].shape[0], moved)
     return Operation(Kind.curved if packet in _CURVED else Kind.plain, 0, moved)
 

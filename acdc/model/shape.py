@@ -12,12 +12,12 @@ from acdc.model.functional import FunctionalComponents
 from acdc.model.load import (
     DTYPES,
     Model,
-    boot_native,
     bridge_to,
     choose_device,
     first_line,
     hugging_face_config,
     load_tokenizer,
+    native_config,
     quiet,
     read_anatomy,
 )
@@ -63,11 +63,8 @@ def shape_of(unloaded: Unloaded) -> Shape:
     """
     source, dtype, device = unloaded.source, DTYPES[unloaded.dtype_name], unloaded.device
     with quiet():
-        if source.architecture == NATIVE:
-            bridge = boot_native(source, device, dtype)
-            parameters = _count(bridge.original_model)
-        else:
-            bridge, parameters = _from_config(source, device, dtype)
+        build = _native if source.architecture == NATIVE else _hugging_face
+        bridge, parameters = build(source, device, dtype)
         bridge.original_model.requires_grad_(False).eval()
     anatomy = read_anatomy(bridge)
     model = Model(
@@ -85,7 +82,7 @@ def shape_of(unloaded: Unloaded) -> Shape:
     return Shape(model, parameters)
 
 
-def _from_config(source: Source, device: torch.device, dtype: torch.dtype) -> tuple[object, int]:
+def _hugging_face(source: Source, device: torch.device, dtype: torch.dtype) -> tuple[object, int]:
     """(bridge, parameters); they are counted first, as a bridge splits what a family keeps in one tensor."""
     from transformers import AutoModelForCausalLM
 
@@ -99,6 +96,25 @@ def _from_config(source: Source, device: torch.device, dtype: torch.dtype) -> tu
         raise
     except Exception as error:  # a configuration can be wrong in more ways than transformers has exceptions for
         raise InputError(f"{source.folder / 'config.json'} describes no model: {first_line(error)}") from None
+
+
+def _native(source: Source, device: torch.device, dtype: torch.dtype) -> tuple[object, int]:
+    """As for Hugging Face models. Booting would convert the parameters, which those without contents do not stand."""
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+    from transformer_lens.model_bridge.sources.native.model import NativeModel
+
+    config, before = native_config(source, device, dtype), torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            model = NativeModel(config)
+        return build_bridge_from_module(model, NATIVE, tl_config=config), _count(model)
+    except Exception as error:
+        raise InputError(
+            f"{source.folder / 'config.json'} does not describe a native model: {first_line(error)}"
+        ) from None
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _count(module: nn.Module) -> int:

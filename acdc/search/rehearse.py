@@ -123,12 +123,17 @@ def _exact(rehearsal: Rehearsal, options: SearchOptions) -> BatchCost:
         for part in behaviour.parts(min(CHUNK, count - start), batch)
     ]
     effort = rehearsal.of(lambda: (behaviour.full(), behaviour.prompts))
-    sampled = np.unique(np.linspace(0, len(parts) - 1, 2 * min(SAMPLES, len(parts)) + 1).astype(int)[1::2])
-    for part in (parts[i] for i in sampled):
+    samples = min(SAMPLES, len(parts))
+    sampled = [parts[(2 * place + 1) * len(parts) // (2 * samples)] for place in range(samples)]
+
+    def run(part: range) -> Effort:
         these = np.array(part)[:, None]
         removed = writers == these if nodes else np.arange(behaviour.graph.n_edges) == these
-        run = rehearsal.of(lambda removed=removed: behaviour.measure(removed))
-        effort += run * (len(parts) / len(sampled))
+        return rehearsal.of(lambda: behaviour.measure(removed))
+
+    for part in sampled:
+        effort += run(part) * (count / sum(map(len, sampled)))
+    run(parts[0])  # takes the most memory, as it begins at the first layer
     return rehearsal.cost(effort, effort)
 
 
@@ -142,8 +147,9 @@ def _learnt(rehearsal: Rehearsal, method: Method, options: SearchOptions, batche
 
 
 def _decided(rehearsal: Rehearsal, method: Method, options: SearchOptions) -> BatchCost:
-    """From nothing kept beyond what the logits read, which is what the rehearsal comes to as every measure is alike, to
-    one run of the whole model for every candidate, which is what the naive algorithm takes."""
+    """From nothing kept, which is what the rehearsal comes to as every measure is alike, to one run of the whole model
+    for every candidate, which is what the naive algorithm takes; to two where trials are such runs, as of candidates
+    tried together the results after a kept one are lost."""
     behaviour, graph = rehearsal.behaviour, rehearsal.behaviour.graph
     ends = rehearsal.of(behaviour.empty)
     options = replace(options, threshold=1.0)
@@ -157,4 +163,5 @@ def _decided(rehearsal: Rehearsal, method: Method, options: SearchOptions) -> Ba
     (batch,) = behaviour.batches
     present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
     trial = min(TRIAL_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
-    return rehearsal.cost(least, ends + proposing + rehearsal.clean * candidates, held=present, working=trial)
+    runs = candidates * (2 if options.level is Level.nodes or behaviour.executor.scaled_bias else 1)
+    return rehearsal.cost(least, ends + proposing + rehearsal.clean * runs, held=present, working=trial)
