@@ -157,7 +157,7 @@ PLANS = [
     ("--model m", lambda: (Path("m").mkdir(), write("m/config.json", "{}")), "names no architecture"),
     ("--model m", lambda: model_folder({"model_type": "llama"}), "model_type means LlamaForCausalLM"),
     ("--model m", lambda: model_folder({"n_head": 0}), "describes no model"),
-    ("--model m", lambda: model_folder({"vocab_size": "many"}), "describes no model"),
+    ("--model m", lambda: model_folder({"vocab_size": "many"}), "cannot be loaded"),
     ("--method magic", nothing, "'magic' is not one of"),
     ("--method eap --metric kl", nothing, "gradient there is zero"),
     ("--method eap --edges 9999", nothing, "more than the graph's 479"),
