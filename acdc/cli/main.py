@@ -88,6 +88,60 @@ def discover(
 
 
 @app.command()
+def plan(
+    model: opt.ModelName = DEFAULT_MODEL,
+    task: opt.TaskName = DEFAULT_TASK,
+    method: opt.MethodName = DEFAULT_METHOD,
+    metric: opt.MetricName = None,
+    ablation: opt.AblationName = opt.Ablation.resample,
+    threshold: Annotated[float | None, typer.Option(help="As for discover; it changes no count.")] = None,
+    edges: Annotated[int | None, typer.Option(help="As for discover.")] = None,
+    faithfulness: Annotated[float | None, typer.Option(help="As for discover; it changes no count.")] = None,
+    choose: opt.Choose = Choosing.top,
+    steps: opt.Steps = 5,
+    updates: opt.Updates = 400,
+    limit: opt.Limit = None,
+    batch_size: opt.BatchSize = 32,
+    level: opt.LevelName = opt.Level.edges,
+    split_embeddings: opt.SplitEmbeddings = False,
+    direct_edges: opt.DirectEdges = False,
+    sender_order: opt.SenderOrderName = opt.SenderOrder.descending,
+    revision: opt.Revision = None,
+    device: opt.Device = "auto",
+    dtype: opt.DTypeName = opt.DType.float32,
+    seed: opt.Seed = 0,
+    threads: opt.Threads = 2,
+    as_json: opt.Json = False,
+) -> None:
+    """Say what a discovery would compute, how much memory and how long it would take, without loading any weight."""
+    from acdc.cli.plan import print_plan
+    from acdc.jobs.plan import plan_job
+    from acdc.jobs.spec import DiscoveryJob
+    from acdc.search.discover import DiscoverySettings
+
+    settings = DiscoverySettings(
+        method=method,
+        metric=metric,
+        ablation=ablation.value,
+        threshold=threshold,
+        edges=edges,
+        faithfulness=faithfulness,
+        choose=choose,
+        steps=steps,
+        updates=updates,
+        limit=limit,
+        batch_size=batch_size,
+        split_embeddings=split_embeddings,
+        level=level,
+        direct_edges=direct_edges,
+        sender_order=sender_order,
+        seed=seed,
+        threads=threads,
+    )
+    print_plan(plan_job(DiscoveryJob(model, task, settings, revision, device, dtype.value)), as_json)
+
+
+@app.command()
 def sweep(
     model: opt.ModelName = DEFAULT_MODEL,
     task: opt.TaskName = DEFAULT_TASK,

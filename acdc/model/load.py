@@ -28,6 +28,7 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+_LOCAL = {"local_files_only": True, "trust_remote_code": False}
 # Configuration fields that TransformerLens accepts for a native model but does not act on.
 _NATIVE_UNSUPPORTED = ("parallel_attn_mlp", "use_local_attn", "use_qk_norm", "scale_attn_by_inverse_layer_idx")
 
@@ -85,10 +86,10 @@ def load_model(name: str, *, revision: str | None = None, device: str = "auto", 
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     source, place = find_source(name, revision), choose_device(device)
-    with _quiet():
+    with quiet():
         bridge = (_load_native if source.architecture == NATIVE else _load_hugging_face)(source, place, DTYPES[dtype])
         bridge.original_model.requires_grad_(False).eval()
-        tokenizer = None if source.architecture == NATIVE else _load_tokenizer(source)
+        tokenizer = None if source.architecture == NATIVE else load_tokenizer(source)
     anatomy = read_anatomy(bridge)
     graph = ComponentGraph(anatomy)
     return Model(
@@ -106,7 +107,7 @@ def load_model(name: str, *, revision: str | None = None, device: str = "auto", 
 
 
 @contextlib.contextmanager
-def _quiet():
+def quiet():
     """Loading prints progress bars and advice of the libraries that do it; a user asked for neither."""
     from transformers.utils import logging as hf_logging
 
@@ -123,17 +124,34 @@ def _quiet():
             hf_logging.enable_progress_bar()
 
 
-def _load_hugging_face(source: Source, device: torch.device, dtype: torch.dtype):
-    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+def hugging_face_config(source: Source):
+    """A folder's configuration. Raises InputError where it means another architecture than it names."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    local = {"local_files_only": True, "trust_remote_code": False}
+    config = AutoConfig.from_pretrained(source.folder, **_LOCAL)
+    config.use_cache = False  # prompts are run whole
+    built = AutoModelForCausalLM._model_mapping[type(config)].__name__
+    if built != source.architecture:
+        raise InputError(f"{source.folder / 'config.json'}: model_type means {built}, not {source.architecture}")
+    return config
+
+
+def bridge_to(model, architecture: str, dtype: torch.dtype, device: torch.device):
+    """The bridge over a Hugging Face model."""
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+
+    if hasattr(model.config, "num_local_experts"):
+        model.set_experts_implementation("eager")  # the grouped kernels take no float64
+    return build_bridge_from_module(
+        model, architecture=architecture, hf_config=model.config, dtype=dtype, device=device
+    )
+
+
+def _load_hugging_face(source: Source, device: torch.device, dtype: torch.dtype):
+    from transformers import AutoModelForCausalLM
+
     try:
-        config = AutoConfig.from_pretrained(source.folder, **local)
-        config.use_cache = False  # prompts are run whole
-        built = AutoModelForCausalLM._model_mapping[type(config)].__name__
-        if built != source.architecture:
-            raise InputError(f"{source.folder / 'config.json'}: model_type means {built}, not {source.architecture}")
+        config = hugging_face_config(source)
         model, report = AutoModelForCausalLM.from_pretrained(
             source.folder,
             dtype=dtype,
@@ -142,20 +160,16 @@ def _load_hugging_face(source: Source, device: torch.device, dtype: torch.dtype)
             ignore_mismatched_sizes=True,  # reported, and refused below with the tensor's name
             output_loading_info=True,
             config=config,
-            **local,
+            **_LOCAL,
         )
         _check_complete(source, report, model.config.num_hidden_layers)
-        if hasattr(model.config, "num_local_experts"):
-            model.set_experts_implementation("eager")  # the grouped kernels take no float64
-        return build_bridge_from_module(
-            model.to(device), architecture=source.architecture, hf_config=model.config, dtype=dtype, device=device
-        )
+        return bridge_to(model.to(device), source.architecture, dtype, device)
     except (InputError, MemoryError, torch.OutOfMemoryError):
         raise
     except SafetensorError as error:
         raise InputError(f"weights in {source.folder} are damaged: {error}") from None
     except Exception as error:  # a configuration can be wrong in more ways than transformers has exceptions for
-        raise InputError(f"model folder {source.folder} cannot be loaded: {_first_line(error)}") from None
+        raise InputError(f"model folder {source.folder} cannot be loaded: {first_line(error)}") from None
 
 
 def _check_complete(source: Source, report: dict, n_layers: int) -> None:
@@ -168,20 +182,31 @@ def _check_complete(source: Source, report: dict, n_layers: int) -> None:
             raise InputError(f"weights in {source.folder} have {key!r}, but its config.json has {n_layers} layers")
 
 
-def _load_native(source: Source, device: torch.device, dtype: torch.dtype):
+def native_config(source: Source, device: torch.device, dtype: torch.dtype):
+    """A native folder's configuration. Raises InputError where it describes no model that TransformerLens computes."""
     from transformer_lens.config import TransformerBridgeConfig
-    from transformer_lens.model_bridge import TransformerBridge
-    from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
 
     path = source.folder / "config.json"
     for key in _NATIVE_UNSUPPORTED:
         if source.config.get(key):
             raise InputError(f"{path}: {key!r} is not implemented by native models")
     try:
-        config = TransformerBridgeConfig.from_dict({**source.config, "dtype": dtype, "device": str(device)})
+        return TransformerBridgeConfig.from_dict({**source.config, "dtype": dtype, "device": str(device)})
+    except Exception as error:  # as for Hugging Face models
+        raise InputError(f"{path} does not describe a native model: {first_line(error)}") from None
+
+
+def _load_native(source: Source, device: torch.device, dtype: torch.dtype):
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
+
+    config = native_config(source, device, dtype)
+    try:
         bridge = TransformerBridge.boot_native(config, device=device, dtype=dtype)
     except Exception as error:  # as for Hugging Face models
-        raise InputError(f"{path} does not describe a native model: {_first_line(error)}") from None
+        raise InputError(
+            f"{source.folder / 'config.json'} does not describe a native model: {first_line(error)}"
+        ) from None
     try:
         parameters = load_file(source.folder / "model.safetensors")
         if not config.use_attn_scale:
@@ -193,7 +218,7 @@ def _load_native(source: Source, device: torch.device, dtype: torch.dtype):
     except SafetensorError as error:
         raise InputError(f"weights in {source.folder} are damaged: {error}") from None
     except (ValueError, RuntimeError, OSError) as error:
-        raise InputError(f"weights in {source.folder} do not fit its config.json: {_first_line(error)}") from None
+        raise InputError(f"weights in {source.folder} do not fit its config.json: {first_line(error)}") from None
     return bridge
 
 
@@ -209,7 +234,8 @@ def _load_strictly(bridge, parameters: dict[str, torch.Tensor], source: Source) 
     bridge.load_state_dict(parameters, strict=True)
 
 
-def _load_tokenizer(source: Source):
+def load_tokenizer(source: Source):
+    """A folder's tokenizer; None where it has none. Raises InputError for a damaged one."""
     if not any((source.folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         return None
     from transformers import AutoTokenizer
@@ -217,10 +243,11 @@ def _load_tokenizer(source: Source):
     try:
         return AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as for the model: any damage to its files is one kind of bad input
-        raise InputError(f"the tokenizer in {source.folder} cannot be loaded: {_first_line(error)}") from None
+        raise InputError(f"the tokenizer in {source.folder} cannot be loaded: {first_line(error)}") from None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """An error in one line."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 

@@ -27,7 +27,8 @@ FAMILIES = {
     NATIVE: "native",
 }
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+_HUB_FILES = ["*.json", "*.txt", "*.model"]
+_HUB_WEIGHTS = ["*.safetensors"]
 
 
 @dataclass(frozen=True)
@@ -58,29 +59,33 @@ class Source:
         return digest.hexdigest()
 
 
-def find_source(name: str, revision: str | None = None) -> Source:
-    """Resolve a model's name. Raises InputError when there is no such model or its family is not supported."""
+def find_source(name: str, revision: str | None = None, weights: bool = True) -> Source:
+    """Resolve a model's name. Without `weights`, its configuration and tokenizer are enough, and no more is fetched.
+
+    Raises InputError when there is no such model or its family is not supported.
+    """
     if name in BUNDLED:
-        return _open_folder(name, BUNDLED[name], None)
+        return _open_folder(name, BUNDLED[name], None, weights)
     path = existing_path(name)
     if path is not None and path.is_dir():
-        return _open_folder(path.resolve().name, path, None)
+        return _open_folder(path.resolve().name, path, None, weights)
     if path is not None:
         raise InputError(f"model {name!r} is a file: give the folder that holds config.json and model.safetensors")
     if not _HUB_NAME.fullmatch(name):
         raise InputError(f"model folder {name!r} does not exist")
-    return _open_folder(name, *_download(name, revision))
+    return _open_folder(name, *_download(name, revision, weights), weights)
 
 
-def _download(name: str, revision: str | None) -> tuple[Path, str]:
+def _download(name: str, revision: str | None, weights: bool) -> tuple[Path, str]:
     """(snapshot folder, commit) of a hub model; from the local cache when the hub cannot be reached."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
+    patterns = [*_HUB_FILES, *(_HUB_WEIGHTS if weights else [])]
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except RevisionNotFoundError:
         raise InputError(f"model {name!r} has no revision {revision!r} on the hub") from None
     except RepositoryNotFoundError:
@@ -96,7 +101,7 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
     return folder, folder.name
 
 
-def _open_folder(name: str, folder: Path, revision: str | None) -> Source:
+def _open_folder(name: str, folder: Path, revision: str | None, weights: bool) -> Source:
     config_path = folder / "config.json"
     if not config_path.is_file():
         raise InputError(f"model folder {folder} has no config.json")
@@ -104,7 +109,7 @@ def _open_folder(name: str, folder: Path, revision: str | None) -> Source:
     if not isinstance(config, dict):
         raise InputError(f"{config_path} must hold a JSON object")
     source = Source(name, folder, revision, config, _architecture(config_path, config))
-    if not source.weight_files:
+    if weights and not source.weight_files:
         pickled = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in folder.glob(pattern))
         hint = f"; {pickled[0]} is a pickle, which acdc never loads: convert it to safetensors" if pickled else ""
         raise InputError(f"model folder {folder} has no safetensors weights{hint}")

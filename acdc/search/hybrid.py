@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from acdc.circuit.choose import Ranking
+from acdc.graph import ComponentGraph
 from acdc.progress import Progress
 from acdc.search.acdc import decide, default_threshold
 from acdc.search.eap_ig import eap_ig_inputs
@@ -21,12 +22,16 @@ from acdc.task.behaviour import Behaviour
 PROPOSED_SHARE = 0.2  # of all edges, where no number is given
 
 
+def proposal_size(graph: ComponentGraph, options: SearchOptions) -> int:
+    """How many edges are decided about, at most."""
+    return options.edges or max(1, round(PROPOSED_SHARE * graph.n_edges))
+
+
 def hybrid(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
     """EAP-IG, then ACDC on at most `edges` of the options or 20 % of all edges. Raises InputError as both do."""
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
     scores = eap_ig_inputs(behaviour, options, progress).values
-    count = options.edges or max(1, round(PROPOSED_SHARE * behaviour.graph.n_edges))
-    inside = Ranking(behaviour.graph, scores).by_edges(count).edges
+    inside = Ranking(behaviour.graph, scores).by_edges(proposal_size(behaviour.graph, options)).edges
     objective = behaviour.metric.sign * behaviour.measure(~inside[None])[0, 0].mean()
     left_out = float(np.abs(scores[~inside]).max(initial=0.0))
     found = decide(behaviour, [threshold], options, progress, inside)[0]

@@ -189,7 +189,7 @@ class Behaviour:
         values = np.empty((len(metrics), len(removed), len(self.rows)))
         for batch, prompts in zip(self.batches, self.prompts, strict=True):
             answers = batch.answers.for_metrics(metrics)
-            for part in self._parts(len(removed), batch):
+            for part in self.parts(len(removed), batch):
                 cut = removed[part]
                 logits = self._logits(batch, prompts, cut, answers.columns).unflatten(0, (len(cut), -1))
                 values[:, part, list(batch.index)] = apply(metrics, logits, answers)
@@ -213,7 +213,7 @@ class Behaviour:
         layers += [wire.owner.layer for wire in itertools.compress(self.graph.wires, touched[-len(self.graph.wires) :])]
         return min(layers, default=self.model.anatomy.n_layers)
 
-    def _parts(self, candidates: int, batch: Batch) -> Iterator[slice]:
+    def parts(self, candidates: int, batch: Batch) -> Iterator[slice]:
         """Runs of candidates that are measured in one pass over a batch."""
         tokens = batch.tokens.numel()
         per_candidate = tokens * len(self.graph.writers) * self.model.anatomy.d_model * self.model.dtype.itemsize

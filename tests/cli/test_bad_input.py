@@ -162,6 +162,24 @@ SWEEPS = [
 ]
 
 
+PLANS = [
+    ("--model no/such/folder/here", nothing, "does not exist"),
+    ("--model m", lambda: Path("m").mkdir(), "has no config.json"),
+    ("--model m", lambda: (Path("m").mkdir(), write("m/config.json", "{}")), "names no architecture"),
+    ("--model m", lambda: model_folder({"model_type": "llama"}), "model_type means LlamaForCausalLM"),
+    ("--model m", lambda: model_folder({"n_head": 0}), "describes no model"),
+    ("--model m", lambda: model_folder({"vocab_size": "many"}), "cannot be loaded"),
+    ("--method magic", nothing, "'magic' is not one of"),
+    ("--method eap --metric kl", nothing, "gradient there is zero"),
+    ("--method eap --edges 9999", nothing, "more than the graph's 479"),
+    ("--task nowhere.jsonl", nothing, "neither a bundled task"),
+    ("--limit 129", nothing, "128 rows"),
+    ("--batch-size 0", nothing, "must be at least 1"),
+    ("--device gpu", nothing, "is not one of auto"),
+    ("--out d", nothing, "--out"),
+]
+
+
 def complain(acdc, words: list[str], message: str) -> None:
     before = sorted(Path().rglob("*"))
     done = acdc(*words)
@@ -176,6 +194,12 @@ def complain(acdc, words: list[str], message: str) -> None:
 def test_sweep_refuses(acdc, options, prepare, message):
     prepare()
     complain(acdc, ["sweep", *(["--task", "induction"] if "--task" not in options else []), *options.split()], message)
+
+
+@pytest.mark.parametrize(("options", "prepare", "message"), PLANS)
+def test_plan_refuses(acdc, options, prepare, message):
+    prepare()
+    complain(acdc, ["plan", *(["--task", "induction"] if "--task" not in options else []), *options.split()], message)
 
 
 @pytest.mark.parametrize(("options", "prepare", "message"), [*MODELS, *TASKS, *OPTIONS])

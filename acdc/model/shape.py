@@ -1,0 +1,144 @@
+"""A model as its configuration describes it, without weights: for counting what it would cost to run it."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from acdc.errors import InputError
+from acdc.model.feed_forward import FeedForward
+from acdc.model.functional import FunctionalComponents
+from acdc.model.load import (
+    DTYPES,
+    Model,
+    bridge_to,
+    choose_device,
+    first_line,
+    hugging_face_config,
+    load_tokenizer,
+    native_config,
+    quiet,
+    read_anatomy,
+)
+from acdc.model.products import product
+from acdc.model.sources import NATIVE, Source, find_source
+from acdc.model.weights import Layer, Weights, read_weights
+
+
+@dataclass(frozen=True)
+class Unloaded:
+    """What is known of a model before its weights are read: where it is, its arithmetic, and its tokenizer."""
+
+    source: Source
+    device: torch.device
+    dtype_name: str
+    tokenizer: object | None
+
+
+def find_model(name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32") -> Unloaded:
+    """Find a model by name, path or hub name; a folder with no more than a configuration will do.
+
+    Raises InputError when it cannot be found or read, or its family is not supported.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+    source, place = find_source(name, revision, weights=False), choose_device(device)
+    with quiet():
+        return Unloaded(source, place, dtype, None if source.architecture == NATIVE else load_tokenizer(source))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model whose weights have shapes and no contents, and how many parameters it has."""
+
+    model: Model
+    parameters: int
+
+
+def shape_of(unloaded: Unloaded) -> Shape:
+    """Build a model from its configuration; call it within `rehearsing`.
+
+    Raises InputError for a configuration that describes no model.
+    """
+    source, dtype, device = unloaded.source, DTYPES[unloaded.dtype_name], unloaded.device
+    with quiet():
+        build = _native if source.architecture == NATIVE else _hugging_face
+        bridge, parameters = build(source, device, dtype)
+        bridge.original_model.requires_grad_(False).eval()
+    anatomy = read_anatomy(bridge)
+    model = Model(
+        name=source.name,
+        family=source.family,
+        revision=source.revision,
+        content_hash="",
+        dtype_name=unloaded.dtype_name,
+        device=device,
+        bridge=bridge,
+        components=FunctionalComponents(_without_routing(read_weights(bridge), anatomy.d_model), anatomy),
+        anatomy=anatomy,
+        tokenizer=unloaded.tokenizer,
+    )
+    return Shape(model, parameters)
+
+
+def _hugging_face(source: Source, device: torch.device, dtype: torch.dtype) -> tuple[object, int]:
+    """(bridge, parameters); they are counted first, as a bridge splits what a family keeps in one tensor."""
+    from transformers import AutoModelForCausalLM
+
+    try:
+        config = hugging_face_config(source)
+        with device:
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager")
+        parameters = _count(model)
+        return bridge_to(model, source.architecture, dtype, device), parameters
+    except InputError:
+        raise
+    except Exception as error:  # a configuration can be wrong in more ways than transformers has exceptions for
+        raise InputError(f"{source.folder / 'config.json'} describes no model: {first_line(error)}") from None
+
+
+def _native(source: Source, device: torch.device, dtype: torch.dtype) -> tuple[object, int]:
+    """As for Hugging Face models. Booting would convert the parameters, which those without contents do not stand."""
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+    from transformer_lens.model_bridge.sources.native.model import NativeModel
+
+    config, before = native_config(source, device, dtype), torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            model = NativeModel(config)
+        return build_bridge_from_module(model, NATIVE, tl_config=config), _count(model)
+    except Exception as error:
+        raise InputError(
+            f"{source.folder / 'config.json'} does not describe a native model: {first_line(error)}"
+        ) from None
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@dataclass(frozen=True)
+class _Dense:
+    """Stands in for experts, which are chosen by what a position holds: an MLP [d, k], [k, d] of as many FLOPs."""
+
+    into: Tensor
+    out: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return product(functional.silu(product(x, self.into)), self.out)
+
+
+def _without_routing(weights: Weights, width: int) -> Weights:
+    """The same, with a stand-in for every MLP that is called as the module it is."""
+
+    def stand_in(layer: Layer) -> Layer:
+        if layer.mlp is None or isinstance(layer.mlp, FeedForward):
+            return layer
+        into = weights.unembed.new_empty((width, layer.mlp_flops // (4 * width)))
+        return replace(layer, mlp=_Dense(into, into.T))
+
+    return replace(weights, layers=tuple(stand_in(layer) for layer in weights.layers))

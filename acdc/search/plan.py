@@ -1,0 +1,129 @@
+"""Plan a search before it is run: what it computes and the memory that it takes, from shapes alone.
+
+Batches of one shape cost the same, so one of each shape is rehearsed; of many shapes some are, and each batch counts as
+the nearest of them, in proportion to its tokens. Counted is the search: binding the rows (a clean run of each) and the
+method. Loading the model, choosing a circuit by faithfulness, verifying and drawing come on top of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from acdc.model.rehearsal import Books
+from acdc.model.shape import Shape
+from acdc.options import Level
+from acdc.search.discover import DiscoverySettings, bind, prepare
+from acdc.search.registry import find_method
+from acdc.search.rehearse import BatchCost, Effort, Rehearsal, rehearse
+from acdc.task.behaviour import PADDING
+from acdc.task.optimal import UPDATES
+from acdc.task.rows import Row, Task, bucket
+
+MOST_SHAPES = 4
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of tensors: `weights`, what is `held` of all batches throughout, what the largest is `working` with, and
+    what `loading` takes at its peak, weights included."""
+
+    weights: int
+    held: int
+    working: int
+    loading: int
+
+    @property
+    def peak(self) -> int:
+        return max(self.weights + self.held + self.working, self.loading)
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """A planned search: its size, its effort at least and at most (equal where they are known beforehand), its memory.
+
+    `candidates`: the edges or nodes that the method scores or decides about.
+    """
+
+    edges: int
+    candidates: int
+    rows: int
+    batches: int
+    longest: int
+    least: Effort
+    most: Effort
+    memory: Memory
+
+    @property
+    def is_range(self) -> bool:
+        return self.least.flops < self.most.flops
+
+
+def plan_search(books: Books, shape: Shape, task: Task, settings: DiscoverySettings, loading: int) -> SearchPlan:
+    """Plan a search; call it within `rehearsing`. `loading`: bytes that loading takes besides the weights.
+
+    Raises InputError for settings that do not fit the model or the task.
+    """
+    model, weights = shape.model, books.live
+    split = prepare(model, task, settings)
+    rows = task.select(split.discovery)
+    batches = bucket(rows, settings.batch_size, 1.0 if model.components.whole_prompts else PADDING)
+    costs = _costs(books, shape, Task(task.name, rows, task.metric), settings, batches)
+    graph = model.executor(settings.split_embeddings, settings.direct_edges).graph
+    per_token = costs[0].clean * (1 / _tokens(rows, batches[0]))
+    means = _means(settings.ablation, per_token, sum(len(row.clean) for row in task.rows), costs[0].clean)
+    return SearchPlan(
+        edges=graph.n_edges,
+        candidates=len(graph.writers) if settings.level is Level.nodes else graph.n_edges,
+        rows=len(rows),
+        batches=len(batches),
+        longest=max(len(row.clean) for row in rows),
+        least=sum((cost.least for cost in costs), means),
+        most=sum((cost.most for cost in costs), means),
+        memory=Memory(
+            weights=weights,
+            held=sum(cost.held for cost in costs),
+            working=max(cost.working for cost in costs),
+            loading=weights + loading,
+        ),
+    )
+
+
+def _means(ablation: str, per_token: Effort, tokens: int, clean: Effort) -> Effort:
+    """What it takes to know means or optimal constants: clean runs of the whole task, of so many tokens, and for the
+    latter updates, each of which runs a batch forward and back; going back costs about as much again."""
+    if ablation in ("resample", "zero"):
+        return Effort()
+    means = per_token * tokens
+    if ablation != "optimal":
+        return means
+    back = replace(clean, backwards=clean.forwards, forwards=0.0)
+    return means * 2 + (clean + back) * UPDATES
+
+
+def _costs(
+    books: Books, shape: Shape, task: Task, settings: DiscoverySettings, batches: Sequence[list[int]]
+) -> list[BatchCost]:
+    """What each batch costs."""
+    options, method = settings.search_options, find_method(settings.method)
+
+    def cost(index: list[int]) -> BatchCost:
+        return rehearse(
+            Rehearsal(books, lambda: bind(shape.model, task, settings, index)), method, options, len(batches)
+        )
+
+    rehearsed = {_tokens(task.rows, index): cost(index) for index in _typical(task.rows, batches)}
+    sizes = [_tokens(task.rows, index) for index in batches]
+    nearest = [min(rehearsed, key=lambda known: abs(known - size)) for size in sizes]
+    return [rehearsed[known] * (size / known) for size, known in zip(sizes, nearest, strict=True)]
+
+
+def _typical(rows: Sequence[Row], batches: Sequence[list[int]]) -> list[list[int]]:
+    """Batches of different sizes, at most so many, from the largest down at even distances."""
+    by_size = {_tokens(rows, index): index for index in batches}
+    sizes = sorted(by_size, reverse=True)
+    step = max(1.0, (len(sizes) - 1) / (MOST_SHAPES - 1))
+    return [by_size[sizes[round(place * step)]] for place in range(min(MOST_SHAPES, len(sizes)))]
+
+
+def _tokens(rows: Sequence[Row], index: Sequence[int]) -> int:
+    """Tokens of a batch, padding included."""
+    return len(index) * max(len(rows[i].clean) for i in index)

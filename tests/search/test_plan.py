@@ -1,0 +1,215 @@
+"""A plan, made from a configuration alone, says what the search then does."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from families import HUGGING_FACE, NATIVE, VOCABULARY, boot
+
+from acdc.errors import InputError
+from acdc.jobs.plan import plan_job
+from acdc.jobs.spec import DiscoveryJob
+from acdc.model.rehearsal import recording, rehearsing
+from acdc.model.shape import find_model, shape_of
+from acdc.model.sources import BUNDLED
+from acdc.model.sources import NATIVE as NATIVE_ARCHITECTURE
+from acdc.options import Level
+from acdc.progress import silent
+from acdc.search.discover import DiscoverySettings, bind, prepare
+from acdc.search.plan import SearchPlan, plan_search
+from acdc.search.registry import find_method
+from acdc.task.rows import Row, Task
+
+STEPS, UPDATES, ROWS = 2, 4, 8
+SETTINGS = DiscoverySettings(limit=ROWS, batch_size=4, steps=STEPS, updates=UPDATES)
+
+
+def settings(method: str, **more) -> DiscoverySettings:
+    """Small ones that a method takes."""
+    found = find_method(method)
+    unread = {name: getattr(DiscoverySettings, name) for name in ("steps", "updates") if name not in found.takes}
+    return replace(SETTINGS, method=method, **unread, **more)
+
+
+def random_rows(lengths: list[int]) -> Task:
+    """Rows of different lengths over the vocabulary of the families."""
+    ids = [[(7 * i + 3 * j) % VOCABULARY for j in range(length + 4)] for i, length in enumerate(lengths)]
+    rows = (
+        Row(str(i), tuple(r[:-4]), tuple(r[1:-3]), (r[-2],), ((r[-2] + 1) % VOCABULARY,), len(r) - 5)
+        for i, r in enumerate(ids)
+    )
+    return Task("random", tuple(rows), "logit_diff")
+
+
+def config_folder(name: str, folder: Path) -> Path:
+    """A folder with a family's configuration and nothing else."""
+    if name in HUGGING_FACE:
+        config = HUGGING_FACE[name]().config
+        config.architectures = [type(HUGGING_FACE[name]()).__name__]
+        config.save_pretrained(folder)
+    else:
+        (folder / "config.json").write_text(json.dumps({"architecture": NATIVE_ARCHITECTURE, **NATIVE[name]}))
+    return folder
+
+
+def planned(model: str, task: Task, wanted: DiscoverySettings, dtype: str = "float64") -> SearchPlan:
+    with rehearsing() as books:
+        return plan_search(books, shape_of(find_model(model, device="cpu", dtype=dtype)), task, wanted, loading=0)
+
+
+def done(model, task: Task, wanted: DiscoverySettings):
+    """(the books of the search as it really is, its behaviour)."""
+    split = prepare(model, task, wanted)
+    with recording() as books:
+        behaviour = bind(model, task, wanted, split.discovery)
+        find_method(wanted.method).run(behaviour, wanted.search_options, silent)
+    return books, behaviour
+
+
+def flops(operations: Counter) -> float:
+    return sum(operation.flops * times for operation, times in operations.items())
+
+
+@pytest.mark.parametrize("name", [*HUGGING_FACE, *NATIVE])
+def test_a_configuration_tells_shape_and_work_of_every_family(name, tmp_path):
+    task, wanted = random_rows([7] * 4), DiscoverySettings(method="eap", limit=4)
+    model = boot(name, 2, seed=0)
+    _, behaviour = done(model, task, wanted)
+    with rehearsing() as books:
+        shape = shape_of(find_model(str(config_folder(name, tmp_path)), device="cpu", dtype="float64"))
+        assert shape.model.anatomy == model.anatomy
+        mine, loaded = (m.components.weights.layers[1].attention for m in (shape.model, model))
+        assert [getattr(mine, k).weight.shape for k in "qkv"] == [getattr(loaded, k).weight.shape for k in "qkv"]
+        if name in HUGGING_FACE:
+            assert shape.parameters == sum(parameter.numel() for parameter in HUGGING_FACE[name]().parameters())
+        assert books.live >= 8 * shape.parameters
+        plan = plan_search(books, shape, task, wanted, loading=0)
+    components = model.anatomy.n_layers * (model.anatomy.n_heads + (not model.anatomy.attn_only))
+    assert plan.edges == behaviour.graph.n_edges
+    assert plan.most.forwards == pytest.approx(behaviour.work.evaluations / components) == 3 * 4
+    assert plan.most.backwards == 4
+    # the work of components has no backward products in it, which are about one forward's
+    assert behaviour.work.flops < plan.most.flops < 1.6 * behaviour.work.flops
+
+
+@pytest.mark.parametrize("method", ["eap", "eap-ig-inputs", "relp", "hisp", "ifr", "atp-star"])
+def test_scores_cost_what_was_planned(trio, induction, method):
+    wanted = settings(method)
+    books, behaviour = done(trio, induction, wanted)
+    plan = planned("trio", induction, wanted)
+    assert plan.least == plan.most and plan.batches == len(behaviour.batches) == 2
+    assert plan.most.flops == pytest.approx(flops(books.operations), rel=1e-6)
+    assert plan.most.forwards == pytest.approx(behaviour.work.evaluations / 20)
+    assert plan.memory.held + plan.memory.working == pytest.approx(books.peak, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("method", "forwards", "backwards"),
+    [("eap", 3, 1), ("eap-ig-inputs", 2 + STEPS, STEPS), ("clean-corrupted", 4, 2), ("hisp", 2, 1), ("ifr", 2, 0)],
+)
+def test_passes(induction, method, forwards, backwards):
+    """In addition to the clean run of every row that binding makes."""
+    plan = planned("trio", induction, settings(method))
+    assert (plan.most.forwards, plan.most.backwards) == (ROWS * forwards, ROWS * backwards)
+
+
+@pytest.mark.parametrize("level", Level)
+def test_exact_costs_about_what_was_planned(trio, induction, level):
+    """Of many runs some are rehearsed."""
+    wanted = settings("exact", level=level, limit=4)
+    books, behaviour = done(trio, induction, wanted)
+    plan = planned("trio", induction, wanted)
+    assert plan.most.flops == pytest.approx(flops(books.operations), rel=0.1)
+    assert plan.most.forwards == pytest.approx(behaviour.work.evaluations / 20, rel=0.1)
+    assert plan.memory.held + plan.memory.working == pytest.approx(books.peak, rel=0.2)
+    assert plan.candidates == {Level.edges: 479, Level.nodes: 21}[level]
+
+
+def test_masks_cost_what_was_planned(trio, induction):
+    wanted = settings("edge-pruning")
+    books, _ = done(trio, induction, wanted)
+    plan = planned("trio", induction, wanted)
+    assert plan.is_range and plan.most.backwards == UPDATES * 4
+    assert plan.most.flops == pytest.approx(flops(books.operations), rel=1e-6)
+    assert plan.memory.held + plan.memory.working == pytest.approx(books.peak, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [("acdc", {}), ("acdc", {"level": Level.nodes}), ("acdc", {"direct_edges": True}), ("hybrid", {})],
+)
+def test_decisions_cost_something_in_between(trio, induction, method, more):
+    wanted = settings(method, **more)
+    books, _ = done(trio, induction, wanted)
+    plan = planned("trio", induction, wanted)
+    assert plan.least.flops < flops(books.operations) < plan.most.flops
+    assert books.peak < plan.memory.held + plan.memory.working
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean", "mean-positional"])
+def test_ablations(trio, induction, ablation):
+    """Means take a run of the whole task."""
+    wanted = settings("eap", ablation=ablation)
+    books, _ = done(trio, induction, wanted)
+    plan = planned("trio", induction, wanted)
+    assert plan.most.flops == pytest.approx(flops(books.operations), rel=0.02)
+
+
+def test_batches_of_many_shapes(tmp_path):
+    """A few are rehearsed, the others counted in proportion."""
+    model, task = boot("gpt2", 2, seed=0), random_rows([4, 4, 7, 7, 11, 12, 17, 26, 27, 28])
+    wanted = DiscoverySettings(method="eap", limit=10, batch_size=2)
+    books, behaviour = done(model, task, wanted)
+    plan = planned(str(config_folder("gpt2", tmp_path)), task, wanted)
+    assert plan.batches == len(behaviour.batches) > 4 and plan.longest == 28
+    assert plan.most.flops == pytest.approx(flops(books.operations), rel=0.05)
+
+
+def job(**more) -> DiscoveryJob:
+    return DiscoveryJob("trio", "induction", settings("eap", **more), device="cpu")
+
+
+def test_what_fits():
+    plan = plan_job(job())
+    assert plan.fits and plan.fitting == plan.batch_size == 4
+    memory = plan.search.memory
+    needed = plan.base + memory.weights + memory.held
+    assert replace(plan, free=needed + memory.working // 2).fitting == 2
+    assert replace(plan, free=needed - 1).fitting is None and not replace(plan, free=needed - 1).fits
+    assert replace(plan, free=None).fits is None
+    loading = replace(plan, search=replace(plan.search, memory=replace(memory, loading=2 * plan.peak)))
+    assert loading.peak == plan.base + 2 * plan.peak and replace(loading, free=plan.peak).fitting is None
+
+
+def test_learnt_constants_cost_their_updates(induction):
+    plain, optimal = (planned("trio", induction, settings("eap", ablation=name)) for name in ("zero", "optimal"))
+    assert optimal.most.backwards == plain.most.backwards + 200 * 4
+
+
+def test_a_search_that_would_be_refused_is_not_planned(tmp_path):
+    """Experts are no part of what relp can do."""
+    with pytest.raises(InputError, match="relp needs"):
+        planned(
+            str(config_folder("mixtral", tmp_path)), random_rows([7] * 4), DiscoverySettings(method="relp", limit=4)
+        )
+
+
+def test_the_command_needs_no_weights(acdc):
+    """A folder with configuration and tokenizer alone, as JSON and as a table."""
+    Path("m").mkdir()
+    for path in BUNDLED["trio"].iterdir():
+        if path.suffix == ".json":
+            (Path("m") / path.name).write_bytes(path.read_bytes())
+    plan = acdc("plan", "--model", "m", "--method", "eap", "--json").json
+    assert plan["parameters"] == 218_112 and plan["edges"] == 479 and plan["forwards"] == [192, 192]
+    assert plan["memory"]["peak"] >= plan["memory"]["base"] + plan["memory"]["weights"]
+    assert 0 < plan["seconds"][0] < 60
+    printed = acdc("plan", "--model", "m", "--limit", "4")
+    assert (
+        printed.code == 0
+        and "at most" in printed.out
+        and "which nobody knows beforehand" in " ".join(printed.out.split())
+    )
+    assert not [path for path in Path().rglob("*") if path.suffix not in (".json", "")]
