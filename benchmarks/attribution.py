@@ -87,12 +87,11 @@ def main() -> None:
             method = METHODS[name]
             work[name] = lambda method=method: method.run(behaviour, SearchOptions(steps=STEPS), silent)
         slow = {"eap-ig-activations", "atp-star"}
-        best, extra = {}, {}
+        best, extra, before = {}, {}, memory("VmRSS")
         for repeat in range(options.repeats):
             for name, once in work.items():
                 if name in slow and repeat:
                     continue
-                before = memory("VmRSS")
                 Path("/proc/self/clear_refs").write_text("5")  # start a new peak
                 best[name] = min(best.get(name, float("inf")), seconds(once))
                 extra[name] = max(extra.get(name, 0), memory("VmHWM") - before)

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acdc.errors import InputError
 from acdc.graph import ComponentGraph, ReaderGroup
 from acdc.model.ablated import Ablated
 from acdc.model.executor import SlotInputs
 from acdc.progress import Progress
 from acdc.task.behaviour import Behaviour
-from acdc.task.metrics import METRICS
+from acdc.task.metrics import METRICS, NOISE
 
 
 class MaskedEdges(SlotInputs):
@@ -120,10 +121,13 @@ class _Distance:
         self._behaviour = behaviour
         self._metric = METRICS["kl"] if behaviour.metric.steps else behaviour.metric
         nothing = np.ones((1, behaviour.graph.n_edges), dtype=bool)
-        full, empty = (
-            float(v.mean()) for v in (behaviour.plain([self._metric]), behaviour.measure(nothing, [self._metric]))
-        )
-        self._span = abs(full - empty)
+        full, empty = behaviour.plain([self._metric]).mean(), behaviour.measure(nothing, [self._metric]).mean()
+        self._span = torch.tensor(abs(full - empty))
+        if not self._span > NOISE * max(abs(full), abs(empty)):
+            raise InputError(
+                f"metric {self._metric.name!r} is {full:.6g} for the full model and for one without any edge alike: "
+                f"under {behaviour.ablation} ablation there is nothing for masks to learn from these rows"
+            )
 
     def __call__(self, batch: int, masks: Tensor) -> Tensor:
         """Mean over a batch's rows, under masks [N, edges]."""
@@ -132,7 +136,7 @@ class _Distance:
         logits = behaviour.executor.run_embedded(of.clean.blocks[0], of.positions, slots).logits
         off = self._metric.per_row(logits.to(of.answers.full_logits), of.answers)
         off = off - self._metric.per_row(of.answers.full_logits, of.answers)
-        return off.abs().mean() / self._span
+        return off.abs().mean() / self._span.to(off)
 
 
 # Hard concrete masks (Louizos et al. 2018, arXiv 1712.01312)
