@@ -43,7 +43,8 @@ def atp_star(behaviour: Behaviour, options: SearchOptions, progress: Progress) -
     )
     estimates /= len(behaviour.rows)
     kinds = np.array([behaviour.graph.readers[reader].kind for reader in behaviour.graph.ends[1]])
-    check_scores(behaviour, estimates[-1][(kinds != ReaderKind.Q) & (kinds != ReaderKind.K)])
+    linear = torch.from_numpy((kinds != ReaderKind.Q) & (kinds != ReaderKind.K))
+    check_scores(behaviour, estimates[-1] * linear)  # rounding makes the others' patterns move where nothing does
     return Scores(_combined(behaviour, estimates).numpy(), "effect", halvings=halvings)
 
 
