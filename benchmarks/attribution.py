@@ -4,12 +4,13 @@
 
 A plain forward and backward of the same 16 rows of 16 random tokens are those of the package's own executor and, beside
 it, of the Hugging Face model; gradients flow to the embeddings and no further, logits are read at the answer alone.
-Every figure is the best of some repeats, taken in turn. Extra memory is the peak above that of the loaded model and the
-bound inputs (tokens and the clean run).
+Every figure is the best of some repeats, taken in turn; the slow methods run once. Extra memory is the peak above that
+of the loaded model and the bound inputs (tokens and the clean run), of one run in a process of its own.
 """
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from acdc.search.registry import METHODS
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
 
-STEPS = 5
+STEPS, SLOW = 5, {"eap-ig-activations", "atp-star"}
 # (forwards, backwards) that a method consists of, with a clean run at hand or not
 PASSES = {"eap": (2, 1), "eap-ig-inputs": (1 + STEPS, STEPS), "clean-corrupted": (3, 2), "relp": (2, 1), "hisp": (1, 1)}
 
@@ -73,28 +74,50 @@ def plain_passes(behaviour: Behaviour) -> dict[str, Callable[[], object]]:
     }
 
 
+def bound() -> Behaviour:
+    model, task = random_gpt2(12, 12, 768, 50257, seed=0), random_task(50257, 16, 16, seed=1)
+    return Behaviour(model, task, range(16), METRICS["logit_diff"])
+
+
+def works(behaviour: Behaviour, methods: list[str]) -> dict[str, Callable[[], object]]:
+    work = plain_passes(behaviour)
+    for name in methods:
+        work[name] = lambda run=METHODS[name].run: run(behaviour, SearchOptions(steps=STEPS), silent)
+    return work
+
+
+def print_memory(name: str, threads: int) -> None:
+    """The extra bytes of one piece of work, in this process."""
+    with fixed_threads(threads):
+        behaviour = bound()
+        before = memory("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # start a new peak
+        works(behaviour, [name] if name in METHODS else [])[name]()
+        print(memory("VmHWM") - before)
+
+
+def extra_memory(name: str, threads: int) -> int:
+    command = [sys.executable, __file__, "--memory-of", name, "--threads", str(threads)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--methods", default="eap,eap-ig-inputs,clean-corrupted,relp,hisp,eap-ig-activations,atp-star")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    model, task = random_gpt2(12, 12, 768, 50257, seed=0), random_task(50257, 16, 16, seed=1)
+    if options.memory_of:
+        print_memory(options.memory_of, options.threads)
+        return
+    best: dict[str, float] = {}
     with fixed_threads(options.threads):
-        behaviour = Behaviour(model, task, range(16), METRICS["logit_diff"])
-        work = plain_passes(behaviour)
-        for name in options.methods.split(","):
-            method = METHODS[name]
-            work[name] = lambda method=method: method.run(behaviour, SearchOptions(steps=STEPS), silent)
-        slow = {"eap-ig-activations", "atp-star"}
-        best, extra, before = {}, {}, memory("VmRSS")
+        work = works(bound(), options.methods.split(","))
         for repeat in range(options.repeats):
             for name, once in work.items():
-                if name in slow and repeat:
-                    continue
-                Path("/proc/self/clear_refs").write_text("5")  # start a new peak
-                best[name] = min(best.get(name, float("inf")), seconds(once))
-                extra[name] = max(extra.get(name, 0), memory("VmHWM") - before)
+                if not (name in SLOW and repeat):
+                    best[name] = min(best.get(name, float("inf")), seconds(once))
     forward, both = best["forward"], best["forward and backward"]
     theirs, their_both = best["Hugging Face forward"], best["Hugging Face forward and backward"]
     print("| what | seconds | of its own passes | of the same passes in Hugging Face | extra GiB |")
@@ -106,7 +129,8 @@ def main() -> None:
             own = (forwards - backwards) * forward + backwards * both
             other = (forwards - backwards) * theirs + backwards * their_both
             ratios = [f"{took / own:.2f}", f"{took / other:.2f}"]
-        print(f"| {name} | {took:.3f} | {ratios[0]} | {ratios[1]} | {extra[name] / 2**30:.2f} |", flush=True)
+        extra = extra_memory(name, options.threads) / 2**30
+        print(f"| {name} | {took:.3f} | {ratios[0]} | {ratios[1]} | {extra:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -93,18 +93,20 @@ class _Layer:
 
 def _estimates(behaviour: Behaviour, batch: Batch, change: Tensor) -> Tensor:
     """Estimates summed over a batch's rows, float64 [layers + 1, edges]: with each layer dropped, then with none."""
-    executor, graph = behaviour.executor, behaviour.graph
-    runs, found = [], []
-    for dropped in (*range(graph.anatomy.n_layers), None):
+    executor, graph, layers = behaviour.executor, behaviour.graph, range(behaviour.graph.anatomy.n_layers)
+    found, gradients = [], [[] for _ in layers]
+    for dropped in (*layers, None):
         taps = _Dropping(executor, dropped)
         with torch.enable_grad():
             start = batch.clean.blocks[0].detach().clone().requires_grad_()
             backward(behaviour, batch, executor.run_embedded(start, batch.positions, taps))
-        runs.append(taps)
         found.append(taps.contract(executor.components, graph, change))
+        patterns = [_patterns(executor, taps, layer) for layer in layers]
+        for layer in layers:
+            gradients[layer].append(_at_patterns(executor, taps, layer, patterns[layer]))
     estimates = torch.stack(found)
-    for layer in range(graph.anatomy.n_layers):
-        inside = _patterns(executor, runs, layer)
+    for layer in layers:
+        inside = _Layer(layer, *taps.attention(layer), patterns[layer], torch.stack(gradients[layer]))
         for kind in (ReaderKind.Q, ReaderKind.K):
             group = graph.group_at[layer, kind]
             block = estimates[:, group.start : group.stop].view(-1, len(group.readers), group.senders)
@@ -112,22 +114,22 @@ def _estimates(behaviour: Behaviour, batch: Batch, change: Tensor) -> Tensor:
     return estimates
 
 
-def _patterns(executor: Executor, runs: list[_Dropping], layer: int) -> _Layer:
-    components = executor.components
-    read, projected = runs[-1].attention(layer)
-    q, k, v = (projected[kind] for kind in (ReaderKind.Q, ReaderKind.K, ReaderKind.V))
-    with torch.no_grad():
-        patterns = components.patterns(layer, q, k, Positions(q.shape[2]))
+@torch.no_grad()
+def _patterns(executor: Executor, taps: Taps, layer: int) -> Tensor:
+    _, projected = taps.attention(layer)
+    q, k = projected[ReaderKind.Q], projected[ReaderKind.K]
+    return executor.components.patterns(layer, q, k, Positions(q.shape[2]))
+
+
+def _at_patterns(executor: Executor, taps: _Dropping, layer: int, patterns: Tensor) -> Tensor:
+    """The gradient at a layer's patterns, [H, N, P, P]: nothing where the layer is dropped."""
+    if layer not in taps.heads:
+        return torch.zeros_like(patterns)
+    _, projected = taps.attention(layer)
     with torch.enable_grad():
         leaf = patterns.clone().requires_grad_()
-        written, _ = executor.scaled(layer, components.mix(layer, leaf, v))
-        gradients = [
-            torch.autograd.grad(written, leaf, run.heads[layer].grad, retain_graph=True)[0]
-            if layer in run.heads
-            else torch.zeros_like(leaf)
-            for run in runs
-        ]
-    return _Layer(layer, read, projected, patterns, torch.stack(gradients))
+        written, _ = executor.scaled(layer, executor.components.mix(layer, leaf, projected[ReaderKind.V]))
+        return torch.autograd.grad(written, leaf, taps.heads[layer].grad)[0]
 
 
 @torch.no_grad()
