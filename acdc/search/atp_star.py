@@ -29,9 +29,12 @@ PATTERN_NUMBERS = 2**24  # numbers of attention patterns that are computed anew 
 
 
 def atp_star(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
-    """Two forwards, and one forward and backward more than there are layers, per batch; for every sender and layer its
-    queries, keys and patterns. Raises InputError where the gradient carries no information, and for a model whose
-    attention is not computed from weights."""
+    """Per batch, besides the clean run, one forward, one pass forward and back more than there are layers, and for
+    every sender and layer its queries, keys and patterns.
+
+    Raises InputError where the gradient carries no information, and for a model whose attention is not computed from
+    weights.
+    """
     check_gradient_at_clean(behaviour.metric)
     if not isinstance(behaviour.model.components, FunctionalComponents):
         raise InputError(

@@ -12,7 +12,10 @@ from acdc.task.behaviour import Behaviour
 
 
 def eap(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
-    """Two forwards and one backward per batch. Raises InputError where the gradient carries no information."""
+    """Per batch, besides the clean run, one forward and one pass forward and back.
+
+    Raises InputError where the gradient carries no information.
+    """
     check_gradient_at_clean(behaviour.metric)
     return attribute(
         behaviour,

@@ -20,19 +20,26 @@ from acdc.task.behaviour import Batch, Behaviour
 
 
 def eap_ig_inputs(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
-    """Two forwards, and `steps` forwards and backwards, per batch. Raises InputError for a metric without gradient."""
+    """Per batch, besides the clean run, one forward and `steps` passes forward and back.
+
+    Raises InputError for a metric without gradient.
+    """
     check_gradient(behaviour.metric)
     return _along_inputs(behaviour, "eap-ig-inputs", [k / options.steps for k in range(options.steps)], progress)
 
 
 def clean_corrupted(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
-    """Two forwards, and two forwards and backwards, per batch. Raises InputError for a metric without gradient."""
+    """Per batch, besides the clean run, one forward and two passes forward and back.
+
+    Raises InputError for a metric without gradient.
+    """
     check_gradient(behaviour.metric)
     return _along_inputs(behaviour, "clean-corrupted", [0.0, 1.0], progress)
 
 
 def eap_ig_activations(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
-    """Two forwards, and for every group of writers `steps` forwards and backwards of what comes after it, per batch.
+    """Per batch, besides the clean run, one forward, and for every group of writers `steps` passes through what comes
+    after it.
 
     Raises InputError for a metric without gradient.
     """

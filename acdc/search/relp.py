@@ -14,8 +14,11 @@ from acdc.task.behaviour import Behaviour
 
 
 def relp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
-    """Two forwards and one backward per batch. Raises InputError where gradients carry no information, and for a model
-    some of whose components are not computed from weights."""
+    """Per batch, besides the clean run, one forward and one pass forward and back.
+
+    Raises InputError where gradients carry no information, and for a model some of whose components are not computed
+    from weights.
+    """
     check_gradient_at_clean(behaviour.metric)
     executor = Executor(relevance(behaviour.model.components), behaviour.graph)
     return attribute(
