@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from acdc.model.functional import FunctionalComponents
-from acdc.model.load import Model, read_anatomy
+from acdc.model.load import DTYPES, Model, read_anatomy
 from acdc.model.weights import read_weights
 
 VOCABULARY = 40
@@ -123,8 +123,8 @@ def prepare(model: torch.nn.Module, seed: int) -> torch.nn.Module:
     return model
 
 
-def boot(name: str, layers: int, seed: int) -> Model:
-    """A random model of a family with so many layers, in float64, as the package sees it."""
+def boot(name: str, layers: int, seed: int, dtype: str = "float64") -> Model:
+    """A random model of a family with so many layers, as the package sees it."""
     if name in HUGGING_FACE:
         like = HUGGING_FACE[name]()
         config = like.config
@@ -133,7 +133,8 @@ def boot(name: str, layers: int, seed: int) -> Model:
         if getattr(config, "layer_types", None):
             config.layer_types = (config.layer_types * layers)[:layers]
         plain = prepare(type(like)(config), seed)
-        bridge = build_bridge_from_module(plain, type(plain).__name__, hf_config=plain.config, dtype=torch.float64)
+        kind = DTYPES[dtype]
+        bridge = build_bridge_from_module(plain.to(kind), type(plain).__name__, hf_config=plain.config, dtype=kind)
     else:
         config = TransformerBridgeConfig.from_dict(
             {**(NATIVE | BY_HAND)[name], "n_layers": layers, "dtype": torch.float64}
@@ -147,7 +148,7 @@ def boot(name: str, layers: int, seed: int) -> Model:
         family=name,
         revision=None,
         content_hash=f"{name}-{layers}-{seed}",
-        dtype_name="float64",
+        dtype_name=dtype,
         device=torch.device("cpu"),
         bridge=bridge,
         components=FunctionalComponents(read_weights(bridge), anatomy),

@@ -58,6 +58,8 @@ class Ranking:
         """The longest beginning of the ranking that leaves at most n edges after pruning."""
         if not 1 <= n <= self.graph.n_edges:
             raise InputError(f"--edges {n} must be between 1 and the graph's {self.graph.n_edges} edges")
+        if (always := int(self.top(0).edges.sum())) > n:
+            raise InputError(f"--edges {n} is less than the {always} edges that every circuit of components has")
         low, high = 0, len(self._order)  # a longer beginning never leaves fewer edges
         while low < high:
             middle = (low + high + 1) // 2

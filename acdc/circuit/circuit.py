@@ -20,6 +20,8 @@ SIGN_CONVENTION = {
     "effect": "score = metric(edge ablated) - metric(not ablated), mean over rows, in the metric's own sign",
     "node": "score = metric(node ablated) - metric(not ablated), mean over rows, in the metric's own sign; an edge has "
     "that of its sender, 0 for embeddings, which are not tested",
+    "scored node": "score = metric(node ablated) - metric(not ablated), mean over rows, in the metric's own sign; an "
+    "edge has that of its sender",
     "importance": "score ranks edges by magnitude; it is no change of the metric",
 }
 _LIBRARIES = ("acdc", "torch", "transformer-lens", "transformers", "numpy", "networkx")
@@ -84,7 +86,7 @@ class BatchRecord(_Record):
     trial_width: int
     trial_bytes: int
     cache_bytes: int
-    products: str
+    products: str = "default"
 
 
 class ScoredEdge(_Record):

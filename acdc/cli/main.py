@@ -106,6 +106,7 @@ def plan(
     split_embeddings: opt.SplitEmbeddings = False,
     direct_edges: opt.DirectEdges = False,
     sender_order: opt.SenderOrderName = opt.SenderOrder.descending,
+    out: Annotated[Path | None, typer.Option(help="As for discover; a plan leaves nothing behind.")] = None,
     revision: opt.Revision = None,
     device: opt.Device = "auto",
     dtype: opt.DTypeName = opt.DType.float32,

@@ -193,7 +193,8 @@ def open_directory(
 def _write_result(run: RunDirectory, result: Result) -> None:
     """Scores or decisions first: a circuit file means that the search is done."""
     if result.scores is not None:
-        write_json(run.path / SCORES, {"edges": result.scores})
+        parts = "nodes" if result.circuit.level is Level.nodes else "edges"
+        write_json(run.path / SCORES, {parts: result.scores})
     else:
         name = "node" if result.circuit.level is Level.nodes else "edge"
         lines = [
@@ -227,7 +228,9 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
         )
     )
     if not same:
-        raise InputError(f"{run.path / CIRCUIT} is of another run: delete it to search again")
+        raise InputError(
+            f"{run.path / CIRCUIT} is of another run, or of other batch limits or libraries: delete it to search again"
+        )
 
 
 def _load_report(path: Path, circuit: Circuit) -> Report:

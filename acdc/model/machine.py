@@ -98,7 +98,16 @@ def free_memory(device: torch.device) -> int | None:
     """Bytes that this machine, or the GPU, could still give to a process; None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return _read(Path("/proc/meminfo"), "MemAvailable")
+    free = [_read(Path("/proc/meminfo"), "MemAvailable"), _allowed()]
+    return min((found for found in free if found is not None), default=None)
+
+
+def _allowed() -> int | None:
+    """Bytes that a container's limit leaves; None without one."""
+    limit, used = (Path("/sys/fs/cgroup") / f"memory.{name}" for name in ("max", "current"))
+    if not (limit.is_file() and used.is_file()) or not limit.read_text().strip().isdigit():
+        return None
+    return max(0, int(limit.read_text()) - int(used.read_text()))
 
 
 def _read(path: Path, line: str) -> int | None:

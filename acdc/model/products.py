@@ -40,7 +40,8 @@ def products(x: Tensor, weights: Tensor) -> Tensor:
 
 def packed(weights: Tensor) -> Tensor:
     """Matrices [H, in, out] laid out in memory as `products` likes them on a CPU; a view wherever they are already."""
-    if weights.device.type != "cpu" or weights.is_contiguous():
+    fits = _linear is not None and weights.dtype == torch.float32 and weights.device.type == "cpu"
+    if not fits or weights.is_contiguous():
         return weights
     return weights.transpose(1, 2).contiguous().transpose(1, 2)  # a view where they are stored by columns
 

@@ -52,7 +52,9 @@ class Norm:
         wide = x.to(wide_type)
         wide = wide - wide.mean(-1, keepdim=True) if self.centred else wide
         inverse = self._inverse(wide)
-        weight = projection.weight if self.weight is None else projection.weight * self.weight[:, None]
+        weight = projection.weight
+        if self.weight is not None:
+            weight = weight * self.weight.to(weight.dtype)[:, None]
         back = Projection(weight.transpose(1, 2), None)((gradient * inverse).to(x.dtype)).to(wide_type)
         if not self.frozen:
             normed = wide * inverse
@@ -273,7 +275,7 @@ def length_matters(bridge) -> bool:
 
 
 def read_weights(bridge) -> Weights:
-    """Read a bridge's weights. They are views of the bridge's parameters wherever the layout allows."""
+    """Read a bridge's weights: views of its parameters, but for projections that `packed` lays out anew."""
     head = bridge.unembed.original_component
     positions = getattr(bridge, "pos_embed", None) if bridge.cfg.positional_embedding_type == "standard" else None
     return Weights(

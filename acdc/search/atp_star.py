@@ -8,6 +8,7 @@
   rows taken first; its sign is that of the estimate with all gradients.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from acdc.errors import InputError
-from acdc.graph import ReaderKind
+from acdc.graph import ATTENTION_SLOTS, ReaderKind
 from acdc.model.components import Positions
 from acdc.model.executor import Executor
 from acdc.model.functional import FunctionalComponents
@@ -25,7 +26,7 @@ from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
 
-PATTERN_NUMBERS = 2**24  # numbers of attention patterns that are computed anew in one go
+MOST_NUMBERS = 2**25  # what the senders whose patterns are computed anew together may take
 
 
 def atp_star(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
@@ -42,7 +43,7 @@ def atp_star(behaviour: Behaviour, options: SearchOptions, progress: Progress) -
             "modules: use eap or eap-ig-inputs"
         )
     estimates, halvings = summed(
-        behaviour, "atp-star", progress, lambda batch, change: _estimates(behaviour, batch, change)
+        behaviour, "atp-star", progress, lambda batch: _estimates(behaviour, batch, behaviour.change(batch))
     )
     estimates /= len(behaviour.rows)
     kinds = np.array([behaviour.graph.readers[reader].kind for reader in behaviour.graph.ends[1]])
@@ -65,7 +66,7 @@ def _combined(behaviour: Behaviour, estimates: Tensor) -> Tensor:
 
 class _Dropping(Taps):
     """Taps of a run that lets no gradient through one layer's components, or through all of them for None; it also
-    takes down the gradients of what the heads of each layer write."""
+    watches what the heads of each layer write."""
 
     def __init__(self, executor: Executor, dropped: int | None):
         super().__init__()
@@ -82,6 +83,10 @@ class _Dropping(Taps):
             self.heads[layer] = own
         return own
 
+    def gradients(self) -> dict[int, Tensor]:
+        """The gradient [N, P, d] at what each layer's heads add to the residual stream: the same for all of them."""
+        return {layer: heads.grad[0].clone() for layer, heads in self.heads.items()}
+
 
 @dataclass(frozen=True)
 class _Layer:
@@ -96,20 +101,18 @@ class _Layer:
 
 def _estimates(behaviour: Behaviour, batch: Batch, change: Tensor) -> Tensor:
     """Estimates summed over a batch's rows, float64 [layers + 1, edges]: with each layer dropped, then with none."""
-    executor, graph, layers = behaviour.executor, behaviour.graph, range(behaviour.graph.anatomy.n_layers)
-    found, gradients = [], [[] for _ in layers]
-    for dropped in (*layers, None):
+    executor, graph = behaviour.executor, behaviour.graph
+    found, written = [], []
+    for dropped in (*range(graph.anatomy.n_layers), None):
         taps = _Dropping(executor, dropped)
         with torch.enable_grad():
             start = batch.clean.blocks[0].detach().clone().requires_grad_()
             backward(behaviour, batch, executor.run_embedded(start, batch.positions, taps))
         found.append(taps.contract(executor.components, graph, change))
-        patterns = [_patterns(executor, taps, layer) for layer in layers]
-        for layer in layers:
-            gradients[layer].append(_at_patterns(executor, taps, layer, patterns[layer]))
+        written.append(taps.gradients())
     estimates = torch.stack(found)
-    for layer in layers:
-        inside = _Layer(layer, *taps.attention(layer), patterns[layer], torch.stack(gradients[layer]))
+    for layer in range(graph.anatomy.n_layers):
+        inside = _inside(executor, layer, *taps.attention(layer), [gradients.get(layer) for gradients in written])
         for kind in (ReaderKind.Q, ReaderKind.K):
             group = graph.group_at[layer, kind]
             block = estimates[:, group.start : group.stop].view(-1, len(group.readers), group.senders)
@@ -117,30 +120,31 @@ def _estimates(behaviour: Behaviour, batch: Batch, change: Tensor) -> Tensor:
     return estimates
 
 
-@torch.no_grad()
-def _patterns(executor: Executor, taps: Taps, layer: int) -> Tensor:
-    _, projected = taps.attention(layer)
-    q, k = projected[ReaderKind.Q], projected[ReaderKind.K]
-    return executor.components.patterns(layer, q, k, Positions(q.shape[2]))
-
-
-def _at_patterns(executor: Executor, taps: _Dropping, layer: int, patterns: Tensor) -> Tensor:
-    """The gradient at a layer's patterns, [H, N, P, P]: nothing where the layer is dropped."""
-    if layer not in taps.heads:
-        return torch.zeros_like(patterns)
-    _, projected = taps.attention(layer)
+def _inside(
+    executor: Executor, layer: int, read: Tensor, projected: dict[ReaderKind, Tensor], written: Sequence[Tensor | None]
+) -> _Layer:
+    """A layer's patterns with the gradients at them, from those at what the layer writes; none where it is dropped."""
+    q, k, v = (projected[kind] for kind in ATTENTION_SLOTS)
+    with torch.no_grad():
+        patterns = executor.components.patterns(layer, q, k, Positions(q.shape[2]))
     with torch.enable_grad():
         leaf = patterns.clone().requires_grad_()
-        written, _ = executor.scaled(layer, executor.components.mix(layer, leaf, projected[ReaderKind.V]))
-        return torch.autograd.grad(written, leaf, taps.heads[layer].grad)[0]
+        heads, bias = executor.scaled(layer, executor.components.mix(layer, leaf, v))
+        total = heads.sum(0) if bias is None else heads.sum(0) + bias
+        gradients = [
+            torch.zeros_like(leaf) if g is None else torch.autograd.grad(total, leaf, g, retain_graph=True)[0]
+            for g in written
+        ]
+    return _Layer(layer, read, projected, patterns, torch.stack(gradients))
 
 
 @torch.no_grad()
 def _fixed(executor: Executor, inside: _Layer, kind: ReaderKind, change: Tensor) -> Tensor:
     """Scores [drops, readers, senders] of the edges into a layer's query or key slots, patterns computed anew."""
     components, layer = executor.components, inside.index
-    rows, positions = change.shape[1:3]
-    together = max(1, PATTERN_NUMBERS // inside.patterns.numel())
+    rows, positions, width = change.shape[1:]
+    heads, d_head = len(inside.patterns), inside.projected[kind].shape[-1]
+    together = max(1, MOST_NUMBERS // (rows * positions * (width + heads * (2 * d_head + 2 * positions))))
     scores = []
     for some in change.split(together):
         read = (inside.read + some).flatten(0, 1)

@@ -122,7 +122,7 @@ class DiscoverySettings:
 
 @dataclass(frozen=True)
 class Result:
-    """A found circuit with the scores of every candidate edge (None for acdc) or its decisions (empty otherwise).
+    """A found circuit with the scores of every candidate, edge or node (None for acdc), or its decisions (else empty).
 
     `work` is what was computed for it.
     """
@@ -162,7 +162,7 @@ def discover(
             return Result(describe_decisions(behaviour, settings, split, found), None, found.tests, behaviour.work)
         choice, selection = _choose(behaviour, found, settings)
     circuit = _describe(behaviour, settings, split, *_over_level(behaviour, found, choice), selection)
-    return Result(circuit, edge_scores(behaviour, found), (), behaviour.work)
+    return Result(circuit, _part_scores(behaviour, found, settings.level), (), behaviour.work)
 
 
 def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split: Split, found: Decisions) -> Circuit:
@@ -181,7 +181,10 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
         "drift": found.drift,
     }
     if found.proposal is not None:
-        selection |= {f"proposal_{name}": value for name, value in asdict(found.proposal).items()}
+        proposal = asdict(found.proposal)
+        halvings = proposal.pop("halvings")
+        selection |= {f"proposal_{name}": value for name, value in proposal.items()}
+        selection |= {"halvings": halvings} if halvings else {}
         selection |= {"edges": settings.edges} if settings.edges is not None else {}
     return _describe(behaviour, settings, split, found, found.kept, selection)
 
@@ -189,6 +192,14 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
 def edge_scores(behaviour: Behaviour, scores: Scores) -> dict[str, float]:
     """Score of every candidate edge by its id, in the order of the graph."""
     return dict(zip(behaviour.graph.names, scores.values.tolist(), strict=True))
+
+
+def _part_scores(behaviour: Behaviour, scores: Scores, level: Level) -> dict[str, float]:
+    """Score of every candidate on a level by its id."""
+    if level is Level.edges:
+        return edge_scores(behaviour, scores)
+    ids = (writer.id for writer in behaviour.graph.writers)
+    return dict(zip(ids, _node_scores(behaviour, scores).tolist(), strict=True))
 
 
 def bind(model: Model, task: Task, settings: DiscoverySettings, rows) -> Behaviour:
@@ -270,7 +281,7 @@ def _describe(
         ablation=behaviour.ablation,
         level=settings.level,
         score_kind=found.kind,
-        sign_convention=SIGN_CONVENTION["node" if nodes is not None and found.kind == "effect" else found.kind],
+        sign_convention=SIGN_CONVENTION[_convention(found, settings.level)],
         edges_total=graph.n_edges,
         edges_effective=int(graph.prune(kept).sum()),
         edges=[ScoredEdge(id=graph.names[i], score=float(found.values[i])) for i in np.flatnonzero(kept)],
@@ -280,6 +291,12 @@ def _describe(
         batch=describe_batch(settings, model),
         versions=library_versions(),
     )
+
+
+def _convention(found: Scores | Decisions, level: Level) -> str:
+    if level is Level.edges or found.kind != "effect":
+        return found.kind
+    return "node" if isinstance(found, Decisions) else "scored node"
 
 
 def _listed_nodes(graph: ComponentGraph, found: Scores | Decisions) -> dict[str, float]:

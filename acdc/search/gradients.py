@@ -22,7 +22,8 @@ from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
 from acdc.task.metrics import Metric
 
-BatchScores = Callable[[Batch, Tensor], Tensor]
+WIDENED = 16  # senders whose changes are held in a wider dtype at a time
+BatchScores = Callable[[Batch], Tensor]  # summed over the rows of a batch
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,19 @@ def _dot_products(change: Tensor, gradients: Tensor) -> Tensor:
     """[senders, N, P, d] and [readers, N, P, d] -> float64 [senders, readers] on the CPU, accumulated in at least
     float32."""
     wide = torch.promote_types(gradients.dtype, torch.float32)
-    return product(change.to(wide).flatten(1), gradients.to(wide).flatten(1).T).double().cpu()
+    readers = gradients.to(wide).flatten(1).T
+    together = len(change) if change.dtype == wide else WIDENED
+    parts = [product(some.to(wide).flatten(1), readers) for some in change.split(together)]
+    return torch.cat(parts).double().cpu()
 
 
 def backward(behaviour: Behaviour, batch: Batch, trace: Trace) -> None:
     """Let the gradients of the batch's summed metric flow back through a run of it."""
     wide = trace.logits.to(torch.promote_types(trace.logits.dtype, torch.float32))
-    behaviour.metric.per_row(wide, batch.answers).sum().backward()
+    values = behaviour.metric.per_row(wide, batch.answers)
+    if not values.requires_grad:
+        raise InputError(_no_gradient(behaviour.metric))
+    values.sum().backward()
 
 
 def at_embedded(
@@ -127,12 +134,15 @@ def at_embedded(
     return taps.contract(executor.components, behaviour.graph, change)
 
 
-def attribute(behaviour: Behaviour, name: str, progress: Progress, batch_scores: BatchScores) -> Scores:
-    """Mean over rows of the scores that each batch gives, summed up over its rows; they estimate exact patching.
+def attribute(
+    behaviour: Behaviour, name: str, progress: Progress, batch_scores: Callable[[Batch, Tensor], Tensor]
+) -> Scores:
+    """Mean over rows of the scores that each batch and its change give, summed up over its rows; they estimate exact
+    patching.
 
     Raises InputError for scores that are all zero or not finite.
     """
-    total, halvings = summed(behaviour, name, progress, batch_scores)
+    total, halvings = summed(behaviour, name, progress, lambda batch: batch_scores(batch, behaviour.change(batch)))
     check_scores(behaviour, total)
     return Scores((total / len(behaviour.rows)).numpy(), "effect", halvings=halvings)
 
@@ -145,21 +155,21 @@ def summed(behaviour: Behaviour, name: str, progress: Progress, batch_scores: Ba
     total, halvings = torch.zeros((), dtype=torch.float64), 0
     with progress(name, len(behaviour.rows), "rows") as advance:
         for batch in behaviour.batches:
-            scores, halved = _in_memory(behaviour, batch, batch_scores, advance)
+            scores, halved = _in_memory(batch, batch_scores, advance)
             total, halvings = total + scores, max(halvings, halved)
     return total, halvings
 
 
-def _in_memory(behaviour: Behaviour, batch: Batch, batch_scores: BatchScores, advance: Advance) -> tuple[Tensor, int]:
+def _in_memory(batch: Batch, batch_scores: BatchScores, advance: Advance) -> tuple[Tensor, int]:
     """(a batch's scores, how many times it had to be halved)."""
     try:
-        scores = batch_scores(batch, behaviour.change(batch))
+        scores = batch_scores(batch)
         advance(len(batch.index))
         return scores, 0
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error) or len(batch.index) == 1:
             raise
-    halves = [_in_memory(behaviour, half, batch_scores, advance) for half in batch.halves()]
+    halves = [_in_memory(half, batch_scores, advance) for half in batch.halves()]
     return sum(scores for scores, _ in halves), 1 + max(halvings for _, halvings in halves)
 
 
@@ -177,7 +187,11 @@ def check_scores(behaviour: Behaviour, scores: Tensor) -> None:
 def check_gradient(metric: Metric) -> None:
     """Raises InputError for a metric without a gradient."""
     if metric.steps:
-        raise InputError(f"metric {metric.name!r} is a step function without a gradient: use exact or acdc with it")
+        raise InputError(_no_gradient(metric))
+
+
+def _no_gradient(metric: Metric) -> str:
+    return f"metric {metric.name!r} is a step function without a gradient: use exact or acdc with it"
 
 
 def check_gradient_at_clean(metric: Metric) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from acdc.graph import ComponentGraph
 from acdc.model.executor import SlotInputs
 from acdc.progress import Progress
-from acdc.search.gradients import backward, check_gradient_at_clean, check_scores
+from acdc.search.gradients import backward, check_gradient_at_clean, check_scores, summed
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
@@ -21,14 +21,10 @@ from acdc.task.behaviour import Batch, Behaviour
 def hisp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
     """One forward and one backward per batch. Raises InputError where the gradient carries no information."""
     check_gradient_at_clean(behaviour.metric)
-    total = torch.zeros(len(behaviour.graph.writers), dtype=torch.float64)
-    with progress("hisp", len(behaviour.rows), "rows") as advance:
-        for batch in behaviour.batches:
-            total += _batch_importance(behaviour, batch)
-            advance(len(batch.index))
+    total, halvings = summed(behaviour, "hisp", progress, lambda batch: _batch_importance(behaviour, batch))
     check_scores(behaviour, total)
     importance = _normalised(behaviour.graph, total.numpy())
-    return Scores(lifted(behaviour.graph, importance), "importance", nodes=importance)
+    return Scores(lifted(behaviour.graph, importance), "importance", halvings, importance)
 
 
 class _Outputs(SlotInputs):

@@ -30,9 +30,10 @@ def proposal_size(graph: ComponentGraph, options: SearchOptions) -> int:
 def hybrid(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
     """EAP-IG, then ACDC on at most `edges` of the options or 20 % of all edges. Raises InputError as both do."""
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
-    scores = eap_ig_inputs(behaviour, options, progress).values
+    proposed = eap_ig_inputs(behaviour, options, progress)
+    scores = proposed.values
     inside = Ranking(behaviour.graph, scores).by_edges(proposal_size(behaviour.graph, options)).edges
     objective = behaviour.metric.sign * behaviour.measure(~inside[None])[0, 0].mean()
     left_out = float(np.abs(scores[~inside]).max(initial=0.0))
     found = decide(behaviour, [threshold], options, progress, inside)[0]
-    return replace(found, proposal=Proposal(int(inside.sum()), float(objective), left_out))
+    return replace(found, proposal=Proposal(int(inside.sum()), float(objective), left_out, proposed.halvings))

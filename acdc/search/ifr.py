@@ -13,6 +13,7 @@ from torch import Tensor
 from acdc.graph import ComponentGraph, ReaderGroup
 from acdc.model.executor import SlotInputs
 from acdc.progress import Progress
+from acdc.search.gradients import summed
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
@@ -20,15 +21,15 @@ from acdc.task.behaviour import Batch, Behaviour
 
 def ifr(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
     """One forward per batch."""
-    total = torch.zeros(behaviour.graph.n_edges, dtype=torch.float64)
-    with progress("ifr", len(behaviour.rows), "rows") as advance:
-        for batch in behaviour.batches:
-            shares = _Shares(behaviour.graph, batch)
-            with torch.no_grad():
-                behaviour.run(batch, shares)
-            total += shares.total
-            advance(len(batch.index))
-    return Scores((total / len(behaviour.rows)).numpy(), "importance")
+    total, halvings = summed(behaviour, "ifr", progress, lambda batch: _batch_shares(behaviour, batch))
+    return Scores((total / len(behaviour.rows)).numpy(), "importance", halvings)
+
+
+@torch.no_grad()
+def _batch_shares(behaviour: Behaviour, batch: Batch) -> Tensor:
+    shares = _Shares(behaviour.graph, batch)
+    behaviour.run(batch, shares)
+    return shares.total
 
 
 class _Shares(SlotInputs):
@@ -39,14 +40,20 @@ class _Shares(SlotInputs):
         positions = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
         seen = (positions <= batch.positions[:, None]).double()  # nothing after the answer has a part in it
         self._weights = seen / seen.sum(1, keepdim=True)
+        self._last: tuple[Tensor, Tensor] | None = None  # a residual and what was made of it
 
     def read(self, group: ReaderGroup, residual: Tensor, blocks: Sequence[Tensor]) -> Tensor:
+        if self._last is None or self._last[0] is not residual:  # queries, keys and values read the same one
+            self._last = residual, self._mean_shares(group, residual, blocks)
+        self.total[group.start : group.stop] += self._last[1].repeat(len(group.readers))
+        return residual[None]
+
+    def _mean_shares(self, group: ReaderGroup, residual: Tensor, blocks: Sequence[Tensor]) -> Tensor:
+        """Shares of a group's senders summed over rows, float64 [senders] on the CPU."""
         wide = torch.promote_types(residual.dtype, torch.float32)
         present = residual.to(wide)
         size = present.abs().sum(-1)
         near = torch.cat([(size - (present - block.to(wide)).abs().sum(-1)).clamp(min=0) for block in blocks])
         near = near[: group.senders].double()
         shares = near / near.sum(0).clamp(min=torch.finfo(torch.float64).tiny)
-        mean = (shares * self._weights).sum((1, 2)).cpu()
-        self.total[group.start : group.stop] += mean.repeat(len(group.readers))
-        return residual[None]
+        return (shares * self._weights).sum((1, 2)).cpu()

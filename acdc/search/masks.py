@@ -109,8 +109,8 @@ class RisingPrice:
         return self.first * (self.last / self.first) ** done * certainty.sum()
 
     def finished(self, certainty: Tensor, done: float) -> bool:
-        """No edge is open any more: they are ranked by when they shut."""
-        return bool((certainty < 0.1).all())
+        """No edge is open any more, in the second half of the updates: they are ranked by when they shut."""
+        return done >= 0.5 and bool((certainty < 0.1).all())
 
 
 class _Distance:
@@ -135,6 +135,8 @@ class _Distance:
         slots = MaskedEdges(behaviour.graph, masks.to(prompts.embedded), prompts.ablated)
         logits = behaviour.executor.run_embedded(of.clean.blocks[0], of.positions, slots).logits
         off = self._metric.per_row(logits.to(of.answers.full_logits), of.answers)
+        if not off.requires_grad:
+            raise InputError(f"metric {self._metric.name!r} has no gradient that masks could follow: use exact or acdc")
         off = off - self._metric.per_row(of.answers.full_logits, of.answers)
         return off.abs().mean() / self._span.to(off)
 

@@ -62,8 +62,10 @@ class Pruning:
         live = not visit.users or any(self._is_live(*user) for user in visit.users)
         tested = self._proposed[visit.candidates] & live
         self.trials.open(visit.candidates[tested], visit.candidates[~tested])
-        # under post-norms an unread head has a part in its layer's scale
-        if not tested.all() and (live or self.behaviour.graph.anatomy.post_norms):
+        # Under post-norms an unread head has a part in its layer's scale. In half precision what a slot reads of the
+        # residual stream and what it reads as a sum over its senders differ enough to be mistaken for an effect.
+        untested_matter = not tested.all() and (live or self.behaviour.graph.anatomy.post_norms)
+        if untested_matter or (tested.any() and self.behaviour.model.dtype.itemsize < 4):
             self.current = self.trials.objective()
         advance(int((~tested).sum()) * len(self.thresholds), self._note())
         return visit.candidates[tested]

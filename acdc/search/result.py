@@ -33,12 +33,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The edges that ACDC was let decide about: how many, the objective with all of them kept, and the largest |score|
-    among the others."""
+    """The edges that ACDC was let decide about: how many, the objective with all of them kept, the largest |score|
+    among the others, and the scores' `halvings`."""
 
     edges: int
     objective: float
     left_out: float
+    halvings: int
 
 
 @dataclass(frozen=True)

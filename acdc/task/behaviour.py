@@ -146,13 +146,15 @@ class Behaviour:
 
     @cached_property
     def _means(self) -> Ablated:
-        return mean_ablated(self.executor, self._task_batches(), positional=self.ablation == "mean-positional")
+        return mean_ablated(
+            self.executor, self._task_batches(self.batch_size), positional=self.ablation == "mean-positional"
+        )
 
     @cached_property
     def _optimal(self) -> Ablated:
-        return optimal_constants(self.executor, self._task_batches(), self._means)
+        return optimal_constants(self.executor, self._task_batches(DEFAULT_BATCH), self._means)
 
-    def _task_batches(self) -> list[tuple[Tensor, Tensor]]:
+    def _task_batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
         """(clean tokens, answer positions) of all rows of the task."""
         rows, device = self.task.rows, self.model.device
         return [
@@ -160,7 +162,7 @@ class Behaviour:
                 clean_tokens((rows[i] for i in index), device),
                 torch.tensor([rows[i].answer_position for i in index], device=device),
             )
-            for index in bucket(rows, self.batch_size)
+            for index in bucket(rows, size)
         ]
 
     @cached_property

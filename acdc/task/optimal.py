@@ -33,8 +33,9 @@ class _Replaced(SlotInputs):
 def optimal_constants(executor: Executor, batches: Sequence[tuple[Tensor, Tensor]], means: Ablated) -> Ablated:
     """Constants of all writers, [writers, 1, 1, d], from batches of (tokens [N, P], answer positions [N]).
 
-    Every update replaces, in each row of a batch, a component drawn for it; the draws are always the same, so that the
-    constants are a property of model and task.
+    Every update replaces, in each row of a batch, a component drawn for it. The draws do not depend on any seed of the
+    user's, and batches should be those of one size whatever the user's: so that the constants are a property of model
+    and task.
     """
     generator = torch.Generator().manual_seed(SEED)
     start = means.values[:, 0, 0].to(torch.promote_types(means.values.dtype, torch.float32))

@@ -176,7 +176,6 @@ PLANS = [
     ("--limit 129", nothing, "128 rows"),
     ("--batch-size 0", nothing, "must be at least 1"),
     ("--device gpu", nothing, "is not one of auto"),
-    ("--out d", nothing, "--out"),
 ]
 
 

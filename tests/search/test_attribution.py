@@ -3,6 +3,7 @@ brute force."""
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from acdc.errors import InputError
 from acdc.graph import ReaderKind
-from acdc.model.executor import SlotInputs
+from acdc.model.executor import Executor, SlotInputs
+from acdc.model.relevance import relevance
 from acdc.progress import silent
 from acdc.search.atp_star import atp_star
 from acdc.search.eap import eap
@@ -25,7 +27,7 @@ from acdc.search.options import SearchOptions
 from acdc.search.registry import METHODS
 from acdc.search.relp import relp
 from acdc.task.behaviour import Behaviour
-from acdc.task.metrics import METRICS
+from acdc.task.metrics import METRICS, find_metric
 from acdc.task.rows import Row, Task
 
 
@@ -69,14 +71,15 @@ class Leaves(SlotInputs):
         return self.block if index == self.index else block
 
 
-def by_leaves(behaviour: Behaviour, embedded, index: int = -1, mixed=None) -> np.ndarray:
+def by_leaves(behaviour: Behaviour, embedded, index: int = -1, mixed=None, executor=None) -> np.ndarray:
     """Mean scores with gradients where a batch runs from `embedded(batch, change)`, one block exchanged by `mixed`."""
+    executor = executor or behaviour.executor
     total = np.zeros(behaviour.graph.n_edges)
     for batch in behaviour.batches:
         change = behaviour.ablated(batch).values - batch.clean.values
         slots = Leaves(index, None if mixed is None else mixed(batch, change))
         with torch.enable_grad():
-            logits = behaviour.executor.run_embedded(embedded(batch, change), batch.positions, slots).logits
+            logits = executor.run_embedded(embedded(batch, change), batch.positions, slots).logits
             behaviour.metric.function(logits, batch.answers).sum().backward()
         for group, leaf in slots.leaves:
             if leaf.grad is None:  # before the exchanged block
@@ -263,21 +266,32 @@ def test_relevance_is_the_gradient_where_rules_change_nothing():
     agree(scores(relp, behaviour), scores(eap, behaviour))
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
-def test_relevance_is_conserved(family):
-    """With frozen norms and proportional activations the network without attention patterns and biases is homogeneous:
-    what relp changes is that, not the values."""
-    from acdc.model.executor import Executor
-    from acdc.model.relevance import relevance
-
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "native-rotary-gated"])
+def test_relevance_is_carried_back_through_frozen_norms(family):
+    """The values stay those of the model; what is carried back is what autograd carries through the same rules."""
     model = boot(family, layers=2, seed=8)
     behaviour = Behaviour(model, noise(rows=3), range(3), METRICS["logit_diff"])
-    batch = behaviour.batches[0]
     relevant = Executor(relevance(model.components), behaviour.graph)
+    (batch, *_), found = behaviour.batches, scores(relp, behaviour)
     with torch.no_grad():
         again = relevant.run_embedded(batch.clean.blocks[0], batch.positions, SlotInputs()).logits
     assert (again - batch.clean.logits).abs().max() < 1e-12 * batch.clean.logits.abs().max()
-    assert np.abs(scores(relp, behaviour) - scores(eap, behaviour)).max() > 1e-3
+    agree(found, by_leaves(behaviour, lambda batch, change: batch.clean.blocks[0], executor=relevant))
+    assert np.abs(found - scores(eap, behaviour)).max() > 1e-3
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_relevance_of_an_mlp_is_conserved(family):
+    """Without biases, input times relevance adds up to the output: act(x) / x is proportional, half of a product goes
+    to each factor, and a frozen norm is linear."""
+    components = relevance(boot(family, layers=2, seed=9).components)
+    layer = components.weights.layers[0]
+    mlp = replace(layer.mlp, into=replace(layer.mlp.into, bias=None), out=replace(layer.mlp.out, bias=None))
+    norm = replace(layer.mlp_norm, bias=None)
+    x = torch.randn(3, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    out = mlp(norm(x))
+    out[:, 5].sum().backward()
+    assert (x * x.grad).sum(-1).tolist() == pytest.approx(out[:, 5].tolist(), rel=1e-9)
 
 
 def test_information_flow_equals_a_loop(trio, induction):
@@ -285,7 +299,6 @@ def test_information_flow_equals_a_loop(trio, induction):
     expected = np.zeros(behaviour.graph.n_edges)
     for batch in behaviour.batches:
         for group in behaviour.graph.groups:
-            slots = Leaves()
             seen = {}
 
             class Reading(SlotInputs):
@@ -302,7 +315,6 @@ def test_information_flow_equals_a_loop(trio, induction):
                     for sender, share in enumerate(near):
                         place = group.start + reader * group.senders + sender
                         expected[place] += share / sum(near) / (int(batch.positions[0]) + 1) / 2
-        assert not slots.leaves
     agree(scores(ifr, behaviour), expected)
 
 
@@ -311,7 +323,7 @@ def test_head_importance_is_output_times_gradient(trio, induction):
     behaviour = Behaviour(trio, induction, range(4), METRICS["logit_diff"])
     found = hisp(behaviour, SearchOptions(), silent)
     raw, step = np.zeros(len(behaviour.graph.writers)), 1e-4
-    for index, writer in enumerate(behaviour.graph.writers):
+    for index in range(len(raw)):
         for batch in behaviour.batches:
 
             class Scaled(SlotInputs):
@@ -330,7 +342,6 @@ def test_head_importance_is_output_times_gradient(trio, induction):
                 for s in (step, -step)
             )
             raw[index] += ((up - down) / (2 * step)).abs().sum().item()
-        assert writer.id
     layers = np.array([writer.layer for writer in behaviour.graph.writers])
     expected = np.array([raw[i] / np.linalg.norm(raw[layers == layers[i]]) for i in range(len(raw))])
     assert found.nodes == pytest.approx(expected, rel=1e-5)
@@ -389,3 +400,22 @@ def test_lower_precision_gives_the_same_scores_up_to_its_rounding(trio, inductio
     assert found.dtype == np.float64
     assert np.abs(found - exact_ones).max() < near * np.abs(exact_ones).max()
     assert np.corrcoef(found, exact_ones)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("method", ["eap", "eap-ig-inputs", "eap-ig-activations", "atp-star", "relp", "hisp", "ifr"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "gemma3", "gpt-neox-parallel"])
+def test_half_precision_works_in_every_family(family, method):
+    """Norms of some families are kept wider than the model."""
+    model = boot(family, layers=2, seed=1, dtype="bfloat16")
+    behaviour = Behaviour(model, noise(rows=3), range(3), METRICS["logit_diff"])
+    assert np.isfinite(scores(METHODS[method].run, behaviour)).all()
+
+
+@pytest.mark.parametrize("method", ["eap", "eap-ig-inputs", "hybrid", "hisp", "ugs"])
+def test_a_metric_of_the_users_without_gradient_is_refused(trio, induction, method):
+    def right(logits, rows):
+        return (logits.argmax(-1) == torch.tensor([row.correct[0] for row in rows.rows])).to(logits.dtype)
+
+    behaviour = Behaviour(trio, induction, range(4), find_metric(right))
+    with pytest.raises(InputError, match="without a gradient|no gradient"):
+        METHODS[method].run(behaviour, SearchOptions(0.1), silent)

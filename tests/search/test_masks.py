@@ -149,10 +149,12 @@ def test_circuits_of_nodes(acdc, tmp_path, method):
     assert done.code == 0, done.err
     circuit = json.loads((tmp_path / "r/circuit.json").read_text())
     assert circuit["level"] == "nodes" and 0 < len(circuit["nodes"]) < 20
-    scores = {node["id"]: node["score"] for node in circuit["nodes"]}
-    for edge in circuit["edges"]:
-        writer = edge["id"].split("->")[0]
-        assert writer == "input" or edge["score"] == scores[writer]
+    scores = json.loads((tmp_path / "r/scores.json").read_text())["nodes"]
+    assert len(scores) == 21 and all(node["score"] == scores[node["id"]] for node in circuit["nodes"])
+    assert all(edge["score"] == scores[edge["id"].split("->")[0]] for edge in circuit["edges"])
+    assert ("not tested" not in circuit["sign_convention"]) and ("an edge has" in circuit["sign_convention"]) == (
+        circuit["score_kind"] == "effect"
+    )
 
 
 @torch.no_grad()
