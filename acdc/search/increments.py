@@ -31,6 +31,7 @@ class Increments:
             CircuitState(behaviour.executor, batch.clean, prompts)
             for batch, prompts in zip(behaviour.batches, behaviour.prompts, strict=True)
         ]
+        self._cost: TrialCost | None = None  # of trials of the open slot
         self._slots: list[OpenSlot] = []  # by state, where the open receiver is a slot of something needed
 
     @torch.no_grad()
@@ -55,6 +56,7 @@ class Increments:
     @torch.no_grad()
     def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
         self._settle()
+        self._cost = None
         if self._wire(np.concatenate([candidates, others])) is not None:
             if len(others):
                 self.remove(others)
@@ -68,10 +70,13 @@ class Increments:
     def cost(self, candidates: np.ndarray) -> TrialCost:
         if self._wire(candidates) is not None:
             return TrialCost(1, 1.0)
-        costs = [self._slot_cost(state, slot.reader) for state, slot in zip(self._states, self._slots, strict=True)]
-        numbers, fixed, each = (max(c[0] for c in costs), sum(c[1] for c in costs), sum(c[2] for c in costs))
-        fitting = TRIAL_BYTES // (numbers * self.behaviour.model.dtype.itemsize)
-        return TrialCost(max(1, min(WIDEST[self.behaviour.model.device.type], fitting)), fixed / each)
+        if self._cost is None:
+            costs = [self._slot_cost(slot.state, slot.reader) for slot in self._slots]
+            numbers, fixed, each = (max(c[0] for c in costs), sum(c[1] for c in costs), sum(c[2] for c in costs))
+            fitting = TRIAL_BYTES // (numbers * self.behaviour.model.dtype.itemsize)
+            widest = max(1, min(WIDEST[self.behaviour.model.device.type], fitting))
+            self._cost = TrialCost(widest, fixed / each)
+        return self._cost
 
     def _slot_cost(self, state: CircuitState, reader: int) -> tuple[int, float, float]:
         """(numbers that a candidate brings with it, FLOPs of a trial besides its candidates, FLOPs of a candidate)."""
