@@ -8,7 +8,6 @@ papers. Masks trained on another measure than they are judged by lose to attribu
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -98,15 +97,14 @@ def learn(behaviour: Behaviour, rule: MaskRule, updates: int, seed: int, progres
     return (total / updates).numpy()
 
 
-@dataclass(frozen=True)
 class RisingPrice:
-    """A price per open edge that rises geometrically, from next to nothing to more than almost any edge is worth."""
+    """What rules share that put a price on open edges: it rises geometrically, from next to nothing to more than almost
+    any edge is worth."""
 
-    first: float = 1e-3
-    last: float = 0.3
+    first, last = 1e-3, 0.3  # in shares of the distance that the empty circuit has
 
-    def __call__(self, certainty: Tensor, done: float) -> Tensor:
-        return self.first * (self.last / self.first) ** done * certainty.sum()
+    def penalty(self, parameters: Sequence[Tensor], done: float) -> Tensor:
+        return self.first * (self.last / self.first) ** done * self.certainty(parameters).sum()
 
     def finished(self, certainty: Tensor, done: float) -> bool:
         """No edge is open any more, in the second half of the updates: they are ranked by when they shut."""

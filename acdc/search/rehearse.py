@@ -138,10 +138,15 @@ def _exact(rehearsal: Rehearsal, options: SearchOptions) -> BatchCost:
 
 
 def _learnt(rehearsal: Rehearsal, method: Method, options: SearchOptions, batches: int) -> BatchCost:
-    """Updates take turns over the batches; they end between half and all of those that are allowed."""
-    updates, options = options.updates / batches, replace(options, updates=1)
-    first = rehearsal.of(lambda: method.run(rehearsal.behaviour, options, silent))
-    update = rehearsal.of(lambda: method.run(rehearsal.behaviour, options, silent))  # what is kept is there by now
+    """Updates take turns over the batches; they end between half and all of those that are allowed. What each training
+    begins with is not done again at every update."""
+    updates = options.updates / batches
+
+    def training(count: int) -> Effort:
+        return rehearsal.of(lambda: method.run(rehearsal.behaviour, replace(options, updates=count), silent))
+
+    first, one, two = training(1), training(1), training(2)  # what the first keeps is there for the others
+    update = two + one * -1.0
     setup = first + update * -1.0
     return rehearsal.cost(*(setup + update * (share * updates) for share in (0.5, 1.0)))
 

@@ -23,9 +23,8 @@ def subnetwork_probing(behaviour: Behaviour, options: SearchOptions, progress: P
     return Scores(learn(behaviour, _Rule(), options.updates, options.seed, progress), "importance")
 
 
-class _Rule:
+class _Rule(RisingPrice):
     name = "subnetwork-probing"
-    _price = RisingPrice()
 
     def start(self, edges: int) -> list[Tensor]:
         return [open_logits(edges, START)]
@@ -36,11 +35,5 @@ class _Rule:
     def draw(self, parameters: Sequence[Tensor], uniform: Tensor) -> Tensor:
         return hard_concrete(parameters[0], uniform)
 
-    def penalty(self, parameters: Sequence[Tensor], done: float) -> Tensor:
-        return self._price(self.certainty(parameters), done)
-
     def certainty(self, parameters: Sequence[Tensor]) -> Tensor:
         return open_probability(parameters[0])
-
-    def finished(self, certainty: Tensor, done: float) -> bool:
-        return self._price.finished(certainty, done)

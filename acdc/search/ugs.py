@@ -25,9 +25,8 @@ def ugs(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sco
     return Scores(learn(behaviour, _Rule(), options.updates, options.seed, progress), "importance")
 
 
-class _Rule:
+class _Rule(RisingPrice):
     name = "ugs"
-    _price = RisingPrice()
 
     def start(self, edges: int) -> list[Tensor]:
         return [torch.full((edges,), START).requires_grad_()]
@@ -40,11 +39,5 @@ class _Rule:
         window = (theta * (1 - theta)).detach()
         return 1 - ((uniform - theta) / window + 0.5).clamp(0, 1)
 
-    def penalty(self, parameters: Sequence[Tensor], done: float) -> Tensor:
-        return self._price(self.certainty(parameters), done)
-
     def certainty(self, parameters: Sequence[Tensor]) -> Tensor:
         return parameters[0].sigmoid()
-
-    def finished(self, certainty: Tensor, done: float) -> bool:
-        return self._price.finished(certainty, done)

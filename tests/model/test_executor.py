@@ -143,6 +143,8 @@ def test_sparse_runs_equal_dense_ones(family, wires):
     for seed, share in enumerate((0.01, 0.03, 0.1, 0.3, 0.7)):
         kept = np.random.default_rng(seed).random((3, graph.n_edges)) < share
         dense = executor.resume(trace, 0, 3, positions, RemovedEdges(graph, ~kept, ablated, 2)).logits
+        slots = RemovedEdges(graph, ~kept, ablated, 2, stream)
+        assert (executor.resume(trace, 0, 3, positions, slots).logits - dense).abs().max() < 1e-10
         cone = Cone.of(graph, kept.any(axis=0))
         sparse = SubgraphRun(executor.components, cone, prompt, kept).logits()
         some = SubgraphRun(executor.components, cone, prompt, kept).logits(columns)
@@ -150,3 +152,31 @@ def test_sparse_runs_equal_dense_ones(family, wires):
         assert (sparse.gather(-1, columns.repeat(3, 1)) - some).abs().max() < 1e-12
         smallest = min(smallest, (cone.needs > 0).mean())
     assert smallest < 0.9, "some run must have left something out"
+
+
+class Reading(RemovedEdges):
+    """Takes down what every slot reads."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.seen = []
+
+    def read(self, group, residual, blocks):
+        self.seen.append(super().read(group, residual, blocks))
+        return self.seen[-1]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["llama", "gemma3", "qwen3"])
+def test_slots_of_the_empty_circuit_read_exactly_nothing_under_zero_ablation(family):
+    """Where there is no bias. A rest of rounding would be made visible by a chain of RMS norms."""
+    _, executor = build(family)
+    clean, _ = prompts()
+    positions = torch.tensor([LENGTH - 1, 3])
+    trace = executor.run(clean, positions)
+    zero = Ablated(torch.zeros_like(trace.values[:, :1, :1]))
+    stream = AblatedStream.of(executor.components, zero.values, len(trace.blocks[0]))
+    slots = Reading(executor.graph, np.ones((1, executor.graph.n_edges), dtype=bool), zero, 2, stream)
+    executor.run(clean, positions, slots)
+    assert len(slots.seen) == len(executor.graph.groups)
+    assert all((read == 0).all() for read in slots.seen)

@@ -79,7 +79,7 @@ def test_fast_equals_naive_everywhere(family, layers, seed):
     model = boot(family, layers, seed)
     behaviour = Behaviour(model, noise(seed=seed), range(4), METRICS["kl"], ablation)
     shares = [compare(behaviour, threshold) for threshold in (0.005, 0.1)]
-    assert max(shares) > 0
+    assert shares[0] > 0  # a larger threshold need not keep fewer: greedy pruning is not monotone
 
 
 @pytest.mark.parametrize("order", list(SenderOrder))
