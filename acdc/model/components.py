@@ -62,9 +62,11 @@ class Components(Protocol):
         Norm and projection with its bias; norms and rotations of queries and keys belong to `attend`.
         """
 
-    def project_back(self, layer: int, kind: ReaderKind, x: Tensor, gradient: Tensor) -> Tensor:
-        """Gradients at the inputs of all slots of a kind, which all read x [1, B, P, d], from those at what they make
-        of it: [readers, B, P, e] -> [readers, B, P, d]."""
+    def project_back(
+        self, layer: int, kind: ReaderKind, reads: Sequence[Tensor], gradients: Sequence[Tensor], out: Tensor
+    ) -> None:
+        """Write into `out` [readers, B, P, d], at least float32, the sum over runs of the gradients at the inputs of
+        all slots of a kind, which all read x [1, B, P, d], from those [readers, B, P, e] at what they make of it."""
 
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: Positions, heads: Sequence[int] | None = None

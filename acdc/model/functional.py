@@ -44,13 +44,18 @@ class FunctionalComponents:
         self.work.flops += 2 * out.numel() * x.shape[-1]
         return out
 
-    def project_back(self, layer: int, kind: ReaderKind, x: Tensor, gradient: Tensor) -> Tensor:
+    def project_back(
+        self, layer: int, kind: ReaderKind, reads: Sequence[Tensor], gradients: Sequence[Tensor], out: Tensor
+    ) -> None:
         weights = self.weights.layers[layer]
         projection: Projection = getattr(weights.attention, kind.value)
-        self.work.flops += 2 * gradient.numel() * x.shape[-1]
-        if weights.attention_norm is not None:
-            return weights.attention_norm.project_back(x[0], projection, gradient)
-        return Projection(projection.weight.transpose(1, 2), None)(gradient)
+        norm, width = weights.attention_norm, reads[0].shape[-1]
+        turns = 1 if norm is None or norm.frozen else 1 + len(reads)
+        self.work.flops += 2 * turns * gradients[0].numel() * width
+        if norm is None:
+            out.copy_(Projection(projection.weight.transpose(1, 2), None)(sum(gradients)))
+        else:
+            norm.project_back([x[0] for x in reads], projection, gradients, out)
 
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: Positions, heads: Sequence[int] | None = None

@@ -57,9 +57,13 @@ class ReplayComponents:
         return torch.stack([source[:, :, reader] for source, reader in zip(sources, readers, strict=True)])
 
     @torch.enable_grad()
-    def project_back(self, layer: int, kind: ReaderKind, x: Tensor, gradient: Tensor) -> Tensor:
-        own = x.detach().repeat(len(gradient), 1, 1, 1).requires_grad_()
-        return torch.autograd.grad(self.project(layer, kind, own), own, gradient)[0]
+    def project_back(
+        self, layer: int, kind: ReaderKind, reads: Sequence[Tensor], gradients: Sequence[Tensor], out: Tensor
+    ) -> None:
+        out.zero_()
+        for x, gradient in zip(reads, gradients, strict=True):
+            own = x.detach().repeat(len(gradient), 1, 1, 1).requires_grad_()
+            out += torch.autograd.grad(self.project(layer, kind, own), own, gradient)[0]
 
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: Positions, heads: Sequence[int] | None = None

@@ -4,7 +4,7 @@ Everything family-specific ends here: the executor sees norms, projections, a ro
 Shapes: H query heads, K key and value heads, d the residual width, e the head width, V the vocabulary.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from acdc.errors import InputError
 from acdc.model.feed_forward import Mlp, read_mlp
-from acdc.model.products import packed, products
+from acdc.model.products import packed, product, products
 
 
 @dataclass(frozen=True)
@@ -44,24 +44,36 @@ class Norm:
         wide = functional.rms_norm(wide, shape, weight, self.eps)
         return (wide if bias is None else wide + bias).to(x.dtype)
 
-    def project_back(self, x: Tensor, projection: "Projection", gradient: Tensor) -> Tensor:
-        """Gradients at the norm's input x [B, P, d] of gradients [heads, B, P, e] at what a projection makes of its
-        output: [heads, B, P, d]. The norm's weight is multiplied into the projection's and its scale into the
-        gradients, as those tensors are small."""
-        wide_type = torch.promote_types(x.dtype, torch.float32)
-        wide = x.to(wide_type)
+    def project_back(
+        self, reads: Sequence[Tensor], projection: "Projection", gradients: Sequence[Tensor], out: Tensor
+    ) -> None:
+        """Write into `out` [heads, B, P, d] the sum over runs of the gradients at the norm's input x [B, P, d] from
+        those [heads, B, P, e] at what a projection makes of its output.
+
+        What the norm multiplies and takes off is made part of the projection, and its scale of the gradients, as those
+        tensors are small; what is wide is made head by head, while it is in the caches, once for all runs.
+        """
+        narrow, wide = reads[0].dtype, out.dtype
+        weight = projection.weight if self.weight is None else projection.weight * self.weight.to(narrow)[:, None]
+        weight = weight - weight.mean(1, keepdim=True) if self.centred else weight
+        normed = [self._normed(x.to(wide)) for x in reads]
+        scaled = [gradient.to(wide) * inverse for gradient, (_, inverse) in zip(gradients, normed, strict=True)]
+        along = []  # the scale itself depends on x
+        for gradient, (x, _) in zip([] if self.frozen else scaled, normed, strict=False):
+            projected = Projection(weight, None)(x[None].to(narrow))
+            along.append(torch.linalg.vecdot(gradient, projected.to(wide)).unsqueeze(-1) / x.shape[-1])
+        for head, gradient in enumerate(_total(scaled).to(narrow)):
+            back = product(gradient, weight[head].T).to(wide)
+            for share, (x, _) in zip(along, normed, strict=False):
+                back = torch.addcmul(back, x, share[head], value=-1, out=out[head])
+            if self.frozen:
+                out[head] = back
+
+    def _normed(self, wide: Tensor) -> tuple[Tensor, Tensor]:
+        """(x divided by its scale, after its mean was taken off where that is so; one over the scale)."""
         wide = wide - wide.mean(-1, keepdim=True) if self.centred else wide
         inverse = self._inverse(wide)
-        weight = projection.weight
-        if self.weight is not None:
-            weight = weight * self.weight.to(weight.dtype)[:, None]
-        back = Projection(weight.transpose(1, 2), None)((gradient * inverse).to(x.dtype)).to(wide_type)
-        if not self.frozen:
-            normed = wide * inverse
-            back.addcmul_(normed, torch.linalg.vecdot(back, normed).unsqueeze(-1), value=-1 / x.shape[-1])
-        if self.centred:
-            back.sub_(back.mean(-1, keepdim=True))
-        return back.to(x.dtype)
+        return wide * inverse, inverse
 
     def scale(self, total: Tensor) -> Tensor:
         """The factor [..., d] by which an RMS norm multiplies `total`; it applies to each share of it alike."""
@@ -72,6 +84,10 @@ class Norm:
 
     def _inverse(self, wide: Tensor) -> Tensor:
         return torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+
+
+def _total(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.stack(list(tensors)).sum(0)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@
   rows taken first; its sign is that of the estimate with all gradients.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,12 +17,12 @@ import torch
 from torch import Tensor
 
 from acdc.errors import InputError
-from acdc.graph import ATTENTION_SLOTS, ReaderKind
+from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
 from acdc.model.components import Positions
 from acdc.model.executor import Executor
 from acdc.model.functional import FunctionalComponents
 from acdc.progress import Progress
-from acdc.search.gradients import Taps, backward, check_gradient_at_clean, check_scores, summed
+from acdc.search.gradients import Taps, backward, check_gradient_at_clean, check_scores, contract, summed
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
@@ -65,13 +66,24 @@ def _combined(behaviour: Behaviour, estimates: Tensor) -> Tensor:
 
 
 class _Dropping(Taps):
-    """Taps of a run that lets no gradient through one layer's components, or through all of them for None; it also
-    watches what the heads of each layer write."""
+    """Taps of a run that lets no gradient through one layer's components, or through all of them for None.
+
+    By layer, it also takes down what attention slots read [N, P, d] and what they made of it, and, once settled, the
+    gradient [N, P, d] at what the heads have `written` into the residual stream: the same for all of them.
+    """
 
     def __init__(self, executor: Executor, dropped: int | None):
         super().__init__()
-        self.heads: dict[int, Tensor] = {}
+        self.reads: dict[int, Tensor] = {}
+        self.projected: dict[int, dict[ReaderKind, Tensor]] = defaultdict(dict)
+        self.written: dict[int, Tensor] = {}
+        self._heads: dict[int, Tensor] = {}
         self._per_layer, self._dropped = (1 if executor.graph.anatomy.attn_only else 2), dropped
+
+    def read(self, group: ReaderGroup, residual: Tensor, blocks: Sequence[Tensor]) -> Tensor:
+        if group.kind in ATTENTION_SLOTS:
+            self.reads[group.layer] = residual.detach()
+        return super().read(group, residual, blocks)
 
     def write(self, index: int, block: Tensor) -> Tensor:
         if index == 0:
@@ -80,12 +92,17 @@ class _Dropping(Taps):
         own = block.detach() if layer == self._dropped else block.view_as(block)
         if place == 0 and layer != self._dropped:
             own.retain_grad()
-            self.heads[layer] = own
+            self._heads[layer] = own
         return own
 
-    def gradients(self) -> dict[int, Tensor]:
-        """The gradient [N, P, d] at what each layer's heads add to the residual stream: the same for all of them."""
-        return {layer: heads.grad[0].clone() for layer, heads in self.heads.items()}
+    def wire(self, group: ReaderGroup, projected: Tensor) -> Tensor:
+        self.projected[group.layer][group.kind] = projected.detach()
+        return super().wire(group, projected)
+
+    def settle(self) -> None:
+        super().settle()
+        self.written = {layer: heads.grad[0].clone() for layer, heads in self._heads.items()}
+        self._heads = {}
 
 
 @dataclass(frozen=True)
@@ -107,12 +124,13 @@ def _estimates(behaviour: Behaviour, batch: Batch, change: Tensor) -> Tensor:
         taps = _Dropping(executor, dropped)
         with torch.enable_grad():
             start = batch.clean.blocks[0].detach().clone().requires_grad_()
-            backward(behaviour, batch, executor.run_embedded(start, batch.positions, taps))
-        found.append(taps.contract(executor.components, graph, change))
-        written.append(taps.gradients())
+            backward(behaviour, batch, executor.run_embedded(start, batch.positions, taps), taps)
+        found.append(contract([taps], executor.components, graph, change))
+        written.append(taps.written)
     estimates = torch.stack(found)
     for layer in range(graph.anatomy.n_layers):
-        inside = _inside(executor, layer, *taps.attention(layer), [gradients.get(layer) for gradients in written])
+        read, projected = taps.reads[layer][None], taps.projected[layer]
+        inside = _inside(executor, layer, read, projected, [gradients.get(layer) for gradients in written])
         for kind in (ReaderKind.Q, ReaderKind.K):
             group = graph.group_at[layer, kind]
             block = estimates[:, group.start : group.stop].view(-1, len(group.readers), group.senders)

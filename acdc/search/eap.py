@@ -4,11 +4,13 @@ score(u->v) = mean over rows of sum over positions and d of (ablated - clean out
 with the gradient taken on the clean run.
 """
 
+from torch import Tensor
+
 from acdc.progress import Progress
-from acdc.search.gradients import at_embedded, attribute, check_gradient_at_clean
+from acdc.search.gradients import Taps, attribute, check_gradient_at_clean, contract, from_embedded
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
-from acdc.task.behaviour import Behaviour
+from acdc.task.behaviour import Batch, Behaviour
 
 
 def eap(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
@@ -17,9 +19,9 @@ def eap(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sco
     Raises InputError where the gradient carries no information.
     """
     check_gradient_at_clean(behaviour.metric)
-    return attribute(
-        behaviour,
-        "eap",
-        progress,
-        lambda batch, change: at_embedded(behaviour, batch, change, batch.clean.blocks[0]),
-    )
+
+    def scores(batch: Batch, change: Tensor) -> Tensor:
+        run = from_embedded(behaviour, batch, batch.clean.blocks[0], Taps())
+        return contract([run], behaviour.model.components, behaviour.graph, change)
+
+    return attribute(behaviour, "eap", progress, scores)

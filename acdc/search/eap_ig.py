@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from acdc.progress import Progress
-from acdc.search.gradients import Taps, at_embedded, attribute, backward, check_gradient
+from acdc.search.gradients import Taps, attribute, backward, check_gradient, contract, from_embedded
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
@@ -49,9 +49,9 @@ def eap_ig_activations(behaviour: Behaviour, options: SearchOptions, progress: P
         first, total = 0, torch.zeros(behaviour.graph.n_edges, dtype=torch.float64)
         for index, block in enumerate(batch.clean.blocks):
             part = change[first : first + len(block)]
-            for k in range(options.steps):
-                mixed = block + (1 - k / options.steps) * part
-                total += _out_of_block(behaviour, batch, index, mixed, part, first)
+            points = (block + (1 - k / options.steps) * part for k in range(options.steps))
+            runs = [_from_block(behaviour, batch, index, point) for point in points]
+            total += contract(runs, behaviour.model.components, behaviour.graph, part, first)
             first += len(block)
         return total / options.steps
 
@@ -64,7 +64,8 @@ def _along_inputs(behaviour: Behaviour, name: str, alphas: list[float], progress
     def scores(batch: Batch, change: Tensor) -> Tensor:
         clean = batch.clean.blocks[0]
         points = (clean + (1 - alpha) * change[:embeddings] for alpha in alphas)
-        return sum(at_embedded(behaviour, batch, change, point) for point in points) / len(alphas)
+        runs = [from_embedded(behaviour, batch, point, Taps()) for point in points]
+        return contract(runs, behaviour.model.components, behaviour.graph, change) / len(alphas)
 
     return attribute(behaviour, name, progress, scores)
 
@@ -80,12 +81,12 @@ class _Mixed(Taps):
         return self._block if index == self._index else block
 
 
-def _out_of_block(behaviour: Behaviour, batch: Batch, index: int, mixed: Tensor, change: Tensor, first: int) -> Tensor:
-    """Scores of the edges out of one block, whose outputs are `mixed`; everything before it is as in the clean run."""
+def _from_block(behaviour: Behaviour, batch: Batch, index: int, mixed: Tensor) -> Taps:
+    """A run forward and back in which one block of outputs is `mixed` and everything before it as in the clean run."""
     taps = _Mixed(index, mixed.detach().requires_grad_())
     if index == 0:
-        return at_embedded(behaviour, batch, change, mixed, taps)
+        return from_embedded(behaviour, batch, mixed, taps)
     layer = (index - 1) // (1 if behaviour.model.anatomy.attn_only else 2)
     with torch.enable_grad():
-        backward(behaviour, batch, behaviour.executor.resume(batch.clean, layer, 1, batch.positions, taps))
-    return taps.contract(behaviour.model.components, behaviour.graph, change, first)
+        backward(behaviour, batch, behaviour.executor.resume(batch.clean, layer, 1, batch.positions, taps), taps)
+    return taps

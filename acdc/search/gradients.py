@@ -34,20 +34,24 @@ class _Tap:
     read: Tensor
     watched: Tensor
 
-    def carried_back(self, components: Components) -> Tensor:
-        """The gradient at each slot's input, [readers, N, P, d]."""
-        if self.group.kind not in ATTENTION_SLOTS:
-            return self.watched.grad
-        return components.project_back(self.group.layer, self.group.kind, self.read.detach(), self.watched.grad)
+
+@dataclass(frozen=True)
+class _Gradient:
+    """The gradient [readers, N, P, e or d] that was taken down for a group of slots, which all read `read`."""
+
+    group: ReaderGroup
+    read: Tensor
+    gradient: Tensor
 
 
 class Taps(SlotInputs):
-    """Takes down, in a run with gradients, what their contraction needs.
+    """Takes down, in a run with gradients, what their contraction needs: `gradients`, once settled.
 
     An MLP's and the logits' input is watched itself, as one slot alone reads it; of attention slots what they project.
     """
 
     def __init__(self):
+        self.gradients: list[_Gradient] = []
         self._taps: list[_Tap] = []
         self._residual: Tensor | None = None
 
@@ -66,72 +70,95 @@ class Taps(SlotInputs):
             self._taps.append(_Tap(group, self._residual, projected))
         return projected
 
-    def attention(self, layer: int) -> tuple[Tensor, dict[ReaderKind, Tensor]]:
-        """(what a layer's attention slots read [1, N, P, d], what they made of it by kind), without gradients."""
-        taps = [tap for tap in self._taps if tap.group.layer == layer and tap.group.kind in ATTENTION_SLOTS]
-        return taps[0].read.detach(), {tap.group.kind: tap.watched.detach() for tap in taps}
+    def settle(self) -> None:
+        """After the run has gone back: let go of all but gradients and what they are of."""
+        taps = (tap for tap in self._taps if tap.watched.grad is not None)
+        self.gradients = [_Gradient(tap.group, tap.read.detach(), tap.watched.grad) for tap in taps]
+        self._taps, self._residual = [], None
 
-    @torch.no_grad()
-    def contract(self, components: Components, graph: ComponentGraph, change: Tensor, first: int = 0) -> Tensor:
-        """Scores of the edges out of the writers from `first` on, whose outputs ablation would change by `change`
-        [writers, N, P, d]: sums over N and P, float64 [edges] on the CPU; 0 for all other edges."""
-        scores = torch.zeros(graph.n_edges, dtype=torch.float64)
-        for taps in self._with_the_same_senders():
-            last = min(taps[0].group.senders, first + len(change))
-            if last <= first:
-                continue
-            gradients = torch.cat([tap.carried_back(components) for tap in taps])
-            block = _dot_products(change[: last - first], gradients)
-            for tap, part in zip(taps, block.split([len(tap.group.readers) for tap in taps], dim=1), strict=True):
-                group = tap.group
-                scores[group.start : group.stop].view(-1, group.senders)[:, first:last] = part.T
-        return scores
 
-    def _with_the_same_senders(self) -> list[list[_Tap]]:
-        """Taps that a gradient has reached; those of one layer's queries, keys and values together."""
-        together: dict[tuple[int, bool], list[_Tap]] = defaultdict(list)
-        for tap in self._taps:
-            if tap.watched.grad is not None:
-                together[tap.group.layer, tap.group.kind in ATTENTION_SLOTS].append(tap)
-        return list(together.values())
+@torch.no_grad()
+def contract(
+    runs: Sequence[Taps], components: Components, graph: ComponentGraph, change: Tensor, first: int = 0
+) -> Tensor:
+    """Scores of the edges out of the writers from `first` on, whose outputs ablation would change by `change`
+    [writers, N, P, d], summed over runs, N and P: float64 [edges] on the CPU; 0 for all other edges.
+
+    The gradients of all runs are summed up before they are multiplied with the changes, which are the same for all.
+    """
+    scores, by_senders = torch.zeros(graph.n_edges, dtype=torch.float64), _by_senders(runs)
+    most = max(_readers(together) for together in by_senders)
+    wide = torch.promote_types(change.dtype, torch.float32)
+    room = change.new_empty((most, *change.shape[1:]), dtype=wide)  # once, as memory is slow when it is new
+    for together in by_senders:
+        groups = [found[0].group for found in together]
+        last = min(max(group.senders for group in groups), first + len(change))
+        if last <= first:
+            continue
+        gradients = room[: _readers(together)]
+        _carry_back(components, together, gradients)
+        block = _dot_products(change[: last - first], gradients)
+        for group, part in zip(groups, block.split([len(group.readers) for group in groups], dim=1), strict=True):
+            own = min(last, group.senders)
+            scores[group.start : group.stop].view(-1, group.senders)[:, first:own] = part[: own - first].T
+    return scores
+
+
+def _by_senders(runs: Sequence[Taps]) -> list[list[list[_Gradient]]]:
+    """The gradients of each group in all runs. A layer's queries, keys and values are together with the MLP before
+    them, which has but one sender less: so the changes are read once for all of these."""
+    together: dict[int, dict[ReaderKind, list[_Gradient]]] = defaultdict(lambda: defaultdict(list))
+    for found in (gradient for run in runs for gradient in run.gradients):
+        group = found.group
+        together[group.layer + (group.kind is ReaderKind.MLP)][group.kind].append(found)
+    return [list(kinds.values()) for kinds in together.values()]
+
+
+def _readers(together: Sequence[Sequence[_Gradient]]) -> int:
+    return sum(len(found[0].group.readers) for found in together)
+
+
+def _carry_back(components: Components, together: Sequence[Sequence[_Gradient]], out: Tensor) -> None:
+    """Write the gradients at the inputs of several groups' slots, each summed over runs, into `out` [readers, N, P,
+    d]."""
+    for found, part in zip(together, out.split([len(found[0].group.readers) for found in together]), strict=True):
+        group, gradients = found[0].group, [one.gradient for one in found]
+        if group.kind in ATTENTION_SLOTS:
+            components.project_back(group.layer, group.kind, [one.read for one in found], gradients, part)
+        else:
+            torch.sum(torch.stack(gradients), 0, dtype=out.dtype, out=part)
 
 
 def _dot_products(change: Tensor, gradients: Tensor) -> Tensor:
-    """[senders, N, P, d] and [readers, N, P, d] -> float64 [senders, readers] on the CPU, accumulated in at least
-    float32."""
-    wide = torch.promote_types(gradients.dtype, torch.float32)
-    readers = gradients.to(wide).flatten(1).T
+    """[senders, N, P, d] and wide [readers, N, P, d] -> float64 [senders, readers] on the CPU."""
+    wide, readers = gradients.dtype, gradients.flatten(1).T
     together = len(change) if change.dtype == wide else WIDENED
     parts = [product(some.to(wide).flatten(1), readers) for some in change.split(together)]
     return torch.cat(parts).double().cpu()
 
 
-def backward(behaviour: Behaviour, batch: Batch, trace: Trace) -> None:
-    """Let the gradients of the batch's summed metric flow back through a run of it."""
+def backward(behaviour: Behaviour, batch: Batch, trace: Trace, taps: Taps | None = None) -> None:
+    """Let the gradients of the batch's summed metric flow back through a run of it, whose `taps` are settled then."""
     wide = trace.logits.to(torch.promote_types(trace.logits.dtype, torch.float32))
     values = behaviour.metric.per_row(wide, batch.answers)
     if not values.requires_grad:
         raise InputError(_no_gradient(behaviour.metric))
     values.sum().backward()
+    if taps is not None:
+        taps.settle()
 
 
-def at_embedded(
-    behaviour: Behaviour,
-    batch: Batch,
-    change: Tensor,
-    embedded: Tensor,
-    taps: Taps | None = None,
-    executor: Executor | None = None,
-) -> Tensor:
-    """Edge scores [edges] with gradients taken in a run from what the embedding writers give, [1 or 2, N, P, d].
+def from_embedded(
+    behaviour: Behaviour, batch: Batch, embedded: Tensor, taps: Taps, executor: Executor | None = None
+) -> Taps:
+    """`taps` after a run forward and back from what the embedding writers give, [1 or 2, N, P, d].
 
     `executor`: one that passes gradients back in another way; by default the behaviour's own.
     """
-    taps, executor = taps or Taps(), executor or behaviour.executor
     with torch.enable_grad():
         start = embedded.detach().clone().requires_grad_()
-        backward(behaviour, batch, executor.run_embedded(start, batch.positions, taps))
-    return taps.contract(executor.components, behaviour.graph, change)
+        backward(behaviour, batch, (executor or behaviour.executor).run_embedded(start, batch.positions, taps), taps)
+    return taps
 
 
 def attribute(

@@ -4,13 +4,15 @@ score(u->v) = mean over rows of sum over positions and d of (ablated - clean out
 input of v, taken on the clean run. The rules are those of `acdc.model.relevance`.
 """
 
+from torch import Tensor
+
 from acdc.model.executor import Executor
 from acdc.model.relevance import relevance
 from acdc.progress import Progress
-from acdc.search.gradients import at_embedded, attribute, check_gradient_at_clean
+from acdc.search.gradients import Taps, attribute, check_gradient_at_clean, contract, from_embedded
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
-from acdc.task.behaviour import Behaviour
+from acdc.task.behaviour import Batch, Behaviour
 
 
 def relp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
@@ -21,9 +23,9 @@ def relp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sc
     """
     check_gradient_at_clean(behaviour.metric)
     executor = Executor(relevance(behaviour.model.components), behaviour.graph)
-    return attribute(
-        behaviour,
-        "relp",
-        progress,
-        lambda batch, change: at_embedded(behaviour, batch, change, batch.clean.blocks[0], executor=executor),
-    )
+
+    def scores(batch: Batch, change: Tensor) -> Tensor:
+        run = from_embedded(behaviour, batch, batch.clean.blocks[0], Taps(), executor)
+        return contract([run], executor.components, behaviour.graph, change)
+
+    return attribute(behaviour, "relp", progress, scores)
