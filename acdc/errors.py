@@ -1,4 +1,6 @@
-"""What a user is meant to read: one exception and one warning."""
+"""What a user is meant to read: exceptions and a warning."""
+
+from collections.abc import Sequence
 
 
 class InputError(Exception):
@@ -6,6 +8,18 @@ class InputError(Exception):
 
     The command line prints it on stderr and exits with code 2; a caller of the Python interface may catch it.
     """
+
+
+class InputErrors(InputError):
+    """Several things that are wrong with what the user gave, each in one sentence."""
+
+    def __init__(self, problems: Sequence[str]):
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class DiskError(InputError):
+    """The disk refuses to take more: nothing else that writes there can succeed either."""
 
 
 class AcdcWarning(UserWarning):

@@ -1,18 +1,21 @@
 """Write files so that a reader sees the old content or the new one, never a part."""
 
+import errno
 import json
 import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from acdc.errors import InputError
+from acdc.errors import DiskError, InputError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 M = TypeVar("M", bound="BaseModel")
 
+_PART = ".part"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 
@@ -26,6 +29,17 @@ def existing_path(text: str) -> Path | None:
         return None
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that only its user can look into, unless it is there. Raises InputError where that fails."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError:
+        raise InputError(f"{folder} is a file, not a folder") from None
+    except OSError as error:
+        raise refused(error, folder) from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write atomically and durably, through symbolic links. Raises InputError, leaving the old file, when the disk
     refuses or `path` is no ordinary file."""
@@ -33,9 +47,9 @@ def write_text(path: Path, text: str) -> None:
     if path.exists() and not path.is_file():
         raise InputError(f"cannot write {path}: it is not an ordinary file")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+        raise refused(error, path) from None
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -46,8 +60,20 @@ def write_text(path: Path, text: str) -> None:
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise InputError(f"cannot write {path}: {error.strerror}") from None
+            raise refused(error, path) from None
         raise
+
+
+def refused(error: OSError, path: Path) -> InputError:
+    """What to raise where a file cannot be written."""
+    kind = DiskError if error.errno in _FULL else InputError
+    return kind(f"cannot write {path}: {error.strerror}")
+
+
+def clear_parts(folder: Path) -> None:
+    """Delete what writers that were killed have left in a folder; only for who has it for himself."""
+    for path in folder.glob(f".*{_PART}"):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from acdc.cli import options as opt
-from acdc.errors import AcdcWarning, InputError, is_out_of_memory
+from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory
 from acdc.options import Choosing
 
 app = typer.Typer(
@@ -233,6 +233,37 @@ def score(
 
 
 @app.command()
+def run(
+    jobs: Annotated[Path, typer.Argument(help="Job file: [defaults] and [[jobs]] with the options of discover.")],
+    workers: Annotated[
+        int | None, typer.Option(help="Run on so many Ray workers (default: in this process, one after the other).")
+    ] = None,
+    gpus_per_worker: Annotated[float, typer.Option(help="GPUs, or a part of one, for each worker.")] = 0.0,
+    address: Annotated[
+        str | None, typer.Option(help="A running Ray cluster to work on, from one of its machines: auto, HOST:PORT.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run directories (default: runs/ and the file's name).")
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Run the jobs of a file; what is finished in the folder is not run again."""
+    from acdc.cli.jobs import print_jobs, watching
+    from acdc.jobs.batch import run_jobs
+    from acdc.jobs.executors import choose_executor
+    from acdc.jobs.jobs_file import read_jobs
+    from acdc.jobs.store import Status
+
+    specified = read_jobs(jobs)
+    folder = (out or Path("runs") / jobs.stem).resolve()
+    executor = choose_executor(workers, gpus_per_worker, address, specified)
+    with watching() as watch:
+        ended = run_jobs(specified, folder, executor, watch)
+    print_jobs(folder, ended, as_json)
+    raise typer.Exit(0 if all(job.status is Status.done for job in ended) else 1)
+
+
+@app.command()
 def verify(
     run: opt.RunPath,
     model: Annotated[str | None, typer.Option(help="Model; default: the run's.", metavar="M")] = None,
@@ -346,7 +377,8 @@ def main() -> None:
         status = app(standalone_mode=False)
         sys.stdout.flush()
     except InputError as error:
-        status = _fail(str(error))
+        for problem in error.problems if isinstance(error, InputErrors) else [str(error)]:
+            status = _fail(problem)
     except usage_error as error:
         status = _fail(error.format_message())
     except BrokenPipeError:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from acdc.jobs.run import load_job
+from acdc.jobs.run import Loaded
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.threads import fixed_threads
 from acdc.search.discover import bind
@@ -34,7 +34,7 @@ class TaskCheck:
 def check(job: DiscoveryJob) -> TaskCheck:
     """Load model and task, and measure the plain model on both prompts of every row."""
     job.settings.check()
-    model, task = load_job(job)
+    model, task = Loaded().of(job)
     split = split_rows(task.rows, job.settings.seed)
     with fixed_threads(job.settings.threads):
         behaviour = bind(model, task, job.settings, range(len(task.rows)))

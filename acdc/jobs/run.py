@@ -46,6 +46,8 @@ class ScoresRecord(BaseModel):
 
 T = TypeVar("T")
 CIRCUIT, SCORES, DECISIONS, VERIFICATION = "circuit.json", "scores.json", "decisions.jsonl", "verification.json"
+PICTURES = "circuit.dot", "circuit.svg", "report.html"
+RUN_FILES = (CIRCUIT, VERIFICATION, *PICTURES)
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,30 @@ class FinishedRun:
     resumed: bool
 
 
-def run_discovery(job: DiscoveryJob, out: Path | None, progress: Progress) -> FinishedRun:
+class Loaded:
+    """The model that was loaded last, kept for jobs that name the same one."""
+
+    def __init__(self):
+        self._named: tuple | None = None
+        self._model: Model | None = None
+
+    def of(self, job: DiscoveryJob) -> tuple[Model, Task]:
+        """The model and the task that a job names."""
+        named = job.model, job.revision, job.device, job.dtype
+        if named != self._named:
+            self.forget()
+            self._model = load_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
+            self._named = named
+        return self._model, load_task(job.task, self._model)
+
+    def forget(self) -> None:
+        self._named = self._model = None
+
+
+def run_discovery(job: DiscoveryJob, out: Path | None, progress: Progress, loaded: Loaded | None = None) -> FinishedRun:
     """Discover, verify and draw. A run of the same inputs in `out` is resumed, of other inputs refused."""
     job.settings.check()
-    model, task = load_job(job)
+    model, task = (loaded or Loaded()).of(job)
     prepare(model, task, job.settings)
     run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method}")
     resumed = run.has(CIRCUIT) and run.has(DECISIONS if find_method(job.settings.method).decides else SCORES)
@@ -86,7 +108,7 @@ def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tupl
     method = find_method(job.settings.method)
     if method.decides:
         raise InputError(f"method {method.name!r} decides edge by edge and gives no scores: use discover")
-    model, task = load_job(job)
+    model, task = Loaded().of(job)
     prepare(model, task, job.settings)
     run = open_directory(job, model, task, out, "score", f"{task.name}-{model.name}-scores-{method.name}")
     if run.record.status == "complete" and run.has(SCORES):
@@ -165,15 +187,9 @@ def reverify(path: Path, model_name: str | None, task_name: str | None, device: 
 def draw(path: Path, circuit: Circuit, report: Report, command: str) -> None:
     """Write the pictures and the HTML report of a run."""
     picture = to_svg(circuit)
-    write_text(path / "circuit.dot", to_dot(circuit))
-    write_text(path / "circuit.svg", picture)
-    write_text(path / "report.html", to_html(circuit, report, picture, command))
-
-
-def load_job(job: DiscoveryJob) -> tuple[Model, Task]:
-    """The model and the task that a job names."""
-    model = load_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
-    return model, load_task(job.task, model)
+    texts = to_dot(circuit), picture, to_html(circuit, report, picture, command)
+    for name, text in zip(PICTURES, texts, strict=True):
+        write_text(path / name, text)
 
 
 def open_directory(
@@ -186,7 +202,7 @@ def open_directory(
     extra: dict[str, Any] | None = None,
 ) -> RunDirectory:
     """The run directory of a job; `extra` are options that only this command has."""
-    inputs, command = job.inputs(model, task) | (extra or {}), job.command(verb, extra)
+    inputs, command = job.inputs(model.content_hash, task) | (extra or {}), job.command(verb, extra)
     return RunDirectory.open(out, label, verb, inputs, command, job.source(), str(model.device))
 
 

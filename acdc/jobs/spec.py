@@ -7,7 +7,6 @@ from typing import Any
 
 from acdc.files import existing_path
 from acdc.jobs.run_directory import SourceRecord
-from acdc.model.load import Model
 from acdc.model.sources import BUNDLED
 from acdc.search.discover import DiscoverySettings
 from acdc.task.bundled import BUNDLED_TASKS
@@ -29,10 +28,10 @@ class DiscoveryJob:
     device: str = "auto"
     dtype: str = "float32"
 
-    def inputs(self, model: Model, task: Task) -> dict[str, Any]:
+    def inputs(self, model_hash: str, task: Task) -> dict[str, Any]:
         """Everything that determines the artefacts, by content instead of by name."""
         return {
-            "model": model.content_hash,
+            "model": model_hash,
             "task": task.content_hash(),
             "task_metric": task.metric,
             "dtype": self.dtype,

@@ -7,7 +7,7 @@ from pathlib import Path
 from acdc.circuit.circuit import CIRCUITS
 from acdc.circuit.curve import FILE_NAME, CurvePoint, CurveRecord
 from acdc.files import read_model, write_json, write_text
-from acdc.jobs.run import discarding_refused, load_job, open_directory
+from acdc.jobs.run import Loaded, discarding_refused, open_directory
 from acdc.jobs.run_directory import RunDirectory
 from acdc.jobs.spec import DiscoveryJob
 from acdc.options import Level
@@ -33,7 +33,7 @@ def run_sweep(
 ) -> FinishedSweep:
     """Sweep, write and draw; a finished sweep of the same inputs in `out` is only drawn again."""
     check_thresholds(job.settings, thresholds)
-    model, task = load_job(job)
+    model, task = Loaded().of(job)
     prepare(model, task, job.settings)
     label = f"{task.name}-{model.name}-sweep"
     chosen = {"thresholds": sorted(set(thresholds)) if thresholds is not None else None}

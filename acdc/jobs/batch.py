@@ -1,0 +1,102 @@
+"""Run many jobs into one folder: those that are finished there are not run again, the rest is resumed."""
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from acdc.errors import DiskError
+from acdc.files import make_private
+from acdc.jobs.executors import JobExecutor
+from acdc.jobs.planned import PlannedJob, plan_jobs
+from acdc.jobs.spec import DiscoveryJob
+from acdc.jobs.store import Stage, Status, Store, StoredJob
+from acdc.jobs.work import Outcome, is_finished
+
+
+class Watch(Protocol):
+    """Told of everything that happens to jobs, to show it."""
+
+    def begins(self, jobs: Sequence[PlannedJob], finished: int) -> None:
+        """These jobs are run now; so many others were finished already."""
+
+    def started(self, job: PlannedJob) -> None:
+        """Somebody works on a job."""
+
+    def at(self, job: PlannedJob, stage: Stage) -> None:
+        """What a job is at."""
+
+    def ended(self, job: PlannedJob, outcome: Outcome) -> None:
+        """A job is over."""
+
+
+@dataclass
+class Ledger:
+    """Takes down what is reported of jobs, in the store and for whoever watches."""
+
+    store: Store
+    jobs: dict[str, PlannedJob]
+    watch: Watch
+
+    def __post_init__(self):
+        self.running: set[str] = set()
+
+    def started(self, id: str) -> None:
+        self.running.add(id)
+        self.store.mark(id, Status.running)
+        self.watch.started(self.jobs[id])
+
+    def at(self, id: str, stage: Stage) -> None:
+        if id in self.running:
+            self.store.at(id, stage)
+            self.watch.at(self.jobs[id], stage)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Raises DiskError for an outcome that leaves no hope for others."""
+        self.running.discard(outcome.id)
+        self.watch.ended(self.jobs[outcome.id], outcome)
+        status = Status.done if outcome.error is None else Status.failed
+        self.store.mark(outcome.id, status, outcome.error, outcome.seconds)
+        if outcome.disk_full:
+            raise DiskError(f"{outcome.error}; what is finished is kept, the same command goes on from there")
+
+    def stopped(self) -> None:
+        """Take down that whatever runs is no longer waited for."""
+        for id in sorted(self.running):
+            self.store.mark(id, Status.stopped)
+
+
+def run_jobs(jobs: Sequence[DiscoveryJob], out: Path, executor: JobExecutor, watch: Watch) -> list[StoredJob]:
+    """Run jobs into `out`, which only its user can look into; how each of them stands in the end, in their order.
+
+    Raises InputErrors for jobs that cannot be run, before anything is, and DiskError where the disk is full.
+    """
+    planned = plan_jobs(jobs, out)
+    make_private(out)
+    store, me = Store(out), (os.getpid(), socket.gethostname())
+    try:
+        store.add(planned)
+        store.enter(*me)
+        _run(planned, executor, Ledger(store, {job.id: job for job in planned}, watch))
+        ids = {job.id for job in planned}
+        return [job for job in store.jobs() if job.id in ids]
+    finally:
+        store.leave(*me)
+        store.close()
+
+
+def _run(planned: Sequence[PlannedJob], executor: JobExecutor, ledger: Ledger) -> None:
+    pending = [job for job in planned if not is_finished(job)]
+    for job in planned:
+        if job not in pending:
+            ledger.store.found_done(job.id)
+    ledger.watch.begins(pending, len(planned) - len(pending))
+    outcomes = executor.run(pending, ledger)
+    try:
+        for outcome in outcomes:
+            ledger.ended(outcome)
+    finally:
+        outcomes.close()
+        ledger.stopped()

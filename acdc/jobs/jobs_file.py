@@ -1,0 +1,121 @@
+"""Read a job file: TOML tables whose keys are the long options of `acdc discover`.
+
+`[defaults]` holds for every job, each `[[jobs]]` is one; a key with a list of values stands for one job per value, and
+several such keys for their grid. Relative paths are relative to the file. Everything wrong is reported together.
+"""
+
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from acdc.errors import InputError, InputErrors
+from acdc.files import existing_path
+from acdc.jobs.spec import DiscoveryJob
+from acdc.model.sources import BUNDLED
+from acdc.search.discover import DiscoverySettings
+from acdc.task.bundled import BUNDLED_TASKS
+
+DEFAULT_MODEL, DEFAULT_TASK = "trio", "ioi"
+_TABLES = ("defaults", "jobs")
+
+
+def _option(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _types() -> dict[str, tuple[Any, Any]]:
+    """Type and default of every option of a job."""
+    job = {field.name: (field.type, field.default) for field in fields(DiscoveryJob) if field.name != "settings"}
+    settings = {field.name: (field.type, field.default) for field in fields(DiscoverySettings)}
+    own = {"model": (str, DEFAULT_MODEL), "task": (str, DEFAULT_TASK), "metric": (str | None, None)}
+    return job | settings | own
+
+
+JobTable: type[BaseModel] = create_model(
+    "JobTable", __config__=ConfigDict(extra="forbid", alias_generator=_option), **_types()
+)
+
+
+def read_jobs(path: Path) -> list[DiscoveryJob]:
+    """The jobs of a file, grids expanded, in its order. Raises InputErrors naming every key that is wrong."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"job file {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"job file {path} is not valid TOML: {error}") from None
+    problems = [f"{name}: a job file has the tables {' and '.join(_TABLES)}" for name in content if name not in _TABLES]
+    defaults, tables = content.get("defaults", {}), content.get("jobs", [{}] if "defaults" in content else [])
+    if not isinstance(defaults, dict):
+        problems.append("defaults: must be a table, [defaults]")
+    if not (isinstance(tables, list) and tables and all(isinstance(table, dict) for table in tables)):
+        problems.append("jobs: there must be at least one table [[jobs]]")
+    if problems:
+        raise InputErrors([f"{path}: {problem}" for problem in problems])
+    return make_jobs(defaults, tables, path.parent, f"{path}: ")
+
+
+def make_jobs(
+    defaults: Mapping[str, Any], tables: Sequence[Mapping[str, Any]], folder: Path, where: str = ""
+) -> list[DiscoveryJob]:
+    """The jobs of tables of options, grids expanded; relative paths are relative to `folder`."""
+    jobs, problems = [], []
+    for number, table in enumerate(tables, start=1):
+        merged = {**defaults, **table}
+        problems += [
+            f"{where}job {number}: {name}: an empty list stands for no job" for name in merged if merged[name] == []
+        ]
+        for options in _grid(merged):
+            try:
+                jobs.append(_make_job(options, folder))
+            except InputErrors as error:
+                problems += [f"{where}job {number}: {problem}" for problem in error.problems]
+    if problems:
+        raise InputErrors(list(dict.fromkeys(problems)))
+    return jobs
+
+
+def _grid(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """One table per choice of a value from every list."""
+    values = [value if isinstance(value, list) else [value] for value in table.values()]
+    for chosen in itertools.product(*values):
+        yield dict(zip(table, chosen, strict=True))
+
+
+def _make_job(options: Mapping[str, Any], folder: Path) -> DiscoveryJob:
+    """Raises InputErrors naming the keys that are wrong."""
+    try:
+        table = JobTable.model_validate_json(json.dumps(options, default=str), strict=True)
+    except ValidationError as error:
+        raise InputErrors([_problem(found) for found in error.errors()]) from None
+    values = {name: getattr(table, name) for name in JobTable.model_fields}
+    job = DiscoveryJob(
+        model=_located(values.pop("model"), BUNDLED, folder),
+        task=_located(values.pop("task"), BUNDLED_TASKS, folder),
+        **{name: values.pop(name) for name in ("revision", "device", "dtype")},
+        settings=DiscoverySettings(**values),
+    )
+    try:
+        job.settings.check()
+    except InputError as error:
+        raise InputErrors([str(error)]) from None
+    return job
+
+
+def _problem(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{key}: is no option of 'acdc discover'"
+    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}, not {error['input']!r}"
+
+
+def _located(name: str, bundled: Mapping[str, Any], folder: Path) -> str:
+    """A name as it is, a path relative to the folder as an absolute one."""
+    path = existing_path(str(folder / Path(name).expanduser()))
+    return name if name in bundled or path is None else str(path.resolve())

@@ -1,0 +1,68 @@
+"""Jobs that are about to be run: each with the hash of all that its result depends on, and a folder named after it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from acdc.circuit.circuit import library_versions
+from acdc.errors import InputError, InputErrors
+from acdc.jobs.spec import DiscoveryJob
+from acdc.model.rehearsal import rehearsing
+from acdc.model.shape import find_model, shape_of
+from acdc.model.sources import find_source
+from acdc.search.discover import prepare
+from acdc.task.load import load_task
+
+ID_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job, its `id`, a hash of its inputs by content, and the name of its folder, which is readable and unique."""
+
+    id: str
+    name: str
+    job: DiscoveryJob
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """Its run directory."""
+        return self.folder / self.name
+
+
+def plan_jobs(jobs: Sequence[DiscoveryJob], folder: Path) -> list[PlannedJob]:
+    """Look at model, task and rows of every job without loading a weight; equal jobs become one.
+
+    Raises InputErrors with what is wrong with any of them.
+    """
+    planned: dict[str, PlannedJob] = {}
+    problems, hashes = [], {}
+    for number, job in enumerate(jobs, start=1):
+        try:
+            made = _plan(job, folder, hashes)
+            planned.setdefault(made.id, made)
+        except InputError as error:
+            problems.append(f"job {number}: {error}")
+    if problems:
+        raise InputErrors(list(dict.fromkeys(problems)))
+    return list(planned.values())
+
+
+def _plan(job: DiscoveryJob, folder: Path, hashes: dict[tuple[str, str | None], str]) -> PlannedJob:
+    """`hashes`: of models seen before, by name and revision."""
+    unloaded = find_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
+    with rehearsing():
+        model = shape_of(unloaded).model
+        task = load_task(job.task, model)
+        prepare(model, task, job.settings)
+    source = job.model, job.revision
+    if source not in hashes:
+        hashes[source] = find_source(*source).content_hash()
+    inputs = job.inputs(hashes[source], task) | {"versions": library_versions()}
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()[:ID_LENGTH]
+    label = re.sub(r"[^\w.-]+", "-", f"{task.name}-{model.name}-{job.settings.method}")
+    return PlannedJob(digest, f"{label}-{digest}", job, folder)

@@ -1,0 +1,190 @@
+"""A pool of Ray actors that do jobs, on this machine or on a cluster.
+
+Each worker holds the model that it loaded last, from its files: no weights travel. A worker that dies is started anew
+and its job given to the next that is free, which goes on where the files of the run end. On this machine all sockets
+are bound to the loopback device alone.
+"""
+
+import os
+import secrets
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from acdc.errors import InputError
+from acdc.jobs.planned import PlannedJob
+from acdc.jobs.run import Loaded
+from acdc.jobs.store import Stage
+from acdc.jobs.work import Outcome, Report, work_on
+
+# Read by Ray when it is imported: without the first, its servers listen on every network device.
+_LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+_ALWAYS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+OBJECT_STORE_BYTES = 100 * 2**20  # nothing large goes through it
+POLL = 0.3  # seconds
+ATTEMPTS = 3  # at a job whose worker died
+START_SECONDS = 120.0  # that the workers may take to be there
+
+
+@dataclass
+class _Mailbox:
+    """Collects what workers report until it is drained; an actor."""
+
+    events: list[tuple[str, Any]] = field(default_factory=list)
+
+    def put(self, method: str, arguments: tuple) -> None:
+        self.events.append((method, arguments))
+
+    def drain(self) -> list[tuple[str, tuple]]:
+        events, self.events = self.events, []
+        return events
+
+
+@dataclass(frozen=True)
+class _ByMail:
+    """A report that goes to a mailbox."""
+
+    mailbox: Any
+
+    def started(self, id: str) -> None:
+        self.mailbox.put.remote("started", (id,))
+
+    def at(self, id: str, stage: Stage) -> None:
+        self.mailbox.put.remote("at", (id, stage))
+
+
+class _Worker:
+    """Does jobs, one at a time; an actor."""
+
+    def __init__(self):
+        self._loaded = Loaded()
+
+    def sees(self, nonce: Path, text: str) -> bool:
+        """Whether it has the run directories where the driver has them."""
+        return nonce.is_file() and nonce.read_text() == text
+
+    def work_on(self, job: PlannedJob, mailbox: Any) -> Outcome:
+        return work_on(job, _ByMail(mailbox), self._loaded)
+
+
+class RayPool:
+    """See `acdc.jobs.executors.JobExecutor`."""
+
+    def __init__(self, workers: int, gpus_per_worker: float, address: str | None, threads: int):
+        """`threads`: of one evaluation; that many CPU cores are asked of a cluster for each worker."""
+        self.workers, self.gpus, self.address, self.threads = workers, gpus_per_worker, address, threads
+
+    def run(self, jobs: Sequence[PlannedJob], report: Report) -> Iterator[Outcome]:
+        if not jobs:
+            return
+        ray = _import_ray(local=self.address is None)
+        _connect(ray, self.workers, self.address)
+        try:
+            self._check_resources(ray)
+            yield from self._run(ray, jobs, report)
+        finally:
+            ray.shutdown()
+
+    def _check_resources(self, ray: Any) -> None:
+        """Raises InputError for what would stay pending for ever."""
+        there = ray.cluster_resources()
+        if self.gpus and there.get("GPU", 0) < self.gpus:
+            raise InputError(
+                f"--gpus-per-worker {self.gpus:g} cannot be met: this {self._where} has {there.get('GPU', 0):g} GPUs"
+            )
+        for kind, each in (("GPU", self.gpus), ("CPU", self._cores)):
+            if each * self.workers > there.get(kind, 0):
+                fitting = int(there.get(kind, 0) / each)
+                raise InputError(
+                    f"--workers {self.workers} with {each:g} {kind}s each is more than this {self._where} has "
+                    f"({there.get(kind, 0):g}): use --workers {fitting}"
+                )
+
+    @property
+    def _where(self) -> str:
+        return "machine" if self.address is None else "cluster"
+
+    @property
+    def _cores(self) -> float:
+        """On this machine a worker is one unit of what `_connect` offers, however many threads it has."""
+        return 1 if self.address is None else self.threads
+
+    def _run(self, ray: Any, jobs: Sequence[PlannedJob], report: Report) -> Iterator[Outcome]:
+        mailbox = ray.remote(_Mailbox).options(num_cpus=0).remote()
+        worker = ray.remote(_Worker).options(
+            num_cpus=self._cores, num_gpus=self.gpus, max_restarts=-1, max_task_retries=0
+        )
+        pool = [worker.remote() for _ in range(min(self.workers, len(jobs)))]
+        _check_shared(ray, pool, jobs[0].folder)
+        waiting, idle, busy = deque((job, 1) for job in jobs), deque(pool), {}
+        while waiting or busy:
+            while waiting and idle:
+                job, attempt = waiting.popleft()
+                one = idle.popleft()
+                busy[one.work_on.remote(job, mailbox)] = one, job, attempt
+            ended, _ = ray.wait(list(busy), timeout=POLL)
+            for method, arguments in ray.get(mailbox.drain.remote()):
+                getattr(report, method)(*arguments)
+            for ref in ended:
+                one, job, attempt = busy.pop(ref)
+                idle.append(one)
+                outcome = _outcome(ray, ref, job, attempt)
+                if outcome is None:
+                    waiting.append((job, attempt + 1))
+                else:
+                    yield outcome
+
+
+def _outcome(ray: Any, ref: Any, job: PlannedJob, attempt: int) -> Outcome | None:
+    """A job's outcome; None where its worker died and it is to be tried again."""
+    try:
+        return ray.get(ref)
+    except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
+        if attempt < ATTEMPTS:
+            return None
+        short = isinstance(error, ray.exceptions.OutOfMemoryError)
+        reason = "for want of memory: use a smaller batch-size or limit" if short else "(killed, or out of memory)"
+        return Outcome(job.id, f"its worker died {ATTEMPTS} times {reason}", 0.0)
+
+
+def _check_shared(ray: Any, pool: Sequence[Any], folder: Path) -> None:
+    """Raises InputError where workers do not see the driver's files."""
+    nonce, text = folder / f".shared-{os.getpid()}", secrets.token_hex(8)
+    nonce.write_text(text)
+    try:
+        seen = ray.get([one.sees.remote(nonce, text) for one in pool], timeout=START_SECONDS)
+    except ray.exceptions.GetTimeoutError:
+        raise InputError(f"the workers did not start within {START_SECONDS:.0f} s") from None
+    finally:
+        nonce.unlink(missing_ok=True)
+    if not all(seen):
+        raise InputError(f"{folder} is not on a file system that all machines of the cluster share: use --out")
+
+
+def _import_ray(local: bool) -> Any:
+    """Raises InputError where Ray is not installed."""
+    os.environ.update(_ALWAYS | (_LOCAL if local else {}))
+    try:
+        import ray
+    except ImportError:
+        raise InputError("--workers needs Ray: install acdc with the extra 'cluster'") from None
+    return ray
+
+
+def _connect(ray: Any, workers: int, address: str | None) -> None:
+    """Start Ray on this machine with room for so many workers, or connect to a cluster."""
+    terminate = signal.getsignal(signal.SIGTERM)
+    common = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    try:
+        if address is None:
+            ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
+        else:
+            ray.init(address=address, **common)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise InputError(f"Ray at {address or 'this machine'} cannot be used: {str(error).splitlines()[0]}") from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there

@@ -1,0 +1,162 @@
+"""The run store: which jobs there are in a folder, how far each is, and why one failed.
+
+One SQLite file beside the run directories, in write-ahead mode, so that several processes can read and write it. It is
+an index: what is finished is known from the run directories, and a store that is lost is made anew by the next run.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from acdc.errors import DiskError, InputError
+from acdc.jobs.planned import PlannedJob
+
+FILE_NAME = "jobs.sqlite3"
+PATIENCE = 20.0  # seconds that a write waits for others
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, place INTEGER NOT NULL, command TEXT NOT NULL, status TEXT NOT NULL,
+    error TEXT, seconds REAL, stage TEXT, done REAL, total REAL, unit TEXT, note TEXT, changed REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS drivers (pid INTEGER NOT NULL, host TEXT NOT NULL, started REAL NOT NULL) STRICT;
+"""
+
+
+class Status(StrEnum):
+    """How far a job is."""
+
+    queued = "queued"
+    running = "running"
+    done = "done"
+    failed = "failed"
+    stopped = "stopped"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a job is at: how much of what is done, and in few words how things stand."""
+
+    name: str
+    done: float
+    total: float
+    unit: str
+    note: str
+
+
+@dataclass(frozen=True)
+class StoredJob:
+    """A job as the store knows it; `changed` is when that was last written, in seconds since the epoch."""
+
+    id: str
+    name: str
+    command: str
+    status: Status
+    error: str | None
+    seconds: float | None
+    stage: Stage | None
+    changed: float
+
+
+class Store:
+    """The jobs of one folder. Every method raises InputError for a damaged file and DiskError for a full disk."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / FILE_NAME
+        with self._errors():
+            self.path.touch(mode=0o600)
+            self._database = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
+            self._database.row_factory = sqlite3.Row
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.executescript(_SCHEMA)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            kind = DiskError if "full" in str(error) or "disk I/O" in str(error) else InputError
+            raise kind(f"run store {self.path} cannot be used: {error}") from None
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                f"run store {self.path} is damaged ({error}): delete it, 'acdc run' makes it anew"
+            ) from None
+        except OSError as error:
+            raise InputError(f"run store {self.path} cannot be used: {error.strerror}") from None
+
+    def _write(self, statement: str, *values: Any) -> None:
+        with self._errors():
+            self._database.execute(statement, values)
+
+    def add(self, jobs: Sequence[PlannedJob]) -> None:
+        """Queue jobs; those that are there already and not done are queued again."""
+        with self._errors(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            for place, job in enumerate(jobs):
+                self._database.execute(
+                    "INSERT INTO jobs (id, name, place, command, status, changed) VALUES (?, ?, ?, ?, ?, ?) "
+                    "ON CONFLICT (id) DO UPDATE SET place = excluded.place, "
+                    "status = CASE WHEN status IN ('done', 'running') THEN status ELSE 'queued' END",
+                    (job.id, job.name, place, job.job.command("discover"), Status.queued, time.time()),
+                )
+
+    def mark(self, id: str, status: Status, error: str | None = None, seconds: float | None = None) -> None:
+        """Take down how far a job is."""
+        self._write(
+            "UPDATE jobs SET status = ?, error = ?, seconds = ?, stage = NULL, changed = ? WHERE id = ?",
+            *(status, error, seconds, time.time(), id),
+        )
+
+    def found_done(self, id: str) -> None:
+        """Take down that a job turned out to be done already."""
+        statement = "UPDATE jobs SET status = ?, error = NULL, changed = ? WHERE id = ? AND status <> ?"
+        self._write(statement, Status.done, time.time(), id, Status.done)
+
+    def at(self, id: str, stage: Stage) -> None:
+        """Take down what a job is at."""
+        self._write(
+            "UPDATE jobs SET stage = ?, done = ?, total = ?, unit = ?, note = ?, changed = ? WHERE id = ?",
+            *(stage.name, stage.done, stage.total, stage.unit, stage.note, time.time(), id),
+        )
+
+    def jobs(self) -> list[StoredJob]:
+        """All jobs, in the order in which they were given."""
+        with self._errors():
+            rows = self._database.execute("SELECT * FROM jobs ORDER BY place, id").fetchall()
+        return [_job(row) for row in rows]
+
+    def enter(self, pid: int, host: str) -> None:
+        """Take down a process that runs the jobs of this folder."""
+        self._write("INSERT INTO drivers VALUES (?, ?, ?)", pid, host, time.time())
+
+    def leave(self, pid: int, host: str) -> None:
+        """Take down that it has ended."""
+        self._write("DELETE FROM drivers WHERE pid = ? AND host = ?", pid, host)
+
+    def drivers(self) -> list[tuple[int, str]]:
+        """(process id, host) of the processes that have entered and not left; they may have died since."""
+        with self._errors():
+            rows = self._database.execute("SELECT pid, host FROM drivers ORDER BY started").fetchall()
+        return [(row["pid"], row["host"]) for row in rows]
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def open_store(folder: Path) -> Store:
+    """The store of a folder of jobs. Raises InputError where there is none."""
+    if not (folder / FILE_NAME).is_file():
+        raise InputError(f"{folder} is no folder of jobs: it has no {FILE_NAME}; 'acdc run' makes one")
+    return Store(folder)
+
+
+def _job(row: sqlite3.Row) -> StoredJob:
+    stage = None
+    if row["stage"] is not None:
+        stage = Stage(row["stage"], row["done"], row["total"], row["unit"], row["note"])
+    status, seconds = Status(row["status"]), row["seconds"]
+    return StoredJob(row["id"], row["name"], row["command"], status, row["error"], seconds, stage, row["changed"])
