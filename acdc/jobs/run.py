@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from acdc.circuit.circuit import SIGN_CONVENTION, Circuit, ModelRecord, library_versions
-from acdc.errors import InputError
+from acdc.errors import DiskError, InputError
 from acdc.files import read_model, write_json, write_text
-from acdc.jobs.run_directory import RunDirectory, read_run
+from acdc.jobs.run_directory import JOURNAL, RunDirectory, read_run
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.load import Model, load_model
 from acdc.model.threads import fixed_threads
@@ -22,6 +22,7 @@ from acdc.render.dot import to_dot
 from acdc.render.report import to_html
 from acdc.render.svg import to_svg
 from acdc.search.discover import Result, bind, describe_batch, describe_model, discover, edge_scores, prepare
+from acdc.search.journal import Journal
 from acdc.search.registry import find_method
 from acdc.search.result import Scores
 from acdc.task.behaviour import Behaviour
@@ -88,9 +89,10 @@ def run_discovery(job: DiscoveryJob, out: Path | None, progress: Progress, loade
     run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method}")
     resumed = run.has(CIRCUIT) and run.has(DECISIONS if find_method(job.settings.method).decides else SCORES)
     if not resumed:
-        result = discarding_refused(run, lambda: discover(model, task, job.settings, progress))
+        result = discarding_refused(run, lambda: _search(run, job, model, task, progress))
         _write_result(run, result)
         run.note(result.work)
+    (run.path / JOURNAL).unlink(missing_ok=True)
     circuit = Circuit.load(run.path)
     _check_own(run, circuit, job, model, task)
     if not run.has(VERIFICATION):
@@ -100,6 +102,20 @@ def run_discovery(job: DiscoveryJob, out: Path | None, progress: Progress, loade
     if run.record.status != "complete":
         run.note(complete=True)
     return FinishedRun(run.path, circuit, report, resumed)
+
+
+def _search(run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, progress: Progress) -> Result:
+    """Discover; what decides edge by edge goes on where an earlier attempt was cut off."""
+    if not find_method(job.settings.method).decides:
+        return discover(model, task, job.settings, progress)
+    depends_on = {
+        "inputs": run.record.inputs,
+        "batch": describe_batch(job.settings, model).model_dump(mode="json"),
+        "components": model.components.kind,
+        "versions": library_versions(),
+    }
+    with Journal(run.path / JOURNAL, depends_on) as journal:
+        return discover(model, task, job.settings, progress, journal)
 
 
 def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
@@ -131,6 +147,8 @@ def discarding_refused(run: RunDirectory, work: Callable[[], T]) -> T:
     """Do the work of a run; a refusal of its input leaves no empty run directory behind."""
     try:
         return work()
+    except DiskError:
+        raise
     except InputError:
         run.discard()
         raise

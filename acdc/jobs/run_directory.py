@@ -14,6 +14,7 @@ from acdc.files import read_model, write_json, write_text
 from acdc.model.work import Work
 
 RUN_FILE = "run.json"
+JOURNAL = ".trials.jsonl"  # what a search that decides has measured, until it is done
 DEFAULT_PARENT = Path("runs")
 
 
@@ -115,8 +116,9 @@ class RunDirectory:
 
     def discard(self) -> None:
         """Undo the opening of a new run that has written nothing but its record."""
-        if not self.fresh or [path.name for path in self.path.iterdir()] != [RUN_FILE]:
+        if not self.fresh or {path.name for path in self.path.iterdir()} - {RUN_FILE, JOURNAL}:
             return
+        (self.path / JOURNAL).unlink(missing_ok=True)
         (self.path / RUN_FILE).unlink()
         if self.made:
             self.path.rmdir()

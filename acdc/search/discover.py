@@ -28,6 +28,7 @@ from acdc.model.work import Work
 from acdc.options import Choosing, Level, SenderOrder
 from acdc.progress import Progress, silent
 from acdc.search.increments import TRIAL_BYTES
+from acdc.search.journal import Journal
 from acdc.search.options import DEFAULT_STEPS, DEFAULT_UPDATES, SearchOptions
 from acdc.search.registry import DEFAULT_METHOD, METHODS, Method, find_method
 from acdc.search.result import Decision, Decisions, Scores
@@ -152,12 +153,17 @@ def discover(
     task: Task,
     settings: DiscoverySettings,
     progress: Progress = silent,
+    journal: Journal | None = None,
 ) -> Result:
-    """Find the circuit of a task in a model. Raises InputError for settings that do not fit the model or the task."""
+    """Find the circuit of a task in a model. Raises InputError for settings that do not fit the model or the task.
+
+    `journal`: of an earlier attempt at the same discovery by ACDC, which goes on where that ended.
+    """
     split = prepare(model, task, settings)
     with fixed_threads(settings.threads):
         behaviour = bind(model, task, settings, split.discovery)
-        found = find_method(settings.method).run(behaviour, settings.search_options, progress)
+        options = replace(settings.search_options, journal=journal)
+        found = find_method(settings.method).run(behaviour, options, progress)
         if isinstance(found, Decisions):
             return Result(describe_decisions(behaviour, settings, split, found), None, found.tests, behaviour.work)
         choice, selection = _choose(behaviour, found, settings)

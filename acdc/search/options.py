@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from acdc.options import Level, SenderOrder
+from acdc.search.journal import Journal
 
 DEFAULT_STEPS, DEFAULT_UPDATES = 5, 400
 
@@ -11,7 +12,7 @@ DEFAULT_STEPS, DEFAULT_UPDATES = 5, 400
 class SearchOptions:
     """`threshold`: ACDC's tau in the metric's unit; None takes a share of the range that the metric spans. `edges`: how
     many edges the user wants, or lets a hybrid decide about. `steps`: points of integrated gradients. `updates`: most
-    optimiser steps of a learnt mask."""
+    optimiser steps of a learnt mask. `journal`: where ACDC takes its trials down."""
 
     threshold: float | None = None
     edges: int | None = None
@@ -20,3 +21,4 @@ class SearchOptions:
     level: Level = Level.edges
     steps: int = DEFAULT_STEPS
     updates: int = DEFAULT_UPDATES
+    journal: Journal | None = None

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from acdc.progress import Advance
+from acdc.search.journal import Journal
 from acdc.search.result import Decision, Decisions
 from acdc.search.trials import TrialCost, Trials
 from acdc.search.visits import Visit
@@ -31,15 +32,17 @@ class Pruning:
         thresholds: Sequence[float],
         plan: Sequence[Visit],
         proposed: np.ndarray,
+        journal: Journal | None = None,
     ):
-        """`proposed`: boolean [candidates] of those to decide about; the others are removed without a test."""
+        """`proposed`: boolean [candidates] of those to decide about; the others are removed without a test. `journal`:
+        where a run for one threshold takes its trials down, and takes those of an earlier attempt from."""
         self.behaviour, self.trials, self.thresholds = behaviour, trials, tuple(sorted(thresholds))
         self.sign = behaviour.metric.sign
         self.changes = np.zeros(len(trials.names))
         self.tests: list[Decision] = []
         self.current = trials.objective()
         self.drift, self.tried, self._checked = 0.0, 0, 0
-        self._proposed = proposed
+        self._proposed, self._journal = proposed, journal
         self._plan, self._next, self._left = plan, 0, np.array([], dtype=int)
         self._kept_share, self._layer, self._kept = FIRST_SHARE, behaviour.graph.anatomy.n_layers, 0
 
@@ -87,10 +90,20 @@ class Pruning:
         tried, rest = np.split(self._left, [self._width(self.trials.cost(self._left))])
         kept = self._kept
         self.tried += len(tried)
-        decided = self._accept(tried, self.trials.measure(tried), rest, forks, advance)
+        objectives = self._recorded()
+        known = objectives is not None
+        objectives = objectives if known else self.trials.measure(tried)
+        decided = self._accept(tried[: len(objectives)], objectives, rest, forks, advance)
+        if self._journal is not None and not known:
+            self._journal.add(objectives[:decided].tolist())
         self._learn(decided, kept=self._kept - kept)
         self._left = self._left[decided:]
         advance(decided * len(self.thresholds), self._note())
+
+    def _recorded(self) -> np.ndarray | None:
+        """What the next trial gave in an earlier attempt, up to the first candidate that was kept."""
+        recorded = None if self._journal is None else self._journal.recorded()
+        return None if recorded is None else np.array(recorded)
 
     def _width(self, cost: TrialCost) -> int:
         """How many candidates to try together: few where many are kept, as those after a kept one are lost."""

@@ -1,0 +1,80 @@
+"""What ACDC's trials have given so far, on disk, so that a run that was cut off goes on in the middle.
+
+A line per trial: the objectives that counted. A resumed run takes these in the place of its first trials and so comes
+to the same state, bit by bit. The first line says what the numbers depend on; with another one the journal begins anew.
+"""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from acdc.files import refused
+
+FLUSH_EVERY = 1.0  # seconds
+
+
+class Journal:
+    """The journal of one run of ACDC; a context that closes its file."""
+
+    def __init__(self, path: Path, depends_on: dict[str, Any]):
+        """Raises InputError where the file cannot be written."""
+        self.path, self._flushed = path, time.monotonic()
+        head = json.dumps(depends_on, sort_keys=True)
+        whole = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # what a crash cut off counts for nothing
+        self._recorded = _numbers(whole[1:]) if whole and whole[0] == head.encode() else None
+        try:
+            self._file = path.open("r+b" if self._recorded else "wb")
+            if self._recorded:
+                self._file.truncate(sum(len(line) + 1 for line in whole[: len(self._recorded) + 1]))
+                self._file.seek(0, os.SEEK_END)
+            else:
+                self._file.write(head.encode() + b"\n")
+        except OSError as error:
+            raise refused(error, path) from None
+        self._next = 0
+
+    def recorded(self) -> list[float] | None:
+        """What the next trial gave in an earlier attempt; None after the last."""
+        if self._recorded is None or self._next >= len(self._recorded):
+            return None
+        self._next += 1
+        return self._recorded[self._next - 1]
+
+    def add(self, objectives: Sequence[float]) -> None:
+        """Take down what a trial gave. Raises InputError when the disk refuses."""
+        try:
+            self._file.write(json.dumps(list(objectives)).encode() + b"\n")
+            if time.monotonic() - self._flushed >= FLUSH_EVERY:
+                self._flushed = time.monotonic()
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise refused(error, self.path) from None
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, where: TracebackType | None) -> None:
+        try:
+            self._file.close()
+        except OSError as failure:
+            if error is None:
+                raise refused(failure, self.path) from None
+
+
+def _numbers(lines: Sequence[bytes]) -> list[list[float]]:
+    """The trials of the lines up to the first that is none."""
+    trials = []
+    for line in lines:
+        try:
+            trial = json.loads(line)
+        except ValueError:
+            break
+        if not (isinstance(trial, list) and trial and all(isinstance(value, float) for value in trial)):
+            break
+        trials.append(trial)
+    return trials

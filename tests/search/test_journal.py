@@ -1,0 +1,81 @@
+"""A search that was cut off goes on in the middle and ends with the same bytes."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from acdc.errors import DiskError
+from acdc.model.load import load_model
+from acdc.options import Level
+from acdc.search.discover import DiscoverySettings, discover
+from acdc.search.journal import Journal
+from acdc.task.load import load_task
+
+DEPENDS_ON = {"inputs": "these"}
+
+
+@pytest.fixture(scope="module")
+def trio32():
+    return load_model("trio")
+
+
+def run(model, settings, path):
+    with Journal(path, DEPENDS_ON) as journal:
+        result = discover(model, load_task("ioi", model), settings, journal=journal)
+    return result.circuit.model_dump_json(), result.decisions, result.work.evaluations
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "acdc"},
+        {"method": "acdc", "level": Level.nodes},
+        {"method": "acdc", "direct_edges": True},
+        {"method": "hybrid"},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_a_journal_cut_anywhere_leads_to_the_same_result(trio32, tmp_path, options):
+    settings = DiscoverySettings(metric="kl", threshold=0.01, limit=6, **options)
+    path = tmp_path / "trials.jsonl"
+    circuit, decisions, work = run(trio32, settings, path)
+    whole = path.read_bytes()
+    drawn = random.Random(0)
+    for share in (0.1, 0.5, 0.9, 1.0):
+        path.write_bytes(whole[: int(share * len(whole)) - drawn.randrange(3)])
+        again, same_decisions, less = run(trio32, settings, path)
+        assert (again, same_decisions) == (circuit, decisions)
+        assert less < work or share < 0.5  # little is left of a short journal
+        assert path.read_bytes() == whole
+
+
+def test_a_journal_of_other_inputs_counts_for_nothing(tmp_path):
+    path = tmp_path / "trials.jsonl"
+    with Journal(path, {"inputs": "others"}) as journal:
+        journal.add([1.0])
+    with Journal(path, DEPENDS_ON) as journal:
+        assert journal.recorded() is None
+        journal.add([2.0, 3.0])
+    with Journal(path, DEPENDS_ON) as journal:
+        assert journal.recorded() == [2.0, 3.0]
+        assert journal.recorded() is None
+
+
+@pytest.mark.parametrize("line", [b"[1.0", b"not JSON\n", b"[true]\n", b"{}\n", b"[]\n", b"[1.0, null]\n"])
+def test_what_is_no_trial_ends_what_is_taken_from_a_journal(tmp_path, line):
+    path = tmp_path / "trials.jsonl"
+    path.write_bytes(json.dumps(DEPENDS_ON).encode() + b"\n[1.0]\n" + line + b"[9.0]\n")
+    with Journal(path, DEPENDS_ON) as journal:
+        assert journal.recorded() == [1.0]
+        assert journal.recorded() is None
+        journal.add([2.0])
+    assert path.read_bytes().endswith(b"\n[1.0]\n[2.0]\n")
+
+
+def test_a_disk_that_refuses_is_an_error_of_the_disk(tmp_path):
+    with pytest.raises(DiskError), Journal(tmp_path / "trials.jsonl", DEPENDS_ON) as journal:
+        journal._file.close()
+        journal._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
+        journal.add([1.0])
