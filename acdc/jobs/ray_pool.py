@@ -1,6 +1,7 @@
 """A pool of Ray actors that do jobs, on this machine or on a cluster.
 
-Each worker holds the model that it loaded last, from its files: no weights travel. A worker that dies is started anew
+Each worker holds the model that it loaded last, from its files: no weights travel. While there are more workers than
+jobs, several share one job (`acdc.task.crew`). A worker that dies is started anew
 and its job given to the next that is free, which goes on where the files of the run end. On this machine all sockets
 are bound to the loopback device alone.
 """
@@ -10,7 +11,7 @@ import secrets
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,14 @@ from typing import Any
 from acdc.errors import InputError
 from acdc.jobs.planned import PlannedJob
 from acdc.jobs.run import Loaded
+from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.store import Stage
 from acdc.jobs.work import Outcome, Report, work_on
+from acdc.model.threads import fixed_threads
+from acdc.model.work import Work
+from acdc.search.discover import bind
+from acdc.task.behaviour import Behaviour
+from acdc.task.crew import MemberLost
 
 # Read by Ray when it is imported: without the first, its servers listen on every network device.
 _LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
@@ -57,18 +64,85 @@ class _ByMail:
         self.mailbox.put.remote("at", (id, stage))
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What a member's work gave, and what it computed for it."""
+
+    value: Any
+    work: Work
+
+
+class _Reply:
+    """See `acdc.task.crew.Reply`."""
+
+    def __init__(self, ref: Any, work: Work):
+        """`work`: of the process that asked, which counts what is computed for it."""
+        self._ref, self._work = ref, work
+
+    def ready(self) -> bool:
+        import ray
+
+        return bool(ray.wait([self._ref], timeout=0)[0])
+
+    def get(self) -> Any:
+        import ray
+
+        try:
+            answer = ray.get(self._ref)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError:
+            raise MemberLost from None
+        self._work.add(answer.work)
+        return answer.value
+
+
+@dataclass(frozen=True)
+class _Members:
+    """See `acdc.task.crew.Crew`: workers that have a job's behaviour on some rows."""
+
+    workers: tuple[Any, ...]
+    job: DiscoveryJob
+    rows: tuple[int, ...]
+    work: Work
+
+    @property
+    def size(self) -> int:
+        return len(self.workers)
+
+    def ask(self, member: int, work: Callable[..., Any], *arguments: Any) -> _Reply:
+        return _Reply(self.workers[member].assist.remote(self.job, self.rows, work, arguments), self.work)
+
+
 class _Worker:
-    """Does jobs, one at a time; an actor."""
+    """Does jobs, one at a time, and parts of those of others; an actor."""
 
     def __init__(self):
         self._loaded = Loaded()
+        self._bound: tuple[tuple[DiscoveryJob, tuple[int, ...]], Behaviour] | None = None
 
     def sees(self, nonce: Path, text: str) -> bool:
         """Whether it has the run directories where the driver has them."""
         return nonce.is_file() and nonce.read_text() == text
 
-    def work_on(self, job: PlannedJob, mailbox: Any) -> Outcome:
-        return work_on(job, _ByMail(mailbox), self._loaded)
+    def work_on(self, job: PlannedJob, mailbox: Any, members: Sequence[Any]) -> Outcome:
+        self._bound = None
+
+        def crew(rows: Sequence[int]) -> _Members:
+            return _Members(tuple(members), job.job, tuple(rows), self._loaded.of(job.job)[0].components.work)
+
+        return work_on(job, _ByMail(mailbox), self._loaded, crew)
+
+    def assist(self, job: DiscoveryJob, rows: tuple[int, ...], work: Callable[..., Any], arguments: tuple) -> _Answer:
+        """work(behaviour, *arguments), with the behaviour of a job on some rows."""
+        model, task = self._loaded.of(job)
+        with fixed_threads(job.settings.threads):
+            if self._bound is None or self._bound[0] != (job, rows):
+                self._bound = None  # before the next one takes as much memory
+                self._bound = (job, rows), bind(model, task, job.settings, rows)
+            behaviour = self._bound[1]
+            before = behaviour.work
+            return _Answer(work(behaviour, *arguments), behaviour.work - before)
 
 
 class RayPool:
@@ -118,20 +192,20 @@ class RayPool:
         worker = ray.remote(_Worker).options(
             num_cpus=self._cores, num_gpus=self.gpus, max_restarts=-1, max_task_retries=0
         )
-        pool = [worker.remote() for _ in range(min(self.workers, len(jobs)))]
+        pool = [worker.remote() for _ in range(self.workers)]
         _check_shared(ray, pool, jobs[0].folder)
         waiting, idle, busy = deque((job, 1) for job in jobs), deque(pool), {}
         while waiting or busy:
             while waiting and idle:
-                job, attempt = waiting.popleft()
-                one = idle.popleft()
-                busy[one.work_on.remote(job, mailbox)] = one, job, attempt
+                share = max(1, len(idle) // len(waiting))
+                (job, attempt), team = waiting.popleft(), [idle.popleft() for _ in range(share)]
+                busy[team[0].work_on.remote(job, mailbox, team[1:])] = team, job, attempt
             ended, _ = ray.wait(list(busy), timeout=POLL)
             for method, arguments in ray.get(mailbox.drain.remote()):
                 getattr(report, method)(*arguments)
             for ref in ended:
-                one, job, attempt = busy.pop(ref)
-                idle.append(one)
+                team, job, attempt = busy.pop(ref)
+                idle.extend(team)
                 outcome = _outcome(ray, ref, job, attempt)
                 if outcome is None:
                     waiting.append((job, attempt + 1))

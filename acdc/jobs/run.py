@@ -26,6 +26,7 @@ from acdc.search.journal import Journal
 from acdc.search.registry import find_method
 from acdc.search.result import Scores
 from acdc.task.behaviour import Behaviour
+from acdc.task.crew import Crews, nobody_else
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
@@ -81,7 +82,13 @@ class Loaded:
         self._named = self._model = None
 
 
-def run_discovery(job: DiscoveryJob, out: Path | None, progress: Progress, loaded: Loaded | None = None) -> FinishedRun:
+def run_discovery(
+    job: DiscoveryJob,
+    out: Path | None,
+    progress: Progress,
+    loaded: Loaded | None = None,
+    crews: Crews = nobody_else,
+) -> FinishedRun:
     """Discover, verify and draw. A run of the same inputs in `out` is resumed, of other inputs refused."""
     job.settings.check()
     model, task = (loaded or Loaded()).of(job)
@@ -89,14 +96,14 @@ def run_discovery(job: DiscoveryJob, out: Path | None, progress: Progress, loade
     run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method}")
     resumed = run.has(CIRCUIT) and run.has(DECISIONS if find_method(job.settings.method).decides else SCORES)
     if not resumed:
-        result = discarding_refused(run, lambda: _search(run, job, model, task, progress))
+        result = discarding_refused(run, lambda: _search(run, job, model, task, progress, crews))
         _write_result(run, result)
         run.note(result.work)
     (run.path / JOURNAL).unlink(missing_ok=True)
     circuit = Circuit.load(run.path)
     _check_own(run, circuit, job, model, task)
     if not run.has(VERIFICATION):
-        verify(model, task, circuit, progress=progress).save(run.path)
+        verify(model, task, circuit, progress=progress, crews=crews).save(run.path)
     report = _load_report(run.path, circuit)
     draw(run.path, circuit, report, run.record.command)
     if run.record.status != "complete":
@@ -104,10 +111,10 @@ def run_discovery(job: DiscoveryJob, out: Path | None, progress: Progress, loade
     return FinishedRun(run.path, circuit, report, resumed)
 
 
-def _search(run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, progress: Progress) -> Result:
+def _search(run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, progress: Progress, crews: Crews) -> Result:
     """Discover; what decides edge by edge goes on where an earlier attempt was cut off."""
     if not find_method(job.settings.method).decides:
-        return discover(model, task, job.settings, progress)
+        return discover(model, task, job.settings, progress, crews=crews)
     depends_on = {
         "inputs": run.record.inputs,
         "batch": describe_batch(job.settings, model).model_dump(mode="json"),
@@ -115,7 +122,7 @@ def _search(run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, prog
         "versions": library_versions(),
     }
     with Journal(run.path / JOURNAL, depends_on) as journal:
-        return discover(model, task, job.settings, progress, journal)
+        return discover(model, task, job.settings, progress, journal, crews)
 
 
 def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tuple[Path, dict[str, Any]]:

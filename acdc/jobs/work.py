@@ -20,6 +20,7 @@ from acdc.jobs.run import RUN_FILES, Loaded, run_discovery
 from acdc.jobs.run_directory import read_run
 from acdc.jobs.store import Stage
 from acdc.progress import Advance, Progress
+from acdc.task.crew import Crews, nobody_else
 
 LOCKS, LOGS = ".locks", "logs"
 PATIENCE = 30.0  # seconds to wait for another process that has the job: one that was killed may take a while to die
@@ -54,8 +55,9 @@ def is_finished(job: PlannedJob) -> bool:
         return False
 
 
-def work_on(job: PlannedJob, report: Report, loaded: Loaded) -> Outcome:
-    """Do a job, or what is left of it; whatever goes wrong is the outcome. `loaded` keeps the model for the next."""
+def work_on(job: PlannedJob, report: Report, loaded: Loaded, crews: Crews = nobody_else) -> Outcome:
+    """Do a job, or what is left of it; whatever goes wrong is the outcome. `loaded` keeps the model for the next;
+    `crews` share in the work."""
     began = time.monotonic()
 
     def outcome(error: str | None, disk_full: bool = False) -> Outcome:
@@ -65,7 +67,7 @@ def work_on(job: PlannedJob, report: Report, loaded: Loaded) -> Outcome:
     try:
         with _locked(job), _logged(job):
             clear_parts(job.path)
-            run_discovery(job.job, job.path, _reporting(job.id, report), loaded)
+            run_discovery(job.job, job.path, _reporting(job.id, report), loaded, crews)
         return outcome(None)
     except DiskError as error:
         return outcome(str(error), disk_full=True)

@@ -13,5 +13,10 @@ class Work:
     def __sub__(self, other: "Work") -> "Work":
         return Work(self.evaluations - other.evaluations, self.flops - other.flops)
 
+    def add(self, other: "Work") -> None:
+        """Count what was computed elsewhere."""
+        self.evaluations += other.evaluations
+        self.flops += other.flops
+
     def snapshot(self) -> "Work":
         return Work(self.evaluations, self.flops)

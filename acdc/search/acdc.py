@@ -13,11 +13,10 @@ import numpy as np
 
 from acdc.options import Level
 from acdc.progress import Progress
-from acdc.search.increments import Increments
+from acdc.search.ahead import Ahead, make_trials
 from acdc.search.options import SearchOptions
 from acdc.search.pruning import Pruning
 from acdc.search.result import Decisions
-from acdc.search.trials import NodeRuns, WholeRuns
 from acdc.search.visits import node_visit, visits
 from acdc.task.behaviour import Behaviour
 
@@ -42,11 +41,9 @@ def decide(
     `proposed`: boolean [edges or nodes] of those to decide about, the others are removed without a test; None for all.
     """
     graph, nodes = behaviour.graph, options.level is Level.nodes
-    if nodes:
-        trials, plan = NodeRuns(behaviour), [node_visit(graph, options.sender_order)]
-    else:
-        trials = WholeRuns(behaviour) if behaviour.executor.scaled_bias else Increments(behaviour)
-        plan = list(visits(graph, options.sender_order))
+    plan = [node_visit(graph, options.sender_order)] if nodes else list(visits(graph, options.sender_order))
+    several = len(set(thresholds)) > 1
+    trials = Ahead(behaviour, nodes) if behaviour.crew.size and not several else make_trials(behaviour, nodes)
     total = sum(len(visit.candidates) for visit in plan) * len(set(thresholds))
     with progress("acdc", total, options.level.value) as advance:
         proposed = np.ones(len(trials.names), dtype=bool) if proposed is None else proposed

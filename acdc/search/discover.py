@@ -1,7 +1,7 @@
 """Find a circuit: split the rows, search, choose, and bind the result to everything that it depends on."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -35,6 +35,7 @@ from acdc.search.result import Decision, Decisions, Scores
 from acdc.search.trials import WIDEST
 from acdc.task.ablations import check_ablation
 from acdc.task.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
+from acdc.task.crew import ALONE, Crew, Crews, nobody_else
 from acdc.task.metrics import MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
 from acdc.task.split import Split, split_rows
@@ -154,14 +155,16 @@ def discover(
     settings: DiscoverySettings,
     progress: Progress = silent,
     journal: Journal | None = None,
+    crews: Crews = nobody_else,
 ) -> Result:
     """Find the circuit of a task in a model. Raises InputError for settings that do not fit the model or the task.
 
-    `journal`: of an earlier attempt at the same discovery by ACDC, which goes on where that ended.
+    `journal`: of an earlier attempt at the same discovery by ACDC, which goes on where that ended. `crews`: others who
+    share in the work.
     """
     split = prepare(model, task, settings)
     with fixed_threads(settings.threads):
-        behaviour = bind(model, task, settings, split.discovery)
+        behaviour = bind(model, task, settings, split.discovery, crews(split.discovery))
         options = replace(settings.search_options, journal=journal)
         found = find_method(settings.method).run(behaviour, options, progress)
         if isinstance(found, Decisions):
@@ -208,7 +211,7 @@ def _part_scores(behaviour: Behaviour, scores: Scores, level: Level) -> dict[str
     return dict(zip(ids, _node_scores(behaviour, scores).tolist(), strict=True))
 
 
-def bind(model: Model, task: Task, settings: DiscoverySettings, rows) -> Behaviour:
+def bind(model: Model, task: Task, settings: DiscoverySettings, rows: Sequence[int], crew: Crew = ALONE) -> Behaviour:
     """The behaviour that a search with these settings measures."""
     return Behaviour(
         model,
@@ -219,6 +222,7 @@ def bind(model: Model, task: Task, settings: DiscoverySettings, rows) -> Behavio
         batch_size=settings.batch_size,
         split_embeddings=settings.split_embeddings,
         direct_edges=settings.direct_edges,
+        crew=crew,
     )
 
 

@@ -69,7 +69,7 @@ class Increments:
 
     def cost(self, candidates: np.ndarray) -> TrialCost:
         if self._wire(candidates) is not None:
-            return TrialCost(1, 1.0)
+            return TrialCost(1, 1.0, ahead=False)
         if self._cost is None:
             costs = [self._slot_cost(slot.state, slot.reader) for slot in self._slots]
             numbers, fixed, each = (max(c[0] for c in costs), sum(c[1] for c in costs), sum(c[2] for c in costs))
@@ -95,7 +95,7 @@ class Increments:
         return numbers + 2 * rows * unembedded, fixed, each
 
     @torch.no_grad()
-    def measure(self, edges: np.ndarray) -> np.ndarray:
+    def measure(self, edges: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
         if wire := self._wire(edges):
             return self._objectives([Spread(state, 1).from_cut(wire) for state in self._states])
         senders = self._senders(edges)

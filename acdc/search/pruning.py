@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from acdc.progress import Advance
+from acdc.search.ahead import Ahead
 from acdc.search.journal import Journal
 from acdc.search.result import Decision, Decisions
 from acdc.search.trials import TrialCost, Trials
@@ -87,33 +88,47 @@ class Pruning:
 
     def _test(self, forks: list["Pruning"], advance: Advance) -> None:
         """Try what is left of a receiver, as much as fits one trial."""
-        tried, rest = np.split(self._left, [self._width(self.trials.cost(self._left))])
+        tried, rest = np.split(self._left, [self._width(self.trials.cost(self._left), self._kept_share)])
         kept = self._kept
         self.tried += len(tried)
-        objectives = self._recorded()
-        known = objectives is not None
-        objectives = objectives if known else self.trials.measure(tried)
+        recorded = None if self._journal is None else self._journal.recorded()
+        objectives = self._objectives(tried) if recorded is None else np.array(recorded)
         decided = self._accept(tried[: len(objectives)], objectives, rest, forks, advance)
-        if self._journal is not None and not known:
+        if self._journal is not None and recorded is None:
             self._journal.add(objectives[:decided].tolist())
         self._learn(decided, kept=self._kept - kept)
         self._left = self._left[decided:]
         advance(decided * len(self.thresholds), self._note())
 
-    def _recorded(self) -> np.ndarray | None:
-        """What the next trial gave in an earlier attempt, up to the first candidate that was kept."""
-        recorded = None if self._journal is None else self._journal.recorded()
-        return None if recorded is None else np.array(recorded)
+    def _objectives(self, tried: np.ndarray) -> np.ndarray:
+        """What a trial gives, made now or ahead of its time."""
+        if not isinstance(self.trials, Ahead):
+            return self.trials.measure(tried)
+        answer = self.trials.answer(tried)
+        if answer is not None:
+            return answer
+        self.trials.ask(self._following(tried, self.trials.members))
+        return self.trials.measure(tried)
 
-    def _width(self, cost: TrialCost) -> int:
+    def _following(self, tried: np.ndarray, most: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The trials that come after this one if nothing is kept, each with the candidates before it."""
+        share, place, found = self._kept_share, 0, []
+        while len(found) < most:
+            place, share = place + len(tried), _faded(share, len(tried), kept=0)
+            left = self._left[place:]
+            if not len(left) or not (cost := self.trials.cost(left)).ahead:
+                break
+            tried = left[: self._width(cost, share)]
+            found.append((tried, self._left[:place]))
+        return found
+
+    def _width(self, cost: TrialCost, share: float) -> int:
         """How many candidates to try together: few where many are kept, as those after a kept one are lost."""
-        best = round((2 * cost.fixed / max(self._kept_share, 1e-6)) ** 0.5)
+        best = round((2 * cost.fixed / max(share, 1e-6)) ** 0.5)
         return max(1, min(best, cost.widest))
 
     def _learn(self, decided: int, kept: int) -> None:
-        """Take the last decisions into the moving average of how many are kept."""
-        fade = (1 - 1 / MEMORY) ** decided
-        self._kept_share = fade * self._kept_share + (1 - fade) * kept / decided
+        self._kept_share = _faded(self._kept_share, decided, kept)
 
     def _accept(
         self,
@@ -172,3 +187,9 @@ class Pruning:
             tuple(self.tests), self.trials.edges(), self.changes, self.thresholds[0], measured, drift, self.tried
         )
         return {threshold: replace(found, threshold=threshold) for threshold in self.thresholds}
+
+
+def _faded(share: float, decided: int, kept: int) -> float:
+    """The moving average of how many are kept, with the last decisions taken in."""
+    fade = (1 - 1 / MEMORY) ** decided
+    return fade * share + (1 - fade) * kept / decided

@@ -10,13 +10,12 @@ import numpy as np
 from acdc.model.rehearsal import Books, Operation
 from acdc.options import Level
 from acdc.progress import silent
-from acdc.search.exact import CHUNK
 from acdc.search.hybrid import proposal_size
 from acdc.search.increments import TRIAL_BYTES
 from acdc.search.options import SearchOptions
 from acdc.search.registry import METHODS, Method
 from acdc.search.trials import WIDEST
-from acdc.task.behaviour import Behaviour
+from acdc.task.behaviour import TOGETHER, Behaviour
 
 SAMPLES = 6  # of the runs of exact patching, of which there may be thousands alike
 
@@ -119,8 +118,8 @@ def _exact(rehearsal: Rehearsal, options: SearchOptions) -> BatchCost:
     count = len(behaviour.graph.writers) if nodes else behaviour.graph.n_edges
     parts = [
         range(start + part.start, start + part.stop)
-        for start in range(0, count, CHUNK)
-        for part in behaviour.parts(min(CHUNK, count - start), batch)
+        for start in range(0, count, TOGETHER)
+        for part in behaviour.parts(min(TOGETHER, count - start), batch)
     ]
     effort = rehearsal.of(lambda: (behaviour.full(), behaviour.prompts))
     samples = min(SAMPLES, len(parts))

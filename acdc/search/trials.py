@@ -18,10 +18,11 @@ WHOLE_RUN_COST = 2.0  # see `TrialCost.fixed`, of a run of the whole subgraph
 @dataclass(frozen=True)
 class TrialCost:
     """What trying candidates of one receiver costs: so many fit one trial, and what a trial costs besides its
-    candidates, in candidates."""
+    candidates, in candidates. `ahead`: whether it can be made before the one before it is decided."""
 
     widest: int
     fixed: float
+    ahead: bool = True
 
 
 class Trials(Protocol):
@@ -42,9 +43,9 @@ class Trials(Protocol):
     def cost(self, candidates: np.ndarray) -> TrialCost:
         """What trying some of these candidates costs."""
 
-    def measure(self, candidates: np.ndarray) -> np.ndarray:
-        """Objectives with the first, the first two, ... of the next undecided candidates removed: edges into the open
-        slot, or one wire."""
+    def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
+        """Objectives with the first, the first two, ... of undecided candidates removed: edges into the open slot, or
+        one wire. They are the next ones, or those after the next ones `before` them, which are removed as well."""
 
     def remove(self, candidates: np.ndarray) -> None:
         """Remove edges into the open slot, or one wire, for good."""
@@ -88,8 +89,10 @@ class WholeRuns:
     def cost(self, candidates: np.ndarray) -> TrialCost:
         return TrialCost(WIDEST[self.behaviour.model.device.type], WHOLE_RUN_COST)
 
-    def measure(self, candidates: np.ndarray) -> np.ndarray:
+    def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
         removed = np.repeat(self.removed[None], len(candidates), axis=0)
+        if before is not None:
+            removed[:, before] = True
         for place, candidate in enumerate(candidates):
             removed[place:, candidate] = True
         return self._objectives(removed)

@@ -24,12 +24,14 @@ from acdc.model.subgraph import Prompts, SubgraphRun
 from acdc.model.work import Work
 from acdc.progress import Advance, nobody
 from acdc.task.ablations import check_ablation, clean_tokens, corrupted_tokens, mean_ablated
+from acdc.task.crew import ALONE, Crew, shared_out
 from acdc.task.metrics import METRICS, Metric, RowBatch, recovered_fraction
 from acdc.task.optimal import optimal_constants
 from acdc.task.rows import Row, Task, bucket
 
 DEFAULT_BATCH = 32
 PADDING = 1.5  # how much longer than its shortest row a batch may be where attention does not look ahead
+TOGETHER = 32  # candidates that one process measures at a time
 CANDIDATE_TOKENS = 4096
 CANDIDATE_BYTES = 256 * 2**20
 
@@ -70,12 +72,14 @@ class Behaviour:
         batch_size: int = DEFAULT_BATCH,
         split_embeddings: bool = False,
         direct_edges: bool = False,
+        crew: Crew = ALONE,
     ):
-        """`rows` are indices into the task; means for mean ablation are taken over the whole task.
+        """`rows` are indices into the task; means for mean ablation are taken over the whole task. `crew`: others who
+        have the same behaviour, and share in what is measured of many subgraphs.
 
         Raises InputError for rows without the answers that the metric needs, and for logits that are not finite.
         """
-        self.model, self.task, self.metric = model, task, metric
+        self.model, self.task, self.metric, self.crew = model, task, metric, crew
         self.ablation = check_ablation(ablation)
         self.batch_size = batch_size
         self.rows: tuple[Row, ...] = task.select(rows)
@@ -176,7 +180,6 @@ class Behaviour:
             prompts.append(Prompts(embedded, batch.positions, ablated, stream))
         return prompts
 
-    @torch.no_grad()
     def measure(
         self,
         removed: np.ndarray,
@@ -187,18 +190,15 @@ class Behaviour:
 
         Without `metrics`, the behaviour's own alone. `advance` is told of finished work, in candidates.
         """
-        metrics = metrics or [self.metric]
-        values = np.empty((len(metrics), len(removed), len(self.rows)))
-        for batch, prompts in zip(self.batches, self.prompts, strict=True):
-            answers = batch.answers.for_metrics(metrics)
-            for part in self.parts(len(removed), batch):
-                cut = removed[part]
-                logits = self._logits(batch, prompts, cut, answers.columns).unflatten(0, (len(cut), -1))
-                values[:, part, list(batch.index)] = apply(metrics, logits, answers)
-                advance(len(cut) * len(batch.index) / len(self.rows))
-        return values
+        metrics = tuple(metrics or [self.metric])
+        parts = [_Candidates(removed[at : at + TOGETHER], metrics) for at in range(0, len(removed), TOGETHER)]
+        values = []
+        for part, found in zip(parts, shared_out(self.crew, self, _measure, parts), strict=True):
+            values.append(found)
+            advance(len(part.removed))
+        return np.concatenate(values, axis=1) if values else np.empty((len(metrics), 0, len(self.rows)))
 
-    def _logits(self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None) -> Tensor:
+    def logits(self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None) -> Tensor:
         """Logits [candidates * rows, V or K] of subgraphs: of what they consist of, or where nothing of the model is
         left out, of all that comes after the first removed edge."""
         cone = Cone.of(self.graph, ~removed.all(axis=0))
@@ -251,6 +251,28 @@ class Behaviour:
             trace = self.run(batch, corrupted=True) if corrupted else batch.clean
             values[:, list(batch.index)] = apply(metrics, trace.logits[None], batch.answers)[:, 0]
         return values
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Subgraphs, boolean [candidates, edges], and the metrics that are to be measured of them."""
+
+    removed: np.ndarray
+    metrics: tuple[Metric, ...]
+
+
+@torch.no_grad()
+def _measure(behaviour: Behaviour, candidates: _Candidates) -> np.ndarray:
+    """Float64 [metrics, candidates, rows]."""
+    removed, metrics = candidates.removed, candidates.metrics
+    values = np.empty((len(metrics), len(removed), len(behaviour.rows)))
+    for batch, prompts in zip(behaviour.batches, behaviour.prompts, strict=True):
+        answers = batch.answers.for_metrics(metrics)
+        for part in behaviour.parts(len(removed), batch):
+            cut = removed[part]
+            logits = behaviour.logits(batch, prompts, cut, answers.columns).unflatten(0, (len(cut), -1))
+            values[:, part, list(batch.index)] = apply(metrics, logits, answers)
+    return values
 
 
 def apply(metrics: Sequence[Metric], logits: Tensor, answers: RowBatch) -> np.ndarray:

@@ -13,6 +13,7 @@ from acdc.model.threads import fixed_threads
 from acdc.options import Level
 from acdc.progress import Advance, Progress, nobody, silent
 from acdc.task.behaviour import Behaviour, usable_metrics
+from acdc.task.crew import Crews, nobody_else
 from acdc.task.metrics import METRICS, NOISE, Metric, MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
 from acdc.verification.report import Measure, RandomCircuits, Removal, Report
@@ -28,11 +29,12 @@ def verify(
     *,
     metric: Metric | MetricFunction | None = None,
     progress: Progress = silent,
+    crews: Crews = nobody_else,
 ) -> Report:
     """Measure a circuit on its verification rows.
 
-    `metric` is only needed where discovery used a callable of the user's. Raises InputError when model or task are not
-    those that the circuit was found with.
+    `metric` is only needed where discovery used a callable of the user's. `crews`: others who share in the work.
+    Raises InputError when model or task are not those that the circuit was found with.
     """
     _check_same(model, task, circuit)
     if metric is None and circuit.metric not in METRICS:
@@ -63,6 +65,7 @@ def verify(
             batch_size=circuit.batch.size,
             split_embeddings=circuit.model.split_embeddings,
             direct_edges=circuit.model.direct_edges,
+            crew=crews(rows),
         )
         with progress("verify", len(circuit.parts) + RANDOM_CIRCUITS + 3, "runs") as advance:
             measures = measure_circuit(behaviour, circuit.mask, advance)

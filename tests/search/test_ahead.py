@@ -1,0 +1,103 @@
+"""ACDC by several processes makes the decisions of one, number for number."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from acdc.options import Level
+from acdc.progress import silent
+from acdc.search.acdc import acdc
+from acdc.search.discover import DiscoverySettings, bind
+from acdc.search.exact import exact
+from acdc.search.trials import WIDEST
+from acdc.task.crew import ALONE, MemberLost
+
+ROWS = tuple(range(8))
+
+
+class Answered:
+    def __init__(self, answer):
+        self._answer = answer
+
+    def ready(self):
+        return True
+
+    def get(self):
+        return self._answer()
+
+
+class Beside:
+    """A crew in this process: every member has a behaviour of its own; some are lost, or begin anew, at their n-th
+    question."""
+
+    def __init__(self, make, size, lost=None, anew=None):
+        self.size, self._make, self._lost, self._anew = size, make, lost or {}, anew or {}
+        self._behaviours = [make() for _ in range(size)]
+        self.asked = [0] * size
+
+    def ask(self, member, work, *arguments):
+        self.asked[member] += 1
+        if self.asked[member] == self._anew.get(member):
+            self._behaviours[member] = self._make()
+        gone = self.asked[member] >= self._lost.get(member, 10**9)
+
+        def answer():
+            if gone:
+                raise MemberLost
+            return work(self._behaviours[member], *arguments)
+
+        return Answered(answer)
+
+
+def bound(model, task, settings, crew=ALONE):
+    return bind(model, task, settings, ROWS, crew)
+
+
+def same(found, other):
+    for field in dataclasses.fields(found):
+        ours, theirs = getattr(found, field.name), getattr(other, field.name)
+        assert np.array_equal(ours, theirs) if isinstance(ours, np.ndarray) else ours == theirs, field.name
+
+
+@pytest.fixture(autouse=True)
+def narrow_trials(monkeypatch):
+    """So that a receiver takes several."""
+    monkeypatch.setitem(WIDEST, "cpu", 3)
+
+
+SETTINGS = {
+    "edges": DiscoverySettings(metric="kl", threshold=0.02),
+    "wires": DiscoverySettings(metric="logit_diff", threshold=0.05, direct_edges=True),
+    "nodes": DiscoverySettings(metric="kl", threshold=0.02, level=Level.nodes),
+    "zero": DiscoverySettings(metric="kl", threshold=0.02, ablation="zero"),
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_crew_makes_the_decisions_of_one(trio, induction, settings, size):
+    alone = acdc(bound(trio, induction, settings), settings.search_options, silent)
+    crew = Beside(lambda: bound(trio, induction, settings), size)
+    together = acdc(bound(trio, induction, settings, crew), settings.search_options, silent)
+    same(together, alone)
+    assert sum(crew.asked) > 0
+
+
+@pytest.mark.parametrize("fault", [{"lost": {0: 5, 1: 9}}, {"anew": {0: 4, 1: 2}}], ids=["lost", "started anew"])
+def test_members_that_go_change_nothing(trio, induction, fault):
+    settings = SETTINGS["edges"]
+    alone = acdc(bound(trio, induction, settings), settings.search_options, silent)
+    crew = Beside(lambda: bound(trio, induction, settings), 2, **fault)
+    same(acdc(bound(trio, induction, settings, crew), settings.search_options, silent), alone)
+    (first, nth), *_ = next(iter(fault.values())).items()
+    assert crew.asked[first] >= nth  # it came to that
+
+
+def test_a_crew_measures_what_one_does(trio, induction):
+    settings = DiscoverySettings(method="exact", metric="logit_diff")
+    alone = exact(bound(trio, induction, settings), settings.search_options, silent)
+    crew = Beside(lambda: bound(trio, induction, settings), 2)
+    together = exact(bound(trio, induction, settings, crew), settings.search_options, silent)
+    assert together.values.tobytes() == alone.values.tobytes()
+    assert min(crew.asked) > 2

@@ -1,0 +1,69 @@
+"""Work that is shared out comes back in its own order, whoever did it and whoever was lost."""
+
+import random
+
+import pytest
+
+from acdc.task.crew import Alone, MemberLost, shared_out
+
+
+class Later:
+    """A reply that is there only when it is waited for, or after it was asked for a few times."""
+
+    def __init__(self, answer, patience):
+        self._answer, self._patience = answer, patience
+
+    def ready(self):
+        self._patience -= 1
+        return self._patience < 0
+
+    def get(self):
+        return self._answer()
+
+
+class Fake:
+    """Members that answer after a drawn while; some are lost at their n-th question."""
+
+    def __init__(self, size, lost=None, seed=0):
+        self.size, self._lost, self._random = size, lost or {}, random.Random(seed)
+        self.asked = [0] * size
+
+    def ask(self, member, work, *arguments):
+        self.asked[member] += 1
+        gone = self.asked[member] >= self._lost.get(member, 10**9)
+
+        def answer():
+            if gone:
+                raise MemberLost
+            return work("theirs", *arguments)
+
+        return Later(answer, self._random.randrange(4))
+
+
+def square(behaviour, item):
+    if item < 0:
+        raise ValueError(item)
+    return behaviour, item * item
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 8])
+@pytest.mark.parametrize("count", [0, 1, 2, 17])
+def test_results_are_in_order_and_members_take_part(size, count):
+    crew = Fake(size) if size else Alone()
+    found = list(shared_out(crew, "mine", square, list(range(count))))
+    assert [value for _, value in found] == [n * n for n in range(count)]
+    if size and count > 1:
+        assert {who for who, _ in found} == {"mine", "theirs"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_a_lost_member_was_asked_is_done_by_others(seed):
+    crew = Fake(3, lost={0: 1, 1: 2, 2: 3}, seed=seed)
+    found = list(shared_out(crew, "mine", square, list(range(20))))
+    assert [value for _, value in found] == [n * n for n in range(20)]
+    assert crew.asked == [1, 2, 3]
+
+
+def test_an_error_of_the_work_itself_is_raised():
+    with pytest.raises(ValueError, match="-1"):
+        list(shared_out(Fake(2), "mine", square, [-1, 2, 3]))
