@@ -4,10 +4,11 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """What a circuit consists of."""
+    """What a circuit consists of: edges, whole components, or single coordinates of what components write."""
 
     edges = "edges"
     nodes = "nodes"
+    neurons = "neurons"
 
 
 class SenderOrder(StrEnum):

@@ -16,12 +16,19 @@ from acdc.options import Choosing
 class Choice:
     """A chosen set of edges: boolean vectors [edges] before (`selected`) and after pruning to a fixpoint (`edges`).
 
-    `nodes`: boolean [writers], where components were chosen and not edges.
+    `nodes`: boolean [writers], where components were chosen and not edges. `neurons`: boolean [writers, d], where
+    single coordinates of what they write were.
     """
 
     selected: np.ndarray
     edges: np.ndarray
     nodes: np.ndarray | None = None
+    neurons: np.ndarray | None = None
+
+    @property
+    def removed(self) -> np.ndarray:
+        """All else, as `Behaviour.measure` takes it."""
+        return ~self.edges if self.neurons is None else ~self.neurons
 
     @property
     def counts(self) -> dict[str, int]:
@@ -69,14 +76,15 @@ class Ranking:
     def by_faithfulness(self, target: float, faithfulness: Callable[[np.ndarray], float]) -> Choice:
         """A small beginning of the ranking whose pruned circuit reaches `target`, found by doubling and bisection.
 
-        `faithfulness` measures a boolean vector [edges]. As it need not grow with every edge, a smaller one may exist.
+        `faithfulness` measures what is left when something is removed. As it need not grow with every edge, a
+        smaller one may exist.
         """
         low, high = 0, 1
-        while high < len(self._order) and faithfulness(self.top(high).edges) < target:
+        while high < len(self._order) and faithfulness(self.top(high).removed) < target:
             low, high = high, min(2 * high, len(self._order))
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if faithfulness(self.top(middle).edges) >= target else (middle, high)
+            low, high = (low, middle) if faithfulness(self.top(middle).removed) >= target else (middle, high)
         return self.top(high)
 
 
@@ -93,6 +101,24 @@ class NodeRanking(Ranking):
         nodes[embeddings + self._order[:k]] = True
         selected = self.graph.between(nodes)
         return Choice(selected, self.graph.prune(selected), nodes)
+
+
+class NeuronRanking(Ranking):
+    """The same over neurons: a circuit is the edges among the components of which any is chosen."""
+
+    def __init__(self, graph: ComponentGraph, scores: np.ndarray):
+        """`scores` [writers, d]."""
+        super().__init__(graph, scores[len(graph.embeddings) :].ravel())
+        self._shape = scores.shape
+
+    def top(self, k: int) -> Choice:
+        embeddings = len(self.graph.embeddings)
+        neurons = np.zeros(self._shape, dtype=bool)
+        neurons[:embeddings] = True
+        neurons[embeddings:].reshape(-1)[self._order[:k]] = True
+        nodes = neurons.any(axis=1)
+        selected = self.graph.between(nodes)
+        return Choice(selected, self.graph.prune(selected), nodes, neurons)
 
 
 def _from_logits(graph: ComponentGraph, sizes: np.ndarray) -> np.ndarray:

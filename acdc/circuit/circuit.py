@@ -22,6 +22,8 @@ SIGN_CONVENTION = {
     "that of its sender, 0 for embeddings, which are not tested",
     "scored node": "score = metric(node ablated) - metric(not ablated), mean over rows, in the metric's own sign; an "
     "edge has that of its sender",
+    "neuron": "score = metric(neuron ablated) - metric(not ablated), mean over rows, in the metric's own sign; a node "
+    "has the sum over its listed neurons, and an edge that of its sender, 0 for embeddings, which are not tested",
     "importance": "score ranks edges by magnitude; it is no change of the metric",
 }
 _LIBRARIES = ("acdc", "torch", "transformer-lens", "transformers", "numpy", "networkx")
@@ -104,7 +106,7 @@ class Circuit(_Record):
 
     `edges` are ACDC's raw decisions, or for methods that choose from scores what is left after pruning;
     `edges_effective` counts them after pruning dangling parts. A circuit of nodes has every edge among its `nodes` and
-    the embeddings.
+    the embeddings. A circuit of `neurons` keeps these coordinates of what its nodes write, and ablates the others.
     """
 
     format: Literal["acdc-circuit"] = "acdc-circuit"
@@ -122,6 +124,7 @@ class Circuit(_Record):
     edges_effective: int
     edges: list[ScoredEdge]
     nodes: list[ScoredNode] = []
+    neurons: list[ScoredNode] = []
     seed: int = Field(ge=0)
     dtype: str
     batch: BatchRecord
@@ -139,15 +142,40 @@ class Circuit(_Record):
 
     @property
     def parts(self) -> list[ScoredEdge] | list[ScoredNode]:
-        """What it consists of, on its own level."""
-        return self.nodes if self.level is Level.nodes else self.edges
+        """What is removed from it one by one: its edges, or its nodes; of these, at the level of neurons, all neurons
+        together."""
+        return self.edges if self.level is Level.edges else self.nodes
 
-    def without(self, part: str) -> np.ndarray:
-        """Its edges without one of its parts, boolean [edges] of the graph."""
+    @property
+    def part_name(self) -> str:
+        """What its parts are called, in the plural."""
+        return "edges" if self.level is Level.edges else "nodes"
+
+    @property
+    def ablated(self) -> np.ndarray:
+        """All that is not in it, boolean as `Behaviour.measure` takes it: [edges], or of neurons [writers, d]."""
+        return ~self._neurons if self.level is Level.neurons else ~self.mask
+
+    @property
+    def own(self) -> np.ndarray:
+        """What is in it and can be ablated, in the same form."""
+        if self.level is not Level.neurons:
+            return self.mask
+        own = self._neurons.copy()
+        own[: len(self.graph.embeddings)] = False
+        return own
+
+    def ablated_without(self, part: str) -> np.ndarray:
+        """All that is not in it, and one of its parts, in the same form."""
         if self.level is Level.edges:
-            return self.mask & ~self.graph.mask([part])
+            return ~(self.mask & ~self.graph.mask([part]))
         names = {node.id for node in self.nodes} - {part}
-        return self.graph.between(np.array([w.id in names or w in self.graph.embeddings for w in self.graph.writers]))
+        kept = np.array([w.id in names or w in self.graph.embeddings for w in self.graph.writers])
+        return ~(self._neurons & kept[:, None]) if self.level is Level.neurons else ~self.graph.between(kept)
+
+    @cached_property
+    def _neurons(self) -> np.ndarray:
+        return self.graph.neurons(neuron.id for neuron in self.neurons)
 
     @cached_property
     def effective(self) -> list[ScoredEdge]:
@@ -212,10 +240,18 @@ class Circuit(_Record):
         ):
             if said != found:
                 raise InputError(f"{name} says {said}, but it is {found}")
-        if self.level is Level.nodes and (self.without("") != kept).any():
-            raise InputError("its edges are not those among its nodes")
+        if self.level is not Level.edges:
+            self._check_nodes()
         if set(self.task.discovery) & set(self.task.verification):
             raise InputError("a row is on both sides of the split")
+
+    def _check_nodes(self) -> None:
+        names = {node.id for node in self.nodes} | {writer.id for writer in self.graph.embeddings}
+        among = np.array([writer.id in names for writer in self.graph.writers])
+        if (self.graph.between(among) != self.mask).any():
+            raise InputError("its edges are not those among its nodes")
+        if self.level is Level.neurons and (self._neurons.any(axis=1) != among).any():
+            raise InputError("its neurons are not those of its nodes")
 
     def to_dot(self) -> str:
         """The picture as DOT text."""

@@ -37,8 +37,8 @@ def _table(plan: JobPlan) -> Table:
     for name in ("at least", "at most") if search.is_range else ("",):
         table.add_column(name, justify="right")
     table.add_row("edges", *(f"{search.edges:,}" for _ in ends))
-    if plan.level == Level.nodes:
-        table.add_row("nodes", *(f"{search.candidates:,}" for _ in ends))
+    if plan.level != Level.edges:
+        table.add_row(plan.level, *(f"{search.candidates:,}" for _ in ends))
     table.add_row("forwards, in prompts", *(f"{effort.forwards:,.0f}" for effort in ends))
     table.add_row("backwards, in prompts", *(f"{effort.backwards:,.0f}" for effort in ends))
     table.add_row("FLOPs", *(f"{effort.flops:.2e}" for effort in ends))

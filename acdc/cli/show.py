@@ -76,7 +76,7 @@ def _measures(run: FinishedRun) -> Table:
 
 
 def _strongest(run: FinishedRun) -> Table:
-    level = run.circuit.level.value
+    level = run.circuit.part_name
     edges = sorted(run.circuit.parts, key=lambda edge: (-abs(edge.score), edge.id))[:STRONGEST]
     removals = {removal.id: removal for removal in run.report.removals}
     caption = f"strongest {len(edges)} of {len(run.circuit.parts)} {level}"

@@ -2,13 +2,14 @@
 
 from acdc.graph.anatomy import Anatomy
 from acdc.graph.component_graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup
-from acdc.graph.ids import Edge, Reader, ReaderKind, Wire, Writer, WriterKind, is_wire
+from acdc.graph.ids import Edge, Neuron, Reader, ReaderKind, Wire, Writer, WriterKind, is_wire
 
 __all__ = [
     "ATTENTION_SLOTS",
     "Anatomy",
     "ComponentGraph",
     "Edge",
+    "Neuron",
     "Reader",
     "ReaderGroup",
     "ReaderKind",

@@ -15,7 +15,7 @@ import numpy as np
 
 from acdc.errors import InputError
 from acdc.graph.anatomy import Anatomy
-from acdc.graph.ids import Edge, Reader, ReaderKind, Wire, Writer, WriterKind, is_wire
+from acdc.graph.ids import Edge, Neuron, Reader, ReaderKind, Wire, Writer, WriterKind, is_wire
 
 ATTENTION_SLOTS = (ReaderKind.Q, ReaderKind.K, ReaderKind.V)
 
@@ -228,6 +228,18 @@ class ComponentGraph:
         writers, readers = self.ends
         used = ~self._owned.any(axis=1) | (self._owned & kept).any(axis=1)
         return np.concatenate([kept[writers] & used[readers], np.ones(len(self.wires), dtype=bool)])
+
+    def neurons(self, ids: Iterable[str]) -> np.ndarray:
+        """Boolean [writers, d] of a set of neuron ids, and all of what the embeddings write. Raises InputError for an
+        id that this graph lacks."""
+        kept = np.zeros((len(self.writers), self.anatomy.d_model), dtype=bool)
+        kept[: len(self.embeddings)] = True
+        for name in ids:
+            neuron = Neuron.parse(name)
+            if neuron.writer not in self.writer_index or neuron.index >= self.anatomy.d_model:
+                raise InputError(f"neuron {name!r} does not exist in this model")
+            kept[self.writer_index[neuron.writer], neuron.index] = True
+        return kept
 
     def to_networkx(self) -> nx.DiGraph:
         """Components and slots as nodes; candidate edges writer -> slot, and `wiring` edges slot -> component."""

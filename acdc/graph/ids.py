@@ -2,7 +2,8 @@
 
 A writer puts a vector into the residual stream (`input`, `tok_embed`, `pos_embed`, `a1.h5`, `m3`); a reader is an
 input slot (`a1.h5<q>`, `a1.kv2<k>`, `m3`, `logits`); an edge is `writer->reader`. A wire leads from an attention slot
-to a head that uses it (`a1.h5<q>->a1.h5`, `a1.kv0<k>->a1.h1`).
+to a head that uses it (`a1.h5<q>->a1.h5`, `a1.kv0<k>->a1.h1`). A neuron is one coordinate of what a component writes
+(`a1.h5.n37`, `m3.n12`).
 """
 
 import re
@@ -103,6 +104,27 @@ class Wire:
     @cached_property
     def id(self) -> str:
         return f"{self.reader.id}->{self.owner.id}"
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """One coordinate of what a head or an MLP adds to the residual stream."""
+
+    writer: Writer
+    index: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.writer.id}.n{self.index}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Neuron":
+        """The neuron of an id. Raises InputError for a string that is no neuron id."""
+        left, _, index = text.rpartition(".n")
+        writer = _WRITER.fullmatch(left)
+        if not writer or not index.isdecimal() or writer.groups() == (None, None, None):
+            raise InputError(f"{text!r} is not a neuron id: expected component.nINDEX, such as 'a1.h5.n37'")
+        return cls(_parse_writer(left, writer), int(index))
 
 
 def is_wire(name: str) -> bool:

@@ -234,8 +234,7 @@ def open_directory(
 def _write_result(run: RunDirectory, result: Result) -> None:
     """Scores or decisions first: a circuit file means that the search is done."""
     if result.scores is not None:
-        parts = "nodes" if result.circuit.level is Level.nodes else "edges"
-        write_json(run.path / SCORES, {parts: result.scores})
+        write_json(run.path / SCORES, {result.circuit.level.value: result.scores})
     else:
         name = "node" if result.circuit.level is Level.nodes else "edge"
         lines = [

@@ -140,6 +140,24 @@ class RemovedEdges(SlotInputs):
         return self._changes[index]
 
 
+class RemovedNeurons(SlotInputs):
+    """Runs of several circuits of neurons at once: the removed coordinates of what components write carry their
+    ablated value, for all that read them. One object serves one run of C x rows sequences, candidate by candidate."""
+
+    def __init__(self, removed: np.ndarray, ablated: Ablated, rows: int, before: int = 0):
+        """`removed` is boolean [C, writers, d]; the first `before` writers are in the run already."""
+        self._removed, self._ablated, self._rows, self._first = removed, ablated.values, rows, before
+
+    def write(self, index: int, block: Tensor) -> Tensor:
+        first, self._first = self._first, self._first + len(block)
+        removed = self._removed[:, first : self._first]
+        if not removed.any():
+            return block
+        cut = torch.from_numpy(removed).to(block.device).transpose(0, 1)[:, :, None, None]  # [writers, C, 1, 1, d]
+        current = block.unflatten(1, (-1, self._rows))
+        return torch.where(cut, self._ablated[first : self._first].unsqueeze(1), current).flatten(1, 2)
+
+
 class Executor:
     """A transformer's components as functions of their slots' inputs."""
 
@@ -178,12 +196,13 @@ class Executor:
         `layer` may be the number of layers: then only the logits are read anew. Gives [copies * N, V] logits, or with
         `columns` [N, K] only those of these token ids.
         """
-        blocks = list(trace.blocks[: self._blocks_before(layer)])
+        blocks = list(trace.blocks[: self.blocks_before(layer)])
         residual = trace.residuals[layer].repeat(copies, 1, 1)
         columns = None if columns is None else columns.repeat(copies, 1)
         return self._run_layers(layer, residual, blocks, answer_positions.repeat(copies), slots, columns)
 
-    def _blocks_before(self, layer: int) -> int:
+    def blocks_before(self, layer: int) -> int:
+        """How many blocks of outputs there are when a layer is entered."""
         return 1 + layer * (1 if self.graph.anatomy.attn_only else 2)
 
     def _run_layers(

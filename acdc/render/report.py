@@ -49,7 +49,7 @@ def verdict(circuit: Circuit, report: Report) -> str:
         f"On {report.rows} rows that discovery did not see, faithfulness {share} "
         f"({report.metric} {measure.circuit:.4g}; full model {measure.full:.4g}, "
         f"every edge ablated {measure.empty:.4g}). "
-        f"{report.needed} of its {len(report.removals)} {circuit.level} make it worse when removed alone."
+        f"{report.needed} of its {len(report.removals)} {circuit.part_name} make it worse when removed alone."
     )
     if report.twins:
         text += f" {report.twins} of these rows duplicate or mirror a row of discovery."
@@ -97,13 +97,13 @@ def _removals(circuit: Circuit, report: Report) -> list[str]:
     if not rows:
         return []
     head = [
-        circuit.level.removesuffix("s"),
+        circuit.part_name.removesuffix("s"),
         "score",
         f"change of {report.metric} without it",
         "rows that get worse",
         "needed",
     ]
-    return [f"<h2>{circuit.level.capitalize()}</h2>", *_table(head, rows)]
+    return [f"<h2>{circuit.part_name.capitalize()}</h2>", *_table(head, rows)]
 
 
 def _provenance(circuit: Circuit, command: str) -> list[str]:

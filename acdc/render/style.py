@@ -61,9 +61,12 @@ def legend_edges() -> list[tuple[str, str, bool]]:
 def title(circuit: Circuit) -> str:
     """One line that says what the picture shows."""
     size = f"{circuit.edges_effective:,} of {circuit.edges_total:,} edges"
+    components = len(circuit.graph.writers) - len(circuit.graph.embeddings)
     if circuit.level is Level.nodes:
-        first = len(circuit.graph.embeddings)
-        size = f"{len(circuit.nodes)} of {len(circuit.graph.writers) - first} nodes"
+        size = f"{len(circuit.nodes)} of {components} nodes"
+    if circuit.level is Level.neurons:
+        every = components * circuit.graph.anatomy.d_model
+        size = f"{len(circuit.neurons):,} of {every:,} neurons, in {len(circuit.nodes)} of {components} nodes"
     return f"{circuit.task.name} in {circuit.model.name}: {size}"
 
 

@@ -43,9 +43,7 @@ def atp_star(behaviour: Behaviour, options: SearchOptions, progress: Progress) -
             "atp-star needs attention computed from weights, and this model's components are computed by its own "
             "modules: use eap or eap-ig-inputs"
         )
-    estimates, halvings = summed(
-        behaviour, "atp-star", progress, lambda batch: _estimates(behaviour, batch, behaviour.change(batch))
-    )
+    estimates, halvings = summed(behaviour, "atp-star", progress, _estimates)
     estimates /= len(behaviour.rows)
     kinds = np.array([behaviour.graph.readers[reader].kind for reader in behaviour.graph.ends[1]])
     linear = torch.from_numpy((kinds != ReaderKind.Q) & (kinds != ReaderKind.K))
@@ -116,9 +114,9 @@ class _Layer:
     gradients: Tensor
 
 
-def _estimates(behaviour: Behaviour, batch: Batch, change: Tensor) -> Tensor:
+def _estimates(behaviour: Behaviour, batch: Batch) -> Tensor:
     """Estimates summed over a batch's rows, float64 [layers + 1, edges]: with each layer dropped, then with none."""
-    executor, graph = behaviour.executor, behaviour.graph
+    executor, graph, change = behaviour.executor, behaviour.graph, behaviour.change(batch)
     found, written = [], []
     for dropped in (*range(graph.anatomy.n_layers), None):
         taps = _Dropping(executor, dropped)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from acdc.circuit.choose import Choice, NodeRanking, Ranking
+from acdc.circuit.choose import Choice, NeuronRanking, NodeRanking, Ranking
 from acdc.circuit.circuit import (
     SIGN_CONVENTION,
     BatchRecord,
@@ -19,7 +19,7 @@ from acdc.circuit.circuit import (
     library_versions,
 )
 from acdc.errors import AcdcWarning, InputError
-from acdc.graph import ComponentGraph
+from acdc.graph import ComponentGraph, Neuron
 from acdc.model.load import Model
 from acdc.model.products import KIND as PRODUCTS
 from acdc.model.spread import CACHE_BYTES
@@ -90,9 +90,9 @@ class DiscoverySettings:
         if self.level not in method.levels:
             takers = ", ".join(m.name for m in METHODS.values() if self.level in m.levels)
             raise InputError(f"--level {self.level} goes with {takers}, not with {method.name}")
-        if self.choose is not Choosing.top and (method.decides or self.level is Level.nodes):
+        if self.choose is not Choosing.top and (method.decides or self.level is not Level.edges):
             raise InputError(f"--choose {self.choose} goes with scores of edges, from which a circuit is chosen")
-        if self.level is Level.nodes and self.direct_edges:
+        if self.level is not Level.edges and self.direct_edges:
             raise InputError("--direct-edges goes with --level edges: a node is removed with all its edges")
         if self.threshold is not None and not 0 < self.threshold < np.inf:
             raise InputError(f"--threshold {self.threshold} must be a positive number")
@@ -205,10 +205,14 @@ def edge_scores(behaviour: Behaviour, scores: Scores) -> dict[str, float]:
 
 def _part_scores(behaviour: Behaviour, scores: Scores, level: Level) -> dict[str, float]:
     """Score of every candidate on a level by its id."""
+    graph = behaviour.graph
     if level is Level.edges:
         return edge_scores(behaviour, scores)
-    ids = (writer.id for writer in behaviour.graph.writers)
-    return dict(zip(ids, _node_scores(behaviour, scores).tolist(), strict=True))
+    if level is Level.nodes:
+        ids = (writer.id for writer in graph.writers)
+        return dict(zip(ids, _node_scores(behaviour, scores).tolist(), strict=True))
+    scored = list(zip(graph.writers, scores.neurons.tolist(), strict=True))[len(graph.embeddings) :]
+    return {Neuron(writer, i).id: score for writer, row in scored for i, score in enumerate(row)}
 
 
 def bind(model: Model, task: Task, settings: DiscoverySettings, rows: Sequence[int], crew: Crew = ALONE) -> Behaviour:
@@ -228,7 +232,9 @@ def bind(model: Model, task: Task, settings: DiscoverySettings, rows: Sequence[i
 
 def _choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) -> tuple[Choice, dict]:
     """(the circuit, how its size came to be)."""
-    if settings.level is Level.nodes:
+    if settings.level is Level.neurons:
+        ranking = NeuronRanking(behaviour.graph, scores.neurons)
+    elif settings.level is Level.nodes:
         ranking = NodeRanking(behaviour.graph, _node_scores(behaviour, scores))
     else:
         ranking = Ranking(behaviour.graph, scores.values, settings.choose)
@@ -252,16 +258,21 @@ def _node_scores(behaviour: Behaviour, scores: Scores) -> np.ndarray:
 
 
 def _over_level(behaviour: Behaviour, scores: Scores, choice: Choice) -> tuple[Scores | Decisions, np.ndarray]:
-    """(scores, edges) as the circuit lists them: over nodes, all edges between them, each with its sender's score."""
+    """(scores, edges) as the circuit lists them: over nodes or neurons, all edges between the components, each with its
+    sender's score; nan for what is not chosen."""
     if choice.nodes is None:
         return scores, choice.edges
-    nodes, (writers, _) = _node_scores(behaviour, scores), behaviour.graph.ends
-    return replace(scores, values=nodes[writers], nodes=np.where(choice.nodes, nodes, np.nan)), choice.selected
+    nodes, neurons, (writers, _) = _node_scores(behaviour, scores), None, behaviour.graph.ends
+    if choice.neurons is not None:
+        neurons = np.where(choice.neurons, scores.neurons, np.nan)
+        nodes = np.where(choice.neurons, scores.neurons, 0.0).sum(axis=1)
+    chosen = np.where(choice.nodes, nodes, np.nan)
+    return replace(scores, values=nodes[writers], nodes=chosen, neurons=neurons), choice.selected
 
 
 def _faithfulness(behaviour: Behaviour) -> Callable[[np.ndarray], float]:
     full, empty = behaviour.ends()
-    return lambda kept: recovered_fraction(float(behaviour.measure(~kept[None])[0, 0].mean()), full, empty)
+    return lambda removed: recovered_fraction(float(behaviour.measure(removed[None])[0, 0].mean()), full, empty)
 
 
 def _describe(
@@ -273,7 +284,8 @@ def _describe(
     selection: dict,
 ) -> Circuit:
     model, task, graph = behaviour.model, behaviour.task, behaviour.graph
-    nodes = _listed_nodes(graph, found) if settings.level is Level.nodes else None
+    nodes = {} if settings.level is Level.edges else _listed_nodes(graph, found)
+    neurons = _listed_neurons(graph, found) if settings.level is Level.neurons else {}
     return Circuit(
         model=describe_model(behaviour),
         task=TaskRecord(
@@ -295,7 +307,8 @@ def _describe(
         edges_total=graph.n_edges,
         edges_effective=int(graph.prune(kept).sum()),
         edges=[ScoredEdge(id=graph.names[i], score=float(found.values[i])) for i in np.flatnonzero(kept)],
-        nodes=[ScoredNode(id=name, score=score) for name, score in (nodes or {}).items()],
+        nodes=[ScoredNode(id=name, score=score) for name, score in nodes.items()],
+        neurons=[ScoredNode(id=name, score=score) for name, score in neurons.items()],
         seed=settings.seed,
         dtype=model.dtype_name,
         batch=describe_batch(settings, model),
@@ -306,6 +319,8 @@ def _describe(
 def _convention(found: Scores | Decisions, level: Level) -> str:
     if level is Level.edges or found.kind != "effect":
         return found.kind
+    if level is Level.neurons:
+        return "neuron"
     return "node" if isinstance(found, Decisions) else "scored node"
 
 
@@ -315,6 +330,16 @@ def _listed_nodes(graph: ComponentGraph, found: Scores | Decisions) -> dict[str,
         return found.nodes or {}
     listed = enumerate(graph.writers[len(graph.embeddings) :], start=len(graph.embeddings))
     return {writer.id: float(found.nodes[i]) for i, writer in listed if not np.isnan(found.nodes[i])}
+
+
+def _listed_neurons(graph: ComponentGraph, found: Scores) -> dict[str, float]:
+    """Chosen neurons with their scores."""
+    first = len(graph.embeddings)
+    chosen = zip(*np.nonzero(~np.isnan(found.neurons[first:])), strict=True)
+    return {
+        Neuron(graph.writers[first + row], int(index)).id: float(found.neurons[first + row, index])
+        for row, index in chosen
+    }
 
 
 def describe_model(behaviour: Behaviour) -> ModelRecord:

@@ -7,7 +7,7 @@ with the gradient taken on the clean run.
 from torch import Tensor
 
 from acdc.progress import Progress
-from acdc.search.gradients import Taps, attribute, check_gradient_at_clean, contract, from_embedded
+from acdc.search.gradients import Contraction, Taps, attribute, check_gradient_at_clean, from_embedded
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
@@ -19,9 +19,9 @@ def eap(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sco
     Raises InputError where the gradient carries no information.
     """
     check_gradient_at_clean(behaviour.metric)
+    return attribute(behaviour, "eap", options.level, progress, _batch_scores)
 
-    def scores(batch: Batch, change: Tensor) -> Tensor:
-        run = from_embedded(behaviour, batch, batch.clean.blocks[0], Taps())
-        return contract([run], behaviour.model.components, behaviour.graph, change)
 
-    return attribute(behaviour, "eap", progress, scores)
+def _batch_scores(behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction) -> Tensor:
+    run = from_embedded(behaviour, batch, batch.clean.blocks[0], Taps())
+    return contract([run], behaviour.model.components, behaviour.graph, change)

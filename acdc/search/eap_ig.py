@@ -9,11 +9,14 @@ d metric / d input of v, the gradient taken at the k-th point of the way: alpha 
 - clean-corrupted: the mean of the gradients at the two ends alone.
 """
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from acdc.progress import Progress
-from acdc.search.gradients import Taps, attribute, backward, check_gradient, contract, from_embedded
+from acdc.search.gradients import Contraction, Taps, attribute, backward, check_gradient, from_embedded
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
@@ -25,7 +28,8 @@ def eap_ig_inputs(behaviour: Behaviour, options: SearchOptions, progress: Progre
     Raises InputError for a metric without gradient.
     """
     check_gradient(behaviour.metric)
-    return _along_inputs(behaviour, "eap-ig-inputs", [k / options.steps for k in range(options.steps)], progress)
+    alphas = tuple(k / options.steps for k in range(options.steps))
+    return attribute(behaviour, "eap-ig-inputs", options.level, progress, partial(_along_inputs, alphas))
 
 
 def clean_corrupted(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
@@ -34,7 +38,7 @@ def clean_corrupted(behaviour: Behaviour, options: SearchOptions, progress: Prog
     Raises InputError for a metric without gradient.
     """
     check_gradient(behaviour.metric)
-    return _along_inputs(behaviour, "clean-corrupted", [0.0, 1.0], progress)
+    return attribute(behaviour, "clean-corrupted", options.level, progress, partial(_along_inputs, (0.0, 1.0)))
 
 
 def eap_ig_activations(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
@@ -44,30 +48,27 @@ def eap_ig_activations(behaviour: Behaviour, options: SearchOptions, progress: P
     Raises InputError for a metric without gradient.
     """
     check_gradient(behaviour.metric)
-
-    def scores(batch: Batch, change: Tensor) -> Tensor:
-        first, total = 0, torch.zeros(behaviour.graph.n_edges, dtype=torch.float64)
-        for index, block in enumerate(batch.clean.blocks):
-            part = change[first : first + len(block)]
-            points = (block + (1 - k / options.steps) * part for k in range(options.steps))
-            runs = [_from_block(behaviour, batch, index, point) for point in points]
-            total += contract(runs, behaviour.model.components, behaviour.graph, part, first)
-            first += len(block)
-        return total / options.steps
-
-    return attribute(behaviour, "eap-ig-activations", progress, scores)
+    scores = partial(_along_activations, options.steps)
+    return attribute(behaviour, "eap-ig-activations", options.level, progress, scores)
 
 
-def _along_inputs(behaviour: Behaviour, name: str, alphas: list[float], progress: Progress) -> Scores:
-    embeddings = len(behaviour.graph.embeddings)
+def _along_inputs(
+    alphas: Sequence[float], behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction
+) -> Tensor:
+    clean, embeddings = batch.clean.blocks[0], len(behaviour.graph.embeddings)
+    points = (clean + (1 - alpha) * change[:embeddings] for alpha in alphas)
+    runs = [from_embedded(behaviour, batch, point, Taps()) for point in points]
+    return contract(runs, behaviour.model.components, behaviour.graph, change) / len(alphas)
 
-    def scores(batch: Batch, change: Tensor) -> Tensor:
-        clean = batch.clean.blocks[0]
-        points = (clean + (1 - alpha) * change[:embeddings] for alpha in alphas)
-        runs = [from_embedded(behaviour, batch, point, Taps()) for point in points]
-        return contract(runs, behaviour.model.components, behaviour.graph, change) / len(alphas)
 
-    return attribute(behaviour, name, progress, scores)
+def _along_activations(steps: int, behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction) -> Tensor:
+    first, total = 0, torch.zeros((), dtype=torch.float64)
+    for index, block in enumerate(batch.clean.blocks):
+        part = change[first : first + len(block)]
+        runs = [_from_block(behaviour, batch, index, block + (1 - k / steps) * part) for k in range(steps)]
+        total = total + contract(runs, behaviour.model.components, behaviour.graph, part, first)
+        first += len(block)
+    return total / steps
 
 
 class _Mixed(Taps):

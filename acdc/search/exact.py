@@ -4,9 +4,11 @@ score(u->v) = metric(run in which v alone reads u's ablated value) - metric(full
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
+from acdc.graph import ComponentGraph
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.options import SearchOptions
@@ -16,26 +18,63 @@ from acdc.task.behaviour import Behaviour
 CHUNK = 256
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """What is ablated one by one: how many there are, what they are called, and what goes with each of some of them, as
+    `Behaviour.measure` takes it."""
+
+    count: int
+    unit: str
+    removed: Callable[[np.ndarray], np.ndarray]
+
+
+def count_candidates(graph: ComponentGraph, level: Level) -> int:
+    """How many candidates there are on a level; neurons of embeddings are none."""
+    writers, width = len(graph.writers), graph.anatomy.d_model
+    return {
+        Level.edges: graph.n_edges,
+        Level.nodes: writers,
+        Level.neurons: (writers - len(graph.embeddings)) * width,
+    }[level]
+
+
+def candidates(behaviour: Behaviour, level: Level) -> Candidates:
+    """The candidates of a level."""
+    graph, width = behaviour.graph, behaviour.model.anatomy.d_model
+    count, (writers, _) = count_candidates(graph, level), graph.ends
+    if level is Level.edges:
+        every = np.arange(graph.n_edges)
+        return Candidates(count, "edges", lambda these: every == these[:, None])
+    if level is Level.nodes:
+        return Candidates(count, "nodes", lambda these: writers == these[:, None])
+    first = len(graph.embeddings) * width
+
+    def one_neuron(these: np.ndarray) -> np.ndarray:
+        alone = np.zeros((len(these), len(graph.writers), width), dtype=bool)
+        alone.reshape(len(these), -1)[np.arange(len(these)), these + first] = True
+        return alone
+
+    return Candidates(count, "neurons", one_neuron)
+
+
 def exact(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
-    """One run per candidate edge; over nodes one per component, ablated for all that read it."""
-    graph = behaviour.graph
-    writers, _ = graph.ends
+    """One run per candidate edge; over nodes or neurons one for each, ablated for all that read it."""
+    graph, found = behaviour.graph, _effects(behaviour, candidates(behaviour, options.level), progress)
+    if options.level is Level.edges:
+        return Scores(found, "effect")
     if options.level is Level.nodes:
-        nodes = _effects(behaviour, len(graph.writers), lambda these: writers == these[:, None], "nodes", progress)
-        return Scores(nodes[writers], "effect", nodes=nodes)
-    every = np.arange(graph.n_edges)
-    return Scores(
-        _effects(behaviour, graph.n_edges, lambda these: every == these[:, None], "edges", progress), "effect"
-    )
+        writers, _ = graph.ends
+        return Scores(found[writers], "effect", nodes=found)
+    neurons = np.zeros((len(graph.writers), behaviour.model.anatomy.d_model))
+    neurons[len(graph.embeddings) :].flat = found
+    return Scores.of_neurons(graph, neurons, "effect")
 
 
-def _effects(
-    behaviour: Behaviour, count: int, removed: Callable[[np.ndarray], np.ndarray], unit: str, progress: Progress
-) -> np.ndarray:
-    """Effects [count]; `removed` says which edges go with each of some parts, boolean [parts, edges]."""
-    full, values = behaviour.full().mean(), np.empty(count)
-    with progress("exact patching", count, unit) as advance:
-        for start in range(0, count, CHUNK):
-            these = np.arange(start, min(start + CHUNK, count))
-            values[these] = behaviour.measure(removed(these), advance=advance)[0].mean(axis=1) - full
+def _effects(behaviour: Behaviour, tried: Candidates, progress: Progress) -> np.ndarray:
+    """Effects [candidates]."""
+    full, values = behaviour.full().mean(), np.empty(tried.count)
+    with progress("exact patching", tried.count, tried.unit) as advance:
+        for start in range(0, tried.count, CHUNK):
+            these = np.arange(start, min(start + CHUNK, tried.count))
+            values[these] = behaviour.measure(tried.removed(these), advance=advance)[0].mean(axis=1) - full
     return values

@@ -8,6 +8,7 @@ before: so no tensor with an axis for slots is ever held for more than one layer
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,13 +18,18 @@ from acdc.graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup, ReaderKind
 from acdc.model.components import Components
 from acdc.model.executor import Executor, SlotInputs, Trace
 from acdc.model.products import product
-from acdc.progress import Advance, Progress
+from acdc.options import Level
+from acdc.progress import Progress
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
+from acdc.task.crew import shared_out
 from acdc.task.metrics import Metric
 
 WIDENED = 16  # senders whose changes are held in a wider dtype at a time
-BatchScores = Callable[[Batch], Tensor]  # summed over the rows of a batch
+# Functions that other processes can import; scores are summed over the rows of a batch.
+BatchScores = Callable[[Behaviour, Batch], Tensor]
+Attribution = Callable[[Behaviour, Batch, Tensor, "Contraction"], Tensor]  # given what ablation changes
+Contraction = Callable[..., Tensor]  # `contract` or `contract_neurons`
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,36 @@ def contract(
     return scores
 
 
+@torch.no_grad()
+def contract_neurons(
+    runs: Sequence[Taps], components: Components, graph: ComponentGraph, change: Tensor, first: int = 0
+) -> Tensor:
+    """The same for neurons, each for all that read it: float64 [writers, d] on the CPU.
+
+    The gradient at what a component writes is the sum of those at all slots after it.
+    """
+    by_group: dict[tuple[int, ReaderKind], list[_Gradient]] = defaultdict(list)
+    for found in (gradient for run in runs for gradient in run.gradients):
+        by_group[found.group.layer, found.group.kind].append(found)
+    wide = torch.promote_types(change.dtype, torch.float32)
+    scores = torch.zeros((len(graph.writers), change.shape[-1]), dtype=torch.float64)
+    gradient, last = torch.zeros_like(change[0], dtype=wide), first + len(change)
+
+    def take_down(writers: range) -> None:
+        for writer in writers:
+            scores[writer] = (change[writer - first].to(wide) * gradient).sum((0, 1)).double().cpu()
+
+    for together in sorted(by_group.values(), key=lambda found: -found[0].group.senders):
+        group = together[0].group
+        take_down(range(max(group.senders, first), last))
+        last = min(last, max(group.senders, first))
+        slots = gradient.new_empty((len(group.readers), *gradient.shape))
+        _carry_back(components, [together], slots)
+        gradient += slots.sum(0)
+    take_down(range(first, last))
+    return scores
+
+
 def _by_senders(runs: Sequence[Taps]) -> list[list[list[_Gradient]]]:
     """The gradients of each group in all runs. A layer's queries, keys and values are together with the MLP before
     them, which has but one sender less: so the changes are read once for all of these."""
@@ -161,43 +197,60 @@ def from_embedded(
     return taps
 
 
-def attribute(
-    behaviour: Behaviour, name: str, progress: Progress, batch_scores: Callable[[Batch, Tensor], Tensor]
-) -> Scores:
-    """Mean over rows of the scores that each batch and its change give, summed up over its rows; they estimate exact
-    patching.
+def attribute(behaviour: Behaviour, name: str, level: Level, progress: Progress, batch_scores: Attribution) -> Scores:
+    """Mean over rows of the scores that each batch and its change give, contracted for a level and summed up over its
+    rows; they estimate exact patching.
 
     Raises InputError for scores that are all zero or not finite.
     """
-    total, halvings = summed(behaviour, name, progress, lambda batch: batch_scores(batch, behaviour.change(batch)))
+    total, halvings = summed(behaviour, name, progress, partial(_attribution, batch_scores, level))
     check_scores(behaviour, total)
-    return Scores((total / len(behaviour.rows)).numpy(), "effect", halvings=halvings)
+    scores = (total / len(behaviour.rows)).numpy()
+    if level is Level.neurons:
+        return Scores.of_neurons(behaviour.graph, scores, "effect", halvings)
+    return Scores(scores, "effect", halvings=halvings)
+
+
+def _attribution(batch_scores: Attribution, level: Level, behaviour: Behaviour, batch: Batch) -> Tensor:
+    contraction = contract_neurons if level is Level.neurons else contract
+    return batch_scores(behaviour, batch, behaviour.change(batch), contraction)
 
 
 def summed(behaviour: Behaviour, name: str, progress: Progress, batch_scores: BatchScores) -> tuple[Tensor, int]:
     """(scores summed over all batches, how often one had to be halved at most).
 
-    A batch that does not fit into memory is halved and tried again, so that no run is lost.
+    Batches are shared out among the behaviour's crew and summed up in their order. One that does not fit into memory is
+    halved and tried again, so that no run is lost.
     """
     total, halvings = torch.zeros((), dtype=torch.float64), 0
+    work, places = partial(_score, batch_scores), range(len(behaviour.batches))
     with progress(name, len(behaviour.rows), "rows") as advance:
-        for batch in behaviour.batches:
-            scores, halved = _in_memory(batch, batch_scores, advance)
-            total, halvings = total + scores, max(halvings, halved)
+        for place, found in zip(places, shared_out(behaviour.crew, behaviour, work, places), strict=True):
+            total, halvings = total + found.scores, max(halvings, found.halvings)
+            advance(len(behaviour.batches[place].index))
     return total, halvings
 
 
-def _in_memory(batch: Batch, batch_scores: BatchScores, advance: Advance) -> tuple[Tensor, int]:
-    """(a batch's scores, how many times it had to be halved)."""
+@dataclass(frozen=True)
+class _Scored:
+    """A batch's scores, and how many times it had to be halved."""
+
+    scores: Tensor
+    halvings: int
+
+
+def _score(batch_scores: BatchScores, behaviour: Behaviour, place: int) -> _Scored:
+    return _in_memory(batch_scores, behaviour, behaviour.batches[place])
+
+
+def _in_memory(batch_scores: BatchScores, behaviour: Behaviour, batch: Batch) -> _Scored:
     try:
-        scores = batch_scores(batch)
-        advance(len(batch.index))
-        return scores, 0
+        return _Scored(batch_scores(behaviour, batch), 0)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error) or len(batch.index) == 1:
             raise
-    halves = [_in_memory(half, batch_scores, advance) for half in batch.halves()]
-    return sum(scores for scores, _ in halves), 1 + max(halvings for _, halvings in halves)
+    halves = [_in_memory(batch_scores, behaviour, half) for half in batch.halves()]
+    return _Scored(sum(half.scores for half in halves), 1 + max(half.halvings for half in halves))
 
 
 def check_scores(behaviour: Behaviour, scores: Tensor) -> None:

@@ -21,7 +21,7 @@ from acdc.task.behaviour import Batch, Behaviour
 def hisp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
     """One forward and one backward per batch. Raises InputError where the gradient carries no information."""
     check_gradient_at_clean(behaviour.metric)
-    total, halvings = summed(behaviour, "hisp", progress, lambda batch: _batch_importance(behaviour, batch))
+    total, halvings = summed(behaviour, "hisp", progress, _batch_importance)
     check_scores(behaviour, total)
     importance = _normalised(behaviour.graph, total.numpy())
     return Scores(lifted(behaviour.graph, importance), "importance", halvings, importance)

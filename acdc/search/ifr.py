@@ -21,7 +21,7 @@ from acdc.task.behaviour import Batch, Behaviour
 
 def ifr(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
     """One forward per batch."""
-    total, halvings = summed(behaviour, "ifr", progress, lambda batch: _batch_shares(behaviour, batch))
+    total, halvings = summed(behaviour, "ifr", progress, _batch_shares)
     return Scores((total / len(behaviour.rows)).numpy(), "importance", halvings)
 
 

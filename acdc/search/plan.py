@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from acdc.model.rehearsal import Books
 from acdc.model.shape import Shape
-from acdc.options import Level
 from acdc.search.discover import DiscoverySettings, bind, prepare
+from acdc.search.exact import count_candidates
 from acdc.search.registry import find_method
 from acdc.search.rehearse import BatchCost, Effort, Rehearsal, rehearse
 from acdc.task.behaviour import PADDING
@@ -72,7 +72,7 @@ def plan_search(books: Books, shape: Shape, task: Task, settings: DiscoverySetti
     means = _means(settings.ablation, per_token, sum(len(row.clean) for row in task.rows), costs[0].clean)
     return SearchPlan(
         edges=graph.n_edges,
-        candidates=len(graph.writers) if settings.level is Level.nodes else graph.n_edges,
+        candidates=count_candidates(graph, settings.level),
         rows=len(rows),
         batches=len(batches),
         longest=max(len(row.clean) for row in rows),

@@ -25,7 +25,7 @@ from acdc.search.ugs import ugs
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import Metric
 
-_EDGES, _BOTH = (Level.edges,), (Level.edges, Level.nodes)
+_EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), tuple(Level)
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,20 @@ METHODS = {
             check=check_gradient,
             takes=("edges", "steps", "sender_order"),
         ),
-        Method("exact", exact, "every edge ablated alone in the full model", levels=_BOTH),
+        Method("exact", exact, "every edge ablated alone in the full model", levels=_ALL),
         Method(
             "eap",
             eap,
             "first-order estimate of exact, from one backward pass",
             check=check_gradient_at_clean,
-            levels=_BOTH,
+            levels=_ALL,
         ),
         Method(
             "eap-ig-inputs",
             eap_ig_inputs,
             "eap with gradients averaged on the way from the ablated to the clean prompt",
             check=check_gradient,
-            levels=_BOTH,
+            levels=_ALL,
             takes=("steps",),
         ),
         Method(
@@ -85,7 +85,7 @@ METHODS = {
             eap_ig_activations,
             "eap with gradients averaged on the way between the outputs of one group of components",
             check=check_gradient,
-            levels=_BOTH,
+            levels=_ALL,
             takes=("steps",),
         ),
         Method(
@@ -93,7 +93,7 @@ METHODS = {
             clean_corrupted,
             "eap with the mean of the gradients at both ends",
             check=check_gradient,
-            levels=_BOTH,
+            levels=_ALL,
         ),
         Method(
             "atp-star",
@@ -118,7 +118,7 @@ METHODS = {
         ),
         Method("edge-pruning", edge_pruning, "learnt masks, steered to a number of edges", takes=("updates",)),
         Method("ugs", ugs, "learnt masks that are mostly open or shut", takes=("updates",)),
-        Method("random", random, "random scores, the baseline"),
+        Method("random", random, "random scores, the baseline", levels=(Level.edges, Level.neurons)),
     )
 }
 DEFAULT_METHOD = "acdc"

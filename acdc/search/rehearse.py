@@ -10,6 +10,7 @@ import numpy as np
 from acdc.model.rehearsal import Books, Operation
 from acdc.options import Level
 from acdc.progress import silent
+from acdc.search.exact import candidates, count_candidates
 from acdc.search.hybrid import proposal_size
 from acdc.search.increments import TRIAL_BYTES
 from acdc.search.options import SearchOptions
@@ -113,9 +114,8 @@ def rehearse(rehearsal: Rehearsal, method: Method, options: SearchOptions, batch
 def _exact(rehearsal: Rehearsal, options: SearchOptions) -> BatchCost:
     """Runs at even distances among all that exact patching makes, each for the runs around it."""
     behaviour = rehearsal.behaviour
-    (batch,), (writers, _) = behaviour.batches, behaviour.graph.ends
-    nodes = options.level is Level.nodes
-    count = len(behaviour.graph.writers) if nodes else behaviour.graph.n_edges
+    (batch,), tried = behaviour.batches, candidates(behaviour, options.level)
+    count = tried.count
     parts = [
         range(start + part.start, start + part.stop)
         for start in range(0, count, TOGETHER)
@@ -126,9 +126,7 @@ def _exact(rehearsal: Rehearsal, options: SearchOptions) -> BatchCost:
     sampled = [parts[(2 * place + 1) * len(parts) // (2 * samples)] for place in range(samples)]
 
     def run(part: range) -> Effort:
-        these = np.array(part)[:, None]
-        removed = writers == these if nodes else np.arange(behaviour.graph.n_edges) == these
-        return rehearsal.of(lambda: behaviour.measure(removed))
+        return rehearsal.of(lambda: behaviour.measure(tried.removed(np.array(part))))
 
     for part in sampled:
         effort += run(part) * (count / sum(map(len, sampled)))
@@ -160,12 +158,12 @@ def _decided(rehearsal: Rehearsal, method: Method, options: SearchOptions) -> Ba
     least = ends + rehearsal.of(lambda: method.run(behaviour, options, silent))
     if method.name == "hybrid":
         proposing = rehearsal.of(lambda: METHODS["eap-ig-inputs"].run(behaviour, options, silent))
-        candidates = proposal_size(graph, options)
+        count = proposal_size(graph, options)
     else:
         proposing = Effort()
-        candidates = len(graph.writers) if options.level is Level.nodes else graph.n_edges
+        count = count_candidates(graph, options.level)
     (batch,) = behaviour.batches
     present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
     trial = min(TRIAL_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
-    runs = candidates * (2 if options.level is Level.nodes or behaviour.executor.scaled_bias else 1)
+    runs = count * (2 if options.level is Level.nodes or behaviour.executor.scaled_bias else 1)
     return rehearsal.cost(least, ends + proposing + rehearsal.clean * runs, held=present, working=trial)

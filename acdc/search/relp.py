@@ -9,7 +9,7 @@ from torch import Tensor
 from acdc.model.executor import Executor
 from acdc.model.relevance import relevance
 from acdc.progress import Progress
-from acdc.search.gradients import Taps, attribute, check_gradient_at_clean, contract, from_embedded
+from acdc.search.gradients import Contraction, Taps, attribute, check_gradient_at_clean, from_embedded
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
@@ -22,10 +22,11 @@ def relp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sc
     from weights.
     """
     check_gradient_at_clean(behaviour.metric)
+    relevance(behaviour.model.components)
+    return attribute(behaviour, "relp", options.level, progress, _batch_scores)
+
+
+def _batch_scores(behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction) -> Tensor:
     executor = Executor(relevance(behaviour.model.components), behaviour.graph)
-
-    def scores(batch: Batch, change: Tensor) -> Tensor:
-        run = from_embedded(behaviour, batch, batch.clean.blocks[0], Taps(), executor)
-        return contract([run], executor.components, behaviour.graph, change)
-
-    return attribute(behaviour, "relp", progress, scores)
+    run = from_embedded(behaviour, batch, batch.clean.blocks[0], Taps(), executor)
+    return contract([run], executor.components, behaviour.graph, change)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from acdc.graph import ComponentGraph
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -22,13 +24,22 @@ class Scores:
     `kind` is `effect` when a score is the (estimated) change of the metric, in the metric's own sign, when that edge
     alone is ablated in the full model; `importance` when it only ranks. `halvings`: how often batches had to be halved
     because memory was short, at most. `nodes`: scores of components [writers], where the method defines them by
-    themselves and not as the sum over the edges out of them.
+    themselves and not as the sum over the edges out of them. `neurons`: of the coordinates of what components write
+    [writers, d], for all that read them; an edge then has the score of its sender, the sum of its neurons'.
     """
 
     values: np.ndarray
     kind: str
     halvings: int = 0
     nodes: np.ndarray | None = None
+    neurons: np.ndarray | None = None
+
+    @classmethod
+    def of_neurons(cls, graph: ComponentGraph, neurons: np.ndarray, kind: str, halvings: int = 0) -> "Scores":
+        """Scores of neurons [writers, d], and what follows from them for components and edges."""
+        nodes = neurons.sum(axis=1)
+        writers, _ = graph.ends
+        return cls(nodes[writers], kind, halvings, nodes, neurons)
 
 
 @dataclass(frozen=True)

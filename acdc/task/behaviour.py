@@ -18,7 +18,7 @@ from acdc.errors import InputError
 from acdc.graph import ComponentGraph
 from acdc.model.ablated import Ablated, AblatedStream
 from acdc.model.cone import Cone
-from acdc.model.executor import Executor, RemovedEdges, SlotInputs, Trace
+from acdc.model.executor import Executor, RemovedEdges, RemovedNeurons, SlotInputs, Trace
 from acdc.model.load import Model
 from acdc.model.subgraph import Prompts, SubgraphRun
 from acdc.model.work import Work
@@ -186,7 +186,8 @@ class Behaviour:
         metrics: Sequence[Metric] | None = None,
         advance: Advance = nobody,
     ) -> np.ndarray:
-        """Metric of subgraphs: `removed` boolean [candidates, edges] -> float64 [metrics, candidates, rows].
+        """Metric of subgraphs: `removed` boolean [candidates, edges], or of neurons [candidates, writers, d] -> float64
+        [metrics, candidates, rows].
 
         Without `metrics`, the behaviour's own alone. `advance` is told of finished work, in candidates.
         """
@@ -200,12 +201,23 @@ class Behaviour:
 
     def logits(self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None) -> Tensor:
         """Logits [candidates * rows, V or K] of subgraphs: of what they consist of, or where nothing of the model is
-        left out, of all that comes after the first removed edge."""
+        left out, of all that comes after what is first removed."""
+        if removed.ndim == 3:
+            return self._logits_of_neurons(batch, prompts, removed, columns)
         cone = Cone.of(self.graph, ~removed.all(axis=0))
         if not cone.complete and prompts.stream is not None:
             return SubgraphRun(self.model.components, cone, prompts, ~removed).logits(columns)
         slots = RemovedEdges(self.graph, removed, prompts.ablated, len(batch.index), prompts.stream)
         first = self._first_layer(removed)
+        return self.executor.resume(batch.clean, first, len(removed), batch.positions, slots, columns).logits
+
+    def _logits_of_neurons(self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None) -> Tensor:
+        """The same for removed neurons [candidates, writers, d]; embeddings stay whole."""
+        touched = removed.any(axis=(0, 2))
+        first = next((w.layer for w, cut in zip(self.graph.writers, touched, strict=True) if cut), None)
+        first = self.model.anatomy.n_layers if first is None else first
+        before = sum(len(block) for block in batch.clean.blocks[: self.executor.blocks_before(first)])
+        slots = RemovedNeurons(removed, prompts.ablated, len(batch.index), before)
         return self.executor.resume(batch.clean, first, len(removed), batch.positions, slots, columns).logits
 
     def _first_layer(self, removed: np.ndarray) -> int:
@@ -255,7 +267,7 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Subgraphs, boolean [candidates, edges], and the metrics that are to be measured of them."""
+    """What is removed in each of some subgraphs, as `Behaviour.measure` takes it, and the metrics to measure."""
 
     removed: np.ndarray
     metrics: tuple[Metric, ...]

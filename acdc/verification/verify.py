@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acdc.circuit.choose import Ranking
+from acdc.circuit.choose import NeuronRanking, NodeRanking, Ranking
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
-from acdc.graph import ComponentGraph
 from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
 from acdc.options import Level
@@ -68,7 +67,7 @@ def verify(
             crew=crews(rows),
         )
         with progress("verify", len(circuit.parts) + RANDOM_CIRCUITS + 3, "runs") as advance:
-            measures = measure_circuit(behaviour, circuit.mask, advance)
+            measures = measure_circuit(behaviour, circuit.ablated, circuit.own, advance)
             own = measures[metric.name]
             return Report(
                 rows=len(rows),
@@ -93,11 +92,15 @@ def _check_same(model: Model, task: Task, circuit: Circuit) -> None:
         raise InputError(f"the circuit was found in {circuit.dtype}, the model is loaded in {model.dtype_name}")
 
 
-def measure_circuit(behaviour: Behaviour, kept: np.ndarray, advance: Advance = nobody) -> dict[str, Measure]:
-    """Every metric that the rows have answers for, of a circuit given as a boolean vector [edges]."""
+def measure_circuit(
+    behaviour: Behaviour, ablated: np.ndarray, own: np.ndarray, advance: Advance = nobody
+) -> dict[str, Measure]:
+    """Every metric that the rows have answers for, of a circuit given by all that is not in it and by what is its own,
+    boolean as `Behaviour.measure` takes it."""
     metrics = _all_metrics(behaviour)
-    removed = np.stack([~kept, kept, np.ones_like(kept)])
-    means = behaviour.measure(removed, metrics, advance).mean(axis=2)
+    everything = np.ones((1, behaviour.graph.n_edges), dtype=bool)
+    measured = (behaviour.measure(removed, metrics, advance) for removed in (np.stack([ablated, own]), everything))
+    means = np.concatenate([values.mean(axis=2) for values in measured], axis=1)
     plain = (behaviour.plain(metrics).mean(axis=1), behaviour.plain(metrics, corrupted=True).mean(axis=1))
     return {
         metric.name: Measure(
@@ -120,38 +123,36 @@ def _all_metrics(behaviour: Behaviour) -> Sequence[Metric]:
 
 def random_circuits(behaviour: Behaviour, circuit: Circuit, own: Measure, advance) -> RandomCircuits:
     """Random rankings cut where pruning leaves at most as many edges as the effective circuit has; for a circuit of
-    nodes, as many random nodes."""
+    nodes or of neurons, as many random ones."""
     generator = np.random.default_rng(circuit.seed)
     graph = behaviour.graph
     size = max(1, circuit.edges_effective)
-    if circuit.level is Level.nodes:
-        chosen = [_random_nodes(graph, len(circuit.nodes), generator) for _ in range(RANDOM_CIRCUITS)]
+    if circuit.level is Level.neurons:
+        shape = len(graph.writers), graph.anatomy.d_model
+        count = len(circuit.neurons)
+        chosen = [NeuronRanking(graph, generator.random(shape)).top(count) for _ in range(RANDOM_CIRCUITS)]
+    elif circuit.level is Level.nodes:
+        count = len(circuit.nodes)
+        chosen = [NodeRanking(graph, generator.random(len(graph.writers))).top(count) for _ in range(RANDOM_CIRCUITS)]
     else:
-        chosen = [Ranking(graph, generator.random(graph.n_edges)).by_edges(size).edges for _ in range(RANDOM_CIRCUITS)]
-    values = behaviour.measure(~np.stack(chosen), advance=advance)[0].mean(axis=1)
+        chosen = [Ranking(graph, generator.random(graph.n_edges)).by_edges(size) for _ in range(RANDOM_CIRCUITS)]
+    values = behaviour.measure(np.stack([choice.removed for choice in chosen]), advance=advance)[0].mean(axis=1)
     return RandomCircuits(
-        edges=[int(edges.sum()) for edges in chosen],
+        edges=[int(choice.edges.sum()) for choice in chosen],
         faithfulness=[recovered_fraction(value, own.full, own.empty) for value in values.tolist()],
     )
 
 
-def _random_nodes(graph: ComponentGraph, count: int, generator: np.random.Generator) -> np.ndarray:
-    first = len(graph.embeddings)
-    kept = np.arange(len(graph.writers)) < first
-    kept[generator.choice(np.arange(first, len(kept)), count, replace=False)] = True
-    return graph.between(kept)
-
-
 def remove_each(behaviour: Behaviour, circuit: Circuit, own: Measure, advance: Advance) -> list[Removal]:
-    """The circuit without each of its edges in turn, or of its nodes."""
+    """The circuit without each of its parts in turn."""
     ids = [part.id for part in circuit.parts]
     if not ids:
         return []
-    base = behaviour.measure(~circuit.mask[None])[0, 0]
+    base = behaviour.measure(circuit.ablated[None])[0, 0]
     changes = []
     for start in range(0, len(ids), CHUNK):
-        left = np.stack([circuit.without(name) for name in ids[start : start + CHUNK]])
-        changes.append(behaviour.measure(~left, advance=advance)[0] - base)
+        removed = np.stack([circuit.ablated_without(name) for name in ids[start : start + CHUNK]])
+        changes.append(behaviour.measure(removed, advance=advance)[0] - base)
     changes = np.concatenate(changes)
     worse = behaviour.metric.sign * changes
     noise = NOISE * abs(own.full - own.empty)

@@ -45,12 +45,12 @@ def test_ties_follow_the_graph():
 def test_faithfulness_is_reached_with_the_least_of_a_growing_measure(target):
     ranking = Ranking(GRAPH, SCORES)
 
-    def share(edges: np.ndarray) -> float:
-        return edges.sum() / GRAPH.n_edges
+    def share(removed: np.ndarray) -> float:
+        return 1 - removed.sum() / GRAPH.n_edges
 
     choice = ranking.by_faithfulness(target, share)
-    assert share(choice.edges) >= target
-    assert share(ranking.top(int(choice.selected.sum()) - 1).edges) < target
+    assert share(choice.removed) >= target
+    assert share(ranking.top(int(choice.selected.sum()) - 1).removed) < target
 
 
 def greedily(scores: np.ndarray, pops: int) -> list[str]:
