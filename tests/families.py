@@ -1,5 +1,8 @@
 """Small random models of every family, with weights large enough that every edge has an effect of order 1."""
 
+import json
+from pathlib import Path
+
 import torch
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
@@ -27,7 +30,9 @@ from transformers import (
 
 from acdc.model.functional import FunctionalComponents
 from acdc.model.load import DTYPES, Model, read_anatomy
+from acdc.model.sources import NATIVE as NATIVE_ARCHITECTURE
 from acdc.model.weights import read_weights
+from acdc.task.rows import Row, Task
 
 VOCABULARY = 40
 _GROUPED = {
@@ -155,3 +160,24 @@ def boot(name: str, layers: int, seed: int, dtype: str = "float64") -> Model:
         anatomy=anatomy,
         tokenizer=None,
     )
+
+
+def random_rows(lengths: list[int]) -> Task:
+    """Rows of different lengths over the vocabulary of the families."""
+    ids = [[(7 * i + 3 * j) % VOCABULARY for j in range(length + 4)] for i, length in enumerate(lengths)]
+    rows = (
+        Row(str(i), tuple(r[:-4]), tuple(r[1:-3]), (r[-2],), ((r[-2] + 1) % VOCABULARY,), len(r) - 5)
+        for i, r in enumerate(ids)
+    )
+    return Task("random", tuple(rows), "logit_diff")
+
+
+def config_folder(name: str, folder: Path) -> Path:
+    """A folder with a family's configuration and nothing else."""
+    if name in HUGGING_FACE:
+        config = HUGGING_FACE[name]().config
+        config.architectures = [type(HUGGING_FACE[name]()).__name__]
+        config.save_pretrained(folder)
+    else:
+        (folder / "config.json").write_text(json.dumps({"architecture": NATIVE_ARCHITECTURE, **NATIVE[name]}))
+    return folder

@@ -64,7 +64,7 @@ SenderOrderName = Annotated[
     SenderOrder, typer.Option("--sender-order", help="acdc: order of a layer's heads as senders.")
 ]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: a new one under runs/.", metavar="DIR")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, or cuda:0,cuda:1,... to spread the layers.")]
 DTypeName = Annotated[DType, typer.Option("--dtype", help="Arithmetic of the model.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 Threads = Annotated[int, typer.Option(help="Threads per tensor operation; recorded, as it may change the last bits.")]

@@ -54,12 +54,15 @@ def _memory(plan: JobPlan) -> str:
         f"Peak memory: {base}weights {size(memory.weights)}, clean and ablated runs of all rows {size(memory.held)}, "
         f"at work on a batch {size(memory.working)}."
     )
+    parts += "".join(f" Weights on {name} {size(held)}." for name, held in memory.elsewhere.items())
     if plan.fits is None:
         return f"{parts} How much is free is unknown here."
     if plan.fits:
         return f"{parts} {size(plan.free)} are free."
     if plan.fitting:
         return f"{parts} Only {size(plan.free)} are free: use --batch-size {plan.fitting}."
+    if plan.full:
+        return f"{parts} Not as much is free on {' and '.join(plan.full)}: name more GPUs, or use a smaller --dtype."
     least = plan.base + max(memory.weights + memory.held, memory.loading)
     return (
         f"{parts} Only {size(plan.free)} are free, and {size(least)} are needed whatever the batch size: ask for a "

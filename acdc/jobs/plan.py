@@ -7,7 +7,7 @@ import torch
 
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.load import DTYPES
-from acdc.model.machine import Rates
+from acdc.model.machine import Rates, free_memory
 from acdc.model.rehearsal import rehearsing
 from acdc.model.shape import Shape, Unloaded, find_model, shape_of
 from acdc.model.sources import NATIVE
@@ -23,7 +23,8 @@ class JobPlan:
     """A planned search on this machine.
 
     `base`: bytes that the interpreter and its libraries hold, 0 on a GPU. `free`: bytes that the run could have; None
-    where the system does not say. `fitting`: the largest batch size that they suffice for, None where none does.
+    where the system does not say; `free_elsewhere`: those of other devices with weights. `fitting`: the largest batch
+    size that they suffice for, None where none does.
     """
 
     model: str
@@ -41,6 +42,7 @@ class JobPlan:
     rates: Rates
     base: int
     free: int | None
+    free_elsewhere: dict[str, int | None]
 
     @property
     def peak(self) -> int:
@@ -52,15 +54,21 @@ class JobPlan:
         return self.rates.seconds(self.search.least.operations), self.rates.seconds(self.search.most.operations)
 
     @property
+    def full(self) -> list[str]:
+        """Other devices that have no room for their weights."""
+        needed = self.search.memory.elsewhere
+        return [name for name, free in self.free_elsewhere.items() if free is not None and free < needed[name]]
+
+    @property
     def fits(self) -> bool | None:
-        return None if self.free is None else self.peak <= self.free
+        return None if self.free is None else self.peak <= self.free and not self.full
 
     @property
     def fitting(self) -> int | None:
         """Halved until it fits; what a batch needs while work is done on it goes with its size."""
         memory, size = self.search.memory, self.batch_size
         least = self.base + max(memory.weights + memory.held, memory.loading)
-        if self.free is None or least > self.free:
+        if self.free is None or least > self.free or self.full:
             return None
         while size and self.base + memory.weights + memory.held + memory.working * size / self.batch_size > self.free:
             size //= 2
@@ -87,6 +95,7 @@ class JobPlan:
             "flops": [round(effort.flops) for effort in ends],
             "seconds": list(self.seconds),
             "memory": {"base": self.base, **asdict(memory), "peak": self.peak, "free": self.free, "fits": self.fits},
+            "free_elsewhere": self.free_elsewhere,
             "batch_size": self.batch_size,
             "batch_size_that_fits": self.fitting,
             "device": self.device,
@@ -100,7 +109,7 @@ def plan_job(job: DiscoveryJob) -> JobPlan:
     """Plan what `acdc discover` would search. Raises InputError as it would, but for what only weights can tell."""
     job.settings.check()
     unloaded = find_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
-    device = unloaded.device
+    device = unloaded.devices[0]
     with fixed_threads(job.settings.threads):
         found = probe(device, job.dtype)
     with rehearsing() as books:
@@ -116,7 +125,7 @@ def plan_job(job: DiscoveryJob) -> JobPlan:
         method=job.settings.method,
         takes=find_method(job.settings.method).takes,
         level=job.settings.level.value,
-        device=str(device),
+        device=shape.model.where,
         dtype=job.dtype,
         threads=job.settings.threads,
         batch_size=min(job.settings.batch_size, search.rows),
@@ -125,6 +134,7 @@ def plan_job(job: DiscoveryJob) -> JobPlan:
         base=found.base if on_cpu else 0,
         # this process ends before the run begins
         free=None if found.free is None else found.free + (found.base if on_cpu else 0),
+        free_elsewhere={name: free_memory(torch.device(name)) for name in search.memory.elsewhere},
     )
 
 
@@ -133,7 +143,7 @@ def _read_besides(unloaded: Unloaded, shape: Shape) -> int:
 
     Files in the model's own dtype are mapped and used as they are; native ones are always copied.
     """
-    if unloaded.device.type != "cpu":
+    if unloaded.devices[0].type != "cpu":
         return 0
     config = unloaded.source.config
     stored = str(config.get("dtype") or config.get("torch_dtype") or unloaded.dtype_name).removeprefix("torch.")

@@ -228,7 +228,7 @@ def open_directory(
 ) -> RunDirectory:
     """The run directory of a job; `extra` are options that only this command has."""
     inputs, command = job.inputs(model.content_hash, task) | (extra or {}), job.command(verb, extra)
-    return RunDirectory.open(out, label, verb, inputs, command, job.source(), str(model.device))
+    return RunDirectory.open(out, label, verb, inputs, command, job.source(), model.where)
 
 
 def _write_result(run: RunDirectory, result: Result) -> None:

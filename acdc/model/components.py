@@ -27,6 +27,9 @@ class Positions:
         """The same for `copies` runs of the same sequences, one after the other."""
         return self if self.single is None else Positions(self.length, self.single.repeat(copies))
 
+    def to(self, device: torch.device) -> "Positions":
+        return self if self.single is None else Positions(self.length, self.single.to(device))
+
     def take(self, x: Tensor) -> Tensor:
         """[..., B, P, d] -> [..., B, Q, d]: the wanted positions."""
         if self.single is None:

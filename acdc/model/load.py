@@ -17,6 +17,8 @@ from acdc.graph import Anatomy, ComponentGraph
 from acdc.model.components import Components
 from acdc.model.executor import Executor
 from acdc.model.functional import FunctionalComponents
+from acdc.model.placed import placed
+from acdc.model.placement import Placement, choose_devices, device_map, module_paths, place, settle
 from acdc.model.probe import first_disagreement
 from acdc.model.replay import ReplayComponents
 from acdc.model.sources import NATIVE, Source, find_source
@@ -28,6 +30,7 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+Devices = tuple[torch.device, ...]
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 # Configuration fields that TransformerLens accepts for a native model but does not act on.
 _NATIVE_UNSUPPORTED = ("parallel_attn_mlp", "use_local_attn", "use_qk_norm", "scale_attn_by_inverse_layer_idx")
@@ -35,7 +38,10 @@ _NATIVE_UNSUPPORTED = ("parallel_attn_mlp", "use_local_attn", "use_qk_norm", "sc
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded transformer: the bridge (the judge), its components for the executor, its anatomy and its tokenizer."""
+    """A loaded transformer: the bridge (the judge), its components for the executor, its anatomy and its tokenizer.
+
+    `device` is where all that is computed is kept; `placement` says where the weights are, None where they are there.
+    """
 
     name: str
     family: str
@@ -47,6 +53,12 @@ class Model:
     components: Components = field(repr=False)
     anatomy: Anatomy = field(repr=False)
     tokenizer: object | None = field(repr=False)
+    placement: Placement | None = field(default=None, repr=False)
+
+    @property
+    def where(self) -> str:
+        """The devices that hold its weights, as `--device` takes them."""
+        return str(self.device) if self.placement is None else ",".join(map(str, self.placement.devices))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -63,31 +75,18 @@ class Model:
         return Executor(self.components, graph)
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` takes CUDA where there is one. Raises InputError for a device that this machine lacks."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise InputError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"device {name!r} is not to be had on this machine: use cpu or auto") from None
-    return device
-
-
 def load_model(name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32") -> Model:
-    """Load a bundled model, a local folder or a hub model.
+    """Load a bundled model, a local folder or a hub model; its layers spread over `device` if that names several.
 
     Raises InputError when it cannot be found or read, its family is not supported, or its components do not reproduce
     the bridge on a probe batch.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    source, place = find_source(name, revision), choose_device(device)
+    source, devices = find_source(name, revision), choose_devices(device)
+    load = _load_native if source.architecture == NATIVE else _load_hugging_face
     with quiet():
-        bridge = (_load_native if source.architecture == NATIVE else _load_hugging_face)(source, place, DTYPES[dtype])
+        bridge, placement = load(source, devices, DTYPES[dtype])
         bridge.original_model.requires_grad_(False).eval()
         tokenizer = None if source.architecture == NATIVE else load_tokenizer(source)
     anatomy = read_anatomy(bridge)
@@ -98,11 +97,12 @@ def load_model(name: str, *, revision: str | None = None, device: str = "auto", 
         revision=source.revision,
         content_hash=source.content_hash(),
         dtype_name=dtype,
-        device=place,
+        device=devices[0],
         bridge=bridge,
-        components=choose_components(bridge, anatomy, graph, source.name, source.family),
+        components=choose_components(bridge, anatomy, graph, source.name, source.family, placement),
         anatomy=anatomy,
         tokenizer=tokenizer,
+        placement=placement,
     )
 
 
@@ -136,22 +136,52 @@ def hugging_face_config(source: Source):
     return config
 
 
-def bridge_to(model, architecture: str, dtype: torch.dtype, device: torch.device):
-    """The bridge over a Hugging Face model."""
+def bridge_to(model, architecture: str, dtype: torch.dtype, device: torch.device, placement: Placement | None = None):
+    """The bridge over a Hugging Face model, which is on one device or placed on several."""
+    from accelerate.hooks import remove_hook_from_module
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
     if hasattr(model.config, "num_local_experts"):
         model.set_experts_implementation("eager")  # the grouped kernels take no float64
-    return build_bridge_from_module(
+    remove_hook_from_module(model, recurse=True)  # loading onto several devices puts some on; `settle` has its own
+    bridge = build_bridge_from_module(
         model, architecture=architecture, hf_config=model.config, dtype=dtype, device=device
     )
+    settle(bridge, placement)
+    return bridge
 
 
-def _load_hugging_face(source: Source, device: torch.device, dtype: torch.dtype):
+def hugging_face_paths(config, architecture: str, dtype: torch.dtype) -> dict[str, str]:
+    """Names of the modules that a configuration describes by those that the bridge gives them."""
+    from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
+
+    described = build_bridge_config_from_hf(config, architecture, architecture, dtype)
+    return module_paths(ArchitectureAdapterFactory.select_architecture_adapter(described))
+
+
+def _hugging_face_placement(
+    config, architecture: str, dtype: torch.dtype, devices: Devices
+) -> tuple[Placement | None, dict[str, str] | None]:
+    """(where the weights go, the same for loading them there); None for one device."""
+    from transformers import AutoModelForCausalLM
+
+    if len(devices) == 1:
+        return None, None
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    paths = hugging_face_paths(config, architecture, dtype)
+    placement = place(model, paths, devices)
+    return placement, device_map(placement, paths)
+
+
+def _load_hugging_face(source: Source, devices: Devices, dtype: torch.dtype) -> tuple[object, Placement | None]:
+    """(bridge, where its weights are, None for one device)."""
     from transformers import AutoModelForCausalLM
 
     try:
         config = hugging_face_config(source)
+        placement, where = _hugging_face_placement(config, source.architecture, dtype, devices)
         model, report = AutoModelForCausalLM.from_pretrained(
             source.folder,
             dtype=dtype,
@@ -160,10 +190,13 @@ def _load_hugging_face(source: Source, device: torch.device, dtype: torch.dtype)
             ignore_mismatched_sizes=True,  # reported, and refused below with the tensor's name
             output_loading_info=True,
             config=config,
+            device_map=where,
             **_LOCAL,
         )
         _check_complete(source, report, model.config.num_hidden_layers)
-        return bridge_to(model.to(device), source.architecture, dtype, device)
+        if placement is None:
+            model.to(devices[0])
+        return bridge_to(model, source.architecture, dtype, devices[0], placement), placement
     except (InputError, MemoryError, torch.OutOfMemoryError):
         raise
     except SafetensorError as error:
@@ -196,13 +229,14 @@ def native_config(source: Source, device: torch.device, dtype: torch.dtype):
         raise InputError(f"{path} does not describe a native model: {first_line(error)}") from None
 
 
-def _load_native(source: Source, device: torch.device, dtype: torch.dtype):
+def _load_native(source: Source, devices: Devices, dtype: torch.dtype) -> tuple[object, Placement | None]:
+    """As for Hugging Face models; these are small, so that they are spread once they are loaded."""
     from transformer_lens.model_bridge import TransformerBridge
     from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
 
-    config = native_config(source, device, dtype)
+    config = native_config(source, devices[0], dtype)
     try:
-        bridge = TransformerBridge.boot_native(config, device=device, dtype=dtype)
+        bridge = TransformerBridge.boot_native(config, device=devices[0], dtype=dtype)
     except Exception as error:  # as for Hugging Face models
         raise InputError(
             f"{source.folder / 'config.json'} does not describe a native model: {first_line(error)}"
@@ -219,7 +253,9 @@ def _load_native(source: Source, device: torch.device, dtype: torch.dtype):
         raise InputError(f"weights in {source.folder} are damaged: {error}") from None
     except (ValueError, RuntimeError, OSError) as error:
         raise InputError(f"weights in {source.folder} do not fit its config.json: {first_line(error)}") from None
-    return bridge
+    placement = place(bridge.original_model, module_paths(bridge.adapter), devices)
+    settle(bridge, placement)
+    return bridge, placement
 
 
 def _load_strictly(bridge, parameters: dict[str, torch.Tensor], source: Source) -> None:
@@ -273,19 +309,21 @@ def read_anatomy(bridge) -> Anatomy:
     )
 
 
-def choose_components(bridge, anatomy: Anatomy, graph: ComponentGraph, name: str, family: str) -> Components:
+def choose_components(
+    bridge, anatomy: Anatomy, graph: ComponentGraph, name: str, family: str, placement: Placement | None = None
+) -> Components:
     """Components that reproduce the bridge at every destination: from weights, or with a warning by its own modules.
 
     Raises InputError where neither does.
     """
     try:
-        functional = FunctionalComponents(read_weights(bridge), anatomy)
+        functional = placed(FunctionalComponents(read_weights(bridge), anatomy), placement)
         wrong = first_disagreement(functional, graph, bridge)
         if wrong is None:
             return functional
     except InputError as error:
         wrong = error
-    replay = ReplayComponents(bridge, anatomy)
+    replay = placed(ReplayComponents(bridge, anatomy), placement)
     if still := first_disagreement(replay, graph, bridge):
         raise InputError(
             f"model {name!r} ({family}) uses something that acdc does not reproduce: {still}; please report its "

@@ -57,7 +57,7 @@ def first_disagreement(components: Components, graph: ComponentGraph, bridge) ->
     trace = Executor(components, graph).run(tokens, torch.zeros(2, dtype=torch.long, device=device), mlp_inputs)
     pairs = _slots(components, graph, trace.residuals, mlp_inputs.seen, cache)
     for destination, ours, theirs in (*pairs, ("logits", components.unembed(trace.residuals[-1]), logits)):
-        by = (ours.double() - theirs.double()).abs().max().item()
+        by = (ours.double() - theirs.to(ours.device).double()).abs().max().item()
         allowed = TOLERANCE[logits.dtype] * max(1.0, theirs.abs().max().item())
         if not by <= allowed:
             return Disagreement(destination, by, allowed)

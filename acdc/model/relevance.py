@@ -15,16 +15,19 @@ from acdc.errors import InputError
 from acdc.model.components import Components
 from acdc.model.feed_forward import FeedForward
 from acdc.model.functional import FunctionalComponents
+from acdc.model.placed import PlacedComponents
 from acdc.model.weights import Layer, Norm
 
 
-def relevance(components: Components) -> FunctionalComponents:
+def relevance(components: Components) -> Components:
     """Raises InputError for a model that is not computed from its weights alone."""
     if components.kind != "functional":
         raise InputError(
             "relp needs every component computed from weights, and this model's are computed by its own modules: use "
             "eap or eap-ig-inputs"
         )
+    if isinstance(components, PlacedComponents):
+        return PlacedComponents(relevance(components.inner), components.placement)
     weights = components.weights
     layers = tuple(_relevant(layer) for layer in weights.layers)
     found = FunctionalComponents(

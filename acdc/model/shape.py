@@ -11,16 +11,19 @@ from acdc.model.feed_forward import FeedForward
 from acdc.model.functional import FunctionalComponents
 from acdc.model.load import (
     DTYPES,
+    Devices,
     Model,
     bridge_to,
-    choose_device,
     first_line,
     hugging_face_config,
+    hugging_face_paths,
     load_tokenizer,
     native_config,
     quiet,
     read_anatomy,
 )
+from acdc.model.placed import placed
+from acdc.model.placement import Placement, choose_devices, module_paths, move, place, settle
 from acdc.model.products import product
 from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.weights import Layer, Weights, read_weights
@@ -31,7 +34,7 @@ class Unloaded:
     """What is known of a model before its weights are read: where it is, its arithmetic, and its tokenizer."""
 
     source: Source
-    device: torch.device
+    devices: tuple[torch.device, ...]
     dtype_name: str
     tokenizer: object | None
 
@@ -43,9 +46,9 @@ def find_model(name: str, *, revision: str | None = None, device: str = "auto", 
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    source, place = find_source(name, revision, weights=False), choose_device(device)
+    source, devices = find_source(name, revision, weights=False), choose_devices(device)
     with quiet():
-        return Unloaded(source, place, dtype, None if source.architecture == NATIVE else load_tokenizer(source))
+        return Unloaded(source, devices, dtype, None if source.architecture == NATIVE else load_tokenizer(source))
 
 
 @dataclass(frozen=True)
@@ -61,54 +64,65 @@ def shape_of(unloaded: Unloaded) -> Shape:
 
     Raises InputError for a configuration that describes no model.
     """
-    source, dtype, device = unloaded.source, DTYPES[unloaded.dtype_name], unloaded.device
+    source, dtype, devices = unloaded.source, DTYPES[unloaded.dtype_name], unloaded.devices
     with quiet():
         build = _native if source.architecture == NATIVE else _hugging_face
-        bridge, parameters = build(source, device, dtype)
+        bridge, parameters, placement = build(source, devices, dtype)
         bridge.original_model.requires_grad_(False).eval()
     anatomy = read_anatomy(bridge)
+    weights = _without_routing(read_weights(bridge), anatomy.d_model)
     model = Model(
         name=source.name,
         family=source.family,
         revision=source.revision,
         content_hash="",
         dtype_name=unloaded.dtype_name,
-        device=device,
+        device=devices[0],
         bridge=bridge,
-        components=FunctionalComponents(_without_routing(read_weights(bridge), anatomy.d_model), anatomy),
+        components=placed(FunctionalComponents(weights, anatomy), placement),
         anatomy=anatomy,
         tokenizer=unloaded.tokenizer,
+        placement=placement,
     )
     return Shape(model, parameters)
 
 
-def _hugging_face(source: Source, device: torch.device, dtype: torch.dtype) -> tuple[object, int]:
-    """(bridge, parameters); they are counted first, as a bridge splits what a family keeps in one tensor."""
+def _hugging_face(source: Source, devices: Devices, dtype: torch.dtype) -> tuple[object, int, Placement | None]:
+    """(bridge, parameters, where they are); they are counted first, as a bridge splits what a family keeps in one
+    tensor."""
     from transformers import AutoModelForCausalLM
 
     try:
         config = hugging_face_config(source)
-        with device:
+        with devices[0]:
             model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager")
         parameters = _count(model)
-        return bridge_to(model, source.architecture, dtype, device), parameters
+        paths = hugging_face_paths(config, source.architecture, dtype)
+        placement = place(model, paths, devices)
+        move(model, placement, paths)
+        return bridge_to(model, source.architecture, dtype, devices[0], placement), parameters, placement
     except InputError:
         raise
     except Exception as error:  # a configuration can be wrong in more ways than transformers has exceptions for
         raise InputError(f"{source.folder / 'config.json'} describes no model: {first_line(error)}") from None
 
 
-def _native(source: Source, device: torch.device, dtype: torch.dtype) -> tuple[object, int]:
+def _native(source: Source, devices: Devices, dtype: torch.dtype) -> tuple[object, int, Placement | None]:
     """As for Hugging Face models. Booting would convert the parameters, which those without contents do not stand."""
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
     from transformer_lens.model_bridge.sources.native.model import NativeModel
 
-    config, before = native_config(source, device, dtype), torch.get_default_dtype()
+    config, before = native_config(source, devices[0], dtype), torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with device:
+        with devices[0]:
             model = NativeModel(config)
-        return build_bridge_from_module(model, NATIVE, tl_config=config), _count(model)
+        parameters, bridge = _count(model), build_bridge_from_module(model, NATIVE, tl_config=config)
+        placement = place(model, module_paths(bridge.adapter), devices)
+        settle(bridge, placement)
+        return bridge, parameters, placement
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
             f"{source.folder / 'config.json'} does not describe a native model: {first_line(error)}"
@@ -138,7 +152,7 @@ def _without_routing(weights: Weights, width: int) -> Weights:
     def stand_in(layer: Layer) -> Layer:
         if layer.mlp is None or isinstance(layer.mlp, FeedForward):
             return layer
-        into = weights.unembed.new_empty((width, layer.mlp_flops // (4 * width)))
+        into = layer.attention.q.weight.new_empty((width, layer.mlp_flops // (4 * width)))
         return replace(layer, mlp=_Dense(into, into.T))
 
     return replace(weights, layers=tuple(stand_in(layer) for layer in weights.layers))

@@ -200,15 +200,15 @@ def read_norm(module: nn.Module | None) -> Norm | None:
     raise InputError(f"norm {name} is not supported: LayerNorm and RMSNorm are")
 
 
-def _rotary_tables(bridge, layer_type: str | None) -> Callable[[int], Rotary]:
-    """Tables for the first n positions from the model's own rotary module (Hugging Face layout)."""
+def _rotary_tables(bridge, layer_type: str | None, device: torch.device) -> Callable[[int], Rotary]:
+    """Tables for the first n positions from the model's own rotary module (Hugging Face layout), on a device."""
     module = bridge.rotary_emb.original_component
     arguments = () if layer_type is None else (layer_type,)
 
     def table(n: int) -> Rotary:
         like = torch.zeros(1, dtype=bridge.cfg.dtype, device=bridge.cfg.device)
         cos, sin = module(like, torch.arange(n, device=like.device)[None], *arguments)
-        return Rotary(cos[0], sin[0], adjacent=False)
+        return Rotary(cos[0].to(device), sin[0].to(device), adjacent=False)
 
     return table
 
@@ -241,7 +241,8 @@ def _read_attention(bridge, layer: int) -> Attention:
         per_type = type(module).__name__.startswith("Gemma3")
         scale, softcap = float(module.scaling), _positive(getattr(module, "attn_logit_softcapping", None))
         has_rotary = bridge.cfg.positional_embedding_type == "rotary"
-        rotary = _rotary_tables(bridge, types[layer] if per_type else None) if has_rotary else None
+        device = next(module.parameters()).device
+        rotary = _rotary_tables(bridge, types[layer] if per_type else None, device) if has_rotary else None
     bias = getattr(attention.o.original_component, "bias", None)
     return Attention(
         q=Projection(packed(attention.W_Q), attention.b_Q),

@@ -20,7 +20,7 @@ from acdc.errors import InputError
 from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
 from acdc.model.components import Positions
 from acdc.model.executor import Executor
-from acdc.model.functional import FunctionalComponents
+from acdc.model.replay import ReplayComponents
 from acdc.progress import Progress
 from acdc.search.gradients import Taps, backward, check_gradient_at_clean, check_scores, contract, summed
 from acdc.search.options import SearchOptions
@@ -38,7 +38,7 @@ def atp_star(behaviour: Behaviour, options: SearchOptions, progress: Progress) -
     weights.
     """
     check_gradient_at_clean(behaviour.metric)
-    if not isinstance(behaviour.model.components, FunctionalComponents):
+    if behaviour.model.components.kind == ReplayComponents.kind:
         raise InputError(
             "atp-star needs attention computed from weights, and this model's components are computed by its own "
             "modules: use eap or eap-ig-inputs"

@@ -8,6 +8,7 @@ method. Loading the model, choosing a circuit by faithfulness, verifying and dra
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from acdc.model.placement import elsewhere
 from acdc.model.rehearsal import Books
 from acdc.model.shape import Shape
 from acdc.search.discover import DiscoverySettings, bind, prepare
@@ -24,12 +25,13 @@ MOST_SHAPES = 4
 @dataclass(frozen=True)
 class Memory:
     """Bytes of tensors: `weights`, what is `held` of all batches throughout, what the largest is `working` with, and
-    what `loading` takes at its peak, weights included."""
+    what `loading` takes at its peak, weights included. All is on the home device, but for weights `elsewhere`."""
 
     weights: int
     held: int
     working: int
     loading: int
+    elsewhere: dict[str, int]
 
     @property
     def peak(self) -> int:
@@ -62,7 +64,9 @@ def plan_search(books: Books, shape: Shape, task: Task, settings: DiscoverySetti
 
     Raises InputError for settings that do not fit the model or the task.
     """
-    model, weights = shape.model, books.live
+    model = shape.model
+    others = elsewhere(model.bridge.original_model, model.device)
+    weights = books.live - sum(others.values())
     split = prepare(model, task, settings)
     rows = task.select(split.discovery)
     batches = bucket(rows, settings.batch_size, 1.0 if model.components.whole_prompts else PADDING)
@@ -83,6 +87,7 @@ def plan_search(books: Books, shape: Shape, task: Task, settings: DiscoverySetti
             held=sum(cost.held for cost in costs),
             working=max(cost.working for cost in costs),
             loading=weights + loading,
+            elsewhere=others,
         ),
     )
 

@@ -1,12 +1,11 @@
 """A plan, made from a configuration alone, says what the search then does."""
 
-import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from families import HUGGING_FACE, NATIVE, VOCABULARY, boot
+from families import HUGGING_FACE, NATIVE, boot, config_folder, random_rows
 
 from acdc.errors import InputError
 from acdc.jobs.plan import plan_job
@@ -14,13 +13,12 @@ from acdc.jobs.spec import DiscoveryJob
 from acdc.model.rehearsal import recording, rehearsing
 from acdc.model.shape import find_model, shape_of
 from acdc.model.sources import BUNDLED
-from acdc.model.sources import NATIVE as NATIVE_ARCHITECTURE
 from acdc.options import Level
 from acdc.progress import silent
 from acdc.search.discover import DiscoverySettings, bind, prepare
 from acdc.search.plan import SearchPlan, plan_search
 from acdc.search.registry import find_method
-from acdc.task.rows import Row, Task
+from acdc.task.rows import Task
 
 STEPS, UPDATES, ROWS = 2, 4, 8
 SETTINGS = DiscoverySettings(limit=ROWS, batch_size=4, steps=STEPS, updates=UPDATES)
@@ -31,27 +29,6 @@ def settings(method: str, **more) -> DiscoverySettings:
     found = find_method(method)
     unread = {name: getattr(DiscoverySettings, name) for name in ("steps", "updates") if name not in found.takes}
     return replace(SETTINGS, method=method, **unread, **more)
-
-
-def random_rows(lengths: list[int]) -> Task:
-    """Rows of different lengths over the vocabulary of the families."""
-    ids = [[(7 * i + 3 * j) % VOCABULARY for j in range(length + 4)] for i, length in enumerate(lengths)]
-    rows = (
-        Row(str(i), tuple(r[:-4]), tuple(r[1:-3]), (r[-2],), ((r[-2] + 1) % VOCABULARY,), len(r) - 5)
-        for i, r in enumerate(ids)
-    )
-    return Task("random", tuple(rows), "logit_diff")
-
-
-def config_folder(name: str, folder: Path) -> Path:
-    """A folder with a family's configuration and nothing else."""
-    if name in HUGGING_FACE:
-        config = HUGGING_FACE[name]().config
-        config.architectures = [type(HUGGING_FACE[name]()).__name__]
-        config.save_pretrained(folder)
-    else:
-        (folder / "config.json").write_text(json.dumps({"architecture": NATIVE_ARCHITECTURE, **NATIVE[name]}))
-    return folder
 
 
 def planned(model: str, task: Task, wanted: DiscoverySettings, dtype: str = "float64") -> SearchPlan:
@@ -181,6 +158,16 @@ def test_what_fits():
     assert replace(plan, free=None).fits is None
     loading = replace(plan, search=replace(plan.search, memory=replace(memory, loading=2 * plan.peak)))
     assert loading.peak == plan.base + 2 * plan.peak and replace(loading, free=plan.peak).fitting is None
+
+
+def test_what_fits_on_other_devices():
+    plan = plan_job(job())
+    memory = replace(plan.search.memory, elsewhere={"cuda:1": 100})
+    split = replace(plan, search=replace(plan.search, memory=memory), free_elsewhere={"cuda:1": 100})
+    assert split.fits and split.fitting == 4
+    cramped = replace(split, free_elsewhere={"cuda:1": 99})
+    assert cramped.full == ["cuda:1"] and not cramped.fits and cramped.fitting is None
+    assert replace(split, free_elsewhere={"cuda:1": None}).fits
 
 
 def test_learnt_constants_cost_their_updates(induction):
