@@ -1,10 +1,17 @@
 """The Python interface: load a model and a task, discover a circuit, verify it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
+from acdc.jobs.batch import Silent
+from acdc.jobs.batch import run_jobs as run_planned_jobs
+from acdc.jobs.executors import choose_executor
+from acdc.jobs.jobs_file import make_jobs, read_jobs
+from acdc.jobs.store import StoredJob
 from acdc.model.load import Model, load_model
 from acdc.options import Choosing, Level, SenderOrder
 from acdc.progress import Progress, silent
@@ -26,10 +33,12 @@ __all__ = [
     "Model",
     "Report",
     "Result",
+    "StoredJob",
     "Task",
     "discover",
     "load_model",
     "load_task",
+    "run_jobs",
     "sweep",
     "verify",
 ]
@@ -141,3 +150,23 @@ def verify(
     circuit was found with.
     """
     return run_verification(model, task, circuit, metric=metric, progress=progress)
+
+
+def run_jobs(
+    jobs: str | Path | Sequence[Mapping[str, Any]],
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    gpus_per_worker: float = 0.0,
+    address: str | None = None,
+) -> list[StoredJob]:
+    """Run many discoveries into the folder `out`, one run directory each; how each of them stands in the end.
+
+    `jobs`: a job file, or tables as it has them, whose keys are the long options of `acdc discover` and where a list of
+    values stands for one job each. What is finished in `out` is not run again. `workers`: on so many Ray workers, on
+    this machine or on the cluster at `address`; None runs one job after the other in this process.
+    Raises InputErrors naming all that is wrong with any job before one is run.
+    """
+    specified = read_jobs(Path(jobs)) if isinstance(jobs, str | Path) else make_jobs({}, jobs, Path())
+    executor = choose_executor(workers, gpus_per_worker, address, specified)
+    return run_planned_jobs(specified, Path(out).resolve(), executor, Silent())

@@ -32,6 +32,22 @@ class Watch(Protocol):
         """A job is over."""
 
 
+class Silent:
+    """Shows nothing."""
+
+    def begins(self, jobs: Sequence[PlannedJob], finished: int) -> None:
+        pass
+
+    def started(self, job: PlannedJob) -> None:
+        pass
+
+    def at(self, job: PlannedJob, stage: Stage) -> None:
+        pass
+
+    def ended(self, job: PlannedJob, outcome: Outcome) -> None:
+        pass
+
+
 @dataclass
 class Ledger:
     """Takes down what is reported of jobs, in the store and for whoever watches."""
