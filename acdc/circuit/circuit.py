@@ -1,5 +1,7 @@
 """The circuit artefact: edges with scores, and everything that says how they came to be (`circuit.json`)."""
 
+import math
+from collections import defaultdict
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -11,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from acdc.errors import InputError
 from acdc.files import read_model, write_json
-from acdc.graph import Anatomy, ComponentGraph, Edge, Writer, is_wire
+from acdc.graph import Anatomy, ComponentGraph, Edge, Neuron, Writer, is_wire
 from acdc.model.threads import MOST_THREADS
 from acdc.options import Level
 
@@ -24,7 +26,7 @@ SIGN_CONVENTION = {
     "edge has that of its sender",
     "neuron": "score = metric(neuron ablated) - metric(not ablated), mean over rows, in the metric's own sign; a node "
     "has the sum over its listed neurons, and an edge that of its sender, 0 for embeddings, which are not tested",
-    "importance": "score ranks edges by magnitude; it is no change of the metric",
+    "importance": "score ranks by magnitude; it is no change of the metric",
 }
 _LIBRARIES = ("acdc", "torch", "transformer-lens", "transformers", "numpy", "networkx")
 
@@ -242,6 +244,10 @@ class Circuit(_Record):
                 raise InputError(f"{name} says {said}, but it is {found}")
         if self.level is not Level.edges:
             self._check_nodes()
+        if self.level is Level.neurons:
+            self._check_neurons()
+        elif self.neurons:
+            raise InputError(f"a circuit of {self.level} lists neurons")
         if set(self.task.discovery) & set(self.task.verification):
             raise InputError("a row is on both sides of the split")
 
@@ -250,8 +256,15 @@ class Circuit(_Record):
         among = np.array([writer.id in names for writer in self.graph.writers])
         if (self.graph.between(among) != self.mask).any():
             raise InputError("its edges are not those among its nodes")
-        if self.level is Level.neurons and (self._neurons.any(axis=1) != among).any():
-            raise InputError("its neurons are not those of its nodes")
+
+    def _check_neurons(self) -> None:
+        if self.own.sum() != len(self.neurons):
+            raise InputError("a neuron is listed twice")
+        scores: dict[str, list[float]] = defaultdict(list)
+        for neuron in self.neurons:
+            scores[Neuron.parse(neuron.id).writer.id].append(neuron.score)
+        if {name: math.fsum(found) for name, found in scores.items()} != {node.id: node.score for node in self.nodes}:
+            raise InputError("its nodes are not those of its neurons, or have other scores than these add up to")
 
     def to_dot(self) -> str:
         """The picture as DOT text."""

@@ -106,6 +106,9 @@ class Wire:
         return f"{self.reader.id}->{self.owner.id}"
 
 
+_NEURON = re.compile(r"(a[0-9]+\.h[0-9]+|m[0-9]+)\.n(0|[1-9][0-9]{0,8})")
+
+
 @dataclass(frozen=True)
 class Neuron:
     """One coordinate of what a head or an MLP adds to the residual stream."""
@@ -120,11 +123,11 @@ class Neuron:
     @classmethod
     def parse(cls, text: str) -> "Neuron":
         """The neuron of an id. Raises InputError for a string that is no neuron id."""
-        left, _, index = text.rpartition(".n")
-        writer = _WRITER.fullmatch(left)
-        if not writer or not index.isdecimal() or writer.groups() == (None, None, None):
-            raise InputError(f"{text!r} is not a neuron id: expected component.nINDEX, such as 'a1.h5.n37'")
-        return cls(_parse_writer(left, writer), int(index))
+        found = _NEURON.fullmatch(text)
+        if not found:
+            raise InputError(f"{text[:50]!r} is not a neuron id: expected component.nINDEX, such as 'a1.h5.n37'")
+        writer, index = found.groups()
+        return cls(_parse_writer(writer, _WRITER.fullmatch(writer)), int(index))
 
 
 def is_wire(name: str) -> bool:

@@ -75,7 +75,7 @@ def _measures(report: Report) -> list[str]:
         known = [value for value in report.random.faithfulness if value is not None]
         if known:
             parts.append(
-                f"<p>{len(known)} random circuits of up to {max(report.random.edges)} edges: faithfulness "
+                f"<p>{len(known)} random circuits of at most that size: faithfulness "
                 f"{percent(min(known))} to {percent(max(known))}.</p>"
             )
     return parts

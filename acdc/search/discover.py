@@ -1,5 +1,6 @@
 """Find a circuit: split the rows, search, choose, and bind the result to everything that it depends on."""
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -265,7 +266,8 @@ def _over_level(behaviour: Behaviour, scores: Scores, choice: Choice) -> tuple[S
     nodes, neurons, (writers, _) = _node_scores(behaviour, scores), None, behaviour.graph.ends
     if choice.neurons is not None:
         neurons = np.where(choice.neurons, scores.neurons, np.nan)
-        nodes = np.where(choice.neurons, scores.neurons, 0.0).sum(axis=1)
+        chosen = zip(choice.neurons, scores.neurons, strict=True)
+        nodes = np.array([math.fsum(row[kept]) for kept, row in chosen])  # whatever order they are added up in
     chosen = np.where(choice.nodes, nodes, np.nan)
     return replace(scores, values=nodes[writers], nodes=chosen, neurons=neurons), choice.selected
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acdc.circuit.choose import NeuronRanking, NodeRanking, Ranking
+from acdc.circuit.choose import Choice, NeuronRanking, NodeRanking, Ranking
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
+from acdc.graph import ComponentGraph
 from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
 from acdc.options import Level
@@ -132,8 +133,7 @@ def random_circuits(behaviour: Behaviour, circuit: Circuit, own: Measure, advanc
         count = len(circuit.neurons)
         chosen = [NeuronRanking(graph, generator.random(shape)).top(count) for _ in range(RANDOM_CIRCUITS)]
     elif circuit.level is Level.nodes:
-        count = len(circuit.nodes)
-        chosen = [NodeRanking(graph, generator.random(len(graph.writers))).top(count) for _ in range(RANDOM_CIRCUITS)]
+        chosen = [_random_nodes(graph, len(circuit.nodes), generator) for _ in range(RANDOM_CIRCUITS)]
     else:
         chosen = [Ranking(graph, generator.random(graph.n_edges)).by_edges(size) for _ in range(RANDOM_CIRCUITS)]
     values = behaviour.measure(np.stack([choice.removed for choice in chosen]), advance=advance)[0].mean(axis=1)
@@ -141,6 +141,12 @@ def random_circuits(behaviour: Behaviour, circuit: Circuit, own: Measure, advanc
         edges=[int(choice.edges.sum()) for choice in chosen],
         faithfulness=[recovered_fraction(value, own.full, own.empty) for value in values.tolist()],
     )
+
+
+def _random_nodes(graph: ComponentGraph, count: int, generator: np.random.Generator) -> Choice:
+    first, scores = len(graph.embeddings), np.zeros(len(graph.writers))
+    scores[generator.choice(np.arange(first, len(scores)), count, replace=False)] = 1
+    return NodeRanking(graph, scores).top(count)
 
 
 def remove_each(behaviour: Behaviour, circuit: Circuit, own: Measure, advance: Advance) -> list[Removal]:

@@ -155,13 +155,18 @@ def test_a_circuit_of_neurons_is_chosen_saved_and_verified(trio, induction, tmp_
         {"nodes": record["nodes"][1:]},
         {"neurons": [neuron for neuron in record["neurons"] if not neuron["id"].startswith(f"{one}.")]},
         {"neurons": [*record["neurons"], {"id": "m9.n1", "score": 0.0}]},
+        {"neurons": [*record["neurons"], record["neurons"][0]]},
+        {"neurons": [record["neurons"][0] | {"score": 7.0}, *record["neurons"][1:]]},
+        {"level": "nodes"},
     ):
         (tmp_path / "circuit.json").write_text(json.dumps(record | damage))
         with pytest.raises(InputError, match="damaged"):
             Circuit.load(tmp_path / "circuit.json")
 
 
-@pytest.mark.parametrize("text", ["input.n3", "a1.h2", "a1.h2.n", "a1.h2.n-1", "m3.nx", ""])
+@pytest.mark.parametrize(
+    "text", ["input.n3", "a1.h2", "a1.h2.n", "a1.h2.n-1", "m3.nx", "m3.n07", "m3.n" + "9" * 5000, "m\u0663.n1", ""]
+)
 def test_what_is_no_neuron_is_refused(text):
     with pytest.raises(InputError, match="neuron id"):
         Neuron.parse(text)
