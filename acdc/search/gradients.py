@@ -8,6 +8,7 @@ before: so no tensor with an axis for slots is ever held for more than one layer
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from acdc.model.components import Components
 from acdc.model.executor import Executor, SlotInputs, Trace
 from acdc.model.products import product
 from acdc.progress import Advance, Progress
+from acdc.search.memory import has_room
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
 from acdc.task.metrics import Metric
@@ -150,26 +152,31 @@ def attribute(
 def summed(behaviour: Behaviour, name: str, progress: Progress, batch_scores: BatchScores) -> tuple[Tensor, int]:
     """(scores summed over all batches, how often one had to be halved at most).
 
-    A batch that does not fit into memory is halved and tried again, so that no run is lost.
+    A batch that would not fit into the memory that is free is halved beforehand, and one that did not is halved and
+    tried again, so that no run is lost.
     """
     total, halvings = torch.zeros((), dtype=torch.float64), 0
     with progress(name, len(behaviour.rows), "rows") as advance:
         for batch in behaviour.batches:
-            scores, halved = _in_memory(batch, batch_scores, advance)
+            scores, halved = _in_memory(batch, batch_scores, partial(has_room, behaviour, name), advance)
             total, halvings = total + scores, max(halvings, halved)
     return total, halvings
 
 
-def _in_memory(batch: Batch, batch_scores: BatchScores, advance: Advance) -> tuple[Tensor, int]:
+def _in_memory(
+    batch: Batch, batch_scores: BatchScores, fits: Callable[[Batch], bool], advance: Advance
+) -> tuple[Tensor, int]:
     """(a batch's scores, how many times it had to be halved)."""
-    try:
-        scores = batch_scores(batch)
-        advance(len(batch.index))
-        return scores, 0
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error) or len(batch.index) == 1:
-            raise
-    halves = [_in_memory(half, batch_scores, advance) for half in batch.halves()]
+    alone = len(batch.index) == 1
+    if alone or fits(batch):
+        try:
+            scores = batch_scores(batch)
+            advance(len(batch.index))
+            return scores, 0
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or alone:
+                raise
+    halves = [_in_memory(half, batch_scores, fits, advance) for half in batch.halves()]
     return sum(scores for scores, _ in halves), 1 + max(halvings for _, halvings in halves)
 
 
