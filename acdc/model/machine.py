@@ -1,5 +1,6 @@
 """What this machine does in a second, measured by a short probe, and how much memory it has."""
 
+import re
 import statistics
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ import torch
 from acdc.model.products import product
 from acdc.model.rehearsal import Kind, Operation
 
+_CGROUP = Path("/sys/fs/cgroup")
 ENOUGH = 0.15  # seconds
 NEW_ONE_IN = 8  # bytes that operations move, one goes to memory that the process did not have: found by measurement
 
@@ -95,19 +97,21 @@ def resident_memory() -> int | None:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that this machine, or the GPU, could still give to a process; None where the system does not say."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+    """Bytes that this machine, or the GPU, could still give to this process; None where the system does not say."""
+    if device.type == "cuda":  # what PyTorch keeps for later is taken, but free for us
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     free = [_read(Path("/proc/meminfo"), "MemAvailable"), _allowed()]
     return min((found for found in free if found is not None), default=None)
 
 
 def _allowed() -> int | None:
-    """Bytes that a container's limit leaves; None without one."""
-    limit, used = (Path("/sys/fs/cgroup") / f"memory.{name}" for name in ("max", "current"))
+    """Bytes that a container's limit leaves, what is kept of files and not in use counted as free; None without one."""
+    limit, used, parts = (_CGROUP / f"memory.{name}" for name in ("max", "current", "stat"))
     if not (limit.is_file() and used.is_file()) or not limit.read_text().strip().isdigit():
         return None
-    return max(0, int(limit.read_text()) - int(used.read_text()))
+    kept = re.search(r"^inactive_file (\d+)$", parts.read_text(), re.MULTILINE) if parts.is_file() else None
+    return max(0, int(limit.read_text()) - int(used.read_text()) + (int(kept[1]) if kept else 0))
 
 
 def _read(path: Path, line: str) -> int | None:

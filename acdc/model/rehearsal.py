@@ -15,7 +15,7 @@ from enum import StrEnum
 import numpy as np
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
@@ -82,6 +82,11 @@ def rehearsing() -> Iterator[Books]:
         modes.enter_context(_Bookkeeping(books, contents=False))
         modes.enter_context(_Contents(books))
         yield books
+
+
+def is_rehearsed(tensor: Tensor) -> bool:
+    """Whether a tensor has no contents."""
+    return isinstance(tensor, FakeTensor)
 
 
 @contextmanager

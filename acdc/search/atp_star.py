@@ -23,11 +23,10 @@ from acdc.model.executor import Executor
 from acdc.model.replay import ReplayComponents
 from acdc.progress import Progress
 from acdc.search.gradients import Taps, backward, check_gradient_at_clean, check_scores, contract, summed
+from acdc.search.memory import senders_together
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
-
-MOST_NUMBERS = 2**25  # what the senders whose patterns are computed anew together may take
 
 
 def atp_star(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
@@ -158,10 +157,8 @@ def _inside(
 def _fixed(executor: Executor, inside: _Layer, kind: ReaderKind, change: Tensor) -> Tensor:
     """Scores [drops, readers, senders] of the edges into a layer's query or key slots, patterns computed anew."""
     components, layer = executor.components, inside.index
-    rows, positions, width = change.shape[1:]
-    heads, d_head = len(inside.patterns), inside.projected[kind].shape[-1]
-    together = max(1, MOST_NUMBERS // (rows * positions * (width + heads * (2 * d_head + 2 * positions))))
-    scores = []
+    rows, positions, _ = change.shape[1:]
+    together, scores = senders_together(executor.graph.anatomy, rows, positions), []
     for some in change.split(together):
         read = (inside.read + some).flatten(0, 1)
         new = components.project(layer, kind, read[None])

@@ -29,7 +29,7 @@ def eap_ig_inputs(behaviour: Behaviour, options: SearchOptions, progress: Progre
     """
     check_gradient(behaviour.metric)
     alphas = tuple(k / options.steps for k in range(options.steps))
-    return attribute(behaviour, "eap-ig-inputs", options.level, progress, partial(_along_inputs, alphas))
+    return attribute(behaviour, "eap-ig-inputs", options.level, progress, partial(_along_inputs, alphas), len(alphas))
 
 
 def clean_corrupted(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
@@ -38,7 +38,7 @@ def clean_corrupted(behaviour: Behaviour, options: SearchOptions, progress: Prog
     Raises InputError for a metric without gradient.
     """
     check_gradient(behaviour.metric)
-    return attribute(behaviour, "clean-corrupted", options.level, progress, partial(_along_inputs, (0.0, 1.0)))
+    return attribute(behaviour, "clean-corrupted", options.level, progress, partial(_along_inputs, (0.0, 1.0)), runs=2)
 
 
 def eap_ig_activations(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
@@ -49,7 +49,7 @@ def eap_ig_activations(behaviour: Behaviour, options: SearchOptions, progress: P
     """
     check_gradient(behaviour.metric)
     scores = partial(_along_activations, options.steps)
-    return attribute(behaviour, "eap-ig-activations", options.level, progress, scores)
+    return attribute(behaviour, "eap-ig-activations", options.level, progress, scores, options.steps)
 
 
 def _along_inputs(
@@ -65,8 +65,8 @@ def _along_activations(steps: int, behaviour: Behaviour, batch: Batch, change: T
     first, total = 0, torch.zeros((), dtype=torch.float64)
     for index, block in enumerate(batch.clean.blocks):
         part = change[first : first + len(block)]
-        runs = [_from_block(behaviour, batch, index, block + (1 - k / steps) * part) for k in range(steps)]
-        total = total + contract(runs, behaviour.model.components, behaviour.graph, part, first)
+        runs = (_from_block(behaviour, batch, index, block + (1 - k / steps) * part) for k in range(steps))
+        total = total + contract(list(runs), behaviour.model.components, behaviour.graph, part, first)
         first += len(block)
     return total / steps
 

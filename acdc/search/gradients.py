@@ -20,12 +20,12 @@ from acdc.model.executor import Executor, SlotInputs, Trace
 from acdc.model.products import product
 from acdc.options import Level
 from acdc.progress import Progress
+from acdc.search.memory import WIDENED, has_room
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
 from acdc.task.crew import shared_out
 from acdc.task.metrics import Metric
 
-WIDENED = 16  # senders whose changes are held in a wider dtype at a time
 # Functions that other processes can import; scores are summed over the rows of a batch.
 BatchScores = Callable[[Behaviour, Batch], Tensor]
 Attribution = Callable[[Behaviour, Batch, Tensor, "Contraction"], Tensor]  # given what ablation changes
@@ -197,13 +197,15 @@ def from_embedded(
     return taps
 
 
-def attribute(behaviour: Behaviour, name: str, level: Level, progress: Progress, batch_scores: Attribution) -> Scores:
+def attribute(
+    behaviour: Behaviour, name: str, level: Level, progress: Progress, batch_scores: Attribution, runs: int = 1
+) -> Scores:
     """Mean over rows of the scores that each batch and its change give, contracted for a level and summed up over its
-    rows; they estimate exact patching.
+    rows; they estimate exact patching. `runs`: through a batch, which are contracted together.
 
     Raises InputError for scores that are all zero or not finite.
     """
-    total, halvings = summed(behaviour, name, progress, partial(_attribution, batch_scores, level))
+    total, halvings = summed(behaviour, name, progress, partial(_attribution, batch_scores, level), runs)
     check_scores(behaviour, total)
     scores = (total / len(behaviour.rows)).numpy()
     if level is Level.neurons:
@@ -216,14 +218,17 @@ def _attribution(batch_scores: Attribution, level: Level, behaviour: Behaviour, 
     return batch_scores(behaviour, batch, behaviour.change(batch), contraction)
 
 
-def summed(behaviour: Behaviour, name: str, progress: Progress, batch_scores: BatchScores) -> tuple[Tensor, int]:
+def summed(
+    behaviour: Behaviour, name: str, progress: Progress, batch_scores: BatchScores, runs: int = 1
+) -> tuple[Tensor, int]:
     """(scores summed over all batches, how often one had to be halved at most).
 
-    Batches are shared out among the behaviour's crew and summed up in their order. One that does not fit into memory is
-    halved and tried again, so that no run is lost.
+    Batches are shared out among the behaviour's crew and summed up in their order. One that would not fit into the
+    memory that is free is halved beforehand, and one that did not is halved and tried again, so that no run is lost.
+    `runs`: through a batch, what is taken down of which is held together.
     """
     total, halvings = torch.zeros((), dtype=torch.float64), 0
-    work, places = partial(_score, batch_scores), range(len(behaviour.batches))
+    work, places = partial(_score, batch_scores, name, runs), range(len(behaviour.batches))
     with progress(name, len(behaviour.rows), "rows") as advance:
         for place, found in zip(places, shared_out(behaviour.crew, behaviour, work, places), strict=True):
             total, halvings = total + found.scores, max(halvings, found.halvings)
@@ -239,17 +244,20 @@ class _Scored:
     halvings: int
 
 
-def _score(batch_scores: BatchScores, behaviour: Behaviour, place: int) -> _Scored:
-    return _in_memory(batch_scores, behaviour, behaviour.batches[place])
+def _score(batch_scores: BatchScores, name: str, runs: int, behaviour: Behaviour, place: int) -> _Scored:
+    fits = partial(has_room, behaviour, name, runs)
+    return _in_memory(batch_scores, fits, behaviour, behaviour.batches[place])
 
 
-def _in_memory(batch_scores: BatchScores, behaviour: Behaviour, batch: Batch) -> _Scored:
-    try:
-        return _Scored(batch_scores(behaviour, batch), 0)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error) or len(batch.index) == 1:
-            raise
-    halves = [_in_memory(batch_scores, behaviour, half) for half in batch.halves()]
+def _in_memory(batch_scores: BatchScores, fits: Callable[[Batch], bool], behaviour: Behaviour, batch: Batch) -> _Scored:
+    alone = len(batch.index) == 1
+    if alone or fits(batch):
+        try:
+            return _Scored(batch_scores(behaviour, batch), 0)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error) or alone:
+                raise
+    halves = [_in_memory(batch_scores, fits, behaviour, half) for half in batch.halves()]
     return _Scored(sum(half.scores for half in halves), 1 + max(half.halvings for half in halves))
 
 

@@ -1,0 +1,174 @@
+"""Attributions keep within the memory that is free."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from families import random_rows
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+
+from acdc.model import machine
+from acdc.model.load import load_model
+from acdc.model.rehearsal import Books, rehearsing
+from acdc.model.shape import find_model, shape_of
+from acdc.progress import silent
+from acdc.search import memory
+from acdc.search.memory import USABLE, working_bytes
+from acdc.search.options import SearchOptions
+from acdc.search.registry import METHODS
+from acdc.search.rehearse import Rehearsal, rehearse
+from acdc.task.behaviour import Behaviour
+from acdc.task.metrics import METRICS
+from acdc.task.rows import Task
+
+ATTRIBUTIONS = ["eap", "eap-ig-inputs", "eap-ig-activations", "clean-corrupted", "relp", "atp-star", "hisp", "ifr"]
+DIFFERENT = ["eap", "relp", "atp-star", "hisp", "ifr"]  # the others are eap with other points
+OPTIONS = SearchOptions(steps=2)
+RUNS = {
+    "eap-ig-inputs": OPTIONS.steps,
+    "eap-ig-activations": OPTIONS.steps,
+    "clean-corrupted": 2,
+}  # contracted together
+_GROUPED = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "hidden_size": 128,
+    "intermediate_size": 352,
+}
+SHAPES = {
+    "gpt2": (GPT2LMHeadModel, GPT2Config(vocab_size=1000, n_positions=128, n_embd=64, n_layer=3, n_head=4)),
+    "gpt2-wide": (GPT2LMHeadModel, GPT2Config(vocab_size=1000, n_positions=128, n_embd=256, n_layer=2, n_head=16)),
+    "gpt2-words": (GPT2LMHeadModel, GPT2Config(vocab_size=90000, n_positions=128, n_embd=64, n_layer=2, n_head=4)),
+    "llama": (LlamaForCausalLM, LlamaConfig(vocab_size=1000, **_GROUPED)),
+    "gemma2": (Gemma2ForCausalLM, Gemma2Config(vocab_size=5000, **_GROUPED)),
+}
+
+
+def folder_of(name: str, folder) -> str:
+    kind, config = SHAPES[name]
+    config.architectures = [kind.__name__]
+    config.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "length", "dtype"),
+    [
+        ("gpt2", 8, 16, "float32"),
+        ("gpt2", 32, 64, "float32"),
+        ("gpt2-wide", 4, 100, "float32"),
+        ("gpt2-wide", 16, 32, "bfloat16"),
+        ("gpt2-words", 8, 16, "float32"),
+        ("llama", 8, 16, "float32"),
+        ("llama", 4, 128, "float64"),
+        ("llama", 16, 32, "bfloat16"),
+        ("gemma2", 32, 16, "float32"),
+    ],
+)
+def test_what_is_reckoned_is_what_is_needed(name, rows, length, dtype, tmp_path):
+    """As a rehearsal counts it: nothing that is taken to fit does not, and little that would is taken not to."""
+    with rehearsing() as books:
+        model = shape_of(find_model(folder_of(name, tmp_path), device="cpu", dtype=dtype)).model
+        for method in ATTRIBUTIONS if (name, length) == ("llama", 16) else DIFFERENT:
+            reckoned, counted = both(books, model, random_rows([length] * rows), method)
+            assert USABLE * counted <= reckoned <= 1.5 * counted, method
+
+
+def both(books: Books, model, task: Task, method: str) -> tuple[float, int]:
+    """Bytes that a method needs for a batch of all rows, (reckoned, counted)."""
+    rehearsal = Rehearsal(books, lambda: Behaviour(model, task, range(len(task.rows)), METRICS["logit_diff"]))
+    (batch,) = rehearsal.behaviour.batches
+    reckoned = working_bytes(rehearsal.behaviour, method, batch, RUNS.get(method, 1))
+    return reckoned, rehearse(rehearsal, METHODS[method], OPTIONS, 1).working
+
+
+def run(model, task, method: str, rows: int = 8):
+    return METHODS[method].run(Behaviour(model, task, range(rows), METRICS["logit_diff"]), OPTIONS, silent)
+
+
+def need(model, task, method: str, rows: int = 8) -> float:
+    behaviour = Behaviour(model, task, range(rows), METRICS["logit_diff"])
+    return working_bytes(behaviour, method, behaviour.batches[0], RUNS.get(method, 1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("method", ATTRIBUTIONS)
+def test_a_batch_that_would_not_fit_is_halved_beforehand(method, dtype, induction, monkeypatch):
+    model = load_model("trio", dtype=dtype)
+    monkeypatch.setattr(memory, "free_memory", lambda device: None)
+    whole = run(model, induction, method)
+    free = need(model, induction, method, 3) / USABLE  # quarters fit, halves do not
+    monkeypatch.setattr(memory, "free_memory", lambda device: free)
+    halved = run(model, induction, method)
+    assert (whole.halvings, halved.halvings) == (0, 2)
+    assert np.abs(halved.values - whole.values).max() <= 1e-6 * np.abs(whole.values).max()
+
+
+@pytest.mark.parametrize("method", ATTRIBUTIONS)
+def test_enough_memory_changes_nothing(method, trio, induction, monkeypatch):
+    """To the last bit, and the same where nobody says how much there is."""
+    plain = run(trio, induction, method)
+    for free in (need(trio, induction, method) / USABLE, None):
+        monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
+        found = run(trio, induction, method)
+        assert found.halvings == 0 and found.values.tobytes() == plain.values.tobytes()
+
+
+def test_a_row_is_tried_whatever_is_free(trio, induction, monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda device: 0)
+    assert run(trio, induction, "eap").halvings == 3
+
+
+def test_memory_that_turns_out_short_is_met_by_further_halvings(trio, induction, monkeypatch):
+    whole = run(trio, induction, "eap")
+    free = need(trio, induction, "eap", 4) / USABLE
+    monkeypatch.setattr(memory, "free_memory", lambda device: free)
+    behaviour = Behaviour(trio, induction, range(8), METRICS["logit_diff"])
+    embedded_run, tried = behaviour.executor.run_embedded, []
+
+    def cramped(embedded, *rest):
+        tried.append(embedded.shape[1])
+        if embedded.shape[1] > 2:
+            raise MemoryError
+        return embedded_run(embedded, *rest)
+
+    monkeypatch.setattr(behaviour.executor, "run_embedded", cramped)
+    found = METHODS["eap"].run(behaviour, OPTIONS, silent)
+    assert found.halvings == 2 and max(tried) == 4
+    assert found.values == pytest.approx(whole.values, abs=1e-12 * np.abs(whole.values).max())
+
+
+def test_the_artefact_says_so(acdc, monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda device: 0)
+    acdc("discover", "--task", "induction", "--method", "eap", "--edges", 20, "--limit", 8, "--out", "run")
+    assert json.loads(Path("run/circuit.json").read_text())["method"]["selection"]["halvings"] == 3
+
+
+def test_a_rehearsal_is_of_whole_batches(induction, monkeypatch):
+    """So that a plan tells what would be needed."""
+    monkeypatch.setattr(memory, "free_memory", lambda device: 0)
+    with rehearsing() as books:
+        model = shape_of(find_model("trio", device="cpu")).model
+        rehearsal = Rehearsal(books, lambda: Behaviour(model, induction, range(8), METRICS["logit_diff"]))
+        assert rehearse(rehearsal, METHODS["eap"], OPTIONS, 1).most.backwards == 8
+        assert run(model, induction, "eap").halvings == 0
+
+
+def test_files_in_memory_are_free_under_a_containers_limit(tmp_path, monkeypatch):
+    """The system drops what it keeps of files where memory is asked for."""
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    for name, text in (("max", "1000"), ("current", "900"), ("stat", "anon 300\ninactive_file 500\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert machine._allowed() == 600
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine._allowed() is None
