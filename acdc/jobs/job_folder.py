@@ -38,7 +38,7 @@ class JobFolder:
             jobs = store.jobs()
         chosen = jobs if job is None else [_named(job, jobs, self.path)]
         paths = {job.name: self.path / LOGS / f"{job.name}.log" for job in chosen}
-        return {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path.is_file()}
+        return {name: path.read_text("utf-8", errors="replace") for name, path in paths.items() if path.is_file()}
 
     def stop(self) -> str:
         with closing(open_store(self.path)) as store:

@@ -48,13 +48,14 @@ def read(folder: Path, *names: str) -> Iterator[Any]:
         yield base64.b64encode(zlib.compress((folder / name).read_bytes())).decode("ascii")
 
 
+VERBS = {"state": state, "logs": logs, "files": files, "read": read}
+
+
 def main() -> None:
     """Answer one question; an error is a line on standard error and exit code 2."""
     verb, folder, *words = sys.argv[1:]
     try:
-        for answer in {"state": state, "logs": logs, "files": files, "read": read}[verb](
-            Path(folder).expanduser(), *words
-        ):
+        for answer in VERBS[verb](Path(folder).expanduser(), *words):
             print(MARK + json.dumps(answer))
     except (InputError, OSError) as error:
         print(f"{ERROR} {' '.join(str(error).split())}", file=sys.stderr)

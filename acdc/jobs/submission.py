@@ -72,6 +72,8 @@ def submit(
     Raises InputErrors for what is wrong with the jobs, as far as that is known here, and InputError for what the
     cluster has not.
     """
+    if not parent.startswith(("/", "~/")):
+        raise InputError(f"--cluster-dir {parent!r} must be absolute, or begin with ~/: it is a folder on the cluster")
     workers.check(jobs, cluster.nodes())
     check_jobs(jobs)
     with tempfile.TemporaryDirectory() as packed:
