@@ -3,22 +3,23 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from acdc.circuit.circuit import Circuit
+from acdc.cli.plan import duration
 from acdc.cli.progress import RateColumn
 from acdc.cli.show import console
-from acdc.errors import InputError
 from acdc.jobs.planned import PlannedJob
-from acdc.jobs.store import Stage, Status, StoredJob
+from acdc.jobs.state import JobsState, JobState, SubmissionState
+from acdc.jobs.store import Stage, Status
 from acdc.jobs.work import Outcome
 from acdc.render.report import percent
-from acdc.verification.report import Report
+
+_UNFINISHED = (Status.queued, Status.stopped, Status.interrupted)
 
 
 class Lines:
@@ -111,50 +112,84 @@ def watching() -> Lines:
     return Bars() if sys.stderr.isatty() else Lines()
 
 
-def print_jobs(out: Path, jobs: Sequence[StoredJob], as_json: bool) -> None:
+def print_jobs(state: JobsState, as_json: bool) -> None:
     """How jobs stand, and what those that are done have found."""
     if as_json:
-        print(json.dumps({"out": str(out), "jobs": [_record(out, job) for job in jobs]}))
+        print(json.dumps(state.model_dump(mode="json")), flush=True)
         return
+    out = console()
+    if state.submission:
+        out.print(_submission(state.submission), soft_wrap=True)
+    if state.jobs:
+        out.print(jobs_table(state))
+    for job in state.jobs:
+        if problem := job.error or job.damaged:
+            out.print(f"{job.name}: {problem}", soft_wrap=True)
+    out.print(f"\njobs  {state.out}", soft_wrap=True)
+    if not state.driven and any(job.status in _UNFINISHED for job in state.jobs):
+        out.print("nobody runs these jobs now: the command that did goes on with them")
+
+
+def jobs_table(state: JobsState) -> Table:
+    """A row for each job."""
     table = Table(box=None, pad_edge=False)
     for name in ("job", "status", "edges", "faithfulness", "seconds"):
         table.add_column(name, justify="left" if name in ("job", "status") else "right", overflow="fold")
-    for job in jobs:
-        found = _record(out, job)
-        edges = "" if found["edges"] is None else f"{found['edges']:,} of {found['edges_total']:,}"
+    for job in state.jobs:
+        edges = "" if job.edges is None else f"{job.edges:,} of {job.edges_total:,}"
         seconds = "" if job.seconds is None else f"{job.seconds:.1f}"
-        table.add_row(job.name, _status(job), edges, percent(found["faithfulness"]), seconds)
-    console().print(table)
-    for job in jobs:
-        if job.error:
-            console().print(f"{job.name}: {job.error}", soft_wrap=True)
-    console().print(f"\njobs  {out}", soft_wrap=True)
+        table.add_row(job.name, _status(job), edges, percent(job.faithfulness), seconds)
+    return table
 
 
-def _status(job: StoredJob) -> str:
-    if job.status is not Status.running or job.stage is None:
+def _status(job: JobState) -> str:
+    """With rate and time left of what is running."""
+    stage = job.stage
+    if stage is None:
         return job.status.value
-    return f"{job.stage.name} {job.stage.done:,.0f}/{job.stage.total:,.0f} {job.stage.unit}"
+    words = [f"{stage.name} {stage.done:,.0f}/{stage.total:,.0f} {stage.unit}"]
+    words += [f"{stage.rate:,.1f}/s"] if stage.rate else []
+    words += [f"{duration(stage.left)} left"] if stage.left is not None else []
+    return ", ".join(words)
 
 
-def _record(out: Path, job: StoredJob) -> dict[str, object]:
-    found: dict[str, object] = {"edges": None, "edges_total": None, "faithfulness": None}
-    if job.status is Status.done:
-        try:
-            circuit = Circuit.load(out / job.name)
-            found = {
-                "edges": circuit.edges_effective,
-                "edges_total": circuit.edges_total,
-                "faithfulness": Report.load(out / job.name).faithfulness,
-            }
-        except InputError as error:
-            found["damaged"] = str(error)
-    return {
-        "id": job.id,
-        "run": str(out / job.name),
-        "status": job.status.value,
-        "error": job.error,
-        "seconds": job.seconds,
-        "command": job.command,
-        **found,
-    }
+def _submission(submission: SubmissionState) -> str:
+    code = "" if submission.exit_code is None else f", exit code {submission.exit_code}"
+    why = f": {submission.reason}" if submission.reason else ""
+    return f"{submission.id} {submission.status}{code}{why}"
+
+
+def print_states(states: Iterator[JobsState], as_json: bool) -> None:
+    """Jobs until they have ended: a table that is drawn again on a terminal, a line for each change in a pipe."""
+    if as_json:
+        _print_changes(states)
+        return
+    last = _draw(states) if sys.stdout.isatty() else _say_changes(states)
+    print_jobs(last, as_json=False)
+
+
+def _print_changes(states: Iterator[JobsState]) -> None:
+    last = None
+    for state in states:
+        if state != last:
+            print_jobs(state, as_json=True)
+        last = state
+
+
+def _draw(states: Iterator[JobsState]) -> JobsState:
+    with Live(console=console(), transient=True, auto_refresh=False) as live:
+        for state in states:
+            live.update(jobs_table(state), refresh=True)
+    return state
+
+
+def _say_changes(states: Iterator[JobsState]) -> JobsState:
+    said: dict[str, str] = {}
+    for state in states:
+        now = {state.submission.id: state.submission.status} if state.submission else {}
+        now |= {job.name: job.status.value for job in state.jobs}
+        for name, status in now.items():
+            if said.get(name) != status:
+                print(f"{time.strftime('%H:%M:%S')} {name} {status}", flush=True)
+        said = now
+    return state

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from acdc.cli import options as opt
+from acdc.cli import targets
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory
 from acdc.options import Choosing
 
@@ -252,6 +253,7 @@ def run(
     from acdc.jobs.batch import run_jobs
     from acdc.jobs.executors import choose_executor
     from acdc.jobs.jobs_file import read_jobs
+    from acdc.jobs.state import describe
     from acdc.jobs.store import Status
 
     specified = read_jobs(jobs)
@@ -259,7 +261,7 @@ def run(
     executor = choose_executor(workers, gpus_per_worker, address, specified)
     with watching() as watch:
         ended = run_jobs(specified, folder, executor, watch)
-    print_jobs(folder, ended, as_json)
+    print_jobs(describe(folder, ended, driven=False), as_json)
     raise typer.Exit(0 if all(job.status is Status.done for job in ended) else 1)
 
 
@@ -358,6 +360,10 @@ def check_task(
 
     settings = replace(DiscoverySettings(), metric=metric, batch_size=batch_size, seed=seed, threads=threads)
     show.print_check(check(DiscoveryJob(model, task, settings, revision, device, dtype.value)), as_json)
+
+
+for command in targets.COMMANDS:
+    app.command()(command)
 
 
 def _say(record: dict[str, Any], text: str, as_json: bool) -> None:

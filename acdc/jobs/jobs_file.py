@@ -1,4 +1,4 @@
-"""Read a job file: TOML tables whose keys are the long options of `acdc discover`.
+"""Read and write a job file: TOML tables whose keys are the long options of `acdc discover`.
 
 `[defaults]` holds for every job, each `[[jobs]]` is one; a key with a list of values stands for one job per value, and
 several such keys for their grid. Relative paths are relative to the file. Everything wrong is reported together.
@@ -59,6 +59,23 @@ def read_jobs(path: Path) -> list[DiscoveryJob]:
     if problems:
         raise InputErrors([f"{path}: {problem}" for problem in problems])
     return make_jobs(defaults, tables, path.parent, f"{path}: ")
+
+
+def write_jobs(jobs: Sequence[DiscoveryJob]) -> str:
+    """A job file of jobs, with every option of each."""
+    return "\n".join("[[jobs]]\n" + "".join(_line(*option) for option in _options(job)) for job in jobs)
+
+
+def _options(job: DiscoveryJob) -> Iterator[tuple[str, Any]]:
+    values = {**vars(job), **vars(job.settings)}
+    for name in JobTable.model_fields:
+        if values[name] is not None:
+            yield _option(name), values[name]
+
+
+def _line(name: str, value: Any) -> str:
+    """What JSON and TOML write alike: booleans, finite numbers and text."""
+    return f"{name} = {json.dumps(value, ensure_ascii=False)}\n"
 
 
 def make_jobs(

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from acdc.circuit.circuit import library_versions
 from acdc.errors import InputError, InputErrors
@@ -17,6 +18,7 @@ from acdc.search.discover import prepare
 from acdc.task.load import load_task
 
 ID_LENGTH = 12
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,27 @@ def plan_jobs(jobs: Sequence[DiscoveryJob], folder: Path) -> list[PlannedJob]:
     Raises InputErrors with what is wrong with any of them.
     """
     planned: dict[str, PlannedJob] = {}
-    problems, hashes = [], {}
+    hashes: dict[tuple[str, str | None], str] = {}
+    for made in for_each(jobs, lambda job: plan_one(job, folder, hashes)):
+        planned.setdefault(made.id, made)
+    return list(planned.values())
+
+
+def for_each(jobs: Sequence[DiscoveryJob], look: Callable[[DiscoveryJob], T]) -> list[T]:
+    """What looking at each job gives. Raises InputErrors with what is wrong with any of them."""
+    found, problems = [], []
     for number, job in enumerate(jobs, start=1):
         try:
-            made = _plan(job, folder, hashes)
-            planned.setdefault(made.id, made)
+            found.append(look(job))
         except InputError as error:
             problems.append(f"job {number}: {error}")
     if problems:
         raise InputErrors(list(dict.fromkeys(problems)))
-    return list(planned.values())
+    return found
 
 
-def _plan(job: DiscoveryJob, folder: Path, hashes: dict[tuple[str, str | None], str]) -> PlannedJob:
-    """`hashes`: of models seen before, by name and revision."""
+def plan_one(job: DiscoveryJob, folder: Path, hashes: dict[tuple[str, str | None], str]) -> PlannedJob:
+    """Plan one job; `hashes`: of models seen before, by name and revision."""
     unloaded = find_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
     with rehearsing():
         model = shape_of(unloaded).model

@@ -4,6 +4,7 @@ One SQLite file beside the run directories, in write-ahead mode, so that several
 an index: what is finished is known from the run directories, and a store that is lost is made anew by the next run.
 """
 
+import fcntl
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -11,17 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from acdc.errors import DiskError, InputError
+from acdc.files import make_private
 from acdc.jobs.planned import PlannedJob
 
-FILE_NAME = "jobs.sqlite3"
+FILE_NAME, DRIVERS = "jobs.sqlite3", ".drivers"
 PATIENCE = 20.0  # seconds that a write waits for others
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, place INTEGER NOT NULL, command TEXT NOT NULL, status TEXT NOT NULL,
-    error TEXT, seconds REAL, stage TEXT, done REAL, total REAL, unit TEXT, note TEXT, changed REAL NOT NULL
+    error TEXT, seconds REAL, stage TEXT, done REAL, total REAL, unit TEXT, note TEXT, changed REAL NOT NULL,
+    since REAL, begun REAL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS drivers (pid INTEGER NOT NULL, host TEXT NOT NULL, started REAL NOT NULL) STRICT;
 """
@@ -35,6 +38,7 @@ class Status(StrEnum):
     done = "done"
     failed = "failed"
     stopped = "stopped"
+    interrupted = "interrupted"  # never written: what was running when the process that ran it died
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class StoredJob:
-    """A job as the store knows it; `changed` is when that was last written, in seconds since the epoch."""
+    """A job as the store knows it; `rate` is what its stage gets done per second, None while that is unknown.
+
+    `changed` is when all this was last written, in seconds since the epoch.
+    """
 
     id: str
     name: str
@@ -59,7 +66,16 @@ class StoredJob:
     error: str | None
     seconds: float | None
     stage: Stage | None
+    rate: float | None
     changed: float
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A process that runs the jobs of a folder, and the host that it is on."""
+
+    pid: int
+    host: str
 
 
 class Store:
@@ -67,6 +83,7 @@ class Store:
 
     def __init__(self, folder: Path):
         self.path = folder / FILE_NAME
+        self._entered: IO[str] | None = None
         with self._errors():
             self.path.touch(mode=0o600)
             self._database = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
@@ -117,11 +134,27 @@ class Store:
         self._write(statement, Status.done, time.time(), id, Status.done)
 
     def at(self, id: str, stage: Stage) -> None:
-        """Take down what a job is at."""
+        """Take down what a job is at, and of a stage that is new, when it began and with how much done."""
+        now = time.time()
         self._write(
-            "UPDATE jobs SET stage = ?, done = ?, total = ?, unit = ?, note = ?, changed = ? WHERE id = ?",
-            *(stage.name, stage.done, stage.total, stage.unit, stage.note, time.time(), id),
+            "UPDATE jobs SET since = iif(stage IS ?, since, ?), begun = iif(stage IS ?, begun, ?), "
+            "stage = ?, done = ?, total = ?, unit = ?, note = ?, changed = ? WHERE id = ?",
+            *(stage.name, now, stage.name, stage.done),
+            *(stage.name, stage.done, stage.total, stage.unit, stage.note, now, id),
         )
+
+    def take(self, jobs: Sequence[StoredJob]) -> None:
+        """Take over how jobs stand from another store."""
+        with self._errors(), self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            (behind,) = self._database.execute("SELECT coalesce(max(place) + 1, 0) FROM jobs").fetchone()
+            for place, job in enumerate(jobs, start=behind):
+                self._database.execute(
+                    "INSERT INTO jobs (id, name, place, command, status, error, seconds, changed) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET status = excluded.status, "
+                    "error = excluded.error, seconds = excluded.seconds, changed = excluded.changed",
+                    (job.id, job.name, place, job.command, job.status, job.error, job.seconds, job.changed),
+                )
 
     def jobs(self) -> list[StoredJob]:
         """All jobs, in the order in which they were given."""
@@ -130,18 +163,44 @@ class Store:
         return [_job(row) for row in rows]
 
     def enter(self, pid: int, host: str) -> None:
-        """Take down a process that runs the jobs of this folder."""
+        """Take down a process that runs the jobs of this folder, until it leaves.
+
+        It holds a lock meanwhile, which the system takes back when it dies: a number would not tell it from a later
+        process of the same number.
+        """
+        path = self._lock_file(Driver(pid, host))
+        make_private(path.parent)
+        with self._errors():
+            self._entered = path.open("w")
+            fcntl.flock(self._entered, fcntl.LOCK_EX)
         self._write("INSERT INTO drivers VALUES (?, ?, ?)", pid, host, time.time())
 
     def leave(self, pid: int, host: str) -> None:
         """Take down that it has ended."""
         self._write("DELETE FROM drivers WHERE pid = ? AND host = ?", pid, host)
+        if self._entered:
+            self._lock_file(Driver(pid, host)).unlink(missing_ok=True)
+            self._entered.close()
 
-    def drivers(self) -> list[tuple[int, str]]:
-        """(process id, host) of the processes that have entered and not left; they may have died since."""
+    def drivers(self) -> list[Driver]:
+        """The processes that run the jobs of this folder now."""
         with self._errors():
-            rows = self._database.execute("SELECT pid, host FROM drivers ORDER BY started").fetchall()
-        return [(row["pid"], row["host"]) for row in rows]
+            rows = self._database.execute("SELECT DISTINCT pid, host FROM drivers ORDER BY started").fetchall()
+        return [driver for row in rows if self._is_held(driver := Driver(row["pid"], row["host"]))]
+
+    def _lock_file(self, driver: Driver) -> Path:
+        return self.path.parent / DRIVERS / f"{driver.host}-{driver.pid}"
+
+    def _is_held(self, driver: Driver) -> bool:
+        """Whether a process holds its lock."""
+        try:
+            with self._lock_file(driver).open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     def close(self) -> None:
         self._database.close()
@@ -155,8 +214,10 @@ def open_store(folder: Path) -> Store:
 
 
 def _job(row: sqlite3.Row) -> StoredJob:
-    stage = None
+    stage = rate = None
     if row["stage"] is not None:
         stage = Stage(row["stage"], row["done"], row["total"], row["unit"], row["note"])
+        if row["changed"] > row["since"]:
+            rate = (row["done"] - row["begun"]) / (row["changed"] - row["since"])
     status, seconds = Status(row["status"]), row["seconds"]
-    return StoredJob(row["id"], row["name"], row["command"], status, row["error"], seconds, stage, row["changed"])
+    return StoredJob(row["id"], row["name"], row["command"], status, row["error"], seconds, stage, rate, row["changed"])

@@ -29,6 +29,7 @@ FAMILIES = {
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_FILES = ["*.json", "*.txt", "*.model"]
 _HUB_WEIGHTS = ["*.safetensors"]
+MODEL_FILES = (*_HUB_FILES, *_HUB_WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,14 @@ def find_source(name: str, revision: str | None = None, weights: bool = True) ->
         return _open_folder(path.resolve().name, path, None, weights)
     if path is not None:
         raise InputError(f"model {name!r} is a file: give the folder that holds config.json and model.safetensors")
-    if not _HUB_NAME.fullmatch(name):
+    if not is_hub_name(name):
         raise InputError(f"model folder {name!r} does not exist")
     return _open_folder(name, *_download(name, revision, weights), weights)
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a name could be one on the hub."""
+    return _HUB_NAME.fullmatch(name) is not None
 
 
 def _download(name: str, revision: str | None, weights: bool) -> tuple[Path, str]:

@@ -1,0 +1,118 @@
+"""The commands for jobs that somebody runs somewhere: in a folder on this machine, or on a Ray cluster."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acdc.cli import options as opt
+
+TargetName = Annotated[
+    str, typer.Argument(help="Folder of jobs, or with --address the id of a submission.", metavar="TARGET")
+]
+Address = Annotated[
+    str | None, typer.Option(help="Dashboard of the Ray cluster, such as http://127.0.0.1:8265.", metavar="URL")
+]
+
+
+def submit(
+    jobs: Annotated[Path, typer.Argument(help="Job file, as for run.")],
+    address: Annotated[
+        str, typer.Option(help="Dashboard of a Ray cluster, such as http://127.0.0.1:8265.", metavar="URL")
+    ],
+    workers: Annotated[int, typer.Option(help="Ray workers that run the jobs.")] = 1,
+    gpus_per_worker: Annotated[float, typer.Option(help="GPUs, or a part of one, for each worker.")] = 0.0,
+    cluster_dir: Annotated[
+        str, typer.Option(help="Folder on the cluster that all its machines share.", metavar="DIR")
+    ] = "~/.acdc",
+    shared_files: Annotated[
+        bool, typer.Option("--shared-files", help="Send no models and tasks: the cluster has them at the same paths.")
+    ] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Hand the jobs of a file to a Ray cluster; submitted again, they go on from what is finished there."""
+    from acdc.jobs.cluster import connect
+    from acdc.jobs.jobs_file import read_jobs
+    from acdc.jobs.submission import Workers, submit
+
+    specified = read_jobs(jobs)
+    with connect(address) as cluster:
+        made = submit(
+            cluster, jobs.stem, specified, Workers(workers, gpus_per_worker), cluster_dir, send_files=not shared_files
+        )
+    if as_json:
+        print(json.dumps({"submission": made.id, "folder": made.folder, "started": made.started}))
+        return
+    print(f"submitted {made.id}" if made.started else f"the same jobs are running already: {made.id}")
+    print(f"folder  {made.folder} on the cluster\nstatus  acdc status {made.id} --address {address}")
+
+
+def status(
+    target: TargetName,
+    address: Address = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until all jobs have ended.")] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Show how jobs stand."""
+    from acdc.cli.jobs import print_jobs, print_states
+    from acdc.jobs import target as targets
+
+    with targets.find_target(target, address) as found:
+        if watch:
+            print_states(targets.watch(found), as_json)
+        else:
+            print_jobs(found.state(), as_json)
+
+
+def logs(
+    target: TargetName,
+    job: Annotated[
+        str | None, typer.Argument(help="A job's name, or a part that no other has (default: all).", metavar="JOB")
+    ] = None,
+    address: Address = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Print what jobs have logged; of a submission, what the process that runs its jobs has printed."""
+    from acdc.jobs.target import find_target
+
+    with find_target(target, address) as found:
+        texts = found.logs(job)
+    if as_json:
+        print(json.dumps({"logs": texts}))
+        return
+    for name, text in texts.items():
+        if len(texts) > 1:
+            print(f"== {name}")
+        print(text, end="" if text.endswith("\n") else "\n")
+
+
+def stop(target: TargetName, address: Address = None, as_json: opt.Json = False) -> None:
+    """Stop jobs; what they have done so far is kept."""
+    from acdc.jobs.target import find_target
+
+    with find_target(target, address) as found:
+        said = found.stop()
+    print(json.dumps({"target": target, "outcome": said}) if as_json else said)
+
+
+def fetch(
+    target: TargetName,
+    out: Annotated[Path, typer.Option("--out", help="Folder to bring the runs into.", metavar="DIR")],
+    address: Address = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Bring finished runs into a folder here; nothing that is there is written over."""
+    from acdc.jobs.target import fetch, find_target
+
+    with find_target(target, address) as found:
+        taken = fetch(found, out)
+    if as_json:
+        print(json.dumps({"out": str(out), "files": [entry.name for entry in taken]}))
+        return
+    runs = {entry.name.split("/")[0] for entry in taken}
+    print(f"brought {len(taken)} files of {len(runs)} runs" if taken else "no finished run that is not there already")
+    print(f"jobs  {out}")
+
+
+COMMANDS = (submit, status, logs, stop, fetch)

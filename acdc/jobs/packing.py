@@ -1,0 +1,103 @@
+"""Pack a job file for a cluster: the jobs with relative paths, and the task files and model folders that they name.
+
+Of a model folder only configuration, tokenizer and safetensors weights are taken.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from acdc.errors import InputError
+from acdc.files import existing_path
+from acdc.jobs.jobs_file import write_jobs
+from acdc.jobs.planned import for_each, plan_one
+from acdc.jobs.spec import DiscoveryJob
+from acdc.model.sources import BUNDLED, MODEL_FILES, is_hub_name
+from acdc.task.bundled import BUNDLED_TASKS
+
+JOB_FILE, INPUTS = "jobs.toml", "inputs"
+LIMIT = 64 * 2**20  # bytes of all that is sent; Ray takes 100 MiB
+DIGEST_LENGTH = 12
+
+
+def check_jobs(jobs: Sequence[DiscoveryJob]) -> None:
+    """Look at what of the jobs is on this machine, as 'acdc run' would; the device is that of the cluster.
+
+    Hub models, and absolute paths that do not exist here, are looked at on the cluster.
+    Raises InputErrors with what is wrong with any job.
+    """
+    hashes: dict[tuple[str, str | None], str] = {}
+
+    def look(job: DiscoveryJob) -> None:
+        model = job.model in BUNDLED or existing_path(job.model)
+        if not (model or is_hub_name(job.model) or _is_elsewhere(job.model)):
+            raise InputError(f"model folder {job.model!r} does not exist")
+        task = job.task in BUNDLED_TASKS or existing_path(job.task)
+        if not (task or _is_elsewhere(job.task)):
+            raise InputError(f"task {job.task!r} is neither a bundled task ({', '.join(BUNDLED_TASKS)}) nor a file")
+        if model and task:
+            plan_one(replace(job, device="cpu"), Path(), hashes)
+
+    for_each(jobs, look)
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether a name may be a path on another machine."""
+    return name.startswith(("/", "~"))
+
+
+def pack(jobs: Sequence[DiscoveryJob], folder: Path, files: bool = True) -> str:
+    """Write the job file and, with `files`, all that it names into an empty folder; a digest of the contents.
+
+    Raises InputError for more than `LIMIT` bytes.
+    """
+    places: dict[str, str] = {}
+    if files:
+        named = [job.model for job in jobs if job.model not in BUNDLED]
+        named += [job.task for job in jobs if job.task not in BUNDLED_TASKS]
+        found = [path for name in dict.fromkeys(named) if (path := existing_path(name))]
+        places = {str(path): f"{INPUTS}/{number}/{path.name}" for number, path in enumerate(found, start=1)}
+        _check_size(found)
+        for path in found:
+            _copy(path, folder / places[str(path)])
+    moved = [replace(job, model=places.get(job.model, job.model), task=places.get(job.task, job.task)) for job in jobs]
+    (folder / JOB_FILE).write_text(write_jobs(moved), encoding="utf-8")
+    return _digest(folder)
+
+
+def _check_size(paths: Sequence[Path]) -> None:
+    sizes = {path: sum(file.stat().st_size for file in _files(path)) for path in paths}
+    if sum(sizes.values()) > LIMIT:
+        largest = max(sizes, key=lambda path: sizes[path])
+        raise InputError(
+            f"{largest} and the other files of the jobs take {sum(sizes.values()) / 2**20:.0f} MiB, more than the "
+            f"{LIMIT // 2**20} MiB that are sent along: name the model as the hub does, or by an absolute path that "
+            "only the cluster's machines have, or use --shared-files if they have all files where this machine has them"
+        )
+
+
+def _files(path: Path) -> list[Path]:
+    """What is taken of a task file or a model folder."""
+    if path.is_file():
+        return [path]
+    return sorted(file for pattern in MODEL_FILES for file in path.glob(pattern) if file.is_file())
+
+
+def _copy(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True)
+    if path.is_file():
+        shutil.copyfile(path, target)
+        return
+    target.mkdir()
+    for file in _files(path):
+        shutil.copyfile(file, target / file.name)
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:DIGEST_LENGTH]
