@@ -41,7 +41,8 @@ def working_bytes(behaviour: Behaviour, method: str, batch: Batch, runs: int = 1
     if method == "atp-star":
         per_layer = sizes.layers**2 * sizes.stream  # gradients at what heads write, of every run
         return 2 * sizes.outputs + per_layer + max(passes + 1.5 * sizes.slots, _patterns_anew(behaviour, batch, sizes))
-    contracted = taken_down + 2 * sizes.slots + (2 * min(WIDENED * sizes.stream, sizes.outputs) if sizes.widened else 0)
+    widened = 2 * min(WIDENED * sizes.stream, sizes.outputs) if sizes.widened else 0
+    contracted = taken_down + 1.8 * sizes.slots + widened
     mixed = runs * sizes.heads if method == "eap-ig-activations" else 0
     return sizes.outputs + runs * taken_down + mixed + max(sizes.outputs + passes, contracted)
 

@@ -118,7 +118,7 @@ def test_a_batch_that_would_not_fit_is_halved_beforehand(method, dtype, inductio
 def test_enough_memory_changes_nothing(method, trio, induction, monkeypatch):
     """To the last bit, and the same where nobody says how much there is."""
     plain = run(trio, induction, method)
-    for free in (need(trio, induction, method) / USABLE, None):
+    for free in (need(trio, induction, method) / USABLE + 1, None):
         monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
         found = run(trio, induction, method)
         assert found.halvings == 0 and found.values.tobytes() == plain.values.tobytes()
