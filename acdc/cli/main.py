@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from acdc.cli import options as opt
+from acdc.cli.interrupts import Interrupted, interruptible
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory
 from acdc.options import Choosing
 
@@ -374,8 +375,9 @@ def main() -> None:
     warnings.showwarning = _warn
     usage_error = typer.BadParameter.__base__
     try:
-        status = app(standalone_mode=False)
-        sys.stdout.flush()
+        with interruptible():
+            status = app(standalone_mode=False)
+            sys.stdout.flush()
     except InputError as error:
         for problem in error.problems if isinstance(error, InputErrors) else [str(error)]:
             status = _fail(problem)
@@ -388,9 +390,9 @@ def main() -> None:
     except OSError as error:
         status = _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (KeyboardInterrupt, typer.Abort):
-        print("acdc: interrupted; finished stages are kept: resume with the run's folder as --out", file=sys.stderr)
-        status = 130
+    except Interrupted as signal:
+        print("acdc: interrupted; what is done is kept: the same command with the same --out goes on", file=sys.stderr)
+        status = signal.status
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
