@@ -18,6 +18,7 @@ from typing import Any
 
 from acdc.errors import InputError
 from acdc.jobs.planned import PlannedJob
+from acdc.jobs.pulse import Pulse
 from acdc.jobs.run import Loaded
 from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.store import Stage
@@ -188,11 +189,12 @@ class RayPool:
         return 1 if self.address is None else self.threads
 
     def _run(self, ray: Any, jobs: Sequence[PlannedJob], report: Report) -> Iterator[Outcome]:
-        mailbox = ray.remote(_Mailbox).options(num_cpus=0).remote()
+        mailbox = ray.remote(_Mailbox).options(num_cpus=0, max_restarts=-1).remote()
         worker = ray.remote(_Worker).options(
             num_cpus=self._cores, num_gpus=self.gpus, max_restarts=-1, max_task_retries=0
         )
         pool = [worker.remote() for _ in range(self.workers)]
+        pulse = Pulse(ray)
         _check_shared(ray, pool, jobs[0].folder)
         waiting, idle, busy = deque((job, 1) for job in jobs), deque(pool), {}
         while waiting or busy:
@@ -201,7 +203,8 @@ class RayPool:
                 (job, attempt), team = waiting.popleft(), [idle.popleft() for _ in range(share)]
                 busy[team[0].work_on.remote(job, mailbox, team[1:])] = team, job, attempt
             ended, _ = ray.wait(list(busy), timeout=POLL)
-            for method, arguments in ray.get(mailbox.drain.remote()):
+            pulse.check(at_once=bool(ended))
+            for method, arguments in _drained(ray, mailbox):
                 getattr(report, method)(*arguments)
             for ref in ended:
                 team, job, attempt = busy.pop(ref)
@@ -211,6 +214,14 @@ class RayPool:
                     waiting.append((job, attempt + 1))
                 else:
                     yield outcome
+
+
+def _drained(ray: Any, mailbox: Any) -> list[tuple[str, tuple]]:
+    """What has come by mail; a mailbox that died and is being started anew has lost it, and it was for show."""
+    try:
+        return ray.get(mailbox.drain.remote())
+    except ray.exceptions.RayActorError:
+        return []
 
 
 def _outcome(ray: Any, ref: Any, job: PlannedJob, attempt: int) -> Outcome | None:
