@@ -12,12 +12,12 @@ GONE = "the Ray cluster is gone; what is finished is kept, the same command goes
 
 
 def answers(address: str) -> bool:
-    """Whether something listens at HOST:PORT."""
+    """Whether something listens at HOST:PORT; not at what is none."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=EVERY).close()
         return True
-    except OSError:
+    except (OSError, ValueError, OverflowError):
         return False
 
 

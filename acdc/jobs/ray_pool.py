@@ -6,6 +6,7 @@ and its job given to the next that is free, which goes on where the files of the
 are bound to the loopback device alone.
 """
 
+import fcntl
 import os
 import secrets
 import signal
@@ -17,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from acdc.errors import InputError
+from acdc.files import make_private
 from acdc.jobs.planned import PlannedJob
 from acdc.jobs.pulse import Pulse
 from acdc.jobs.run import Loaded
 from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.store import Stage
-from acdc.jobs.work import Outcome, Report, work_on
+from acdc.jobs.work import LOCKS, Outcome, Report, work_on
 from acdc.model.threads import fixed_threads
 from acdc.model.work import Work
 from acdc.search.discover import bind
@@ -122,9 +124,9 @@ class _Worker:
         self._loaded = Loaded()
         self._bound: tuple[tuple[DiscoveryJob, tuple[int, ...]], Behaviour] | None = None
 
-    def sees(self, nonce: Path, text: str) -> bool:
+    def sees(self, path: Path, text: str) -> bool:
         """Whether it has the run directories where the driver has them."""
-        return nonce.is_file() and nonce.read_text() == text
+        return path.is_file() and path.read_text() == text
 
     def work_on(self, job: PlannedJob, mailbox: Any, members: Sequence[Any]) -> Outcome:
         self._bound = None
@@ -237,17 +239,33 @@ def _outcome(ray: Any, ref: Any, job: PlannedJob, attempt: int) -> Outcome | Non
 
 
 def _check_shared(ray: Any, pool: Sequence[Any], folder: Path) -> None:
-    """Raises InputError where workers do not see the driver's files."""
-    nonce, text = folder / f".shared-{os.getpid()}", secrets.token_hex(8)
-    nonce.write_text(text)
-    try:
-        seen = ray.get([one.sees.remote(nonce, text) for one in pool], timeout=START_SECONDS)
-    except ray.exceptions.GetTimeoutError:
-        raise InputError(f"the workers did not start within {START_SECONDS:.0f} s") from None
-    finally:
-        nonce.unlink(missing_ok=True)
-    if not all(seen):
-        raise InputError(f"{folder} is not on a file system that all machines of the cluster share: use --out")
+    """Raises InputError where workers do not see the driver's files.
+
+    They look for what was just written into a file that stays, so that a driver that is killed leaves nothing behind;
+    the lock keeps drivers that share the folder out of each other's way.
+    """
+    path, text = folder / LOCKS / "shared", secrets.token_hex(8)
+    make_private(path.parent)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+        if not all(_answers(ray, pool, path, text)):
+            raise InputError(f"{folder} is not on a file system that all machines of the cluster share: use --out")
+
+
+def _answers(ray: Any, pool: Sequence[Any], path: Path, text: str) -> list[bool]:
+    """What workers that have just been started see. Raises InputError where they do not answer."""
+    for _ in range(ATTEMPTS):
+        try:
+            return ray.get([one.sees.remote(path, text) for one in pool], timeout=START_SECONDS)
+        except ray.exceptions.GetTimeoutError:
+            raise InputError(f"the workers did not start within {START_SECONDS:.0f} s") from None
+        except ray.exceptions.RayActorError:  # one was killed; it is being started anew
+            continue
+    raise InputError(f"the workers died {ATTEMPTS} times while they started: is there memory for so many?")
 
 
 def _import_ray(local: bool) -> Any:
@@ -269,7 +287,7 @@ def _connect(ray: Any, workers: int, address: str | None) -> None:
             ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
         else:
             ray.init(address=address, **common)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except Exception as error:  # Ray raises it bare, as where its servers are slow to start
         raise InputError(f"Ray at {address or 'this machine'} cannot be used: {str(error).splitlines()[0]}") from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there
