@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from acdc.cli import options as opt
-from acdc.cli.interrupts import Interrupted, interruptible
+from acdc.cli.interrupts import SENTENCE, Interrupted, interruptible
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory
 from acdc.options import Choosing
 
@@ -391,7 +391,7 @@ def main() -> None:
         status = _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Interrupted as signal:
-        print("acdc: interrupted; what is done is kept: the same command with the same --out goes on", file=sys.stderr)
+        print(SENTENCE, file=sys.stderr)
         status = signal.status
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

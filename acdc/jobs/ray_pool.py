@@ -13,6 +13,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -280,14 +281,29 @@ def _import_ray(local: bool) -> Any:
 
 def _connect(ray: Any, workers: int, address: str | None) -> None:
     """Start Ray on this machine with room for so many workers, or connect to a cluster."""
-    terminate = signal.getsignal(signal.SIGTERM)
     common = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     try:
-        if address is None:
-            ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
-        else:
-            ray.init(address=address, **common)
+        with _own_handler():
+            if address is None:
+                ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
+            else:
+                ray.init(address=address, **common)
     except Exception as error:  # Ray raises it bare, as where its servers are slow to start
         raise InputError(f"Ray at {address or 'this machine'} cannot be used: {str(error).splitlines()[0]}") from None
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there
+
+
+@contextmanager
+def _own_handler() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, in whose place Ray puts one that exits without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        signal.signal(signal.SIGTERM, own)
+        signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, own)

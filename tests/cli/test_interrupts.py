@@ -14,7 +14,9 @@ PATIENCE = 60.0  # seconds
 def start(folder, **more) -> subprocess.Popen:
     """A discovery that has begun."""
     command = [sys.executable, "-m", "acdc", *WORDS]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, **more)
+    process = subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, **more
+    )
     until = time.monotonic() + PATIENCE
     while not (folder / "r/run.json").is_file() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
