@@ -74,6 +74,7 @@ class Run:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored by what runs in the background
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
