@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from acdc.cli import options as opt
-from acdc.cli.interrupts import SENTENCE, Interrupted, interruptible
+from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory
 from acdc.options import Choosing
 
@@ -374,8 +374,9 @@ def main() -> None:
     warnings.simplefilter("always", AcdcWarning)
     warnings.showwarning = _warn
     usage_error = typer.BadParameter.__base__
+    interruptible = Interruptible()
     try:
-        with interruptible():
+        with interruptible:
             status = app(standalone_mode=False)
             sys.stdout.flush()
     except InputError as error:
@@ -390,13 +391,15 @@ def main() -> None:
     except OSError as error:
         status = _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Interrupted as signal:
-        print(SENTENCE, file=sys.stderr)
-        status = signal.status
+    except KeyboardInterrupt:
+        status = 130
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         status = _fail("out of memory: use a smaller --batch-size or --limit")
+    if interruptible.status is not None:
+        print(SENTENCE, file=sys.stderr)
+        status = interruptible.status
     sys.exit(status if isinstance(status, int) else 0)
 
 
