@@ -270,12 +270,14 @@ def _answers(ray: Any, pool: Sequence[Any], path: Path, text: str) -> list[bool]
 
 
 def _import_ray(local: bool) -> Any:
-    """Raises InputError where Ray is not installed."""
+    """Raises InputError where Ray is not installed, or was imported without what keeps it to this machine."""
     os.environ.update(_ALWAYS | (_LOCAL if local else {}))
     try:
         import ray
     except ImportError:
         raise InputError("--workers needs Ray: install acdc with the extra 'cluster'") from None
+    if local and ray._private.ray_constants.ENABLE_RAY_CLUSTER:
+        raise InputError("Ray was imported before, and would listen on every network device: do not import it yourself")
     return ray
 
 
