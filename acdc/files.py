@@ -70,9 +70,14 @@ def refused(error: OSError, path: Path) -> InputError:
     return kind(f"cannot write {path}: {error.strerror}")
 
 
+def is_part(path: Path, name: str = "") -> bool:
+    """Whether a file is what a writer has not finished, of the file of that name or of any."""
+    return path.name.startswith(f".{name}") and path.name.endswith(_PART)
+
+
 def clear_parts(folder: Path) -> None:
     """Delete what writers that were killed have left in a folder; only for who has it for himself."""
-    for path in folder.glob(f".*{_PART}"):
+    for path in filter(is_part, folder.glob(".*")):
         path.unlink(missing_ok=True)
 
 

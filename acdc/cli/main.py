@@ -12,6 +12,7 @@ import typer
 
 from acdc.cli import options as opt
 from acdc.cli import targets
+from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory
 from acdc.options import Choosing
 
@@ -379,9 +380,11 @@ def main() -> None:
     warnings.simplefilter("always", AcdcWarning)
     warnings.showwarning = _warn
     usage_error = typer.BadParameter.__base__
+    interruptible = Interruptible()
     try:
-        status = app(standalone_mode=False)
-        sys.stdout.flush()
+        with interruptible:
+            status = app(standalone_mode=False)
+            sys.stdout.flush()
     except InputError as error:
         for problem in error.problems if isinstance(error, InputErrors) else [str(error)]:
             status = _fail(problem)
@@ -394,13 +397,15 @@ def main() -> None:
     except OSError as error:
         status = _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (KeyboardInterrupt, typer.Abort):
-        print("acdc: interrupted; finished stages are kept: resume with the run's folder as --out", file=sys.stderr)
+    except KeyboardInterrupt:
         status = 130
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         status = _fail("out of memory: use a smaller --batch-size or --limit")
+    if interruptible.status is not None:
+        print(SENTENCE, file=sys.stderr)
+        status = interruptible.status
     sys.exit(status if isinstance(status, int) else 0)
 
 

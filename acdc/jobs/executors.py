@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import torch
+
 from acdc.errors import InputError
 from acdc.jobs.planned import PlannedJob
+from acdc.jobs.pulse import answers
 from acdc.jobs.run import Loaded
 from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.work import Outcome, Report, work_on
@@ -29,13 +32,19 @@ class InProcess:
 def choose_executor(
     workers: int | None, gpus_per_worker: float, address: str | None, jobs: Sequence[DiscoveryJob]
 ) -> JobExecutor:
-    """In this process, unless workers are asked for. Raises InputError for a number of workers that cannot be."""
+    """In this process, unless workers are asked for. Raises InputError for workers that there cannot be."""
     if workers is None:
         if gpus_per_worker or address:
             raise InputError("--gpus-per-worker and --address go with --workers N")
         return InProcess()
     if workers < 1:
         raise InputError(f"--workers {workers} must be at least 1")
+    if not (gpus_per_worker >= 0 and (gpus_per_worker <= 1 or gpus_per_worker.is_integer())):
+        raise InputError(f"--gpus-per-worker {gpus_per_worker:g} must be a part of one GPU or a whole number of them")
+    if address is None and workers * gpus_per_worker > (there := torch.cuda.device_count()):
+        raise InputError(f"--workers {workers} with {gpus_per_worker:g} GPUs each: this machine has {there} GPUs")
+    if address not in (None, "auto") and not answers(address):
+        raise InputError(f"--address {address}: nothing answers there; give auto, or HOST:PORT of a cluster's head")
     from acdc.jobs.ray_pool import RayPool  # Ray is large, and not everybody has it
 
     return RayPool(workers, gpus_per_worker, address, max(job.settings.threads for job in jobs))

@@ -6,22 +6,26 @@ and its job given to the next that is free, which goes on where the files of the
 are bound to the loopback device alone.
 """
 
+import fcntl
 import os
 import secrets
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from acdc.errors import InputError
+from acdc.files import make_private
 from acdc.jobs.planned import PlannedJob
+from acdc.jobs.pulse import Pulse
 from acdc.jobs.run import Loaded
 from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.store import Stage
-from acdc.jobs.work import Outcome, Report, work_on
+from acdc.jobs.work import LOCKS, Outcome, Report, work_on
 from acdc.model.threads import fixed_threads
 from acdc.model.work import Work
 from acdc.search.discover import bind
@@ -121,9 +125,9 @@ class _Worker:
         self._loaded = Loaded()
         self._bound: tuple[tuple[DiscoveryJob, tuple[int, ...]], Behaviour] | None = None
 
-    def sees(self, nonce: Path, text: str) -> bool:
+    def sees(self, path: Path, text: str) -> bool:
         """Whether it has the run directories where the driver has them."""
-        return nonce.is_file() and nonce.read_text() == text
+        return path.is_file() and path.read_text() == text
 
     def work_on(self, job: PlannedJob, mailbox: Any, members: Sequence[Any]) -> Outcome:
         self._bound = None
@@ -188,11 +192,12 @@ class RayPool:
         return 1 if self.address is None else self.threads
 
     def _run(self, ray: Any, jobs: Sequence[PlannedJob], report: Report) -> Iterator[Outcome]:
-        mailbox = ray.remote(_Mailbox).options(num_cpus=0).remote()
+        mailbox = ray.remote(_Mailbox).options(num_cpus=0, max_restarts=-1).remote()
         worker = ray.remote(_Worker).options(
             num_cpus=self._cores, num_gpus=self.gpus, max_restarts=-1, max_task_retries=0
         )
         pool = [worker.remote() for _ in range(self.workers)]
+        pulse = Pulse(ray)
         _check_shared(ray, pool, jobs[0].folder)
         waiting, idle, busy = deque((job, 1) for job in jobs), deque(pool), {}
         while waiting or busy:
@@ -201,7 +206,8 @@ class RayPool:
                 (job, attempt), team = waiting.popleft(), [idle.popleft() for _ in range(share)]
                 busy[team[0].work_on.remote(job, mailbox, team[1:])] = team, job, attempt
             ended, _ = ray.wait(list(busy), timeout=POLL)
-            for method, arguments in ray.get(mailbox.drain.remote()):
+            pulse.check(at_once=bool(ended))
+            for method, arguments in _drained(ray, mailbox):
                 getattr(report, method)(*arguments)
             for ref in ended:
                 team, job, attempt = busy.pop(ref)
@@ -211,6 +217,14 @@ class RayPool:
                     waiting.append((job, attempt + 1))
                 else:
                     yield outcome
+
+
+def _drained(ray: Any, mailbox: Any) -> list[tuple[str, tuple]]:
+    """What has come by mail; a mailbox that died and is being started anew has lost it, and it was for show."""
+    try:
+        return ray.get(mailbox.drain.remote())
+    except ray.exceptions.RayActorError:
+        return []
 
 
 def _outcome(ray: Any, ref: Any, job: PlannedJob, attempt: int) -> Outcome | None:
@@ -226,39 +240,72 @@ def _outcome(ray: Any, ref: Any, job: PlannedJob, attempt: int) -> Outcome | Non
 
 
 def _check_shared(ray: Any, pool: Sequence[Any], folder: Path) -> None:
-    """Raises InputError where workers do not see the driver's files."""
-    nonce, text = folder / f".shared-{os.getpid()}", secrets.token_hex(8)
-    nonce.write_text(text)
-    try:
-        seen = ray.get([one.sees.remote(nonce, text) for one in pool], timeout=START_SECONDS)
-    except ray.exceptions.GetTimeoutError:
-        raise InputError(f"the workers did not start within {START_SECONDS:.0f} s") from None
-    finally:
-        nonce.unlink(missing_ok=True)
-    if not all(seen):
-        raise InputError(f"{folder} is not on a file system that all machines of the cluster share: use --out")
+    """Raises InputError where workers do not see the driver's files.
+
+    They look for what was just written into a file that stays, so that a driver that is killed leaves nothing behind;
+    the lock keeps drivers that share the folder out of each other's way.
+    """
+    path, text = folder / LOCKS / "shared", secrets.token_hex(8)
+    make_private(path.parent)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+        if not all(_answers(ray, pool, path, text)):
+            raise InputError(f"{folder} is not on a file system that all machines of the cluster share: use --out")
+
+
+def _answers(ray: Any, pool: Sequence[Any], path: Path, text: str) -> list[bool]:
+    """What workers that have just been started see. Raises InputError where they do not answer."""
+    for _ in range(ATTEMPTS):
+        try:
+            return ray.get([one.sees.remote(path, text) for one in pool], timeout=START_SECONDS)
+        except ray.exceptions.GetTimeoutError:
+            raise InputError(f"the workers did not start within {START_SECONDS:.0f} s") from None
+        except ray.exceptions.RayActorError:  # one was killed; it is being started anew
+            continue
+    raise InputError(f"the workers died {ATTEMPTS} times while they started: is there memory for so many?")
 
 
 def _import_ray(local: bool) -> Any:
-    """Raises InputError where Ray is not installed."""
+    """Raises InputError where Ray is not installed, or was imported without what keeps it to this machine."""
     os.environ.update(_ALWAYS | (_LOCAL if local else {}))
     try:
         import ray
     except ImportError:
         raise InputError("--workers needs Ray: install acdc with the extra 'cluster'") from None
+    if local and ray._private.ray_constants.ENABLE_RAY_CLUSTER:
+        raise InputError("Ray was imported before, and would listen on every network device: do not import it yourself")
     return ray
 
 
 def _connect(ray: Any, workers: int, address: str | None) -> None:
     """Start Ray on this machine with room for so many workers, or connect to a cluster."""
-    terminate = signal.getsignal(signal.SIGTERM)
     common = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     try:
-        if address is None:
-            ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
-        else:
-            ray.init(address=address, **common)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        with _own_handler():
+            if address is None:
+                ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
+            else:
+                ray.init(address=address, **common)
+    except Exception as error:  # Ray raises it bare, as where its servers are slow to start
         raise InputError(f"Ray at {address or 'this machine'} cannot be used: {str(error).splitlines()[0]}") from None
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there
+
+
+@contextmanager
+def _own_handler() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, in whose place Ray puts one that exits without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        signal.signal(signal.SIGTERM, own)
+        signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, own)

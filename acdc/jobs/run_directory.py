@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from acdc.errors import InputError
-from acdc.files import read_model, write_json, write_text
+from acdc.files import clear_parts, is_part, read_model, write_json, write_text
 from acdc.model.work import Work
 
 RUN_FILE = "run.json"
@@ -79,7 +79,7 @@ class RunDirectory:
         made = out is None or not out.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            empty = not any(path.iterdir())
+            empty = all(is_part(file, RUN_FILE) for file in path.iterdir())  # left by a first write that was cut off
         except FileExistsError:
             raise InputError(f"--out {path} is a file, not a folder") from None
         except OSError as error:
@@ -90,6 +90,7 @@ class RunDirectory:
             return cls(path, record)
         if not empty:
             raise InputError(f"--out {path} is not empty and holds no run of acdc")
+        clear_parts(path)
         machine = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
         run = cls(
             path,

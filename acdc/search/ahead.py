@@ -94,7 +94,7 @@ class Ahead:
         try:
             return reply.get()
         except MemberLost:
-            del self._sent[member]
+            self._sent.pop(member, None)  # it may have been found lost by another answer before
             return None
 
     def objective(self) -> float:

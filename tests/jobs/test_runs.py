@@ -101,3 +101,17 @@ def test_no_rows_left_is_a_warning(acdc, tmp_path):
     assert done.code == 0 and "warning: no rows left" in done.err
     record = json.loads((tmp_path / "r/verification.json").read_text())
     assert record["rows"] == 0 and record["reason"]
+
+
+def test_a_first_write_that_was_cut_off_blocks_no_run(acdc, tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/.run.json.x1y2.part").write_text("{")
+    assert acdc(*QUICK, "--out", "r").code == 0
+    assert {path.name for path in (tmp_path / "r").iterdir()} == FILES | {"decisions.jsonl"}
+
+
+def test_somebody_elses_hidden_file_is_not_taken_for_a_cut_off_write(acdc, tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/.film.part").write_text("mine")
+    assert "is not empty" in acdc(*QUICK, "--out", "r").err
+    assert (tmp_path / "r/.film.part").read_text() == "mine"

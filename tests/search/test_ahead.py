@@ -8,6 +8,7 @@ import pytest
 from acdc.options import Level
 from acdc.progress import silent
 from acdc.search.acdc import acdc
+from acdc.search.ahead import Ahead
 from acdc.search.discover import DiscoverySettings, bind
 from acdc.search.exact import exact
 from acdc.search.trials import WIDEST
@@ -101,3 +102,13 @@ def test_a_crew_measures_what_one_does(trio, induction):
     together = exact(bound(trio, induction, settings, crew), settings.search_options, silent)
     assert together.values.tobytes() == alone.values.tobytes()
     assert min(crew.asked) > 2
+
+
+def test_a_member_is_lost_with_all_that_it_was_asked(trio, induction):
+    settings = SETTINGS["edges"]
+    ahead = Ahead(bound(trio, induction, settings, Beside(lambda: None, 1, lost={0: 1})), nodes=False)
+    first, second, nothing = np.array([0]), np.array([1]), np.array([], dtype=int)
+    ahead.ask([(first, nothing)])
+    ahead.ask([(second, first)])
+    assert ahead.answer(first) is None and ahead.answer(second) is None
+    assert ahead.members == 0

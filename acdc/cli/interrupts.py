@@ -1,0 +1,55 @@
+"""What happens when a command is asked to end: everything is put away, with one sentence and no traceback."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+SENTENCE = "acdc: interrupted; what is done is kept: the same command with the same --out goes on"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interruptible:
+    """A context in which the first signal that asks to end raises KeyboardInterrupt; a second one ends the process.
+
+    What whoever started the command wants ignored, as nohup does, stays ignored. Which signal it was is kept here:
+    libraries on the way, Ray's and typer's, raise something else in place of what they know, and know only this.
+    """
+
+    def __init__(self):
+        self._before: dict[signal.Signals, object] = {}
+        self._signal: int | None = None
+
+    @property
+    def status(self) -> int | None:
+        """The exit status of a process that the signal has ended, as a shell reports it; None without one."""
+        return None if self._signal is None else 128 + self._signal
+
+    def __enter__(self) -> "Interruptible":
+        handlers = {number: signal.getsignal(number) for number in ENDING}
+        self._before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
+        for number in self._before:
+            signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        for each in self._before:
+            signal.signal(each, signal.SIG_DFL)
+        self._signal = number
+        if _importing(frame):  # native code that is being loaded may take an exception for the end of the world
+            print(SENTENCE, file=sys.stderr, flush=True)
+            os._exit(self.status)
+        raise KeyboardInterrupt
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
