@@ -10,6 +10,8 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
 
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read when Ray is imported, whoever does it first
+
 import torch  # noqa: E402
 
 ROOT = Path(__file__).parent.parent

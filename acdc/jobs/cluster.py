@@ -132,6 +132,7 @@ def connect(address: str) -> Iterator[Cluster]:
     address = _checked(address)
     for name in _OVERRIDES:
         os.environ.pop(name, None)  # Ray would take them before the address that was asked for
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # a Ray of this process's own stays on loopback
     if _has_token(address):
         os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `ray start` does of itself, its client does not
     try:
