@@ -49,3 +49,18 @@ def test_commands(acdc, tmp_path):
         done = acdc(*words)
         assert done.code == 0, done.err
     assert (tmp_path / "my-circuit.svg").is_file()
+
+
+def test_jobs(acdc, tmp_path):
+    """The job file gives the table that is printed, seconds aside."""
+    (jobs,) = blocks("toml")
+    (tmp_path / "jobs.toml").write_text(jobs)
+    done = acdc("run", "jobs.toml", "--out", "my-jobs")
+    assert done.code == 0, done.err
+    (printed,) = [block for block in blocks("text") if block.lstrip().startswith("job ")]
+    rows = [line.split()[:-1] for line in printed.strip().splitlines()[1:]]
+    assert len(rows) == 4
+    assert [line.split()[:-1] for line in done.out.splitlines()[1:5]] == rows
+    status = acdc("status", "my-jobs")
+    assert [line.split()[:-1] for line in status.out.splitlines()[1:5]] == rows
+    assert "done" in acdc("logs", "my-jobs").out

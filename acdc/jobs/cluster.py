@@ -2,7 +2,7 @@
 
 A cluster runs the code of this installation, which is sent along; what that code needs must be there. Files do not
 travel by Ray: the cluster is asked questions (`acdc.jobs.on_cluster`), each a short Ray job whose log is the answer.
-Where the cluster wants a token, Ray's client takes it from the environment as Ray does everywhere.
+Where the cluster wants a token, Ray's client takes it from where Ray looks for it everywhere.
 """
 
 import json
@@ -132,6 +132,8 @@ def connect(address: str) -> Iterator[Cluster]:
     address = _checked(address)
     for name in _OVERRIDES:
         os.environ.pop(name, None)  # Ray would take them before the address that was asked for
+    if _has_token(address):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # as `ray start` does of itself, its client does not
     try:
         from ray.job_submission import JobSubmissionClient
     except ImportError:
@@ -144,6 +146,14 @@ def connect(address: str) -> Iterator[Cluster]:
         code = Path(folder) / "acdc"
         shutil.copytree(PACKAGE, code, ignore=shutil.ignore_patterns("__pycache__"))
         yield Cluster(client, address, code)
+
+
+def _has_token(address: str) -> bool:
+    """Whether there is a token for a cluster: given in the environment, or this machine's own for one that runs here;
+    that file's token is shown to no other machine unasked."""
+    given = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    here = urlsplit(address).hostname in ("localhost", "127.0.0.1", "::1")
+    return given or (here and (Path.home() / ".ray" / "auth_token").is_file())
 
 
 def _checked(address: str) -> str:
@@ -170,7 +180,9 @@ def _speaking(address: str) -> Iterator[None]:
         yield
     except Exception as error:
         told = [line.strip() for line in str(error).splitlines() if line.strip(" .")] or [type(error).__name__]
-        raise InputError(f"the Ray cluster at {address}: {told[-1 if 'Traceback' in told[0] else 0]}") from None
+        sentence = told[-1 if "Traceback" in told[0] else 0]
+        hint = "; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to its token" if "uthentication" in sentence else ""
+        raise InputError(f"the Ray cluster at {address}: {sentence}{hint}") from None
 
 
 def fitting(nodes: Sequence[Node], cpus: float, gpus: float) -> int:

@@ -287,7 +287,8 @@ def _connect(ray: Any, workers: int, address: str | None) -> None:
     try:
         with _own_handler():
             if address is None:
-                ray.init(num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **common)
+                room = {"num_cpus": workers, "object_store_memory": OBJECT_STORE_BYTES}
+                ray.init(address="local", include_dashboard=False, **room, **common)  # whatever else runs here
             else:
                 ray.init(address=address, **common)
     except Exception as error:  # Ray raises it bare, as where its servers are slow to start

@@ -76,12 +76,12 @@ def folder_of(name: str, folder) -> str:
     ],
 )
 def test_what_is_reckoned_is_what_is_needed(name, rows, length, dtype, tmp_path):
-    """As a rehearsal counts it: nothing that is taken to fit does not, and little that would is taken not to."""
+    """As a rehearsal counts it; what it may be short of is left free."""
     with rehearsing() as books:
         model = shape_of(find_model(folder_of(name, tmp_path), device="cpu", dtype=dtype)).model
         for method in ATTRIBUTIONS if (name, length) == ("llama", 16) else DIFFERENT:
             reckoned, counted = both(books, model, random_rows([length] * rows), method)
-            assert USABLE * counted <= reckoned <= 1.5 * counted, method
+            assert 0.9 * counted <= reckoned <= 1.5 * counted, method
 
 
 def both(books: Books, model, task: Task, method: str) -> tuple[float, int]:
@@ -107,7 +107,7 @@ def test_a_batch_that_would_not_fit_is_halved_beforehand(method, dtype, inductio
     model = load_model("trio", dtype=dtype)
     monkeypatch.setattr(memory, "free_memory", lambda device: None)
     whole = run(model, induction, method)
-    free = need(model, induction, method, 3) / USABLE  # quarters fit, halves do not
+    free = need(model, induction, method, 3) / USABLE["cpu"]  # quarters fit, halves do not
     monkeypatch.setattr(memory, "free_memory", lambda device: free)
     halved = run(model, induction, method)
     assert (whole.halvings, halved.halvings) == (0, 2)
@@ -118,7 +118,7 @@ def test_a_batch_that_would_not_fit_is_halved_beforehand(method, dtype, inductio
 def test_enough_memory_changes_nothing(method, trio, induction, monkeypatch):
     """To the last bit, and the same where nobody says how much there is."""
     plain = run(trio, induction, method)
-    for free in (need(trio, induction, method) / USABLE + 1, None):
+    for free in (need(trio, induction, method) / USABLE["cpu"] + 1, None):
         monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
         found = run(trio, induction, method)
         assert found.halvings == 0 and found.values.tobytes() == plain.values.tobytes()
@@ -131,7 +131,7 @@ def test_a_row_is_tried_whatever_is_free(trio, induction, monkeypatch):
 
 def test_memory_that_turns_out_short_is_met_by_further_halvings(trio, induction, monkeypatch):
     whole = run(trio, induction, "eap")
-    free = need(trio, induction, "eap", 4) / USABLE
+    free = need(trio, induction, "eap", 4) / USABLE["cpu"]
     monkeypatch.setattr(memory, "free_memory", lambda device: free)
     behaviour = Behaviour(trio, induction, range(8), METRICS["logit_diff"])
     embedded_run, tried = behaviour.executor.run_embedded, []
