@@ -1,6 +1,6 @@
 """What becomes of `acdc run` when something goes wrong in the middle: a table of faults.
 
-    python benchmarks/faults.py [--moments 5] [--only WORD] [--workers 2]
+    python benchmarks/faults.py [--moments 5] [--only WORD] [--on process,ray,cluster] [--workers 2]
 
 Each fault is put into real runs at drawn moments that cover their whole length; then the same command is run again to
 the end, and every artefact compared byte by byte with that of a run that nothing happened to. Columns: at how many
@@ -119,15 +119,32 @@ def table(
         print(row(fault, executor, seen), flush=True)
 
 
-def on_cluster(workers: int, only: str, moments: int) -> None:
-    cores = 2 * workers  # a worker asks for one per thread
-    head = Head(cores)
+def in_process(options: argparse.Namespace) -> None:
+    table("in process", (), chosen(faults.IN_PROCESS, options.only), options.moments)
+
+
+def on_ray(options: argparse.Namespace) -> None:
+    words = ("--workers", str(options.workers))
+    table(f"Ray, {options.workers} workers", words, chosen(faults.ON_RAY, options.only), options.moments)
+
+
+def on_cluster(options: argparse.Namespace) -> None:
+    head = Head(cores=2 * options.workers)  # a worker asks for one per thread
     try:
         gone = Fault("cluster killed and started again", head.kill, (0, 2), working=True, over=head.start)
-        tried = [(fault, folder_of_jobs) for fault in (faults.KILLED_DRIVER, gone) if only in fault.name]
-        table("a cluster", ("--workers", str(workers), "--address", head.address), tried, moments, CLUSTER)
+        tried = [(fault, folder_of_jobs) for fault in (faults.KILLED_DRIVER, gone) if options.only in fault.name]
+        words = ("--workers", str(options.workers), "--address", head.address)
+        table("a cluster", words, tried, options.moments, CLUSTER)
     finally:
         head.kill()
+
+
+def chosen(tried: Sequence[Fault], only: str) -> list[tuple[Fault, Callable]]:
+    """Faults with `only` in their names, each with where it is tried."""
+    places = [(fault, folder_of_jobs) for fault in tried]
+    if may_mount():
+        places.append((faults.FULL_FILE_SYSTEM, small_disk))
+    return [(fault, place) for fault, place in places if only in fault.name]
 
 
 def may_mount() -> bool:
@@ -143,20 +160,15 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="", help="faults whose name has this word in it")
+    parser.add_argument("--on", default=",".join(EXECUTORS), help="executors, separated by commas")
     options = parser.parse_args()
     print("| fault | executor | moments | identical | resumed in the middle | ended with | seconds lost |")
     print(f"|{' --- |' * 7}", flush=True)
-    on_ray = f"Ray, {options.workers} workers"
-    full = [(faults.FULL_FILE_SYSTEM, small_disk)] if may_mount() else []
-    for executor, words, tried in (
-        ("in process", (), faults.IN_PROCESS),
-        (on_ray, ("--workers", str(options.workers)), faults.ON_RAY),
-    ):
-        chosen = [(fault, folder_of_jobs) for fault in tried] + full
-        chosen = [(fault, place) for fault, place in chosen if options.only in fault.name]
-        table(executor, words, chosen, options.moments)
-    on_cluster(options.workers, options.only, options.moments)
+    for name in options.on.split(","):
+        EXECUTORS[name](options)
 
+
+EXECUTORS = {"process": in_process, "ray": on_ray, "cluster": on_cluster}
 
 if __name__ == "__main__":
     main()

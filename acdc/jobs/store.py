@@ -166,8 +166,11 @@ class Store:
         """Take down a process that runs the jobs of this folder, until it leaves.
 
         It holds a lock meanwhile, which the system takes back when it dies: a number would not tell it from a later
-        process of the same number.
+        process of the same number. What those of this host have left that were killed is cleared away.
         """
+        for driver in self._entries():
+            if driver.host == host and not self._is_held(driver):
+                self._forget(driver)
         path = self._lock_file(Driver(pid, host))
         make_private(path.parent)
         with self._errors():
@@ -177,16 +180,24 @@ class Store:
 
     def leave(self, pid: int, host: str) -> None:
         """Take down that it has ended."""
-        self._write("DELETE FROM drivers WHERE pid = ? AND host = ?", pid, host)
+        self._forget(Driver(pid, host))
         if self._entered:
-            self._lock_file(Driver(pid, host)).unlink(missing_ok=True)
             self._entered.close()
 
     def drivers(self) -> list[Driver]:
         """The processes that run the jobs of this folder now."""
+        return [driver for driver in self._entries() if self._is_held(driver)]
+
+    def _entries(self) -> list[Driver]:
+        """Those who have entered and not left, the killed ones included."""
         with self._errors():
             rows = self._database.execute("SELECT DISTINCT pid, host FROM drivers ORDER BY started").fetchall()
-        return [driver for row in rows if self._is_held(driver := Driver(row["pid"], row["host"]))]
+        return [Driver(row["pid"], row["host"]) for row in rows]
+
+    def _forget(self, driver: Driver) -> None:
+        self._write("DELETE FROM drivers WHERE pid = ? AND host = ?", driver.pid, driver.host)
+        with self._errors():
+            self._lock_file(driver).unlink(missing_ok=True)
 
     def _lock_file(self, driver: Driver) -> Path:
         return self.path.parent / DRIVERS / f"{driver.host}-{driver.pid}"

@@ -5,6 +5,7 @@ file of every run directory but `run.json`, which says how long things took.
 """
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acdc.jobs.run_directory import JOURNAL, RUN_FILE
+from acdc.jobs.store import DRIVERS
+from acdc.jobs.work import LOCKS
 
 JOBS = """
 [defaults]
@@ -145,8 +148,9 @@ def artefacts(folder: Path) -> dict[str, bytes]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Hidden files of a folder of jobs that should not outlast a run."""
-    return [str(path) for path in folder.glob(f"{OUT}/**/.*") if path.name != ".locks"]
+    """What is in a folder of jobs that should not outlast a run: hidden files, and marks of who runs it."""
+    hidden = [path for path in folder.glob(f"{OUT}/**/.*") if path.name not in (LOCKS, DRIVERS)]
+    return [str(path) for path in (*hidden, *folder.glob(f"{OUT}/{DRIVERS}/*"))]
 
 
 def recorded_trials(folder: Path) -> int:
@@ -161,11 +165,17 @@ def finished(folder: Path) -> dict[str, bytes]:
     return {name: record for name, record in records.items() if b'"status": "complete"' in record}
 
 
+def evaluations(folder: Path) -> int:
+    """What the searches of complete runs have computed, without what an attempt did that was cut off."""
+    return sum(json.loads(record)["evaluations"] for record in finished(folder).values())
+
+
 @dataclass(frozen=True)
 class Undisturbed:
     """What a run gives that nothing happens to, how long it takes, and of that until the first job starts."""
 
     artefacts: dict[str, bytes]
+    evaluations: int
     seconds: float
     starting: float
 
@@ -176,7 +186,7 @@ def undisturbed(folder: Path, *options: str, environment: dict[str, str] | None 
     starting = run.age
     code, seconds = run.wait(), run.age
     assert code == 0, run.lines
-    return Undisturbed(artefacts(folder), seconds, starting)
+    return Undisturbed(artefacts(folder), evaluations(folder), seconds, starting)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 from acdc.errors import DiskError, InputError
 from acdc.jobs.planned import PlannedJob
 from acdc.jobs.spec import DiscoveryJob
-from acdc.jobs.store import FILE_NAME, Stage, Status, Store, open_store
+from acdc.jobs.store import DRIVERS, FILE_NAME, Driver, Stage, Status, Store, open_store
 from acdc.search.discover import DiscoverySettings
 
 JOB = DiscoveryJob("trio", "ioi", DiscoverySettings())
@@ -79,6 +79,21 @@ def test_jobs_that_are_added_again_are_queued_unless_they_are_done(store, tmp_pa
         ("b", Status.queued),
         ("a", Status.done),
     ]
+
+
+def test_a_process_that_was_killed_is_no_driver_and_leaves_nothing_to_the_next(store, tmp_path):
+    code = WRITER.partition("for")[0] + "store.enter(me, 'here'); print('in', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, tmp_path, "7"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "in\n"
+        assert store.drivers() == [Driver(7, "here")]
+        process.kill()
+    assert store.drivers() == []
+    store.enter(8, "here")
+    assert store.drivers() == [Driver(8, "here")]
+    assert [path.name for path in (tmp_path / DRIVERS).iterdir()] == ["here-8"]
+    store.leave(8, "here")
+    assert store.drivers() == [] and not list((tmp_path / DRIVERS).iterdir())
 
 
 def test_only_the_user_may_look_into_it(acdc, tmp_path):
