@@ -34,7 +34,6 @@ task = ["ioi", "greater_than"]
 OUT, FILLER = "out", "filler"
 WORKER = "ray::_Worker.work_on"
 TOO_LATE = "the fault came too late"
-FIRST_MOMENT = 1.0  # seconds, in which the interpreter itself starts
 PATIENCE = 180.0  # seconds, for a run to come to an end
 GRACE = 15.0  # seconds, for what a run that ended has started to end too
 LATEST = 0.8  # of a run's length: later, the fault might come when all is over
@@ -101,6 +100,17 @@ class Run:
     def named(self, part: str) -> list[int]:
         """The run's processes whose command line has a part."""
         return [process for process, command in self.everything.items() if part in command]
+
+    def wait_for_program(self) -> None:
+        """Until the interpreter has started and the command itself runs, which says what it does about signals."""
+        while not self._catches(signal.SIGTERM):
+            assert self.process.poll() is None and self.age < PATIENCE, self.lines
+            time.sleep(0.01)
+
+    def _catches(self, number: int) -> bool:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught, 16) >> (number - 1) & 1)
 
     def wait_for_work(self) -> None:
         """Until the first job has started."""
@@ -235,7 +245,8 @@ def observe(
         first.wait_for_work()
         time.sleep(share * (expected.seconds - expected.starting))
     else:
-        time.sleep(FIRST_MOMENT + share * expected.seconds)
+        first.wait_for_program()
+        time.sleep(share * (expected.seconds - first.age))
     problems = [TOO_LATE] if first.process.poll() is not None else []
     fault.inject(first)
     trials = recorded_trials(folder)
