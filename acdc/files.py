@@ -41,6 +41,11 @@ def make_private(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write atomically and durably, through symbolic links. Raises InputError, leaving the old file, when the disk
     refuses or `path` is no ordinary file."""
     path = path.resolve()
@@ -51,8 +56,8 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         raise refused(error, path) from None
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o666 & ~_UMASK)
