@@ -5,6 +5,7 @@ file of every run directory but `run.json`, which says how long things took.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -263,9 +264,20 @@ def observe(
     after = finished(folder)
     problems += [f"{name} was run again" for name, record in before.items() if after.get(name) != record]
     problems += [f"{name} is left" for name in leftovers(folder)]
-    return Observation(
-        tuple(problems), artefacts(folder) == expected.artefacts, trials, seconds - expected.seconds, code
-    )
+    differing = different(artefacts(folder), expected.artefacts)
+    problems += [f"{name} differs: {line}" for name, line in differing.items()]
+    return Observation(tuple(problems), not differing, trials, seconds - expected.seconds, code)
+
+
+def different(found: dict[str, bytes], expected: dict[str, bytes]) -> dict[str, str]:
+    """Files that are not alike in both, each with its first line that is not as expected."""
+    differing = {}
+    for name in sorted(found.keys() | expected.keys()):
+        lines = [files.get(name, b"").decode(errors="replace").split("\n") for files in (found, expected)]
+        pairs = itertools.zip_longest(*lines)
+        if (pair := next((pair for pair in pairs if pair[0] != pair[1]), None)) is not None:
+            differing[name] = f"{pair[0]!r}, not {pair[1]!r}"
+    return differing
 
 
 def _complaints(run: Run, code: int, codes: Sequence[int]) -> list[str]:
