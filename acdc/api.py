@@ -168,5 +168,5 @@ def run_jobs(
     Raises InputErrors naming all that is wrong with any job before one is run.
     """
     specified = read_jobs(Path(jobs)) if isinstance(jobs, str | Path) else make_jobs({}, jobs, Path())
-    executor = choose_executor(workers, gpus_per_worker, address, specified)
+    executor = choose_executor(workers, gpus_per_worker, address, max(job.settings.threads for job in specified))
     return run_planned_jobs(specified, Path(out).resolve(), executor, Silent())

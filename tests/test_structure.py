@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "acdc"
 # Lowest first; files directly in the package that every layer may use come before all.
 LAYERS = [
-    {"errors", "files", "options", "progress"},
+    {"errors", "extensions", "files", "options", "progress"},
     {"graph"},
     {"model"},
     {"task"},
@@ -14,7 +14,8 @@ LAYERS = [
     {"search"},
     {"verification"},
     {"render"},
-    {"jobs", "api"},
+    {"jobs"},
+    {"benchmark", "api"},
     {"cli", "__init__", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -13,7 +13,7 @@ from rich.table import Table
 from acdc.cli.plan import duration
 from acdc.cli.progress import RateColumn
 from acdc.cli.show import console
-from acdc.jobs.planned import PlannedJob
+from acdc.jobs.job import Job
 from acdc.jobs.state import JobsState, JobState, SubmissionState
 from acdc.jobs.store import Stage, Status
 from acdc.jobs.work import Outcome
@@ -28,18 +28,18 @@ class Lines:
     def __init__(self):
         self._total, self._ended = 0, 0
 
-    def begins(self, jobs: Sequence[PlannedJob], finished: int) -> None:
+    def begins(self, jobs: Sequence[Job], finished: int) -> None:
         self._total, self._ended = len(jobs) + finished, finished
         if finished:
             self._say(f"{finished} of {self._total} jobs were finished before")
 
-    def started(self, job: PlannedJob) -> None:
+    def started(self, job: Job) -> None:
         self._say(f"{job.name} started")
 
-    def at(self, job: PlannedJob, stage: Stage) -> None:
+    def at(self, job: Job, stage: Stage) -> None:
         pass
 
-    def ended(self, job: PlannedJob, outcome: Outcome) -> None:
+    def ended(self, job: Job, outcome: Outcome) -> None:
         self._ended += 1
         how = "done" if outcome.error is None else f"failed: {outcome.error}"
         self._say(f"{job.name} {how} after {outcome.seconds:.1f} s ({self._ended} of {self._total})")
@@ -77,14 +77,14 @@ class Bars(Lines):
     def __exit__(self, *error: object) -> None:
         self._bars.stop()
 
-    def begins(self, jobs: Sequence[PlannedJob], finished: int) -> None:
+    def begins(self, jobs: Sequence[Job], finished: int) -> None:
         super().begins(jobs, finished)
         self._all = self._bars.add_task("all jobs", total=self._total, completed=finished, unit="jobs", note="")
 
-    def started(self, job: PlannedJob) -> None:
+    def started(self, job: Job) -> None:
         pass
 
-    def at(self, job: PlannedJob, stage: Stage) -> None:
+    def at(self, job: Job, stage: Stage) -> None:
         """A new stage is a new bar, so that its rate is its own."""
         name, task = self._tasks.get(job.id, (None, None))
         if name != stage.name:
@@ -94,12 +94,12 @@ class Bars(Lines):
             self._tasks[job.id] = stage.name, task
         self._bars.update(task, completed=stage.done, note=stage.note)
 
-    def ended(self, job: PlannedJob, outcome: Outcome) -> None:
+    def ended(self, job: Job, outcome: Outcome) -> None:
         self._remove(job)
         super().ended(job, outcome)
         self._bars.update(self._all, completed=self._ended)
 
-    def _remove(self, job: PlannedJob) -> None:
+    def _remove(self, job: Job) -> None:
         if job.id in self._tasks:
             self._bars.remove_task(self._tasks.pop(job.id)[1])
 

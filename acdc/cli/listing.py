@@ -49,10 +49,11 @@ def _tasks() -> list[dict]:
 
 
 def _methods() -> list[dict]:
-    from acdc.search.registry import METHODS
+    from acdc.search.registry import all_methods
 
     return [
-        {"name": m.name, "gives": "a circuit" if m.decides else "scores", "what": m.summary} for m in METHODS.values()
+        {"name": m.name, "gives": "a circuit" if m.decides else "scores", "what": m.summary}
+        for m in all_methods().values()
     ]
 
 

@@ -259,7 +259,7 @@ def run(
 
     specified = read_jobs(jobs)
     folder = (out or Path("runs") / jobs.stem).resolve()
-    executor = choose_executor(workers, gpus_per_worker, address, specified)
+    executor = choose_executor(workers, gpus_per_worker, address, max(job.settings.threads for job in specified))
     with watching() as watch:
         ended = run_jobs(specified, folder, executor, watch)
     print_jobs(describe(folder, ended, driven=False), as_json)

@@ -10,41 +10,42 @@ from typing import Protocol
 from acdc.errors import DiskError
 from acdc.files import make_private
 from acdc.jobs.executors import JobExecutor
-from acdc.jobs.planned import PlannedJob, plan_jobs
+from acdc.jobs.job import Job
+from acdc.jobs.planned import plan_jobs
 from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.store import Stage, Status, Store, StoredJob
-from acdc.jobs.work import Outcome, is_finished
+from acdc.jobs.work import Outcome
 
 
 class Watch(Protocol):
     """Told of everything that happens to jobs, to show it."""
 
-    def begins(self, jobs: Sequence[PlannedJob], finished: int) -> None:
+    def begins(self, jobs: Sequence[Job], finished: int) -> None:
         """These jobs are run now; so many others were finished already."""
 
-    def started(self, job: PlannedJob) -> None:
+    def started(self, job: Job) -> None:
         """Somebody works on a job."""
 
-    def at(self, job: PlannedJob, stage: Stage) -> None:
+    def at(self, job: Job, stage: Stage) -> None:
         """What a job is at."""
 
-    def ended(self, job: PlannedJob, outcome: Outcome) -> None:
+    def ended(self, job: Job, outcome: Outcome) -> None:
         """A job is over."""
 
 
 class Silent:
     """Shows nothing."""
 
-    def begins(self, jobs: Sequence[PlannedJob], finished: int) -> None:
+    def begins(self, jobs: Sequence[Job], finished: int) -> None:
         pass
 
-    def started(self, job: PlannedJob) -> None:
+    def started(self, job: Job) -> None:
         pass
 
-    def at(self, job: PlannedJob, stage: Stage) -> None:
+    def at(self, job: Job, stage: Stage) -> None:
         pass
 
-    def ended(self, job: PlannedJob, outcome: Outcome) -> None:
+    def ended(self, job: Job, outcome: Outcome) -> None:
         pass
 
 
@@ -53,7 +54,7 @@ class Ledger:
     """Takes down what is reported of jobs, in the store and for whoever watches."""
 
     store: Store
-    jobs: dict[str, PlannedJob]
+    jobs: dict[str, Job]
     watch: Watch
 
     def __post_init__(self):
@@ -89,7 +90,11 @@ def run_jobs(jobs: Sequence[DiscoveryJob], out: Path, executor: JobExecutor, wat
 
     Raises InputErrors for jobs that cannot be run, before anything is, and DiskError where the disk is full.
     """
-    planned = plan_jobs(jobs, out)
+    return run_planned(plan_jobs(jobs, out), out, executor, watch)
+
+
+def run_planned(planned: Sequence[Job], out: Path, executor: JobExecutor, watch: Watch) -> list[StoredJob]:
+    """The same for jobs of any kind, whose folder is `out`."""
     make_private(out)
     store, me = Store(out), (os.getpid(), socket.gethostname())
     try:
@@ -103,8 +108,8 @@ def run_jobs(jobs: Sequence[DiscoveryJob], out: Path, executor: JobExecutor, wat
         store.close()
 
 
-def _run(planned: Sequence[PlannedJob], executor: JobExecutor, ledger: Ledger) -> None:
-    pending = [job for job in planned if not is_finished(job)]
+def _run(planned: Sequence[Job], executor: JobExecutor, ledger: Ledger) -> None:
+    pending = [job for job in planned if not job.is_finished()]
     for job in planned:
         if job not in pending:
             ledger.store.found_done(job.id)

@@ -6,33 +6,34 @@ from typing import Protocol
 import torch
 
 from acdc.errors import InputError
-from acdc.jobs.planned import PlannedJob
+from acdc.jobs.job import Job
 from acdc.jobs.pulse import answers
 from acdc.jobs.run import Loaded
-from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.work import Outcome, Report, work_on
+from acdc.model.threads import DEFAULT_THREADS
 
 
 class JobExecutor(Protocol):
     """Does jobs in any order; their artefacts do not depend on which executor does them, nor on how many workers."""
 
-    def run(self, jobs: Sequence[PlannedJob], report: Report) -> Iterator[Outcome]:
+    def run(self, jobs: Sequence[Job], report: Report) -> Iterator[Outcome]:
         """The outcomes of all jobs, as they end. Closing the iterator stops what is running."""
 
 
 class InProcess:
     """One job after the other, in this process; a model stays loaded while the next job names it too."""
 
-    def run(self, jobs: Sequence[PlannedJob], report: Report) -> Iterator[Outcome]:
+    def run(self, jobs: Sequence[Job], report: Report) -> Iterator[Outcome]:
         loaded = Loaded()
         for job in jobs:
             yield work_on(job, report, loaded)
 
 
 def choose_executor(
-    workers: int | None, gpus_per_worker: float, address: str | None, jobs: Sequence[DiscoveryJob]
+    workers: int | None, gpus_per_worker: float = 0.0, address: str | None = None, threads: int = DEFAULT_THREADS
 ) -> JobExecutor:
-    """In this process, unless workers are asked for. Raises InputError for workers that there cannot be."""
+    """In this process, unless workers are asked for, each with so many threads. Raises InputError for workers that
+    there cannot be."""
     if workers is None:
         if gpus_per_worker or address:
             raise InputError("--gpus-per-worker and --address go with --workers N")
@@ -47,4 +48,4 @@ def choose_executor(
         raise InputError(f"--address {address}: nothing answers there; give auto, or HOST:PORT of a cluster's head")
     from acdc.jobs.ray_pool import RayPool  # Ray is large, and not everybody has it
 
-    return RayPool(workers, gpus_per_worker, address, max(job.settings.threads for job in jobs))
+    return RayPool(workers, gpus_per_worker, address, threads)

@@ -10,11 +10,15 @@ from typing import TypeVar
 
 from acdc.circuit.circuit import library_versions
 from acdc.errors import InputError, InputErrors
+from acdc.jobs.run import RUN_FILES, Loaded, run_discovery
+from acdc.jobs.run_directory import read_run
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.rehearsal import rehearsing
 from acdc.model.shape import find_model, shape_of
 from acdc.model.sources import find_source
+from acdc.progress import Progress
 from acdc.search.discover import prepare
+from acdc.task.crew import Crews
 from acdc.task.load import load_task
 
 ID_LENGTH = 12
@@ -34,6 +38,21 @@ class PlannedJob:
     def path(self) -> Path:
         """Its run directory."""
         return self.folder / self.name
+
+    @property
+    def command(self) -> str:
+        return self.job.command("discover")
+
+    def is_finished(self) -> bool:
+        """Whether its run directory is complete."""
+        try:
+            return read_run(self.path).status == "complete" and all((self.path / name).is_file() for name in RUN_FILES)
+        except InputError:
+            return False
+
+    def do(self, progress: Progress, loaded: Loaded, crews: Crews) -> None:
+        """Discover, verify and draw."""
+        run_discovery(self.job, self.path, progress, loaded, crews)
 
 
 def plan_jobs(jobs: Sequence[DiscoveryJob], folder: Path) -> list[PlannedJob]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from acdc.errors import InputError
 from acdc.files import make_private
-from acdc.jobs.planned import PlannedJob
+from acdc.jobs.job import Job
 from acdc.jobs.pulse import Pulse
 from acdc.jobs.run import Loaded
 from acdc.jobs.spec import DiscoveryJob
@@ -129,7 +129,7 @@ class _Worker:
         """Whether it has the run directories where the driver has them."""
         return path.is_file() and path.read_text() == text
 
-    def work_on(self, job: PlannedJob, mailbox: Any, members: Sequence[Any]) -> Outcome:
+    def work_on(self, job: Job, mailbox: Any, members: Sequence[Any]) -> Outcome:
         self._bound = None
 
         def crew(rows: Sequence[int]) -> _Members:
@@ -156,7 +156,7 @@ class RayPool:
         """`threads`: of one evaluation; that many CPU cores are asked of a cluster for each worker."""
         self.workers, self.gpus, self.address, self.threads = workers, gpus_per_worker, address, threads
 
-    def run(self, jobs: Sequence[PlannedJob], report: Report) -> Iterator[Outcome]:
+    def run(self, jobs: Sequence[Job], report: Report) -> Iterator[Outcome]:
         if not jobs:
             return
         ray = _import_ray(local=self.address is None)
@@ -191,7 +191,7 @@ class RayPool:
         """On this machine a worker is one unit of what `_connect` offers, however many threads it has."""
         return 1 if self.address is None else self.threads
 
-    def _run(self, ray: Any, jobs: Sequence[PlannedJob], report: Report) -> Iterator[Outcome]:
+    def _run(self, ray: Any, jobs: Sequence[Job], report: Report) -> Iterator[Outcome]:
         mailbox = ray.remote(_Mailbox).options(num_cpus=0, max_restarts=-1).remote()
         worker = ray.remote(_Worker).options(
             num_cpus=self._cores, num_gpus=self.gpus, max_restarts=-1, max_task_retries=0
@@ -227,7 +227,7 @@ def _drained(ray: Any, mailbox: Any) -> list[tuple[str, tuple]]:
         return []
 
 
-def _outcome(ray: Any, ref: Any, job: PlannedJob, attempt: int) -> Outcome | None:
+def _outcome(ray: Any, ref: Any, job: Job, attempt: int) -> Outcome | None:
     """A job's outcome; None where its worker died and it is to be tried again."""
     try:
         return ray.get(ref)

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from acdc.errors import DiskError, InputError
 from acdc.files import make_private
-from acdc.jobs.planned import PlannedJob
+from acdc.jobs.job import Job
 
 FILE_NAME, DRIVERS = "jobs.sqlite3", ".drivers"
 PATIENCE = 20.0  # seconds that a write waits for others
@@ -109,7 +109,7 @@ class Store:
         with self._errors():
             self._database.execute(statement, values)
 
-    def add(self, jobs: Sequence[PlannedJob]) -> None:
+    def add(self, jobs: Sequence[Job]) -> None:
         """Queue jobs; those that are there already and not done are queued again."""
         with self._errors(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
@@ -118,7 +118,7 @@ class Store:
                     "INSERT INTO jobs (id, name, place, command, status, changed) VALUES (?, ?, ?, ?, ?, ?) "
                     "ON CONFLICT (id) DO UPDATE SET place = excluded.place, "
                     "status = CASE WHEN status IN ('done', 'running') THEN status ELSE 'queued' END",
-                    (job.id, job.name, place, job.job.command("discover"), Status.queued, time.time()),
+                    (job.id, job.name, place, job.command, Status.queued, time.time()),
                 )
 
     def mark(self, id: str, status: Status, error: str | None = None, seconds: float | None = None) -> None:

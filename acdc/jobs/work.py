@@ -15,9 +15,8 @@ from typing import Protocol
 
 from acdc.errors import AcdcWarning, DiskError, InputError, is_out_of_memory
 from acdc.files import clear_parts, make_private, refused
-from acdc.jobs.planned import PlannedJob
-from acdc.jobs.run import RUN_FILES, Loaded, run_discovery
-from acdc.jobs.run_directory import read_run
+from acdc.jobs.job import Job
+from acdc.jobs.run import Loaded
 from acdc.jobs.store import Stage
 from acdc.progress import Advance, Progress
 from acdc.task.crew import Crews, nobody_else
@@ -47,15 +46,7 @@ class Report(Protocol):
         """What a job is at; not more than twice a second."""
 
 
-def is_finished(job: PlannedJob) -> bool:
-    """Whether a job's run directory is complete."""
-    try:
-        return read_run(job.path).status == "complete" and all((job.path / name).is_file() for name in RUN_FILES)
-    except InputError:
-        return False
-
-
-def work_on(job: PlannedJob, report: Report, loaded: Loaded, crews: Crews = nobody_else) -> Outcome:
+def work_on(job: Job, report: Report, loaded: Loaded, crews: Crews = nobody_else) -> Outcome:
     """Do a job, or what is left of it; whatever goes wrong is the outcome. `loaded` keeps the model for the next;
     `crews` share in the work."""
     began = time.monotonic()
@@ -67,7 +58,7 @@ def work_on(job: PlannedJob, report: Report, loaded: Loaded, crews: Crews = nobo
     try:
         with _locked(job), _logged(job):
             clear_parts(job.path)
-            run_discovery(job.job, job.path, _reporting(job.id, report), loaded, crews)
+            job.do(_reporting(job.id, report), loaded, crews)
         return outcome(None)
     except DiskError as error:
         return outcome(str(error), disk_full=True)
@@ -81,7 +72,7 @@ def work_on(job: PlannedJob, report: Report, loaded: Loaded, crews: Crews = nobo
 
 
 @contextmanager
-def _locked(job: PlannedJob) -> Iterator[None]:
+def _locked(job: Job) -> Iterator[None]:
     """Hold the job's lock. Raises InputError when another process has held it for long."""
     path, waited_until = job.folder / LOCKS / job.id, time.monotonic() + PATIENCE
     make_private(path.parent)
@@ -97,12 +88,12 @@ def _locked(job: PlannedJob) -> Iterator[None]:
         yield
 
 
-def _log(job: PlannedJob) -> Path:
+def _log(job: Job) -> Path:
     return job.folder / LOGS / f"{job.name}.log"
 
 
 @contextmanager
-def _logged(job: PlannedJob) -> Iterator[None]:
+def _logged(job: Job) -> Iterator[None]:
     """Write warnings and what goes wrong into the job's log."""
     path = _log(job)
     make_private(path.parent)

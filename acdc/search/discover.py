@@ -31,7 +31,7 @@ from acdc.progress import Progress, silent
 from acdc.search.increments import TRIAL_BYTES
 from acdc.search.journal import Journal
 from acdc.search.options import DEFAULT_STEPS, DEFAULT_UPDATES, SearchOptions
-from acdc.search.registry import DEFAULT_METHOD, METHODS, Method, find_method
+from acdc.search.registry import DEFAULT_METHOD, Method, all_methods, find_method
 from acdc.search.result import Decision, Decisions, Scores
 from acdc.search.trials import WIDEST
 from acdc.task.ablations import check_ablation
@@ -86,10 +86,10 @@ class DiscoverySettings:
         self._check_size(method)
         for option in ("direct_edges", "sender_order", "steps", "updates"):
             if getattr(self, option) != getattr(DiscoverySettings, option) and option not in method.takes:
-                takers = ", ".join(m.name for m in METHODS.values() if option in m.takes)
+                takers = ", ".join(m.name for m in all_methods().values() if option in m.takes)
                 raise InputError(f"--{option.replace('_', '-')} goes with {takers}, not with {method.name}")
         if self.level not in method.levels:
-            takers = ", ".join(m.name for m in METHODS.values() if self.level in m.levels)
+            takers = ", ".join(m.name for m in all_methods().values() if self.level in m.levels)
             raise InputError(f"--level {self.level} goes with {takers}, not with {method.name}")
         if self.choose is not Choosing.top and (method.decides or self.level is not Level.edges):
             raise InputError(f"--choose {self.choose} goes with scores of edges, from which a circuit is chosen")

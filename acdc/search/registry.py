@@ -1,12 +1,15 @@
-"""The search methods by name: one signature for all."""
+"""The search methods by name: one signature for all. Other packages may add their own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from acdc.errors import InputError
+from acdc.extensions import load_entry_points
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc import acdc
+from acdc.search.acdc_complete import acdc_complete
 from acdc.search.atp_star import atp_star
 from acdc.search.eap import eap
 from acdc.search.eap_ig import clean_corrupted, eap_ig_activations, eap_ig_inputs
@@ -55,6 +58,13 @@ METHODS = {
             decides=True,
             levels=_BOTH,
             takes=("direct_edges", "sender_order"),
+        ),
+        Method(
+            "acdc-complete",
+            acdc_complete,
+            "acdc, repeated without the alternatives it found until nothing stands in for the rest",
+            decides=True,
+            takes=("sender_order",),
         ),
         Method(
             "hybrid",
@@ -121,11 +131,24 @@ METHODS = {
         Method("random", random, "random scores, the baseline", levels=(Level.edges, Level.neurons)),
     )
 }
-DEFAULT_METHOD = "acdc"
+DEFAULT_METHOD, ENTRY_POINTS = "acdc", "acdc.methods"
+
+
+@cache
+def all_methods() -> dict[str, Method]:
+    """The methods of acdc and those of other packages, which have entry points to a `Method` in the group
+    `acdc.methods`. Raises InputError for one that is none, or that has the name of another."""
+    found = dict(METHODS)
+    for entry, method in load_entry_points(ENTRY_POINTS, Method):
+        if method.name in found:
+            raise InputError(f"entry point {entry}: there is a method {method.name!r} already")
+        found[method.name] = method
+    return found
 
 
 def find_method(name: str) -> Method:
     """Raises InputError for a method that does not exist."""
-    if name not in METHODS:
-        raise InputError(f"method {name!r} is not one of {', '.join(METHODS)}")
-    return METHODS[name]
+    methods = all_methods()
+    if name not in methods:
+        raise InputError(f"method {name!r} is not one of {', '.join(methods)}")
+    return methods[name]

@@ -18,6 +18,7 @@ from acdc.search.registry import METHODS, Method
 from acdc.search.trials import WIDEST
 from acdc.task.behaviour import TOGETHER, Behaviour
 
+ROUNDS = 3  # of acdc-complete, for want of knowing how many parts stand in for each other
 SAMPLES = 6  # of the runs of exact patching, of which there may be thousands alike
 
 
@@ -165,5 +166,7 @@ def _decided(rehearsal: Rehearsal, method: Method, options: SearchOptions) -> Ba
     (batch,) = behaviour.batches
     present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
     trial = min(TRIAL_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
+    if method.name == "acdc-complete":
+        count *= ROUNDS
     runs = count * (2 if options.level is Level.nodes or behaviour.executor.scaled_bias else 1)
     return rehearsal.cost(least, ends + proposing + rehearsal.clean * runs, held=present, working=trial)

@@ -48,7 +48,7 @@ def test_a_job_is_waited_for_while_another_process_has_it(job):
     holder = hold(job, seconds=2)
     (outcome,) = InProcess().run([job], Nobody())
     assert outcome.error is None and outcome.seconds > 1.5
-    assert holder.wait() == 0 and work.is_finished(job)
+    assert holder.wait() == 0 and job.is_finished()
 
 
 def test_a_job_that_another_process_keeps_is_left_to_it(job, monkeypatch):

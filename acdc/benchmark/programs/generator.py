@@ -66,9 +66,9 @@ class _Draft:
         return choices[self.generator.integers(len(choices))]
 
 
-def random_program(seed: int, recipe: Recipe) -> NamedProgram:
+def random_program(seed: int, recipe: Recipe, kind: str = "random") -> NamedProgram:
     """The random program of a seed, of which answers vary; what it should say is what its interpreter says."""
-    drawn = (_draw_program(f"random-{seed}", np.random.default_rng((seed, attempt)), recipe) for attempt in count())
+    drawn = (_draw_program(f"{kind}-{seed}", np.random.default_rng((seed, attempt)), recipe) for attempt in count())
     program = next(program for program in drawn if program.n_layers <= DEEPEST and _varies(program))
     return NamedProgram(program, "drawn at random", _prompts, partial(run, program))
 

@@ -1,0 +1,51 @@
+"""What methods are tried on: a model, a task, and where it is known, the true circuit under each ablation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from acdc.benchmark.truth import Truth
+from acdc.errors import InputError
+from acdc.model.load import Model
+from acdc.task.rows import Task
+
+
+class Unavailable(InputError):
+    """A case whose model cannot be had here and now; it is reported as such, never left out."""
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A case that is ready to be tried. `truths`: by ablation, None where the circuit is not known. `accuracy`: share
+    of the task's rows for which the model says what its program does, None without a program."""
+
+    model: Model
+    task: Task
+    truths: Mapping[str, Truth | None]
+    split_embeddings: bool = False
+    accuracy: float | None = None
+
+
+class Case(Protocol):
+    """`name` is unique within `suite`; `identity` says everything that the case depends on."""
+
+    suite: str
+    name: str
+    ablations: tuple[str, ...]
+
+    @property
+    def identity(self) -> str: ...
+
+    def pose(self, folder: Path) -> Posed:
+        """Make it ready; models that have to be made are written into `folder`. Raises Unavailable."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Cases under a name, made with the folder of data that the user names, if any; other packages have theirs in entry
+    points of the group `acdc.suites`."""
+
+    name: str
+    summary: str
+    cases: Callable[[Path | None], Sequence[Case]]

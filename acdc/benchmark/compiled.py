@@ -1,0 +1,125 @@
+"""Compiled programs as cases: their circuit is known by construction, and confirmed by ablation of every edge."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from acdc.benchmark.case import Posed
+from acdc.benchmark.programs.compiler import compile_program
+from acdc.benchmark.programs.generator import Recipe, random_program
+from acdc.benchmark.programs.library import LIBRARY, NamedProgram, Prompt
+from acdc.benchmark.programs.realism import Realism, make_real
+from acdc.benchmark.truth import Truth, find_truth
+from acdc.errors import InputError
+from acdc.files import make_private, write_text
+from acdc.graph import ComponentGraph
+from acdc.model.load import Model, load_model
+from acdc.task.load import load_task
+from acdc.task.rows import Task
+
+ROWS = 48
+TRIES = 200  # pairs drawn for each row that is wanted
+OPERATIONS = {"random": (3, 9), "redundant": (3, 6)}  # of random programs: from, below
+REDUNDANCY = {"random": 0.0, "redundant": 0.5}  # share of heads that are there three times
+_RANDOM = re.compile(r"(random|redundant)-(\d+)")
+DTYPE = "float64"
+
+
+@dataclass(frozen=True)
+class CompiledCase:
+    """A program by name, compiled with some realism; `seed` draws rows and realism."""
+
+    suite: str
+    program: str
+    realism: Realism = Realism()
+    ablations: tuple[str, ...] = ("resample",)
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.program if self.realism == Realism() else f"{self.program}-{self.realism.name}"
+
+    @property
+    def identity(self) -> str:
+        return repr(self)
+
+    def pose(self, folder: Path) -> Posed:
+        """The truth is that of the model without any realism, which only adds what does not belong to it."""
+        named = find_program(self.program)
+        plain = _load(named, Realism(), self.seed, folder / "plain")
+        rows = draw_rows(named, self.seed)
+        write_text(folder / "task.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        task = load_task(folder / "task.jsonl", plain)
+        truths = {ablation: _truth(named, plain, task, ablation) for ablation in self.ablations}
+        model = plain if self.realism == Realism() else _load(named, self.realism, self.seed, folder / "model")
+        return Posed(model, task, truths, split_embeddings=True, accuracy=_accuracy(named, model, task))
+
+
+def find_program(name: str) -> NamedProgram:
+    """A program of the library, or a random one: random-SEED, or redundant-SEED with copies of heads in it."""
+    if name in LIBRARY:
+        return LIBRARY[name]
+    if not (found := _RANDOM.fullmatch(name)):
+        raise InputError(f"program {name!r} is not one of {', '.join(LIBRARY)}, random-SEED, redundant-SEED")
+    kind, seed = found[1], int(found[2])
+    operations = int(np.random.default_rng(seed).integers(*OPERATIONS[kind]))
+    return random_program(seed, Recipe(operations, REDUNDANCY[kind]), kind)
+
+
+def draw_rows(named: NamedProgram, seed: int) -> list[dict]:
+    """Rows of a task file: pairs of prompts of one length that call for different answers."""
+    generator, prompts = np.random.default_rng(seed), list(named.prompts())
+    clean = [prompt for prompt in prompts if named.clean(prompt)]
+    corrupted: dict[int, list[Prompt]] = {}
+    for prompt in filter(named.corrupted, prompts):
+        corrupted.setdefault(len(prompt), []).append(prompt)
+    pairs: dict[tuple[Prompt, Prompt], tuple[int, int]] = {}
+    for _ in range(ROWS * TRIES):
+        one = clean[generator.integers(len(clean))]
+        others = corrupted.get(len(one), [one])
+        other = others[generator.integers(len(others))]
+        answers = answer(named.expected(one)), answer(named.expected(other))
+        if answers[0] != answers[1] and None not in answers:
+            pairs[one, other] = answers
+        if len(pairs) == ROWS:
+            break
+    return [
+        {"id": f"{number:02d}", "clean": one, "corrupted": other, "correct": [right], "incorrect": [wrong]}
+        for number, ((one, other), (right, wrong)) in enumerate(pairs.items())
+    ]
+
+
+def answer(expected: Sequence[float]) -> int | None:
+    """The output's value that has the most weight; None for a tie."""
+    best = max(expected)
+    return list(expected).index(best) if list(expected).count(best) == 1 else None
+
+
+def _load(named: NamedProgram, realism: Realism, seed: int, folder: Path) -> Model:
+    make_private(folder)
+    make_real(compile_program(named.program), realism, seed).save(folder)
+    return load_model(str(folder), dtype=DTYPE, device="cpu")
+
+
+def _truth(named: NamedProgram, model: Model, task: Task, ablation: str) -> Truth:
+    along = named.program.edges(ComponentGraph(model.anatomy, split_embeddings=True))
+    return find_truth(model, task, ablation, along, split_embeddings=True)
+
+
+def _accuracy(named: NamedProgram, model: Model, task: Task) -> float:
+    """Share of clean prompts of a task for which a model's likeliest output is the program's."""
+    right = 0
+    for row in task.rows:
+        prompt, last = torch.tensor([row.clean]), torch.tensor([row.answer_position])
+        right += int(model.executor().run(prompt, last).logits.argmax()) in row.correct
+    return right / len(task.rows)
+
+
+def describe(truth: Truth) -> dict:
+    """A truth as JSON."""
+    return asdict(truth) | {"edges": sorted(truth.edges)}

@@ -1,0 +1,216 @@
+"""Try one method on a posed case under one ablation, and score what it finds."""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from acdc.benchmark.case import Posed
+from acdc.benchmark.scoring import Agreement, Staircase, widest_gap
+from acdc.benchmark.truth import Truth
+from acdc.circuit.choose import Ranking
+from acdc.errors import InputError
+from acdc.graph import Edge, ReaderKind
+from acdc.model.threads import fixed_threads
+from acdc.progress import Progress
+from acdc.search.acdc import decide
+from acdc.search.discover import DiscoverySettings, bind, prepare
+from acdc.search.exact import exact
+from acdc.search.options import SearchOptions
+from acdc.search.registry import Method, find_method
+from acdc.search.result import Decisions, Scores
+from acdc.task.behaviour import Behaviour
+from acdc.task.metrics import find_metric
+from acdc.verification.integrated import integrate
+
+METRICS = ("kl", "logit_diff")  # the first that a method can work with
+RANKING_SHARES = (0.001, 0.01, 0.05, 0.2)  # of the metric's range: thresholds that rank what ACDC keeps
+TRUTH_METRIC = "kl"  # over the whole distribution: sees whatever a method might miss
+
+
+class BenchmarkRow(BaseModel):
+    """What a method found in a case, and how right that is; scores are None where the circuit is not known, or where
+    the method was not run, which `status` then explains.
+
+    `edge_f1` and the like are at the size that the widest gap between scores suggests (of a method that decides by a
+    threshold: between the effects of single edges); `edge_f1_at_true_size` at that of the true circuit. `cmd` and
+    `cpr` are of the faithfulness of KL. `work`: component evaluations of the search alone.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    suite: str
+    case: str
+    method: str
+    ablation: str
+    status: str = "done"
+    redundant: bool | None = None
+    edges_true: int | None = None
+    edges_found: int | None = None
+    edge_precision: float | None = None
+    edge_recall: float | None = None
+    edge_f1: float | None = None
+    edge_f1_at_true_size: float | None = None
+    edge_auroc: float | None = None
+    edge_auprc: float | None = None
+    node_precision: float | None = None
+    node_recall: float | None = None
+    node_f1: float | None = None
+    cmd: float | None = None
+    cpr: float | None = None
+    metric: str | None = None
+    threshold: float | None = None
+    accuracy: float | None = None
+    edges_total: int | None = None
+    found: list[str] = []
+    roc: list[tuple[float, float]] = []
+    work: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a method gave: the chosen edges, boolean [edges], a ranking of all of them in the metric's own sign
+    [edges], how the size came to be, and what it took."""
+
+    chosen: np.ndarray
+    ranking: np.ndarray
+    metric: str
+    threshold: float | None
+    work: int
+    seconds: float
+
+
+class Trial:
+    """A posed case under one ablation."""
+
+    def __init__(self, posed: Posed, ablation: str, settings: DiscoverySettings):
+        """`settings` are those of every method, but for its name, metric and ablation."""
+        self.posed, self.ablation = posed, ablation
+        rows = len(posed.task.rows)
+        self._settings = replace(settings, ablation=ablation, limit=rows, split_embeddings=posed.split_embeddings)
+
+    def behaviour(self, settings: DiscoverySettings) -> Behaviour:
+        """The behaviour that these settings measure, on all rows. Raises InputError where they do not fit."""
+        prepare(self.posed.model, self.posed.task, settings)
+        return bind(self.posed.model, self.posed.task, settings, range(len(self.posed.task.rows)))
+
+    @cached_property
+    def judge(self) -> Behaviour:
+        """What faithfulness is measured of."""
+        return self.behaviour(replace(self._settings, method="exact", metric=TRUTH_METRIC))
+
+    def effects(self, metric: str, progress: Progress) -> np.ndarray:
+        """The effect of every edge alone [edges]."""
+        behaviour = self.behaviour(replace(self._settings, method="exact", metric=metric))
+        return exact(behaviour, self._settings.search_options, progress).values
+
+    def search(self, method: Method, progress: Progress) -> Search:
+        """Run a method under the first metric that it can work with. Raises InputError where there is none."""
+        settings = replace(self._settings, method=method.name, metric=_metric_for(method))
+        with fixed_threads(settings.threads):
+            find = _decided if method.decides else _scored
+            return find(self, method, self.behaviour(settings), settings, progress)
+
+    def score(self, suite: str, case: str, method: str, progress: Progress) -> BenchmarkRow:
+        """The row of a method; a refusal is its status."""
+        row = BenchmarkRow(suite=suite, case=case, method=method, ablation=self.ablation, accuracy=self.posed.accuracy)
+        try:
+            found = self.search(find_method(method), progress)
+        except InputError as error:
+            return row.model_copy(update={"status": str(error)})
+        graph, truth = self.judge.graph, self.posed.truths[self.ablation]
+        integrated = integrate(self.judge, found.ranking)
+        measured = {
+            "edges_found": int(found.chosen.sum()),
+            "cmd": integrated.cmd if integrated else None,
+            "cpr": integrated.cpr if integrated else None,
+            "metric": found.metric,
+            "threshold": found.threshold,
+            "edges_total": graph.n_edges,
+            "found": graph.ids(found.chosen),
+            "work": found.work,
+            "seconds": round(found.seconds, 3),
+        }
+        return row.model_copy(update=measured | (_against(truth, self.judge, found) if truth else {}))
+
+
+def _metric_for(method: Method) -> str:
+    for name in METRICS:
+        try:
+            method.check(find_metric(name))
+            return name
+        except InputError as error:
+            refusal = error
+    raise refusal
+
+
+def _scored(trial: Trial, method: Method, behaviour: Behaviour, settings: DiscoverySettings, progress: Progress):
+    began = time.perf_counter()
+    found: Scores = method.run(behaviour, settings.search_options, progress)
+    seconds, work = time.perf_counter() - began, behaviour.work.evaluations
+    threshold = widest_gap(np.abs(found.values))
+    none = np.zeros(len(found.values), dtype=bool)
+    chosen = none if threshold is None else Ranking(behaviour.graph, found.values).by_threshold(threshold).edges
+    return Search(chosen, found.values, behaviour.metric.name, threshold, work, seconds)
+
+
+def _decided(trial: Trial, method: Method, behaviour: Behaviour, settings: DiscoverySettings, progress: Progress):
+    """The threshold is in the widest gap between the effects of single edges; what it takes to know these is not
+    counted, as any other way to a threshold would do."""
+    threshold = widest_gap(np.abs(trial.effects(behaviour.metric.name, progress)))
+    options = replace(settings, threshold=threshold).search_options
+    before, began = behaviour.work.evaluations, time.perf_counter()
+    found: Decisions = method.run(behaviour, options, progress)
+    seconds, work = time.perf_counter() - began, behaviour.work.evaluations - before
+    ranking = _by_threshold(behaviour, options, progress) if method.name == "acdc" else found.values
+    chosen = behaviour.graph.prune(found.kept)
+    return Search(chosen, ranking, behaviour.metric.name, found.threshold, work, seconds)
+
+
+def _by_threshold(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> np.ndarray:
+    """The largest of several thresholds under which ACDC keeps each edge, 0 where none is; the sign is as of an edge
+    that helps."""
+    full, empty = behaviour.ends()
+    thresholds = sorted({options.threshold, *(share * abs(full - empty) for share in RANKING_SHARES)})
+    ranking = np.zeros(behaviour.graph.n_edges)
+    for found in decide(behaviour, thresholds, options, progress):
+        ranking[found.kept] = found.threshold
+    return behaviour.metric.sign * ranking
+
+
+def _against(truth: Truth, judge: Behaviour, found: Search) -> dict:
+    graph = judge.graph
+    true = graph.mask(truth.edges)
+    edges = Agreement.of(graph.ids(found.chosen), truth.edges)
+    nodes = Agreement.of(_nodes(graph.ids(found.chosen)), _nodes(truth.edges))
+    first = np.argsort(-np.abs(found.ranking), kind="stable")[: len(truth.edges)]
+    sized = Agreement.of([graph.names[i] for i in first if found.ranking[i] != 0], truth.edges)
+    stairs = Staircase.of(np.abs(found.ranking), true)
+    return {
+        "redundant": truth.redundant,
+        "edges_true": len(truth.edges),
+        "edge_precision": edges.precision,
+        "edge_recall": edges.recall,
+        "edge_f1": edges.f1,
+        "edge_f1_at_true_size": sized.f1,
+        "edge_auroc": stairs.auroc,
+        "edge_auprc": stairs.auprc,
+        "node_precision": nodes.precision,
+        "node_recall": nodes.recall,
+        "node_f1": nodes.f1,
+        "roc": stairs.roc,
+    }
+
+
+def _nodes(edges: Collection[str]) -> set[str]:
+    """Components and slots' owners at the ends of edges, embeddings and logits included."""
+    found = set()
+    for edge in map(Edge.parse, edges):
+        reader = edge.reader
+        owner = f"a{reader.layer}.h{reader.head}" if reader.kind in (ReaderKind.Q, ReaderKind.K, ReaderKind.V) else None
+        found |= {edge.writer.id, owner or reader.id}
+    return found

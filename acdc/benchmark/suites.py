@@ -1,0 +1,67 @@
+"""The suites by name. A case of one's own goes into another package, with an entry point in the group `acdc.suites`."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from acdc.benchmark.case import Case, Suite
+from acdc.benchmark.compiled import CompiledCase
+from acdc.benchmark.programs.library import LIBRARY
+from acdc.benchmark.programs.realism import KNOBS
+from acdc.benchmark.published import PUBLISHED, PublishedCase
+from acdc.benchmark.stories import story_cases
+from acdc.errors import InputError
+from acdc.extensions import load_entry_points
+
+ABLATIONS = ("resample", "zero", "mean")
+RANDOM, REDUNDANT, REALISTIC = 220, 30, 12  # random programs in a suite
+ENTRY_POINTS = "acdc.suites"
+
+
+def _compiled(data: Path | None) -> Sequence[Case]:
+    return [CompiledCase("compiled", name, ablations=ABLATIONS) for name in LIBRARY]
+
+
+def _random(data: Path | None) -> Sequence[Case]:
+    names = [*(f"random-{seed}" for seed in range(RANDOM)), *(f"redundant-{seed}" for seed in range(REDUNDANT))]
+    return [CompiledCase("random", name) for name in names]
+
+
+def _realism(data: Path | None) -> Sequence[Case]:
+    names = [*LIBRARY, *(f"random-{seed}" for seed in range(REALISTIC))]
+    return [CompiledCase("realism", name, knob) for knob in KNOBS.values() for name in names]
+
+
+def _published(data: Path | None) -> Sequence[Case]:
+    return [PublishedCase(name, str(data) if data else None) for name in PUBLISHED]
+
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        Suite("compiled", "programs compiled to weights: the circuit is known by construction", _compiled),
+        Suite("random", "random programs, compiled: as many known circuits as there are seeds", _random),
+        Suite("realism", "compiled programs with rotation, distractors, noise, superposition, LayerNorm", _realism),
+        Suite("published", "circuits of the literature, where the weights can be had", _published),
+        Suite("stories", "a real language model from --data: faithfulness only, as no circuit is known", story_cases),
+    )
+}
+
+
+@cache
+def all_suites() -> dict[str, Suite]:
+    """Those of acdc and of other packages. Raises InputError for two of one name."""
+    found = dict(SUITES)
+    for entry, suite in load_entry_points(ENTRY_POINTS, Suite):
+        if suite.name in found:
+            raise InputError(f"entry point {entry}: there is a suite {suite.name!r} already")
+        found[suite.name] = suite
+    return found
+
+
+def find_suite(name: str) -> Suite:
+    """Raises InputError for a suite that does not exist."""
+    suites = all_suites()
+    if name not in suites:
+        raise InputError(f"suite {name!r} is not one of {', '.join(suites)}")
+    return suites[name]

@@ -1,0 +1,24 @@
+"""What other packages add to acdc, found through their entry points."""
+
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import TypeVar
+
+from acdc.errors import InputError
+
+T = TypeVar("T")
+
+
+def load_entry_points(group: str, kind: type[T]) -> Iterator[tuple[str, T]]:
+    """(where it is, what it is) of all entry points of a group, in the order of their names.
+
+    Raises InputError for one that cannot be imported, or is of another kind.
+    """
+    for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
+        try:
+            found = entry.load()
+        except Exception as error:  # what a package of somebody else does when imported is not ours to know
+            raise InputError(f"entry point {entry.value} ({group}) cannot be loaded: {error}") from None
+        if not isinstance(found, kind):
+            raise InputError(f"entry point {entry.value} ({group}) is no {kind.__name__} but a {type(found).__name__}")
+        yield entry.value, found

@@ -1,0 +1,29 @@
+"""What an executor can do: any piece of work that has an id, a folder of its own, and can go on where it ended."""
+
+from pathlib import Path
+from typing import Protocol
+
+from acdc.jobs.run import Loaded
+from acdc.progress import Progress
+from acdc.task.crew import Crews
+
+
+class Job(Protocol):
+    """`id` is a hash of all that its result depends on; `path`, in `folder`, is the directory of its results, called
+    `name`; `command` is what a user would type for it alone."""
+
+    id: str
+    name: str
+    folder: Path
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def command(self) -> str: ...
+
+    def is_finished(self) -> bool:
+        """Whether all results are there."""
+
+    def do(self, progress: Progress, loaded: Loaded, crews: Crews) -> None:
+        """Make what is missing. `loaded` keeps a model for the next job, `crews` share in the work."""

@@ -1,0 +1,47 @@
+"""Faithfulness over all sizes of a circuit, and its two integrals (Mueller et al. 2025, MIB, arXiv 2504.13151).
+
+f(k) = (metric(circuit) - metric(empty)) / (metric(full) - metric(empty)) for the circuit of the share k of all edges
+that rank first. CPR is the integral of f over k, of edges ranked by how much they help; CMD that of |1 - f|, of edges
+ranked by how much they matter. Both by trapezoids from the smallest share to the largest; CMD cannot be gamed, so it
+leads.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from acdc.circuit.choose import Ranking
+from acdc.task.behaviour import Behaviour
+from acdc.task.metrics import recovered_fraction
+
+SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Integrated:
+    """`by_size`: f at each of `SHARES` of edges ranked by |score|; `cmd` and `cpr` as above."""
+
+    by_size: tuple[float, ...]
+    cmd: float
+    cpr: float
+
+
+def integrate(behaviour: Behaviour, scores: np.ndarray) -> Integrated | None:
+    """Integrated faithfulness of scores [edges], in the metric's own sign; None where the metric does not tell the
+    full model from the empty circuit."""
+    helps = behaviour.metric.sign * scores
+    ranks = np.empty(len(scores))
+    ranks[np.argsort(helps, kind="stable")] = np.arange(1, len(scores) + 1)
+    matters, helpful = (_faithfulness(behaviour, Ranking(behaviour.graph, by)) for by in (scores, ranks))
+    if matters is None or helpful is None:
+        return None
+    cmd, cpr = (float(np.trapezoid(values, SHARES)) for values in (np.abs(1 - np.array(matters)), helpful))
+    return Integrated(tuple(matters), cmd, cpr)
+
+
+def _faithfulness(behaviour: Behaviour, ranking: Ranking) -> list[float] | None:
+    removed = np.stack([ranking.top(round(share * len(ranking.scores))).removed for share in SHARES])
+    full, empty = float(behaviour.full().mean()), float(behaviour.empty().mean())
+    values = behaviour.measure(removed)[0].mean(axis=1).tolist()
+    found = [recovered_fraction(value, full, empty) for value in values]
+    return None if None in found else found
