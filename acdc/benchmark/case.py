@@ -28,17 +28,20 @@ class Posed:
 
 
 class Case(Protocol):
-    """`name` is unique within `suite`; `identity` says everything that the case depends on."""
+    """`name` is unique within `suite`; `identity` says everything that the case depends on. Cases of one `variant` of a
+    suite are averaged together."""
 
     suite: str
     name: str
+    variant: str | None
     ablations: tuple[str, ...]
 
     @property
     def identity(self) -> str: ...
 
-    def pose(self, folder: Path) -> Posed:
-        """Make it ready; models that have to be made are written into `folder`. Raises Unavailable."""
+    def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
+        """Make it ready; models that have to be made are written into `folder`. `dtype`: None for its own. Raises
+        Unavailable."""
 
 
 @dataclass(frozen=True)

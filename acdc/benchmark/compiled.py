@@ -32,31 +32,32 @@ DTYPE = "float64"
 
 @dataclass(frozen=True)
 class CompiledCase:
-    """A program by name, compiled with some realism; `seed` draws rows and realism."""
+    """A program by name, compiled with some realism, which is called `variant`; `seed` draws rows and realism."""
 
     suite: str
     program: str
     realism: Realism = Realism()
     ablations: tuple[str, ...] = ("resample",)
+    variant: str | None = None
     seed: int = 0
 
     @property
     def name(self) -> str:
-        return self.program if self.realism == Realism() else f"{self.program}-{self.realism.name}"
+        return self.program if self.variant is None else f"{self.program}-{self.variant}"
 
     @property
     def identity(self) -> str:
         return repr(self)
 
-    def pose(self, folder: Path) -> Posed:
+    def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
         """The truth is that of the model without any realism, which only adds what does not belong to it."""
-        named = find_program(self.program)
-        plain = _load(named, Realism(), self.seed, folder / "plain")
+        named, where = find_program(self.program), {"device": device, "dtype": dtype or DTYPE}
+        plain = _load(named, Realism(), self.seed, folder / "plain", where)
         rows = draw_rows(named, self.seed)
         write_text(folder / "task.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         task = load_task(folder / "task.jsonl", plain)
         truths = {ablation: _truth(named, plain, task, ablation) for ablation in self.ablations}
-        model = plain if self.realism == Realism() else _load(named, self.realism, self.seed, folder / "model")
+        model = plain if self.realism == Realism() else _load(named, self.realism, self.seed, folder / "model", where)
         return Posed(model, task, truths, split_embeddings=True, accuracy=_accuracy(named, model, task))
 
 
@@ -100,10 +101,10 @@ def answer(expected: Sequence[float]) -> int | None:
     return list(expected).index(best) if list(expected).count(best) == 1 else None
 
 
-def _load(named: NamedProgram, realism: Realism, seed: int, folder: Path) -> Model:
+def _load(named: NamedProgram, realism: Realism, seed: int, folder: Path, where: dict[str, str]) -> Model:
     make_private(folder)
     make_real(compile_program(named.program), realism, seed).save(folder)
-    return load_model(str(folder), dtype=DTYPE, device="cpu")
+    return load_model(str(folder), **where)
 
 
 def _truth(named: NamedProgram, model: Model, task: Task, ablation: str) -> Truth:
@@ -115,7 +116,7 @@ def _accuracy(named: NamedProgram, model: Model, task: Task) -> float:
     """Share of clean prompts of a task for which a model's likeliest output is the program's."""
     right = 0
     for row in task.rows:
-        prompt, last = torch.tensor([row.clean]), torch.tensor([row.answer_position])
+        prompt, last = (torch.tensor([part], device=model.device) for part in (row.clean, row.answer_position))
         right += int(model.executor().run(prompt, last).logits.argmax()) in row.correct
     return right / len(task.rows)
 

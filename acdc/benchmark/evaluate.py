@@ -33,7 +33,7 @@ TRUTH_METRIC = "kl"  # over the whole distribution: sees whatever a method might
 
 class BenchmarkRow(BaseModel):
     """What a method found in a case, and how right that is; scores are None where the circuit is not known, or where
-    the method was not run, which `status` then explains.
+    the method was not run, which `status` then explains. `variant` tells kinds of cases in a suite apart.
 
     `edge_f1` and the like are at the size that the widest gap between scores suggests (of a method that decides by a
     threshold: between the effects of single edges); `edge_f1_at_true_size` at that of the true circuit. `cmd` and
@@ -46,6 +46,7 @@ class BenchmarkRow(BaseModel):
     case: str
     method: str
     ablation: str
+    variant: str | None = None
     status: str = "done"
     redundant: bool | None = None
     edges_true: int | None = None
@@ -115,11 +116,11 @@ class Trial:
             find = _decided if method.decides else _scored
             return find(self, method, self.behaviour(settings), settings, progress)
 
-    def score(self, suite: str, case: str, method: str, progress: Progress) -> BenchmarkRow:
-        """The row of a method; a refusal is its status."""
-        row = BenchmarkRow(suite=suite, case=case, method=method, ablation=self.ablation, accuracy=self.posed.accuracy)
+    def score(self, row: BenchmarkRow, progress: Progress) -> BenchmarkRow:
+        """A row with all that its method scores; a refusal is its status."""
+        row = row.model_copy(update={"accuracy": self.posed.accuracy})
         try:
-            found = self.search(find_method(method), progress)
+            found = self.search(find_method(row.method), progress)
         except InputError as error:
             return row.model_copy(update={"status": str(error)})
         graph, truth = self.judge.graph, self.posed.truths[self.ablation]

@@ -19,6 +19,7 @@ from acdc.task.load import load_task
 
 DATA = Path(__file__).parent / "published.json"
 INPUT, LOGITS, QKV = "input", "logits", "qkv"
+DTYPE = "float32"
 MLPS = tuple(f"m{layer}" for layer in range(12))
 
 
@@ -111,15 +112,16 @@ class PublishedCase:
     data: str | None = None
     suite: str = "published"
     ablations: tuple[str, ...] = ("resample",)
+    variant: str | None = None
 
     @property
     def identity(self) -> str:
         return repr(self)
 
-    def pose(self, folder: Path) -> Posed:
+    def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
         known = PUBLISHED[self.name]
         try:
-            model = load_model(_local(self.data, "models", known.model), device="cpu")
+            model = load_model(_local(self.data, "models", known.model), device=device, dtype=dtype or DTYPE)
         except InputError as error:
             raise Unavailable(f"weights not available: {error}") from None
         try:

@@ -11,6 +11,7 @@ from acdc.task.load import load_task
 
 MODEL, TASKS = "stories260k", ("stories_pronoun_gender", "stories_plural_they")
 ROWS = 16
+DTYPE = "float32"
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,17 @@ class StoryCase:
     data: str | None
     suite: str = "stories"
     ablations: tuple[str, ...] = ("resample",)
+    variant: str | None = None
 
     @property
     def identity(self) -> str:
         return repr(replace(self, data=None))
 
-    def pose(self, folder: Path) -> Posed:
+    def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
         if self.data is None:
             raise Unavailable(f"weights not available: give --data, a folder with models/{MODEL} and tasks/")
         try:
-            model = load_model(str(Path(self.data, "models", MODEL)), device="cpu")
+            model = load_model(str(Path(self.data, "models", MODEL)), device=device, dtype=dtype or DTYPE)
             task = load_task(Path(self.data, "tasks", f"{self.name}.jsonl"), model)
         except InputError as error:
             raise Unavailable(f"weights not available: {error}") from None

@@ -29,7 +29,7 @@ def _random(data: Path | None) -> Sequence[Case]:
 
 def _realism(data: Path | None) -> Sequence[Case]:
     names = [*LIBRARY, *(f"random-{seed}" for seed in range(REALISTIC))]
-    return [CompiledCase("realism", name, knob) for knob in KNOBS.values() for name in names]
+    return [CompiledCase("realism", name, knob, variant=called) for called, knob in KNOBS.items() for name in names]
 
 
 def _published(data: Path | None) -> Sequence[Case]:

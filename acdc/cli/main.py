@@ -12,6 +12,7 @@ import typer
 
 from acdc.cli import options as opt
 from acdc.cli import targets
+from acdc.cli.benchmark import benchmark
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory
 from acdc.options import Choosing
@@ -363,7 +364,7 @@ def check_task(
     show.print_check(check(DiscoveryJob(model, task, settings, revision, device, dtype.value)), as_json)
 
 
-for command in targets.COMMANDS:
+for command in (benchmark, *targets.COMMANDS):
     app.command()(command)
 
 

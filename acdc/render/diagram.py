@@ -1,9 +1,10 @@
 """What a picture of a circuit consists of, before it has a layout: ranked nodes and styled links."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acdc.circuit.circuit import Circuit
-from acdc.graph import Edge, Reader, ReaderKind, Writer, WriterKind
+from acdc.graph import ComponentGraph, Edge, Reader, ReaderKind, Writer, WriterKind
 from acdc.render.style import EDGE_COLOUR, EdgeStyle
 
 
@@ -44,31 +45,50 @@ class Diagram:
     links: tuple[Link, ...]
 
 
+@dataclass(frozen=True)
+class StyledEdge:
+    """An edge by its id, and how it is drawn."""
+
+    id: str
+    colour: str
+    width: float
+    dashed: bool
+    tooltip: str
+
+
 def build_diagram(circuit: Circuit) -> Diagram:
     """Nodes and links of the effective circuit, in a fixed order."""
+    style = EdgeStyle(circuit)
+    styled = [
+        StyledEdge(
+            id=scored.id,
+            colour=EDGE_COLOUR[Edge.parse(scored.id).reader.kind],
+            width=style.width(scored.score),
+            dashed=style.opposes(scored),
+            tooltip=f"{scored.id}: {scored.score:+.4g}",
+        )
+        for scored in circuit.links
+    ]
+    return arrange(circuit.graph, styled)
+
+
+def arrange(graph: ComponentGraph, edges: Sequence[StyledEdge]) -> Diagram:
+    """Nodes and links of some edges of a graph, in a fixed order."""
     nodes: dict[str, Node] = {}
     links: list[Link] = []
-    style = EdgeStyle(circuit)
-    writers = {Edge.parse(edge.id).writer for edge in circuit.links}
-    for scored in circuit.links:
-        edge = Edge.parse(scored.id)
+    writers = {Edge.parse(styled.id).writer for styled in edges}
+    for styled in edges:
+        edge = Edge.parse(styled.id)
         reader = edge.reader
         _add(nodes, _writer_node(edge.writer))
-        owners = [owner for owner in circuit.graph.owners(reader) if owner in writers]
-        target = _slot_node(reader) if reader.shared else _writer_node(owners[0]) if owners else _logits_node(circuit)
+        owners = graph.owners(reader)
+        drawn = [owner for owner in owners if owner in writers] or list(owners[:1])
+        target = _slot_node(reader) if reader.shared else _writer_node(drawn[0]) if drawn else _logits_node(graph)
         if reader.shared and target.id not in nodes:
-            links += [_wiring(reader, owner) for owner in owners]
+            links += [_wiring(reader, owner) for owner in drawn if owner in writers]
         _add(nodes, target)
         links.append(
-            Link(
-                source=edge.writer.id,
-                target=target.id,
-                port=reader.kind,
-                colour=EDGE_COLOUR[reader.kind],
-                width=style.width(scored.score),
-                dashed=style.opposes(scored),
-                tooltip=f"{scored.id}: {scored.score:+.4g}",
-            )
+            Link(edge.writer.id, target.id, reader.kind, styled.colour, styled.width, styled.dashed, styled.tooltip)
         )
     return Diagram(tuple(sorted(nodes.values(), key=lambda node: (node.rank, node.place))), tuple(links))
 
@@ -92,8 +112,8 @@ def _slot_node(reader: Reader) -> Node:
     return Node(reader.id, label, "slot", 3 * reader.layer + 1, 2 * reader.head + (reader.kind is ReaderKind.V))
 
 
-def _logits_node(circuit: Circuit) -> Node:
-    return Node("logits", "logits", "logits", 3 * circuit.graph.anatomy.n_layers + 1, 0)
+def _logits_node(graph: ComponentGraph) -> Node:
+    return Node("logits", "logits", "logits", 3 * graph.anatomy.n_layers + 1, 0)
 
 
 def _wiring(reader: Reader, owner: Writer) -> Link:

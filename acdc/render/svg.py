@@ -1,6 +1,7 @@
 """A circuit as SVG text, written directly: it needs no Graphviz, and the same circuit gives the same bytes."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from html import escape
 
 from acdc.circuit.circuit import Circuit
@@ -24,33 +25,41 @@ PORT_SHARE = {ReaderKind.Q: -0.3, ReaderKind.K: 0.0, ReaderKind.V: 0.3}
 
 def to_svg(circuit: Circuit) -> str:
     """SVG text of the effective circuit, with a title, a legend and each edge's score as a tooltip."""
-    diagram = build_diagram(circuit)
+    return picture(
+        build_diagram(circuit),
+        title(circuit),
+        subtitle(circuit),
+        legend_edges(),
+        "width grows with |score|",
+        "no edges: nothing is needed beyond the ablated run",
+    )
+
+
+def picture(
+    diagram: Diagram, heading: str, below: str, meanings: Sequence[tuple[str, str, bool]], note: str, nothing: str
+) -> str:
+    """SVG text of a diagram under two lines of text, with a legend of its (colour, meaning, dashed) edges and a note;
+    `nothing` stands in the place of a diagram without nodes."""
     layout = lay_out(diagram)
-    text_width = 8.2 * max(len(title(circuit)), len(subtitle(circuit)))
+    text_width = 8.2 * max(len(heading), len(below))
     width = max(layout.width + LEGEND_WIDTH + 3 * MARGIN, text_width + 2 * MARGIN)
     height = max(layout.height, LEGEND_HEIGHT) + HEADER + 2 * MARGIN
-    if not diagram.nodes:
-        body = [
-            f'<text x="{MARGIN}" y="{HEADER + MARGIN:.0f}">no edges: nothing is needed beyond the ablated run</text>'
-        ]
-    else:
-        body = _draw(diagram, layout)
+    missing = [f'<text x="{MARGIN}" y="{HEADER + MARGIN:.0f}">{escape(nothing)}</text>']
     legend_x = width - LEGEND_WIDTH - MARGIN
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
             f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="Helvetica, Arial, sans-serif" font-size="13" '
-            f'fill="{INK}" role="img" aria-label="{escape(title(circuit))}">',
-            _arrowheads(),
+            f'fill="{INK}" role="img" aria-label="{escape(heading)}">',
+            _arrowheads(meanings),
             f'<rect width="{width:.0f}" height="{height:.0f}" fill="#ffffff"/>',
-            f'<text x="{MARGIN}" y="{MARGIN + 12:.0f}" font-size="17" font-weight="bold">'
-            f"{escape(title(circuit))}</text>",
-            f'<text x="{MARGIN}" y="{MARGIN + 32:.0f}" fill="#5f6b76">{escape(subtitle(circuit))}</text>',
+            f'<text x="{MARGIN}" y="{MARGIN + 12:.0f}" font-size="17" font-weight="bold">{escape(heading)}</text>',
+            f'<text x="{MARGIN}" y="{MARGIN + 32:.0f}" fill="#5f6b76">{escape(below)}</text>',
             f'<g transform="translate({MARGIN:.0f} {HEADER + MARGIN:.0f})">',
-            *body,
+            *(_draw(diagram, layout) if diagram.nodes else missing),
             "</g>",
             f'<g transform="translate({legend_x:.0f} {HEADER + MARGIN:.0f})">',
-            *_legend(),
+            *_legend(meanings, note),
             "</g>",
             "</svg>",
             "",
@@ -58,8 +67,8 @@ def to_svg(circuit: Circuit) -> str:
     )
 
 
-def _arrowheads() -> str:
-    colours = sorted({colour for colour, _, _ in legend_edges()})
+def _arrowheads(meanings: Sequence[tuple[str, str, bool]]) -> str:
+    colours = sorted({colour for colour, _, _ in meanings})
     heads = "".join(
         f'<marker id="head{colour[1:]}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
         f'markerUnits="userSpaceOnUse" orient="auto"><path d="M0 0L8 4L0 8z" fill="{colour}"/></marker>'
@@ -135,7 +144,7 @@ def _link(link: Link, layout: Layout, ports: dict[Link, float]) -> str:
     )
 
 
-def _legend() -> list[str]:
+def _legend(meanings: Sequence[tuple[str, str, bool]], note: str) -> list[str]:
     parts, y = [], 10.0
     for kind, label in NODE_LABEL.items():
         parts.append(
@@ -143,7 +152,7 @@ def _legend() -> list[str]:
             f'stroke="{NODE_LINE[kind]}" stroke-width="1.4"/><text x="36" y="{y + 2:.0f}">{label}</text>'
         )
         y += 22
-    for colour, label, dashed in legend_edges():
+    for colour, label, dashed in meanings:
         dash = ' stroke-dasharray="6 4"' if dashed else ""
         parts.append(
             f'<path d="M0 {y - 3:.0f}H26" stroke="{colour}" stroke-width="2.4"{dash}/>'
@@ -152,5 +161,5 @@ def _legend() -> list[str]:
         y += 22
     parts.append(f'<path d="M0 {y - 3:.0f}H26" stroke="{TRUNK_COLOUR}" stroke-width="3"/>')
     parts.append(f'<text x="36" y="{y + 2:.0f}">output carried to later layers</text>')
-    parts.append(f'<text x="0" y="{y + 26:.0f}" fill="#5f6b76">width grows with |score|</text>')
+    parts.append(f'<text x="0" y="{y + 26:.0f}" fill="#5f6b76">{escape(note)}</text>')
     return parts

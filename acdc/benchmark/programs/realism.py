@@ -1,7 +1,7 @@
 """Make compiled weights more like trained ones. What a program's circuit is does not change: distractors write where
 nobody reads, and all else moves or blurs what is there."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,12 +32,6 @@ class Realism:
     def __post_init__(self):
         if self.distractors < 0 or not 0 <= self.noise < 1 or not 0 <= self.squeezed < 1:
             raise InputError(f"{self}: distractors must not be negative, noise and squeezed be in [0, 1)")
-
-    @property
-    def name(self) -> str:
-        """What is switched on, joined by +; plain without any."""
-        on = [name if value is True else f"{name}={value:g}" for name, value in asdict(self).items() if value]
-        return "+".join(on) or "plain"
 
 
 KNOBS = {

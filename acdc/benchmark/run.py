@@ -1,0 +1,72 @@
+"""Run a suite with methods into a folder, on an executor: what is there of the same inputs is not made again."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from acdc.benchmark.case import Suite
+from acdc.benchmark.evaluate import BenchmarkRow
+from acdc.benchmark.job import BenchmarkJob
+from acdc.benchmark.summary import Summary, summarise, write
+from acdc.errors import InputError
+from acdc.jobs.batch import Watch, run_planned
+from acdc.jobs.executors import JobExecutor
+from acdc.jobs.store import Status, StoredJob
+from acdc.search.discover import DiscoverySettings
+from acdc.search.registry import all_methods, find_method
+
+
+@dataclass(frozen=True)
+class FinishedBenchmark:
+    """All rows, what they say together, and the jobs that failed; files are in `out`."""
+
+    out: Path
+    rows: list[BenchmarkRow]
+    summary: Summary
+    failed: list[StoredJob]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run: a suite with the user's `data` for it, methods, and settings that they share. `only`: cases whose
+    whole name this regular expression matches, None for all."""
+
+    suite: Suite
+    methods: tuple[str, ...]
+    settings: DiscoverySettings
+    data: Path | None = None
+    only: str | None = None
+    device: str = "auto"
+    dtype: str | None = None
+
+    def jobs(self, out: Path) -> list[BenchmarkJob]:
+        """One for each case. Raises InputError for what cannot be run."""
+        cases = [case for case in self.suite.cases(self.data) if self._wanted(case.name)]
+        if not cases:
+            raise InputError(f"--cases {self.only}: no case of suite {self.suite.name!r} is called so")
+        return [BenchmarkJob(case, self.methods, self.settings, out, self.device, self.dtype) for case in cases]
+
+    def _wanted(self, name: str) -> bool:
+        try:
+            return self.only is None or re.fullmatch(self.only, name) is not None
+        except re.error as error:
+            raise InputError(f"--cases {self.only} is no regular expression: {error}") from None
+
+
+def choose_methods(names: str | None) -> tuple[str, ...]:
+    """Methods by a list of names with commas; None takes all that learn no masks. Raises InputErrors for unknown
+    ones."""
+    if names is None:
+        return tuple(method.name for method in all_methods().values() if "updates" not in method.takes)
+    wanted = names.split(",") if names != "all" else list(all_methods())
+    return tuple(dict.fromkeys(find_method(name.strip()).name for name in wanted))
+
+
+def run_benchmark(plan: Plan, out: Path, executor: JobExecutor, watch: Watch) -> FinishedBenchmark:
+    """Run all cases and write `benchmark.json`, `benchmark.md` and ROC plots."""
+    jobs = plan.jobs(out)
+    ended = run_planned(jobs, out, executor, watch)
+    rows = [row for job in jobs for row in job.rows()]
+    summary = summarise(rows)
+    write(rows, summary, out)
+    return FinishedBenchmark(out, rows, summary, [job for job in ended if job.status is not Status.done])

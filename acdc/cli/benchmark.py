@@ -1,0 +1,79 @@
+"""The command that tries methods on known circuits, and how its results are shown."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acdc.cli import options as opt
+
+WIDTH = 118  # of a table that is not cut
+
+
+def benchmark(
+    suite: Annotated[str, typer.Option(help="compiled, random, realism, trained, published or stories.")] = "compiled",
+    methods: Annotated[
+        str | None, typer.Option(help="Names with commas, or all (default: all but learnt masks).", metavar="A,B")
+    ] = None,
+    cases: Annotated[str | None, typer.Option(help="Only cases that this matches.", metavar="REGEX")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with models/ and tasks/ for published and stories.", metavar="DIR")
+    ] = None,
+    steps: opt.Steps = 5,
+    updates: opt.Updates = 400,
+    workers: Annotated[int | None, typer.Option(help="Run on so many Ray workers (default: in this process).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results (default: runs/benchmark-SUITE).", metavar="DIR")
+    ] = None,
+    device: opt.Device = "auto",
+    dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Default: float64 for compiled models.")] = None,
+    seed: opt.Seed = 0,
+    threads: opt.Threads = 1,
+    as_json: opt.Json = False,
+) -> None:
+    """Try methods on circuits that are known, and score what they find."""
+    from acdc.benchmark.run import Plan, choose_methods, run_benchmark
+    from acdc.benchmark.suites import find_suite
+    from acdc.cli.jobs import watching
+    from acdc.jobs.executors import choose_executor
+    from acdc.search.discover import DiscoverySettings
+
+    settings = DiscoverySettings(steps=steps, updates=updates, seed=seed, threads=threads)
+    chosen = choose_methods(methods)
+    plan = Plan(find_suite(suite), chosen, settings, data, cases, device, dtype and dtype.value)
+    folder = (out or Path("runs") / f"benchmark-{suite}").resolve()
+    executor = choose_executor(workers, threads=threads)
+    with watching() as watch:
+        done = run_benchmark(plan, folder, executor, watch)
+    if as_json:
+        print(json.dumps({"rows": [row.model_dump(mode="json") for row in done.rows]}))
+    else:
+        _print(done)
+    raise typer.Exit(1 if done.failed else 0)
+
+
+def _print(done) -> None:
+    """A table for each group of cases, and what was left out."""
+    from rich.table import Table
+
+    from acdc.benchmark.summary import HEADER, cells, ranked
+    from acdc.cli.show import console
+
+    out = console()
+    out.width = max(out.width, WIDTH)
+    for group, lines in done.summary.groups.items():
+        table = Table(box=None, pad_edge=False, title=group.name, title_justify="left", title_style="bold")
+        for name in HEADER:
+            table.add_column(name, justify="left" if name == HEADER[0] else "right", no_wrap=True)
+        for line in ranked(lines):
+            table.add_row(*cells(line))
+        out.print(table)
+        out.print()
+    if done.summary.broken:
+        out.print(f"left out, as these models no longer do their task: {', '.join(done.summary.broken)}")
+    for case, method, reason in done.summary.missing:
+        out.print(f"not run: {case}, {method}: {reason}", soft_wrap=True)
+    for job in done.failed:
+        out.print(f"{job.name} failed: {job.error}", soft_wrap=True)
+    out.print(f"results  {done.out}", soft_wrap=True)
