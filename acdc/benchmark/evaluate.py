@@ -28,6 +28,7 @@ from acdc.verification.integrated import integrate
 
 METRICS = ("kl", "logit_diff")  # the first that a method can work with
 RANKING_SHARES = (0.001, 0.01, 0.05, 0.2)  # of the metric's range: thresholds that rank what ACDC keeps
+OWN = ("steps", "updates")  # settings that some methods read
 TRUTH_METRIC = "kl"  # over the whole distribution: sees whatever a method might miss
 
 
@@ -85,6 +86,12 @@ class Search:
     seconds: float
 
 
+def settings_of(method: Method, shared: DiscoverySettings) -> DiscoverySettings:
+    """Those of shared settings that a method reads, and its name."""
+    usual = {name: getattr(DiscoverySettings, name) for name in OWN if name not in method.takes}
+    return replace(shared, method=method.name, **usual)
+
+
 class Trial:
     """A posed case under one ablation."""
 
@@ -111,7 +118,7 @@ class Trial:
 
     def search(self, method: Method, progress: Progress) -> Search:
         """Run a method under the first metric that it can work with. Raises InputError where there is none."""
-        settings = replace(self._settings, method=method.name, metric=_metric_for(method))
+        settings = replace(settings_of(method, self._settings), metric=_metric_for(method))
         with fixed_threads(settings.threads):
             find = _decided if method.decides else _scored
             return find(self, method, self.behaviour(settings), settings, progress)

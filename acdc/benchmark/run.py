@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acdc.benchmark.case import Suite
-from acdc.benchmark.evaluate import BenchmarkRow
+from acdc.benchmark.evaluate import BenchmarkRow, settings_of
 from acdc.benchmark.job import BenchmarkJob
 from acdc.benchmark.summary import Summary, summarise, write
 from acdc.errors import InputError
@@ -41,6 +41,8 @@ class Plan:
 
     def jobs(self, out: Path) -> list[BenchmarkJob]:
         """One for each case. Raises InputError for what cannot be run."""
+        for method in self.methods:
+            settings_of(find_method(method), self.settings).check()
         cases = [case for case in self.suite.cases(self.data) if self._wanted(case.name)]
         if not cases:
             raise InputError(f"--cases {self.only}: no case of suite {self.suite.name!r} is called so")

@@ -20,6 +20,7 @@ from acdc.render.style import (
 )
 
 MARGIN, HEADER, LEGEND_WIDTH, LEGEND_HEIGHT = 24.0, 62.0, 210.0, 250.0
+LETTER = 9.4  # of a heading, on average
 PORT_SHARE = {ReaderKind.Q: -0.3, ReaderKind.K: 0.0, ReaderKind.V: 0.3}
 
 
@@ -41,7 +42,7 @@ def picture(
     """SVG text of a diagram under two lines of text, with a legend of its (colour, meaning, dashed) edges and a note;
     `nothing` stands in the place of a diagram without nodes."""
     layout = lay_out(diagram)
-    text_width = 8.2 * max(len(heading), len(below))
+    text_width = LETTER * max(len(heading), len(below))
     width = max(layout.width + LEGEND_WIDTH + 3 * MARGIN, text_width + 2 * MARGIN)
     height = max(layout.height, LEGEND_HEIGHT) + HEADER + 2 * MARGIN
     missing = [f'<text x="{MARGIN}" y="{HEADER + MARGIN:.0f}">{escape(nothing)}</text>']

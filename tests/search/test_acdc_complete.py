@@ -1,0 +1,39 @@
+"""Where parts stand in for each other, ACDC finds enough of them, and its complete variant all of them."""
+
+import pytest
+
+from acdc.benchmark.compiled import CompiledCase
+from acdc.search.discover import DiscoverySettings, discover
+
+TAU = 0.01
+
+
+def circuit(posed, method):
+    settings = DiscoverySettings(method, metric="kl", threshold=TAU, limit=len(posed.task.rows), split_embeddings=True)
+    return {edge.id for edge in discover(posed.model, posed.task, settings).circuit.effective}
+
+
+@pytest.mark.parametrize("name", ["or-gate", "and-gate-off", "majority"])
+def test_it_finds_what_acdc_leaves_out(tmp_path, name):
+    posed = CompiledCase("test", name).pose(tmp_path, "cpu", None)
+    truth = posed.truths["resample"].edges
+    assert circuit(posed, "acdc") < truth
+    assert circuit(posed, "acdc-complete") == truth
+
+
+@pytest.mark.parametrize("name", ["and-gate", "induction", "miniature-ioi"])
+def test_without_redundancy_it_is_acdc(tmp_path, name):
+    posed = CompiledCase("test", name).pose(tmp_path, "cpu", None)
+    assert circuit(posed, "acdc-complete") == circuit(posed, "acdc") == posed.truths["resample"].edges
+
+
+def test_tests_of_all_rounds_are_told(tmp_path):
+    """An edge that an early round removed and a later one kept is in the circuit, with the change of that test."""
+    posed = CompiledCase("test", "or-gate").pose(tmp_path, "cpu", None)
+    settings = DiscoverySettings("acdc-complete", metric="kl", threshold=TAU, limit=16, split_embeddings=True)
+    result = discover(posed.model, posed.task, settings)
+    kept = {test.candidate for test in result.decisions if test.kept}
+    scores = {edge.id: edge.score for edge in result.circuit.edges}
+    assert kept == set(scores) and all(score >= TAU for score in scores.values())
+    assert len(result.decisions) > result.circuit.edges_total
+    assert result.circuit.method.selection["objective"] == pytest.approx(0.0, abs=1e-9)
