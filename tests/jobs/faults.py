@@ -284,7 +284,8 @@ def _complaints(run: Run, code: int, codes: Sequence[int]) -> list[str]:
     """What is wrong with how a run has ended."""
     found = [f"{command} still runs" for command in run.left_over()]
     if code not in codes:
-        found.append(f"it ended with {code}")
+        failures = [line for line in run.lines if " failed: " in line]
+        found.append(f"it ended with {code} {failures}")
     if len(run.said) > 1 or not all(line.startswith("acdc: ") for line in run.said):
         found.append(f"it said {run.said}")
     if code > 0 and not run.said and not any(" failed: " in line for line in run.lines):
