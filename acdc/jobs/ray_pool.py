@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -125,6 +126,9 @@ class _Worker:
         self._loaded = Loaded()
         self._bound: tuple[tuple[DiscoveryJob, tuple[int, ...]], Behaviour] | None = None
 
+    def is_there(self) -> None:
+        """Answers."""
+
     def sees(self, path: Path, text: str) -> bool:
         """Whether it has the run directories where the driver has them."""
         return path.is_file() and path.read_text() == text
@@ -199,24 +203,61 @@ class RayPool:
         pool = [worker.remote() for _ in range(self.workers)]
         pulse = Pulse(ray)
         _check_shared(ray, pool, jobs[0].folder)
-        waiting, idle, busy = deque((job, 1) for job in jobs), deque(pool), {}
+        waiting, busy = deque((job, 1) for job in jobs), {}
+        idle, back = deque(pool), _Returning(ray)
         while waiting or busy:
             while waiting and idle:
                 share = max(1, len(idle) // len(waiting))
                 (job, attempt), team = waiting.popleft(), [idle.popleft() for _ in range(share)]
                 busy[team[0].work_on.remote(job, mailbox, team[1:])] = team, job, attempt
-            ended, _ = ray.wait(list(busy), timeout=POLL)
-            pulse.check(at_once=bool(ended))
+            ended, _ = ray.wait([*busy, *back.asked], timeout=POLL)
+            pulse.check(at_once=not busy.keys().isdisjoint(ended))
+            idle.extend(back.there(ended))
+            if not (idle or busy):
+                back.check()
             for method, arguments in _drained(ray, mailbox):
                 getattr(report, method)(*arguments)
-            for ref in ended:
+            for ref in filter(busy.__contains__, ended):
                 team, job, attempt = busy.pop(ref)
-                idle.extend(team)
+                back.expect(team)
                 outcome = _outcome(ray, ref, job, attempt)
                 if outcome is None:
                     waiting.append((job, attempt + 1))
                 else:
                     yield outcome
+
+
+class _Returning:
+    """Workers that have ended a job, until they answer: one that died must be started anew before it can be asked for
+    anything, and until then whatever it is asked for fails at once."""
+
+    def __init__(self, ray: Any):
+        self._ray, self._since = ray, 0.0
+        self.asked: dict[Any, Any] = {}  # worker by the question whether it is there
+
+    def expect(self, workers: Sequence[Any]) -> None:
+        self._since = time.monotonic()
+        self.asked |= {worker.is_there.remote(): worker for worker in workers}
+
+    def there(self, ended: Sequence[Any]) -> list[Any]:
+        """Workers that have answered; others are asked again, after a while."""
+        found, lost = [], []
+        for question in filter(self.asked.__contains__, ended):
+            worker = self.asked.pop(question)
+            try:
+                self._ray.get(question)
+                found.append(worker)
+            except self._ray.exceptions.RayActorError:
+                lost.append(worker)
+        if lost:
+            time.sleep(POLL)
+            self.asked |= {worker.is_there.remote(): worker for worker in lost}
+        return found
+
+    def check(self) -> None:
+        """Raises InputError where no worker has come back for long."""
+        if time.monotonic() - self._since > START_SECONDS:
+            raise InputError(f"no worker has come back in {START_SECONDS:.0f} s after its death; run the command again")
 
 
 def _drained(ray: Any, mailbox: Any) -> list[tuple[str, tuple]]:
