@@ -123,4 +123,4 @@ def _accuracy(named: NamedProgram, model: Model, task: Task) -> float:
 
 def describe(truth: Truth) -> dict:
     """A truth as JSON."""
-    return asdict(truth) | {"edges": sorted(truth.edges)}
+    return asdict(truth) | {"edges": sorted(truth.edges), "dangling": sorted(truth.dangling)}

@@ -130,7 +130,7 @@ class PublishedCase:
             raise Unavailable(f"task not available: {error}") from None
         edges = known.edges(model.graph)
         model.graph.mask(edges)
-        return Posed(model, task, {"resample": Truth(edges, redundant=False, complete=False)})
+        return Posed(model, task, {"resample": Truth(edges, frozenset(), redundant=False, complete=False)})
 
 
 def _local(data: str | None, kind: str, name: str, suffix: str = "") -> str:

@@ -5,6 +5,10 @@ output on any row by more than `CHANGE`. Where ablating all others together stil
 redundant: parts stand in for each other, and no test of single edges can tell. Then every edge belongs to the truth
 too that is in a pair along which the program computes, whose joint ablation changes an output while that of neither
 does; and where ablating all else together still changes one, in such a set of three.
+
+A circuit has no dangling edges, so neither has the truth: an edge into a component counts only while an edge of the
+truth leads out of it. The others, `dangling`, matter alone and not together: what a component writes may be the same in
+both runs, and another only where a part of what it reads is swapped.
 """
 
 from collections.abc import Collection
@@ -29,6 +33,7 @@ class Truth:
     """The circuit's edges under one ablation; `complete`: ablating all others together changes nothing."""
 
     edges: frozenset[str]
+    dangling: frozenset[str]
     redundant: bool
     complete: bool
 
@@ -51,16 +56,18 @@ def find_truth(model: Model, task: Task, ablation: str, along: Collection[str], 
     rows = range(len(task.rows))
     behaviour = Behaviour(model, task, rows, CHANGED, ablation, split_embeddings=split_embeddings)
     needed = single_changes(behaviour) > CHANGE
-    redundant = incomplete = _changes_without(behaviour, needed)
+    redundant = _changes_without(behaviour, needed)
     candidates = np.flatnonzero(behaviour.graph.mask(along) & ~needed).tolist()
     small: list[set[int]] = []
     for size in SIZES if redundant else ():
         sets = map(set, combinations(candidates, size))
         small += _changing(behaviour, [edges for edges in sets if not any(part <= edges for part in small)])
         needed[sorted(set().union(*small))] = True
-        if not (incomplete := _changes_without(behaviour, needed)):
+        if not _changes_without(behaviour, needed):
             break
-    return Truth(frozenset(behaviour.graph.ids(needed)), redundant, not incomplete)
+    graph, led_on = behaviour.graph, behaviour.graph.prune(needed)
+    edges, dangling = (frozenset(graph.ids(mask)) for mask in (led_on, needed & ~led_on))
+    return Truth(edges, dangling, redundant, complete=not _changes_without(behaviour, led_on))
 
 
 def single_changes(behaviour: Behaviour) -> np.ndarray:
