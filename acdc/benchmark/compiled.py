@@ -58,7 +58,7 @@ class CompiledCase:
         task = load_task(folder / "task.jsonl", plain)
         truths = {ablation: _truth(named, plain, task, ablation) for ablation in self.ablations}
         model = plain if self.realism == Realism() else _load(named, self.realism, self.seed, folder / "model", where)
-        return Posed(model, task, truths, split_embeddings=True, accuracy=_accuracy(named, model, task))
+        return Posed(model, task, truths, split_embeddings=True, accuracy=accuracy(model, task))
 
 
 def find_program(name: str) -> NamedProgram:
@@ -112,7 +112,7 @@ def _truth(named: NamedProgram, model: Model, task: Task, ablation: str) -> Trut
     return find_truth(model, task, ablation, along, split_embeddings=True)
 
 
-def _accuracy(named: NamedProgram, model: Model, task: Task) -> float:
+def accuracy(model: Model, task: Task) -> float:
     """Share of clean prompts of a task for which a model's likeliest output is the program's."""
     right = 0
     for row in task.rows:

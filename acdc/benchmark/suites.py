@@ -10,6 +10,7 @@ from acdc.benchmark.programs.library import LIBRARY
 from acdc.benchmark.programs.realism import KNOBS
 from acdc.benchmark.published import PUBLISHED, PublishedCase
 from acdc.benchmark.stories import story_cases
+from acdc.benchmark.trained_cases import trained_cases
 from acdc.errors import InputError
 from acdc.extensions import load_entry_points
 
@@ -42,6 +43,7 @@ SUITES = {
         Suite("compiled", "programs compiled to weights: the circuit is known by construction", _compiled),
         Suite("random", "random programs, compiled: as many known circuits as there are seeds", _random),
         Suite("realism", "compiled programs with rotation, distractors, noise, superposition, LayerNorm", _realism),
+        Suite("trained", "models trained until the circuit of a program was theirs", trained_cases),
         Suite("published", "circuits of the literature, where the weights can be had", _published),
         Suite("stories", "a real language model from --data: faithfulness only, as no circuit is known", story_cases),
     )

@@ -1,4 +1,4 @@
-"""Print what there is: models, tasks, methods, runs."""
+"""Print what there is: models, tasks, methods, suites, runs."""
 
 import contextlib
 import json
@@ -19,7 +19,8 @@ _NOT_NAMED = {
 
 def print_listing(what: str, runs: Path, as_json: bool) -> None:
     """One row per thing, or a JSON list of objects."""
-    rows = _runs(runs) if what == "runs" else {"models": _models, "tasks": _tasks, "methods": _methods}[what]()
+    listings = {"models": _models, "tasks": _tasks, "methods": _methods, "suites": _suites}
+    rows = _runs(runs) if what == "runs" else listings[what]()
     if as_json:
         print(json.dumps(rows))
         return
@@ -55,6 +56,12 @@ def _methods() -> list[dict]:
         {"name": m.name, "gives": "a circuit" if m.decides else "scores", "what": m.summary}
         for m in all_methods().values()
     ]
+
+
+def _suites() -> list[dict]:
+    from acdc.benchmark.suites import all_suites
+
+    return [{"name": suite.name, "what": suite.summary} for suite in all_suites().values()]
 
 
 def _runs(parent: Path) -> list[dict]:

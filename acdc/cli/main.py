@@ -335,7 +335,7 @@ def list_(
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """List models, tasks, methods or runs. Device, dtype and seed make no difference here."""
+    """List models, tasks, methods, suites or runs. Device, dtype and seed make no difference here."""
     from acdc.cli import listing
 
     listing.print_listing(what.value, out, as_json)

@@ -34,6 +34,7 @@ class Listing(StrEnum):
     models = "models"
     tasks = "tasks"
     methods = "methods"
+    suites = "suites"
     runs = "runs"
 
 

@@ -1,0 +1,198 @@
+"""Tests of what a circuit is claimed to be (after Shi et al. 2024, arXiv 2410.13032), exact on few rows.
+
+Every test says what it would reject, and gives a p-value that is valid under its whole null: where the null is a range,
+the largest over it. Ties count half to either side. Scores that do not vary are not testable, which is never a pass.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from math import ceil, comb, floor, log2
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+LEVEL = 0.05
+MARGIN = 0.1  # of the share of rows on which a circuit may score better than the model, about a half
+PERMUTATIONS = 1000
+QUANTILE = 0.9  # of random parts that a needed part must outdo
+POWER_AT = 0.3  # further from a half than the margin: what a test should be able to see
+
+
+class TestResult(BaseModel):
+    """`null`: what is rejected where `rejected`. `effect` is the size of what was found, in the words of `measures`.
+
+    `p`: uncorrected; `adjusted`: after Holm's correction over the tests of one report. `power`: the chance to reject,
+    at this number of rows, where the effect is what `power_at` says. Not `testable`: why, in `reason`.
+    """
+
+    __test__ = False  # pytest collects by name
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    null: str
+    measures: str
+    n: int
+    effect: float | None = None
+    p: float | None = None
+    adjusted: float | None = None
+    rejected: bool = False
+    power: float | None = None
+    power_at: str | None = None
+    testable: bool = True
+    reason: str | None = None
+
+
+def equivalence(circuit: np.ndarray, full: np.ndarray, margin: float = MARGIN) -> TestResult:
+    """Of scores [rows] of circuit and full model: whether one is better too often for chance and a margin."""
+    wins, n = _wins(circuit - full), len(full)
+    if not n or np.all(circuit == full):
+        return _untestable("equivalence", n, "circuit and model score alike on every row" if n else "no rows")
+    return TestResult(
+        name="equivalence",
+        null=f"the circuit scores better than the full model on a half of all rows, give or take {margin:g}",
+        measures="share of rows on which the circuit scores better, ties counted half",
+        n=n,
+        effect=wins / n,
+        p=_outside(wins, n, margin),
+        power=_power(n, 0.5 + margin + POWER_AT, lambda k: _outside(k, n, margin)),
+        power_at=f"the circuit scores better on {0.5 + margin + POWER_AT:.0%} of rows",
+    )
+
+
+def indistinguishable(circuit: np.ndarray, full: np.ndarray, margin: float = 0.5 - QUANTILE / 2 + MARGIN) -> TestResult:
+    """The other way round: rejecting shows that neither scores better much more often than the other."""
+    wins, n = _wins(circuit - full), len(full)
+    if not n:
+        return _untestable("indistinguishable", n, "no rows")
+    return TestResult(
+        name="indistinguishable",
+        null=f"one of circuit and full model scores better on a half of all rows and {margin:.2g} more, or further off",
+        measures="share of rows on which the circuit scores better, ties counted half",
+        n=n,
+        effect=wins / n,
+        p=_inside(wins, n, margin),
+        power=_power(n, 0.5, lambda k: _inside(k, n, margin)),
+        power_at="each scores better on a half of all rows",
+    )
+
+
+def independence(full: np.ndarray, complement: np.ndarray, seed: int, permutations: int = PERMUTATIONS) -> TestResult:
+    """Of scores [rows]: whether what is left without the circuit still goes with what the model does (HSIC, Gaussian
+    kernels as wide as the median distance, permutations)."""
+    n = len(full)
+    if n < 3 or np.ptp(full) == 0 or np.ptp(complement) == 0:
+        reason = "fewer than three rows" if n < 3 else "scores do not vary over the rows"
+        return _untestable("independence", n, reason)
+    ours, theirs = _centred_kernel(full), _centred_kernel(complement)
+    found = float((ours * theirs).sum())
+    generator, reached = np.random.default_rng(seed), 0
+    for _ in range(permutations):
+        order = generator.permutation(n)
+        reached += float((ours * theirs[np.ix_(order, order)]).sum()) >= found * (1 - 1e-12)
+    size = np.sqrt((ours**2).sum() * (theirs**2).sum())
+    return TestResult(
+        name="independence",
+        null="without the circuit, the model's score has nothing to do with what it is with it",
+        measures="HSIC between both scores, as a share of the most there could be",
+        n=n,
+        effect=found / size if size else None,
+        p=(1 + reached) / (1 + permutations),
+    )
+
+
+def outdoes(name: str, null: str, own: float, others: Sequence[float], measures: str) -> TestResult:
+    """Whether a circuit's value is higher than those of others drawn at random as its null says; ties count half."""
+    values, n = np.array(others, dtype=float), len(others)
+    if not n or np.ptp(np.append(values, own)) == 0:
+        return _untestable(name, n, "all values are alike" if n else "nothing to compare with")
+    above = float((values > own).sum() + (values == own).sum())
+    return TestResult(
+        name=name,
+        null=null,
+        measures=measures,
+        n=n,
+        effect=float(((values < own) + 0.5 * (values == own)).mean()),
+        p=(1 + above) / (1 + n),
+    )
+
+
+def needed(effects: Sequence[float], others: Sequence[float], quantile: float = QUANTILE) -> list[float]:
+    """For each part's effect, the p-value of: it outdoes at most a share `quantile` of what random parts do."""
+    values, n = np.array(others, dtype=float), len(others)
+    if not n:
+        return [1.0] * len(effects)
+    wins = (float((values < effect).sum() + 0.5 * (values == effect).sum()) for effect in effects)
+    return [_at_least(floor(win), n, quantile) for win in wins]
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values corrected so that the chance of any false rejection is at most the level (Holm 1979)."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    adjusted, largest = [0.0] * len(values), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
+def correct(results: Sequence[TestResult], level: float = LEVEL) -> list[TestResult]:
+    """The same results with adjusted p-values, and whether each null is rejected at the level."""
+    testable = [result for result in results if result.testable]
+    adjusted = iter(holm([result.p for result in testable]))
+    corrected = []
+    for result in results:
+        if result.testable:
+            value = next(adjusted)
+            result = result.model_copy(update={"adjusted": value, "rejected": value <= level})
+        corrected.append(result)
+    return corrected
+
+
+def _untestable(name: str, n: int, reason: str) -> TestResult:
+    return TestResult(name=name, null="", measures="", n=n, testable=False, reason=reason)
+
+
+def _wins(differences: np.ndarray) -> float:
+    return float((differences > 0).sum() + 0.5 * (differences == 0).sum())
+
+
+def _outside(wins: float, n: int, margin: float) -> float:
+    """Chance, at most over all shares within the margin, to be as far from a half: it is largest at the margin."""
+    distance = abs(wins - n / 2)
+    high, low = _at_least(ceil(n / 2 + distance), n, 0.5 + margin), _at_most(floor(n / 2 - distance), n, 0.5 + margin)
+    return min(1.0, high + low) if distance else 1.0
+
+
+def _inside(wins: float, n: int, margin: float) -> float:
+    """The larger of two one-sided p-values: of a share that is too high by the margin, and of one too low."""
+    return max(_at_most(ceil(wins), n, 0.5 + margin), _at_least(floor(wins), n, 0.5 - margin))
+
+
+def _power(n: int, share: float, p_value) -> float:
+    """Chance to reject at `LEVEL` where one side wins with this chance."""
+    return float(sum(chance for wins, chance in enumerate(_chances(n, share)) if p_value(float(wins)) <= LEVEL))
+
+
+@cache
+def _chances(n: int, share: float) -> tuple[float, ...]:
+    """Of each number of wins in n draws."""
+    if share in (0.0, 1.0):
+        return tuple(float(k == n * share) for k in range(n + 1))
+    logs = [log2(comb(n, k)) + k * log2(share) + (n - k) * log2(1 - share) for k in range(n + 1)]
+    return tuple(2.0**value for value in logs)
+
+
+def _at_least(k: int, n: int, share: float) -> float:
+    return min(1.0, sum(_chances(n, share)[max(k, 0) :]))
+
+
+def _at_most(k: int, n: int, share: float) -> float:
+    return min(1.0, sum(_chances(n, share)[: k + 1])) if k >= 0 else 0.0
+
+
+def _centred_kernel(values: np.ndarray) -> np.ndarray:
+    distances = np.abs(values[:, None] - values)
+    some = distances[distances > 0]
+    kernel = np.exp(-((distances / np.median(some)) ** 2) / 2)
+    means = kernel.mean(axis=0)
+    return kernel - means - means[:, None] + kernel.mean()
