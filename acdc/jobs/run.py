@@ -203,7 +203,7 @@ def reverify(path: Path, model_name: str | None, task_name: str | None, device: 
     source = record.source
     model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
     task = load_task(task_name or source.task, model)
-    report = verify(model, task, circuit, progress=progress)
+    report = verify(model, task, circuit, full=True, progress=progress)
     report.save(path)
     draw(path, circuit, report, record.command)
     return FinishedRun(path, circuit, report, resumed=True)

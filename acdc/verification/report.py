@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from acdc.files import read_model, write_json
+from acdc.verification.audit import Audit
 
 FILE_NAME = "verification.json"
 
@@ -50,7 +51,8 @@ class Removal(_Record):
 
 
 class Report(_Record):
-    """Verification on rows that discovery did not see; with no such rows, `rows` is 0 and `reason` says why."""
+    """Verification on rows that discovery did not see; with no such rows, `rows` is 0 and `reason` says why. `audit`: what `acdc
+    verify` adds to what every discovery measures."""
 
     format: Literal["acdc-verification"] = "acdc-verification"
     version: Literal[1] = 1
@@ -64,6 +66,7 @@ class Report(_Record):
     measures: dict[str, Measure] = {}
     random: RandomCircuits | None = None
     removals: list[Removal] = []
+    audit: Audit | None = None
 
     @model_validator(mode="after")
     def _has_its_metric(self) -> "Report":

@@ -13,9 +13,10 @@ from acdc.model.threads import fixed_threads
 from acdc.options import Level
 from acdc.progress import Advance, Progress, nobody, silent
 from acdc.task.behaviour import Behaviour, usable_metrics
-from acdc.task.crew import Crews, nobody_else
+from acdc.task.crew import ALONE, Crew, Crews, nobody_else
 from acdc.task.metrics import METRICS, NOISE, Metric, MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
+from acdc.verification.audit import Audit, Audited, audit, steps
 from acdc.verification.report import Measure, RandomCircuits, Removal, Report
 
 RANDOM_CIRCUITS = 20
@@ -28,10 +29,11 @@ def verify(
     circuit: Circuit,
     *,
     metric: Metric | MetricFunction | None = None,
+    full: bool = False,
     progress: Progress = silent,
     crews: Crews = nobody_else,
 ) -> Report:
-    """Measure a circuit on its verification rows.
+    """Measure a circuit on its verification rows; `full`: with all that `acdc.verification.audit` asks.
 
     `metric` is only needed where discovery used a callable of the user's. `crews`: others who share in the work.
     Raises InputError when model or task are not those that the circuit was found with.
@@ -56,17 +58,8 @@ def verify(
         reason = f"discovery used all {circuit.task.rows_total} rows of task {circuit.task.name!r}"
         return Report(rows=0, reason=reason, **common)
     with fixed_threads(circuit.batch.threads):
-        behaviour = Behaviour(
-            model,
-            task,
-            rows,
-            metric,
-            circuit.ablation,
-            batch_size=circuit.batch.size,
-            split_embeddings=circuit.model.split_embeddings,
-            direct_edges=circuit.model.direct_edges,
-            crew=crews(rows),
-        )
+        behaviour = _bind(model, task, circuit, rows, metric, circuit.ablation, crews(rows))
+        found = _audit(model, task, circuit, behaviour, progress) if full else None
         with progress("verify", len(circuit.parts) + RANDOM_CIRCUITS + 3, "runs") as advance:
             measures = measure_circuit(behaviour, circuit.ablated, circuit.own, advance)
             own = measures[metric.name]
@@ -77,7 +70,36 @@ def verify(
                 measures=measures,
                 random=random_circuits(behaviour, circuit, own, advance),
                 removals=remove_each(behaviour, circuit, own, advance),
+                audit=found,
             )
+
+
+def _bind(
+    model: Model, task: Task, circuit: Circuit, rows: Sequence[int], metric: Metric, ablation: str, crew: Crew = ALONE
+) -> Behaviour:
+    return Behaviour(
+        model,
+        task,
+        rows,
+        metric,
+        ablation,
+        batch_size=circuit.batch.size,
+        split_embeddings=circuit.model.split_embeddings,
+        direct_edges=circuit.model.direct_edges,
+        crew=crew,
+    )
+
+
+def _audit(model: Model, task: Task, circuit: Circuit, behaviour: Behaviour, progress: Progress) -> Audit:
+    edges = circuit.mask if circuit.level is Level.edges else None
+    audited = Audited(circuit.ablated, circuit.own, edges, circuit.seed)
+    rows = [task.rows.index(row) for row in behaviour.rows]
+
+    def under(ablation: str) -> Behaviour:
+        return _bind(model, task, circuit, rows, behaviour.metric, ablation)
+
+    with progress("audit", steps(audited), "runs") as advance:
+        return audit(behaviour, under, audited, advance)
 
 
 def _check_same(model: Model, task: Task, circuit: Circuit) -> None:

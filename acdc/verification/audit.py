@@ -1,0 +1,215 @@
+"""All that a sceptic asks of a circuit: how faithful, complete and minimal it is, and what chance would do as well.
+
+Measured on rows that discovery did not see. Numbers have bootstrap intervals over rows; tests are corrected together.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from acdc.progress import Advance
+from acdc.task.behaviour import Behaviour, usable_metrics
+from acdc.task.metrics import METRICS, Metric
+from acdc.verification import baselines, statistics
+from acdc.verification.completeness import Completeness, measure_completeness
+from acdc.verification.faithful import Faithfulness, measure_ablations
+from acdc.verification.intervals import Bootstrap, Interval, recovered
+from acdc.verification.minimality import Minimality, measure_minimality
+from acdc.verification.statistics import TestResult
+
+ABLATIONS = ("resample", "zero", "mean", "mean-positional")
+RANDOM = 240  # circuits of each kind: the least p-value is 1 / 241, and survives a correction over some ten tests
+MOST_FAILURES = 20
+CHUNK = 64
+
+
+class Group(BaseModel):
+    """Rows of one template, or of one length: how faithful the circuit is there, and how often it and the full model
+    are right."""
+
+    model_config = ConfigDict(frozen=True)
+
+    group: str
+    rows: int
+    faithfulness: Interval
+    accuracy: float | None
+    accuracy_full: float | None
+
+
+class Failure(BaseModel):
+    """A row on which the circuit does worst against the full model, by the metric of discovery, in its unit."""
+
+    model_config = ConfigDict(frozen=True)
+
+    row: str
+    group: str | None
+    circuit: float
+    full: float
+    wrong: bool | None
+
+
+class Audit(BaseModel):
+    """`faithfulness`: by ablation and metric. `only_under`: the ablations under which the circuit is faithful by its
+    own metric, where that is not all. `tests`: corrected together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    faithfulness: list[Faithfulness]
+    only_under: list[str] | None
+    completeness: Completeness | None
+    minimality: Minimality | None
+    tests: list[TestResult]
+    groups: list[Group]
+    failures: list[Failure]
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Audited:
+    """What is audited: a circuit by all that is not in it and by what is its own, boolean as `Behaviour.measure` takes
+    it; `edges`: its edges, boolean [edges], where it is one of edges, else None."""
+
+    ablated: np.ndarray
+    own: np.ndarray
+    edges: np.ndarray | None
+    seed: int
+
+
+def steps(audited: Audited) -> int:
+    """How many subgraphs an audit runs, at most."""
+    edges = 0 if audited.edges is None else int(audited.edges.sum())
+    return 3 * len(ABLATIONS) + 2 * edges + 3 * RANDOM + 260
+
+
+def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audited, advance: Advance) -> Audit:
+    """`behaviour`: under the circuit's own metric and ablation; `bind`: the same under another ablation."""
+    bootstrap = Bootstrap(len(behaviour.rows), audited.seed)
+    metrics = [behaviour.metric, *(m for m in usable_metrics(behaviour.rows) if m.name != behaviour.metric.name)]
+    names = dict.fromkeys([behaviour.ablation, *ABLATIONS])
+    behaviours = {name: behaviour if name == behaviour.ablation else bind(name) for name in names}
+    faithfulness = measure_ablations(behaviours, audited.ablated, audited.own, metrics, bootstrap, advance)
+    runs = _Runs.of(behaviour, audited, advance)
+    left_out = {} if audited.edges is not None else dict.fromkeys(EDGES_ONLY, "it is a circuit of nodes, not of edges")
+    span = abs(float(runs.full.mean() - runs.empty.mean()))
+    complete = minimal = None
+    if audited.edges is not None:
+        common = behaviour, audited.edges, audited.seed, span, bootstrap, advance
+        complete, minimal = measure_completeness(*common), measure_minimality(*common)
+    return Audit(
+        faithfulness=faithfulness,
+        only_under=_only_under(faithfulness, behaviour.metric.name),
+        completeness=complete,
+        minimality=minimal,
+        tests=statistics.correct(_tests(behaviour, audited, runs, advance)),
+        groups=_groups(behaviour, runs, audited.seed),
+        failures=_failures(behaviour, runs),
+        left_out=left_out,
+    )
+
+
+EDGES_ONLY = ("completeness", "minimality", "sufficiency", "necessity")
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The metric [rows] of the full model, the circuit, its complement and the empty circuit; of the first two also
+    whether each answer is right, None where the rows have no answers."""
+
+    full: np.ndarray
+    circuit: np.ndarray
+    complement: np.ndarray
+    empty: np.ndarray
+    right: np.ndarray | None
+    right_full: np.ndarray | None
+
+    @classmethod
+    def of(cls, behaviour: Behaviour, audited: Audited, advance: Advance) -> "_Runs":
+        metrics: list[Metric] = [behaviour.metric]
+        if METRICS["accuracy"] in usable_metrics(behaviour.rows):
+            metrics.append(METRICS["accuracy"])
+        values = behaviour.measure(np.stack([audited.ablated, audited.own]), metrics, advance)
+        plain = behaviour.plain(metrics)
+        answers = (values[1, 0], plain[1]) if len(metrics) > 1 else (None, None)
+        return cls(plain[0], values[0, 0], values[0, 1], behaviour.empty(), *answers)
+
+
+def _only_under(faithfulness: Sequence[Faithfulness], metric: str) -> list[str] | None:
+    own = [found for found in faithfulness if found.metric == metric and found.denoised.value is not None]
+    holding = [found.ablation for found in own if found.holds]
+    return None if len(holding) == len(own) else holding
+
+
+def _tests(behaviour: Behaviour, audited: Audited, runs: _Runs, advance: Advance) -> list[TestResult]:
+    sign = -behaviour.metric.sign  # higher is better
+    full, circuit, complement = sign * runs.full, sign * runs.circuit, sign * runs.complement
+    tests = [
+        statistics.equivalence(circuit, full),
+        statistics.indistinguishable(circuit, full),
+        statistics.independence(full, complement, audited.seed),
+    ]
+    if audited.edges is None or not audited.edges.any():
+        return tests
+    generator, graph = np.random.default_rng(audited.seed), behaviour.graph
+    sized = np.stack([baselines.of_size(graph, int(audited.edges.sum()), generator) for _ in range(RANDOM)])
+    busy = np.stack([baselines.of_degrees(graph, audited.edges, generator) for _ in range(RANDOM)])
+    kept = "mean metric of what is kept, as the share of random circuits that do no better"
+    lost = "mean metric of what is left without it, as the share of random circuits whose loss does no more harm"
+    recovers = "a random circuit {} recovers as much of the behaviour"
+    breaks = "losing a random circuit of the same size breaks as much of the behaviour"
+    score = float(circuit.mean())
+    for name, drawn, like in (("sufficiency", sized, "of the same size"), ("sufficiency, degrees", busy, DEGREES)):
+        values = sign * _means(behaviour, ~drawn, advance)
+        tests.append(statistics.outdoes(name, recovers.format(like), score, values.tolist(), kept))
+    harm = -sign * _means(behaviour, sized, advance)
+    tests.append(statistics.outdoes("necessity", breaks, -float(complement.mean()), harm.tolist(), lost))
+    return tests
+
+
+DEGREES = "with as many edges at every component"
+
+
+def _means(behaviour: Behaviour, removed: np.ndarray, advance: Advance) -> np.ndarray:
+    chunks = (removed[start : start + CHUNK] for start in range(0, len(removed), CHUNK))
+    return np.concatenate([behaviour.measure(chunk, advance=advance)[0].mean(axis=1) for chunk in chunks])
+
+
+def _groups(behaviour: Behaviour, runs: _Runs, seed: int) -> list[Group]:
+    """Rows by template; where the task names none, by length, where that varies."""
+    rows = behaviour.rows
+    named = any(row.group is not None for row in rows)
+    keys = [str(row.group) if named else f"{len(row.clean)} tokens" for row in rows]
+    order = sorted(set(keys), key=lambda key: (len(key), key))
+    return [_group(key, np.array([k == key for k in keys]), runs, seed) for key in order] if len(order) > 1 else []
+
+
+def _group(name: str, of_it: np.ndarray, runs: _Runs, seed: int) -> Group:
+    values = (runs.circuit[of_it], runs.full[of_it], runs.empty[of_it])
+    accuracy = [None if right is None else float(right[of_it].mean()) for right in (runs.right, runs.right_full)]
+    return Group(
+        group=name,
+        rows=int(of_it.sum()),
+        faithfulness=Bootstrap(int(of_it.sum()), seed).of(recovered, *values),
+        accuracy=accuracy[0],
+        accuracy_full=accuracy[1],
+    )
+
+
+def _failures(behaviour: Behaviour, runs: _Runs) -> list[Failure]:
+    """Wrong answers that the full model gets right first, then by how much worse the metric is."""
+    worse = behaviour.metric.sign * (runs.circuit - runs.full)
+    wrong = np.zeros(len(worse), dtype=bool) if runs.right is None else (runs.right_full > runs.right)
+    order = np.lexsort((-worse, ~wrong))[:MOST_FAILURES]
+    rows = behaviour.rows
+    return [
+        Failure(
+            row=rows[i].id,
+            group=rows[i].group,
+            circuit=float(runs.circuit[i]),
+            full=float(runs.full[i]),
+            wrong=None if runs.right is None else bool(wrong[i]),
+        )
+        for i in order.tolist()
+        if worse[i] > 0
+    ]

@@ -1,0 +1,32 @@
+"""Random circuits to compare a circuit with: of its size, and of its size with every component as busy as in it."""
+
+import numpy as np
+
+from acdc.circuit.choose import Ranking
+from acdc.graph import ComponentGraph
+
+SWAPS = 10  # tried for each edge
+
+
+def of_size(graph: ComponentGraph, edges: int, generator: np.random.Generator) -> np.ndarray:
+    """A random ranking cut where pruning leaves at most so many edges, boolean [edges]."""
+    return Ranking(graph, generator.random(graph.n_edges)).by_edges(max(1, edges)).edges
+
+
+def of_degrees(graph: ComponentGraph, own: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """A circuit with the same number of edges out of every writer and into every slot, boolean [edges]: pairs of edges
+    u->v, x->y become u->y, x->v where there are such edges, many times over. Wires stay."""
+    writers, readers = graph.ends
+    place = {(int(w), int(r)): i for i, (w, r) in enumerate(zip(writers, readers, strict=True))}
+    left = np.flatnonzero(own[: len(writers)]).tolist()
+    mixed = own.copy()
+    for _ in range(SWAPS * len(left) if len(left) > 1 else 0):
+        first, second = generator.choice(len(left), 2, replace=False)
+        (u, v), (x, y) = ((int(writers[left[i]]), int(readers[left[i]])) for i in (first, second))
+        swapped = place.get((u, y)), place.get((x, v))
+        if None in swapped or mixed[list(swapped)].any():
+            continue
+        mixed[[left[first], left[second]]] = False
+        mixed[list(swapped)] = True
+        left[first], left[second] = swapped
+    return mixed

@@ -1,0 +1,82 @@
+"""Whether anything of a behaviour is outside its circuit (Wang et al. 2022, arXiv 2211.00593, section 4).
+
+A complete circuit behaves like the model whatever is knocked out of both: the metric of the circuit without some of its
+parts is that of the model without them. Knocked out are random halves of the circuit's parts, and single ones.
+"""
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from acdc.progress import Advance
+from acdc.task.behaviour import Behaviour
+from acdc.verification.intervals import Bootstrap, Interval, mean
+
+SUBSETS = 20
+CHUNK = 64
+
+
+class Knockout(BaseModel):
+    """The same parts taken out of the circuit and of the model: the metric of both, mean over rows, in its own sign."""
+
+    model_config = ConfigDict(frozen=True)
+
+    removed: int
+    circuit: float
+    model: float
+
+
+class Completeness(BaseModel):
+    """`difference`: mean |circuit - model| over knockouts, in the metric's unit, lower is better; `share`: of the range
+    between full and empty; `worst`: the knockout where they differ most."""
+
+    model_config = ConfigDict(frozen=True)
+
+    knockouts: int
+    difference: Interval
+    share: Interval
+    worst: Knockout
+
+
+def measure_completeness(
+    behaviour: Behaviour,
+    own: np.ndarray,
+    seed: int,
+    span: float,
+    bootstrap: Bootstrap,
+    advance: Advance,
+) -> Completeness | None:
+    """Of a circuit of edges, boolean [edges]; None for an empty one. `span`: |full - empty| of the metric."""
+    places = np.flatnonzero(own)
+    if not len(places):
+        return None
+    out = _knocked_out(places, len(own), np.random.default_rng(seed))
+    circuit = _measure(behaviour, ~own | out, advance)
+    model = _measure(behaviour, out, advance)
+    differences = np.abs(circuit.mean(axis=1) - model.mean(axis=1))
+    worst = int(differences.argmax())
+    # the sign of each knockout's difference is that over all rows, so that the mean is of the same quantity
+    signed = (np.sign(circuit.mean(axis=1) - model.mean(axis=1))[:, None] * (circuit - model)).mean(axis=0)
+    return Completeness(
+        knockouts=len(out),
+        difference=bootstrap.of(mean, signed),
+        share=bootstrap.of(mean, signed / span) if span else Interval(low=None, value=None, high=None),
+        worst=Knockout(
+            removed=int(out[worst].sum()), circuit=float(circuit[worst].mean()), model=float(model[worst].mean())
+        ),
+    )
+
+
+def _knocked_out(places: np.ndarray, edges: int, generator: np.random.Generator) -> np.ndarray:
+    """Boolean [knockouts, edges]: random halves of a circuit's edges, then as many single ones."""
+    out = np.zeros((SUBSETS + min(SUBSETS, len(places)), edges), dtype=bool)
+    for row in out[:SUBSETS]:
+        row[places[generator.random(len(places)) < 0.5]] = True
+    single = generator.choice(places, len(out) - SUBSETS, replace=False)
+    out[np.arange(SUBSETS, len(out)), single] = True
+    return out
+
+
+def _measure(behaviour: Behaviour, removed: np.ndarray, advance: Advance) -> np.ndarray:
+    """Metric [candidates, rows]."""
+    chunks = (removed[start : start + CHUNK] for start in range(0, len(removed), CHUNK))
+    return np.concatenate([behaviour.measure(chunk, advance=advance)[0] for chunk in chunks])

@@ -1,0 +1,50 @@
+"""Bootstrap intervals over rows: how far a number would move with other rows of the same kind."""
+
+from collections.abc import Callable
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+RESAMPLES = 2000
+COVERAGE = 0.95
+
+
+class Interval(BaseModel):
+    """A number with an interval that covers 95 % of bootstrap resamples of the rows; None where it is not defined."""
+
+    model_config = ConfigDict(frozen=True)
+
+    low: float | None
+    value: float | None
+    high: float | None
+
+
+class Bootstrap:
+    """Resamples of so many rows, drawn once, so that all numbers of a report are of the same ones."""
+
+    def __init__(self, rows: int, seed: int, resamples: int = RESAMPLES):
+        drawn = np.random.default_rng(seed).integers(rows, size=(resamples, rows))
+        self._shares = np.stack([np.bincount(sample, minlength=rows) for sample in drawn]) / rows
+
+    def of(self, statistic: Callable[..., np.ndarray], *values: np.ndarray) -> Interval:
+        """`statistic` of the means of values [rows] each; it takes and gives arrays over resamples, nan where it is not
+        defined."""
+        own = float(statistic(*(np.array([one.mean()]) for one in values))[0])
+        spread = statistic(*(self._shares @ one for one in values))
+        spread = spread[np.isfinite(spread)]
+        if not np.isfinite(own) or not len(spread):
+            return Interval(low=None, value=own if np.isfinite(own) else None, high=None)
+        low, high = np.quantile(spread, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+        return Interval(low=float(low), value=own, high=float(high))
+
+
+def mean(values: np.ndarray) -> np.ndarray:
+    """The statistic that is a mean."""
+    return values
+
+
+def recovered(circuit: np.ndarray, full: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """The statistic that is a recovered fraction, nan where full and empty are alike."""
+    span = full - empty
+    alike = np.abs(span) <= 1e-6 * np.maximum(np.abs(full), np.abs(empty))
+    return np.divide(circuit - empty, span, out=np.full_like(span, np.nan), where=~alike)
