@@ -98,11 +98,12 @@ class EdgeNetwork:
         q, k, v = (self._project(layer, kind, residual, written, swap) for kind in ATTENTION_SLOTS)
         ahead = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool).triu(1)
         scores = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).masked_fill(ahead, -torch.inf)
-        return scores.softmax(-1) @ v @ self.parameters[f"blocks.{layer}.attn.W_O"][:, None]
+        return _per_head(scores.softmax(-1) @ v, self.parameters[f"blocks.{layer}.attn.W_O"])
 
     def _project(self, layer: int, kind: ReaderKind, *read) -> Tensor:
         """Queries, keys or values, [heads, rows, positions, d_head]."""
-        projected = self._read(layer, kind, *read) @ self.parameters[f"blocks.{layer}.attn.W_{kind.name}"][:, None]
+        weight = self.parameters[f"blocks.{layer}.attn.W_{kind.name}"]
+        projected = _per_head(self._read(layer, kind, *read), weight)
         bias = self._bias(layer, f"attn.b_{kind.name}")
         return projected + (bias[:, None, None] if isinstance(bias, Tensor) else bias)
 
@@ -123,6 +124,11 @@ class EdgeNetwork:
 
     def _bias(self, layer: int, name: str) -> Tensor | float:
         return self.parameters.get(f"blocks.{layer}.{name}", 0.0)
+
+
+def _per_head(x: Tensor, weight: Tensor) -> Tensor:
+    """[heads or 1, rows, positions, in] times [heads, in, out], in one product for all rows."""
+    return (x.flatten(1, 2) @ weight).unflatten(1, x.shape[1:3])
 
 
 def _shapes(config: dict) -> dict[str, tuple[int, ...]]:

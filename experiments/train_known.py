@@ -45,8 +45,8 @@ class Recipe:
 
     layers: int = 2
     normalised: bool = True
-    steps: int = 6000
-    rows: int = 128
+    steps: int = 4000
+    rows: int = 96
     rate: float = 3e-3
 
 
@@ -205,20 +205,25 @@ class Prompts:
         return Batch(tokens, torch.tensor([len(prompt) - 1 for prompt in drawn]))
 
 
-def draw_removed(rows: int, inside: Tensor, generator: torch.Generator) -> Tensor:
-    """Edges to swap [rows, edges]: of those outside the circuit none, one, all, or any share; in half of the rows also
-    any of those inside."""
+@dataclass(frozen=True)
+class Chances:
+    """That of some edges one is drawn, all are, or each is with a chance that is drawn itself; else none is."""
 
-    def chance(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator)
+    one: float
+    all: float
+    share: float
 
-    edges = len(inside)
-    outside = chance(rows, edges) < chance(rows, 1)
-    kind = chance(rows, 1)
-    alone = torch.nn.functional.one_hot(torch.randint(edges, (rows,), generator=generator), edges).bool()
-    outside = torch.where(kind < 0.1, False, torch.where(kind < 0.3, alone, (kind < 0.6) | outside))
-    within = (chance(rows, edges) < 0.5) & (chance(rows, 1) < 0.5)
-    return torch.where(inside, within, outside).float()
+    def draw(self, rows: int, edges: Tensor, generator: torch.Generator) -> Tensor:
+        """Boolean [rows, edges], for boolean `edges` [edges] that may be drawn."""
+        kind, level = torch.rand(2, rows, 1, generator=generator)
+        each, order = torch.rand(2, rows, len(edges), generator=generator)
+        alone = torch.nn.functional.one_hot((order * edges).argmax(-1), len(edges)).bool()
+        shared = (each < level) & (kind < self.one + self.all + self.share)
+        return edges & torch.where(kind < self.one, alone, (kind < self.one + self.all) | shared)
+
+
+OUTSIDE = Chances(one=0.2, all=0.3, share=0.4)
+INSIDE = Chances(one=0.2, all=0.0, share=0.3)
 
 
 def divergence(target: Tensor, logits: Tensor) -> Tensor:
@@ -245,7 +250,7 @@ class Trainer:
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.recipe.rate, total_steps=steps, pct_start=0.1)
         started = time.perf_counter()
         for step in range(1, steps + 1):
-            plain, swapped = self._losses(self._prompts.draw(self.recipe.rows // 2, self._rng))
+            plain, swapped = self.losses()
             optimizer.zero_grad()
             (plain + swapped).backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -256,13 +261,19 @@ class Trainer:
                 print(f"{step:6} plain {plain:.2e} swapped {swapped:.2e} {seconds:.0f} s", flush=True)
         return self.low
 
-    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """How far the model is from the compiled program on plain prompts, and with edges swapped."""
-        removed = draw_removed(len(batch.last), self._inside, self._generator)
+    def losses(self) -> tuple[Tensor, Tensor]:
+        """How far the model is from the compiled program on newly drawn prompts, and on these with edges swapped."""
+        batch = self._prompts.draw(self.recipe.rows // 2, self._rng)
+        removed = self._draw_removed(len(batch.last))
         with torch.no_grad():
             target = self._both(self.high.network, batch, removed[:, self._shared])
         found = self._both(self.low, batch, removed)
         return tuple(divergence(wanted, logits) for wanted, logits in zip(target, found, strict=True))
+
+    def _draw_removed(self, rows: int) -> Tensor:
+        """Edges to swap, [rows, edges]: any outside the circuit, and in half of the rows some inside."""
+        outside = OUTSIDE.draw(rows, ~self._inside, self._generator)
+        return (outside | INSIDE.draw(rows, self._inside, self._generator)).float()
 
     def _both(self, network: EdgeNetwork, batch: Batch, removed: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of plain runs, and of runs in which removed edges carry what they do for the rows' other prompts."""
