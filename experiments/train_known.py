@@ -56,6 +56,8 @@ RECIPES = {
     "duplicate": Recipe(),
     "modular-addition": Recipe(normalised=False),
     "histogram": Recipe(),
+    "brackets": Recipe(layers=3),
+    "sort": Recipe(),
 }
 
 
