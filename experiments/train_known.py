@@ -57,7 +57,6 @@ RECIPES = {
     "modular-addition": Recipe(normalised=False),
     "histogram": Recipe(),
     "brackets": Recipe(layers=3),
-    "sort": Recipe(),
 }
 
 
