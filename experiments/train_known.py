@@ -55,7 +55,7 @@ RECIPES = {
     "miniature-ioi": Recipe(layers=3),
     "duplicate": Recipe(),
     "modular-addition": Recipe(normalised=False),
-    "histogram": Recipe(),
+    "histogram": Recipe(steps=8000),
     "brackets": Recipe(layers=3),
 }
 
