@@ -6,7 +6,7 @@ Strict interchange intervention training (Gupta et al. 2024, arXiv 2407.14494; G
 edge by edge: any set of edges may carry the values of another prompt's run, and the model must then say what the
 compiled program says with the same edges swapped. Edges that the compiled program does not have must so change
 nothing, whether alone or all at once, and those that it has must carry what the program sends along them. The true
-circuit is that of the compiled program under resample ablation, fixed before training. Four to seven minutes a model on
+circuit is that of the compiled program under resample ablation, fixed before training. Three to seven minutes a model on
 one core.
 """
 
@@ -55,7 +55,6 @@ RECIPES = {
     "miniature-ioi": Recipe(layers=3),
     "duplicate": Recipe(),
     "modular-addition": Recipe(normalised=False),
-    "histogram": Recipe(steps=8000),
     "brackets": Recipe(layers=3),
 }
 
