@@ -6,8 +6,8 @@ Strict interchange intervention training (Gupta et al. 2024, arXiv 2407.14494; G
 edge by edge: any set of edges may carry the values of another prompt's run, and the model must then say what the
 compiled program says with the same edges swapped. Edges that the compiled program does not have must so change
 nothing, whether alone or all at once, and those that it has must carry what the program sends along them. The true
-circuit is that of the compiled program under resample ablation, fixed before training. Three to seven minutes a model on
-one core.
+circuit is that of the compiled program under resample ablation, fixed before training. Minutes for a model,
+on one core.
 """
 
 import argparse
