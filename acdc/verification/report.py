@@ -51,8 +51,10 @@ class Removal(_Record):
 
 
 class Report(_Record):
-    """Verification on rows that discovery did not see; with no such rows, `rows` is 0 and `reason` says why. `audit`: what `acdc
-    verify` adds to what every discovery measures."""
+    """Verification on rows that discovery did not see; with no such rows, `rows` is 0 and `reason` says why.
+
+    `audit`: what `acdc verify` adds to what every discovery measures.
+    """
 
     format: Literal["acdc-verification"] = "acdc-verification"
     version: Literal[1] = 1
