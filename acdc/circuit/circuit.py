@@ -208,6 +208,16 @@ class Circuit(_Record):
                     graph.add_edge(reader.id, owner.id, wiring=True, **({"score": wires[name]} if wires else {}))
         return graph
 
+    def part(self, kept: np.ndarray, selection: dict[str, int | float]) -> "Circuit":
+        """The same with some of its edges, boolean [edges]; `selection`: how these were chosen, for its method."""
+        ids = set(self.graph.ids(kept))
+        changed = {
+            "method": self.method.model_copy(update={"selection": self.method.selection | selection}),
+            "edges": [edge for edge in self.edges if edge.id in ids],
+            "edges_effective": int(self.graph.prune(kept).sum()),
+        }
+        return Circuit(**{name: getattr(self, name) for name in type(self).model_fields} | changed)
+
     def save(self, path: str | Path) -> None:
         """Write `circuit.json` (a folder) or the given file, atomically."""
         target = Path(path)

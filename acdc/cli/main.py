@@ -14,6 +14,7 @@ from acdc.cli import options as opt
 from acdc.cli import targets
 from acdc.cli.benchmark import benchmark
 from acdc.cli.interrupts import SENTENCE, Interruptible
+from acdc.cli.verification import diff, minimise, verify
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory
 from acdc.options import Choosing
 
@@ -268,29 +269,6 @@ def run(
 
 
 @app.command()
-def verify(
-    run: opt.RunPath,
-    model: Annotated[str | None, typer.Option(help="Model; default: the run's.", metavar="M")] = None,
-    task: Annotated[str | None, typer.Option(help="Task; default: the run's.", metavar="T")] = None,
-    device: opt.Device = "auto",
-    dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
-    as_json: opt.Json = False,
-) -> None:
-    """Measure a run's circuit again on the rows that its discovery did not use."""
-    from acdc.circuit.circuit import Circuit
-    from acdc.cli import show
-    from acdc.cli.progress import bars
-    from acdc.jobs.run import reverify
-
-    circuit = Circuit.load(run)
-    for name, given, there in (("dtype", dtype and dtype.value, circuit.dtype), ("seed", seed, circuit.seed)):
-        if given is not None and given != there:
-            raise InputError(f"--{name} {given} is not the run's {there}; leave it out")
-    show.print_run(reverify(run, model, task, device, bars), as_json)
-
-
-@app.command()
 def export(
     run: opt.RunPath,
     format: Annotated[opt.PictureFormat, typer.Option("--format", help="Kind of picture.")],
@@ -364,7 +342,7 @@ def check_task(
     show.print_check(check(DiscoveryJob(model, task, settings, revision, device, dtype.value)), as_json)
 
 
-for command in (benchmark, *targets.COMMANDS):
+for command in (verify, minimise, diff, benchmark, *targets.COMMANDS):
     app.command()(command)
 
 

@@ -1,8 +1,8 @@
 """Run discovery and scoring jobs into run directories, stage by stage, resuming what is done."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -11,17 +11,26 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from acdc.circuit.circuit import SIGN_CONVENTION, Circuit, ModelRecord, library_versions
 from acdc.errors import DiskError, InputError
 from acdc.files import read_model, write_json, write_text
-from acdc.jobs.run_directory import JOURNAL, RunDirectory, read_run
+from acdc.jobs.run_directory import JOURNAL, RunDirectory, RunRecord, read_run
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.load import Model, load_model
 from acdc.model.threads import fixed_threads
 from acdc.model.work import Work
-from acdc.options import Level
-from acdc.progress import Progress
+from acdc.options import Choosing, Level, SenderOrder
+from acdc.progress import Progress, silent
 from acdc.render.dot import to_dot
 from acdc.render.report import to_html
 from acdc.render.svg import to_svg
-from acdc.search.discover import Result, bind, describe_batch, describe_model, discover, edge_scores, prepare
+from acdc.search.discover import (
+    DiscoverySettings,
+    Result,
+    bind,
+    describe_batch,
+    describe_model,
+    discover,
+    edge_scores,
+    prepare,
+)
 from acdc.search.journal import Journal
 from acdc.search.registry import find_method
 from acdc.search.result import Scores
@@ -31,6 +40,7 @@ from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
 from acdc.verification.report import Report
+from acdc.verification.stability import Stability, measure_stability
 from acdc.verification.verify import verify
 
 
@@ -197,16 +207,52 @@ def open_run(path: Path) -> FinishedRun:
     return FinishedRun(path, circuit, _load_report(path, circuit), resumed=True)
 
 
-def reverify(path: Path, model_name: str | None, task_name: str | None, device: str, progress: Progress) -> FinishedRun:
-    """Verify a run's circuit again and redraw its report; model and task are the run's unless others are named."""
+def reverify(
+    path: Path,
+    model_name: str | None,
+    task_name: str | None,
+    device: str,
+    progress: Progress,
+    repeats: int | None = None,
+) -> FinishedRun:
+    """Verify a run's circuit in full and redraw its report; model and task are the run's unless others are named.
+    `repeats`: of its discovery on other rows, to see how stable it is."""
     record, circuit = read_run(path), Circuit.load(path)
     source = record.source
     model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
     task = load_task(task_name or source.task, model)
     report = verify(model, task, circuit, full=True, progress=progress)
+    if repeats is not None:
+        report = report.model_copy(
+            update={"stability": repeat_discovery(record, circuit, model, task, repeats, progress)}
+        )
     report.save(path)
     draw(path, circuit, report, record.command)
     return FinishedRun(path, circuit, report, resumed=True)
+
+
+def repeat_discovery(
+    record: RunRecord, circuit: Circuit, model: Model, task: Task, repeats: int, progress: Progress
+) -> Stability:
+    """Repeat the discovery of a run on subsets of its rows. Raises InputError for a run that was no discovery."""
+    if record.kind != "discover" or repeats < 2:
+        raise InputError("--stability needs at least 2 repetitions of a run of 'acdc discover'")
+    known = {field.name for field in fields(DiscoverySettings)}
+    given = {name: value for name, value in record.inputs.items() if name in known}
+    kinds = {"choose": Choosing, "level": Level, "sender_order": SenderOrder}
+    settings = DiscoverySettings(**given | {name: kind(given[name]) for name, kind in kinds.items()})
+    ids = set(circuit.task.discovery)
+    rows = tuple(row for row in task.rows if row.id in ids)
+
+    def find(places: Sequence[int]) -> frozenset[str]:
+        some = replace(task, rows=tuple(rows[place] for place in places))
+        result = discover(model, some, replace(settings, limit=len(places)), silent)
+        advance(1)
+        return frozenset(edge.id for edge in result.circuit.edges)
+
+    with progress("stability", repeats, "discoveries") as advance:
+        found = frozenset(edge.id for edge in circuit.edges)
+        return measure_stability(len(rows), repeats, circuit.seed, found, find)
 
 
 def draw(path: Path, circuit: Circuit, report: Report, command: str) -> None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from acdc.files import read_model, write_json
 from acdc.verification.audit import Audit
+from acdc.verification.stability import Stability
 
 FILE_NAME = "verification.json"
 
@@ -53,7 +54,7 @@ class Removal(_Record):
 class Report(_Record):
     """Verification on rows that discovery did not see; with no such rows, `rows` is 0 and `reason` says why.
 
-    `audit`: what `acdc verify` adds to what every discovery measures.
+    `audit`: what `acdc verify` adds to what every discovery measures; `stability` what its option adds.
     """
 
     format: Literal["acdc-verification"] = "acdc-verification"
@@ -69,6 +70,7 @@ class Report(_Record):
     random: RandomCircuits | None = None
     removals: list[Removal] = []
     audit: Audit | None = None
+    stability: Stability | None = None
 
     @model_validator(mode="after")
     def _has_its_metric(self) -> "Report":

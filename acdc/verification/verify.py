@@ -13,7 +13,7 @@ from acdc.model.threads import fixed_threads
 from acdc.options import Level
 from acdc.progress import Advance, Progress, nobody, silent
 from acdc.task.behaviour import Behaviour, usable_metrics
-from acdc.task.crew import ALONE, Crew, Crews, nobody_else
+from acdc.task.crew import Crews, nobody_else
 from acdc.task.metrics import METRICS, NOISE, Metric, MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
 from acdc.verification.audit import Audit, Audited, audit, steps
@@ -38,16 +38,13 @@ def verify(
     `metric` is only needed where discovery used a callable of the user's. `crews`: others who share in the work.
     Raises InputError when model or task are not those that the circuit was found with.
     """
-    _check_same(model, task, circuit)
+    check_same(model, task, circuit)
     if metric is None and circuit.metric not in METRICS:
         raise InputError(f"the circuit was found with a metric of the user's, {circuit.metric!r}: give it as metric=")
     metric = find_metric(metric or circuit.metric)
     if (metric.name, metric.larger_is_better) != (circuit.metric, circuit.larger_is_better):
         raise InputError(f"the circuit was found with metric {circuit.metric!r}, not with {metric.name!r}")
-    indices = {row.id: i for i, row in enumerate(task.rows)}
-    if unknown := set(circuit.task.verification) - set(indices):
-        raise InputError(f"the circuit names a row that task {task.name!r} does not have: {min(unknown)!r}")
-    rows = [indices[name] for name in circuit.task.verification]
+    rows = circuit.task.verification
     common = {
         "metric": circuit.metric,
         "ablation": circuit.ablation,
@@ -58,7 +55,7 @@ def verify(
         reason = f"discovery used all {circuit.task.rows_total} rows of task {circuit.task.name!r}"
         return Report(rows=0, reason=reason, **common)
     with fixed_threads(circuit.batch.threads):
-        behaviour = _bind(model, task, circuit, rows, metric, circuit.ablation, crews(rows))
+        behaviour = behaviour_of(model, task, circuit, rows, metric, crews=crews)
         found = _audit(model, task, circuit, behaviour, progress) if full else None
         with progress("verify", len(circuit.parts) + RANDOM_CIRCUITS + 3, "runs") as advance:
             measures = measure_circuit(behaviour, circuit.ablated, circuit.own, advance)
@@ -74,35 +71,47 @@ def verify(
             )
 
 
-def _bind(
-    model: Model, task: Task, circuit: Circuit, rows: Sequence[int], metric: Metric, ablation: str, crew: Crew = ALONE
+def behaviour_of(
+    model: Model,
+    task: Task,
+    circuit: Circuit,
+    rows: Sequence[str],
+    metric: Metric,
+    ablation: str | None = None,
+    crews: Crews = nobody_else,
 ) -> Behaviour:
+    """What a circuit is measured with, on rows by their ids; under its own ablation or another. Raises InputError for a
+    row that the task does not have."""
+    indices = {row.id: i for i, row in enumerate(task.rows)}
+    if unknown := set(rows) - set(indices):
+        raise InputError(f"the circuit names a row that task {task.name!r} does not have: {min(unknown)!r}")
+    places = [indices[name] for name in rows]
     return Behaviour(
         model,
         task,
-        rows,
+        places,
         metric,
-        ablation,
+        ablation or circuit.ablation,
         batch_size=circuit.batch.size,
         split_embeddings=circuit.model.split_embeddings,
         direct_edges=circuit.model.direct_edges,
-        crew=crew,
+        crew=crews(places),
     )
 
 
 def _audit(model: Model, task: Task, circuit: Circuit, behaviour: Behaviour, progress: Progress) -> Audit:
     edges = circuit.mask if circuit.level is Level.edges else None
     audited = Audited(circuit.ablated, circuit.own, edges, circuit.seed)
-    rows = [task.rows.index(row) for row in behaviour.rows]
 
     def under(ablation: str) -> Behaviour:
-        return _bind(model, task, circuit, rows, behaviour.metric, ablation)
+        return behaviour_of(model, task, circuit, circuit.task.verification, behaviour.metric, ablation)
 
     with progress("audit", steps(audited), "runs") as advance:
         return audit(behaviour, under, audited, advance)
 
 
-def _check_same(model: Model, task: Task, circuit: Circuit) -> None:
+def check_same(model: Model, task: Task, circuit: Circuit) -> None:
+    """Raises InputError for another model or task than a circuit was found with."""
     if model.content_hash != circuit.model.content_hash:
         raise InputError(f"the circuit was found in another model than {model.name!r}: their content hashes differ")
     if task.content_hash() != circuit.task.content_hash:

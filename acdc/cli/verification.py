@@ -1,0 +1,200 @@
+"""The commands that look closer at circuits: verify, minimise, diff; and how what they find is shown."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from acdc.cli import options as opt
+from acdc.errors import InputError
+
+
+def verify(
+    run: opt.RunPath,
+    model: Annotated[str | None, typer.Option(help="Model; default: the run's.", metavar="M")] = None,
+    task: Annotated[str | None, typer.Option(help="Task; default: the run's.", metavar="T")] = None,
+    stability: Annotated[
+        int | None, typer.Option(help="Repeat the discovery on so many random quarters of its rows.", metavar="N")
+    ] = None,
+    device: opt.Device = "auto",
+    dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Look closely at a run's circuit, on the rows that its discovery did not use."""
+    from acdc.circuit.circuit import Circuit
+    from acdc.cli import show
+    from acdc.cli.progress import bars
+    from acdc.jobs.run import reverify
+
+    circuit = Circuit.load(run)
+    for name, given, there in (("dtype", dtype and dtype.value, circuit.dtype), ("seed", seed, circuit.seed)):
+        if given is not None and given != there:
+            raise InputError(f"--{name} {given} is not the run's {there}; leave it out")
+    done = reverify(run, model, task, device, bars, stability)
+    show.print_run(done, as_json)
+    if not as_json and done.report.audit:
+        _print_audit(done.report)
+
+
+def minimise(
+    run: opt.RunPath,
+    out: opt.Out = None,
+    device: opt.Device = "auto",
+    dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Remove what a run's circuit does not need, until every edge is needed, as a new run."""
+    from acdc.circuit.circuit import Circuit
+    from acdc.cli import show
+    from acdc.cli.progress import bars
+    from acdc.jobs.minimise import run_minimise
+
+    circuit = Circuit.load(run)
+    for name, given, there in (("dtype", dtype and dtype.value, circuit.dtype), ("seed", seed, circuit.seed)):
+        if given is not None and given != there:
+            raise InputError(f"--{name} {given} is not the run's {there}; leave it out")
+    show.print_run(run_minimise(run, out, device, bars), as_json)
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    second: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    device: opt.Device = "auto",
+    dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Default: the first run's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: the first run's.")] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Compare the circuits of two runs: edges, nodes, scores, and faithfulness on rows that neither has seen."""
+    from acdc.circuit.circuit import Circuit
+    from acdc.jobs.run_directory import read_run
+    from acdc.model.load import load_model
+    from acdc.task.load import load_task
+    from acdc.verification.compare import compare
+
+    circuits, source = (Circuit.load(first), Circuit.load(second)), read_run(first).source
+    model = load_model(source.model, revision=source.revision, device=device, dtype=dtype or circuits[0].dtype)
+    comparison = compare(model, load_task(source.task, model), *circuits)
+    if as_json:
+        print(json.dumps(comparison.model_dump(mode="json")))
+        return
+    _print_comparison(comparison)
+
+
+def _print_comparison(comparison) -> None:
+    from acdc.cli.show import console
+
+    out = console()
+    head = ("", "in both", "first alone", "second alone", "Jaccard")
+    overlaps = {"edges": comparison.edges, "nodes and slots": comparison.nodes}
+    rows = [[n, str(o.both), str(o.first), str(o.second), _number(o.jaccard)] for n, o in overlaps.items()]
+    out.print(_table("what they share", head, rows))
+    if comparison.correlation is not None:
+        out.print(f"\nscores of shared edges correlate with {comparison.correlation:.3f} (Pearson)")
+    if comparison.rows:
+        title = (
+            f"\nfaithfulness in {comparison.metric} under {comparison.ablation} ablation, on {comparison.rows} rows "
+            "that neither discovery used"
+        )
+        rows = [[name, _percent(interval)] for name, interval in comparison.faithfulness.items()]
+        out.print(_table(title, ("circuit", "recovered [95 % interval]"), rows))
+    else:
+        out.print("\nno rows that neither discovery used: faithfulness is not compared")
+
+
+def _print_audit(report) -> None:
+    """Tables of all that an audit found, each with what its numbers mean."""
+    from acdc.cli.show import console
+
+    out, audit = console(), report.audit
+    rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in audit.faithfulness]
+    head = ("ablation", "metric", "the circuit alone recovers", "without it is lost")
+    out.print(_table("\nfaithfulness: 100 % is all of the behaviour [95 % interval]", head, rows))
+    if audit.only_under is not None:
+        under = ", ".join(audit.only_under) or "none of them"
+        out.print(f"faithful for certain (at least 80 %) in {report.metric} under: {under}")
+    if complete := audit.completeness:
+        out.print(
+            f"\ncompleteness: with {complete.knockouts} random parts of the circuit knocked out of both, circuit and "
+            f"model differ by {_number(complete.difference.value)} in {report.metric} on average, "
+            f"{_percent(complete.share)} of its range (0 % is complete)",
+            soft_wrap=True,
+        )
+    if minimal := audit.minimality:
+        sets = f", as trying {minimal.subsets_tried:,} sets of edges has shown" if minimal.subsets_tried else ""
+        out.print(
+            f"\nminimality: {minimal.level.value}{sets}; {minimal.needed} of {len(minimal.parts)} edges are needed: "
+            f"removing any of them makes {report.metric} worse by more than {_number(minimal.tolerance)}",
+            soft_wrap=True,
+        )
+    for name, reason in audit.left_out.items():
+        out.print(f"{name} was not measured: {reason}")
+    out.print(_table("\ntests, corrected together (Holm), at a level of 5 %", TESTS, map(_test, audit.tests)))
+    for test in audit.tests:
+        if test.testable:
+            out.print(f"{test.name} would reject: {test.null}", soft_wrap=True)
+    if audit.groups:
+        head = ("rows of", "rows", "recovered [95 % interval]", "circuit right", "full model right")
+        rows = [
+            [g.group, str(g.rows), _percent(g.faithfulness), _share(g.accuracy), _share(g.accuracy_full)]
+            for g in audit.groups
+        ]
+        out.print(_table("\ngeneralisation", head, rows))
+    if audit.failures:
+        head = ("row", f"{report.metric} of circuit", "of full model", "answer lost")
+        rows = [
+            [f.row, _number(f.circuit), _number(f.full), {True: "yes", False: "no", None: "?"}[f.wrong]]
+            for f in audit.failures
+        ]
+        out.print(_table("\nrows on which the circuit does worst", head, rows))
+    if report.stability:
+        _print_stability(report.stability, out)
+
+
+TESTS = ("test", "n", "effect", "p", "corrected", "rejected", "power")
+
+
+def _test(test) -> list[str]:
+    if not test.testable:
+        return [test.name, str(test.n), "not testable:", "", "", "", test.reason]
+    values = (_number(value) for value in (test.effect, test.p, test.adjusted))
+    return [test.name, str(test.n), *values, "yes" if test.rejected else "no", _share(test.power)]
+
+
+def _print_stability(stability, out) -> None:
+    out.print(
+        f"\nstability: {stability.repeats} discoveries on {stability.rows_each} of {stability.rows} rows each; "
+        f"{len(stability.core)} edges are stable, {len(stability.abstained)} cannot be told, {len(stability.unstable)} "
+        f"of the circuit's are unstable; two discoveries share {_share(stability.jaccard)} of their edges on average",
+        soft_wrap=True,
+    )
+
+
+def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]):
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for place, name in enumerate(head):
+        table.add_column(name, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _percent(interval) -> str:
+    if interval.value is None:
+        return "-"
+    if interval.low is None:
+        return f"{interval.value:.1%}"
+    return f"{interval.value:.1%} [{interval.low:.1%}, {interval.high:.1%}]"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

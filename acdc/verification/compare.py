@@ -1,0 +1,98 @@
+"""Two circuits of one model side by side: what they share, and how faithful each, both and what they share are."""
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from acdc.circuit.circuit import Circuit
+from acdc.errors import InputError
+from acdc.model.load import Model
+from acdc.model.threads import fixed_threads
+from acdc.task.metrics import METRICS
+from acdc.task.rows import Task
+from acdc.verification.intervals import Bootstrap, Interval, recovered
+from acdc.verification.verify import behaviour_of, check_same
+
+
+class Overlap(BaseModel):
+    """How many are in both, in the first alone and in the second alone; `jaccard`: those in both among all."""
+
+    model_config = ConfigDict(frozen=True)
+
+    both: int
+    first: int
+    second: int
+    jaccard: float | None
+
+    @classmethod
+    def of(cls, first: set[str], second: set[str]) -> "Overlap":
+        every, both = len(first | second), len(first & second)
+        return cls(
+            both=both, first=len(first) - both, second=len(second) - both, jaccard=both / every if every else None
+        )
+
+
+class Comparison(BaseModel):
+    """Of two circuits; `correlation`: Pearson's, of the scores of shared edges, None for fewer than three or where
+    scores mean different things. Faithfulness is of the first circuit's metric and ablation, on `rows` rows that
+    neither discovery used, of each circuit, their union and their intersection."""
+
+    model_config = ConfigDict(frozen=True)
+
+    edges: Overlap
+    nodes: Overlap
+    correlation: float | None
+    metric: str
+    ablation: str
+    rows: int
+    faithfulness: dict[str, Interval]
+    only_first: list[str]
+    only_second: list[str]
+
+
+def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Comparison:
+    """Raises InputError for circuits of different models, tasks or graphs."""
+    for circuit in (first, second):
+        check_same(model, task, circuit)
+    if first.edges_total != second.edges_total or first.graph.names != second.graph.names:
+        raise InputError(
+            "the circuits are of different graphs: one splits embeddings or tests wires, the other does not"
+        )
+    edges = [{edge.id for edge in circuit.effective} for circuit in (first, second)]
+    nodes = [set(circuit.to_networkx().nodes) for circuit in (first, second)]
+    rows = [row for row in first.task.verification if row in set(second.task.verification)]
+    return Comparison(
+        edges=Overlap.of(*edges),
+        nodes=Overlap.of(*nodes),
+        correlation=_correlation(first, second),
+        metric=first.metric,
+        ablation=first.ablation,
+        rows=len(rows),
+        faithfulness=_faithfulness(model, task, first, second, rows) if rows else {},
+        only_first=sorted(edges[0] - edges[1]),
+        only_second=sorted(edges[1] - edges[0]),
+    )
+
+
+def _correlation(first: Circuit, second: Circuit) -> float | None:
+    ours, theirs = ({edge.id: edge.score for edge in circuit.edges} for circuit in (first, second))
+    shared = sorted(ours.keys() & theirs.keys())
+    pairs = np.array([[ours[name], theirs[name]] for name in shared])
+    if first.score_kind != second.score_kind or len(shared) < 3 or (np.ptp(pairs, axis=0) == 0).any():
+        return None
+    return float(np.corrcoef(pairs.T)[0, 1])
+
+
+def _faithfulness(model: Model, task: Task, first: Circuit, second: Circuit, rows: list[str]) -> dict[str, Interval]:
+    if first.metric not in METRICS:
+        raise InputError(f"the first circuit was found with a metric of the user's, {first.metric!r}")
+    kept = {
+        "first": first.mask,
+        "second": second.mask,
+        "union": first.mask | second.mask,
+        "intersection": first.mask & second.mask,
+    }
+    with fixed_threads(first.batch.threads):
+        behaviour = behaviour_of(model, task, first, rows, METRICS[first.metric])
+        values = behaviour.measure(~np.stack(list(kept.values())))[0]
+        full, empty, bootstrap = behaviour.full(), behaviour.empty(), Bootstrap(len(rows), first.seed)
+    return {name: bootstrap.of(recovered, own, full, empty) for name, own in zip(kept, values, strict=True)}

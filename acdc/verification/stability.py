@@ -1,0 +1,93 @@
+"""Whether the same edges are found on other rows of the same kind (after "Certified Circuits", arXiv 2602.22968).
+
+The discovery is repeated on random subsets of its rows. An edge is stable where it is found in a clear majority of
+them, unstable where it is missing from one; else the result abstains. A decision is certain however up to `certified`
+rows are changed: so few cannot be in enough of the subsets to turn the majority.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from math import comb
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+SHARE = 0.25  # of the rows of a discovery, for each repetition
+CONFIDENCE = 0.95
+
+
+class EdgeStability(BaseModel):
+    """How often an edge was found; `certified`: how many rows could change without changing what is said of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    frequency: float
+    certified: int
+
+
+class Stability(BaseModel):
+    """`core`: stable edges. `abstained`: those that cannot be told. `unstable`: of the circuit, those that most
+    repetitions miss. `jaccard`: shared edges of two repetitions, on average."""
+
+    model_config = ConfigDict(frozen=True)
+
+    repeats: int
+    rows: int
+    rows_each: int
+    jaccard: float
+    core: list[EdgeStability]
+    abstained: list[EdgeStability]
+    unstable: list[EdgeStability]
+
+
+def measure_stability(
+    rows: int, repeats: int, seed: int, circuit: frozenset[str], find: Callable[[Sequence[int]], frozenset[str]]
+) -> Stability:
+    """`find`: the edges of a discovery on some of so many rows. `circuit`: the edges found on all of them."""
+    size, generator = max(2, round(SHARE * rows)), np.random.default_rng(seed)
+    found = [find(sorted(generator.choice(rows, size, replace=False).tolist())) for _ in range(repeats)]
+    counts = {name: sum(name in edges for edges in found) for name in sorted(circuit.union(*found))}
+    kinds: dict[str, list[EdgeStability]] = {"core": [], "abstained": [], "unstable": []}
+    for name, count in counts.items():
+        low, high = binomial_bounds(count, repeats)
+        margin = max(low - 0.5, 0.5 - high)
+        kind = "core" if low > 0.5 else "unstable" if high < 0.5 else "abstained"
+        certified = untouched(rows, size, margin) if margin > 0 else 0
+        if kind != "unstable" or name in circuit:
+            kinds[kind].append(EdgeStability(id=name, frequency=count / repeats, certified=certified))
+    pairs = [len(a & b) / len(a | b) for a, b in combinations(found, 2) if a | b]
+    return Stability(
+        repeats=repeats, rows=rows, rows_each=size, jaccard=float(np.mean(pairs)) if pairs else 1.0, **kinds
+    )
+
+
+def untouched(rows: int, size: int, margin: float) -> int:
+    """How many rows may change while at most a share `margin` of all subsets of a size has one of them in it."""
+    changed = 0
+    while changed < rows and 1 - comb(rows - changed - 1, size) / comb(rows, size) < margin:
+        changed += 1
+    return changed
+
+
+def binomial_bounds(count: int, n: int) -> tuple[float, float]:
+    """Bounds of a share that was seen `count` times in n, each wrong with a chance of at most (1 - `CONFIDENCE`) / 2
+    (Clopper and Pearson 1934)."""
+    error = (1 - CONFIDENCE) / 2
+    low = _solve(lambda share: _tail(count, n, share) - error) if count else 0.0
+    high = 1 - _solve(lambda share: _tail(n - count, n, share) - error) if count < n else 1.0
+    return low, high
+
+
+def _tail(count: int, n: int, share: float) -> float:
+    """Chance of at least so many."""
+    return sum(comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(count, n + 1))
+
+
+def _solve(rises: Callable[[float], float]) -> float:
+    """Where a rising function of [0, 1] is 0, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if rises(middle) > 0 else (middle, high)
+    return (low + high) / 2
