@@ -88,8 +88,8 @@ def ray_pool(workers: int) -> RayPool:
 
 EXECUTORS = [
     pytest.param(0, id="in process"),
-    pytest.param(1, id="1 worker", marks=pytest.mark.slow),
-    pytest.param(2, id="2 workers", marks=pytest.mark.slow),
+    pytest.param(2, id="2 workers"),
+    pytest.param(1, id="1 worker", marks=pytest.mark.thorough),
     pytest.param(6, id="6 workers", marks=pytest.mark.slow),  # more than there are jobs, and cores on most machines
 ]
 
