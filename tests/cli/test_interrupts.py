@@ -27,9 +27,9 @@ def start(folder, *words, **more) -> subprocess.Popen:
     return process
 
 
-@pytest.mark.parametrize("number", slow_but([signal.SIGINT, signal.SIGTERM], ENDING))
+@pytest.mark.parametrize("number", slow_but([signal.SIGINT, signal.SIGTERM], ENDING), ids=lambda number: number.name)
 def test_a_signal_ends_a_command_with_a_sentence(tmp_path, number):
-    process = start(tmp_path, *LONG)
+    process = start(tmp_path, *LONG, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     process.send_signal(number)
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number
