@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +11,18 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
 
-# read when Ray is imported, whoever does it first: only this machine, and its token
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read when Ray is imported, whoever does it first
 
 import torch  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)
+
+
+def slow_but(quick: Collection, values: Iterable) -> list:
+    """Parameters, of which all but some make a slow test."""
+    marks = {True: (), False: pytest.mark.slow}
+    return [pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=marks[v in quick]) for v in values]
 
 
 def shared_folder() -> Path | None:

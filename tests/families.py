@@ -97,6 +97,8 @@ NATIVE = {
     },
 }
 
+# one of each family; the others differ from these in an option
+EACH = ["gpt2", "llama", "qwen2", "qwen3", "mistral", "mixtral", "gpt-neox-parallel", "gemma2", "gemma3", "native"]
 
 # for tests built by hand, not part of the grid over families
 BY_HAND = {

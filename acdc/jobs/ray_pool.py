@@ -319,6 +319,8 @@ def _import_ray(local: bool) -> Any:
         raise InputError("--workers needs Ray: install acdc with the extra 'cluster'") from None
     if local and ray._private.ray_constants.ENABLE_RAY_CLUSTER:
         raise InputError("Ray was imported before, and would listen on every network device: do not import it yourself")
+    # Where it was imported before, as to ask a cluster, it would start servers that want a token and show them none.
+    ray._raylet.Config.initialize("")
     return ray
 
 

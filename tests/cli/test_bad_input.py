@@ -209,13 +209,18 @@ def test_discover_refuses(acdc, options, prepare, message):
     )
 
 
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    words = ["discover", "--task", "induction", "--limit", "8", "--method", "eap", "--edges", "9", "--out", "r"]
+    assert command(*words, cwd=folder).returncode == 0
+    return folder / "r"
+
+
 @pytest.fixture
-def run(acdc):
+def run(acdc, finished_run):
     """A finished run in the folder `r`, with something that a later command may find damaged."""
-    assert (
-        acdc("discover", "--task", "induction", "--limit", "8", "--method", "eap", "--edges", "9", "--out", "r").code
-        == 0
-    )
+    shutil.copytree(finished_run, "r")
 
 
 def damage(file: str, **changes) -> None:
@@ -302,7 +307,7 @@ def test_a_full_disk_is_one_sentence(tmp_path):
     """The limit on file size stands for the disk: writing the circuit fails half-way, and leaves no part of it."""
     import resource
 
-    words = ["discover", "--task", "induction", "--limit", "8", "--method", "eap", "--edges", "200", "--out", "r"]
+    words = ["discover", "--task", "induction", "--limit", "120", "--method", "eap", "--edges", "200", "--out", "r"]
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))  # noqa: E731
     done = command(*words, cwd=tmp_path, preexec_fn=limit)
     assert done.returncode == 2 and done.stderr.startswith("acdc: error: cannot write"), done.stderr

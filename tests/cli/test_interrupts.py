@@ -6,14 +6,18 @@ import sys
 import time
 
 import pytest
+from conftest import slow_but
 
-WORDS = ("discover", "--metric", "kl", "--threshold", "0.0005", "--limit", "16", "--out", "r")
+from acdc.cli.interrupts import ENDING
+
+LONG = ("--metric", "kl", "--threshold", "0.0005", "--limit", "16")
+SHORT = ("--method", "eap", "--edges", "9", "--limit", "120")
 PATIENCE = 60.0  # seconds
 
 
-def start(folder, **more) -> subprocess.Popen:
+def start(folder, *words, **more) -> subprocess.Popen:
     """A discovery that has begun."""
-    command = [sys.executable, "-m", "acdc", *WORDS]
+    command = [sys.executable, "-m", "acdc", "discover", "--out", "r", *words]
     process = subprocess.Popen(
         command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, **more
     )
@@ -23,9 +27,9 @@ def start(folder, **more) -> subprocess.Popen:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", slow_but([signal.SIGINT, signal.SIGTERM], ENDING), ids=lambda number: number.name)
 def test_a_signal_ends_a_command_with_a_sentence(tmp_path, number):
-    process = start(tmp_path)
+    process = start(tmp_path, *LONG, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     process.send_signal(number)
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number
@@ -34,7 +38,7 @@ def test_a_signal_ends_a_command_with_a_sentence(tmp_path, number):
 
 
 def test_what_was_to_be_ignored_stays_ignored(tmp_path):
-    process = start(tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = start(tmp_path, *SHORT, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.send_signal(signal.SIGHUP)
     _, said = process.communicate(timeout=PATIENCE)
     assert (process.returncode, said) == (0, "")

@@ -88,8 +88,8 @@ def ray_pool(workers: int) -> RayPool:
 
 EXECUTORS = [
     pytest.param(0, id="in process"),
-    pytest.param(1, id="1 worker", marks=pytest.mark.slow),
-    pytest.param(2, id="2 workers", marks=pytest.mark.slow),
+    pytest.param(2, id="2 workers"),
+    pytest.param(1, id="1 worker", marks=pytest.mark.thorough),
     pytest.param(6, id="6 workers", marks=pytest.mark.slow),  # more than there are jobs, and cores on most machines
 ]
 
@@ -136,19 +136,29 @@ def test_sockets_are_open_to_this_machine_alone(done, reference):
     assert bool(done.seen.addresses) == (done is not reference)
 
 
-def test_a_ray_that_would_listen_everywhere_is_refused():
+def with_ray_imported(code: str, **settings: str) -> str:
+    """What code prints in a process that has imported Ray before acdc does, under settings of its own."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed")
-    code = (
-        "import ray\n"
-        "from acdc.errors import InputError\n"
-        "from acdc.jobs.ray_pool import RayPool\n"
-        "try: next(RayPool(1, 0, None, 1).run([None], None))\n"
-        "except InputError as error: print(error)\n"
-    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert "would listen on every network device" in done.stdout, done
+    imports = "import ray\nfrom acdc.errors import InputError\nfrom acdc.jobs.ray_pool import _import_ray\n"
+    command = [sys.executable, "-c", imports + code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment | settings)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_ray_that_would_listen_everywhere_is_refused():
+    code = "try: _import_ray(local=True)\nexcept InputError as error: print(error)"
+    assert "would listen on every network device" in with_ray_imported(code)
+
+
+def test_a_ray_that_was_imported_before_shows_its_servers_the_token_that_they_want():
+    """As in a process that has asked a cluster without tokens."""
+    code = (
+        "_import_ray(local=True)\nprint(ray._raylet.get_authentication_mode() == ray._raylet.AuthenticationMode.TOKEN)"
+    )
+    assert "True" in with_ray_imported(code, RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
 
 
 def test_what_is_finished_is_not_run_again(done):

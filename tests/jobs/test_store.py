@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,7 @@ def test_several_processes_write_at_once(store, tmp_path):
     while any(process.poll() is None for process in running):
         assert len(store.jobs()) == len(writers)  # a reader is never turned away
         read += 1
+        time.sleep(0.01)
     assert [process.wait() for process in running] == [0] * len(writers) and read > 1
     assert [(job.status, job.seconds, job.stage) for job in store.jobs()] == [
         (Status.done, float(me), None) for me in writers

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from accelerate import dispatch_model
+from conftest import slow_but
 from fake_devices import devices_checked
-from families import HUGGING_FACE, NATIVE, boot, config_folder, random_rows
+from families import EACH, HUGGING_FACE, NATIVE, boot, config_folder, random_rows
 from transformers import LlamaForCausalLM
 
 from acdc.errors import InputError
@@ -62,7 +63,7 @@ def lenient(monkeypatch):
 
 
 @pytest.mark.usefixtures("lenient")
-@pytest.mark.parametrize("name", SPLIT)
+@pytest.mark.parametrize("name", slow_but([*EACH, "llama-biased"], SPLIT))
 def test_layers_on_two_gpus_in_every_family(name, tmp_path):
     """The bridge, components from weights and by the model's own modules, and gradients."""
     with devices_checked():
@@ -79,7 +80,7 @@ def test_layers_on_two_gpus_in_every_family(name, tmp_path):
                 run(replace(model, components=replay), "eap")
 
 
-@pytest.mark.parametrize(("name", "devices"), PLACED)
+@pytest.mark.parametrize(("name", "devices"), slow_but([("gemma2", GPUS)], PLACED))
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_on_gpus(name, devices, method, tmp_path):
     """Decided are all edges once with none kept and once with all."""
@@ -100,6 +101,7 @@ def test_every_ablation_on_two_gpus(ablation, tmp_path, monkeypatch):
         METHODS["eap-ig-inputs"].run(behaviour, SearchOptions(steps=2), silent)
 
 
+@pytest.mark.slow
 def test_wires_and_two_embeddings_on_two_gpus(tmp_path):
     with devices_checked():
         behaviour = behaviour_of(fake("gpt2", tmp_path), split_embeddings=True, direct_edges=True)

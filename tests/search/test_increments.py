@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import slow_but
 from families import HUGGING_FACE, NATIVE, boot
 from noise import noise
 
@@ -118,7 +119,7 @@ def test_padding_changes_no_row(family):
             assert (expected - logits).abs().max() < 1e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize("family", UNLIKE)
+@pytest.mark.parametrize("family", slow_but(["gpt2", "llama-longrope", "gemma2", "gpt-neox-parallel"], UNLIKE))
 def test_fast_equals_naive_over_several_batches(family):
     """Rows of unlike length in padded batches, answers inside the prompt, wires and both embeddings at once."""
     model = boot(family, layers=2, seed=6)
