@@ -38,7 +38,7 @@ class CircuitState:
         self.at = {Need.ANSWER: Positions(self.length, prompts.answers), Need.EVERYWHERE: Positions(self.length)}
         self.cone = Cone(self.graph, np.zeros(len(self.graph.writers), dtype=np.int8))
         self.cut_wires: set[tuple[int, int]] = set()  # (reader index, head)
-        self.decided: set[int] = set()  # slots that have only kept edges left
+        self._decided: set[int] = set()  # slots that have only kept edges left
         self.senders: dict[int, list[int]] = defaultdict(list)  # of a reader, over kept edges
         self.readers: dict[int, list[int]] = defaultdict(list)  # of a writer, over kept edges
         self._starts = np.cumsum([0, *(len(block) for block in clean.blocks)])
@@ -57,7 +57,7 @@ class CircuitState:
         """A copy to change in another way; tensors are shared, as none is ever changed in place."""
         other = copy.copy(self)
         other.cone = Cone(self.graph, self.cone.needs.copy())
-        other.cut_wires, other.decided = set(self.cut_wires), set(self.decided)
+        other.cut_wires, other._decided = set(self.cut_wires), set(self._decided)
         for name in ("senders", "readers"):
             kept = {key: list(value) for key, value in getattr(self, name).items()}
             setattr(other, name, defaultdict(list, kept))
@@ -71,6 +71,16 @@ class CircuitState:
         self.readers[writer].append(reader)
         sharing = self.cone.sharing_scale(writer)
         self.cone.needs[sharing] = max(self.cone.needs[writer], self.need(reader))
+
+    def decide(self, reader: int, changed: bool) -> None:
+        """Take down that a slot has only kept edges left; `changed`: what it reads now has been adopted.
+
+        Else what was made of its input is forgotten. From now on that is a sum over its senders, which rounds otherwise
+        than the clean run: what is made of it must not depend on whether anybody has asked before.
+        """
+        self._decided.add(reader)
+        if not changed and self._projections.pop(reader, None) is not None:
+            self._unscaled.pop(self.layer(reader), None)
 
     def is_read(self, writer: int) -> bool:
         """Whether an edge out of a component is kept."""
@@ -127,7 +137,7 @@ class CircuitState:
 
     def input(self, reader: int, without: Sequence[int] = ()) -> Tensor:
         """What a slot reads, [N, Q, d]; `without` the changes of some kept senders. Kept until something changes."""
-        if reader not in self.decided:
+        if reader not in self._decided:
             return self.at[self.need(reader)].take(self._clean_input(reader))
         asked = (reader, tuple(without))
         if asked not in self._sums:

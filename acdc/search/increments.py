@@ -134,7 +134,7 @@ class Increments:
                 spread = Spread(slot.state, 1, record=True)
                 spread.from_input(slot.reader, slot.present()[None])
                 spread.commit()
-            slot.state.decided.add(slot.reader)
+            slot.state.decide(slot.reader, changed=slot.removes)
 
     @torch.no_grad()
     def keep(self, edge: int) -> None:

@@ -21,9 +21,9 @@ def trio32():
     return load_model("trio")
 
 
-def run(model, settings, path):
+def run(model, settings, path, task="ioi"):
     with Journal(path, DEPENDS_ON) as journal:
-        result = discover(model, load_task("ioi", model), settings, journal=journal)
+        result = discover(model, load_task(task, model), settings, journal=journal)
     return result.circuit.model_dump_json(), result.decisions, result.work.evaluations
 
 
@@ -49,6 +49,18 @@ def test_a_journal_cut_anywhere_leads_to_the_same_result(trio32, tmp_path, optio
         assert (again, same_decisions) == (circuit, decisions)
         assert less < work or share < 0.5  # little is left of a short journal
         assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(("task", "limit", "threshold"), [("induction", 16, 0.001), ("ioi", 24, 0.0002)])
+def test_numbers_do_not_depend_on_which_trials_were_made(trio32, tmp_path, task, limit, threshold):
+    """Those of an earlier attempt are not made again, so that what they would leave behind is not there."""
+    settings = DiscoverySettings(metric="kl", threshold=threshold, limit=limit)
+    path = tmp_path / "trials.jsonl"
+    circuit, decisions, _ = run(trio32, settings, path, task)
+    lines = path.read_bytes().splitlines(keepends=True)
+    for missing in (1, 4, 7):
+        path.write_bytes(b"".join(lines[:-missing]))
+        assert run(trio32, settings, path, task)[:2] == (circuit, decisions), missing
 
 
 def test_a_journal_of_other_inputs_counts_for_nothing(tmp_path):
