@@ -91,7 +91,7 @@ def _print_comparison(comparison) -> None:
     head = ("", "in both", "first alone", "second alone", "Jaccard")
     overlaps = {"edges": comparison.edges, "nodes and slots": comparison.nodes}
     rows = [[n, str(o.both), str(o.first), str(o.second), _number(o.jaccard)] for n, o in overlaps.items()]
-    out.print(_table("what they share", head, rows))
+    _show(out, "what they share", head, rows)
     if comparison.correlation is not None:
         out.print(f"\nscores of shared edges correlate with {comparison.correlation:.3f} (Pearson)")
     if comparison.rows:
@@ -100,7 +100,7 @@ def _print_comparison(comparison) -> None:
             "that neither discovery used"
         )
         rows = [[name, _percent(interval)] for name, interval in comparison.faithfulness.items()]
-        out.print(_table(title, ("circuit", "recovered [95 % interval]"), rows))
+        _show(out, title, ("circuit", "recovered [95 % interval]"), rows)
     else:
         out.print("\nno rows that neither discovery used: faithfulness is not compared")
 
@@ -112,7 +112,7 @@ def _print_audit(report) -> None:
     out, audit = console(), report.audit
     rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in audit.faithfulness]
     head = ("ablation", "metric", "the circuit alone recovers", "without it is lost")
-    out.print(_table("\nfaithfulness: 100 % is all of the behaviour [95 % interval]", head, rows))
+    _show(out, "\nfaithfulness: 100 % is all of the behaviour [95 % interval]", head, rows)
     if audit.only_under is not None:
         under = ", ".join(audit.only_under) or "none of them"
         out.print(f"faithful for certain (at least 80 %) in {report.metric} under: {under}")
@@ -132,36 +132,37 @@ def _print_audit(report) -> None:
         )
     for name, reason in audit.left_out.items():
         out.print(f"{name} was not measured: {reason}")
-    out.print(_table("\ntests, corrected together (Holm), at a level of 5 %", TESTS, map(_test, audit.tests)))
+    _show(out, "\ntests, corrected together (Holm), at a level of 5 %", TESTS, map(_test, audit.tests))
     for test in audit.tests:
         if test.testable:
-            out.print(f"{test.name} would reject: {test.null}", soft_wrap=True)
+            out.print(f"{test.name}: that {test.null}", soft_wrap=True)
     if audit.groups:
         head = ("rows of", "rows", "recovered [95 % interval]", "circuit right", "full model right")
         rows = [
             [g.group, str(g.rows), _percent(g.faithfulness), _share(g.accuracy), _share(g.accuracy_full)]
             for g in audit.groups
         ]
-        out.print(_table("\ngeneralisation", head, rows))
+        _show(out, "\ngeneralisation", head, rows)
     if audit.failures:
         head = ("row", f"{report.metric} of circuit", "of full model", "answer lost")
         rows = [
             [f.row, _number(f.circuit), _number(f.full), {True: "yes", False: "no", None: "?"}[f.wrong]]
             for f in audit.failures
         ]
-        out.print(_table("\nrows on which the circuit does worst", head, rows))
+        _show(out, "\nrows on which the circuit does worst", head, rows)
     if report.stability:
         _print_stability(report.stability, out)
 
 
-TESTS = ("test", "n", "effect", "p", "corrected", "rejected", "power")
+TESTS = ("claim tested (below)", "n", "effect", "p", "corrected p", "rejected", "speaks", "power")
 
 
 def _test(test) -> list[str]:
     if not test.testable:
-        return [test.name, str(test.n), "not testable:", "", "", "", test.reason]
+        return [test.name, str(test.n), "", "", "", "not testable", test.reason, ""]
     values = (_number(value) for value in (test.effect, test.p, test.adjusted))
-    return [test.name, str(test.n), *values, "yes" if test.rejected else "no", _share(test.power)]
+    rejected, speaks = ("yes", f"{test.speaks} it") if test.rejected else ("no", "")
+    return [test.name, str(test.n), *values, rejected, speaks, _share(test.power)]
 
 
 def _print_stability(stability, out) -> None:
@@ -173,15 +174,17 @@ def _print_stability(stability, out) -> None:
     )
 
 
-def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]):
+def _show(out, title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table under a title."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    out.print(title, soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
     for place, name in enumerate(head):
         table.add_column(name, justify="right" if place else "left")
     for row in rows:
         table.add_row(*row)
-    return table
+    out.print(table)
 
 
 def _percent(interval) -> str:

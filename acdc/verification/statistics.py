@@ -7,6 +7,7 @@ the largest over it. Ties count half to either side. Scores that do not vary are
 from collections.abc import Sequence
 from functools import cache
 from math import ceil, comb, floor, log2
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -19,10 +20,11 @@ POWER_AT = 0.3  # further from a half than the margin: what a test should be abl
 
 
 class TestResult(BaseModel):
-    """`null`: what is rejected where `rejected`. `effect` is the size of what was found, in the words of `measures`.
+    """`null`: what is rejected where `rejected`, and whether that `speaks` for or against the circuit.
 
-    `p`: uncorrected; `adjusted`: after Holm's correction over the tests of one report. `power`: the chance to reject,
-    at this number of rows, where the effect is what `power_at` says. Not `testable`: why, in `reason`.
+    `effect` is the size of what was found, in the words of `measures`. `p`: uncorrected; `adjusted`: after Holm's
+    correction over the tests of one report. `power`: the chance to reject, at this number of rows, where the effect is
+    what `power_at` says. Not `testable`: why, in `reason`.
     """
 
     __test__ = False  # pytest collects by name
@@ -30,6 +32,7 @@ class TestResult(BaseModel):
 
     name: str
     null: str
+    speaks: Literal["for", "against"] = "for"
     measures: str
     n: int
     effect: float | None = None
@@ -50,6 +53,7 @@ def equivalence(circuit: np.ndarray, full: np.ndarray, margin: float = MARGIN) -
     return TestResult(
         name="equivalence",
         null=f"the circuit scores better than the full model on a half of all rows, give or take {margin:g}",
+        speaks="against",
         measures="share of rows on which the circuit scores better, ties counted half",
         n=n,
         effect=wins / n,
@@ -93,6 +97,7 @@ def independence(full: np.ndarray, complement: np.ndarray, seed: int, permutatio
     return TestResult(
         name="independence",
         null="without the circuit, the model's score has nothing to do with what it is with it",
+        speaks="against",
         measures="HSIC between both scores, as a share of the most there could be",
         n=n,
         effect=found / size if size else None,

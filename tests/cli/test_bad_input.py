@@ -126,7 +126,11 @@ OPTIONS = [
     ("--threads 0", nothing, "must be between"),
     ("--method ugs --level nodes", nothing, "--level nodes goes with acdc, exact, eap"),
     ("--method exact --direct-edges", nothing, "--direct-edges goes with acdc, not with exact"),
-    ("--method eap --sender-order ascending", nothing, "--sender-order goes with acdc, acdc-complete, hybrid, not with eap"),
+    (
+        "--method eap --sender-order ascending",
+        nothing,
+        "--sender-order goes with acdc, acdc-complete, hybrid, not with eap",
+    ),
     ("--method eap --steps 3", nothing, "--steps goes with hybrid, eap-ig-inputs, eap-ig-activations, not with eap"),
     ("--method eap --updates 3", nothing, "--updates goes with subnetwork-probing, edge-pruning, ugs"),
     ("--method eap-ig-inputs --steps 1", nothing, "one point is no integral"),

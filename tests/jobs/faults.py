@@ -337,7 +337,9 @@ FULL_FILE_SYSTEM = Fault("full file system", _fill, (2,), working=True, over=lam
 NO_MEMORY = Fault("no more memory for the driver", _no_more_memory, (0, 1, 2), working=True)
 
 KILLED_WORKER = Fault("SIGKILL of a worker", _first_worker, (0,), working=True)
-KILLED_WORKERS = Fault("SIGKILL of all workers, as often as they come back", _every_worker_for_ever, (0, 1), working=True)
+KILLED_WORKERS = Fault(
+    "SIGKILL of all workers, as often as they come back", _every_worker_for_ever, (0, 1), working=True
+)
 KILLED_MAILBOX = Fault("SIGKILL of the mailbox", _of("ray::_Mailbox"), (0,), working=True)
 KILLED_ALL = Fault("SIGKILL of all processes", lambda run: kill(run.everything), (-signal.SIGKILL,))
 FULL_DISK_OF_WORKERS = Fault(
