@@ -130,6 +130,12 @@ def _print_audit(report) -> None:
             f"removing any of them makes {report.metric} worse by more than {_number(minimal.tolerance)}",
             soft_wrap=True,
         )
+    if sizes := audit.over_sizes:
+        out.print(
+            f"\nover all sizes: CMD {_number(sizes.cmd)} (0 is best), CPR {_number(sizes.cpr)} (1 is all, more is "
+            "possible) of circuits chosen by the same scores",
+            soft_wrap=True,
+        )
     for name, reason in audit.left_out.items():
         out.print(f"{name} was not measured: {reason}")
     _show(out, "\ntests, corrected together (Holm), at a level of 5 %", TESTS, map(_test, audit.tests))

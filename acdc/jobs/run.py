@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from acdc.circuit.circuit import SIGN_CONVENTION, Circuit, ModelRecord, library_versions
 from acdc.errors import DiskError, InputError
@@ -54,6 +54,12 @@ class ScoresRecord(BaseModel):
     model: ModelRecord
     task: dict[str, JsonValue]
     edges: dict[str, float]
+
+
+class EdgeScores(BaseModel):
+    """`scores.json` of a discovery over edges."""
+
+    edges: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
 
 
 T = TypeVar("T")
@@ -221,7 +227,7 @@ def reverify(
     source = record.source
     model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
     task = load_task(task_name or source.task, model)
-    report = verify(model, task, circuit, full=True, progress=progress)
+    report = verify(model, task, circuit, full=True, scores=_scores(path, circuit), progress=progress)
     if repeats is not None:
         report = report.model_copy(
             update={"stability": repeat_discovery(record, circuit, model, task, repeats, progress)}
@@ -229,6 +235,16 @@ def reverify(
     report.save(path)
     draw(path, circuit, report, record.command)
     return FinishedRun(path, circuit, report, resumed=True)
+
+
+def _scores(path: Path, circuit: Circuit) -> dict[str, float] | None:
+    """Scores of all edges of a run; None where it has none. Raises InputError for a file that is damaged."""
+    if circuit.level is not Level.edges or not (path / SCORES).is_file():
+        return None
+    scores = read_model(EdgeScores, path / SCORES, "a score file of acdc").edges
+    if scores.keys() != set(circuit.graph.names):
+        raise InputError(f"{path / SCORES} is of another graph than {path / CIRCUIT}")
+    return scores
 
 
 def repeat_discovery(

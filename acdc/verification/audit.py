@@ -15,6 +15,7 @@ from acdc.task.metrics import METRICS, Metric
 from acdc.verification import baselines, statistics
 from acdc.verification.completeness import Completeness, measure_completeness
 from acdc.verification.faithful import Faithfulness, measure_ablations
+from acdc.verification.integrated import Integrated, integrate
 from acdc.verification.intervals import Bootstrap, Interval, recovered
 from acdc.verification.minimality import Minimality, measure_minimality
 from acdc.verification.statistics import TestResult
@@ -52,7 +53,8 @@ class Failure(BaseModel):
 
 class Audit(BaseModel):
     """`faithfulness`: by ablation and metric. `only_under`: the ablations under which the circuit is faithful by its
-    own metric, where that is not all. `tests`: corrected together."""
+    own metric, where that is not all. `tests`: corrected together. `over_sizes`: CMD and CPR of the scores that the
+    circuit was chosen by."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,18 +65,23 @@ class Audit(BaseModel):
     tests: list[TestResult]
     groups: list[Group]
     failures: list[Failure]
+    over_sizes: Integrated | None = None
     left_out: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Audited:
-    """What is audited: a circuit by all that is not in it and by what is its own, boolean as `Behaviour.measure` takes
-    it; `edges`: its edges, boolean [edges], where it is one of edges, else None."""
+    """What is audited: a circuit by all that is not in it and by what is its own, boolean as `Behaviour.measure` takes it.
+
+    `edges`: its edges, boolean [edges], where it is one of edges, else None. `scores` [edges]: those that it was chosen
+    by, if any.
+    """
 
     ablated: np.ndarray
     own: np.ndarray
     edges: np.ndarray | None
     seed: int
+    scores: np.ndarray | None = None
 
 
 def steps(audited: Audited) -> int:
@@ -92,6 +99,8 @@ def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audit
     faithfulness = measure_ablations(behaviours, audited.ablated, audited.own, metrics, bootstrap, advance)
     runs = _Runs.of(behaviour, audited, advance)
     left_out = {} if audited.edges is not None else dict.fromkeys(EDGES_ONLY, "it is a circuit of nodes, not of edges")
+    if audited.scores is None:
+        left_out["CMD and CPR"] = "there are no scores of all edges to rank them by"
     span = abs(float(runs.full.mean() - runs.empty.mean()))
     complete = minimal = None
     if audited.edges is not None:
@@ -105,6 +114,7 @@ def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audit
         tests=statistics.correct(_tests(behaviour, audited, runs, advance)),
         groups=_groups(behaviour, runs, audited.seed),
         failures=_failures(behaviour, runs),
+        over_sizes=None if audited.scores is None else integrate(behaviour, audited.scores),
         left_out=left_out,
     )
 

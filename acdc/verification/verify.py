@@ -1,6 +1,6 @@
 """Show by ablation how far a circuit carries the behaviour, on rows that discovery did not see."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -30,10 +30,12 @@ def verify(
     *,
     metric: Metric | MetricFunction | None = None,
     full: bool = False,
+    scores: Mapping[str, float] | None = None,
     progress: Progress = silent,
     crews: Crews = nobody_else,
 ) -> Report:
-    """Measure a circuit on its verification rows; `full`: with all that `acdc.verification.audit` asks.
+    """Measure a circuit on its verification rows; `full`: with all that `acdc.verification.audit` asks,
+    over all sizes too where there are `scores` of all edges.
 
     `metric` is only needed where discovery used a callable of the user's. `crews`: others who share in the work.
     Raises InputError when model or task are not those that the circuit was found with.
@@ -56,7 +58,7 @@ def verify(
         return Report(rows=0, reason=reason, **common)
     with fixed_threads(circuit.batch.threads):
         behaviour = behaviour_of(model, task, circuit, rows, metric, crews=crews)
-        found = _audit(model, task, circuit, behaviour, progress) if full else None
+        found = _audit(model, task, circuit, behaviour, scores, progress) if full else None
         with progress("verify", len(circuit.parts) + RANDOM_CIRCUITS + 3, "runs") as advance:
             measures = measure_circuit(behaviour, circuit.ablated, circuit.own, advance)
             own = measures[metric.name]
@@ -99,9 +101,17 @@ def behaviour_of(
     )
 
 
-def _audit(model: Model, task: Task, circuit: Circuit, behaviour: Behaviour, progress: Progress) -> Audit:
+def _audit(
+    model: Model,
+    task: Task,
+    circuit: Circuit,
+    behaviour: Behaviour,
+    scores: Mapping[str, float] | None,
+    progress: Progress,
+) -> Audit:
     edges = circuit.mask if circuit.level is Level.edges else None
-    audited = Audited(circuit.ablated, circuit.own, edges, circuit.seed)
+    ranked = None if scores is None or edges is None else np.array([scores[name] for name in circuit.graph.names])
+    audited = Audited(circuit.ablated, circuit.own, edges, circuit.seed, ranked)
 
     def under(ablation: str) -> Behaviour:
         return behaviour_of(model, task, circuit, circuit.task.verification, behaviour.metric, ablation)

@@ -18,7 +18,16 @@ def run(acdc, tmp_path):
 def test_verify_minimise_and_diff(acdc, run, tmp_path):
     told = acdc("verify", "found", "--stability", 3)
     assert told.code == 0, told.err
-    for words in ("recovers", "completeness", "minimality", "sufficiency", "speaks", "generalisation", "stability: 3"):
+    for words in (
+        "recovers",
+        "completeness",
+        "minimality",
+        "sufficiency",
+        "speaks",
+        "generalisation",
+        "stability: 3",
+        "CMD",
+    ):
         assert words in told.out, words
     report = json.loads((run / "verification.json").read_text())
     assert report["rows"] == 64 and len(report["audit"]["tests"]) == 6
