@@ -71,7 +71,7 @@ class Audit(BaseModel):
 
 @dataclass(frozen=True)
 class Audited:
-    """What is audited: a circuit by all that is not in it and by what is its own, boolean as `Behaviour.measure` takes it.
+    """A circuit to audit: by all that is not in it and by what is its own, boolean as `Behaviour.measure` takes it.
 
     `edges`: its edges, boolean [edges], where it is one of edges, else None. `scores` [edges]: those that it was chosen
     by, if any.
