@@ -149,6 +149,15 @@ def _print_audit(report) -> None:
             for g in audit.groups
         ]
         _show(out, "\ngeneralisation", head, rows)
+    if audit.hints:
+        targets = list(audit.hints[0].attention.everywhere)
+        head = ("head", f"direct effect on {report.metric}", *targets, "hint")
+        rows = [
+            [h.id, _number(h.direct.value), *(_share(h.attention.everywhere[t]) for t in targets), h.label or ""]
+            for h in audit.hints
+        ]
+        title = "\nwhat heads attend to, shares over all positions of the full model's runs: hints, no proof"
+        _show(out, title, head, rows)
     if audit.failures:
         head = ("row", f"{report.metric} of circuit", "of full model", "answer lost")
         rows = [

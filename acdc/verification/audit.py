@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from acdc.graph import Writer, WriterKind
 from acdc.progress import Advance
 from acdc.task.behaviour import Behaviour, usable_metrics
 from acdc.task.metrics import METRICS, Metric
@@ -17,6 +18,7 @@ from acdc.verification.completeness import Completeness, measure_completeness
 from acdc.verification.faithful import Faithfulness, measure_ablations
 from acdc.verification.integrated import Integrated, integrate
 from acdc.verification.intervals import Bootstrap, Interval, recovered
+from acdc.verification.mechanism import HeadHint, hint
 from acdc.verification.minimality import Minimality, measure_minimality
 from acdc.verification.statistics import TestResult
 
@@ -66,6 +68,7 @@ class Audit(BaseModel):
     groups: list[Group]
     failures: list[Failure]
     over_sizes: Integrated | None = None
+    hints: list[HeadHint] = []
     left_out: dict[str, str]
 
 
@@ -99,6 +102,9 @@ def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audit
     faithfulness = measure_ablations(behaviours, audited.ablated, audited.own, metrics, bootstrap, advance)
     runs = _Runs.of(behaviour, audited, advance)
     left_out = {} if audited.edges is not None else dict.fromkeys(EDGES_ONLY, "it is a circuit of nodes, not of edges")
+    hints = hint(behaviour, _heads(behaviour, audited), bootstrap, advance)
+    if hints is None:
+        left_out["what heads attend to"] = "the model is run by its own modules, which keep their patterns"
     if audited.scores is None:
         left_out["CMD and CPR"] = "there are no scores of all edges to rank them by"
     span = abs(float(runs.full.mean() - runs.empty.mean()))
@@ -115,11 +121,22 @@ def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audit
         groups=_groups(behaviour, runs, audited.seed),
         failures=_failures(behaviour, runs),
         over_sizes=None if audited.scores is None else integrate(behaviour, audited.scores),
+        hints=hints or [],
         left_out=left_out,
     )
 
 
 EDGES_ONLY = ("completeness", "minimality", "sufficiency", "necessity")
+
+
+def _heads(behaviour: Behaviour, audited: Audited) -> list[Writer]:
+    """The heads of a circuit of edges that write something it reads."""
+    if audited.edges is None:
+        return []
+    graph = behaviour.graph
+    writers, _ = graph.ends
+    writing = set(writers[graph.prune(audited.edges)[: len(writers)]].tolist())
+    return [writer for i, writer in enumerate(graph.writers) if i in writing and writer.kind is WriterKind.HEAD]
 
 
 @dataclass(frozen=True)

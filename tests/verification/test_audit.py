@@ -9,6 +9,7 @@ from conftest import slow_but
 
 from acdc.benchmark.compiled import CompiledCase
 from acdc.benchmark.programs.library import LIBRARY
+from acdc.graph import WriterKind
 from acdc.progress import silent
 from acdc.search.discover import DiscoverySettings, bind, discover
 from acdc.task.metrics import METRICS
@@ -17,6 +18,7 @@ from acdc.verification.baselines import of_degrees, of_size
 from acdc.verification.completeness import measure_completeness
 from acdc.verification.faithful import measure_ablations
 from acdc.verification.intervals import Bootstrap
+from acdc.verification.mechanism import hint
 from acdc.verification.minimality import TOLERANCE, Level, measure_minimality, minimise
 from acdc.verification.verify import verify
 
@@ -166,6 +168,20 @@ def test_circuits_of_nodes_say_what_was_left_out(trio, induction):
     report = verify(trio, induction, circuit, full=True, progress=silent)
     assert report.audit.minimality is None and "minimality" in report.audit.left_out
     assert report.audit.faithfulness and {test.name for test in report.audit.tests} >= {"equivalence", "independence"}
+
+
+def test_heads_are_told_by_where_they_look(known):
+    """The compiled induction heads, and any pattern against a loop over positions."""
+    case = known("induction")
+    heads = [writer for writer in case.behaviour.graph.writers if writer.kind is WriterKind.HEAD]
+    previous, induction = hint(case.behaviour, heads, case.bootstrap, nobody)
+    assert previous.label == "attends mostly: previous" and previous.attention.everywhere["previous"] > 0.99
+    looped = []
+    for row in case.behaviour.rows:
+        after = [i for i in range(1, len(row.clean)) if row.clean[i - 1] == row.clean[-1]]
+        looped.append(bool(after))
+    assert induction.attention.answer["induction"] == pytest.approx(np.mean(looped))
+    assert previous.direct.value == pytest.approx(0.0) and induction.direct.value > 1.0
 
 
 def test_an_empty_circuit_has_no_parts(known):

@@ -1,0 +1,113 @@
+"""Hints at what the heads of a circuit do, with the numbers they rest on: evidence, not facts.
+
+Attention statistics are of the full model's clean runs: the share of a head's attention that goes to the previous
+position, to earlier occurrences of the present token, to what came after those (induction; Olsson et al. 2022, arXiv
+2209.11895), to the first position, and to the present one; means over all positions but the first, and from the answer
+position. A position may count for several. The direct effect is that of the edge from a head to the logits alone.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from acdc.graph import ReaderKind, Writer
+from acdc.model.components import Positions
+from acdc.progress import Advance
+from acdc.task.behaviour import Batch, Behaviour
+from acdc.verification.intervals import Bootstrap, Interval, mean
+
+TARGETS = ("previous", "same token", "induction", "first", "itself")
+MOSTLY = 0.5  # share of attention from which a head is labelled by where it goes
+
+
+class Attention(BaseModel):
+    """Shares of a head's attention by target, means over rows: `everywhere` over positions, `answer` from the last."""
+
+    model_config = ConfigDict(frozen=True)
+
+    everywhere: dict[str, float]
+    answer: dict[str, float]
+
+
+class HeadHint(BaseModel):
+    """`direct`: change of the metric where the head's edge into the logits alone is ablated, in its own sign. `label`:
+    where most of its attention goes, if it is mostly one place."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    direct: Interval
+    attention: Attention
+    label: str | None
+
+
+def hint(
+    behaviour: Behaviour, heads: Sequence[Writer], bootstrap: Bootstrap, advance: Advance
+) -> list[HeadHint] | None:
+    """Of heads; None where a model's patterns cannot be had, as it is run by its own modules."""
+    if not heads:
+        return []
+    if not hasattr(behaviour.model.components, "patterns"):
+        return None
+    graph, every = behaviour.graph, np.arange(behaviour.graph.n_edges)
+    edges = np.array([graph.index[f"{head.id}->logits"] for head in heads])
+    effects = behaviour.measure(every == edges[:, None], advance=advance)[0] - behaviour.full()
+    shares = _attention(behaviour, heads)
+    return [_hint(head, *found, bootstrap) for head, *found in zip(heads, effects, shares, strict=True)]
+
+
+def _hint(head: Writer, effect: np.ndarray, shares: np.ndarray, bootstrap: Bootstrap) -> HeadHint:
+    """`shares` [2, targets]: everywhere, and from the answer."""
+    everywhere, answer = (dict(zip(TARGETS, values.tolist(), strict=True)) for values in shares)
+    most = max(everywhere, key=everywhere.__getitem__)
+    label = f"attends mostly: {most}" if everywhere[most] >= MOSTLY else None
+    return HeadHint(
+        id=head.id,
+        direct=bootstrap.of(mean, effect),
+        attention=Attention(everywhere=everywhere, answer=answer),
+        label=label,
+    )
+
+
+@torch.no_grad()
+def _attention(behaviour: Behaviour, heads: Sequence[Writer]) -> np.ndarray:
+    """Means over rows [heads, 2, targets]."""
+    total, rows = np.zeros((len(heads), 2, len(TARGETS))), len(behaviour.rows)
+    for batch in behaviour.batches:
+        for layer in sorted({head.layer for head in heads}):
+            patterns = _patterns(behaviour, batch, layer)
+            for place, head in enumerate(heads):
+                if head.layer == layer:
+                    for row in range(len(batch.index)):
+                        last = int(batch.positions[row])
+                        tokens = batch.tokens[row, : last + 1]
+                        pattern = patterns[head.head, row, : last + 1, : last + 1].double()
+                        total[place] += _shares(pattern, _targets(tokens))
+    return total / rows
+
+
+def _patterns(behaviour: Behaviour, batch: Batch, layer: int) -> Tensor:
+    """What the heads of a layer attend to in the clean run, [heads, rows, positions, positions]."""
+    components, residual = behaviour.model.components, batch.clean.residuals[layer][None]
+    q, k = (components.project(layer, kind, residual) for kind in (ReaderKind.Q, ReaderKind.K))
+    return components.patterns(layer, q, k, Positions(residual.shape[2]))
+
+
+def _targets(tokens: Tensor) -> Tensor:
+    """Boolean [targets, positions, positions]: whether a position (last) is a target of one (before last)."""
+    length = len(tokens)
+    here, there = torch.meshgrid(torch.arange(length), torch.arange(length), indexing="ij")
+    same = tokens.cpu()[:, None] == tokens.cpu()[None]
+    earlier = same & (there < here)
+    after = torch.zeros_like(earlier)
+    after[:, 1:] = earlier[:, :-1]
+    return torch.stack([there == here - 1, earlier, after & (there <= here), there == 0, there == here])
+
+
+def _shares(pattern: Tensor, targets: Tensor) -> np.ndarray:
+    """Shares of attention by target: mean over positions but the first, and from the last; [2, targets]."""
+    to = (pattern.cpu()[None] * targets).sum(-1)
+    return torch.stack([to[:, 1:].mean(-1) if to.shape[1] > 1 else to[:, 0], to[:, -1]]).numpy()
