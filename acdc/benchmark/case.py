@@ -1,5 +1,6 @@
 """What methods are tried on: a model, a task, and where it is known, the true circuit under each ablation."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,21 @@ class Posed:
     accuracy: float | None = None
 
 
+def content(*paths: Path) -> str:
+    """A hash of files, and of all files in folders, by their names; of what is not there, the same for ever."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                digest.update(file.name.encode())
+                with file.open("rb") as opened:
+                    digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
+
+
 class Case(Protocol):
-    """`name` is unique within `suite`; `identity` says everything that the case depends on. Cases of one `variant` of a
-    suite are averaged together."""
+    """`name` is unique within `suite`; `identity` says everything that the case depends on, files by their content.
+    Cases of one `variant` of a suite are averaged together."""
 
     suite: str
     name: str

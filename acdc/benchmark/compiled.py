@@ -52,12 +52,14 @@ class CompiledCase:
     def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
         """The truth is that of the model without any realism, which only adds what does not belong to it."""
         named, where = find_program(self.program), {"device": device, "dtype": dtype or DTYPE}
-        plain = _load(named, Realism(), self.seed, folder / "plain", where)
+        plain = _load(named, Realism(), self.seed, folder / "plain", {"device": device, "dtype": DTYPE})
         rows = draw_rows(named, self.seed)
         write_text(folder / "task.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         task = load_task(folder / "task.jsonl", plain)
         truths = {ablation: _truth(named, plain, task, ablation) for ablation in self.ablations}
-        model = plain if self.realism == Realism() else _load(named, self.realism, self.seed, folder / "model", where)
+        model = plain
+        if self.realism != Realism() or where["dtype"] != DTYPE:
+            model = _load(named, self.realism, self.seed, folder / "model", where)
         return Posed(model, task, truths, split_embeddings=True, accuracy=accuracy(model, task))
 
 

@@ -20,11 +20,12 @@ from acdc.search.acdc import decide
 from acdc.search.discover import DiscoverySettings, bind, prepare
 from acdc.search.exact import exact
 from acdc.search.options import SearchOptions
+from acdc.search.registry import METHODS as BUILT_IN
 from acdc.search.registry import Method, find_method
 from acdc.search.result import Decisions, Scores
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import find_metric
-from acdc.verification.integrated import integrate
+from acdc.verification.integrated import helpfulness, integrate
 
 METRICS = ("kl", "logit_diff")  # the first that a method can work with
 RANKING_SHARES = (0.001, 0.01, 0.05, 0.2)  # of the metric's range: thresholds that rank what ACDC keeps
@@ -75,11 +76,12 @@ class BenchmarkRow(BaseModel):
 
 @dataclass(frozen=True)
 class Search:
-    """What a method gave: the chosen edges, boolean [edges], a ranking of all of them in the metric's own sign
-    [edges], how the size came to be, and what it took."""
+    """What a method gave: the chosen edges, boolean [edges], scores of all of them that rank by size, and how much each
+    helps [edges], how the size came to be, and what it took."""
 
     chosen: np.ndarray
     ranking: np.ndarray
+    helps: np.ndarray
     metric: str
     threshold: float | None
     work: int
@@ -100,6 +102,8 @@ class Trial:
         self.posed, self.ablation = posed, ablation
         rows = len(posed.task.rows)
         self._settings = replace(settings, ablation=ablation, limit=rows, split_embeddings=posed.split_embeddings)
+        self._exact = settings_of(find_method("exact"), self._settings)
+        self._effects: dict[str, np.ndarray] = {}
 
     def behaviour(self, settings: DiscoverySettings) -> Behaviour:
         """The behaviour that these settings measure, on all rows. Raises InputError where they do not fit."""
@@ -109,12 +113,14 @@ class Trial:
     @cached_property
     def judge(self) -> Behaviour:
         """What faithfulness is measured of."""
-        return self.behaviour(replace(self._settings, method="exact", metric=TRUTH_METRIC))
+        return self.behaviour(replace(self._exact, metric=TRUTH_METRIC))
 
     def effects(self, metric: str, progress: Progress) -> np.ndarray:
         """The effect of every edge alone [edges]."""
-        behaviour = self.behaviour(replace(self._settings, method="exact", metric=metric))
-        return exact(behaviour, self._settings.search_options, progress).values
+        if metric not in self._effects:
+            behaviour = self.behaviour(replace(self._exact, metric=metric))
+            self._effects[metric] = exact(behaviour, self._exact.search_options, progress).values
+        return self._effects[metric]
 
     def search(self, method: Method, progress: Progress) -> Search:
         """Run a method under the first metric that it can work with. Raises InputError where there is none."""
@@ -130,8 +136,12 @@ class Trial:
             found = self.search(find_method(row.method), progress)
         except InputError as error:
             return row.model_copy(update={"status": str(error)})
+        except Exception as error:
+            if row.method in BUILT_IN:
+                raise
+            return row.model_copy(update={"status": f"it broke: {type(error).__name__}: {error}"})
         graph, truth = self.judge.graph, self.posed.truths[self.ablation]
-        integrated = integrate(self.judge, found.ranking)
+        integrated = integrate(self.judge, found.ranking, found.helps)
         measured = {
             "edges_found": int(found.chosen.sum()),
             "cmd": integrated.cmd if integrated else None,
@@ -163,7 +173,8 @@ def _scored(trial: Trial, method: Method, behaviour: Behaviour, settings: Discov
     threshold = widest_gap(np.abs(found.values))
     none = np.zeros(len(found.values), dtype=bool)
     chosen = none if threshold is None else Ranking(behaviour.graph, found.values).by_threshold(threshold).edges
-    return Search(chosen, found.values, behaviour.metric.name, threshold, work, seconds)
+    helps = helpfulness(found.values, found.kind, behaviour.metric.sign)
+    return Search(chosen, found.values, helps, behaviour.metric.name, threshold, work, seconds)
 
 
 def _decided(trial: Trial, method: Method, behaviour: Behaviour, settings: DiscoverySettings, progress: Progress):
@@ -174,20 +185,21 @@ def _decided(trial: Trial, method: Method, behaviour: Behaviour, settings: Disco
     before, began = behaviour.work.evaluations, time.perf_counter()
     found: Decisions = method.run(behaviour, options, progress)
     seconds, work = time.perf_counter() - began, behaviour.work.evaluations - before
-    ranking = _by_threshold(behaviour, options, progress) if method.name == "acdc" else found.values
+    ranking = behaviour.metric.sign * found.values
+    if method.name == "acdc":
+        ranking = _by_threshold(behaviour, options, found.threshold, progress)
     chosen = behaviour.graph.prune(found.kept)
-    return Search(chosen, ranking, behaviour.metric.name, found.threshold, work, seconds)
+    return Search(chosen, ranking, ranking, behaviour.metric.name, found.threshold, work, seconds)
 
 
-def _by_threshold(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> np.ndarray:
-    """The largest of several thresholds under which ACDC keeps each edge, 0 where none is; the sign is as of an edge
-    that helps."""
+def _by_threshold(behaviour: Behaviour, options: SearchOptions, own: float, progress: Progress) -> np.ndarray:
+    """The largest of several thresholds, its own among them, under which ACDC keeps each edge, 0 where none is."""
     full, empty = behaviour.ends()
-    thresholds = sorted({options.threshold, *(share * abs(full - empty) for share in RANKING_SHARES)})
+    thresholds = sorted({own, *(share * abs(full - empty) for share in RANKING_SHARES)})
     ranking = np.zeros(behaviour.graph.n_edges)
     for found in decide(behaviour, thresholds, options, progress):
         ranking[found.kept] = found.threshold
-    return behaviour.metric.sign * ranking
+    return ranking
 
 
 def _against(truth: Truth, judge: Behaviour, found: Search) -> dict:
@@ -195,7 +207,7 @@ def _against(truth: Truth, judge: Behaviour, found: Search) -> dict:
     true = graph.mask(truth.edges)
     edges = Agreement.of(graph.ids(found.chosen), truth.edges)
     nodes = Agreement.of(_nodes(graph.ids(found.chosen)), _nodes(truth.edges))
-    first = np.argsort(-np.abs(found.ranking), kind="stable")[: len(truth.edges)]
+    first = np.lexsort((true, -np.abs(found.ranking)))[: len(truth.edges)]  # of those alike, false ones first
     sized = Agreement.of([graph.names[i] for i in first if found.ranking[i] != 0], truth.edges)
     stairs = Staircase.of(np.abs(found.ranking), true)
     return {

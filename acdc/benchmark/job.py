@@ -1,6 +1,7 @@
 """A case with all methods on it, as a job that an executor does; what is there already is not made again."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -9,19 +10,30 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from acdc.benchmark.case import Case, Posed, Unavailable
+from acdc.benchmark.case import Case, Posed, Unavailable, content
 from acdc.benchmark.compiled import describe
 from acdc.benchmark.evaluate import BenchmarkRow, Trial
 from acdc.circuit.circuit import library_versions
 from acdc.errors import InputError
 from acdc.files import make_private, read_model, write_json, write_text
 from acdc.jobs.run import Loaded
+from acdc.model.threads import fixed_threads
 from acdc.progress import Progress
 from acdc.render.comparison import compare
 from acdc.search.discover import DiscoverySettings
+from acdc.search.registry import METHODS, find_method
 from acdc.task.crew import Crews
 
 ID_LENGTH, TRUTHS = 12, "truths.json"
+
+
+def origin(method: str) -> str:
+    """A hash of the file that a method of another package is in, as its name does not say when it changes; nothing for
+    acdc's own, whose version is known."""
+    if method in METHODS:
+        return ""
+    file = inspect.getsourcefile(inspect.unwrap(find_method(method).run))
+    return content(Path(file)) if file else ""
 
 
 class ResultFile(BaseModel):
@@ -44,7 +56,7 @@ class BenchmarkJob:
 
     @cached_property
     def id(self) -> str:
-        return self._hash(self.methods)[:ID_LENGTH]
+        return self._hash(())[:ID_LENGTH]
 
     @property
     def name(self) -> str:
@@ -67,6 +79,10 @@ class BenchmarkJob:
         return [row for row in rows if row is not None]
 
     def do(self, progress: Progress, loaded: Loaded, crews: Crews) -> None:
+        with fixed_threads(self.settings.threads):
+            self._do(progress)
+
+    def _do(self, progress: Progress) -> None:
         missing = [wanted for wanted in self._wanted if not self._row(*wanted)]
         make_private(self.path)
         try:
@@ -82,16 +98,20 @@ class BenchmarkJob:
             for ablation, method in missing:
                 row = trials[ablation].score(self._empty(ablation, method), progress)
                 self._draw(posed, row)
-                self._keep(row, self._hash((ablation, method)))
+                self._keep(row, self._hash((ablation, method, origin(method))))
                 advance(1)
 
     @property
     def _wanted(self) -> Iterator[tuple[str, str]]:
         return ((ablation, method) for ablation in self.case.ablations for method in self.methods)
 
+    @cached_property
+    def _identity(self) -> str:
+        return self.case.identity
+
     def _hash(self, what: tuple[str, ...]) -> str:
         settings = {name: str(value) for name, value in asdict(self.settings).items()}
-        inputs = [self.case.identity, self.dtype, *what, settings, library_versions()]
+        inputs = [self._identity, self.dtype, *what, settings, library_versions()]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
     def _file(self, ablation: str, method: str, suffix: str) -> Path:
@@ -103,7 +123,7 @@ class BenchmarkJob:
             found = read_model(ResultFile, self._file(ablation, method, "json"), "a row of a benchmark")
         except InputError:
             return None
-        usual = found.inputs == self._hash((ablation, method))
+        usual = found.inputs == self._hash((ablation, method, origin(method)))
         return found.row if usual or (even_missing and not found.inputs) else None
 
     def _keep(self, row: BenchmarkRow, inputs: str) -> None:

@@ -6,10 +6,10 @@ under resample ablation, by people, and are no ground truth in the sense that co
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from acdc.benchmark.case import Posed, Unavailable
+from acdc.benchmark.case import Posed, Unavailable, content
 from acdc.benchmark.truth import Truth
 from acdc.errors import InputError
 from acdc.files import read_json
@@ -36,6 +36,8 @@ class _Edges:
         """All edges that there are between two groups of components; of heads, into some of their slots."""
         writers = set(writers)
         for reader in readers:
+            if reader not in self._into:
+                raise InputError(f"the model has no {reader}: it is another than the circuit was found in")
             for edge in self._into[reader]:
                 kind = edge.reader.kind
                 if edge.writer.id in writers and (kind in (ReaderKind.MLP, ReaderKind.LOGITS) or kind.value in slots):
@@ -116,7 +118,13 @@ class PublishedCase:
 
     @property
     def identity(self) -> str:
-        return repr(self)
+        known = PUBLISHED[self.name]
+        paths = (
+            (Path(self.data, "models", known.model), Path(self.data, "tasks", f"{known.task}.jsonl"))
+            if self.data
+            else ()
+        )
+        return f"{replace(self, data=None)!r} {content(*paths)}"
 
     def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
         known = PUBLISHED[self.name]
@@ -128,8 +136,11 @@ class PublishedCase:
             task = load_task(_local(self.data, "tasks", known.task, ".jsonl"), model)
         except InputError as error:
             raise Unavailable(f"task not available: {error}") from None
-        edges = known.edges(model.graph)
-        model.graph.mask(edges)
+        try:
+            edges = known.edges(model.graph)
+            model.graph.mask(edges)
+        except InputError as error:
+            raise Unavailable(f"weights not available: {error}") from None
         return Posed(model, task, {"resample": Truth(edges, frozenset(), redundant=False, complete=False)})
 
 

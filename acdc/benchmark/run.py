@@ -12,6 +12,7 @@ from acdc.errors import InputError
 from acdc.jobs.batch import Watch, run_planned
 from acdc.jobs.executors import JobExecutor
 from acdc.jobs.store import Status, StoredJob
+from acdc.model.placement import choose_devices
 from acdc.search.discover import DiscoverySettings
 from acdc.search.registry import all_methods, find_method
 
@@ -43,6 +44,9 @@ class Plan:
         """One for each case. Raises InputError for what cannot be run."""
         for method in self.methods:
             settings_of(find_method(method), self.settings).check()
+        choose_devices(self.device)
+        if self.data is not None and not self.data.is_dir():
+            raise InputError(f"--data {self.data} is no folder")
         cases = [case for case in self.suite.cases(self.data) if self._wanted(case.name)]
         if not cases:
             raise InputError(f"--cases {self.only}: no case of suite {self.suite.name!r} is called so")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from acdc.benchmark.case import Case, Posed, Unavailable
+from acdc.benchmark.case import Case, Posed, Unavailable, content
 from acdc.errors import InputError
 from acdc.model.load import load_model
 from acdc.task.load import load_task
@@ -26,7 +26,8 @@ class StoryCase:
 
     @property
     def identity(self) -> str:
-        return repr(replace(self, data=None))
+        paths = (Path(self.data, "models", MODEL), Path(self.data, "tasks", f"{self.name}.jsonl")) if self.data else ()
+        return f"{replace(self, data=None)!r} {content(*paths)}"
 
     def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
         if self.data is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from acdc.benchmark.case import Case, Posed
+from acdc.benchmark.case import Case, Posed, content
 from acdc.benchmark.compiled import accuracy, draw_rows, find_program
 from acdc.benchmark.trained import FOLDERS
 from acdc.benchmark.truth import Truth
@@ -38,7 +38,7 @@ class TrainedCase:
 
     @property
     def identity(self) -> str:
-        return repr(self)
+        return f"{self!r} {content(FOLDERS[self.name])}"
 
     def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
         source = FOLDERS[self.name]

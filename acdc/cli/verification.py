@@ -30,13 +30,13 @@ def verify(
     from acdc.jobs.run import reverify
 
     circuit = Circuit.load(run)
-    for name, given, there in (("dtype", dtype and dtype.value, circuit.dtype), ("seed", seed, circuit.seed)):
-        if given is not None and given != there:
-            raise InputError(f"--{name} {given} is not the run's {there}; leave it out")
+    _check_own(circuit, dtype, seed)
     done = reverify(run, model, task, device, bars, stability)
     show.print_run(done, as_json)
     if not as_json and done.report.audit:
         _print_audit(done.report)
+    if not as_json and done.report.stability:
+        _print_stability(done.report.stability, show.console())
 
 
 def minimise(
@@ -54,9 +54,7 @@ def minimise(
     from acdc.jobs.minimise import run_minimise
 
     circuit = Circuit.load(run)
-    for name, given, there in (("dtype", dtype and dtype.value, circuit.dtype), ("seed", seed, circuit.seed)):
-        if given is not None and given != there:
-            raise InputError(f"--{name} {given} is not the run's {there}; leave it out")
+    _check_own(circuit, dtype, seed)
     show.print_run(run_minimise(run, out, device, bars), as_json)
 
 
@@ -64,8 +62,8 @@ def diff(
     first: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
     second: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
     device: opt.Device = "auto",
-    dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Default: the first run's.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Default: the first run's.")] = None,
+    dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the first run's, the default.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Must be the first run's, the default.")] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Compare the circuits of two runs: edges, nodes, scores, and faithfulness on rows that neither has seen."""
@@ -76,12 +74,20 @@ def diff(
     from acdc.verification.compare import compare
 
     circuits, source = (Circuit.load(first), Circuit.load(second)), read_run(first).source
-    model = load_model(source.model, revision=source.revision, device=device, dtype=dtype or circuits[0].dtype)
+    _check_own(circuits[0], dtype, seed)
+    model = load_model(source.model, revision=source.revision, device=device, dtype=circuits[0].dtype)
     comparison = compare(model, load_task(source.task, model), *circuits)
     if as_json:
         print(json.dumps(comparison.model_dump(mode="json")))
         return
     _print_comparison(comparison)
+
+
+def _check_own(circuit, dtype: opt.DType | None, seed: int | None) -> None:
+    """Raises InputError for another dtype or seed than a circuit was found with."""
+    for name, given, there in (("dtype", dtype and dtype.value, circuit.dtype), ("seed", seed, circuit.seed)):
+        if given is not None and given != there:
+            raise InputError(f"--{name} {given} is not the run's {there}; leave it out")
 
 
 def _print_comparison(comparison) -> None:
@@ -165,8 +171,6 @@ def _print_audit(report) -> None:
             for f in audit.failures
         ]
         _show(out, "\nrows on which the circuit does worst", head, rows)
-    if report.stability:
-        _print_stability(report.stability, out)
 
 
 TESTS = ("claim tested (below)", "n", "effect", "p", "corrected p", "rejected", "speaks", "power")

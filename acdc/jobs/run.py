@@ -40,7 +40,7 @@ from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
 from acdc.verification.report import Report
-from acdc.verification.stability import Stability, measure_stability
+from acdc.verification.stability import FEWEST, FEWEST_ROWS, Stability, measure_stability
 from acdc.verification.verify import verify
 
 
@@ -224,17 +224,31 @@ def reverify(
     """Verify a run's circuit in full and redraw its report; model and task are the run's unless others are named.
     `repeats`: of its discovery on other rows, to see how stable it is."""
     record, circuit = read_run(path), Circuit.load(path)
-    source = record.source
+    if repeats is not None:
+        _check_repeatable(record, circuit, repeats)
+    source, before = record.source, read_model(Report, path / VERIFICATION, "a verification of acdc")
     model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
     task = load_task(task_name or source.task, model)
     report = verify(model, task, circuit, full=True, scores=_scores(path, circuit), progress=progress)
-    if repeats is not None:
+    if repeats is None:
+        report = report.model_copy(update={"stability": before.stability})
+    else:
         report = report.model_copy(
             update={"stability": repeat_discovery(record, circuit, model, task, repeats, progress)}
         )
     report.save(path)
     draw(path, circuit, report, record.command)
     return FinishedRun(path, circuit, report, resumed=True)
+
+
+def _check_repeatable(record: RunRecord, circuit: Circuit, repeats: int) -> None:
+    """Raises InputError for what --stability cannot repeat, or too seldom to tell anything."""
+    if record.kind != "discover":
+        raise InputError("--stability repeats a discovery: name a run of 'acdc discover'")
+    if repeats < FEWEST:
+        raise InputError(f"--stability {repeats} must be at least {FEWEST}: fewer repetitions cannot tell anything")
+    if len(circuit.task.discovery) < FEWEST_ROWS:
+        raise InputError(f"--stability needs a discovery on at least {FEWEST_ROWS} rows")
 
 
 def _scores(path: Path, circuit: Circuit) -> dict[str, float] | None:
@@ -251,20 +265,21 @@ def repeat_discovery(
     record: RunRecord, circuit: Circuit, model: Model, task: Task, repeats: int, progress: Progress
 ) -> Stability:
     """Repeat the discovery of a run on subsets of its rows. Raises InputError for a run that was no discovery."""
-    if record.kind != "discover" or repeats < 2:
-        raise InputError("--stability needs at least 2 repetitions of a run of 'acdc discover'")
     known = {field.name for field in fields(DiscoverySettings)}
-    given = {name: value for name, value in record.inputs.items() if name in known}
+    given = {name: value for name, value in record.inputs.items() if name in known} | {"metric": circuit.metric}
     kinds = {"choose": Choosing, "level": Level, "sender_order": SenderOrder}
-    settings = DiscoverySettings(**given | {name: kind(given[name]) for name, kind in kinds.items()})
+    settings = DiscoverySettings(**given | {name: kind(given[name]) for name, kind in kinds.items() if name in given})
     ids = set(circuit.task.discovery)
     rows = tuple(row for row in task.rows if row.id in ids)
 
     def find(places: Sequence[int]) -> frozenset[str]:
         some = replace(task, rows=tuple(rows[place] for place in places))
-        result = discover(model, some, replace(settings, limit=len(places)), silent)
+        try:
+            edges = discover(model, some, replace(settings, limit=len(places)), silent).circuit.edges
+        except InputError:  # rows that do not tell the full model from the empty circuit: nothing is found in them
+            edges = []
         advance(1)
-        return frozenset(edge.id for edge in result.circuit.edges)
+        return frozenset(edge.id for edge in edges)
 
     with progress("stability", repeats, "discoveries") as advance:
         found = frozenset(edge.id for edge in circuit.edges)

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict
 from acdc.graph import Writer, WriterKind
 from acdc.progress import Advance
 from acdc.task.behaviour import Behaviour, usable_metrics
-from acdc.task.metrics import METRICS, Metric
+from acdc.task.metrics import METRICS, NOISE, Metric, recovered_fraction
 from acdc.verification import baselines, statistics
 from acdc.verification.completeness import Completeness, measure_completeness
 from acdc.verification.faithful import Faithfulness, measure_ablations
-from acdc.verification.integrated import Integrated, integrate
+from acdc.verification.integrated import Integrated, helpfulness, integrate
 from acdc.verification.intervals import Bootstrap, Interval, recovered
 from acdc.verification.mechanism import HeadHint, hint
 from acdc.verification.minimality import Minimality, measure_minimality
@@ -85,6 +85,7 @@ class Audited:
     edges: np.ndarray | None
     seed: int
     scores: np.ndarray | None = None
+    score_kind: str = "effect"
 
 
 def steps(audited: Audited) -> int:
@@ -107,7 +108,8 @@ def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audit
         left_out["what heads attend to"] = "the model is run by its own modules, which keep their patterns"
     if audited.scores is None:
         left_out["CMD and CPR"] = "there are no scores of all edges to rank them by"
-    span = abs(float(runs.full.mean() - runs.empty.mean()))
+    full, empty = float(runs.full.mean()), float(runs.empty.mean())
+    span = 0.0 if recovered_fraction(full, full, empty) is None else abs(full - empty)
     complete = minimal = None
     if audited.edges is not None:
         common = behaviour, audited.edges, audited.seed, span, bootstrap, advance
@@ -120,13 +122,20 @@ def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audit
         tests=statistics.correct(_tests(behaviour, audited, runs, advance)),
         groups=_groups(behaviour, runs, audited.seed),
         failures=_failures(behaviour, runs),
-        over_sizes=None if audited.scores is None else integrate(behaviour, audited.scores),
+        over_sizes=_over_sizes(behaviour, audited),
         hints=hints or [],
         left_out=left_out,
     )
 
 
 EDGES_ONLY = ("completeness", "minimality", "sufficiency", "necessity")
+
+
+def _over_sizes(behaviour: Behaviour, audited: Audited) -> Integrated | None:
+    if audited.scores is None:
+        return None
+    helps = helpfulness(audited.scores, audited.score_kind, behaviour.metric.sign)
+    return integrate(behaviour, audited.scores, helps)
 
 
 def _heads(behaviour: Behaviour, audited: Audited) -> list[Writer]:
@@ -171,11 +180,13 @@ def _only_under(faithfulness: Sequence[Faithfulness], metric: str) -> list[str] 
 def _tests(behaviour: Behaviour, audited: Audited, runs: _Runs, advance: Advance) -> list[TestResult]:
     sign = -behaviour.metric.sign  # higher is better
     full, circuit, complement = sign * runs.full, sign * runs.circuit, sign * runs.complement
-    tests = [
-        statistics.equivalence(circuit, full),
-        statistics.indistinguishable(circuit, full),
-        statistics.independence(full, complement, audited.seed),
-    ]
+    noise = NOISE * float(np.abs(full.mean() - sign * runs.empty.mean()))
+    if behaviour.metric.flat_at_clean:
+        reason = f"{behaviour.metric.name} measures the distance to the full model, which is always the better"
+        tests = [statistics.untestable(name, len(full), reason) for name in ("equivalence", "indistinguishable")]
+    else:
+        tests = [statistics.equivalence(circuit, full, noise), statistics.indistinguishable(circuit, full, noise)]
+    tests.append(statistics.independence(full, complement, audited.seed))
     if audited.edges is None or not audited.edges.any():
         return tests
     generator, graph = np.random.default_rng(audited.seed), behaviour.graph
@@ -227,7 +238,8 @@ def _failures(behaviour: Behaviour, runs: _Runs) -> list[Failure]:
     """Wrong answers that the full model gets right first, then by how much worse the metric is."""
     worse = behaviour.metric.sign * (runs.circuit - runs.full)
     wrong = np.zeros(len(worse), dtype=bool) if runs.right is None else (runs.right_full > runs.right)
-    order = np.lexsort((-worse, ~wrong))[:MOST_FAILURES]
+    noise = NOISE * float(np.abs(runs.full.mean() - runs.empty.mean()))
+    order = [i for i in np.lexsort((-worse, ~wrong)).tolist() if wrong[i] or worse[i] > noise][:MOST_FAILURES]
     rows = behaviour.rows
     return [
         Failure(
@@ -237,6 +249,5 @@ def _failures(behaviour: Behaviour, runs: _Runs) -> list[Failure]:
             full=float(runs.full[i]),
             wrong=None if runs.right is None else bool(wrong[i]),
         )
-        for i in order.tolist()
-        if worse[i] > 0
+        for i in order
     ]

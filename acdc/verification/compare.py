@@ -7,6 +7,7 @@ from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
 from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
+from acdc.options import Level
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 from acdc.verification.intervals import Bootstrap, Interval, recovered
@@ -53,13 +54,18 @@ def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Compar
     """Raises InputError for circuits of different models, tasks or graphs."""
     for circuit in (first, second):
         check_same(model, task, circuit)
+    if Level.neurons in (first.level, second.level):
+        raise InputError(
+            "a circuit of neurons keeps parts of what edges carry: only circuits of edges or nodes are compared"
+        )
     if first.edges_total != second.edges_total or first.graph.names != second.graph.names:
         raise InputError(
             "the circuits are of different graphs: one splits embeddings or tests wires, the other does not"
         )
     edges = [{edge.id for edge in circuit.effective} for circuit in (first, second)]
     nodes = [set(circuit.to_networkx().nodes) for circuit in (first, second)]
-    rows = [row for row in first.task.verification if row in set(second.task.verification)]
+    theirs = set(second.task.verification)
+    rows = [row for row in first.task.verification if row in theirs]
     return Comparison(
         edges=Overlap.of(*edges),
         nodes=Overlap.of(*nodes),
@@ -77,7 +83,8 @@ def _correlation(first: Circuit, second: Circuit) -> float | None:
     ours, theirs = ({edge.id: edge.score for edge in circuit.edges} for circuit in (first, second))
     shared = sorted(ours.keys() & theirs.keys())
     pairs = np.array([[ours[name], theirs[name]] for name in shared])
-    if first.score_kind != second.score_kind or len(shared) < 3 or (np.ptp(pairs, axis=0) == 0).any():
+    alike = (first.score_kind, first.metric) == (second.score_kind, second.metric)
+    if not alike or len(shared) < 3 or (np.ptp(pairs, axis=0) == 0).any():
         return None
     return float(np.corrcoef(pairs.T)[0, 1])
 

@@ -29,8 +29,9 @@ class Faithfulness(BaseModel):
 
     @property
     def holds(self) -> bool:
-        """Whether the circuit is faithful by `FAITHFUL`, for certain."""
-        return self.denoised.low is not None and self.denoised.low >= FAITHFUL
+        """Whether the circuit is faithful by `FAITHFUL`, for certain: neither less than that, nor so much more."""
+        found = self.denoised
+        return found.low is not None and found.low >= FAITHFUL and found.high <= 2 - FAITHFUL
 
 
 def measure_ablations(

@@ -26,10 +26,14 @@ class Integrated:
     cpr: float
 
 
-def integrate(behaviour: Behaviour, scores: np.ndarray) -> Integrated | None:
-    """Integrated faithfulness of scores [edges], in the metric's own sign; None where the metric does not tell the
-    full model from the empty circuit."""
-    helps = behaviour.metric.sign * scores
+def helpfulness(scores: np.ndarray, kind: str, sign: float) -> np.ndarray:
+    """How much edges help by their scores [edges] of a kind, in the sign of a metric (`Metric.sign`)."""
+    return np.abs(scores) if kind == "importance" else sign * scores
+
+
+def integrate(behaviour: Behaviour, scores: np.ndarray, helps: np.ndarray) -> Integrated | None:
+    """Integrated faithfulness of edges ranked by |scores| and by how much they help, [edges] each; None where the
+    metric does not tell the full model from the empty circuit."""
     ranks = np.empty(len(scores))
     ranks[np.argsort(helps, kind="stable")] = np.arange(1, len(scores) + 1)
     matters, helpful = (_faithfulness(behaviour, Ranking(behaviour.graph, by)) for by in (scores, ranks))

@@ -92,18 +92,22 @@ def minimise(behaviour: Behaviour, own: np.ndarray, span: float, advance: Advanc
     In rounds: what each part does alone is measured, then those that do least go first, each while the rest is good
     enough without it, dangling parts with it. The last round, in which none can go, is the proof.
     """
-    left = behaviour.graph.prune(own)
-    limit = float(_objectives(behaviour, ~left[None], nobody).mean()) + TOLERANCE * span
+    graph = behaviour.graph
+
+    def good_enough(kept: np.ndarray) -> bool:
+        return _objectives(behaviour, ~kept[None], nobody).mean() <= limit
+
+    limit = float(_objectives(behaviour, ~own[None], nobody).mean()) + TOLERANCE * span
+    left = next(kept for kept in (graph.prune(own), own) if kept is own or good_enough(kept))
     while True:
         places = np.flatnonzero(left)
         alone = _objectives(behaviour, _without(left, places), advance).mean(axis=1)
         before = left
         for place in places[np.argsort(alone, kind="stable")][: int((alone <= limit).sum())]:
-            without = left.copy()
-            without[place] = False
-            without = behaviour.graph.prune(without)
-            if left[place] and _objectives(behaviour, ~without[None], nobody).mean() <= limit:
-                left = without
+            without = left & (np.arange(len(left)) != place)
+            # what dangles goes too, where that does no harm: only under resample ablation it never does
+            smaller = (kept for kept in (graph.prune(without), without) if left[place] and good_enough(kept))
+            left = next(smaller, left)
         if (left == before).all():
             return left
 
@@ -132,7 +136,8 @@ def _outside(
     behaviour: Behaviour, own: np.ndarray, base: np.ndarray, generator: np.random.Generator, advance: Advance
 ) -> np.ndarray:
     """What removing a random edge does from the circuit with a random path through that edge added, [drawn]."""
-    others = np.flatnonzero(~own)
+    writers, _ = behaviour.graph.ends
+    others = np.flatnonzero(~own[: len(writers)])
     drawn = generator.choice(others, min(DRAWN, len(others)), replace=False)
     inflated = np.stack([own | _path(behaviour, place, generator) for place in drawn]) if len(drawn) else own[:0]
     if not len(drawn):
@@ -148,9 +153,6 @@ def _path(behaviour: Behaviour, place: int, generator: np.random.Generator) -> n
     graph = behaviour.graph
     writers, readers = graph.ends
     path = np.zeros(graph.n_edges, dtype=bool)
-    if place >= len(writers):
-        path[place] = True
-        return path
     owners = [[graph.writer_index[owner] for owner in graph.owners(reader)] for reader in graph.readers]
     path[place] = True
     writer = int(writers[place])
@@ -163,6 +165,8 @@ def _path(behaviour: Behaviour, place: int, generator: np.random.Generator) -> n
         out = np.flatnonzero(writers == generator.choice(owners[reader]))
         chosen = int(generator.choice(out))
         path[chosen], reader = True, int(readers[chosen])
+    entered = set(readers[path[: len(writers)]].tolist())
+    path[len(writers) :] = [graph.reader_index[wire.reader] in entered for wire in graph.wires]
     return path
 
 

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 SHARE = 0.25  # of the rows of a discovery, for each repetition
 CONFIDENCE = 0.95
+FEWEST = 6  # repetitions that can tell: an edge that is found in all of five may still be missing from a half
+FEWEST_ROWS = 8
 
 
 class EdgeStability(BaseModel):

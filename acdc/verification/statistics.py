@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 LEVEL = 0.05
+TOGETHER = 6  # tests of one report
 MARGIN = 0.1  # of the share of rows on which a circuit may score better than the model, about a half
 PERMUTATIONS = 1000
 QUANTILE = 0.9  # of random parts that a needed part must outdo
@@ -45,11 +46,12 @@ class TestResult(BaseModel):
     reason: str | None = None
 
 
-def equivalence(circuit: np.ndarray, full: np.ndarray, margin: float = MARGIN) -> TestResult:
-    """Of scores [rows] of circuit and full model: whether one is better too often for chance and a margin."""
-    wins, n = _wins(circuit - full), len(full)
-    if not n or np.all(circuit == full):
-        return _untestable("equivalence", n, "circuit and model score alike on every row" if n else "no rows")
+def equivalence(circuit: np.ndarray, full: np.ndarray, noise: float = 0.0, margin: float = MARGIN) -> TestResult:
+    """Of scores [rows] of circuit and full model: whether one is better too often for chance and a margin. Differences
+    up to `noise` are ties."""
+    wins, n = _wins(circuit - full, noise), len(full)
+    if not n or np.all(np.abs(circuit - full) <= noise):
+        return untestable("equivalence", n, "circuit and model score alike on every row" if n else "no rows")
     return TestResult(
         name="equivalence",
         null=f"the circuit scores better than the full model on a half of all rows, give or take {margin:g}",
@@ -63,11 +65,13 @@ def equivalence(circuit: np.ndarray, full: np.ndarray, margin: float = MARGIN) -
     )
 
 
-def indistinguishable(circuit: np.ndarray, full: np.ndarray, margin: float = 0.5 - QUANTILE / 2 + MARGIN) -> TestResult:
+def indistinguishable(
+    circuit: np.ndarray, full: np.ndarray, noise: float = 0.0, margin: float = 0.5 - QUANTILE / 2 + MARGIN
+) -> TestResult:
     """The other way round: rejecting shows that neither scores better much more often than the other."""
-    wins, n = _wins(circuit - full), len(full)
-    if not n:
-        return _untestable("indistinguishable", n, "no rows")
+    wins, n = _wins(circuit - full, noise), len(full)
+    if not n or (np.ptp(circuit) == 0 and np.ptp(full) == 0):
+        return untestable("indistinguishable", n, "scores do not vary over the rows" if n else "no rows")
     return TestResult(
         name="indistinguishable",
         null=f"one of circuit and full model scores better on a half of all rows and {margin:.2g} more, or further off",
@@ -86,7 +90,7 @@ def independence(full: np.ndarray, complement: np.ndarray, seed: int, permutatio
     n = len(full)
     if n < 3 or np.ptp(full) == 0 or np.ptp(complement) == 0:
         reason = "fewer than three rows" if n < 3 else "scores do not vary over the rows"
-        return _untestable("independence", n, reason)
+        return untestable("independence", n, reason)
     ours, theirs = _centred_kernel(full), _centred_kernel(complement)
     found = float((ours * theirs).sum())
     generator, reached = np.random.default_rng(seed), 0
@@ -109,7 +113,7 @@ def outdoes(name: str, null: str, own: float, others: Sequence[float], measures:
     """Whether a circuit's value is higher than those of others drawn at random as its null says; ties count half."""
     values, n = np.array(others, dtype=float), len(others)
     if not n or np.ptp(np.append(values, own)) == 0:
-        return _untestable(name, n, "all values are alike" if n else "nothing to compare with")
+        return untestable(name, n, "all values are alike" if n else "nothing to compare with")
     above = float((values > own).sum() + (values == own).sum())
     return TestResult(
         name=name,
@@ -153,18 +157,19 @@ def correct(results: Sequence[TestResult], level: float = LEVEL) -> list[TestRes
     return corrected
 
 
-def _untestable(name: str, n: int, reason: str) -> TestResult:
+def untestable(name: str, n: int, reason: str) -> TestResult:
+    """A test that cannot be made, and why."""
     return TestResult(name=name, null="", measures="", n=n, testable=False, reason=reason)
 
 
-def _wins(differences: np.ndarray) -> float:
-    return float((differences > 0).sum() + 0.5 * (differences == 0).sum())
+def _wins(differences: np.ndarray, noise: float) -> float:
+    return float((differences > noise).sum() + 0.5 * (np.abs(differences) <= noise).sum())
 
 
 def _outside(wins: float, n: int, margin: float) -> float:
     """Chance, at most over all shares within the margin, to be as far from a half: it is largest at the margin."""
     distance = abs(wins - n / 2)
-    high, low = _at_least(ceil(n / 2 + distance), n, 0.5 + margin), _at_most(floor(n / 2 - distance), n, 0.5 + margin)
+    high, low = _at_least(floor(n / 2 + distance), n, 0.5 + margin), _at_most(ceil(n / 2 - distance), n, 0.5 + margin)
     return min(1.0, high + low) if distance else 1.0
 
 
@@ -174,8 +179,10 @@ def _inside(wins: float, n: int, margin: float) -> float:
 
 
 def _power(n: int, share: float, p_value) -> float:
-    """Chance to reject at `LEVEL` where one side wins with this chance."""
-    return float(sum(chance for wins, chance in enumerate(_chances(n, share)) if p_value(float(wins)) <= LEVEL))
+    """Chance to reject, at the strictest level of a correction over `TOGETHER` tests, where one side wins with this
+    chance."""
+    strictest = LEVEL / TOGETHER
+    return float(sum(chance for wins, chance in enumerate(_chances(n, share)) if p_value(float(wins)) <= strictest))
 
 
 @cache

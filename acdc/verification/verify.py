@@ -111,7 +111,7 @@ def _audit(
 ) -> Audit:
     edges = circuit.mask if circuit.level is Level.edges else None
     ranked = None if scores is None or edges is None else np.array([scores[name] for name in circuit.graph.names])
-    audited = Audited(circuit.ablated, circuit.own, edges, circuit.seed, ranked)
+    audited = Audited(circuit.ablated, circuit.own, edges, circuit.seed, ranked, circuit.score_kind)
 
     def under(ablation: str) -> Behaviour:
         return behaviour_of(model, task, circuit, circuit.task.verification, behaviour.metric, ablation)

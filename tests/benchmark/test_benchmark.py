@@ -61,6 +61,12 @@ def test_only_what_is_missing_is_run(acdc, tmp_path):
     assert files[0].read_text()[:100] == whole[:100] and files[0].stat().st_mtime_ns != before[0]
 
 
+def test_settings_go_to_methods_that_read_them(acdc):
+    words = ("benchmark", "--cases", "and-gate", "--methods", "acdc,eap-ig-inputs,random", "--steps", 3, "--json")
+    rows = rows_of(acdc(*words))
+    assert {row["status"] for row in rows.values()} == {"done"}
+
+
 def test_other_settings_are_other_results(acdc):
     words = ("benchmark", "--cases", "and-gate", "--methods", "random", "--json")
     one, other = rows_of(acdc(*words)), rows_of(acdc(*words, "--seed", 1))

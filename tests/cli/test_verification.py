@@ -16,7 +16,7 @@ def run(acdc, tmp_path):
 
 
 def test_verify_minimise_and_diff(acdc, run, tmp_path):
-    told = acdc("verify", "found", "--stability", 3)
+    told = acdc("verify", "found", "--stability", 6)
     assert told.code == 0, told.err
     for words in (
         "recovers",
@@ -25,7 +25,7 @@ def test_verify_minimise_and_diff(acdc, run, tmp_path):
         "sufficiency",
         "speaks",
         "generalisation",
-        "stability: 3",
+        "stability: 6",
         "CMD",
     ):
         assert words in told.out, words
