@@ -333,7 +333,9 @@ KILLED_DRIVER = Fault("SIGKILL of the driver", _of_driver(signal.SIGKILL), (-sig
 INTERRUPTED = Fault("SIGINT of the driver", _of_driver(signal.SIGINT), (128 + signal.SIGINT,))
 TERMINATED = Fault("SIGTERM of the driver", _of_driver(signal.SIGTERM), (128 + signal.SIGTERM,))
 FULL_DISK = Fault("no file of the driver may grow", lambda run: _no_more_files(run.driver), (2,), working=True)
-FULL_FILE_SYSTEM = Fault("full file system", _fill, (2,), working=True, over=lambda folder: (folder / FILLER).unlink())
+FULL_FILE_SYSTEM = Fault(
+    "full file system", _fill, (0, 2), working=True, over=lambda folder: (folder / FILLER).unlink()
+)
 NO_MEMORY = Fault("no more memory for the driver", _no_more_memory, (0, 1, 2), working=True)
 
 KILLED_WORKER = Fault("SIGKILL of a worker", _first_worker, (0,), working=True)
