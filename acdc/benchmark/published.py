@@ -1,8 +1,9 @@
 """Circuits from the literature, as edges: which components are in them is data, which edges that means are rules.
 
 IOI: Wang et al. 2022, arXiv 2211.00593. Greater-than: Hanna et al. 2023, arXiv 2305.00586. Docstring: Heimersheim and
-Janiak 2023. The rules for the first two are those of Conmy et al. 2023, arXiv 2304.14997, appendix. They were found
-under resample ablation, by people, and are no ground truth in the sense that compiled circuits are.
+Janiak 2023. Tracr's programs: Lindner et al. 2023, arXiv 2301.05062. The rules for the first two, and the edges of
+Tracr's, are those of Conmy et al. 2023, arXiv 2304.14997. Circuits that people found are no ground truth in the sense
+that compiled ones are.
 """
 
 from collections.abc import Callable, Iterable
@@ -85,23 +86,41 @@ def greater_than(graph: ComponentGraph) -> frozenset[str]:
 
 def docstring(graph: ComponentGraph) -> frozenset[str]:
     """24 edges of an attention-only model of four layers."""
-    listed = read_json(DATA)["docstring"]
-    return frozenset(f"{writer}->{slot}" for slot, writers in listed.items() for writer in writers)
+    return _listed(read_json(DATA)["docstring"])
+
+
+def tracr(name: str, ablation: str) -> Callable[[ComponentGraph], frozenset[str]]:
+    """The edges of a program that Tracr compiled, under an ablation."""
+    return lambda graph: _listed(read_json(DATA)[name][ablation])
+
+
+def _listed(edges: dict[str, list[str]]) -> frozenset[str]:
+    """Edges by the slot that they lead into."""
+    return frozenset(f"{writer}->{slot}" for slot, writers in edges.items() for writer in writers)
 
 
 @dataclass(frozen=True)
 class Published:
-    """A circuit: the model on the hub, the task that it is of, and its edges."""
+    """A circuit: the model on the hub or in the user's folder, the task that it is of, its edges, under which ablation,
+    and whether token and position embedding are told apart."""
 
     model: str
     task: str
     edges: Callable[[ComponentGraph], frozenset[str]]
+    ablation: str = "resample"
+    split_embeddings: bool = False
 
 
 PUBLISHED = {
     "ioi": Published("gpt2", "ioi", ioi),
     "greater-than": Published("gpt2", "greater_than", greater_than),
     "docstring": Published("attn-only-4l", "docstring", docstring),
+} | {
+    f"{name.replace('_', '-')}-{ablation}": Published(
+        name.replace("_", "-"), name, tracr(name, ablation), ablation, split_embeddings=ablation == "zero"
+    )
+    for name in ("tracr_xproportion", "tracr_reverse")
+    for ablation in ("zero", "resample")
 }
 
 
@@ -113,8 +132,11 @@ class PublishedCase:
     name: str
     data: str | None = None
     suite: str = "published"
-    ablations: tuple[str, ...] = ("resample",)
     variant: str | None = None
+
+    @property
+    def ablations(self) -> tuple[str, ...]:
+        return (PUBLISHED[self.name].ablation,)
 
     @property
     def identity(self) -> str:
@@ -137,11 +159,13 @@ class PublishedCase:
         except InputError as error:
             raise Unavailable(f"task not available: {error}") from None
         try:
-            edges = known.edges(model.graph)
-            model.graph.mask(edges)
+            graph = model.executor(known.split_embeddings).graph
+            edges = known.edges(graph)
+            graph.mask(edges)
         except InputError as error:
             raise Unavailable(f"weights not available: {error}") from None
-        return Posed(model, task, {"resample": Truth(edges, frozenset(), redundant=False, complete=False)})
+        truths = {known.ablation: Truth(edges, frozenset(), redundant=False, complete=False)}
+        return Posed(model, task, truths, known.split_embeddings)
 
 
 def _local(data: str | None, kind: str, name: str, suffix: str = "") -> str:

@@ -54,6 +54,17 @@ def test_the_truth_depends_on_the_ablation(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "layers", "edges"),
+    [("xproportion-zero", 2, 7), ("xproportion-resample", 2, 3), ("reverse-zero", 4, 11), ("reverse-resample", 4, 2)],
+)
+def test_circuits_of_tracr_have_their_edges(name, layers, edges):
+    known = PUBLISHED[f"tracr-{name}"]
+    graph = ComponentGraph(Anatomy(layers, 1, 1, 16, 8, 9, 9, 9, learned_positions=True), known.split_embeddings)
+    assert graph.mask(known.edges(graph)).sum() == len(known.edges(graph)) == edges
+    assert graph.prune(graph.mask(known.edges(graph))).sum() == edges
+
+
+@pytest.mark.parametrize(
     ("name", "anatomy", "edges", "with_wires"),
     [("ioi", GPT2, 963, 1041), ("greater-than", GPT2, 235, 262), ("docstring", ATTENTION_ONLY, 24, 37)],
 )
