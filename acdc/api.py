@@ -142,14 +142,21 @@ def _choice(options: type[StrEnum], name: str, value: str) -> StrEnum:
 
 
 def verify(
-    model: Model, task: Task, circuit: Circuit, *, metric: Metric | Callable | None = None, progress: Progress = silent
+    model: Model,
+    task: Task,
+    circuit: Circuit,
+    *,
+    metric: Metric | Callable | None = None,
+    full: bool = False,
+    progress: Progress = silent,
 ) -> Report:
     """Measure a circuit by ablation on the rows that its discovery did not use.
 
+    `full`: with all that `acdc verify` asks.
     `metric` is needed only where discovery was given a callable. Raises InputError for another model or task than the
     circuit was found with.
     """
-    return run_verification(model, task, circuit, metric=metric, progress=progress)
+    return run_verification(model, task, circuit, metric=metric, full=full, progress=progress)
 
 
 def run_jobs(

@@ -143,7 +143,7 @@ def _print_audit(report) -> None:
             soft_wrap=True,
         )
     for name, reason in audit.left_out.items():
-        out.print(f"{name} was not measured: {reason}")
+        out.print(f"not measured: {name}, as {reason}")
     _show(out, "\ntests, corrected together (Holm), at a level of 5 %", TESTS, map(_test, audit.tests))
     for test in audit.tests:
         if test.testable:
