@@ -164,6 +164,11 @@ def _print_audit(report) -> None:
         ]
         title = "\nwhat heads attend to, shares over all positions of the full model's runs: hints, no proof"
         _show(out, title, head, rows)
+    if audit.composition:
+        strongest = sorted(audit.composition, key=lambda c: (c.usual - c.score, c.edge))[:STRONGEST]
+        rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
+        title = "\nhow much of what a head writes the next one reads, by their weights: the most above the usual"
+        _show(out, title, ("edge", "composition", "usual"), rows)
     if audit.failures:
         head = ("row", f"{report.metric} of circuit", "of full model", "answer lost")
         rows = [
@@ -173,6 +178,7 @@ def _print_audit(report) -> None:
         _show(out, "\nrows on which the circuit does worst", head, rows)
 
 
+STRONGEST = 10
 TESTS = ("claim tested (below)", "n", "effect", "p", "corrected p", "rejected", "speaks", "power")
 
 

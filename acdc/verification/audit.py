@@ -18,7 +18,7 @@ from acdc.verification.completeness import Completeness, measure_completeness
 from acdc.verification.faithful import Faithfulness, measure_ablations
 from acdc.verification.integrated import Integrated, helpfulness, integrate
 from acdc.verification.intervals import Bootstrap, Interval, recovered
-from acdc.verification.mechanism import HeadHint, hint
+from acdc.verification.mechanism import Composition, HeadHint, compose, hint
 from acdc.verification.minimality import Minimality, measure_minimality
 from acdc.verification.statistics import TestResult
 
@@ -69,6 +69,7 @@ class Audit(BaseModel):
     failures: list[Failure]
     over_sizes: Integrated | None = None
     hints: list[HeadHint] = []
+    composition: list[Composition] = []
     left_out: dict[str, str]
 
 
@@ -124,6 +125,7 @@ def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audit
         failures=_failures(behaviour, runs),
         over_sizes=_over_sizes(behaviour, audited),
         hints=hints or [],
+        composition=(None if audited.edges is None else compose(behaviour, audited.edges)) or [],
         left_out=left_out,
     )
 

@@ -6,6 +6,7 @@ position, to earlier occurrences of the present token, to what came after those 
 position. A position may count for several. The direct effect is that of the edge from a head to the logits alone.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from acdc.graph import ReaderKind, Writer
+from acdc.graph import ATTENTION_SLOTS, ReaderKind, Writer, WriterKind
 from acdc.model.components import Positions
 from acdc.progress import Advance
 from acdc.task.behaviour import Batch, Behaviour
@@ -111,3 +112,35 @@ def _shares(pattern: Tensor, targets: Tensor) -> np.ndarray:
     """Shares of attention by target: mean over positions but the first, and from the last; [2, targets]."""
     to = (pattern.cpu()[None] * targets).sum(-1)
     return torch.stack([to[:, 1:].mean(-1) if to.shape[1] > 1 else to[:, 0], to[:, -1]]).numpy()
+
+
+class Composition(BaseModel):
+    """How much of what a head writes a slot of a later head reads, by their weights alone: |W_out W_slot| / (|W_out|
+    |W_slot|) in Frobenius norms, norms of the residual stream aside (Elhage et al. 2021). `usual`: the mean over all
+    heads and later slots of that kind in the model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    edge: str
+    score: float
+    usual: float
+
+
+def compose(behaviour: Behaviour, edges: np.ndarray) -> list[Composition] | None:
+    """Of all edges, boolean [edges], from heads into attention slots; None where weights cannot be read."""
+    weights = getattr(behaviour.model.components, "weights", None)
+    if weights is None:
+        return None
+    attention = [layer.attention for layer in weights.layers]
+    graph, found, all_scores = behaviour.graph, [], defaultdict(list)
+    for edge, kept in zip(graph.edges, edges, strict=False):
+        writer, reader = edge.writer, edge.reader
+        if writer.kind is WriterKind.HEAD and reader.kind in ATTENTION_SLOTS:
+            written = attention[writer.layer].out.weight[writer.head].double()
+            read = getattr(attention[reader.layer], reader.kind.value).weight[reader.head].double()
+            score = float((written @ read).norm() / (written.norm() * read.norm()))
+            all_scores[reader.kind].append(score)
+            if kept:
+                found.append((edge.id, reader.kind, score))
+    usual = {kind: float(np.mean(scores)) for kind, scores in all_scores.items()}
+    return [Composition(edge=name, score=score, usual=usual[kind]) for name, kind, score in found]

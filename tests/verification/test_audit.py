@@ -18,7 +18,7 @@ from acdc.verification.baselines import of_degrees, of_size
 from acdc.verification.completeness import measure_completeness
 from acdc.verification.faithful import measure_ablations
 from acdc.verification.intervals import Bootstrap
-from acdc.verification.mechanism import hint
+from acdc.verification.mechanism import compose, hint
 from acdc.verification.minimality import TOLERANCE, Level, measure_minimality, minimise
 from acdc.verification.verify import verify
 
@@ -182,6 +182,17 @@ def test_heads_are_told_by_where_they_look(known):
         looped.append(bool(after))
     assert induction.attention.answer["induction"] == pytest.approx(np.mean(looped))
     assert previous.direct.value == pytest.approx(0.0) and induction.direct.value > 1.0
+
+
+def test_heads_compose_by_their_weights(known):
+    """The compiled induction head reads all of what the previous-token head writes, at its key and nowhere else."""
+    case = known("induction")
+    everything = np.ones_like(case.true)
+    scores = {found.edge: found.score for found in compose(case.behaviour, everything)}
+    assert scores["a0.h0->a1.h0<q>"] == scores["a0.h0->a1.h0<v>"] == 0.0
+    assert scores["a0.h0->a1.h0<k>"] > 0.3
+    (kept,) = compose(case.behaviour, case.true)
+    assert kept.edge == "a0.h0->a1.h0<k>" and kept.usual == pytest.approx(kept.score)
 
 
 def test_an_empty_circuit_has_no_parts(known):
