@@ -1,5 +1,6 @@
 """Run discovery and scoring jobs into run directories, stage by stage, resuming what is done."""
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -226,12 +227,13 @@ def reverify(
     record, circuit = read_run(path), Circuit.load(path)
     if repeats is not None:
         _check_repeatable(record, circuit, repeats)
-    source, before = record.source, read_model(Report, path / VERIFICATION, "a verification of acdc")
+    source = record.source
     model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
     task = load_task(task_name or source.task, model)
     report = verify(model, task, circuit, full=True, scores=_scores(path, circuit), progress=progress)
     if repeats is None:
-        report = report.model_copy(update={"stability": before.stability})
+        with contextlib.suppress(InputError):  # there is none, or it is damaged, which this mends
+            report = report.model_copy(update={"stability": Report.load(path).stability})
     else:
         report = report.model_copy(
             update={"stability": repeat_discovery(record, circuit, model, task, repeats, progress)}
