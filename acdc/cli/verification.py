@@ -18,6 +18,7 @@ def verify(
     stability: Annotated[
         int | None, typer.Option(help="Repeat the discovery on so many random quarters of its rows.", metavar="N")
     ] = None,
+    workers: Annotated[int | None, typer.Option(help="Share the work of so many Ray workers.")] = None,
     device: opt.Device = "auto",
     dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
@@ -27,11 +28,18 @@ def verify(
     from acdc.circuit.circuit import Circuit
     from acdc.cli import show
     from acdc.cli.progress import bars
-    from acdc.jobs.run import reverify
+    from acdc.jobs.executors import choose_executor
+    from acdc.jobs.run import open_run, reverify
+    from acdc.jobs.verification import verify_on
 
     circuit = Circuit.load(run)
     _check_own(circuit, dtype, seed)
-    done = reverify(run, model, task, device, bars, stability)
+    if workers is None:
+        done = reverify(run, model, task, device, bars, stability)
+    else:
+        executor = choose_executor(workers, threads=circuit.batch.threads)
+        verify_on(executor, run, model, task, device, stability)
+        done = open_run(run)
     show.print_run(done, as_json)
     if not as_json and done.report.audit:
         _print_audit(done.report)
@@ -66,15 +74,22 @@ def diff(
     seed: Annotated[int | None, typer.Option(help="Must be the first run's, the default.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Compare the circuits of two runs: edges, nodes, scores, and faithfulness on rows that neither has seen."""
+    """Compare the circuits of two runs: edges, nodes, scores, and faithfulness on rows that neither has seen; of
+    different models, what their components do."""
     from acdc.circuit.circuit import Circuit
     from acdc.jobs.run_directory import read_run
     from acdc.model.load import load_model
     from acdc.task.load import load_task
     from acdc.verification.compare import compare
+    from acdc.verification.report import Report
+    from acdc.verification.roles import compare_roles
 
     circuits, source = (Circuit.load(first), Circuit.load(second)), read_run(first).source
     _check_own(circuits[0], dtype, seed)
+    if circuits[0].model.content_hash != circuits[1].model.content_hash:
+        roles = compare_roles(circuits[0], Report.load(first), circuits[1], Report.load(second))
+        print(json.dumps(roles.model_dump(mode="json"))) if as_json else _print_roles(roles)
+        return
     model = load_model(source.model, revision=source.revision, device=device, dtype=circuits[0].dtype)
     comparison = compare(model, load_task(source.task, model), *circuits)
     if as_json:
@@ -109,6 +124,22 @@ def _print_comparison(comparison) -> None:
         _show(out, title, ("circuit", "recovered [95 % interval]"), rows)
     else:
         out.print("\nno rows that neither discovery used: faithfulness is not compared")
+
+
+def _print_roles(comparison) -> None:
+    from acdc.cli.show import console
+
+    out = console()
+    rows = [
+        [role, ", ".join(first) or "-", ", ".join(second) or "-"]
+        for role, (first, second) in comparison.components.items()
+    ]
+    _show(out, "different models, compared by what components do", ("role", "first", "second"), rows)
+    out.print(
+        f"\nroles in both: {comparison.roles.both} (Jaccard {_number(comparison.roles.jaccard)}); edges between roles "
+        f"in both: {comparison.edges.both} (Jaccard {_number(comparison.edges.jaccard)})",
+        soft_wrap=True,
+    )
 
 
 def _print_audit(report) -> None:

@@ -221,6 +221,7 @@ def reverify(
     device: str,
     progress: Progress,
     repeats: int | None = None,
+    crews: Crews = nobody_else,
 ) -> FinishedRun:
     """Verify a run's circuit in full and redraw its report; model and task are the run's unless others are named.
     `repeats`: of its discovery on other rows, to see how stable it is."""
@@ -230,7 +231,7 @@ def reverify(
     source = record.source
     model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
     task = load_task(task_name or source.task, model)
-    report = verify(model, task, circuit, full=True, scores=_scores(path, circuit), progress=progress)
+    report = verify(model, task, circuit, full=True, scores=_scores(path, circuit), progress=progress, crews=crews)
     if repeats is None:
         with contextlib.suppress(InputError):  # there is none, or it is damaged, which this mends
             report = report.model_copy(update={"stability": Report.load(path).stability})

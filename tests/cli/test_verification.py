@@ -48,6 +48,32 @@ def test_verify_minimise_and_diff(acdc, run, tmp_path):
     assert "in both" in acdc("diff", "found", "small").out
 
 
+def test_circuits_of_different_models_are_compared_by_roles(acdc, run, tmp_path):
+    """The bundled model against the trained induction model, whose roles are known."""
+    from acdc.benchmark.trained import FOLDERS
+    from acdc.benchmark.trained_cases import TrainedCase
+
+    TrainedCase("induction").pose(tmp_path / "posed", "cpu", None)
+    words = ("--model", FOLDERS["induction"], "--task", tmp_path / "posed/task.jsonl", "--metric", "kl")
+    assert acdc("discover", *words, "--limit", 24, "--out", "known").code == 0
+    refused = acdc("diff", "found", "known")
+    assert refused.code == 2 and "acdc verify" in refused.err
+    assert acdc("verify", "found").code == acdc("verify", "known").code == 0
+    found = acdc("diff", "found", "known", "--json").json
+    assert found["components"]["attends mostly: previous"][1] == ["a0.h0"]
+    assert found["components"]["attends mostly: induction"][1] == ["a1.h0"]
+    assert "roles in both" in acdc("diff", "found", "known").out
+
+
+@pytest.mark.slow
+def test_workers_find_the_same(acdc, run):
+    pytest.importorskip("ray")
+    assert acdc("verify", "found").code == 0
+    alone = (run / "verification.json").read_bytes()
+    assert acdc("verify", "found", "--workers", 2).code == 0
+    assert (run / "verification.json").read_bytes() == alone
+
+
 def test_what_cannot_be_compared(acdc, run):
     assert acdc("discover", "--method", "random", "--edges", 9, "--out", "other").code == 0
     outcome = acdc("diff", "found", "other")

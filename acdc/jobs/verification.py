@@ -1,0 +1,77 @@
+"""Verify a run on the workers of an executor: the same numbers, whoever measures them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from acdc.circuit.circuit import Circuit
+from acdc.errors import InputError
+from acdc.jobs.executors import JobExecutor
+from acdc.jobs.run import Loaded, reverify
+from acdc.jobs.run_directory import read_run
+from acdc.jobs.spec import DiscoveryJob
+from acdc.jobs.store import Stage
+from acdc.progress import Progress
+from acdc.search.discover import DiscoverySettings
+from acdc.task.crew import Crews
+
+
+@dataclass(frozen=True)
+class VerificationJob:
+    """See `acdc.jobs.job.Job`; `job` tells workers that share in it what to measure."""
+
+    path: Path
+    job: DiscoveryJob
+    repeats: int | None
+
+    @property
+    def id(self) -> str:
+        return f"verify-{self.path.name}"
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
+    @property
+    def command(self) -> str:
+        return f"acdc verify {self.path.name}"
+
+    def is_finished(self) -> bool:
+        return False
+
+    def do(self, progress: Progress, loaded: Loaded, crews: Crews) -> None:
+        reverify(self.path, self.job.model, self.job.task, self.job.device, progress, self.repeats, crews)
+
+
+class _Quiet:
+    """Told of nothing that it would show."""
+
+    def started(self, id: str) -> None:
+        pass
+
+    def at(self, id: str, stage: Stage) -> None:
+        pass
+
+
+def verify_on(
+    executor: JobExecutor, path: Path, model: str | None, task: str | None, device: str, repeats: int | None
+) -> None:
+    """Verify a run in full, its work shared by all workers. Raises InputError where that fails."""
+    record, circuit = read_run(path), Circuit.load(path)
+    settings = DiscoverySettings(
+        metric=circuit.metric,
+        ablation=circuit.ablation,
+        batch_size=circuit.batch.size,
+        split_embeddings=circuit.model.split_embeddings,
+        direct_edges=circuit.model.direct_edges,
+        seed=circuit.seed,
+        threads=circuit.batch.threads,
+    )
+    source = record.source
+    job = DiscoveryJob(model or source.model, task or source.task, settings, source.revision, device, circuit.dtype)
+    for outcome in executor.run([VerificationJob(path.resolve(), job, repeats)], _Quiet()):
+        if outcome.error is not None:
+            raise InputError(outcome.error)

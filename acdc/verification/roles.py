@@ -1,0 +1,75 @@
+"""Circuits of different models side by side, through what their components do.
+
+A head's role is where most of its attention goes, an MLP's the third of the layers that it is in. Two circuits share an
+edge of roles where each has an edge between components of these, into the same kind of slot.
+"""
+
+from collections import defaultdict
+
+from pydantic import BaseModel, ConfigDict
+
+from acdc.circuit.circuit import Circuit
+from acdc.errors import InputError
+from acdc.graph import Edge, ReaderKind, Writer, WriterKind
+from acdc.verification.compare import Overlap
+from acdc.verification.report import Report
+
+UNCLEAR = "attends to no one place"
+THIRDS = ("early MLP", "middle MLP", "late MLP")
+
+
+class RoleComparison(BaseModel):
+    """`components`: ids by role in either circuit; `edges`: edges of roles that they share."""
+
+    model_config = ConfigDict(frozen=True)
+
+    components: dict[str, tuple[list[str], list[str]]]
+    roles: Overlap
+    edges: Overlap
+
+
+def compare_roles(first: Circuit, first_report: Report, second: Circuit, second_report: Report) -> RoleComparison:
+    """Raises InputError for a circuit whose heads have not been looked at, which `acdc verify` does."""
+    ours, theirs = _roles(first, first_report), _roles(second, second_report)
+    components: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+    for side, found in enumerate((ours, theirs)):
+        for name, role in sorted(found.items()):
+            components[role][side].append(name)
+    edges = (_edges(first, ours), _edges(second, theirs))
+    return RoleComparison(
+        components=dict(sorted(components.items())),
+        roles=Overlap.of(set(ours.values()), set(theirs.values())),
+        edges=Overlap.of(*edges),
+    )
+
+
+def _roles(circuit: Circuit, report: Report) -> dict[str, str]:
+    """Role of every component that an edge of the circuit leads out of."""
+    hints = {hint.id: hint.label or UNCLEAR for hint in report.audit.hints} if report.audit else {}
+    found = {}
+    for writer in {Edge.parse(edge.id).writer for edge in circuit.links}:
+        if writer.kind is WriterKind.HEAD and writer.id not in hints:
+            raise InputError(
+                f"what {writer.id} attends to in {circuit.task.name} in {circuit.model.name} is not known: run 'acdc "
+                "verify' on both runs first"
+            )
+        found[writer.id] = _role(circuit, writer, hints)
+    return found
+
+
+def _role(circuit: Circuit, writer: Writer, hints: dict[str, str]) -> str:
+    if writer.kind is WriterKind.HEAD:
+        return hints[writer.id]
+    if writer.kind is WriterKind.MLP:
+        return THIRDS[3 * writer.layer // circuit.graph.anatomy.n_layers]
+    return "embedding"
+
+
+def _edges(circuit: Circuit, roles: dict[str, str]) -> set[str]:
+    """Edges of roles, with the kind of slot that they lead into."""
+    found = set()
+    for edge in (Edge.parse(scored.id) for scored in circuit.links):
+        owners = [owner.id for owner in circuit.graph.owners(edge.reader) if owner.id in roles]
+        targets = {roles[owner] for owner in owners} or {ReaderKind.LOGITS.value}
+        found |= {f"{roles[edge.writer.id]} -> {target} ({edge.reader.kind.value})" for target in targets}
+    return found
