@@ -152,7 +152,7 @@ def _print_audit(report) -> None:
     _show(out, "\nfaithfulness: 100 % is all of the behaviour [95 % interval]", head, rows)
     if audit.only_under is not None:
         under = ", ".join(audit.only_under) or "none of them"
-        out.print(f"faithful for certain (at least 80 %) in {report.metric} under: {under}")
+        out.print(f"faithful for certain (80 % to 120 % recovered) in {report.metric} under: {under}")
     if complete := audit.completeness:
         out.print(
             f"\ncompleteness: with {complete.knockouts} random parts of the circuit knocked out of both, circuit and "
