@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from acdc.errors import InputError
 from acdc.graph import Writer, WriterKind
 from acdc.progress import Advance
 from acdc.task.behaviour import Behaviour, usable_metrics
@@ -22,7 +23,7 @@ from acdc.verification.mechanism import Composition, HeadHint, compose, hint
 from acdc.verification.minimality import Minimality, measure_minimality
 from acdc.verification.statistics import TestResult
 
-ABLATIONS = ("resample", "zero", "mean", "mean-positional")
+ABLATIONS = ("resample", "zero", "mean", "mean-positional", "optimal")
 RANDOM = 240  # circuits of each kind: the least p-value is 1 / 241, and survives a correction over some ten tests
 MOST_FAILURES = 20
 CHUNK = 64
@@ -99,11 +100,17 @@ def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audit
     """`behaviour`: under the circuit's own metric and ablation; `bind`: the same under another ablation."""
     bootstrap = Bootstrap(len(behaviour.rows), audited.seed)
     metrics = [behaviour.metric, *(m for m in usable_metrics(behaviour.rows) if m.name != behaviour.metric.name)]
-    names = dict.fromkeys([behaviour.ablation, *ABLATIONS])
-    behaviours = {name: behaviour if name == behaviour.ablation else bind(name) for name in names}
-    faithfulness = measure_ablations(behaviours, audited.ablated, audited.own, metrics, bootstrap, advance)
+    faithfulness, refused = [], {}
+    for name in dict.fromkeys([behaviour.ablation, *ABLATIONS]):
+        try:
+            under = {name: behaviour if name == behaviour.ablation else bind(name)}
+            faithfulness += measure_ablations(under, audited.ablated, audited.own, metrics, bootstrap, advance)
+        except InputError as error:
+            refused[f"faithfulness under {name} ablation"] = str(error)
     runs = _Runs.of(behaviour, audited, advance)
-    left_out = {} if audited.edges is not None else dict.fromkeys(EDGES_ONLY, "it is a circuit of nodes, not of edges")
+    left_out = refused
+    if audited.edges is None:
+        left_out |= dict.fromkeys(EDGES_ONLY, "it is no circuit of edges")
     hints = hint(behaviour, _heads(behaviour, audited), bootstrap, advance)
     if hints is None:
         left_out["what heads attend to"] = "the model is run by its own modules, which keep their patterns"

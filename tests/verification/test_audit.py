@@ -156,7 +156,7 @@ def test_the_whole_audit_of_a_true_circuit(known):
     tests = {test.name: test for test in found.tests}
     assert tests["sufficiency"].rejected and tests["sufficiency"].effect == 1.0
     assert not tests["equivalence"].rejected
-    assert {f.ablation for f in found.faithfulness} == {"resample", "zero", "mean", "mean-positional"}
+    assert {f.ablation for f in found.faithfulness} == {"resample", "zero", "mean", "mean-positional", "optimal"}
     assert "resample" in (found.only_under or ["resample"])
     assert found.minimality.needed == case.true.sum() and found.failures == []
 
