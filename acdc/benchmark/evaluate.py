@@ -13,7 +13,7 @@ from acdc.benchmark.scoring import Agreement, Staircase, widest_gap
 from acdc.benchmark.truth import Truth
 from acdc.circuit.choose import Ranking
 from acdc.errors import InputError
-from acdc.graph import Edge, ReaderKind
+from acdc.graph import ATTENTION_SLOTS, Edge
 from acdc.model.threads import fixed_threads
 from acdc.progress import Progress
 from acdc.search.acdc import decide
@@ -39,7 +39,8 @@ class BenchmarkRow(BaseModel):
 
     `edge_f1` and the like are at the size that the widest gap between scores suggests (of a method that decides by a
     threshold: between the effects of single edges); `edge_f1_at_true_size` at that of the true circuit. `cmd` and
-    `cpr` are of the faithfulness of KL. `work`: component evaluations of the search alone.
+    `cpr` are of the faithfulness of KL. `work`: component evaluations of the search; of a
+    method that scores with the clean run, of one that decides without it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -227,10 +228,10 @@ def _against(truth: Truth, judge: Behaviour, found: Search) -> dict:
 
 
 def _nodes(edges: Collection[str]) -> set[str]:
-    """Components and slots' owners at the ends of edges, embeddings and logits included."""
+    """Components at the ends of edges, embeddings and logits included; a slot that heads share counts by itself."""
     found = set()
     for edge in map(Edge.parse, edges):
         reader = edge.reader
-        owner = f"a{reader.layer}.h{reader.head}" if reader.kind in (ReaderKind.Q, ReaderKind.K, ReaderKind.V) else None
-        found |= {edge.writer.id, owner or reader.id}
+        of_head = reader.kind in ATTENTION_SLOTS and not reader.shared
+        found |= {edge.writer.id, f"a{reader.layer}.h{reader.head}" if of_head else reader.id}
     return found

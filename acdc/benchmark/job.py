@@ -68,7 +68,7 @@ class BenchmarkJob:
 
     @property
     def command(self) -> str:
-        return f"acdc benchmark --suite {self.case.suite} --methods {','.join(self.methods)}"
+        return f"acdc benchmark --suite {self.case.suite} --cases {self.case.name} --methods {','.join(self.methods)}"
 
     def is_finished(self) -> bool:
         return all(self._row(ablation, method) for ablation, method in self._wanted)

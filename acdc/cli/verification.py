@@ -146,7 +146,15 @@ def _print_audit(report) -> None:
     """Tables of all that an audit found, each with what its numbers mean."""
     from acdc.cli.show import console
 
-    out, audit = console(), report.audit
+    out = console()
+    _print_claims(report, out)
+    _print_tests(report.audit.tests, out)
+    _print_details(report, out)
+
+
+def _print_claims(report, out) -> None:
+    """How faithful, complete and minimal the circuit is."""
+    audit = report.audit
     rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in audit.faithfulness]
     head = ("ablation", "metric", "the circuit alone recovers", "without it is lost")
     _show(out, "\nfaithfulness: 100 % is all of the behaviour [95 % interval]", head, rows)
@@ -175,10 +183,19 @@ def _print_audit(report) -> None:
         )
     for name, reason in audit.left_out.items():
         out.print(f"not measured: {name}, as {reason}")
-    _show(out, "\ntests, corrected together (Holm), at a level of 5 %", TESTS, map(_test, audit.tests))
-    for test in audit.tests:
+
+
+def _print_tests(tests, out) -> None:
+    """What would be likely by chance, and what it speaks for."""
+    _show(out, "\ntests, corrected together (Holm), at a level of 5 %", TESTS, map(_test, tests))
+    for test in tests:
         if test.testable:
             out.print(f"{test.name}: that {test.null}", soft_wrap=True)
+
+
+def _print_details(report, out) -> None:
+    """By groups of rows, by heads, and row by row."""
+    audit = report.audit
     if audit.groups:
         head = ("rows of", "rows", "recovered [95 % interval]", "circuit right", "full model right")
         rows = [

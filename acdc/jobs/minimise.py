@@ -5,7 +5,6 @@ from pathlib import Path
 
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
-from acdc.files import read_model
 from acdc.jobs.run import CIRCUIT, VERIFICATION, FinishedRun, draw
 from acdc.jobs.run_directory import RunDirectory, read_run
 from acdc.model.load import Model, load_model
@@ -39,7 +38,7 @@ def run_minimise(path: Path, out: Path | None, device: str, progress: Progress) 
     smaller = Circuit.load(run.path)
     if not run.has(VERIFICATION):
         verify(model, task, smaller, progress=progress).save(run.path)
-    report = read_model(Report, run.path / VERIFICATION, "a verification of acdc")
+    report = Report.load(run.path)
     draw(run.path, smaller, report, command)
     run.note(complete=True)
     return FinishedRun(run.path, smaller, report, resumed)

@@ -2,8 +2,9 @@
 
 Where parts of a model stand in for each other, as at an OR, ACDC keeps just enough of them: it is right that the others
 are not needed, and its circuit is incomplete. So of each circuit that it finds, edges that the model can do without are
-ablated for good, as many as it can do without together, and ACDC decides about the rest once more. The result is the
-union. Every edge of it was needed in some round, where what had stood in for it was gone.
+taken out, as many as it can do without together, and ACDC decides about the rest once more; they go, untested, when it
+comes to the slots that they lead into. The result is the union. Every edge of it was needed in some round, where what
+had stood in for it was gone.
 """
 
 from dataclasses import replace
@@ -15,8 +16,6 @@ from acdc.search.acdc import decide, default_threshold
 from acdc.search.options import SearchOptions
 from acdc.search.result import Decision, Decisions
 from acdc.task.behaviour import Behaviour
-
-CHUNK = 64
 
 
 def acdc_complete(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
@@ -63,6 +62,4 @@ def _spare(behaviour: Behaviour, gone: np.ndarray, circuit: np.ndarray, threshol
 
 def _objectives(behaviour: Behaviour, removed: np.ndarray) -> np.ndarray:
     """What ACDC minimises [candidates], for `removed` boolean [candidates, edges]."""
-    chunks = (removed[start : start + CHUNK] for start in range(0, len(removed), CHUNK))
-    means = [behaviour.measure(chunk)[0].mean(axis=1) for chunk in chunks]
-    return behaviour.metric.sign * np.concatenate([np.empty(0), *means])
+    return behaviour.metric.sign * behaviour.measure(removed)[0].mean(axis=1)

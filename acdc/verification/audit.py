@@ -26,7 +26,6 @@ from acdc.verification.statistics import TestResult
 ABLATIONS = ("resample", "zero", "mean", "mean-positional", "optimal")
 RANDOM = 240  # circuits of each kind: the least p-value is 1 / 241, and survives a correction over some ten tests
 MOST_FAILURES = 20
-CHUNK = 64
 
 
 class Group(BaseModel):
@@ -99,7 +98,7 @@ def steps(audited: Audited) -> int:
 def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audited, advance: Advance) -> Audit:
     """`behaviour`: under the circuit's own metric and ablation; `bind`: the same under another ablation."""
     bootstrap = Bootstrap(len(behaviour.rows), audited.seed)
-    metrics = [behaviour.metric, *(m for m in usable_metrics(behaviour.rows) if m.name != behaviour.metric.name)]
+    metrics = all_metrics(behaviour)
     faithfulness, refused = [], {}
     for name in dict.fromkeys([behaviour.ablation, *ABLATIONS]):
         try:
@@ -180,6 +179,11 @@ class _Runs:
         return cls(plain[0], values[0, 0], values[0, 1], behaviour.empty(), *answers)
 
 
+def all_metrics(behaviour: Behaviour) -> list[Metric]:
+    """A behaviour's own metric, then the others that its rows have answers for."""
+    return [behaviour.metric, *(m for m in usable_metrics(behaviour.rows) if m.name != behaviour.metric.name)]
+
+
 def _only_under(faithfulness: Sequence[Faithfulness], metric: str) -> list[str] | None:
     own = [found for found in faithfulness if found.metric == metric and found.denoised.value is not None]
     holding = [found.ablation for found in own if found.holds]
@@ -218,8 +222,7 @@ DEGREES = "with as many edges at every component"
 
 
 def _means(behaviour: Behaviour, removed: np.ndarray, advance: Advance) -> np.ndarray:
-    chunks = (removed[start : start + CHUNK] for start in range(0, len(removed), CHUNK))
-    return np.concatenate([behaviour.measure(chunk, advance=advance)[0].mean(axis=1) for chunk in chunks])
+    return behaviour.measure(removed, advance=advance)[0].mean(axis=1)
 
 
 def _groups(behaviour: Behaviour, runs: _Runs, seed: int) -> list[Group]:

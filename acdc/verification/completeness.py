@@ -12,7 +12,6 @@ from acdc.task.behaviour import Behaviour
 from acdc.verification.intervals import Bootstrap, Interval, mean
 
 SUBSETS = 20
-CHUNK = 64
 
 
 class Knockout(BaseModel):
@@ -50,8 +49,7 @@ def measure_completeness(
     if not len(places):
         return None
     out = _knocked_out(places, len(own), np.random.default_rng(seed))
-    circuit = _measure(behaviour, ~own | out, advance)
-    model = _measure(behaviour, out, advance)
+    circuit, model = (behaviour.measure(removed, advance=advance)[0] for removed in (~own | out, out))
     differences = np.abs(circuit.mean(axis=1) - model.mean(axis=1))
     worst = int(differences.argmax())
     # the sign of each knockout's difference is that over all rows, so that the mean is of the same quantity
@@ -74,9 +72,3 @@ def _knocked_out(places: np.ndarray, edges: int, generator: np.random.Generator)
     single = generator.choice(places, len(out) - SUBSETS, replace=False)
     out[np.arange(SUBSETS, len(out)), single] = True
     return out
-
-
-def _measure(behaviour: Behaviour, removed: np.ndarray, advance: Advance) -> np.ndarray:
-    """Metric [candidates, rows]."""
-    chunks = (removed[start : start + CHUNK] for start in range(0, len(removed), CHUNK))
-    return np.concatenate([behaviour.measure(chunk, advance=advance)[0] for chunk in chunks])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from acdc.graph import ATTENTION_SLOTS, ReaderKind, Writer, WriterKind
 from acdc.model.components import Positions
+from acdc.model.weights import Attention as AttentionWeights
 from acdc.progress import Advance
 from acdc.task.behaviour import Batch, Behaviour
 from acdc.verification.intervals import Bootstrap, Interval, mean
@@ -78,15 +79,15 @@ def _attention(behaviour: Behaviour, heads: Sequence[Writer]) -> np.ndarray:
     """Means over rows [heads, 2, targets]."""
     total, rows = np.zeros((len(heads), 2, len(TARGETS))), len(behaviour.rows)
     for batch in behaviour.batches:
+        rows_of_tokens = zip(batch.tokens, batch.positions.tolist(), strict=True)
+        targets = [_targets(tokens[: last + 1]) for tokens, last in rows_of_tokens]
         for layer in sorted({head.layer for head in heads}):
             patterns = _patterns(behaviour, batch, layer)
             for place, head in enumerate(heads):
                 if head.layer == layer:
-                    for row in range(len(batch.index)):
-                        last = int(batch.positions[row])
-                        tokens = batch.tokens[row, : last + 1]
+                    for row, (last, there) in enumerate(zip(batch.positions.tolist(), targets, strict=True)):
                         pattern = patterns[head.head, row, : last + 1, : last + 1].double()
-                        total[place] += _shares(pattern, _targets(tokens))
+                        total[place] += _shares(pattern, there)
     return total / rows
 
 
@@ -131,16 +132,27 @@ def compose(behaviour: Behaviour, edges: np.ndarray) -> list[Composition] | None
     weights = getattr(behaviour.model.components, "weights", None)
     if weights is None:
         return None
-    attention = [layer.attention for layer in weights.layers]
-    graph, found, all_scores = behaviour.graph, [], defaultdict(list)
+    scores = _composition([layer.attention for layer in weights.layers])
+    graph, found, every = behaviour.graph, [], defaultdict(list)
     for edge, kept in zip(graph.edges, edges, strict=False):
         writer, reader = edge.writer, edge.reader
         if writer.kind is WriterKind.HEAD and reader.kind in ATTENTION_SLOTS:
-            written = attention[writer.layer].out.weight[writer.head].double()
-            read = getattr(attention[reader.layer], reader.kind.value).weight[reader.head].double()
-            score = float((written @ read).norm() / (written.norm() * read.norm()))
-            all_scores[reader.kind].append(score)
+            score = float(scores[writer.layer, reader.layer, reader.kind][writer.head, reader.head])
+            every[reader.kind].append(score)
             if kept:
                 found.append((edge.id, reader.kind, score))
-    usual = {kind: float(np.mean(scores)) for kind, scores in all_scores.items()}
+    usual = {kind: float(np.mean(scores)) for kind, scores in every.items()}
     return [Composition(edge=name, score=score, usual=usual[kind]) for name, kind, score in found]
+
+
+def _composition(attention: Sequence[AttentionWeights]) -> dict[tuple[int, int, ReaderKind], Tensor]:
+    """Scores [heads, slots] by the layers of both and the kind of slot."""
+    norm, found = torch.linalg.matrix_norm, {}
+    written = [layer.out.weight.double() for layer in attention]
+    for later, layer in enumerate(attention):
+        for kind in ATTENTION_SLOTS:
+            read = getattr(layer, kind.value).weight.double()
+            for earlier in range(later):
+                together = torch.stack([norm(head @ read) for head in written[earlier]])
+                found[earlier, later, kind] = together / (norm(written[earlier])[:, None] * norm(read))
+    return found

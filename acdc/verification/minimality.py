@@ -12,6 +12,7 @@ from itertools import chain, combinations
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from acdc.graph import ComponentGraph
 from acdc.progress import Advance, nobody
 from acdc.task.behaviour import Behaviour
 from acdc.verification import statistics
@@ -20,7 +21,6 @@ from acdc.verification.intervals import Bootstrap, Interval, mean
 TOLERANCE = 0.001  # share of the metric's range
 FEW = 10  # parts of which all sets are tried
 DRAWN = 100  # random edges outside a circuit, for comparison
-CHUNK = 64
 
 
 class Level(StrEnum):
@@ -70,7 +70,7 @@ def measure_minimality(
         return None
     base = _objectives(behaviour, ~own[None], nobody)[0]
     worse = _objectives(behaviour, _without(own, places), advance) - base
-    outside = _outside(behaviour, own, base, np.random.default_rng(seed), advance)
+    outside = _outside(behaviour, own, np.random.default_rng(seed), advance)
     p = statistics.holm(statistics.needed(worse.mean(axis=1).tolist(), outside.tolist()))
     parts = [
         Part(
@@ -132,47 +132,49 @@ def _without(own: np.ndarray, places: np.ndarray) -> np.ndarray:
     return removed
 
 
-def _outside(
-    behaviour: Behaviour, own: np.ndarray, base: np.ndarray, generator: np.random.Generator, advance: Advance
-) -> np.ndarray:
+def _outside(behaviour: Behaviour, own: np.ndarray, generator: np.random.Generator, advance: Advance) -> np.ndarray:
     """What removing a random edge does from the circuit with a random path through that edge added, [drawn]."""
-    writers, _ = behaviour.graph.ends
-    others = np.flatnonzero(~own[: len(writers)])
+    routes = _Routes(behaviour.graph)
+    others = np.flatnonzero(~own[: len(routes.writers)])
     drawn = generator.choice(others, min(DRAWN, len(others)), replace=False)
-    inflated = np.stack([own | _path(behaviour, place, generator) for place in drawn]) if len(drawn) else own[:0]
     if not len(drawn):
         return np.empty(0)
+    inflated = np.stack([own | routes.through(place, generator) for place in drawn])
     with_path = _objectives(behaviour, ~inflated, advance)
     cut = ~inflated
     cut[np.arange(len(drawn)), drawn] = True
     return (_objectives(behaviour, cut, advance) - with_path).mean(axis=1)
 
 
-def _path(behaviour: Behaviour, place: int, generator: np.random.Generator) -> np.ndarray:
-    """A random path from the embeddings to the logits through an edge, boolean [edges]."""
-    graph = behaviour.graph
-    writers, readers = graph.ends
-    path = np.zeros(graph.n_edges, dtype=bool)
-    owners = [[graph.writer_index[owner] for owner in graph.owners(reader)] for reader in graph.readers]
-    path[place] = True
-    writer = int(writers[place])
-    while writer >= len(graph.embeddings):  # backwards, into any slot of the component
-        into = np.flatnonzero([writer in owners[reader] for reader in readers])
-        chosen = int(generator.choice(into))
-        path[chosen], writer = True, int(writers[chosen])
-    reader = int(readers[place])
-    while owners[reader]:
-        out = np.flatnonzero(writers == generator.choice(owners[reader]))
-        chosen = int(generator.choice(out))
-        path[chosen], reader = True, int(readers[chosen])
-    entered = set(readers[path[: len(writers)]].tolist())
-    path[len(writers) :] = [graph.reader_index[wire.reader] in entered for wire in graph.wires]
-    return path
+class _Routes:
+    """Where edges of a graph come from and lead to, to draw paths at random."""
+
+    def __init__(self, graph: ComponentGraph):
+        self._graph = graph
+        self.writers, self._readers = graph.ends
+        self._owners = [[graph.writer_index[owner] for owner in graph.owners(reader)] for reader in graph.readers]
+        owned = np.zeros((len(graph.writers), len(graph.readers)), dtype=bool)
+        for reader, owners in enumerate(self._owners):
+            owned[owners, reader] = True
+        self._into = [np.flatnonzero(slots[self._readers]) for slots in owned]
+        self._out = [np.flatnonzero(self.writers == writer) for writer in range(len(graph.writers))]
+
+    def through(self, place: int, generator: np.random.Generator) -> np.ndarray:
+        """A path from the embeddings to the logits through an edge, with the wires of all slots on it, [edges]."""
+        graph, path = self._graph, np.zeros(self._graph.n_edges, dtype=bool)
+        path[place] = True
+        writer, reader = int(self.writers[place]), int(self._readers[place])
+        while writer >= len(graph.embeddings):  # backwards, into any slot of the component
+            chosen = int(generator.choice(self._into[writer]))
+            path[chosen], writer = True, int(self.writers[chosen])
+        while self._owners[reader]:
+            chosen = int(generator.choice(self._out[generator.choice(self._owners[reader])]))
+            path[chosen], reader = True, int(self._readers[chosen])
+        entered = set(self._readers[path[: len(self.writers)]].tolist())
+        path[len(self.writers) :] = [graph.reader_index[wire.reader] in entered for wire in graph.wires]
+        return path
 
 
 def _objectives(behaviour: Behaviour, removed: np.ndarray, advance: Advance) -> np.ndarray:
     """What is minimised [candidates, rows], for `removed` boolean [candidates, edges]."""
-    if not len(removed):
-        return np.empty((0, len(behaviour.rows)))
-    chunks = (removed[start : start + CHUNK] for start in range(0, len(removed), CHUNK))
-    return behaviour.metric.sign * np.concatenate([behaviour.measure(chunk, advance=advance)[0] for chunk in chunks])
+    return behaviour.metric.sign * behaviour.measure(removed, advance=advance)[0]

@@ -12,11 +12,11 @@ from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
 from acdc.options import Level
 from acdc.progress import Advance, Progress, nobody, silent
-from acdc.task.behaviour import Behaviour, usable_metrics
+from acdc.task.behaviour import Behaviour
 from acdc.task.crew import Crews, nobody_else
 from acdc.task.metrics import METRICS, NOISE, Metric, MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
-from acdc.verification.audit import Audit, Audited, audit, steps
+from acdc.verification.audit import Audit, Audited, all_metrics, audit, steps
 from acdc.verification.report import Measure, RandomCircuits, Removal, Report
 
 RANDOM_CIRCUITS = 20
@@ -139,7 +139,7 @@ def measure_circuit(
 ) -> dict[str, Measure]:
     """Every metric that the rows have answers for, of a circuit given by all that is not in it and by what is its own,
     boolean as `Behaviour.measure` takes it."""
-    metrics = _all_metrics(behaviour)
+    metrics = all_metrics(behaviour)
     everything = np.ones((1, behaviour.graph.n_edges), dtype=bool)
     measured = (behaviour.measure(removed, metrics, advance) for removed in (np.stack([ablated, own]), everything))
     means = np.concatenate([values.mean(axis=2) for values in measured], axis=1)
@@ -157,10 +157,6 @@ def measure_circuit(
             metrics, means.tolist(), *(values.tolist() for values in plain), strict=True
         )
     }
-
-
-def _all_metrics(behaviour: Behaviour) -> Sequence[Metric]:
-    return [behaviour.metric, *(m for m in usable_metrics(behaviour.rows) if m.name != behaviour.metric.name)]
 
 
 def random_circuits(behaviour: Behaviour, circuit: Circuit, own: Measure, advance) -> RandomCircuits:
