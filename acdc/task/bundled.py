@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from acdc.errors import InputError
-from acdc.task.generators import greater_than, induction, ioi
+from acdc.task.generators import docstring, greater_than, induction, ioi
 from acdc.task.generators.corpus import CENTURIES, NAMES, THINGS, YEARS
 from acdc.task.generators.example import Example
 from acdc.task.readers import RawRow
@@ -63,6 +63,15 @@ def _induction(tokenizer: PromptTokenizer) -> list[Example]:
     return induction.generate(ROWS, SEED, _single_words(tokenizer, THINGS, "words", "induction"))
 
 
+def _docstring(tokenizer: PromptTokenizer) -> list[Example]:
+    """A tokenizer of code, which leaves more words whole than a row has."""
+    words = _single_words(tokenizer, THINGS, "words", "docstring")
+    examples = docstring.generate(ROWS, SEED, words) if len(words) >= docstring.WORDS else []
+    if not examples or tokenizer.is_unknown(tokenizer.encode_plain(examples[0].clean)):
+        raise InputError("task 'docstring': the model's tokenizer does not know what code is made of")
+    return examples
+
+
 def _greater_than(tokenizer: PromptTokenizer) -> list[Example]:
     """Years must split into century and two digits, as in GPT-2's ' 17' '43'."""
     two_digits = {year: tokenizer.single(year) for year in YEARS}
@@ -86,6 +95,7 @@ BUNDLED_TASKS = {
     for task in (
         BundledTask("ioi", "logit_diff", "indirect object identification: which name occurs once", _ioi, " "),
         BundledTask("greater_than", "prob_diff", "a later year of the same century", _greater_than, ""),
+        BundledTask("docstring", "logit_diff", "the argument that a docstring lists next", _docstring, " "),
         BundledTask("induction", "logit_diff", "what followed this word before", _induction, " "),
     )
 }

@@ -1,5 +1,6 @@
 """Bundled tasks, generators, batching and the split."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from tokenizers import Regex
 
 from acdc.errors import InputError
 from acdc.task.bundled import BUNDLED_TASKS
-from acdc.task.generators import greater_than, induction, ioi
+from acdc.task.generators import docstring, greater_than, induction, ioi
 from acdc.task.generators.corpus import YEARS
 from acdc.task.load import load_task
 from acdc.task.rows import Row, bucket
@@ -34,12 +35,29 @@ class _Unwrapped:
         self.transformer, self.lm_head = model.transformer, model.lm_head
 
 
-@pytest.mark.parametrize("name", BUNDLED_TASKS)
+@pytest.mark.parametrize("name", [name for name in BUNDLED_TASKS if name != "docstring"])
 def test_bundled_tasks_are_well_formed(trio, name):
     task = load_task(name, trio)
     assert len(task.rows) == 128
     assert all(len(row.clean) == len(row.corrupted) and row.clean != row.corrupted for row in task.rows)
     assert load_task(name, trio).content_hash() == task.content_hash()
+
+
+def test_a_model_that_knows_no_code_is_refused_docstrings(trio):
+    with pytest.raises(InputError, match="docstring"):
+        load_task("docstring", trio)
+
+
+def test_docstring_examples_mean_what_they_say():
+    for e in docstring.generate(40, seed=3):
+        (answer,) = e.correct
+        defined = re.search(r"\(self, (.*)\)", e.clean)[1].split(", ")
+        described = re.findall(r":param (\w+):", e.clean)
+        assert defined[:2] == described and defined[2] == answer
+        assert set(e.incorrect) == set(defined) - {answer}
+        assert not set(defined) & set(re.findall(r"\w+", e.corrupted))
+        listed = re.findall(r":param (\w+):", e.corrupted)
+        assert len(listed) == 2 and all(e.corrupted.count(word) == 1 for word in listed)
 
 
 def test_ioi_examples_mean_what_they_say():
@@ -93,7 +111,7 @@ def byte_level():
     split = pre_tokenizers.Split(Regex(r" ?\d\d"), "isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = decoders.ByteLevel()
-    texts = [e.clean for g in (ioi, greater_than, induction) for e in g.generate(2000, seed=1)]
+    texts = [e.clean for g in (ioi, greater_than, induction, docstring) for e in g.generate(2000, seed=1)]
     texts += [f"{year}" for year in YEARS for _ in range(50)]
     tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=1200, min_frequency=2))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=None)
@@ -102,7 +120,7 @@ def byte_level():
 @pytest.mark.parametrize("name", BUNDLED_TASKS)
 def test_bundled_tasks_serve_tokenizers_of_other_models(trio, byte_level, name):
     """Answers are the tokens with their leading space; prompts have no added special tokens here."""
-    wide = replace(trio.anatomy, d_vocab=len(byte_level), d_vocab_out=len(byte_level))
+    wide = replace(trio.anatomy, d_vocab=len(byte_level), d_vocab_out=len(byte_level), n_ctx=64)
     task = load_task(name, replace(trio, tokenizer=byte_level, anatomy=wide))
     assert len(task.rows) == 128
     for row in task.rows[:20]:

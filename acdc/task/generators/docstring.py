@@ -1,0 +1,48 @@
+"""Docstring completion (Heimersheim and Janiak 2023): the next argument of a function, as its docstring lists them.
+
+A function has four arguments; its docstring describes the first two, and the third is asked for. In the corrupted
+prompt the arguments of the definition and of the docstring are all drawn anew, and apart, so that nothing tells what
+comes next.
+"""
+
+import random
+from collections.abc import Sequence
+
+from acdc.task.generators.corpus import THINGS
+from acdc.task.generators.example import Example
+
+FRAME = '''
+def {name}(self, {a}, {b}, {c}, {d}):
+    """ {summary}
+
+    :param {first}: {about_first}
+    :param {second}: {about_second}
+    :param'''
+WORDS = 18  # of a row: four arguments and as many others, two more that are listed, and eight of text
+
+
+def example(words: Sequence[str], rng: random.Random) -> Example:
+    """One row; all its words are different."""
+    used = rng.sample(list(words), WORDS)
+    clean, others, listed, rest = used[:4], used[4:8], used[8:10], used[10:]
+    fixed = {"name": rest[0], "summary": " ".join(rest[1:4])}
+    fixed |= {"about_first": " ".join(rest[4:6]), "about_second": " ".join(rest[6:8])}
+
+    def prompt(defined: Sequence[str], described: Sequence[str]) -> str:
+        a, b, c, d = defined
+        first, second = described
+        return FRAME.format(a=a, b=b, c=c, d=d, first=first, second=second, **fixed)
+
+    return Example(
+        clean=prompt(clean, clean[:2]),
+        corrupted=prompt(others, listed),
+        correct=(clean[2],),
+        incorrect=(clean[0], clean[1], clean[3]),
+        group="four-arguments",
+    )
+
+
+def generate(rows: int, seed: int, words: Sequence[str] = THINGS) -> list[Example]:
+    """`rows` examples with arguments and descriptions drawn from `words`."""
+    rng = random.Random(seed)
+    return [example(words, rng) for _ in range(rows)]
