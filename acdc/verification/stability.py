@@ -1,8 +1,8 @@
 """Whether the same edges are found on other rows of the same kind (after "Certified Circuits", arXiv 2602.22968).
 
-The discovery is repeated on random subsets of its rows. An edge is stable where it is found in a clear majority of
-them, unstable where it is missing from one; else the result abstains. A decision is certain however up to `certified`
-rows are changed: so few cannot be in enough of the subsets to turn the majority.
+The discovery is repeated on random subsets of its rows. An edge is stable where more than a half of all subsets would
+give it, unstable where less than a half would, each for certain by `CONFIDENCE`; else the result abstains. What
+is said of an edge holds however up to `certified` rows are changed: so few are in too few subsets to turn the majority.
 """
 
 from collections.abc import Callable, Sequence

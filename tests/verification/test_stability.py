@@ -1,0 +1,57 @@
+"""Which edges other rows would give too: bounds and certificates against their definitions, and a planted discovery."""
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+
+from acdc.verification.stability import CONFIDENCE, binomial_bounds, measure_stability, untouched
+
+ERROR = (1 - CONFIDENCE) / 2
+
+
+@pytest.mark.parametrize("n", [1, 6, 20])
+def test_bounds_are_where_what_was_seen_becomes_unlikely(n):
+    for count in range(n + 1):
+        low, high = binomial_bounds(count, n)
+        if count:
+            assert sum(comb(n, k) * low**k * (1 - low) ** (n - k) for k in range(count, n + 1)) == pytest.approx(ERROR)
+        if count < n:
+            assert sum(comb(n, k) * high**k * (1 - high) ** (n - k) for k in range(count + 1)) == pytest.approx(ERROR)
+        assert (low == 0.0) == (count == 0) and (high == 1.0) == (count == n)
+    assert binomial_bounds(10, 10)[0] == pytest.approx(ERROR ** (1 / 10))
+
+
+@pytest.mark.parametrize("margin", [0.05, 0.2, 0.45])
+def test_a_certificate_counts_subsets(margin):
+    """Against a loop over all subsets: so many rows are in fewer than the margin, and one more is not."""
+    rows, size = 9, 2
+
+    def touched(changed):
+        subsets = list(combinations(range(rows), size))
+        return sum(any(row < changed for row in subset) for subset in subsets) / len(subsets)
+
+    certified = untouched(rows, size, margin)
+    assert touched(certified) < margin or certified == 0
+    assert touched(certified + 1) >= margin
+
+
+def test_stable_and_unstable_edges_are_told():
+    """One is always found, one by the toss of a coin, one hardly ever, and one only in the circuit of all rows."""
+    generator = np.random.default_rng(0)
+    seen = []
+
+    def find(rows):
+        seen.append(tuple(rows))
+        tossed = {name for name, chance in (("coin", 0.5), ("rare", 0.05)) if generator.random() < chance}
+        return frozenset({"always"} | tossed)
+
+    found = measure_stability(40, 60, 1, frozenset({"always", "coin", "gone"}), find)
+    assert len(seen) == 60 == len(set(seen)) and all(len(set(rows)) == found.rows_each == 10 for rows in seen)
+    assert [edge.id for edge in found.core] == ["always"] and found.core[0].frequency == 1.0
+    assert [edge.id for edge in found.abstained] == ["coin"] and found.abstained[0].certified == 0
+    assert [edge.id for edge in found.unstable] == ["gone"] and found.unstable[0].certified == found.core[
+        0
+    ].certified > 0
+    assert 0.5 < found.jaccard < 1.0
