@@ -15,7 +15,7 @@ from acdc.errors import InputError
 from acdc.extensions import load_entry_points
 
 ABLATIONS = ("resample", "zero", "mean")
-RANDOM, REDUNDANT, REALISTIC = 220, 30, 12  # random programs in a suite
+RANDOM, REDUNDANT, REALISTIC = 220, 30, 220  # random programs in a suite
 ENTRY_POINTS = "acdc.suites"
 
 
