@@ -11,6 +11,7 @@ from acdc.jobs.batch import Silent
 from acdc.jobs.batch import run_jobs as run_planned_jobs
 from acdc.jobs.executors import choose_executor
 from acdc.jobs.jobs_file import make_jobs, read_jobs
+from acdc.jobs.ranking import rank_by
 from acdc.jobs.store import StoredJob
 from acdc.model.load import Model, load_model
 from acdc.options import Choosing, Level, SenderOrder
@@ -148,15 +149,18 @@ def verify(
     *,
     metric: Metric | Callable | None = None,
     full: bool = False,
+    scores: Mapping[str, float] | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Measure a circuit by ablation on the rows that its discovery did not use.
 
-    `full`: with all that `acdc verify` asks.
+    `full`: with all that `acdc verify` asks; over all sizes too where there are `scores` of all edges, as
+    `Result.scores` has them.
     `metric` is needed only where discovery was given a callable. Raises InputError for another model or task than the
     circuit was found with.
     """
-    return run_verification(model, task, circuit, metric=metric, full=full, progress=progress)
+    ranking = None if scores is None else rank_by(circuit, scores)
+    return run_verification(model, task, circuit, metric=metric, full=full, ranking=ranking, progress=progress)
 
 
 def run_jobs(

@@ -88,7 +88,7 @@ def measured(case: Case) -> tuple[float, int]:
 
 def measure(options: argparse.Namespace) -> None:
     """Search in this process; prints the seconds of it and the peak memory in bytes."""
-    from acdc.jobs.run import load_job
+    from acdc.jobs.run import Loaded
     from acdc.jobs.spec import DiscoveryJob
     from acdc.model.threads import fixed_threads
     from acdc.progress import silent
@@ -96,7 +96,7 @@ def measure(options: argparse.Namespace) -> None:
     from acdc.search.registry import find_method
 
     settings = DiscoverySettings(method=options.method, limit=options.limit)
-    model, task = load_job(DiscoveryJob(options.model, options.task, settings))
+    model, task = Loaded().of(DiscoveryJob(options.model, options.task, settings))
     split = prepare(model, task, settings)
     with fixed_threads(settings.threads):
         started = time.perf_counter()

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RESAMPLES = 2000
-COVERAGE = 0.95
+from acdc.verification.intervals import Bootstrap, Interval, mean
 
 
 @dataclass(frozen=True)
@@ -89,21 +88,9 @@ def widest_gap(sizes: np.ndarray, smallest: float = 1e-6) -> float | None:
     return largest * float(np.exp((levels[at] + levels[at + 1]) / 2))
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean over models with a bootstrap interval that covers `COVERAGE` of resampled means."""
-
-    low: float
-    mean: float
-    high: float
-    models: int
-
-
 def mean_over_models(values: Sequence[float], seed: int = 0) -> Interval | None:
-    """Every model counts the same, however many edges it has; None without any."""
+    """A bootstrap interval over models, of which every one counts the same, however many edges it has; None without
+    any."""
     if not values:
         return None
-    array, generator = np.array(values, dtype=float), np.random.default_rng(seed)
-    means = array[generator.integers(len(array), size=(RESAMPLES, len(array)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return Interval(float(low), float(array.mean()), float(high), len(array))
+    return Bootstrap(len(values), seed).of(mean, np.array(values, dtype=float))

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from acdc.benchmark.evaluate import BenchmarkRow
-from acdc.benchmark.scoring import Interval, mean_over_models
+from acdc.benchmark.scoring import mean_over_models
 from acdc.files import write_text
 from acdc.render import roc
+from acdc.verification.intervals import Interval
 
 WORKS = 0.9  # share of rows for which a model must still say what its program does
 GRID = 200  # points of a mean ROC curve
@@ -126,7 +127,7 @@ def ranked(lines: Sequence[Line]) -> list[Line]:
 
     def key(line: Line) -> tuple[float, float, str]:
         f1, cmd = line.scores["edge_f1"], line.scores["cmd"]
-        return -(f1.mean if f1 else 0.0), cmd.mean if cmd else np.inf, line.method
+        return -(f1.value if f1 else 0.0), cmd.value if cmd else np.inf, line.method
 
     return sorted(lines, key=key)
 
@@ -148,7 +149,7 @@ def cells(line: Line, intervals: bool = False) -> list[str]:
 def _text(score: Interval | None, interval: bool) -> str:
     if score is None:
         return ""
-    return f"{score.mean:.3f}" + (f" [{score.low:.3f}, {score.high:.3f}]" if interval else "")
+    return f"{score.value:.3f}" + (f" [{score.low:.3f}, {score.high:.3f}]" if interval else "")
 
 
 def write(rows: Sequence[BenchmarkRow], summary: Summary, out: Path) -> None:

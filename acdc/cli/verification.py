@@ -1,6 +1,7 @@
 """The commands that look closer at circuits: verify, minimise, diff; and how what they find is shown."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -30,10 +31,13 @@ def verify(
     from acdc.cli.progress import bars
     from acdc.jobs.executors import choose_executor
     from acdc.jobs.run import open_run, reverify
+    from acdc.jobs.stability import plan_repeats
     from acdc.jobs.verification import verify_on
 
     circuit = Circuit.load(run)
     _check_own(circuit, dtype, seed)
+    if stability is not None:
+        _announce(plan_repeats(run, stability))
     if workers is None:
         done = reverify(run, model, task, device, bars, stability)
     else:
@@ -45,6 +49,16 @@ def verify(
         _print_audit(done.report)
     if not as_json and done.report.stability:
         _print_stability(done.report.stability, show.console())
+
+
+def _announce(plan) -> None:
+    """Say on stderr what repeating a discovery will take."""
+    seeds = f", {plan.seeds} times with other seeds" if plan.seeds else ""
+    print(
+        f"acdc: repeating the discovery {plan.repeats} times on {plan.rows_each} of its {plan.rows} rows{seeds} and "
+        f"once on each template: about {plan.seconds:.0f} s, going by how long the run took",
+        file=sys.stderr,
+    )
 
 
 def minimise(
@@ -178,7 +192,7 @@ def _print_claims(report, out) -> None:
     if sizes := audit.over_sizes:
         out.print(
             f"\nover all sizes: CMD {_number(sizes.cmd)} (0 is best), CPR {_number(sizes.cpr)} (1 is all, more is "
-            "possible) of circuits chosen by the same scores",
+            f"possible) of circuits chosen by {sizes.basis}",
             soft_wrap=True,
         )
     for name, reason in audit.left_out.items():
@@ -245,6 +259,11 @@ def _print_stability(stability, out) -> None:
         f"of the circuit's are unstable; two discoveries share {_share(stability.jaccard)} of their edges on average",
         soft_wrap=True,
     )
+    for what, repeats in (("seeds", stability.seeds), ("templates", stability.templates)):
+        if repeats is not None:
+            rows = [[repeat.name, str(repeat.edges), _share(repeat.jaccard)] for repeat in repeats.each]
+            among = "" if repeats.jaccard is None else f"; any two share {_share(repeats.jaccard)} on average"
+            _show(out, f"\nother {what}{among}", ("discovery", "edges", "shared with the circuit"), rows)
 
 
 def _show(out, title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -17,7 +17,8 @@ from acdc.circuit.circuit import CIRCUITS
 from acdc.circuit.curve import FILE_NAME as CURVE
 from acdc.errors import InputError
 from acdc.files import make_private, write_text
-from acdc.jobs.run import DECISIONS, RUN_FILES, SCORES
+from acdc.jobs.ranking import DECISIONS, SCORES
+from acdc.jobs.run import RUN_FILES
 from acdc.jobs.run_directory import RUN_FILE
 from acdc.jobs.sweep import PICTURE
 

@@ -2,28 +2,29 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from acdc.circuit.circuit import SIGN_CONVENTION, Circuit, ModelRecord, library_versions
 from acdc.errors import DiskError, InputError
 from acdc.files import read_model, write_json, write_text
-from acdc.jobs.run_directory import JOURNAL, RunDirectory, RunRecord, read_run
+from acdc.jobs.ranking import DECISIONS, SCORES, rank_edges
+from acdc.jobs.run_directory import JOURNAL, RunDirectory, read_run
 from acdc.jobs.spec import DiscoveryJob
+from acdc.jobs.stability import plan_repeats, repeat_discovery
 from acdc.model.load import Model, load_model
 from acdc.model.threads import fixed_threads
 from acdc.model.work import Work
-from acdc.options import Choosing, Level, SenderOrder
-from acdc.progress import Progress, silent
+from acdc.options import Level
+from acdc.progress import Progress
 from acdc.render.dot import to_dot
 from acdc.render.report import to_html
 from acdc.render.svg import to_svg
 from acdc.search.discover import (
-    DiscoverySettings,
     Result,
     bind,
     describe_batch,
@@ -41,7 +42,6 @@ from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
 from acdc.verification.report import Report
-from acdc.verification.stability import FEWEST, FEWEST_ROWS, Stability, measure_stability
 from acdc.verification.verify import verify
 
 
@@ -57,14 +57,8 @@ class ScoresRecord(BaseModel):
     edges: dict[str, float]
 
 
-class EdgeScores(BaseModel):
-    """`scores.json` of a discovery over edges."""
-
-    edges: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
-
-
 T = TypeVar("T")
-CIRCUIT, SCORES, DECISIONS, VERIFICATION = "circuit.json", "scores.json", "decisions.jsonl", "verification.json"
+CIRCUIT, VERIFICATION = "circuit.json", "verification.json"
 PICTURES = "circuit.dot", "circuit.svg", "report.html"
 RUN_FILES = (CIRCUIT, VERIFICATION, *PICTURES)
 
@@ -227,11 +221,11 @@ def reverify(
     `repeats`: of its discovery on other rows, to see how stable it is."""
     record, circuit = read_run(path), Circuit.load(path)
     if repeats is not None:
-        _check_repeatable(record, circuit, repeats)
+        plan_repeats(path, repeats)
     source = record.source
     model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
     task = load_task(task_name or source.task, model)
-    report = verify(model, task, circuit, full=True, scores=_scores(path, circuit), progress=progress, crews=crews)
+    report = verify(model, task, circuit, full=True, ranking=rank_edges(path, circuit), progress=progress, crews=crews)
     if repeats is None:
         with contextlib.suppress(InputError):  # there is none, or it is damaged, which this mends
             report = report.model_copy(update={"stability": Report.load(path).stability})
@@ -242,51 +236,6 @@ def reverify(
     report.save(path)
     draw(path, circuit, report, record.command)
     return FinishedRun(path, circuit, report, resumed=True)
-
-
-def _check_repeatable(record: RunRecord, circuit: Circuit, repeats: int) -> None:
-    """Raises InputError for what --stability cannot repeat, or too seldom to tell anything."""
-    if record.kind != "discover":
-        raise InputError("--stability repeats a discovery: name a run of 'acdc discover'")
-    if repeats < FEWEST:
-        raise InputError(f"--stability {repeats} must be at least {FEWEST}: fewer repetitions cannot tell anything")
-    if len(circuit.task.discovery) < FEWEST_ROWS:
-        raise InputError(f"--stability needs a discovery on at least {FEWEST_ROWS} rows")
-
-
-def _scores(path: Path, circuit: Circuit) -> dict[str, float] | None:
-    """Scores of all edges of a run; None where it has none. Raises InputError for a file that is damaged."""
-    if circuit.level is not Level.edges or not (path / SCORES).is_file():
-        return None
-    scores = read_model(EdgeScores, path / SCORES, "a score file of acdc").edges
-    if scores.keys() != set(circuit.graph.names):
-        raise InputError(f"{path / SCORES} is of another graph than {path / CIRCUIT}")
-    return scores
-
-
-def repeat_discovery(
-    record: RunRecord, circuit: Circuit, model: Model, task: Task, repeats: int, progress: Progress
-) -> Stability:
-    """Repeat the discovery of a run on subsets of its rows. Raises InputError for a run that was no discovery."""
-    known = {field.name for field in fields(DiscoverySettings)}
-    given = {name: value for name, value in record.inputs.items() if name in known} | {"metric": circuit.metric}
-    kinds = {"choose": Choosing, "level": Level, "sender_order": SenderOrder}
-    settings = DiscoverySettings(**given | {name: kind(given[name]) for name, kind in kinds.items() if name in given})
-    ids = set(circuit.task.discovery)
-    rows = tuple(row for row in task.rows if row.id in ids)
-
-    def find(places: Sequence[int]) -> frozenset[str]:
-        some = replace(task, rows=tuple(rows[place] for place in places))
-        try:
-            edges = discover(model, some, replace(settings, limit=len(places)), silent).circuit.edges
-        except InputError:  # rows that do not tell the full model from the empty circuit: nothing is found in them
-            edges = []
-        advance(1)
-        return frozenset(edge.id for edge in edges)
-
-    with progress("stability", repeats, "discoveries") as advance:
-        found = frozenset(edge.id for edge in circuit.edges)
-        return measure_stability(len(rows), repeats, circuit.seed, found, find)
 
 
 def draw(path: Path, circuit: Circuit, report: Report, command: str) -> None:

@@ -87,7 +87,7 @@ def _describe(folder: Path, job: StoredJob, driven: bool) -> JobState:
         seconds=job.seconds,
         command=job.command,
         stage=_stage(job) if status is Status.running else None,
-        **(_found(folder / job.name) if status is Status.done else {}),
+        **(_found(folder / job.name) if status is Status.done and _is_discovery(job) else {}),
     )
 
 
@@ -105,6 +105,11 @@ def _stage(job: StoredJob) -> StageState | None:
         rate=job.rate,
         left=left,
     )
+
+
+def _is_discovery(job: StoredJob) -> bool:
+    """Whether a job leaves a circuit behind; the cases of a benchmark do not."""
+    return job.command.startswith("acdc discover ")
 
 
 def _found(run: Path) -> dict[str, object]:

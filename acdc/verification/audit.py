@@ -17,7 +17,7 @@ from acdc.task.metrics import METRICS, NOISE, Metric, recovered_fraction
 from acdc.verification import baselines, statistics
 from acdc.verification.completeness import Completeness, measure_completeness
 from acdc.verification.faithful import Faithfulness, measure_ablations
-from acdc.verification.integrated import Integrated, helpfulness, integrate
+from acdc.verification.integrated import EdgeRanking, Integrated, helpfulness, integrate
 from acdc.verification.intervals import Bootstrap, Interval, recovered
 from acdc.verification.mechanism import Composition, HeadHint, compose, hint
 from acdc.verification.minimality import Minimality, measure_minimality
@@ -55,7 +55,7 @@ class Failure(BaseModel):
 
 class Audit(BaseModel):
     """`faithfulness`: by ablation and metric. `only_under`: the ablations under which the circuit is faithful by its
-    own metric, where that is not all. `tests`: corrected together. `over_sizes`: CMD and CPR of the scores that the
+    own metric, where that is not all. `tests`: corrected together. `over_sizes`: CMD and CPR of the ranking that the
     circuit was chosen by."""
 
     model_config = ConfigDict(frozen=True)
@@ -77,16 +77,15 @@ class Audit(BaseModel):
 class Audited:
     """A circuit to audit: by all that is not in it and by what is its own, boolean as `Behaviour.measure` takes it.
 
-    `edges`: its edges, boolean [edges], where it is one of edges, else None. `scores` [edges]: those that it was chosen
-    by, if any.
+    `edges`: its edges, boolean [edges], where it is one of edges, else None. `ranking`: what it was chosen by, if it is
+    known of all edges.
     """
 
     ablated: np.ndarray
     own: np.ndarray
     edges: np.ndarray | None
     seed: int
-    scores: np.ndarray | None = None
-    score_kind: str = "effect"
+    ranking: EdgeRanking | None = None
 
 
 def steps(audited: Audited) -> int:
@@ -113,8 +112,8 @@ def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audit
     hints = hint(behaviour, _heads(behaviour, audited), bootstrap, advance)
     if hints is None:
         left_out["what heads attend to"] = "the model is run by its own modules, which keep their patterns"
-    if audited.scores is None:
-        left_out["CMD and CPR"] = "there are no scores of all edges to rank them by"
+    if audited.ranking is None:
+        left_out["CMD and CPR"] = "there is nothing to rank all edges by"
     full, empty = float(runs.full.mean()), float(runs.empty.mean())
     span = 0.0 if recovered_fraction(full, full, empty) is None else abs(full - empty)
     complete = minimal = None
@@ -140,10 +139,11 @@ EDGES_ONLY = ("completeness", "minimality", "sufficiency", "necessity")
 
 
 def _over_sizes(behaviour: Behaviour, audited: Audited) -> Integrated | None:
-    if audited.scores is None:
+    ranking = audited.ranking
+    if ranking is None:
         return None
-    helps = helpfulness(audited.scores, audited.score_kind, behaviour.metric.sign)
-    return integrate(behaviour, audited.scores, helps)
+    helps = helpfulness(ranking.values, ranking.kind, behaviour.metric.sign)
+    return integrate(behaviour, ranking.values, helps, ranking.basis)
 
 
 def _heads(behaviour: Behaviour, audited: Audited) -> list[Writer]:
@@ -204,7 +204,7 @@ def _tests(behaviour: Behaviour, audited: Audited, runs: _Runs, advance: Advance
         return tests
     generator, graph = np.random.default_rng(audited.seed), behaviour.graph
     sized = np.stack([baselines.of_size(graph, int(audited.edges.sum()), generator) for _ in range(RANDOM)])
-    busy = np.stack([baselines.of_degrees(graph, audited.edges, generator) for _ in range(RANDOM)])
+    busy = np.stack(list(baselines.of_degrees(graph, audited.edges, RANDOM, generator)))
     kept = "mean metric of what is kept, as the share of random circuits that do no better"
     lost = "mean metric of what is left without it, as the share of random circuits whose loss does no more harm"
     recovers = "a random circuit {} recovers as much of the behaviour"

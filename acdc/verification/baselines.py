@@ -1,5 +1,7 @@
 """Random circuits to compare a circuit with: of its size, and of its size with every component as busy as in it."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from acdc.circuit.choose import Ranking
@@ -13,11 +15,27 @@ def of_size(graph: ComponentGraph, edges: int, generator: np.random.Generator) -
     return Ranking(graph, generator.random(graph.n_edges)).by_edges(max(1, edges)).edges
 
 
-def of_degrees(graph: ComponentGraph, own: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A circuit with the same number of edges out of every writer and into every slot, boolean [edges]: pairs of edges
-    u->v, x->y become u->y, x->v where there are such edges, many times over. Wires stay."""
+def of_degrees(
+    graph: ComponentGraph, own: np.ndarray, count: int, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """So many circuits with the same number of edges out of every writer and into every slot, boolean [edges]. Wires
+    stay.
+
+    Each is made by swaps that go either way with the same chance, from one circuit in their midst that is itself made
+    from `own` by as many swaps. So they and `own` are exchangeable, and the rank of `own` among them gives an exact
+    p-value, however few swaps there are (Besag & Clifford 1989, Biometrika 76).
+    """
     writers, readers = graph.ends
     place = {(int(w), int(r)): i for i, (w, r) in enumerate(zip(writers, readers, strict=True))}
+    midst = _swapped(place, graph, own, generator)
+    return (_swapped(place, graph, midst, generator) for _ in range(count))
+
+
+def _swapped(
+    place: dict[tuple[int, int], int], graph: ComponentGraph, own: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Pairs of edges u->v, x->y become u->y, x->v where there are such edges, many times over."""
+    writers, readers = graph.ends
     left = np.flatnonzero(own[: len(writers)]).tolist()
     mixed = own.copy()
     for _ in range(SWAPS * len(left) if len(left) > 1 else 0):

@@ -17,13 +17,29 @@ from acdc.task.metrics import recovered_fraction
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
+OWN_SCORES = "scores of all edges"
+OWN_TESTS = "what their removal changed when ACDC tested them, those of the circuit first"
+
+
+@dataclass(frozen=True)
+class EdgeRanking:
+    """Values of all edges [edges] by which they rank, of a kind (see `acdc.search.result.Scores`); `basis` says in
+    words what they are."""
+
+    values: np.ndarray
+    kind: str
+    basis: str = OWN_SCORES
+
+
 @dataclass(frozen=True)
 class Integrated:
-    """`by_size`: f at each of `SHARES` of edges ranked by |score|; `cmd` and `cpr` as above."""
+    """`by_size`: f at each of `SHARES` of edges ranked by |score|; `cmd` and `cpr` as above; `basis`: see
+    `EdgeRanking`."""
 
     by_size: tuple[float, ...]
     cmd: float
     cpr: float
+    basis: str = OWN_SCORES
 
 
 def helpfulness(scores: np.ndarray, kind: str, sign: float) -> np.ndarray:
@@ -31,7 +47,9 @@ def helpfulness(scores: np.ndarray, kind: str, sign: float) -> np.ndarray:
     return np.abs(scores) if kind == "importance" else sign * scores
 
 
-def integrate(behaviour: Behaviour, scores: np.ndarray, helps: np.ndarray) -> Integrated | None:
+def integrate(
+    behaviour: Behaviour, scores: np.ndarray, helps: np.ndarray, basis: str = OWN_SCORES
+) -> Integrated | None:
     """Integrated faithfulness of edges ranked by |scores| and by how much they help, [edges] each; None where the
     metric does not tell the full model from the empty circuit."""
     ranks = np.empty(len(scores))
@@ -40,7 +58,7 @@ def integrate(behaviour: Behaviour, scores: np.ndarray, helps: np.ndarray) -> In
     if matters is None or helpful is None:
         return None
     cmd, cpr = (float(np.trapezoid(values, SHARES)) for values in (np.abs(1 - np.array(matters)), helpful))
-    return Integrated(tuple(matters), cmd, cpr)
+    return Integrated(tuple(matters), cmd, cpr, basis)
 
 
 def _faithfulness(behaviour: Behaviour, ranking: Ranking) -> list[float] | None:

@@ -5,7 +5,7 @@ give it, unstable where less than a half would, each for certain by `CONFIDENCE`
 is said of an edge holds however up to `certified` rows are changed: so few are in too few subsets to turn the majority.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from math import comb
 
@@ -28,9 +28,30 @@ class EdgeStability(BaseModel):
     certified: int
 
 
+class Repeat(BaseModel):
+    """One more discovery: what set it apart, how many edges it found, and the share that it has in common with the
+    circuit (Jaccard: of the edges that either has)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    edges: int
+    jaccard: float
+
+
+class Repeats(BaseModel):
+    """Discoveries that differ in one thing. `jaccard`: shared edges of any two of them, on average; None of one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    jaccard: float | None
+    each: list[Repeat]
+
+
 class Stability(BaseModel):
     """`core`: stable edges. `abstained`: those that cannot be told. `unstable`: of the circuit, those that most
-    repetitions miss. `jaccard`: shared edges of two repetitions, on average."""
+    repetitions miss. `jaccard`: shared edges of two repetitions, on average. `seeds`: discoveries with other seeds,
+    None where a seed makes no difference. `templates`: one on the rows of each, None where rows name no two."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,13 +62,15 @@ class Stability(BaseModel):
     core: list[EdgeStability]
     abstained: list[EdgeStability]
     unstable: list[EdgeStability]
+    seeds: Repeats | None = None
+    templates: Repeats | None = None
 
 
 def measure_stability(
     rows: int, repeats: int, seed: int, circuit: frozenset[str], find: Callable[[Sequence[int]], frozenset[str]]
 ) -> Stability:
     """`find`: the edges of a discovery on some of so many rows. `circuit`: the edges found on all of them."""
-    size, generator = max(2, round(SHARE * rows)), np.random.default_rng(seed)
+    size, generator = rows_of_a_repeat(rows), np.random.default_rng(seed)
     found = [find(sorted(generator.choice(rows, size, replace=False).tolist())) for _ in range(repeats)]
     counts = {name: sum(name in edges for edges in found) for name in sorted(circuit.union(*found))}
     kinds: dict[str, list[EdgeStability]] = {"core": [], "abstained": [], "unstable": []}
@@ -58,10 +81,30 @@ def measure_stability(
         certified = untouched(rows, size, margin) if margin > 0 else 0
         if kind != "unstable" or name in circuit:
             kinds[kind].append(EdgeStability(id=name, frequency=count / repeats, certified=certified))
-    pairs = [len(a & b) / len(a | b) for a, b in combinations(found, 2) if a | b]
-    return Stability(
-        repeats=repeats, rows=rows, rows_each=size, jaccard=float(np.mean(pairs)) if pairs else 1.0, **kinds
-    )
+    shared = mean_jaccard(found)
+    return Stability(repeats=repeats, rows=rows, rows_each=size, jaccard=1.0 if shared is None else shared, **kinds)
+
+
+def rows_of_a_repeat(rows: int) -> int:
+    """How many of so many rows each repetition takes."""
+    return max(2, round(SHARE * rows))
+
+
+def compare_repeats(circuit: frozenset[str], found: Mapping[str, frozenset[str]]) -> Repeats:
+    """Edges found by several discoveries, by what sets these apart, against each other and against the circuit."""
+    each = [Repeat(name=name, edges=len(edges), jaccard=jaccard(circuit, edges)) for name, edges in found.items()]
+    return Repeats(jaccard=mean_jaccard(list(found.values())), each=each)
+
+
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    """The share that two sets have in common of what either has; 1 of two empty ones."""
+    return len(one & other) / len(one | other) if one | other else 1.0
+
+
+def mean_jaccard(found: Sequence[frozenset[str]]) -> float | None:
+    """That of any two of several sets, on average; None of fewer than two."""
+    pairs = [jaccard(one, other) for one, other in combinations(found, 2)]
+    return float(np.mean(pairs)) if pairs else None
 
 
 def untouched(rows: int, size: int, margin: float) -> int:

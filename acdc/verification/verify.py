@@ -1,6 +1,6 @@
 """Show by ablation how far a circuit carries the behaviour, on rows that discovery did not see."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from acdc.task.crew import Crews, nobody_else
 from acdc.task.metrics import METRICS, NOISE, Metric, MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
 from acdc.verification.audit import Audit, Audited, all_metrics, audit, steps
+from acdc.verification.integrated import EdgeRanking
 from acdc.verification.report import Measure, RandomCircuits, Removal, Report
 
 RANDOM_CIRCUITS = 20
@@ -30,12 +31,12 @@ def verify(
     *,
     metric: Metric | MetricFunction | None = None,
     full: bool = False,
-    scores: Mapping[str, float] | None = None,
+    ranking: EdgeRanking | None = None,
     progress: Progress = silent,
     crews: Crews = nobody_else,
 ) -> Report:
     """Measure a circuit on its verification rows; `full`: with all that `acdc.verification.audit` asks,
-    over all sizes too where there are `scores` of all edges.
+    over all sizes too where there is a `ranking` of all edges.
 
     `metric` is only needed where discovery used a callable of the user's. `crews`: others who share in the work.
     Raises InputError when model or task are not those that the circuit was found with.
@@ -58,7 +59,7 @@ def verify(
         return Report(rows=0, reason=reason, **common)
     with fixed_threads(circuit.batch.threads):
         behaviour = behaviour_of(model, task, circuit, rows, metric, crews=crews)
-        found = _audit(model, task, circuit, behaviour, scores, progress) if full else None
+        found = _audit(model, task, circuit, behaviour, ranking, progress) if full else None
         with progress("verify", len(circuit.parts) + RANDOM_CIRCUITS + 3, "runs") as advance:
             measures = measure_circuit(behaviour, circuit.ablated, circuit.own, advance)
             own = measures[metric.name]
@@ -106,12 +107,11 @@ def _audit(
     task: Task,
     circuit: Circuit,
     behaviour: Behaviour,
-    scores: Mapping[str, float] | None,
+    ranking: EdgeRanking | None,
     progress: Progress,
 ) -> Audit:
     edges = circuit.mask if circuit.level is Level.edges else None
-    ranked = None if scores is None or edges is None else np.array([scores[name] for name in circuit.graph.names])
-    audited = Audited(circuit.ablated, circuit.own, edges, circuit.seed, ranked, circuit.score_kind)
+    audited = Audited(circuit.ablated, circuit.own, edges, circuit.seed, None if edges is None else ranking)
 
     def under(ablation: str) -> Behaviour:
         return behaviour_of(model, task, circuit, circuit.task.verification, behaviour.metric, ablation)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from acdc.circuit.circuit import Circuit
+from acdc.jobs.ranking import rank_edges
 
 FOUND = ("discover", "--task", "induction", "--method", "eap", "--limit", "64")
 
@@ -63,6 +64,57 @@ def test_circuits_of_different_models_are_compared_by_roles(acdc, run, tmp_path)
     assert found["components"]["attends mostly: previous"][1] == ["a0.h0"]
     assert found["components"]["attends mostly: induction"][1] == ["a1.h0"]
     assert "roles in both" in acdc("diff", "found", "known").out
+
+
+def test_stability_over_seeds_and_templates(acdc, induction, tmp_path):
+    """Rows of two templates, discovered by acdc: what each repetition shares with the circuit, against runs made one by
+    one."""
+    lines = [
+        json.dumps(
+            {
+                "clean": list(row.clean),
+                "corrupted": list(row.corrupted),
+                "correct": list(row.correct),
+                "incorrect": list(row.incorrect),
+                "group": "even" if i % 2 == 0 else "odd",
+            }
+        )
+        for i, row in enumerate(induction.rows[:32])
+    ]
+    (tmp_path / "two.jsonl").write_text("\n".join(lines) + "\n")
+    words = ("discover", "--task", "two.jsonl", "--metric", "logit_diff", "--threshold", 2.0)
+    assert acdc(*words, "--out", "found").code == 0
+    told = acdc("verify", "found", "--stability", 6)
+    assert told.code == 0 and "about" in told.err and "3 times with other seeds" in told.err, told.err
+    stability = json.loads((tmp_path / "found/verification.json").read_text())["stability"]
+    assert {repeat["name"] for repeat in stability["templates"]["each"]} == {"even", "odd"}
+    assert "other seeds" in told.out and "other templates" in told.out
+    own = {edge.id for edge in Circuit.load(tmp_path / "found").edges}
+    for repeat in stability["seeds"]["each"]:
+        seed = repeat["name"].removeprefix("seed ")
+        assert acdc(*words, "--seed", seed, "--out", f"seed-{seed}").code == 0
+        other = {edge.id for edge in Circuit.load(tmp_path / f"seed-{seed}").edges}
+        assert repeat["edges"] == len(other)
+        assert repeat["jaccard"] == pytest.approx(len(own & other) / len(own | other))
+
+
+def test_sizes_of_what_acdc_decided(acdc, tmp_path):
+    """The circuit comes first in the ranking, the rest by its tests; faithfulness against circuits made by hand."""
+    assert acdc("discover", "--task", "induction", "--threshold", 0.5, "--out", "found").code == 0
+    told = acdc("verify", "found")
+    assert "chosen by what their removal changed when ACDC tested them" in told.out
+    circuit = Circuit.load(tmp_path / "found")
+    ranking = rank_edges(tmp_path / "found", circuit)
+    order = [circuit.graph.names[i] for i in (-ranking.values).argsort(kind="stable")]
+    assert set(order[: len(circuit.edges)]) == {edge.id for edge in circuit.edges}
+    tests = [json.loads(line) for line in (tmp_path / "found/decisions.jsonl").read_text().splitlines()]
+    rise = {test["edge"]: test["after"] - test["before"] for test in tests if not test["kept"]}
+    left = [name for name in order[len(circuit.edges) :] if name in rise]
+    assert left == sorted(left, key=lambda name: -rise[name])
+    assert not set(order[len(circuit.edges) + len(left) :]) & set(rise) and len(left) == len(rise)
+    (tmp_path / "found/decisions.jsonl").write_text('{"edge": "input->m0", "before": 1}\n')
+    refused = acdc("verify", "found")
+    assert refused.code == 2 and "line 1 is damaged" in refused.err
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from acdc.graph import WriterKind
 from acdc.progress import silent
 from acdc.search.discover import DiscoverySettings, bind, discover
 from acdc.task.metrics import METRICS
+from acdc.verification import baselines
 from acdc.verification.audit import Audited, audit
 from acdc.verification.baselines import of_degrees, of_size
 from acdc.verification.completeness import measure_completeness
@@ -143,11 +144,27 @@ def test_random_circuits_have_the_size_and_the_degrees(trio):
     writers, readers = graph.ends
     assert all(of_size(graph, 40, generator).sum() <= 40 for _ in range(5))
     own = of_size(graph, 60, generator)
-    mixed = [of_degrees(graph, own, generator) for _ in range(5)]
+    mixed = list(of_degrees(graph, own, 5, generator))
     assert len({one.tobytes() for one in (own, *mixed)}) == 6
     for one in mixed:
         assert (np.bincount(writers[one], minlength=99) == np.bincount(writers[own], minlength=99)).all()
         assert (np.bincount(readers[one], minlength=99) == np.bincount(readers[own], minlength=99)).all()
+
+
+def test_a_circuit_of_random_edges_ranks_anywhere_among_those_of_its_degrees(trio, monkeypatch):
+    """However few swaps there are, as none of them is told from the circuit itself: the lowest of ten ranks in a tenth
+    of all trials."""
+    monkeypatch.setattr(baselines, "SWAPS", 1)
+    graph, generator, trials, others = trio.graph, np.random.default_rng(0), 300, 9
+    mixing = of_size(graph, 60, generator)
+    lowest = 0
+    for _ in range(trials):
+        for _ in range(12):
+            (mixing,) = of_degrees(graph, mixing, 1, generator)
+        weights = generator.normal(size=graph.n_edges)
+        drawn = [weights[one].sum() for one in of_degrees(graph, mixing, others, generator)]
+        lowest += weights[mixing].sum() < min(drawn)
+    assert abs(lowest - trials / (others + 1)) < 4 * (trials * 0.1 * 0.9) ** 0.5
 
 
 def test_the_whole_audit_of_a_true_circuit(known):

@@ -6,7 +6,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from acdc.verification.stability import CONFIDENCE, binomial_bounds, measure_stability, untouched
+from acdc.verification.stability import CONFIDENCE, binomial_bounds, compare_repeats, measure_stability, untouched
 
 ERROR = (1 - CONFIDENCE) / 2
 
@@ -35,6 +35,16 @@ def test_a_certificate_counts_subsets(margin):
     certified = untouched(rows, size, margin)
     assert touched(certified) < margin or certified == 0
     assert touched(certified + 1) >= margin
+
+
+def test_repeats_are_compared_with_each_other_and_with_the_circuit():
+    sets = {"seed 1": frozenset("abc"), "seed 2": frozenset("bcd"), "seed 3": frozenset()}
+    found = compare_repeats(frozenset("ab"), sets)
+    assert [(repeat.name, repeat.edges) for repeat in found.each] == [("seed 1", 3), ("seed 2", 3), ("seed 3", 0)]
+    assert [repeat.jaccard for repeat in found.each] == pytest.approx([2 / 3, 1 / 4, 0.0])
+    assert found.jaccard == pytest.approx((2 / 4 + 0 + 0) / 3)
+    assert compare_repeats(frozenset("ab"), {"only": frozenset("ab")}).jaccard is None
+    assert compare_repeats(frozenset(), {"x": frozenset(), "y": frozenset()}).jaccard == 1.0
 
 
 def test_stable_and_unstable_edges_are_told():
