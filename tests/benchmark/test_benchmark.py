@@ -41,6 +41,8 @@ def test_methods_are_scored_on_compiled_programs(acdc, tmp_path):
     folder = tmp_path / "runs/benchmark-compiled"
     assert json.loads((folder / "benchmark.json").read_text())["rows"] == list(rows.values())
     assert "acdc-complete" in (folder / "benchmark.md").read_text()
+    states = acdc("status", folder, "--json").json["jobs"]
+    assert {state["status"] for state in states} == {"done"} and not any(state["damaged"] for state in states)
     assert "area 1.000" in (folder / "roc-compiled-resample-redundant.svg").read_text()
     picture = (folder / "compiled-or-gate/resample-acdc.svg").read_text()
     assert "3 of 5 true edges found, 0 false" in picture and "a0.h1" in picture
