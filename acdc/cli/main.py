@@ -6,7 +6,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,9 +14,12 @@ from acdc.cli import options as opt
 from acdc.cli import targets
 from acdc.cli.benchmark import benchmark
 from acdc.cli.interrupts import SENTENCE, Interruptible
+from acdc.cli.job_options import CHOOSING, DECIDING, SEARCHING, takes_job
 from acdc.cli.verification import diff, minimise, verify
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory
-from acdc.options import Choosing
+
+if TYPE_CHECKING:
+    from acdc.jobs.spec import DiscoveryJob
 
 app = typer.Typer(
     name="acdc",
@@ -26,213 +29,60 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_METHOD = "trio", "ioi", "acdc"
-
 
 @app.command()
-def discover(
-    model: opt.ModelName = DEFAULT_MODEL,
-    task: opt.TaskName = DEFAULT_TASK,
-    method: opt.MethodName = DEFAULT_METHOD,
-    metric: opt.MetricName = None,
-    ablation: opt.AblationName = opt.Ablation.resample,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="acdc: its tau, in the metric's unit (default: 0.5 % of its range). Others: least |score|."),
-    ] = None,
-    edges: Annotated[
-        int | None, typer.Option(help="Most edges of the circuit, after pruning; hybrid: to decide about.")
-    ] = None,
-    faithfulness: Annotated[float | None, typer.Option(help="Recovered fraction to reach (default 0.9).")] = None,
-    choose: opt.Choose = Choosing.top,
-    steps: opt.Steps = 5,
-    updates: opt.Updates = 400,
-    limit: opt.Limit = None,
-    batch_size: opt.BatchSize = 32,
-    level: opt.LevelName = opt.Level.edges,
-    split_embeddings: opt.SplitEmbeddings = False,
-    direct_edges: opt.DirectEdges = False,
-    sender_order: opt.SenderOrderName = opt.SenderOrder.descending,
-    out: opt.Out = None,
-    revision: opt.Revision = None,
-    device: opt.Device = "auto",
-    dtype: opt.DTypeName = opt.DType.float32,
-    seed: opt.Seed = 0,
-    threads: opt.Threads = 2,
-    as_json: opt.Json = False,
-) -> None:
+@takes_job()
+def discover(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -> None:
     """Find a circuit, verify it on unseen rows and draw it."""
     from acdc.cli import show
     from acdc.cli.progress import bars
     from acdc.jobs.run import run_discovery
-    from acdc.jobs.spec import DiscoveryJob
-    from acdc.search.discover import DiscoverySettings
 
-    settings = DiscoverySettings(
-        method=method,
-        metric=metric,
-        ablation=ablation.value,
-        threshold=threshold,
-        edges=edges,
-        faithfulness=faithfulness,
-        choose=choose,
-        steps=steps,
-        updates=updates,
-        limit=limit,
-        batch_size=batch_size,
-        split_embeddings=split_embeddings,
-        level=level,
-        direct_edges=direct_edges,
-        sender_order=sender_order,
-        seed=seed,
-        threads=threads,
-    )
-    job = DiscoveryJob(model, task, settings, revision, device, dtype.value)
     show.print_run(run_discovery(job, out, bars), as_json)
 
 
 @app.command()
+@takes_job()
 def plan(
-    model: opt.ModelName = DEFAULT_MODEL,
-    task: opt.TaskName = DEFAULT_TASK,
-    method: opt.MethodName = DEFAULT_METHOD,
-    metric: opt.MetricName = None,
-    ablation: opt.AblationName = opt.Ablation.resample,
-    threshold: Annotated[float | None, typer.Option(help="As for discover; it changes no count.")] = None,
-    edges: Annotated[int | None, typer.Option(help="As for discover.")] = None,
-    faithfulness: Annotated[float | None, typer.Option(help="As for discover; it changes no count.")] = None,
-    choose: opt.Choose = Choosing.top,
-    steps: opt.Steps = 5,
-    updates: opt.Updates = 400,
-    limit: opt.Limit = None,
-    batch_size: opt.BatchSize = 32,
-    level: opt.LevelName = opt.Level.edges,
-    split_embeddings: opt.SplitEmbeddings = False,
-    direct_edges: opt.DirectEdges = False,
-    sender_order: opt.SenderOrderName = opt.SenderOrder.descending,
+    job: "DiscoveryJob",
     out: Annotated[Path | None, typer.Option(help="As for discover; a plan leaves nothing behind.")] = None,
-    revision: opt.Revision = None,
-    device: opt.Device = "auto",
-    dtype: opt.DTypeName = opt.DType.float32,
-    seed: opt.Seed = 0,
-    threads: opt.Threads = 2,
     as_json: opt.Json = False,
 ) -> None:
     """Say what a discovery would compute, how much memory and how long it would take, without loading any weight."""
     from acdc.cli.plan import print_plan
     from acdc.jobs.plan import plan_job
-    from acdc.jobs.spec import DiscoveryJob
-    from acdc.search.discover import DiscoverySettings
 
-    settings = DiscoverySettings(
-        method=method,
-        metric=metric,
-        ablation=ablation.value,
-        threshold=threshold,
-        edges=edges,
-        faithfulness=faithfulness,
-        choose=choose,
-        steps=steps,
-        updates=updates,
-        limit=limit,
-        batch_size=batch_size,
-        split_embeddings=split_embeddings,
-        level=level,
-        direct_edges=direct_edges,
-        sender_order=sender_order,
-        seed=seed,
-        threads=threads,
-    )
-    print_plan(plan_job(DiscoveryJob(model, task, settings, revision, device, dtype.value)), as_json)
+    print_plan(plan_job(job), as_json)
 
 
 @app.command()
+@takes_job(without=("method", "threshold", "edges", "faithfulness", "choose", "steps", "updates"))
 def sweep(
-    model: opt.ModelName = DEFAULT_MODEL,
-    task: opt.TaskName = DEFAULT_TASK,
+    job: "DiscoveryJob",
     thresholds: Annotated[
         str | None,
         typer.Option(help="Thresholds of acdc, separated by commas (default: 0.1 % to 20 % of the metric's range)."),
     ] = None,
-    metric: opt.MetricName = None,
-    ablation: opt.AblationName = opt.Ablation.resample,
-    limit: opt.Limit = None,
-    batch_size: opt.BatchSize = 32,
-    level: opt.LevelName = opt.Level.edges,
-    split_embeddings: opt.SplitEmbeddings = False,
-    direct_edges: opt.DirectEdges = False,
-    sender_order: opt.SenderOrderName = opt.SenderOrder.descending,
     out: opt.Out = None,
-    revision: opt.Revision = None,
-    device: opt.Device = "auto",
-    dtype: opt.DTypeName = opt.DType.float32,
-    seed: opt.Seed = 0,
-    threads: opt.Threads = 2,
     as_json: opt.Json = False,
 ) -> None:
     """Run acdc under many thresholds: how the circuit's size and the metric trade off."""
     from acdc.cli import show
     from acdc.cli.progress import bars
-    from acdc.jobs.spec import DiscoveryJob
     from acdc.jobs.sweep import run_sweep
-    from acdc.search.discover import DiscoverySettings
 
-    settings = DiscoverySettings(
-        metric=metric,
-        ablation=ablation.value,
-        limit=limit,
-        batch_size=batch_size,
-        split_embeddings=split_embeddings,
-        level=level,
-        direct_edges=direct_edges,
-        sender_order=sender_order,
-        seed=seed,
-        threads=threads,
-    )
-    job = DiscoveryJob(model, task, settings, revision, device, dtype.value)
     show.print_curve(run_sweep(job, opt.numbers("--thresholds", thresholds), out, bars), as_json)
 
 
 @app.command()
-def score(
-    model: opt.ModelName = DEFAULT_MODEL,
-    task: opt.TaskName = DEFAULT_TASK,
-    method: opt.MethodName = "eap",
-    metric: opt.MetricName = None,
-    ablation: opt.AblationName = opt.Ablation.resample,
-    steps: opt.Steps = 5,
-    updates: opt.Updates = 400,
-    limit: opt.Limit = None,
-    batch_size: opt.BatchSize = 32,
-    split_embeddings: opt.SplitEmbeddings = False,
-    out: opt.Out = None,
-    revision: opt.Revision = None,
-    device: opt.Device = "auto",
-    dtype: opt.DTypeName = opt.DType.float32,
-    seed: opt.Seed = 0,
-    threads: opt.Threads = 2,
-    as_json: opt.Json = False,
-) -> None:
+@takes_job(without=(*CHOOSING, *DECIDING), method="eap")
+def score(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -> None:
     """Score every edge, on all rows of a task or the first ROWS, without choosing a circuit."""
     from acdc.cli import show
     from acdc.cli.progress import bars
     from acdc.jobs.run import run_scoring
-    from acdc.jobs.spec import DiscoveryJob
-    from acdc.search.discover import DiscoverySettings
 
-    settings = DiscoverySettings(
-        method=method,
-        metric=metric,
-        ablation=ablation.value,
-        steps=steps,
-        updates=updates,
-        limit=limit,
-        batch_size=batch_size,
-        split_embeddings=split_embeddings,
-        seed=seed,
-        threads=threads,
-    )
-    path, record = run_scoring(DiscoveryJob(model, task, settings, revision, device, dtype.value), out, bars)
+    path, record = run_scoring(job, out, bars)
     show.print_scores(path, record, as_json)
 
 
@@ -320,26 +170,19 @@ def list_(
 
 
 @app.command("check-task")
+@takes_job(
+    without=("task", "method", "ablation", "limit", "steps", "updates", "split_embeddings", *CHOOSING, *DECIDING)
+)
 def check_task(
+    job: "DiscoveryJob",
     task: Annotated[str, typer.Argument(help="Bundled name or task file.", metavar="T")],
-    model: opt.ModelName = DEFAULT_MODEL,
-    metric: opt.MetricName = None,
-    batch_size: opt.BatchSize = 32,
-    revision: opt.Revision = None,
-    device: opt.Device = "auto",
-    dtype: opt.DTypeName = opt.DType.float32,
-    seed: opt.Seed = 0,
-    threads: opt.Threads = 2,
     as_json: opt.Json = False,
 ) -> None:
     """Check that a task can be used with a model, and how well the model does it."""
     from acdc.cli import show
     from acdc.jobs.check import check
-    from acdc.jobs.spec import DiscoveryJob
-    from acdc.search.discover import DiscoverySettings
 
-    settings = replace(DiscoverySettings(), metric=metric, batch_size=batch_size, seed=seed, threads=threads)
-    show.print_check(check(DiscoveryJob(model, task, settings, revision, device, dtype.value)), as_json)
+    show.print_check(check(replace(job, task=task)), as_json)
 
 
 for command in (verify, minimise, diff, benchmark, *targets.COMMANDS):

@@ -1,0 +1,103 @@
+"""The options that make a discovery job, written once for all commands that take one."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from acdc.cli import options as opt
+from acdc.options import Choosing
+
+if TYPE_CHECKING:
+    from acdc.jobs.spec import DiscoveryJob
+
+DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_METHOD = "trio", "ioi", "acdc"
+
+
+def discovery_job(
+    model: opt.ModelName = DEFAULT_MODEL,
+    task: opt.TaskName = DEFAULT_TASK,
+    method: opt.MethodName = DEFAULT_METHOD,
+    metric: opt.MetricName = None,
+    ablation: opt.AblationName = opt.Ablation.resample,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="acdc: its tau, in the metric's unit (default: 0.5 % of its range). Others: least |score|."),
+    ] = None,
+    edges: Annotated[
+        int | None, typer.Option(help="Most edges of the circuit, after pruning; hybrid: to decide about.")
+    ] = None,
+    faithfulness: Annotated[float | None, typer.Option(help="Recovered fraction to reach (default 0.9).")] = None,
+    choose: opt.Choose = Choosing.top,
+    steps: opt.Steps = 5,
+    updates: opt.Updates = 400,
+    limit: opt.Limit = None,
+    batch_size: opt.BatchSize = 32,
+    level: opt.LevelName = opt.Level.edges,
+    split_embeddings: opt.SplitEmbeddings = False,
+    direct_edges: opt.DirectEdges = False,
+    sender_order: opt.SenderOrderName = opt.SenderOrder.descending,
+    revision: opt.Revision = None,
+    device: opt.Device = "auto",
+    dtype: opt.DTypeName = opt.DType.float32,
+    seed: opt.Seed = 0,
+    threads: opt.Threads = 2,
+) -> "DiscoveryJob":
+    """The job that the options of `acdc discover` describe."""
+    from acdc.jobs.spec import DiscoveryJob
+    from acdc.search.discover import DiscoverySettings
+
+    settings = DiscoverySettings(
+        method=method,
+        metric=metric,
+        ablation=ablation.value,
+        threshold=threshold,
+        edges=edges,
+        faithfulness=faithfulness,
+        choose=choose,
+        steps=steps,
+        updates=updates,
+        limit=limit,
+        batch_size=batch_size,
+        split_embeddings=split_embeddings,
+        level=level,
+        direct_edges=direct_edges,
+        sender_order=sender_order,
+        seed=seed,
+        threads=threads,
+    )
+    return DiscoveryJob(model, task, settings, revision, device, dtype.value)
+
+
+OPTIONS = inspect.signature(discovery_job).parameters
+SEARCHING = ("method", "ablation", "limit", "steps", "updates", "split_embeddings")
+CHOOSING = ("threshold", "edges", "faithfulness", "choose", "level")  # of a circuit from scores
+DECIDING = ("direct_edges", "sender_order")  # of ACDC
+
+
+def takes_job(*, without: Sequence[str] = (), **usual: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command of a function whose first parameter is a `DiscoveryJob`: it gets the options of one, `without`
+    some and with other `usual` values, and then the function's own."""
+    ours = [
+        parameter.replace(default=usual.get(name, parameter.default), kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in OPTIONS.items()
+        if name not in without
+    ]
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        theirs = list(inspect.signature(command).parameters.values())[1:]
+
+        def run(**values: Any) -> None:
+            job = discovery_job(**{parameter.name: values.pop(parameter.name) for parameter in ours})
+            command(job, **values)
+
+        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in theirs]
+        arguments = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
+        signature = inspect.Signature([*arguments, *ours, *(p for p in own if p not in arguments)])
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__signature__ = signature
+        run.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+        return run
+
+    return wrap
