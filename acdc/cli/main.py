@@ -170,9 +170,7 @@ def list_(
 
 
 @app.command("check-task")
-@takes_job(
-    without=("task", "method", "ablation", "limit", "steps", "updates", "split_embeddings", *CHOOSING, *DECIDING)
-)
+@takes_job(without=("task", *SEARCHING, *CHOOSING, *DECIDING))
 def check_task(
     job: "DiscoveryJob",
     task: Annotated[str, typer.Argument(help="Bundled name or task file.", metavar="T")],
