@@ -1,12 +1,35 @@
 """What other packages add to acdc, found through their entry points."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from acdc.errors import InputError
 
 T = TypeVar("T")
+
+
+class Named(Protocol):
+    """What is asked for by its name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+def load_named(group: str, kind: type[N], own: Mapping[str, N]) -> dict[str, N]:
+    """acdc's own of a kind and those of a group's entry points, by name.
+
+    Raises InputError for an entry point that has the name of another, or is refused by `load_entry_points`.
+    """
+    found = dict(own)
+    for entry, one in load_entry_points(group, kind):
+        if one.name in found:
+            raise InputError(f"entry point {entry}: the name {one.name!r} is taken")
+        found[one.name] = one
+    return found
 
 
 def load_entry_points(group: str, kind: type[T]) -> Iterator[tuple[str, T]]:

@@ -12,7 +12,7 @@ from acdc.benchmark.published import PUBLISHED, PublishedCase
 from acdc.benchmark.stories import story_cases
 from acdc.benchmark.trained_cases import trained_cases
 from acdc.errors import InputError
-from acdc.extensions import load_entry_points
+from acdc.extensions import load_named
 
 ABLATIONS = ("resample", "zero", "mean")
 RANDOM, REDUNDANT, REALISTIC = 220, 30, 220  # random programs in a suite
@@ -53,12 +53,7 @@ SUITES = {
 @cache
 def all_suites() -> dict[str, Suite]:
     """Those of acdc and of other packages. Raises InputError for two of one name."""
-    found = dict(SUITES)
-    for entry, suite in load_entry_points(ENTRY_POINTS, Suite):
-        if suite.name in found:
-            raise InputError(f"entry point {entry}: there is a suite {suite.name!r} already")
-        found[suite.name] = suite
-    return found
+    return load_named(ENTRY_POINTS, Suite, SUITES)
 
 
 def find_suite(name: str) -> Suite:

@@ -20,7 +20,7 @@ def discovery_job(
     task: opt.TaskName = DEFAULT_TASK,
     method: opt.MethodName = DEFAULT_METHOD,
     metric: opt.MetricName = None,
-    ablation: opt.AblationName = opt.Ablation.resample,
+    ablation: opt.AblationName = "resample",
     threshold: Annotated[
         float | None,
         typer.Option(help="acdc: its tau, in the metric's unit (default: 0.5 % of its range). Others: least |score|."),
@@ -51,7 +51,7 @@ def discovery_job(
     settings = DiscoverySettings(
         method=method,
         metric=metric,
-        ablation=ablation.value,
+        ablation=ablation,
         threshold=threshold,
         edges=edges,
         faithfulness=faithfulness,

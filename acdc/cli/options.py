@@ -17,14 +17,6 @@ class DType(StrEnum):
     float16 = "float16"
 
 
-class Ablation(StrEnum):
-    resample = "resample"
-    zero = "zero"
-    mean = "mean"
-    mean_positional = "mean-positional"
-    optimal = "optimal"
-
-
 class PictureFormat(StrEnum):
     svg = "svg"
     dot = "dot"
@@ -46,7 +38,14 @@ MetricName = Annotated[
     str | None,
     typer.Option("--metric", help="kl, logit_diff, nll, prob_diff or accuracy; default: the task's.", metavar="NAME"),
 ]
-AblationName = Annotated[Ablation, typer.Option("--ablation", help="What a removed edge carries.")]
+AblationName = Annotated[
+    str,
+    typer.Option(
+        "--ablation",
+        help="What a removed edge carries: resample, zero, mean, mean-positional or optimal.",
+        metavar="NAME",
+    ),
+]
 Limit = Annotated[int | None, typer.Option(help="Use the first ROWS rows.", metavar="ROWS")]
 BatchSize = Annotated[int, typer.Option(help="Most rows in one forward pass.")]
 SplitEmbeddings = Annotated[

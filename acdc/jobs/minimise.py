@@ -12,7 +12,7 @@ from acdc.model.threads import fixed_threads
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.task.load import load_task
-from acdc.task.metrics import METRICS
+from acdc.task.metrics import all_metrics
 from acdc.task.rows import Task
 from acdc.verification.minimality import TOLERANCE, minimise
 from acdc.verification.report import Report
@@ -24,7 +24,7 @@ def run_minimise(path: Path, out: Path | None, device: str, progress: Progress) 
     record, circuit = read_run(path), Circuit.load(path)
     if circuit.level is not Level.edges:
         raise InputError(f"run {path} holds a circuit of {circuit.level}: only circuits of edges are minimised")
-    if circuit.metric not in METRICS:
+    if circuit.metric not in all_metrics():
         raise InputError(f"the circuit was found with a metric of the user's, {circuit.metric!r}")
     model = load_model(record.source.model, revision=record.source.revision, device=device, dtype=circuit.dtype)
     task = load_task(record.source.task, model)
@@ -47,7 +47,7 @@ def run_minimise(path: Path, out: Path | None, device: str, progress: Progress) 
 def minimal_circuit(model: Model, task: Task, circuit: Circuit, progress: Progress) -> Circuit:
     """A locally minimal part of a circuit of edges, decided on the rows that the circuit was found on."""
     with fixed_threads(circuit.batch.threads):
-        behaviour = behaviour_of(model, task, circuit, circuit.task.discovery, METRICS[circuit.metric])
+        behaviour = behaviour_of(model, task, circuit, circuit.task.discovery, all_metrics()[circuit.metric])
         span = abs(float(behaviour.full().mean() - behaviour.empty().mean()))
         with progress("minimise", int(circuit.mask.sum()), "runs") as advance:
             kept = minimise(behaviour, circuit.mask, span, advance)

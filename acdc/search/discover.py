@@ -34,7 +34,7 @@ from acdc.search.options import DEFAULT_STEPS, DEFAULT_UPDATES, SearchOptions
 from acdc.search.registry import DEFAULT_METHOD, Method, all_methods, find_method
 from acdc.search.result import Decision, Decisions, Scores
 from acdc.search.trials import WIDEST
-from acdc.task.ablations import check_ablation
+from acdc.task.ablations import find_ablation
 from acdc.task.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
 from acdc.task.crew import ALONE, Crew, Crews, nobody_else
 from acdc.task.metrics import MetricFunction, find_metric, recovered_fraction
@@ -142,7 +142,7 @@ def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     metric = find_metric(settings.metric or task.metric)
     metric.check(task.rows)
     find_method(settings.method).check(metric)
-    check_ablation(settings.ablation)
+    find_ablation(settings.ablation)
     if settings.edges is not None or settings.split_embeddings:
         n_edges = model.executor(settings.split_embeddings, settings.direct_edges).graph.n_edges
         if settings.edges is not None and settings.edges > n_edges:

@@ -8,6 +8,7 @@ method. Loading the model, choosing a circuit by faithfulness, verifying and dra
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from acdc.errors import InputError
 from acdc.model.placement import elsewhere
 from acdc.model.rehearsal import Books
 from acdc.model.shape import Shape
@@ -15,6 +16,7 @@ from acdc.search.discover import DiscoverySettings, bind, prepare
 from acdc.search.exact import count_candidates
 from acdc.search.registry import find_method
 from acdc.search.rehearse import BatchCost, Effort, Rehearsal, rehearse
+from acdc.task.ablations import ABLATIONS
 from acdc.task.behaviour import PADDING
 from acdc.task.optimal import UPDATES
 from acdc.task.rows import Row, Task, bucket
@@ -97,6 +99,8 @@ def _means(ablation: str, per_token: Effort, tokens: int, clean: Effort) -> Effo
     latter updates, each of which runs a batch forward and back; going back costs about as much again."""
     if ablation in ("resample", "zero"):
         return Effort()
+    if ablation not in ABLATIONS:
+        raise InputError(f"what ablation {ablation!r} of another package would compute is not known: plan with another")
     means = per_token * tokens
     if ablation != "optimal":
         return means

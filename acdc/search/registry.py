@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from acdc.errors import InputError
-from acdc.extensions import load_entry_points
+from acdc.extensions import load_named
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc import acdc
@@ -138,12 +138,7 @@ DEFAULT_METHOD, ENTRY_POINTS = "acdc", "acdc.methods"
 def all_methods() -> dict[str, Method]:
     """The methods of acdc and those of other packages, which have entry points to a `Method` in the group
     `acdc.methods`. Raises InputError for one that is none, or that has the name of another."""
-    found = dict(METHODS)
-    for entry, method in load_entry_points(ENTRY_POINTS, Method):
-        if method.name in found:
-            raise InputError(f"entry point {entry}: there is a method {method.name!r} already")
-        found[method.name] = method
-    return found
+    return load_named(ENTRY_POINTS, Method, METHODS)
 
 
 def find_method(name: str) -> Method:

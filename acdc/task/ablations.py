@@ -1,28 +1,91 @@
-"""What a removed component or edge carries instead of its current value.
+"""What a removed component or edge carries instead of its current value. Other packages may add their own.
 
 `resample`: its value on the row's corrupted prompt. `zero`: nothing. `mean`: its mean over the clean prompts of the
 whole task, over rows and positions. `mean-positional`: the same for each position by itself, over the rows that have
-it. Values are [writers, rows or 1, positions or 1, d], for the rows of one batch.
+it. `optimal`: see `acdc.task.optimal`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from acdc.errors import InputError
+from acdc.extensions import load_named
 from acdc.model.ablated import Ablated
 from acdc.model.executor import Executor
 from acdc.task.rows import Row
 
-ABLATIONS = ("resample", "zero", "mean", "mean-positional", "optimal")
+if TYPE_CHECKING:
+    from acdc.task.behaviour import Batch, Behaviour
 
 
-def check_ablation(name: str) -> str:
+@dataclass(frozen=True)
+class Ablation:
+    """A named ablation.
+
+    `carried` gives what removed edges carry for a batch's rows: values [writers, rows or 1, positions or 1, d], in the
+    order of the graph's writers, and where `has_wires`, projections of q, k and v slots, which `--direct-edges` needs.
+    """
+
+    name: str
+    summary: str
+    carried: "Callable[[Behaviour, Batch], Ablated]"
+    has_wires: bool = True
+
+
+def _resample(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+    trace = behaviour.run(batch, corrupted=True)
+    return Ablated(trace.values, trace.projections)
+
+
+def _zero(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+    like = (batch.clean.values, *batch.clean.projections)
+    values, *projections = (x.new_zeros((len(x), 1, 1, x.shape[-1])) for x in like)
+    return Ablated(values, tuple(projections))
+
+
+def _mean(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+    return behaviour.means
+
+
+def _mean_positional(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+    means, length = behaviour.positional_means, batch.tokens.shape[1]
+    return Ablated(means.values[:, :, :length], tuple(x[:, :, :length] for x in means.projections))
+
+
+def _optimal(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+    return behaviour.optimal_constants
+
+
+ABLATIONS = {
+    ablation.name: ablation
+    for ablation in (
+        Ablation("resample", "its value on the corrupted prompt", _resample),
+        Ablation("zero", "nothing", _zero),
+        Ablation("mean", "its mean over the task's clean prompts, all positions together", _mean),
+        Ablation("mean-positional", "its mean over the task's clean prompts at that position", _mean_positional),
+        Ablation("optimal", "the constant that changes the model least", _optimal, has_wires=False),
+    )
+}
+ENTRY_POINTS = "acdc.ablations"
+
+
+@cache
+def all_ablations() -> dict[str, Ablation]:
+    """The ablations of acdc and those of other packages, which have entry points to an `Ablation` in the group
+    `acdc.ablations`. Raises InputError for one that is none, or that has the name of another."""
+    return load_named(ENTRY_POINTS, Ablation, ABLATIONS)
+
+
+def find_ablation(name: str) -> Ablation:
     """Raises InputError for an ablation that does not exist."""
-    if name not in ABLATIONS:
-        raise InputError(f"ablation {name!r} is not one of {', '.join(ABLATIONS)}")
-    return name
+    if name not in all_ablations():
+        raise InputError(f"ablation {name!r} is not one of {', '.join(all_ablations())}")
+    return all_ablations()[name]
 
 
 def mean_ablated(executor: Executor, batches: Iterable[tuple[Tensor, Tensor]], positional: bool) -> Ablated:

@@ -23,7 +23,7 @@ from acdc.model.load import Model
 from acdc.model.subgraph import Prompts, SubgraphRun
 from acdc.model.work import Work
 from acdc.progress import Advance, nobody
-from acdc.task.ablations import check_ablation, clean_tokens, corrupted_tokens, mean_ablated
+from acdc.task.ablations import clean_tokens, corrupted_tokens, find_ablation, mean_ablated
 from acdc.task.crew import ALONE, Crew, shared_out
 from acdc.task.metrics import METRICS, Metric, RowBatch, recovered_fraction
 from acdc.task.optimal import optimal_constants
@@ -80,14 +80,16 @@ class Behaviour:
         Raises InputError for rows without the answers that the metric needs, and for logits that are not finite.
         """
         self.model, self.task, self.metric, self.crew = model, task, metric, crew
-        self.ablation = check_ablation(ablation)
+        self.ablation = find_ablation(ablation).name
         self.batch_size = batch_size
         self.rows: tuple[Row, ...] = task.select(rows)
         if not self.rows:
             raise InputError(f"task {task.name!r} has no rows to measure")
         metric.check(self.rows)
-        if direct_edges and ablation == "optimal":
-            raise InputError("optimal ablation has no constants for queries, keys and values: leave out --direct-edges")
+        if direct_edges and not find_ablation(ablation).has_wires:
+            raise InputError(
+                f"ablation {ablation!r} has no values for queries, keys and values: leave out --direct-edges"
+            )
         self.executor: Executor = model.executor(split_embeddings, direct_edges)
         self._work_before = model.components.work.snapshot()
         stretch = 1.0 if model.components.whole_prompts else PADDING
@@ -122,17 +124,16 @@ class Behaviour:
     @torch.no_grad()
     def ablated(self, batch: Batch) -> Ablated:
         """What removed edges carry for a batch's rows."""
-        if self.ablation == "resample":
-            trace = self.run(batch, corrupted=True)
-            return Ablated(trace.values, trace.projections)
-        if self.ablation == "zero":
-            like = (batch.clean.values, *batch.clean.projections)
-            values, *projections = (x.new_zeros((len(x), 1, 1, x.shape[-1])) for x in like)
-            return Ablated(values, tuple(projections))
-        if self.ablation == "optimal":
-            return self._optimal
-        length = batch.tokens.shape[1]
-        return Ablated(self._means.values[:, :, :length], tuple(x[:, :, :length] for x in self._means.projections))
+        ablated = find_ablation(self.ablation).carried(self, batch)
+        rows, positions = batch.tokens.shape
+        wanted = (len(self.graph.writers),), (1, rows), (1, positions), (self.model.anatomy.d_model,)
+        found = ablated.values.shape
+        if len(found) != len(wanted) or any(size not in sizes for size, sizes in zip(found, wanted, strict=True)):
+            raise InputError(
+                f"ablation {self.ablation!r} gives values of shape {list(found)} where [writers, rows or 1, positions "
+                f"or 1, d] are {[sizes[-1] for sizes in wanted]}"
+            )
+        return ablated
 
     @torch.no_grad()
     def change(self, batch: Batch) -> Tensor:
@@ -149,14 +150,19 @@ class Behaviour:
         return change
 
     @cached_property
-    def _means(self) -> Ablated:
-        return mean_ablated(
-            self.executor, self._task_batches(self.batch_size), positional=self.ablation == "mean-positional"
-        )
+    def means(self) -> Ablated:
+        """Means over the clean prompts of the whole task, all positions together: [writers, 1, 1, d]."""
+        return mean_ablated(self.executor, self._task_batches(self.batch_size), positional=False)
 
     @cached_property
-    def _optimal(self) -> Ablated:
-        return optimal_constants(self.executor, self._task_batches(DEFAULT_BATCH), self._means)
+    def positional_means(self) -> Ablated:
+        """The same for each position by itself: [writers, 1, longest, d]."""
+        return mean_ablated(self.executor, self._task_batches(self.batch_size), positional=True)
+
+    @cached_property
+    def optimal_constants(self) -> Ablated:
+        """See `acdc.task.optimal`: [writers, 1, 1, d]."""
+        return optimal_constants(self.executor, self._task_batches(DEFAULT_BATCH), self.means)
 
     def _task_batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
         """(clean tokens, answer positions) of all rows of the task."""

@@ -7,7 +7,7 @@ from acdc.errors import InputError
 from acdc.files import existing_path
 from acdc.model.load import Model
 from acdc.task.bundled import BUNDLED_TASKS
-from acdc.task.metrics import METRICS
+from acdc.task.metrics import all_metrics
 from acdc.task.readers import read_task_file
 from acdc.task.rows import Task
 from acdc.task.tokenize import PromptTokenizer, tokenize_rows
@@ -28,8 +28,8 @@ def load_task(name_or_path: str | Path, model: Model) -> Task:
         names = ", ".join(BUNDLED_TASKS)
         raise InputError(f"task {str(name_or_path)!r} is neither a bundled task ({names}) nor a file")
     raw = read_task_file(path)
-    if raw.header.metric is not None and raw.header.metric not in METRICS:
-        raise InputError(f"{path}: metric {raw.header.metric!r} is not one of {', '.join(METRICS)}")
+    if raw.header.metric is not None and raw.header.metric not in all_metrics():
+        raise InputError(f"{path}: metric {raw.header.metric!r} is not one of {', '.join(all_metrics())}")
     rows = tokenize_rows(raw.rows, raw.places, PromptTokenizer(model.tokenizer, raw.header.prepend_bos), model.anatomy)
     answered = all(row.correct and row.incorrect for row in rows)
     metric = raw.header.metric or ("logit_diff" if answered else FALLBACK_METRIC)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
 
 from acdc.errors import InputError
+from acdc.extensions import load_named
 from acdc.task.rows import Row
 
 
@@ -156,6 +157,16 @@ METRICS = {
 }
 
 
+ENTRY_POINTS = "acdc.metrics"
+
+
+@cache
+def all_metrics() -> dict[str, Metric]:
+    """The metrics of acdc and those of other packages, which have entry points to a `Metric` in the group
+    `acdc.metrics`. Raises InputError for one that is none, or that has the name of another."""
+    return load_named(ENTRY_POINTS, Metric, METRICS)
+
+
 def recovered_fraction(value: float, full: float, empty: float) -> float | None:
     """Faithfulness, (value - empty) / (full - empty); None where the two ends do not differ."""
     span = full - empty
@@ -170,9 +181,9 @@ def find_metric(metric: "str | Metric | MetricFunction") -> Metric:
     if callable(metric) and not isinstance(metric, Metric):
         metric = Metric(getattr(metric, "__name__", "custom"), metric, larger_is_better=True)
     if isinstance(metric, Metric):
-        if METRICS.get(metric.name, metric) != metric:
-            raise InputError(f"a metric of your own may not be called {metric.name!r}, like a built-in one")
+        if all_metrics().get(metric.name, metric) != metric:
+            raise InputError(f"a metric of your own may not be called {metric.name!r}, like one that is there")
         return metric
-    if metric not in METRICS:
-        raise InputError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
-    return METRICS[metric]
+    if metric not in all_metrics():
+        raise InputError(f"metric {metric!r} is not one of {', '.join(all_metrics())}")
+    return all_metrics()[metric]

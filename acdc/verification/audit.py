@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from acdc.errors import InputError
 from acdc.graph import Writer, WriterKind
 from acdc.progress import Advance
+from acdc.task.ablations import ABLATIONS
 from acdc.task.behaviour import Behaviour, usable_metrics
 from acdc.task.metrics import METRICS, NOISE, Metric, recovered_fraction
 from acdc.verification import baselines, statistics
@@ -23,7 +24,6 @@ from acdc.verification.mechanism import Composition, HeadHint, compose, hint
 from acdc.verification.minimality import Minimality, measure_minimality
 from acdc.verification.statistics import TestResult
 
-ABLATIONS = ("resample", "zero", "mean", "mean-positional", "optimal")
 RANDOM = 240  # circuits of each kind: the least p-value is 1 / 241, and survives a correction over some ten tests
 MOST_FAILURES = 20
 
@@ -97,7 +97,7 @@ def steps(audited: Audited) -> int:
 def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audited, advance: Advance) -> Audit:
     """`behaviour`: under the circuit's own metric and ablation; `bind`: the same under another ablation."""
     bootstrap = Bootstrap(len(behaviour.rows), audited.seed)
-    metrics = all_metrics(behaviour)
+    metrics = measured_metrics(behaviour)
     faithfulness, refused = [], {}
     for name in dict.fromkeys([behaviour.ablation, *ABLATIONS]):
         try:
@@ -179,7 +179,7 @@ class _Runs:
         return cls(plain[0], values[0, 0], values[0, 1], behaviour.empty(), *answers)
 
 
-def all_metrics(behaviour: Behaviour) -> list[Metric]:
+def measured_metrics(behaviour: Behaviour) -> list[Metric]:
     """A behaviour's own metric, then the others that its rows have answers for."""
     return [behaviour.metric, *(m for m in usable_metrics(behaviour.rows) if m.name != behaviour.metric.name)]
 

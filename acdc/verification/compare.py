@@ -8,7 +8,7 @@ from acdc.errors import InputError
 from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
 from acdc.options import Level
-from acdc.task.metrics import METRICS
+from acdc.task.metrics import all_metrics
 from acdc.task.rows import Task
 from acdc.verification.intervals import Bootstrap, Interval, recovered
 from acdc.verification.verify import behaviour_of, check_same
@@ -90,7 +90,7 @@ def _correlation(first: Circuit, second: Circuit) -> float | None:
 
 
 def _faithfulness(model: Model, task: Task, first: Circuit, second: Circuit, rows: list[str]) -> dict[str, Interval]:
-    if first.metric not in METRICS:
+    if first.metric not in all_metrics():
         raise InputError(f"the first circuit was found with a metric of the user's, {first.metric!r}")
     kept = {
         "first": first.mask,
@@ -99,7 +99,7 @@ def _faithfulness(model: Model, task: Task, first: Circuit, second: Circuit, row
         "intersection": first.mask & second.mask,
     }
     with fixed_threads(first.batch.threads):
-        behaviour = behaviour_of(model, task, first, rows, METRICS[first.metric])
+        behaviour = behaviour_of(model, task, first, rows, all_metrics()[first.metric])
         values = behaviour.measure(~np.stack(list(kept.values())))[0]
         full, empty, bootstrap = behaviour.full(), behaviour.empty(), Bootstrap(len(rows), first.seed)
     return {name: bootstrap.of(recovered, own, full, empty) for name, own in zip(kept, values, strict=True)}

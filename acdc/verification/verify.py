@@ -14,9 +14,9 @@ from acdc.options import Level
 from acdc.progress import Advance, Progress, nobody, silent
 from acdc.task.behaviour import Behaviour
 from acdc.task.crew import Crews, nobody_else
-from acdc.task.metrics import METRICS, NOISE, Metric, MetricFunction, find_metric, recovered_fraction
+from acdc.task.metrics import NOISE, Metric, MetricFunction, all_metrics, find_metric, recovered_fraction
 from acdc.task.rows import Task
-from acdc.verification.audit import Audit, Audited, all_metrics, audit, steps
+from acdc.verification.audit import Audit, Audited, audit, measured_metrics, steps
 from acdc.verification.integrated import EdgeRanking
 from acdc.verification.report import Measure, RandomCircuits, Removal, Report
 
@@ -42,7 +42,7 @@ def verify(
     Raises InputError when model or task are not those that the circuit was found with.
     """
     check_same(model, task, circuit)
-    if metric is None and circuit.metric not in METRICS:
+    if metric is None and circuit.metric not in all_metrics():
         raise InputError(f"the circuit was found with a metric of the user's, {circuit.metric!r}: give it as metric=")
     metric = find_metric(metric or circuit.metric)
     if (metric.name, metric.larger_is_better) != (circuit.metric, circuit.larger_is_better):
@@ -139,7 +139,7 @@ def measure_circuit(
 ) -> dict[str, Measure]:
     """Every metric that the rows have answers for, of a circuit given by all that is not in it and by what is its own,
     boolean as `Behaviour.measure` takes it."""
-    metrics = all_metrics(behaviour)
+    metrics = measured_metrics(behaviour)
     everything = np.ones((1, behaviour.graph.n_edges), dtype=bool)
     measured = (behaviour.measure(removed, metrics, advance) for removed in (np.stack([ablated, own]), everything))
     means = np.concatenate([values.mean(axis=2) for values in measured], axis=1)

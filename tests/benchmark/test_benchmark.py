@@ -1,19 +1,10 @@
 """The command as a user runs it: tables, files, resumption, cases that cannot be had, methods of one's own."""
 
 import json
-from importlib.metadata import EntryPoint
 
-import numpy as np
 import pytest
 
-from acdc import extensions
-from acdc.benchmark import suites
-from acdc.benchmark.case import Suite
-from acdc.benchmark.compiled import CompiledCase
 from acdc.benchmark.published import PUBLISHED
-from acdc.search import registry
-from acdc.search.registry import Method
-from acdc.search.result import Scores
 
 CASES, METHODS = "and-gate|or-gate|fraction", "acdc,acdc-complete,eap,random"
 KEYS = {"suite", "case", "method", "ablation", "redundant", "edges_true", "edges_found", "edge_precision"}
@@ -108,43 +99,3 @@ def test_a_real_model_has_faithfulness_and_no_truth(acdc, shared):
 def test_bad_input(acdc, words, said):
     outcome = acdc("benchmark", *words)
     assert outcome.code == 2 and said in outcome.err and outcome.err.count("\n") == 1
-
-
-@pytest.fixture
-def of_another_package(monkeypatch):
-    """Give entry points as another installed package would have them."""
-
-    def install(group, found):
-        entry = EntryPoint("theirs", "theirs:it", group)
-        monkeypatch.setattr(EntryPoint, "load", lambda self: found)
-        real = extensions.entry_points
-        monkeypatch.setattr(extensions, "entry_points", lambda **of: [entry] if of["group"] == group else real(**of))
-        registry.all_methods.cache_clear()
-        suites.all_suites.cache_clear()
-
-    yield install
-    monkeypatch.undo()
-    registry.all_methods.cache_clear()
-    suites.all_suites.cache_clear()
-
-
-def test_methods_of_other_packages(acdc, of_another_package):
-    ones = Method("theirs", lambda behaviour, *_: Scores(np.ones(behaviour.graph.n_edges), "importance"), "all alike")
-    of_another_package("acdc.methods", ones)
-    assert "theirs" in acdc("list", "methods").out
-    rows = rows_of(acdc("benchmark", "--cases", "and-gate", "--methods", "theirs", "--json"))
-    assert rows["and-gate", "resample", "theirs"]["edge_auroc"] == 0.0
-
-
-def test_suites_of_other_packages(acdc, of_another_package):
-    suite = Suite("their-suite", "one", lambda data: [CompiledCase("their-suite", "and-gate")])
-    of_another_package("acdc.suites", suite)
-    assert acdc("benchmark", "--suite", "their-suite", "--methods", "acdc").code == 0
-
-
-def test_what_other_packages_do_wrong(acdc, of_another_package):
-    of_another_package("acdc.methods", "no method")
-    outcome = acdc("list", "methods")
-    assert outcome.code == 2 and "theirs:it" in outcome.err
-    of_another_package("acdc.methods", registry.METHODS["acdc"])
-    assert "already" in acdc("list", "methods").err
