@@ -76,7 +76,8 @@ def quick_report(circuit: Circuit) -> Report:
             "measures": {circuit.metric: measure},
             "random": {"edges": [3, 4], "faithfulness": [0.05, -0.01]},
             "removals": [
-                {"id": part.id, "change": part.score, "rows_worse": 0.75, "hurts": part.score < 0} for part in circuit.parts
+                {"id": part.id, "change": part.score, "rows_worse": 0.75, "hurts": part.score < 0}
+                for part in circuit.parts
             ],
         }
     )

@@ -63,7 +63,7 @@ def complete_text(complete: Completeness, metric: str) -> str:
     return (
         f"with {complete.knockouts} random parts of the circuit knocked out of both, circuit and "
         f"model differ by {number(complete.difference.value)} in {metric} on average, "
-        f"{spread(complete.share)} of its range (0 % is complete)"
+        f"{spread(complete.share)} of its range (0% is complete)"
     )
 
 
@@ -115,8 +115,8 @@ def claims(circuit: Circuit, report: Report) -> list[Claim]:
     found = [_faithfulness(circuit, report), *_random(circuit, report)]
     if report.audit is None:
         text = (
-            "Not looked at: intervals, other ablations, completeness, minimality, and tests against chance. 'acdc verify "
-            "RUN' does that."
+            "Not looked at: intervals, other ablations, completeness, minimality, and tests against chance. 'acdc "
+            "verify RUN' does that."
         )
         found.append(Claim("audit", Standing.open, text))
     else:
@@ -138,8 +138,8 @@ def _faithfulness(circuit: Circuit, report: Report) -> Claim:
     measure, own = report.measures[report.metric], own_faithfulness(report)
     numbers = (
         f"{report.metric} is {number(measure.circuit)} for the circuit, {number(measure.full)} for the full model and "
-        f"{number(measure.empty)} with every edge ablated ({better(circuit.larger_is_better)}; {report.ablation} ablation, "
-        f"{report.rows} rows that discovery did not see)"
+        f"{number(measure.empty)} with every edge ablated ({better(circuit.larger_is_better)}; {report.ablation} "
+        f"ablation, {report.rows} rows that discovery did not see)"
     )
     if measure.faithfulness is None:
         return Claim(
@@ -148,7 +148,7 @@ def _faithfulness(circuit: Circuit, report: Report) -> Claim:
     if own is None:
         holds, share = FAITHFUL <= measure.faithfulness <= 2 - FAITHFUL, percent(measure.faithfulness)
     else:
-        holds, share = own.holds, f"{spread(own.denoised)} (95 % bootstrap interval over rows)"
+        holds, share = own.holds, f"{spread(own.denoised)} (95% bootstrap interval over rows)"
     within = "" if holds else f" Faithful would be {FAITHFUL:.0%} to {2 - FAITHFUL:.0%}, interval included."
     text = f"The circuit alone recovers {share} of the behaviour: {numbers}.{within}"
     return Claim("faithfulness", Standing.shown if holds else Standing.not_shown, text)
@@ -171,7 +171,7 @@ def _audited(report: Report) -> Iterator[Claim]:
     audit, own = report.audit, own_faithfulness(report)
     if own is not None and own.noised.value is not None:
         lost = own.noised.low is not None and own.noised.low >= FAITHFUL
-        text = f"Ablating the circuit alone loses {spread(own.noised)} of the behaviour; 100 % is all of it."
+        text = f"Ablating the circuit alone loses {spread(own.noised)} of the behaviour; 100% is all of it."
         yield Claim("nothing stands in for it", Standing.shown if lost else Standing.not_shown, text)
     yield from _ablations(report)
     if audit.completeness:

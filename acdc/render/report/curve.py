@@ -16,8 +16,8 @@ def size_curve(measured: Sequence[tuple[int, float]], own: tuple[int, float] | N
     points = [(axes.x(edges), axes.y(value), edges, value) for edges, value in measured]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y, *_ in points)
     dots = [
-        f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4" tabindex="0" role="img" aria-label="{_said(edges, value)}">'
-        f"<title>{_said(edges, value)}</title></circle>"
+        f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4" tabindex="0" role="img" '
+        f'aria-label="{_said(edges, value)}"><title>{_said(edges, value)}</title></circle>'
         for x, y, edges, value in points
     ]
     if own:
@@ -45,9 +45,8 @@ class _Axes:
         self.last = max(ceil(log10(max(sizes))), self.first + 1)
         span = max(values) - min(values)
         self.step = next((step for step in STEPS if span <= 6 * step), ceil(span / 6))
-        self.low, self.high = (
-            self.step * turn(at / self.step) for turn, at in ((floor, min(values)), (ceil, max(values)))
-        )
+        self.low = self.step * floor(min(values) / self.step)
+        self.high = self.step * ceil(max(values) / self.step)
 
     def x(self, edges: int) -> float:
         return LEFT + (log10(max(1, edges)) - self.first) / (self.last - self.first) * (WIDTH - LEFT - RIGHT)

@@ -40,7 +40,7 @@ class Diagram {
     const group = this.make("g", this.nodeLayer, { class: `node ${node.kind}`, "data-id": node.id });
     const { x, y, width, height } = node;
     this.make("rect", group, { x: x - width / 2, y: y - height / 2, width, height, rx: node.kind === "slot" ? 8 : 6 });
-    this.make("text", group, { x, y: y + 4, "text-anchor": "middle" }).textContent = node.label;
+    this.make("text", group, { x, y: y + 4.5, "text-anchor": "middle" }).textContent = node.label;
     if (node.kind === "slot") return group;
     group.setAttribute("role", "button");
     group.addEventListener("click", (event) => (event.stopPropagation(), this.on.choose(node.id)));

@@ -16,15 +16,15 @@ def examples_section(examples: Examples | None) -> Markup:
     if examples is None or not examples.rows:
         return Markup("")
     text = (
-        f"{len(examples.rows)} rows of {examples.of}. Tokens that differ between the clean and the corrupted prompt are "
-        "marked; the answer follows the outlined token."
+        f"{len(examples.rows)} rows of {examples.of}. Tokens that differ between the clean and the corrupted prompt "
+        "are marked; the answer follows the outlined token."
     )
     if examples.no_patterns:
         text += f" There are no attention patterns: {examples.no_patterns}."
     elif examples.heads:
         text += (
-            f" Below each row are the attention patterns of the circuit's {len(examples.heads)} strongest heads in the full "
-            "model's clean run: rows attend to columns, darker is more. Hover, or focus and use the arrow keys."
+            f" Below each row are the attention patterns of the circuit's {len(examples.heads)} strongest heads in the "
+            "full model's clean run: rows attend to columns, darker is more. Hover, or focus and use the arrow keys."
         )
     rows = [_row(place, example, examples.metric) for place, example in enumerate(examples.rows)]
     return section("examples", "Examples", paragraph(text), *rows)

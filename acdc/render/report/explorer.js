@@ -140,9 +140,11 @@ class Explorer {
     }
     const wires = kept.wires.reduce((sum, on) => sum + on, 0);
     if (wires) parts.push(`${wires} of them are wires inside heads, which are not drawn`);
-    const near = this.nearest();
-    if (near) parts.push(`nearest size measured: ${near[0].toLocaleString("en")} edges selected, ${(100 * near[1]).toFixed(1)} % of the behaviour recovered`);
+    const near = state.threshold === null ? null : this.nearest();
+    if (state.threshold === null && data.faithfulness !== null) parts.push(`${(100 * data.faithfulness).toFixed(1)}% of the behaviour recovered`);
+    if (near) parts.push(`nearest size measured: ${near[0].toLocaleString("en")} edges selected, ${(100 * near[1]).toFixed(1)}% of the behaviour recovered`);
     if (state.hidden.size) parts.push(`${this.shown.length} drawn, the others are hidden, not removed`);
+    if (!byId("graph").hasAttribute("hidden") && this.shown.length > MOST_DRAWN) parts.push("of so many, dashes are left out");
     byId("readout").textContent = parts.join("; ") + ".";
   }
 
@@ -205,7 +207,7 @@ class Explorer {
     const found = this.data.removals[id];
     if (!found) return "";
     const [change, rows, hurts] = found;
-    return `removed alone: ${this.data.metric} ${signed(change)}, worse on ${(100 * rows).toFixed(0)} % of rows${hurts ? "" : ", not needed"}`;
+    return `removed alone: ${this.data.metric} ${signed(change)}, worse on ${(100 * rows).toFixed(0)}% of rows${hurts ? "" : ", not needed"}`;
   }
 
   edgeText(i) {

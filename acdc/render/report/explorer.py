@@ -52,6 +52,7 @@ def explorer_data(circuit: Circuit, report: Report, scores: Mapping[str, float] 
         "effects": circuit.score_kind == "effect",
         "sign": -1 if circuit.larger_is_better else 1,
         "metric": circuit.metric,
+        "faithfulness": report.faithfulness,
         "level": circuit.level.value,
         "removals": {r.id: [r.change, r.rows_worse, r.hurts] for r in report.removals},
         "sizes": measured_sizes(circuit, report),
@@ -77,14 +78,13 @@ def _sizes(circuit: Circuit, values: np.ndarray) -> np.ndarray:
     if circuit.level is Level.edges:
         return np.nan_to_num(np.abs(values), nan=-1.0)
     graph, writers = circuit.graph, circuit.graph.ends[0]
-    of_writer = np.full(len(graph.writers), -1.0)
+    strength = {node.id: abs(node.score) for node in circuit.nodes}
+    of_writer = np.array([strength.get(writer.id, -1.0) for writer in graph.writers])
     of_writer[: len(graph.embeddings)] = np.inf
-    for node in circuit.nodes:
-        of_writer[graph.writer_index[node.id]] = abs(node.score)
     owned = [[graph.writer_index[owner] for owner in graph.owners(reader)] for reader in graph.readers]
     of_reader = np.array([max(of_writer[owners]) if owners else np.inf for owners in owned])
     sizes = np.minimum(of_writer[writers], of_reader[graph.ends[1]])
-    largest = max((abs(node.score) for node in circuit.nodes), default=0.0)
+    largest = max(strength.values(), default=0.0)
     wires = [of_writer[graph.writer_index[wire.owner]] for wire in graph.wires]
     return np.minimum(np.concatenate([sizes, wires]), largest)
 

@@ -41,7 +41,7 @@ class HeatMap {
     const said = `${row} into ${column}: ${count} ${count === 1 ? "edge" : "edges"}, summed |score| ${short(cell.sum)}`;
     const button = make("button", { type: "button", tabindex: "-1", "aria-label": said, title: said }, String(count));
     button.style.setProperty("--heat", `${Math.round(8 + 92 * strength)}%`);
-    button.classList.toggle("strong", strength > 0.55);
+    button.classList.toggle("strong", strength > 0.62);
     button.addEventListener("click", () => this.on.list(said, cell.edges));
     return make("td", {}, button);
   }

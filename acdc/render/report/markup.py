@@ -9,7 +9,10 @@ WIDTH, HEIGHT = 168.0, 18.0  # of an interval that is drawn in a table
 
 
 class Markup(str):
-    """Text that is HTML."""
+    """Text that is HTML; what is added to it is escaped unless it is too."""
+
+    def __add__(self, other: str) -> "Markup":
+        return Markup(str(self) + str(safe(other)))
 
 
 def safe(text: str) -> Markup:

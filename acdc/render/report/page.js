@@ -10,6 +10,8 @@ function listenToTheme() {
   };
   button.addEventListener("click", () => ((chosen = !(chosen ?? system.matches)), apply()));
   system.addEventListener("change", apply);
+  window.addEventListener("beforeprint", () => (document.documentElement.dataset.theme = "light"));
+  window.addEventListener("afterprint", apply);
   apply();
 }
 

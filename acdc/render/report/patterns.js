@@ -25,7 +25,7 @@ class Pattern {
 
   pair(from, to) {
     const name = (place) => `\u201c${this.row.tokens[place].trim() || this.row.tokens[place]}\u201d ${this.row.start + place}`;
-    return `${name(from)} to ${name(to)}: ${(100 * this.share(from, to)).toFixed(1)} %`;
+    return `${name(from)} to ${name(to)}: ${(100 * this.share(from, to)).toFixed(1)}%`;
   }
 
   draw() {

@@ -1,7 +1,7 @@
 // One fixed place for each component, so that no threshold moves one: layers from the embeddings down, heads in columns
 // by their number, the MLP of a layer below its heads at their right; above them the slots that several heads share.
 
-const NODE = { width: 56, height: 22 }, SLOT = { width: 40, height: 16 };
+const NODE = { width: 62, height: 24 }, SLOT = { width: 42, height: 17 }, DEEP = 6;
 
 class Places {
   constructor(graph) {
@@ -10,7 +10,8 @@ class Places {
     const used = this.used();
     const layers = [...new Set(used.map(layerOf).filter((layer) => layer >= 0))].sort((a, b) => a - b);
     const heads = [...new Set(used.map(headOf).filter((head) => head >= 0))].sort((a, b) => a - b);
-    this.pitch = Math.min(120, Math.max(66, 1000 / (heads.length + 1)));
+    this.deep = layers.length > DEEP; // then a layer takes less room downwards
+    this.pitch = Math.min(130, Math.max(76, 1100 / (heads.length + 1)));
     this.middle = (heads.length * this.pitch) / 2;
     this.grouped = graph.readers.some(({ shared }) => shared);
     this.put(used.filter((id) => layerOf(id) < 0 && id !== "logits"), 0, "embedding");
@@ -36,11 +37,11 @@ class Places {
       if (attention.length) {
         if (this.grouped) this.putSlots(layer, heads, y), (y += 36);
         for (const id of attention) this.add(id, id, "attention", heads.indexOf(headOf(id)) * this.pitch, y);
-        y += 46;
+        y += this.deep ? 27 : 48;
       }
-      if (mlp) this.add(mlp, mlp, "mlp", heads.length * this.pitch, y), (y += 44);
-      this.bands.push({ layer, top, bottom: y - 8 });
-      y += 26;
+      if (mlp) this.add(mlp, mlp, "mlp", heads.length * this.pitch, y), (y += this.deep ? 26 : 44);
+      this.bands.push({ layer, top, bottom: y - (this.deep ? 4 : 8) });
+      y += this.deep ? 24 : 28;
     }
     return y;
   }

@@ -52,7 +52,7 @@ def figures(circuit: Circuit, report: Report) -> Markup:
         value = "unknown" if report.faithfulness is None else percent(report.faithfulness)
         interval = "no interval: not audited"
         if own and own.denoised.low is not None:
-            interval = f"95 % interval {percent(own.denoised.low)} to {percent(own.denoised.high)}"
+            interval = f"95% interval {percent(own.denoised.low)} to {percent(own.denoised.high)}"
         cards.append(_card(value, "faithfulness", f"{interval}; {report.rows} unseen rows"))
     else:
         cards.append(_card("not verified", "faithfulness", "no rows were left for it"))
@@ -136,10 +136,10 @@ def _ablations(report: Report) -> Markup:
         [f.ablation, f.metric, spread(f.denoised), drawn(f.denoised, -0.5, 1.5, (0.0, 1.0)), spread(f.noised)]
         for f in report.audit.faithfulness
     ]
-    head = ["ablation", "metric", "circuit alone recovers", "-50 % to 150 %", "lost without it"]
+    head = ["ablation", "metric", "circuit alone recovers", "-50% to 150%", "lost without it"]
     caption = (
-        "Under every ablation: 100 % is all of the behaviour, 0 % none; in brackets 95 % bootstrap intervals over rows. "
-        "The lines mark 0 % and 100 %; what is further off is drawn at the edge."
+        "Under every ablation: 100% is all of the behaviour, 0% none; in brackets 95% bootstrap intervals over rows. "
+        "The lines mark 0% and 100%; what is further off is drawn at the edge."
     )
     return table(caption, head, rows, words=[1, 3])
 
@@ -157,7 +157,7 @@ def _over_sizes(circuit: Circuit, report: Report) -> Markup:
 def _groups(report: Report) -> Markup:
     if not report.audit or not report.audit.groups:
         return Markup("")
-    head = ["rows of", "rows", "circuit recovers", "-50 % to 150 %", "circuit right", "full model right"]
+    head = ["rows of", "rows", "circuit recovers", "-50% to 150%", "circuit right", "full model right"]
     rows = [
         [
             g.group,
@@ -226,7 +226,7 @@ def _needed(report: Report) -> Column:
     cells = {
         part.id: [_interval(part.worse), drawn(part.worse, low, high, (0.0,)), number(part.p)] for part in minimal.parts
     }
-    return ["worse without it [95 % interval]", "drawn", "p, corrected"], cells
+    return ["worse without it [95% interval]", "drawn", "p, corrected"], cells
 
 
 def _low(interval: Interval) -> float:
@@ -267,7 +267,7 @@ def tests(report: Report) -> Markup:
         said = f"{test.null[:1].upper()}{test.null[1:]}. Effect: {test.measures}."
         power = "-" if test.power is None else f"{percent(test.power)} where {test.power_at}"
         rows.append([test.name, str(test.n), *values, outcome, said, power])
-    head = ["test", "n", "effect", "p", "corrected p", "outcome at 5 %", "null hypothesis, and what effect is", "power"]
+    head = ["test", "n", "effect", "p", "corrected p", "outcome at 5%", "null hypothesis, and what effect is", "power"]
     caption = (
         "All tests are corrected together (Holm). n: rows, or random circuits to compare with. A null that is not "
         "rejected is not proven."
@@ -312,18 +312,18 @@ def mechanism(report: Report) -> Markup:
             [h.id, _interval(h.direct), *(percent(h.attention.everywhere[t]) for t in targets), h.label or "-"]
             for h in audit.hints
         ]
-        head = ["head", f"direct effect on {report.metric} [95 %]", *targets, "hint"]
+        head = ["head", f"direct effect on {report.metric} [95%]", *targets, "hint"]
         caption = (
-            "Direct effect: change of the metric where the edge from the head to the logits alone is ablated. Then shares "
-            "of attention in the full model's clean runs, means over positions; one position may count for several."
+            "Direct effect: change of the metric where the edge from the head to the logits alone is ablated. Then "
+            "shares of attention in the full model's clean runs, means over positions, which may count for several."
         )
         inside.append(table(caption, head, rows, words=[len(head) - 1]))
     if audit.composition:
         strongest = sorted(audit.composition, key=lambda c: (c.usual - c.score, c.edge))[:MOST_PARTS]
         rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
         caption = (
-            "Composition by weights alone: how much of what a head writes the next one reads, and the mean over all heads "
-            "of the model for that kind of slot."
+            "Composition by weights alone: how much of what a head writes the next one reads, and the mean over all "
+            "heads of the model for that kind of slot."
         )
         inside.append(table(caption, ["edge", "composition", "usual"], rows))
     return section("mechanism", "Hints at the mechanism", *inside)
