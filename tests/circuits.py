@@ -12,14 +12,13 @@ BATCH = {"size": 32, "padding": 1.5, "threads": 1, "candidate_tokens": 1, "candi
 
 
 def random_circuit(edges: int, shape: dict | None = None, level: str = "edges", **graph_options) -> tuple:
-    """(a circuit of at most so many edges after pruning, the score of every candidate edge), always the same."""
+    """(a circuit of at most so many edges after pruning, the scores [edges] of all candidates), always the same."""
     anatomy = {"n_ctx": 1024, "d_vocab_out": 50257, "learned_positions": True} | (shape or SMALL)
     graph = ComponentGraph(Anatomy(**anatomy), **graph_options)
-    values = np.random.default_rng(edges).normal(size=graph.n_edges)
-    scores = dict(zip(graph.names, values.tolist(), strict=True))
+    scores = np.random.default_rng(edges).normal(size=graph.n_edges)
     kept, nodes = np.zeros(graph.n_edges, dtype=bool), []
     if level == "edges" and edges:
-        order = np.argsort(-np.abs(values))
+        order = np.argsort(-np.abs(scores))
         low, high = 0, graph.n_edges
         while low < high:
             middle = (low + high + 1) // 2
@@ -32,7 +31,7 @@ def random_circuit(edges: int, shape: dict | None = None, level: str = "edges", 
         names = {node["id"] for node in nodes} | {writer.id for writer in graph.embeddings}
         kept = graph.between(np.array([writer.id in names for writer in graph.writers]))
         of = {node["id"]: node["score"] for node in nodes}
-        scores = {name: of.get(name.split("->")[0], 0.0) for name in graph.names}
+        scores = np.array([of.get(name.split("->")[0], 0.0) for name in graph.names])
     neurons = [{"id": f"{node['id']}.n0", "score": node["score"]} for node in nodes] if level == "neurons" else []
     circuit = Circuit.model_validate(
         {
@@ -50,7 +49,7 @@ def random_circuit(edges: int, shape: dict | None = None, level: str = "edges", 
             "sign_convention": SIGN_CONVENTION["effect"],
             "edges_total": graph.n_edges,
             "edges_effective": int(graph.prune(kept).sum()),
-            "edges": [{"id": name, "score": scores[name]} for name in graph.ids(kept)],
+            "edges": [{"id": graph.names[place], "score": float(scores[place])} for place in np.flatnonzero(kept)],
             "nodes": nodes,
             "neurons": neurons,
             "seed": 0,

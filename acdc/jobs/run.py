@@ -43,6 +43,7 @@ from acdc.task.rows import Task
 from acdc.task.split import split_rows
 from acdc.verification.examples import FILE_NAME as EXAMPLES
 from acdc.verification.examples import load_examples, take_examples
+from acdc.verification.integrated import OWN_SCORES
 from acdc.verification.report import Report
 from acdc.verification.verify import verify
 
@@ -258,7 +259,9 @@ def report_of_run(path: Path) -> str:
 
 
 def _page(path: Path, circuit: Circuit, report: Report, command: str) -> str:
-    return to_html(circuit, report, command, _scores(path, circuit), load_examples(path, circuit))
+    ranking = rank_edges(path, circuit)
+    scores = ranking.values if ranking is not None and ranking.basis == OWN_SCORES else None
+    return to_html(circuit, report, command, scores, load_examples(path, circuit))
 
 
 def open_directory(

@@ -78,7 +78,7 @@ def minimal_text(minimal: Minimality, metric: str) -> str:
 def sizes_text(sizes: Integrated) -> str:
     return (
         f"CMD {number(sizes.cmd)} (0 is best), CPR {number(sizes.cpr)} (1 is all, more is possible) of circuits chosen "
-        "by the same scores"
+        f"by {sizes.basis}"
     )
 
 
@@ -229,6 +229,15 @@ def _stability(report: Report) -> Iterator[Claim]:
     steady = not report.stability.unstable and not report.stability.abstained
     text = _sentence(stable_text(report.stability))
     yield Claim("stability", Standing.shown if steady else Standing.not_shown, text)
+    for what, repeats in (("seeds", report.stability.seeds), ("templates", report.stability.templates)):
+        if repeats is not None:
+            shares = [repeat.jaccard for repeat in repeats.each]
+            text = (
+                f"Discoveries with other {what} share {percent(min(shares))} to {percent(max(shares))} of their edges with "
+                "the circuit (of those that either has)."
+            )
+            same = Standing.shown if min(shares) == 1 else Standing.not_shown
+            yield Claim(f"the same with other {what}", same, text)
 
 
 def _twins(report: Report) -> Iterator[Claim]:

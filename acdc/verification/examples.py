@@ -20,7 +20,7 @@ from acdc.graph import Edge, Writer, WriterKind
 from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
 from acdc.task.behaviour import Behaviour
-from acdc.task.metrics import METRICS
+from acdc.task.metrics import all_metrics
 from acdc.task.rows import Row, Task
 from acdc.verification.mechanism import clean_patterns
 from acdc.verification.verify import behaviour_of, check_same
@@ -100,7 +100,7 @@ def take_examples(model: Model, task: Task, circuit: Circuit) -> Examples:
     has_patterns = hasattr(model.components, "patterns")
     heads = strongest_heads(circuit) if has_patterns else []
     with fixed_threads(circuit.batch.threads):
-        behaviour = behaviour_of(model, task, circuit, [row.id for row in rows], METRICS[circuit.metric])
+        behaviour = behaviour_of(model, task, circuit, [row.id for row in rows], all_metrics()[circuit.metric])
         full, own = behaviour.full(), behaviour.measure(circuit.ablated[None])[0, 0]
         patterns = _patterns(behaviour, heads)
     return Examples(

@@ -67,5 +67,5 @@ class _Axes:
             lines.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
             lines.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{10**power:,}</text>')
         middle = (LEFT + WIDTH - RIGHT) / 2
-        lines.append(f'<text x="{middle:.0f}" y="{HEIGHT - 8}" text-anchor="middle">edges selected by |score|</text>')
+        lines.append(f'<text x="{middle:.0f}" y="{HEIGHT - 8}" text-anchor="middle">edges selected, by rank</text>')
         return lines

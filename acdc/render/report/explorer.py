@@ -4,7 +4,6 @@ With scores of all candidate edges, the threshold goes over the strongest of the
 `size` is what is compared with a threshold: |score|, or where components were chosen, what both ends of an edge have.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from acdc.verification.report import Report
 MOST_EDGES = 6000  # of the candidates, the strongest
 
 
-def explorer_data(circuit: Circuit, report: Report, scores: Mapping[str, float] | None) -> dict[str, Any]:
+def explorer_data(circuit: Circuit, report: Report, scores: np.ndarray | None) -> dict[str, Any]:
     """JSON values; edges and wires are columns, in the order of the graph, and `own` are the places of the circuit's.
 
     `floor`: the least threshold under which all candidates that reach it are there.
@@ -59,11 +58,9 @@ def explorer_data(circuit: Circuit, report: Report, scores: Mapping[str, float] 
     }
 
 
-def _values(circuit: Circuit, scores: Mapping[str, float] | None) -> np.ndarray:
+def _values(circuit: Circuit, scores: np.ndarray | None) -> np.ndarray:
     """Score of every edge [edges], nan where there is none."""
-    values = np.full(circuit.graph.n_edges, np.nan)
-    if scores is not None:
-        values[:] = [scores[name] for name in circuit.graph.names]
+    values = np.full(circuit.graph.n_edges, np.nan) if scores is None else np.array(scores, dtype=float)
     for edge in circuit.edges:
         values[circuit.graph.index[edge.id]] = edge.score
     return values

@@ -6,6 +6,8 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+import numpy as np
+
 from acdc.circuit.circuit import Circuit
 from acdc.graph import ReaderKind
 from acdc.render.report import sections
@@ -25,10 +27,10 @@ def to_html(
     circuit: Circuit,
     report: Report,
     command: str,
-    scores: Mapping[str, float] | None = None,
+    scores: np.ndarray | None = None,
     examples: Examples | None = None,
 ) -> str:
-    """The page as text. `command` made the run; `scores`: of all candidate edges by id, where the run has them."""
+    """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them."""
     parts = {
         "Edges": sections.parts(circuit, report),
         "Faithfulness": sections.faithfulness(circuit, report),

@@ -1,6 +1,6 @@
 """The sections of the page that are text and tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from acdc.circuit.circuit import Circuit, ScoredEdge, ScoredNode
 from acdc.options import Level
@@ -23,6 +23,7 @@ from acdc.render.verdict import (
 )
 from acdc.verification.intervals import Interval
 from acdc.verification.report import Removal, Report
+from acdc.verification.stability import Stability
 
 MOST_PARTS = 200  # of the circuit, in the table of its parts
 HEADINGS = {
@@ -149,7 +150,7 @@ def _over_sizes(circuit: Circuit, report: Report) -> Markup:
     if not measured:
         return Markup("")
     own = None if report.faithfulness is None else (circuit.edges_effective, report.faithfulness)
-    text = f"Circuits of all sizes, selected by the same scores: {sizes_text(report.audit.over_sizes)}. "
+    text = f"Over all sizes: {sizes_text(report.audit.over_sizes)}. "
     text += "The diamond is this circuit. Points can be hovered or focused."
     return element("figure", join([element("figcaption", text), size_curve(measured, own)]))
 
@@ -291,7 +292,17 @@ def stability(report: Report) -> Markup:
     text = paragraph(f"{stable_text(found)[:1].upper()}{stable_text(found)[1:]}.")
     caption = "How often discovery on a random part of the rows found an edge, and how many rows may change unnoticed."
     inside = table(caption, head, rows, words=[1, 3])
-    return section("stability", "Stability", text, element("details", element("summary", "Edge by edge") + inside))
+    each = element("details", element("summary", "Edge by edge") + inside)
+    return section("stability", "Stability", text, *_repeats(found), each)
+
+
+def _repeats(stability: Stability) -> Iterator[Markup]:
+    for what, repeats in (("seeds", stability.seeds), ("templates", stability.templates)):
+        if repeats is not None:
+            rows = [[r.name, str(r.edges), percent(r.jaccard), _bar(r.jaccard)] for r in repeats.each]
+            any_two = "" if repeats.jaccard is None else f" Any two share {percent(repeats.jaccard)} on average."
+            caption = f"Discoveries with other {what}: edges that either has, and both share (Jaccard).{any_two}"
+            yield table(caption, ["discovery", "edges", "shared with the circuit", "share"], rows, words=[3])
 
 
 def _bar(share: float) -> Markup:
