@@ -17,7 +17,9 @@ def random_circuit(edges: int, shape: dict | None = None, level: str = "edges", 
     graph = ComponentGraph(Anatomy(**anatomy), **graph_options)
     scores = np.random.default_rng(edges).normal(size=graph.n_edges)
     kept, nodes = np.zeros(graph.n_edges, dtype=bool), []
-    if level == "edges" and edges:
+    if level == "edges" and edges == 1:
+        kept[graph.index["input->logits"]] = True
+    elif level == "edges" and edges:
         order = np.argsort(-np.abs(scores))
         low, high = 0, graph.n_edges
         while low < high:

@@ -230,11 +230,11 @@ def _stability(report: Report) -> Iterator[Claim]:
     text = _sentence(stable_text(report.stability))
     yield Claim("stability", Standing.shown if steady else Standing.not_shown, text)
     for what, repeats in (("seeds", report.stability.seeds), ("templates", report.stability.templates)):
-        if repeats is not None:
+        if repeats is not None and repeats.each:
             shares = [repeat.jaccard for repeat in repeats.each]
             text = (
-                f"Discoveries with other {what} share {percent(min(shares))} to {percent(max(shares))} of their edges with "
-                "the circuit (of those that either has)."
+                f"Discoveries with other {what} share {percent(min(shares))} to {percent(max(shares))} of their edges "
+                "with the circuit (of those that either has)."
             )
             same = Standing.shown if min(shares) == 1 else Standing.not_shown
             yield Claim(f"the same with other {what}", same, text)
