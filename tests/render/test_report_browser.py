@@ -352,6 +352,7 @@ def test_tables_are_sorted(show):
     assert page.get_attribute("#parts th:nth-child(2)", "aria-sort") == "descending"
 
 
+@pytest.mark.slow
 def test_a_real_run(acdc, show, tmp_path):
     """A verified run's page, with everything on it."""
     words = ("discover", "--task", "induction", "--limit", "8", "--method", "eap", "--edges", "12", "--out", "r")

@@ -89,3 +89,15 @@ def test_long_rows_are_cut_to_what_leads_to_the_answer(trio, induction, circuit)
     long = replace(row, clean=row.clean[:1] * 100, corrupted=row.corrupted[:1] * 100, answer_position=89)
     assert _window(long) == slice(90 - MOST_TOKENS, 90) and _window(row) == slice(0, len(row.clean))
     assert _window(replace(long, answer_position=3)) == slice(0, MOST_TOKENS)
+
+
+def test_a_model_run_by_its_own_modules_has_no_patterns(trio, induction, circuit):
+    from dataclasses import replace
+
+    from acdc.model.replay import ReplayComponents
+
+    replayed = replace(trio, components=ReplayComponents(trio.bridge, trio.anatomy))
+    examples = take_examples(replayed, induction, circuit)
+    assert examples.heads == [] and "its own modules" in examples.no_patterns
+    usual = take_examples(trio, induction, circuit)
+    assert [e.full for e in examples.rows] == pytest.approx([e.full for e in usual.rows])

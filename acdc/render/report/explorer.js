@@ -207,7 +207,7 @@ class Explorer {
     const found = this.data.removals[id];
     if (!found) return "";
     const [change, rows, hurts] = found;
-    return `removed alone: ${this.data.metric} ${signed(change)}, worse on ${(100 * rows).toFixed(0)}% of rows${hurts ? "" : ", not needed"}`;
+    return `removed alone: ${this.data.metric} ${signed(change)}, worse on ${(100 * rows).toFixed(0)}% of rows${hurts ? "" : ", not on average"}`;
   }
 
   edgeText(i) {

@@ -26,6 +26,7 @@ from acdc.verification.report import Removal, Report
 from acdc.verification.stability import Stability
 
 MOST_PARTS = 200  # of the circuit, in the table of its parts
+WORDS = ("worse on average", "drawn", "needed", "stability")  # columns of that table without numbers
 HEADINGS = {
     Standing.shown: "Shown",
     Standing.not_shown: "Not shown",
@@ -57,11 +58,14 @@ def figures(circuit: Circuit, report: Report) -> Markup:
         cards.append(_card(value, "faithfulness", f"{interval}; {report.rows} unseen rows"))
     else:
         cards.append(_card("not verified", "faithfulness", "no rows were left for it"))
-    if report.rows and report.removals:
-        needed, noun = f"{report.needed} of {len(report.removals)}", circuit.part_name
-        cards.append(_card(needed, f"{noun} needed", f"{report.metric} gets worse on average without each of them"))
-    if report.audit and report.audit.minimality:
-        cards.append(_card(report.audit.minimality.level.value, "minimality", "the most that was shown"))
+    minimal, noun = report.audit.minimality if report.audit else None, circuit.part_name
+    if minimal:
+        needed, tolerance = f"{minimal.needed} of {len(minimal.parts)}", number(minimal.tolerance)
+        cards.append(_card(needed, f"{noun} needed", f"{report.metric} worse by more than {tolerance} without each"))
+        cards.append(_card(minimal.level.value, "minimality", "the most that was shown"))
+    elif report.removals:
+        matter = f"{report.needed} of {len(report.removals)}"
+        cards.append(_card(matter, f"{noun} matter", f"{report.metric} worse on average without each"))
     if report.stability:
         share = percent(report.stability.jaccard)
         cards.append(_card(share, "stability", f"shared edges of two of {report.stability.repeats} discoveries"))
@@ -197,7 +201,7 @@ def parts(circuit: Circuit, report: Report) -> Markup:
         caption += f" Here are the first {MOST_PARTS} of {len(ordered):,}; verification.json has all."
     minimal = report.audit.minimality if report.audit else None
     told = paragraph(f"Minimality: {minimal_text(minimal, report.metric)}.") if minimal else ""
-    drawn_at = [place for place, name in enumerate(head) if name in ("drawn", "needed", "stability")]
+    drawn_at = [place for place, name in enumerate(head) if name in WORDS]
     return section("parts", noun.capitalize(), told, table(caption, head, rows, words=drawn_at))
 
 
@@ -212,7 +216,7 @@ def _removed(report: Report) -> Column:
     def cells(removal: Removal) -> list[str]:
         return [f"{removal.change:+.4g}", percent(removal.rows_worse), "yes" if removal.hurts else "no"]
 
-    head = [f"change of {report.metric} without it", "rows that get worse", "needed"]
+    head = [f"change of {report.metric} without it", "rows that get worse", "worse on average"]
     return head, {removal.id: cells(removal) for removal in report.removals}
 
 
@@ -225,9 +229,15 @@ def _needed(report: Report) -> Column:
     high = max((_high(interval) for interval in known), default=1.0)
     low, high = min(low, 0.0), max(high, low + 1e-9, 0.0)
     cells = {
-        part.id: [_interval(part.worse), drawn(part.worse, low, high, (0.0,)), number(part.p)] for part in minimal.parts
+        part.id: [
+            _interval(part.worse),
+            drawn(part.worse, low, high, (0.0,)),
+            "yes" if part.needed else "no",
+            number(part.p),
+        ]
+        for part in minimal.parts
     }
-    return ["worse without it [95% interval]", "drawn", "p, corrected"], cells
+    return ["worse without it [95% interval]", "drawn", "needed", "p, corrected"], cells
 
 
 def _low(interval: Interval) -> float:
