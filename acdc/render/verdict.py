@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from acdc.circuit.circuit import Circuit
 from acdc.options import Level
+from acdc.verification.audit import Audit
 from acdc.verification.completeness import Completeness
 from acdc.verification.faithful import FAITHFUL, Faithfulness
 from acdc.verification.integrated import Integrated
@@ -120,7 +121,7 @@ def claims(circuit: Circuit, report: Report) -> list[Claim]:
         )
         found.append(Claim("audit", Standing.open, text))
     else:
-        found += _audited(report)
+        found += _audited(report, report.audit)
     return [*found, *_stability(report), *_twins(report)]
 
 
@@ -167,13 +168,13 @@ def _random(circuit: Circuit, report: Report) -> Iterator[Claim]:
     yield Claim("better than chance", Standing.shown if beaten == len(known) else Standing.not_shown, text)
 
 
-def _audited(report: Report) -> Iterator[Claim]:
-    audit, own = report.audit, own_faithfulness(report)
+def _audited(report: Report, audit: Audit) -> Iterator[Claim]:
+    own = own_faithfulness(report)
     if own is not None and own.noised.value is not None:
         lost = own.noised.low is not None and own.noised.low >= FAITHFUL
         text = f"Ablating the circuit alone loses {spread(own.noised)} of the behaviour; 100% is all of it."
         yield Claim("nothing stands in for it", Standing.shown if lost else Standing.not_shown, text)
-    yield from _ablations(report)
+    yield from _ablations(report, audit)
     if audit.completeness:
         share = audit.completeness.share
         holds = share.high is not None and share.high <= 1 - FAITHFUL
@@ -190,17 +191,17 @@ def _audited(report: Report) -> Iterator[Claim]:
         yield Claim(name, Standing.open, f"Not measured, as {reason}.")
 
 
-def _ablations(report: Report) -> Iterator[Claim]:
-    under = [f for f in report.audit.faithfulness if f.metric == report.metric and f.denoised.value is not None]
+def _ablations(report: Report, audit: Audit) -> Iterator[Claim]:
+    under = [f for f in audit.faithfulness if f.metric == report.metric and f.denoised.value is not None]
     others = [f"{f.ablation} {spread(f.denoised)}" for f in under if f.ablation != report.ablation]
     if not others:
         return
     numbers = f"recovered under other ablations: {'; '.join(others)}"
-    if report.audit.only_under is None:
+    if audit.only_under is None:
         text = f"Faithful for certain under all {len(under)} ablations; {numbers}."
         yield Claim("whatever the ablation", Standing.shown, text)
     else:
-        names = ", ".join(report.audit.only_under) or "none"
+        names = ", ".join(audit.only_under) or "none"
         yield Claim(
             "whatever the ablation", Standing.not_shown, f"Faithful for certain only under: {names}; {numbers}."
         )

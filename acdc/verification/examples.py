@@ -95,7 +95,7 @@ def take_examples(model: Model, task: Task, circuit: Circuit) -> Examples:
     Raises InputError for another model or task than those that the circuit was found with.
     """
     check_same(model, task, circuit)
-    side = "verification" if circuit.task.verification else "discovery"
+    side: Literal["verification", "discovery"] = "verification" if circuit.task.verification else "discovery"
     rows = _pick(task, circuit.task.verification or circuit.task.discovery)
     has_patterns = hasattr(model.components, "patterns")
     heads = strongest_heads(circuit) if has_patterns else []
@@ -108,8 +108,8 @@ def take_examples(model: Model, task: Task, circuit: Circuit) -> Examples:
         metric=circuit.metric,
         heads=[head.id for head in heads],
         rows=[
-            _example(row, model.tokenizer, *values, found)
-            for row, *values, found in zip(rows, full.tolist(), own.tolist(), patterns, strict=True)
+            _example(row, model.tokenizer, whole, part, found)
+            for row, whole, part, found in zip(rows, full.tolist(), own.tolist(), patterns, strict=True)
         ],
         no_patterns=None if has_patterns else NO_PATTERNS,
     )

@@ -69,7 +69,7 @@ def drawn(interval: Interval, low: float, high: float, marks: Sequence[float] = 
     middle = HEIGHT / 2
     parts = [f'<line class="axis" x1="4" x2="{WIDTH - 4:.0f}" y1="{middle}" y2="{middle}"/>']
     parts += [f'<line class="mark" x1="{x(m):.1f}" x2="{x(m):.1f}" y1="2" y2="{HEIGHT - 2:.0f}"/>' for m in marks]
-    if interval.low is not None:
+    if interval.low is not None and interval.high is not None:
         parts.append(
             f'<line class="range" x1="{x(interval.low):.1f}" x2="{x(interval.high):.1f}" y1="{middle}" y2="{middle}"/>'
         )

@@ -151,7 +151,7 @@ def _ablations(report: Report) -> Markup:
 
 def _over_sizes(circuit: Circuit, report: Report) -> Markup:
     measured = measured_sizes(circuit, report)
-    if not measured:
+    if report.audit is None or report.audit.over_sizes is None:
         return Markup("")
     own = None if report.faithfulness is None else (circuit.edges_effective, report.faithfulness)
     text = f"Over all sizes: {sizes_text(report.audit.over_sizes)}. "
@@ -224,10 +224,10 @@ def _needed(report: Report) -> Column:
     minimal = report.audit.minimality if report.audit else None
     if minimal is None:
         return [], {}
-    known = [part.worse for part in minimal.parts if part.worse.value is not None]
-    low = min((_low(interval) for interval in known), default=0.0)
-    high = max((_high(interval) for interval in known), default=1.0)
-    low, high = min(low, 0.0), max(high, low + 1e-9, 0.0)
+    intervals = [part.worse for part in minimal.parts]
+    known = [end for i in intervals for end in (i.low, i.value, i.high) if end is not None]
+    low = min(0.0, *known, 0.0)
+    high = max(*known, low + 1e-9, 0.0)
     cells = {
         part.id: [
             _interval(part.worse),
@@ -238,14 +238,6 @@ def _needed(report: Report) -> Column:
         for part in minimal.parts
     }
     return ["worse without it [95% interval]", "drawn", "needed", "p, corrected"], cells
-
-
-def _low(interval: Interval) -> float:
-    return interval.value if interval.low is None else interval.low
-
-
-def _high(interval: Interval) -> float:
-    return interval.value if interval.high is None else interval.high
 
 
 def _interval(interval: Interval) -> str:
