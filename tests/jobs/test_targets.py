@@ -288,7 +288,7 @@ def test_a_submission_is_read_as_a_folder_is(finished, tmp_path):
     state = submission.state()
     assert state.jobs == JobFolder(finished).state().jobs and state.submission.status == "SUCCEEDED"
     assert submission.logs("ioi") == JobFolder(finished).logs("ioi")
-    assert len(fetch(submission, tmp_path / "here")) == 14
+    assert len(fetch(submission, tmp_path / "here")) == 16
     assert artefacts(tmp_path / "here") == artefacts(finished)
 
 
