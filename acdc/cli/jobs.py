@@ -17,7 +17,7 @@ from acdc.jobs.job import Job
 from acdc.jobs.state import JobsState, JobState, SubmissionState
 from acdc.jobs.store import Stage, Status
 from acdc.jobs.work import Outcome
-from acdc.render.report import percent
+from acdc.render.verdict import percent
 
 _UNFINISHED = (Status.queued, Status.stopped, Status.interrupted)
 

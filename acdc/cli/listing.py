@@ -77,7 +77,7 @@ def _runs(parent: Path) -> list[dict]:
 
 def _summary(path: Path) -> dict:
     from acdc.circuit.circuit import Circuit
-    from acdc.render.report import percent
+    from acdc.render.verdict import percent
     from acdc.verification.report import Report
 
     if not (path / "verification.json").is_file():

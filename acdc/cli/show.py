@@ -12,8 +12,8 @@ from acdc.jobs.check import TaskCheck
 from acdc.jobs.run import FinishedRun
 from acdc.jobs.sweep import FinishedSweep
 from acdc.options import Level
-from acdc.render.report import percent, verdict
 from acdc.render.style import subtitle, title
+from acdc.render.verdict import percent, verdict
 
 STRONGEST = 10
 

@@ -168,6 +168,8 @@ def _print_audit(report) -> None:
 
 def _print_claims(report, out) -> None:
     """How faithful, complete and minimal the circuit is."""
+    from acdc.render.verdict import complete_text, minimal_text, sizes_text
+
     audit = report.audit
     rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in audit.faithfulness]
     head = ("ablation", "metric", "the circuit alone recovers", "without it is lost")
@@ -175,26 +177,12 @@ def _print_claims(report, out) -> None:
     if audit.only_under is not None:
         under = ", ".join(audit.only_under) or "none of them"
         out.print(f"faithful for certain (80 % to 120 % recovered) in {report.metric} under: {under}")
-    if complete := audit.completeness:
-        out.print(
-            f"\ncompleteness: with {complete.knockouts} random parts of the circuit knocked out of both, circuit and "
-            f"model differ by {_number(complete.difference.value)} in {report.metric} on average, "
-            f"{_percent(complete.share)} of its range (0 % is complete)",
-            soft_wrap=True,
-        )
-    if minimal := audit.minimality:
-        sets = f", as trying {minimal.subsets_tried:,} sets of edges has shown" if minimal.subsets_tried else ""
-        out.print(
-            f"\nminimality: {minimal.level.value}{sets}; {minimal.needed} of {len(minimal.parts)} edges are needed: "
-            f"removing any of them makes {report.metric} worse by more than {_number(minimal.tolerance)}",
-            soft_wrap=True,
-        )
-    if sizes := audit.over_sizes:
-        out.print(
-            f"\nover all sizes: CMD {_number(sizes.cmd)} (0 is best), CPR {_number(sizes.cpr)} (1 is all, more is "
-            f"possible) of circuits chosen by {sizes.basis}",
-            soft_wrap=True,
-        )
+    if audit.completeness:
+        out.print(f"\ncompleteness: {complete_text(audit.completeness, report.metric)}", soft_wrap=True)
+    if audit.minimality:
+        out.print(f"\nminimality: {minimal_text(audit.minimality, report.metric)}", soft_wrap=True)
+    if audit.over_sizes:
+        out.print(f"\nover all sizes: {sizes_text(audit.over_sizes)}", soft_wrap=True)
     for name, reason in audit.left_out.items():
         out.print(f"not measured: {name}, as {reason}")
 
@@ -253,12 +241,9 @@ def _test(test) -> list[str]:
 
 
 def _print_stability(stability, out) -> None:
-    out.print(
-        f"\nstability: {stability.repeats} discoveries on {stability.rows_each} of {stability.rows} rows each; "
-        f"{len(stability.core)} edges are stable, {len(stability.abstained)} cannot be told, {len(stability.unstable)} "
-        f"of the circuit's are unstable; two discoveries share {_share(stability.jaccard)} of their edges on average",
-        soft_wrap=True,
-    )
+    from acdc.render.verdict import stable_text
+
+    out.print(f"\nstability: {stable_text(stability)}", soft_wrap=True)
     for what, repeats in (("seeds", stability.seeds), ("templates", stability.templates)):
         if repeats is not None:
             rows = [[repeat.name, str(repeat.edges), _share(repeat.jaccard)] for repeat in repeats.each]
@@ -280,11 +265,9 @@ def _show(out, title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -
 
 
 def _percent(interval) -> str:
-    if interval.value is None:
-        return "-"
-    if interval.low is None:
-        return f"{interval.value:.1%}"
-    return f"{interval.value:.1%} [{interval.low:.1%}, {interval.high:.1%}]"
+    from acdc.render.verdict import spread
+
+    return spread(interval)
 
 
 def _share(value: float | None) -> str:

@@ -18,11 +18,11 @@ from acdc.circuit.curve import FILE_NAME as CURVE
 from acdc.errors import InputError
 from acdc.files import make_private, write_text
 from acdc.jobs.ranking import DECISIONS, SCORES
-from acdc.jobs.run import RUN_FILES
+from acdc.jobs.run import EXAMPLES, RUN_FILES
 from acdc.jobs.run_directory import RUN_FILE
 from acdc.jobs.sweep import PICTURE
 
-ARTEFACTS = (*RUN_FILES, SCORES, DECISIONS, CURVE, PICTURE, RUN_FILE)
+ARTEFACTS = (*RUN_FILES, EXAMPLES, SCORES, DECISIONS, CURVE, PICTURE, RUN_FILE)
 _FOLDER, _CIRCUIT = r"\w[\w.-]*", r"\w[\w.+-]*\.json"
 _NAME = re.compile(rf"{_FOLDER}/({'|'.join(map(re.escape, ARTEFACTS))}|{CIRCUITS}/{_CIRCUIT})")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
-from acdc.jobs.run import CIRCUIT, VERIFICATION, FinishedRun, draw
+from acdc.jobs.run import CIRCUIT, EXAMPLES, VERIFICATION, FinishedRun, draw
 from acdc.jobs.run_directory import RunDirectory, read_run
 from acdc.model.load import Model, load_model
 from acdc.model.threads import fixed_threads
@@ -14,6 +14,7 @@ from acdc.progress import Progress
 from acdc.task.load import load_task
 from acdc.task.metrics import all_metrics
 from acdc.task.rows import Task
+from acdc.verification.examples import take_examples
 from acdc.verification.minimality import TOLERANCE, minimise
 from acdc.verification.report import Report
 from acdc.verification.verify import behaviour_of, check_same, verify
@@ -38,6 +39,8 @@ def run_minimise(path: Path, out: Path | None, device: str, progress: Progress) 
     smaller = Circuit.load(run.path)
     if not run.has(VERIFICATION):
         verify(model, task, smaller, progress=progress).save(run.path)
+    if not run.has(EXAMPLES):
+        take_examples(model, task, smaller).save(run.path)
     report = Report.load(run.path)
     draw(run.path, smaller, report, command)
     run.note(complete=True)

@@ -41,6 +41,9 @@ from acdc.task.crew import Crews, nobody_else
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
+from acdc.verification.examples import FILE_NAME as EXAMPLES
+from acdc.verification.examples import load_examples, take_examples
+from acdc.verification.integrated import OWN_SCORES
 from acdc.verification.report import Report
 from acdc.verification.verify import verify
 
@@ -60,7 +63,7 @@ class ScoresRecord(BaseModel):
 T = TypeVar("T")
 CIRCUIT, VERIFICATION = "circuit.json", "verification.json"
 PICTURES = "circuit.dot", "circuit.svg", "report.html"
-RUN_FILES = (CIRCUIT, VERIFICATION, *PICTURES)
+RUN_FILES = (CIRCUIT, VERIFICATION, *PICTURES)  # what every finished run has; of late ones also EXAMPLES
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ def run_discovery(
     _check_own(run, circuit, job, model, task)
     if not run.has(VERIFICATION):
         verify(model, task, circuit, progress=progress, crews=crews).save(run.path)
+    if not run.has(EXAMPLES):
+        take_examples(model, task, circuit).save(run.path)
     report = _load_report(run.path, circuit)
     draw(run.path, circuit, report, run.record.command)
     if run.record.status != "complete":
@@ -234,16 +239,29 @@ def reverify(
             update={"stability": repeat_discovery(record, circuit, model, task, repeats, progress)}
         )
     report.save(path)
+    take_examples(model, task, circuit).save(path)
     draw(path, circuit, report, record.command)
     return FinishedRun(path, circuit, report, resumed=True)
 
 
 def draw(path: Path, circuit: Circuit, report: Report, command: str) -> None:
     """Write the pictures and the HTML report of a run."""
-    picture = to_svg(circuit)
-    texts = to_dot(circuit), picture, to_html(circuit, report, picture, command)
+    texts = to_dot(circuit), to_svg(circuit), _page(path, circuit, report, command)
     for name, text in zip(PICTURES, texts, strict=True):
         write_text(path / name, text)
+
+
+def report_of_run(path: Path) -> str:
+    """The HTML report of a finished run, from what its directory holds alone. Raises InputError for a directory that is
+    none of a discovery's or a minimisation's, or whose files are damaged or do not belong together."""
+    run = open_run(path)
+    return _page(path, run.circuit, run.report, read_run(path).command)
+
+
+def _page(path: Path, circuit: Circuit, report: Report, command: str) -> str:
+    ranking = rank_edges(path, circuit)
+    scores = ranking.values if ranking is not None and ranking.basis == OWN_SCORES else None
+    return to_html(circuit, report, command, scores, load_examples(path, circuit))
 
 
 def open_directory(

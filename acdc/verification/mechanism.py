@@ -82,7 +82,7 @@ def _attention(behaviour: Behaviour, heads: Sequence[Writer]) -> np.ndarray:
         rows_of_tokens = zip(batch.tokens, batch.positions.tolist(), strict=True)
         targets = [_targets(tokens[: last + 1]) for tokens, last in rows_of_tokens]
         for layer in sorted({head.layer for head in heads}):
-            patterns = _patterns(behaviour, batch, layer)
+            patterns = clean_patterns(behaviour, batch, layer)
             for place, head in enumerate(heads):
                 if head.layer == layer:
                     for row, (last, there) in enumerate(zip(batch.positions.tolist(), targets, strict=True)):
@@ -91,7 +91,7 @@ def _attention(behaviour: Behaviour, heads: Sequence[Writer]) -> np.ndarray:
     return total / rows
 
 
-def _patterns(behaviour: Behaviour, batch: Batch, layer: int) -> Tensor:
+def clean_patterns(behaviour: Behaviour, batch: Batch, layer: int) -> Tensor:
     """What the heads of a layer attend to in the clean run, [heads, rows, positions, positions]."""
     components, residual = behaviour.model.components, batch.clean.residuals[layer][None]
     q, k = (components.project(layer, kind, residual) for kind in (ReaderKind.Q, ReaderKind.K))

@@ -161,7 +161,7 @@ def test_jobs_on_a_cluster_are_those_of_this_machine(cluster, home):
     assert "done" in cluster.acdc("logs", made["submission"], state["jobs"][0]["id"])
 
     fetched = json.loads(cluster.acdc("fetch", made["submission"], "--out", "fetched", "--json"))
-    assert len(fetched["files"]) == 7 * len(state["jobs"])
+    assert len(fetched["files"]) == 8 * len(state["jobs"])
     command = [sys.executable, "-m", "acdc", "run", "jobs.toml", "--out", "here"]
     subprocess.run(command, check=True, cwd=home, capture_output=True)
     assert artefacts(home / "fetched") == artefacts(home / "here") and len(artefacts(home / "here")) >= 12

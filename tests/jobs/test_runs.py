@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-FILES = {"circuit.json", "circuit.dot", "circuit.svg", "report.html", "verification.json", "run.json"}
+FILES = {"circuit.json", "circuit.dot", "circuit.svg", "report.html", "verification.json", "run.json", "examples.json"}
+PAGE = ("examples.json", "report.html")
 QUICK = ("discover", "--task", "induction", "--limit", "16", "--threshold", "2")
 
 
@@ -46,7 +47,7 @@ def test_the_same_run_is_resumed_another_refused(acdc, tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
 
 
-@pytest.mark.parametrize("lost", ["verification.json", "circuit.json", "decisions.jsonl"])
+@pytest.mark.parametrize("lost", ["verification.json", "circuit.json", "decisions.jsonl", "examples.json"])
 def test_an_interrupted_run_is_finished(acdc, tmp_path, lost):
     """What the lost stage wrote comes back byte for byte."""
     assert acdc(*QUICK, "--out", "r").code == 0
@@ -68,14 +69,14 @@ def test_equal_inputs_give_equal_bytes(tmp_path):
         folder.mkdir()
         environment = {**os.environ, "PYTHONHASHSEED": number}
         subprocess.run([*command, f"run{number}"], cwd=folder, env=environment, check=True, capture_output=True)
-    for name in ("circuit.json", "decisions.jsonl", "verification.json", "circuit.dot", "circuit.svg"):
+    for name in ("circuit.json", "decisions.jsonl", "verification.json", "circuit.dot", "circuit.svg", *PAGE):
         first, second = ((tmp_path / f"place{n}/run{n}/{name}").read_bytes() for n in (1, 2))
         assert first == second, name
 
 
 def test_artefacts_hold_no_path_and_no_time(acdc, tmp_path):
     assert acdc(*QUICK, "--out", "r").code == 0
-    for name in ("circuit.json", "decisions.jsonl", "verification.json"):
+    for name in ("circuit.json", "decisions.jsonl", "verification.json", *PAGE):
         text = (tmp_path / "r" / name).read_text()
         assert str(tmp_path) not in text
         assert not re.search(r"20\d\d-\d\d-\d\d|/home/|/tmp/", text)
@@ -85,7 +86,33 @@ def test_a_report_is_one_file_without_network(acdc, tmp_path):
     assert acdc(*QUICK, "--out", "r").code == 0
     page = (tmp_path / "r/report.html").read_text()
     assert "<svg" in page and "faithfulness" in page and "acdc discover" in page
-    assert not re.search(r"(src|href)=|url\((?!#)", page)
+    assert not re.search(r"src=|href=(?!\"#)|url\((?!#)|@import", page)
+
+
+def test_a_report_is_made_again_from_the_folder_alone(acdc, tmp_path):
+    from acdc.jobs.run import report_of_run
+
+    words = ("discover", "--task", "induction", "--limit", "120", "--method", "eap", "--edges", "9", "--out", "r")
+    assert acdc(*words).code == 0
+    page = (tmp_path / "r/report.html").read_text()
+    assert "acdc verify RUN" in page
+    assert report_of_run(tmp_path / "r") == page
+    assert acdc("verify", "r").code == 0
+    audited = (tmp_path / "r/report.html").read_text()
+    assert audited != page and report_of_run(tmp_path / "r") == audited
+    assert "95% bootstrap interval" in audited and "corrected together (Holm)" in audited
+    (tmp_path / "r/examples.json").unlink()  # a run of before there were any
+    assert "<h2>Examples</h2>" not in report_of_run(tmp_path / "r")
+    assert acdc("minimise", "r", "--out", "m").code == 0
+    assert report_of_run(tmp_path / "m") == (tmp_path / "m/report.html").read_text()
+
+
+def test_examples_of_another_circuit_are_refused(acdc, tmp_path):
+    assert acdc(*QUICK, "--out", "r").code == 0
+    path = tmp_path / "r/examples.json"
+    path.write_text(path.read_text().replace('"metric": "logit_diff"', '"metric": "kl"'))
+    again = acdc(*QUICK, "--out", "r")
+    assert again.code == 2 and "examples.json is of another circuit" in again.err
 
 
 def test_verify_again_gives_the_same(acdc, tmp_path):

@@ -82,7 +82,7 @@ def test_bad_input(acdc, finished, words, message):
 
 def test_fetched_runs_are_the_same(acdc, finished, tmp_path):
     done = acdc("fetch", finished, "--out", "here", "--json")
-    assert done.code == 0 and len(done.json["files"]) == 14
+    assert done.code == 0 and len(done.json["files"]) == 16
     assert artefacts(tmp_path / "here") == artefacts(finished)
     assert acdc("fetch", finished, "--out", "here", "--json").json["files"] == []
     there, here = (acdc("status", folder, "--json").json["jobs"] for folder in (finished, "here"))
@@ -288,7 +288,7 @@ def test_a_submission_is_read_as_a_folder_is(finished, tmp_path):
     state = submission.state()
     assert state.jobs == JobFolder(finished).state().jobs and state.submission.status == "SUCCEEDED"
     assert submission.logs("ioi") == JobFolder(finished).logs("ioi")
-    assert len(fetch(submission, tmp_path / "here")) == 14
+    assert len(fetch(submission, tmp_path / "here")) == 16
     assert artefacts(tmp_path / "here") == artefacts(finished)
 
 

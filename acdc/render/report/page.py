@@ -1,0 +1,83 @@
+"""Put the page together: texts and tables made here, the diagram by the scripts beside this file."""
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from acdc.circuit.circuit import Circuit
+from acdc.graph import ReaderKind
+from acdc.render.report import sections
+from acdc.render.report.examples import example_data, examples_section
+from acdc.render.report.explorer import explorer_data
+from acdc.render.report.markup import Markup, element, join, safe
+from acdc.render.style import EDGE_COLOUR, NODE_FILL, NODE_LINE, title
+from acdc.render.verdict import verdict
+from acdc.verification.examples import Examples
+from acdc.verification.report import Report
+
+SCRIPTS = ("graph.js", "places.js", "diagram.js", "heatmap.js", "explorer.js", "patterns.js", "page.js")
+KINDS = {"q": ReaderKind.Q, "k": ReaderKind.K, "v": ReaderKind.V, "mlp": ReaderKind.MLP, "logits": ReaderKind.LOGITS}
+
+
+def to_html(
+    circuit: Circuit,
+    report: Report,
+    command: str,
+    scores: np.ndarray | None = None,
+    examples: Examples | None = None,
+) -> str:
+    """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them."""
+    parts = {
+        "Edges": sections.parts(circuit, report),
+        "Faithfulness": sections.faithfulness(circuit, report),
+        "Tests": sections.tests(report),
+        "Stability": sections.stability(report),
+        "Mechanism": sections.mechanism(report),
+        "Examples": examples_section(examples),
+        "How it was made": sections.provenance(circuit, command),
+    }
+    return Template(_read("page.html")).substitute(
+        title=safe(title(circuit)),
+        heading=safe(f"{circuit.task.name} in {circuit.model.name}"),
+        subtitle=safe(f"Found by {circuit.method.name} on {circuit.metric}, {circuit.ablation} ablation"),
+        colours=_colours(),
+        style=_read("report.css"),
+        verdict=safe(verdict(circuit, report)),
+        figures=sections.figures(circuit, report),
+        standing=sections.standing(circuit, report),
+        sections=join(filter(None, parts.values())),
+        contents=_contents(parts, circuit),
+        data=_json({"graph": explorer_data(circuit, report, scores), "examples": example_data(examples)}),
+        script="\n".join(_read(name) for name in SCRIPTS),
+    )
+
+
+def _read(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _json(value: Any) -> str:
+    """JSON for a script element, which no text in it can end."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _colours() -> str:
+    """The colours of all pictures, as variables of the style sheet."""
+    values = {f"edge-{name}": EDGE_COLOUR[kind] for name, kind in KINDS.items()}
+    for kind, fill in NODE_FILL.items():
+        values |= {f"fill-{kind}": fill, f"line-{kind}": NODE_LINE[kind]}
+    return ":root{" + "".join(f"--{name}:{value};" for name, value in values.items()) + "}"
+
+
+def _contents(parts: Mapping[str, Markup], circuit: Circuit) -> Markup:
+    ids = {"Edges": "parts", "How it was made": "provenance"}
+    links = [element("a", "Verdict", href="#verdict"), element("a", "Diagram", href="#diagram")]
+    for name, part in parts.items():
+        if part:
+            said = circuit.part_name.capitalize() if name == "Edges" else name
+            links.append(element("a", said, href=f"#{ids.get(name, name.lower())}"))
+    return join(links)

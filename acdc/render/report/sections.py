@@ -1,0 +1,366 @@
+"""The sections of the page that are text and tables."""
+
+from collections.abc import Iterator, Mapping
+
+from acdc.circuit.circuit import Circuit, ScoredEdge, ScoredNode
+from acdc.options import Level
+from acdc.render.report.curve import size_curve
+from acdc.render.report.explorer import measured_sizes
+from acdc.render.report.markup import Markup, drawn, element, facts, join, paragraph, table
+from acdc.render.verdict import (
+    Claim,
+    Standing,
+    better,
+    claims,
+    complete_text,
+    minimal_text,
+    number,
+    own_faithfulness,
+    percent,
+    sizes_text,
+    spread,
+    stable_text,
+)
+from acdc.verification.intervals import Interval
+from acdc.verification.report import Removal, Report
+from acdc.verification.stability import Stability
+
+MOST_PARTS = 200  # of the circuit, in the table of its parts
+WORDS = ("worse on average", "drawn", "needed", "stability")  # columns of that table without numbers
+HEADINGS = {
+    Standing.shown: "Shown",
+    Standing.not_shown: "Not shown",
+    Standing.open: "Open",
+}
+MEANINGS = {
+    Standing.shown: "borne out by its interval or by a corrected test",
+    Standing.not_shown: "looked at, and not borne out",
+    Standing.open: "not looked at, or nothing was found against it, which is no proof",
+}
+
+
+def section(id: str, heading: str, *parts: str) -> Markup:
+    """A section with a heading; nothing where no part says anything."""
+    if not any(parts):
+        return Markup("")
+    return element("section", join([element("h2", heading), *filter(None, parts)]), id=id)
+
+
+def figures(circuit: Circuit, report: Report) -> Markup:
+    """The few numbers that matter most."""
+    own = own_faithfulness(report)
+    cards = [_size_card(circuit)]
+    if report.rows:
+        value = "unknown" if report.faithfulness is None else percent(report.faithfulness)
+        interval = "no interval: not audited"
+        if own and own.denoised.low is not None:
+            interval = f"95% interval {percent(own.denoised.low)} to {percent(own.denoised.high)}"
+        cards.append(_card(value, "faithfulness", f"{interval}; {report.rows} unseen rows"))
+    else:
+        cards.append(_card("not verified", "faithfulness", "no rows were left for it"))
+    minimal, noun = report.audit.minimality if report.audit else None, circuit.part_name
+    if minimal:
+        needed, tolerance = f"{minimal.needed} of {len(minimal.parts)}", number(minimal.tolerance)
+        cards.append(_card(needed, f"{noun} needed", f"{report.metric} worse by more than {tolerance} without each"))
+        cards.append(_card(minimal.level.value, "minimality", "the most that was shown"))
+    elif report.removals:
+        matter = f"{report.needed} of {len(report.removals)}"
+        cards.append(_card(matter, f"{noun} matter", f"{report.metric} worse on average without each"))
+    if report.stability:
+        share = percent(report.stability.jaccard)
+        cards.append(_card(share, "stability", f"shared edges of two of {report.stability.repeats} discoveries"))
+    return element("div", join(cards), class_="cards")
+
+
+def _size_card(circuit: Circuit) -> Markup:
+    if circuit.level is Level.edges:
+        share = circuit.edges_effective / max(1, circuit.edges_total)
+        return _card(f"{circuit.edges_effective:,}", "edges", f"{percent(share)} of {circuit.edges_total:,}")
+    components = len(circuit.graph.writers) - len(circuit.graph.embeddings)
+    if circuit.level is Level.nodes:
+        return _card(f"{len(circuit.nodes)}", "nodes", f"of {components}; {circuit.edges_effective:,} edges among them")
+    every = components * circuit.graph.anatomy.d_model
+    return _card(f"{len(circuit.neurons):,}", "neurons", f"of {every:,}, in {len(circuit.nodes)} of {components} nodes")
+
+
+def _card(value: str, name: str, below: str) -> Markup:
+    return element(
+        "div",
+        join([element("b", value), element("span", name, class_="name"), element("span", below, class_="below")]),
+        class_="card",
+    )
+
+
+def standing(circuit: Circuit, report: Report) -> Markup:
+    """All claims, by how they stand."""
+    found, columns = claims(circuit, report), []
+    for kind, heading in HEADINGS.items():
+        some = [claim for claim in found if claim.standing is kind]
+        if some:
+            inside = [
+                element("h3", heading),
+                paragraph(MEANINGS[kind], "quiet"),
+                element("ul", join(map(_claim, some))),
+            ]
+            columns.append(element("div", join(inside), class_=f"claims {kind.name.replace('_', '-')}"))
+    return element("div", join(columns), class_="standing")
+
+
+def _claim(claim: Claim) -> Markup:
+    return element("li", Markup(element("b", claim.name) + " " + element("span", claim.text)))
+
+
+def faithfulness(circuit: Circuit, report: Report) -> Markup:
+    """Every metric, every ablation, and over all sizes."""
+    if not report.rows:
+        return Markup("")
+    rows = [
+        [name, *map(number, (m.full, m.circuit, m.complement, m.empty, m.corrupted)), percent(m.faithfulness)]
+        for name, m in report.measures.items()
+    ]
+    head = ["metric", "full model", "circuit", "complement", "all ablated", "corrupted run", "faithfulness"]
+    caption = (
+        f"Every metric, means over {report.rows} unseen rows, each in its own unit. Discovery used {report.metric}: "
+        f"{better(circuit.larger_is_better)}. Complement: the circuit's own edges ablated, all else kept."
+    )
+    return section(
+        "faithfulness",
+        "Faithfulness",
+        table(caption, head, rows),
+        _ablations(report),
+        _over_sizes(circuit, report),
+        _groups(report),
+        _failures(report),
+    )
+
+
+def _ablations(report: Report) -> Markup:
+    if report.audit is None:
+        return Markup("")
+    rows = [
+        [f.ablation, f.metric, spread(f.denoised), drawn(f.denoised, -0.5, 1.5, (0.0, 1.0)), spread(f.noised)]
+        for f in report.audit.faithfulness
+    ]
+    head = ["ablation", "metric", "circuit alone recovers", "-50% to 150%", "lost without it"]
+    caption = (
+        "Under every ablation: 100% is all of the behaviour, 0% none; in brackets 95% bootstrap intervals over rows. "
+        "The lines mark 0% and 100%; what is further off is drawn at the edge."
+    )
+    return table(caption, head, rows, words=[1, 3])
+
+
+def _over_sizes(circuit: Circuit, report: Report) -> Markup:
+    measured = measured_sizes(circuit, report)
+    if report.audit is None or report.audit.over_sizes is None:
+        return Markup("")
+    own = None if report.faithfulness is None else (circuit.edges_effective, report.faithfulness)
+    text = f"Over all sizes: {sizes_text(report.audit.over_sizes)}. "
+    text += "The diamond is this circuit. Points can be hovered or focused."
+    return element("figure", join([element("figcaption", text), size_curve(measured, own)]))
+
+
+def _groups(report: Report) -> Markup:
+    if not report.audit or not report.audit.groups:
+        return Markup("")
+    head = ["rows of", "rows", "circuit recovers", "-50% to 150%", "circuit right", "full model right"]
+    rows = [
+        [
+            g.group,
+            str(g.rows),
+            spread(g.faithfulness),
+            drawn(g.faithfulness, -0.5, 1.5, (0.0, 1.0)),
+            percent(g.accuracy),
+            percent(g.accuracy_full),
+        ]
+        for g in report.audit.groups
+    ]
+    return table("By template, or by length where the task names none.", head, rows, words=[3])
+
+
+def _failures(report: Report) -> Markup:
+    if not report.audit or not report.audit.failures:
+        return Markup("")
+    lost = {True: "yes", False: "no", None: "not known"}
+    rows = [[f.row, f.group or "-", number(f.circuit), number(f.full), lost[f.wrong]] for f in report.audit.failures]
+    head = ["row", "group", f"{report.metric} of the circuit", "of the full model", "right answer lost"]
+    return table("Rows on which the circuit does worst against the full model.", head, rows, words=[1, 4])
+
+
+def parts(circuit: Circuit, report: Report) -> Markup:
+    """Edges or nodes one by one: scores, what removing each does, whether it is needed and stable."""
+    scored, noun = {part.id: part for part in circuit.parts}, circuit.part_name
+    ordered = sorted(scored.values(), key=lambda part: (-abs(part.score), part.id))
+    if not ordered:
+        return Markup("")
+    columns = [_removed(report), _needed(report), _steady(report)]
+    columns = [column for column in columns if column[1]]
+    rows = [[part.id, f"{part.score:+.4g}", *_cells(part, columns)] for part in ordered[:MOST_PARTS]]
+    head = [noun.removesuffix("s"), "score", *(name for names, _ in columns for name in names)]
+    caption = f"The {noun} by |score|. {circuit.sign_convention[:1].upper()}{circuit.sign_convention[1:]}."
+    if len(ordered) > MOST_PARTS:
+        caption += f" Here are the first {MOST_PARTS} of {len(ordered):,}; verification.json has all."
+    minimal = report.audit.minimality if report.audit else None
+    told = paragraph(f"Minimality: {minimal_text(minimal, report.metric)}.") if minimal else ""
+    drawn_at = [place for place, name in enumerate(head) if name in WORDS]
+    return section("parts", noun.capitalize(), told, table(caption, head, rows, words=drawn_at))
+
+
+Column = tuple[list[str], Mapping[str, list[str]]]
+
+
+def _cells(part: ScoredEdge | ScoredNode, columns: list[Column]) -> list[str]:
+    return [cell for names, cells in columns for cell in cells.get(part.id, [""] * len(names))]
+
+
+def _removed(report: Report) -> Column:
+    def cells(removal: Removal) -> list[str]:
+        return [f"{removal.change:+.4g}", percent(removal.rows_worse), "yes" if removal.hurts else "no"]
+
+    head = [f"change of {report.metric} without it", "rows that get worse", "worse on average"]
+    return head, {removal.id: cells(removal) for removal in report.removals}
+
+
+def _needed(report: Report) -> Column:
+    minimal = report.audit.minimality if report.audit else None
+    if minimal is None:
+        return [], {}
+    intervals = [part.worse for part in minimal.parts]
+    known = [end for i in intervals for end in (i.low, i.value, i.high) if end is not None]
+    low = min(0.0, *known)
+    high = max(low + 1e-9, *known)
+    cells = {
+        part.id: [
+            _interval(part.worse),
+            drawn(part.worse, low, high, (0.0,)),
+            "yes" if part.needed else "no",
+            number(part.p),
+        ]
+        for part in minimal.parts
+    }
+    return ["worse without it [95% interval]", "drawn", "needed", "p, corrected"], cells
+
+
+def _interval(interval: Interval) -> str:
+    if interval.low is None:
+        return number(interval.value)
+    return f"{number(interval.value)} [{number(interval.low)}, {number(interval.high)}]"
+
+
+def _steady(report: Report) -> Column:
+    if report.stability is None:
+        return [], {}
+    kinds = {"stable": report.stability.core, "cannot be told": report.stability.abstained}
+    kinds["unstable"] = report.stability.unstable
+    cells = {edge.id: [percent(edge.frequency), kind] for kind, edges in kinds.items() for edge in edges}
+    return ["found again in", "stability"], cells
+
+
+def tests(report: Report) -> Markup:
+    """Tests against chance, and what each would reject."""
+    if report.audit is None:
+        return Markup("")
+    complete = report.audit.completeness
+    rows = []
+    for test in report.audit.tests:
+        if not test.testable:
+            rows.append([test.name, str(test.n), "-", "-", "-", "not testable", test.reason or "", "-"])
+            continue
+        outcome = f"rejected: speaks {test.speaks} it" if test.rejected else "not rejected"
+        values = (number(value) for value in (test.effect, test.p, test.adjusted))
+        said = f"{test.null[:1].upper()}{test.null[1:]}. Effect: {test.measures}."
+        power = "-" if test.power is None else f"{percent(test.power)} where {test.power_at}"
+        rows.append([test.name, str(test.n), *values, outcome, said, power])
+    head = ["test", "n", "effect", "p", "corrected p", "outcome at 5%", "null hypothesis, and what effect is", "power"]
+    caption = (
+        "All tests are corrected together (Holm). n: rows, or random circuits to compare with. A null that is not "
+        "rejected is not proven."
+    )
+    text = paragraph(f"Completeness: {complete_text(complete, report.metric)}.") if complete else ""
+    return section("tests", "Tests", table(caption, head, rows, words=[5, 6, 7]), text)
+
+
+def stability(report: Report) -> Markup:
+    """How often each edge was found on other rows."""
+    found = report.stability
+    if found is None:
+        return Markup("")
+    kinds = (("stable", found.core), ("cannot be told", found.abstained), ("unstable, in the circuit", found.unstable))
+    rows = [
+        [e.id, kind, percent(e.frequency), _bar(e.frequency), str(e.certified)]
+        for kind, edges in kinds
+        for e in sorted(edges, key=lambda e: (-e.frequency, e.id))[:MOST_PARTS]
+    ]
+    head = ["edge", "stability", "found in", "share of discoveries", "rows that may change"]
+    text = paragraph(f"{stable_text(found)[:1].upper()}{stable_text(found)[1:]}.")
+    caption = "How often discovery on a random part of the rows found an edge, and how many rows may change unnoticed."
+    inside = table(caption, head, rows, words=[1, 3])
+    each = element("details", element("summary", "Edge by edge") + inside)
+    return section("stability", "Stability", text, *_repeats(found), each)
+
+
+def _repeats(stability: Stability) -> Iterator[Markup]:
+    for what, repeats in (("seeds", stability.seeds), ("templates", stability.templates)):
+        if repeats is not None:
+            rows = [[r.name, str(r.edges), percent(r.jaccard), _bar(r.jaccard)] for r in repeats.each]
+            any_two = "" if repeats.jaccard is None else f" Any two share {percent(repeats.jaccard)} on average."
+            caption = f"Discoveries with other {what}: edges that either has, and both share (Jaccard).{any_two}"
+            yield table(caption, ["discovery", "edges", "shared with the circuit", "share"], rows, words=[3])
+
+
+def _bar(share: float) -> Markup:
+    return Markup(f'<span class="bar"><span style="width:{100 * share:.0f}%"></span></span>')
+
+
+def mechanism(report: Report) -> Markup:
+    """Where heads attend and what they compose with: evidence, not facts."""
+    audit = report.audit
+    if audit is None or not (audit.hints or audit.composition):
+        return Markup("")
+    inside = [
+        paragraph("Numbers that hint at what components do. They are evidence for a mechanism, not proof of one.")
+    ]
+    if audit.hints:
+        targets = list(audit.hints[0].attention.everywhere)
+        rows = [
+            [h.id, _interval(h.direct), *(percent(h.attention.everywhere[t]) for t in targets), h.label or "-"]
+            for h in audit.hints
+        ]
+        head = ["head", f"direct effect on {report.metric} [95%]", *targets, "hint"]
+        caption = (
+            "Direct effect: change of the metric where the edge from the head to the logits alone is ablated. Then "
+            "shares of attention in the full model's clean runs, means over positions, which may count for several."
+        )
+        inside.append(table(caption, head, rows, words=[len(head) - 1]))
+    if audit.composition:
+        strongest = sorted(audit.composition, key=lambda c: (c.usual - c.score, c.edge))[:MOST_PARTS]
+        rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
+        caption = (
+            "Composition by weights alone: how much of what a head writes the next one reads, and the mean over all "
+            "heads of the model for that kind of slot."
+        )
+        inside.append(table(caption, ["edge", "composition", "usual"], rows))
+    return section("mechanism", "Hints at the mechanism", *inside)
+
+
+def provenance(circuit: Circuit, command: str) -> Markup:
+    """What the result depends on, and how to make it again."""
+    model, task, method, batch = circuit.model, circuit.task, circuit.method, circuit.batch
+    settings = [method.objective and f"minimises {method.objective}", method.sender_order, method.choose]
+    settings += [f"{n} {v}" for n, v in (("steps", method.steps), ("updates", method.updates)) if v is not None]
+    settings += [f"{name} {value:g}" for name, value in method.selection.items()]
+    rows = [
+        ("model", f"{model.name} ({model.family}), sha256 {model.content_hash[:16]}"),
+        ("revision", model.revision or "-"),
+        ("run as", f"{model.components} components, {circuit.dtype}"),
+        ("task", f"{task.name}, sha256 {task.content_hash[:16]}"),
+        ("rows", f"{len(task.discovery)} discovery ({task.split}), {len(task.verification)} verification"),
+        ("method", ", ".join([method.name, *filter(None, settings)])),
+        ("metric", f"{circuit.metric} ({better(circuit.larger_is_better)})"),
+        ("ablation", circuit.ablation),
+        ("scores", circuit.sign_convention),
+        ("batches", f"of {batch.size} rows, {batch.threads} threads"),
+        ("seed", str(circuit.seed)),
+        ("versions", ", ".join(f"{name} {version}" for name, version in circuit.versions.items())),
+    ]
+    again = element("pre", element("code", command), class_="command", tabindex="0")
+    return section("provenance", "How it was made", facts(rows), paragraph("The same again:"), again)

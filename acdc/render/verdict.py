@@ -1,0 +1,251 @@
+"""What was shown of a circuit and what was not, in sentences: the terminal and the report say the same.
+
+A claim counts as shown where an interval or a corrected test bears it out, as not shown where that was tried and
+failed, and as open where it was not looked at, or where a test found nothing against it, which proves nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from acdc.circuit.circuit import Circuit
+from acdc.options import Level
+from acdc.verification.audit import Audit
+from acdc.verification.completeness import Completeness
+from acdc.verification.faithful import FAITHFUL, Faithfulness
+from acdc.verification.integrated import Integrated
+from acdc.verification.intervals import Interval
+from acdc.verification.minimality import Level as Minimal
+from acdc.verification.minimality import Minimality
+from acdc.verification.report import Report
+from acdc.verification.stability import Stability
+from acdc.verification.statistics import TestResult
+
+
+def verdict(circuit: Circuit, report: Report) -> str:
+    """What was shown, in a sentence or two."""
+    if not report.rows:
+        return f"Not verified: {report.reason}."
+    measure = report.measures[report.metric]
+    share = "cannot be stated: full model and empty circuit score alike"
+    if measure.faithfulness is not None:
+        share = f"is {measure.faithfulness:.1%}"
+    text = (
+        f"On {report.rows} rows that discovery did not see, faithfulness {share} "
+        f"({report.metric} {measure.circuit:.4g}; full model {measure.full:.4g}, "
+        f"every edge ablated {measure.empty:.4g}). "
+        f"{report.needed} of its {len(report.removals)} {circuit.part_name} make it worse when removed alone."
+    )
+    if report.twins:
+        text += f" {report.twins} of these rows duplicate or mirror a row of discovery."
+    return text
+
+
+def percent(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{0.0 if abs(value) < 5e-4 else value:.1%}"
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def spread(interval: Interval) -> str:
+    """A share with its interval, in per cent."""
+    if interval.value is None:
+        return "-"
+    if interval.low is None:
+        return f"{interval.value:.1%}"
+    return f"{interval.value:.1%} [{interval.low:.1%}, {interval.high:.1%}]"
+
+
+def complete_text(complete: Completeness, metric: str) -> str:
+    return (
+        f"with {complete.knockouts} random parts of the circuit knocked out of both, circuit and "
+        f"model differ by {number(complete.difference.value)} in {metric} on average, "
+        f"{spread(complete.share)} of its range (0% is complete)"
+    )
+
+
+def minimal_text(minimal: Minimality, metric: str) -> str:
+    sets = f", as trying {minimal.subsets_tried:,} sets of edges has shown" if minimal.subsets_tried else ""
+    return (
+        f"{minimal.level.value}{sets}; {minimal.needed} of {len(minimal.parts)} edges are needed: "
+        f"removing any of them makes {metric} worse by more than {number(minimal.tolerance)}"
+    )
+
+
+def sizes_text(sizes: Integrated) -> str:
+    return (
+        f"CMD {number(sizes.cmd)} (0 is best), CPR {number(sizes.cpr)} (1 is all, more is possible) of circuits chosen "
+        f"by {sizes.basis}"
+    )
+
+
+def stable_text(stability: Stability) -> str:
+    return (
+        f"{stability.repeats} discoveries on {stability.rows_each} of {stability.rows} rows each; "
+        f"{len(stability.core)} edges are stable, {len(stability.abstained)} cannot be told, {len(stability.unstable)} "
+        f"of the circuit's are unstable; two discoveries share {stability.jaccard:.1%} of their edges on average"
+    )
+
+
+class Standing(StrEnum):
+    """How a claim stands."""
+
+    shown = "shown"
+    not_shown = "not shown"
+    open = "open"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is claimed, in a word or two, how it stands, and the numbers of it."""
+
+    name: str
+    standing: Standing
+    text: str
+
+
+def claims(circuit: Circuit, report: Report) -> list[Claim]:
+    """All that can be said of a circuit, the most important first."""
+    if not report.rows:
+        text = f"Not verified: {report.reason}. Discover on fewer rows (--limit) to leave some for verification."
+        return [Claim("faithfulness", Standing.open, text)]
+    found = [_faithfulness(circuit, report), *_random(circuit, report)]
+    if report.audit is None:
+        text = (
+            "Not looked at: intervals, other ablations, completeness, minimality, and tests against chance. 'acdc "
+            "verify RUN' does that."
+        )
+        found.append(Claim("audit", Standing.open, text))
+    else:
+        found += _audited(report, report.audit)
+    return [*found, *_stability(report), *_twins(report)]
+
+
+def own_faithfulness(report: Report) -> Faithfulness | None:
+    """Under the ablation and by the metric of discovery, with intervals; None without an audit."""
+    under = report.audit.faithfulness if report.audit else []
+    return next((f for f in under if (f.ablation, f.metric) == (report.ablation, report.metric)), None)
+
+
+def better(larger: bool) -> str:
+    return "higher is better" if larger else "lower is better"
+
+
+def _faithfulness(circuit: Circuit, report: Report) -> Claim:
+    measure, own = report.measures[report.metric], own_faithfulness(report)
+    numbers = (
+        f"{report.metric} is {number(measure.circuit)} for the circuit, {number(measure.full)} for the full model and "
+        f"{number(measure.empty)} with every edge ablated ({better(circuit.larger_is_better)}; {report.ablation} "
+        f"ablation, {report.rows} rows that discovery did not see)"
+    )
+    if measure.faithfulness is None:
+        return Claim(
+            "faithfulness", Standing.not_shown, f"It cannot be stated, as full and empty are alike: {numbers}."
+        )
+    if own is None:
+        holds, share = FAITHFUL <= measure.faithfulness <= 2 - FAITHFUL, percent(measure.faithfulness)
+    else:
+        holds, share = own.holds, f"{spread(own.denoised)} (95% bootstrap interval over rows)"
+    within = "" if holds else f" Faithful would be {FAITHFUL:.0%} to {2 - FAITHFUL:.0%}, interval included."
+    text = f"The circuit alone recovers {share} of the behaviour: {numbers}.{within}"
+    return Claim("faithfulness", Standing.shown if holds else Standing.not_shown, text)
+
+
+def _random(circuit: Circuit, report: Report) -> Iterator[Claim]:
+    known = [value for value in report.random.faithfulness if value is not None] if report.random else []
+    if not known or report.faithfulness is None:
+        return
+    beaten = sum(value < report.faithfulness for value in known)
+    kind = "edges" if circuit.level is Level.edges else circuit.level.value
+    text = (
+        f"It does better than {beaten} of {len(known)} random circuits of at most as many {kind}, which recover "
+        f"{percent(min(known))} to {percent(max(known))}."
+    )
+    yield Claim("better than chance", Standing.shown if beaten == len(known) else Standing.not_shown, text)
+
+
+def _audited(report: Report, audit: Audit) -> Iterator[Claim]:
+    own = own_faithfulness(report)
+    if own is not None and own.noised.value is not None:
+        lost = own.noised.low is not None and own.noised.low >= FAITHFUL
+        text = f"Ablating the circuit alone loses {spread(own.noised)} of the behaviour; 100% is all of it."
+        yield Claim("nothing stands in for it", Standing.shown if lost else Standing.not_shown, text)
+    yield from _ablations(report, audit)
+    if audit.completeness:
+        share = audit.completeness.share
+        holds = share.high is not None and share.high <= 1 - FAITHFUL
+        text = (
+            f"{_sentence(complete_text(audit.completeness, report.metric))} Up to {1 - FAITHFUL:.0%} counts as shown."
+        )
+        yield Claim("completeness", Standing.shown if holds else Standing.not_shown, text)
+    if audit.minimality:
+        shown = audit.minimality.level in (Minimal.local, Minimal.subset)
+        text = _sentence(minimal_text(audit.minimality, report.metric))
+        yield Claim("minimality", Standing.shown if shown else Standing.not_shown, text)
+    yield from map(_test, audit.tests)
+    for name, reason in audit.left_out.items():
+        yield Claim(name, Standing.open, f"Not measured, as {reason}.")
+
+
+def _ablations(report: Report, audit: Audit) -> Iterator[Claim]:
+    under = [f for f in audit.faithfulness if f.metric == report.metric and f.denoised.value is not None]
+    others = [f"{f.ablation} {spread(f.denoised)}" for f in under if f.ablation != report.ablation]
+    if not others:
+        return
+    numbers = f"recovered under other ablations: {'; '.join(others)}"
+    if audit.only_under is None:
+        text = f"Faithful for certain under all {len(under)} ablations; {numbers}."
+        yield Claim("whatever the ablation", Standing.shown, text)
+    else:
+        names = ", ".join(audit.only_under) or "none"
+        yield Claim(
+            "whatever the ablation", Standing.not_shown, f"Faithful for certain only under: {names}; {numbers}."
+        )
+
+
+def _test(test: TestResult) -> Claim:
+    if not test.testable:
+        return Claim(test.name, Standing.open, f"Not testable: {test.reason}.")
+    chance = f"p = {number(test.adjusted)} after correction over all tests"
+    power = "" if test.power is None else f"; power {test.power:.0%} where {test.power_at}"
+    if test.rejected:
+        standing = Standing.shown if test.speaks == "for" else Standing.not_shown
+        return Claim(
+            test.name, standing, f"Rejected: that {test.null} ({chance}). This speaks {test.speaks} the circuit."
+        )
+    standing = Standing.not_shown if test.speaks == "for" else Standing.open
+    rest = "" if test.speaks == "for" else " That is no proof of it."
+    return Claim(test.name, standing, f"Not rejected: that {test.null} ({chance}{power}).{rest}")
+
+
+def _stability(report: Report) -> Iterator[Claim]:
+    if report.stability is None:
+        text = "Not looked at: whether other rows give the same edges. 'acdc verify RUN --stability 20' does that."
+        yield Claim("stability", Standing.open, text)
+        return
+    steady = not report.stability.unstable and not report.stability.abstained
+    text = _sentence(stable_text(report.stability))
+    yield Claim("stability", Standing.shown if steady else Standing.not_shown, text)
+    for what, repeats in (("seeds", report.stability.seeds), ("templates", report.stability.templates)):
+        if repeats is not None and repeats.each:
+            shares = [repeat.jaccard for repeat in repeats.each]
+            text = (
+                f"Discoveries with other {what} share {percent(min(shares))} to {percent(max(shares))} of their edges "
+                "with the circuit (of those that either has)."
+            )
+            same = Standing.shown if min(shares) == 1 else Standing.not_shown
+            yield Claim(f"the same with other {what}", same, text)
+
+
+def _twins(report: Report) -> Iterator[Claim]:
+    if report.twins:
+        text = f"{report.twins} of the {report.rows} rows duplicate or mirror a row of discovery: they are not unseen."
+        yield Claim("unseen rows", Standing.not_shown, text)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."

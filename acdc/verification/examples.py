@@ -1,0 +1,192 @@
+"""A few rows to look at (`examples.json`): tokens, what the full model and the circuit make of them, and where the
+circuit's strongest heads attend in the full model's clean runs.
+
+It holds no path and no time: the same run gives the same bytes.
+"""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from acdc.circuit.circuit import Circuit
+from acdc.errors import InputError
+from acdc.files import read_model, write_text
+from acdc.graph import Edge, Writer, WriterKind
+from acdc.model.load import Model
+from acdc.model.threads import fixed_threads
+from acdc.task.behaviour import Behaviour
+from acdc.task.metrics import all_metrics
+from acdc.task.rows import Row, Task
+from acdc.verification.mechanism import clean_patterns
+from acdc.verification.verify import behaviour_of, check_same
+
+FILE_NAME = "examples.json"
+MOST_ROWS, MOST_HEADS, MOST_TOKENS, DECIMALS = 4, 12, 64, 4
+NO_PATTERNS = "the model is run by its own modules, which keep their patterns"
+
+Pattern = list[list[float]]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Example(_Record):
+    """One row. `clean` and `corrupted`: its tokens as text from position `start` on, of `length` in all; `answer`: the
+    place among them of the token that the answer follows. `full`, `circuit`: the metric of both on this row.
+
+    `patterns`: of each head of `Examples.heads`, by position (over those shown) the shares of attention to the
+    positions shown, without trailing zeros.
+    """
+
+    row: str
+    group: str | None
+    start: int = Field(ge=0)
+    length: int = Field(ge=1)
+    clean: list[str]
+    corrupted: list[str]
+    answer: int = Field(ge=0)
+    correct: list[str]
+    incorrect: list[str]
+    full: float
+    circuit: float
+    patterns: list[Pattern]
+
+
+class Examples(_Record):
+    """`of`: the side of the split that the rows are from. `no_patterns`: why there are none, if that is so."""
+
+    format: Literal["acdc-examples"] = "acdc-examples"
+    version: Literal[1] = 1
+    of: Literal["discovery", "verification"]
+    metric: str
+    heads: list[str]
+    rows: list[Example]
+    no_patterns: str | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write `examples.json` into a run directory, atomically, on one line: patterns are long."""
+        text = json.dumps(self.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
+        write_text(folder / FILE_NAME, text + "\n")
+
+
+def load_examples(folder: Path, circuit: Circuit) -> Examples | None:
+    """A run's examples; None for a run of before there were any. Raises InputError where they are damaged or of another
+    circuit."""
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return None
+    examples = read_model(Examples, path, "a file of examples of acdc")
+    known = {*circuit.task.discovery, *circuit.task.verification}
+    of_circuit = examples.metric == circuit.metric and all(example.row in known for example in examples.rows)
+    if not of_circuit or not set(examples.heads) <= {writer.id for writer in circuit.graph.writers}:
+        raise InputError(f"{path} is of another circuit: delete it to look at examples again")
+    return examples
+
+
+def take_examples(model: Model, task: Task, circuit: Circuit) -> Examples:
+    """Examples of a circuit's verification rows, or where there are none, of its discovery rows.
+
+    Raises InputError for another model or task than those that the circuit was found with.
+    """
+    check_same(model, task, circuit)
+    side: Literal["verification", "discovery"] = "verification" if circuit.task.verification else "discovery"
+    rows = _pick(task, circuit.task.verification or circuit.task.discovery)
+    has_patterns = hasattr(model.components, "patterns")
+    heads = strongest_heads(circuit) if has_patterns else []
+    with fixed_threads(circuit.batch.threads):
+        behaviour = behaviour_of(model, task, circuit, [row.id for row in rows], all_metrics()[circuit.metric])
+        full, own = behaviour.full(), behaviour.measure(circuit.ablated[None])[0, 0]
+        patterns = _patterns(behaviour, heads)
+    return Examples(
+        of=side,
+        metric=circuit.metric,
+        heads=[head.id for head in heads],
+        rows=[
+            _example(row, model.tokenizer, whole, part, found)
+            for row, whole, part, found in zip(rows, full.tolist(), own.tolist(), patterns, strict=True)
+        ],
+        no_patterns=None if has_patterns else NO_PATTERNS,
+    )
+
+
+def strongest_heads(circuit: Circuit) -> list[Writer]:
+    """The heads of a circuit by the largest |score| of an edge out of them, at most `MOST_HEADS`."""
+    strength: dict[Writer, float] = defaultdict(float)
+    for scored in circuit.links:
+        writer = Edge.parse(scored.id).writer
+        if writer.kind is WriterKind.HEAD:
+            strength[writer] = max(strength[writer], abs(scored.score))
+    return sorted(strength, key=lambda head: (-strength[head], head.layer, head.head))[:MOST_HEADS]
+
+
+def _pick(task: Task, ids: list[str]) -> list[Row]:
+    """The first rows of each group in turn, those that can be shown whole before longer ones."""
+    wanted = set(ids)
+    turns: dict[str | None, int] = defaultdict(int)
+    ranked = []
+    for place, row in enumerate(row for row in task.rows if row.id in wanted):
+        ranked.append((len(row.clean) > MOST_TOKENS, turns[row.group], place, row))
+        turns[row.group] += 1
+    return [row for *_, row in sorted(ranked, key=lambda one: one[:3])[:MOST_ROWS]]
+
+
+def _window(row: Row) -> slice:
+    """The positions that are shown: all, or of long rows those up to the answer."""
+    if len(row.clean) <= MOST_TOKENS:
+        return slice(0, len(row.clean))
+    stop = max(row.answer_position + 1, MOST_TOKENS)
+    return slice(stop - MOST_TOKENS, stop)
+
+
+def _example(row: Row, tokenizer, full: float, circuit: float, patterns: list[Pattern]) -> Example:
+    def texts(ids: tuple[int, ...]) -> list[str]:
+        return [f"#{token}" if tokenizer is None else tokenizer.decode([token]) for token in ids]
+
+    shown = _window(row)
+    return Example(
+        row=row.id,
+        group=row.group,
+        start=shown.start,
+        length=len(row.clean),
+        clean=texts(row.clean[shown]),
+        corrupted=texts(row.corrupted[shown]),
+        answer=row.answer_position - shown.start,
+        correct=texts(row.correct),
+        incorrect=texts(row.incorrect),
+        full=_rounded(full),
+        circuit=_rounded(circuit),
+        patterns=patterns,
+    )
+
+
+def _rounded(value: float) -> float:
+    """To six digits, which are enough to look at."""
+    return float(f"{value:.6g}")
+
+
+@torch.no_grad()
+def _patterns(behaviour: Behaviour, heads: list[Writer]) -> list[list[Pattern]]:
+    """By row, by head."""
+    found: list[list[Pattern]] = [[[] for _ in heads] for _ in behaviour.rows]
+    for batch in behaviour.batches:
+        for layer in sorted({head.layer for head in heads}):
+            patterns = clean_patterns(behaviour, batch, layer)
+            for place, head in enumerate(heads):
+                if head.layer == layer:
+                    for row, index in enumerate(batch.index):
+                        found[index][place] = _cut(patterns[head.head, row], _window(behaviour.rows[index]))
+    return found
+
+
+def _cut(pattern: Tensor, shown: slice) -> Pattern:
+    rows = [[round(value, DECIMALS) for value in row] for row in pattern[shown, shown].double().tolist()]
+    for row in rows:
+        while row and row[-1] == 0:
+            row.pop()
+    return rows
