@@ -226,8 +226,8 @@ def _needed(report: Report) -> Column:
         return [], {}
     intervals = [part.worse for part in minimal.parts]
     known = [end for i in intervals for end in (i.low, i.value, i.high) if end is not None]
-    low = min(0.0, *known)
-    high = max(low + 1e-9, *known)
+    low = min([0.0, *known])
+    high = max([0.0, low + 1e-9, *known])
     cells = {
         part.id: [
             _interval(part.worse),
