@@ -3,7 +3,7 @@
 - `sh`: every line is a command of acdc, or `pip install -e .`, which makes the package in the folder known.
 - `python`: run, all blocks of a document in one namespace.
 - any language, after a paragraph that ends in "`name`:": written into the folder under that name.
-- `text`: what the block before it printed, or a part of it: every line of it must be there, in this order, `...` aside.
+- `text`: what the blocks before it printed, or a part of it: every line must be there, in this order, `...` aside.
   Numbers may differ by a little, as they do between machines; after a comment `<!-- times vary -->` by any amount.
 - A block after a comment `<!-- not run: REASON -->` is left alone; the reason must be one of `REASONS`.
 """
@@ -77,11 +77,11 @@ class Reader:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
         elif block.language == "sh":
-            self.printed = "".join(self._command(block, words) for words in _commands(block.text))
+            self.printed += "".join(self._command(block, words) for words in _commands(block.text))
         elif block.language == "python":
             self.capsys.readouterr()
             exec(compile(block.text, block.place, "exec"), self.namespace)
-            self.printed = self.capsys.readouterr().out
+            self.printed += self.capsys.readouterr().out
         elif block.language == "text":
             shown(block, self.printed, times_vary=comment == "times vary")
         else:
