@@ -1,4 +1,4 @@
-"""Print what there is: models, tasks, methods, suites, runs."""
+"""Print what there is: models, tasks, methods, suites, formats, runs."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ _NOT_NAMED = {
 
 def print_listing(what: str, runs: Path, as_json: bool) -> None:
     """One row per thing, or a JSON list of objects."""
-    listings = {"models": _models, "tasks": _tasks, "methods": _methods, "suites": _suites}
+    listings = {"models": _models, "tasks": _tasks, "methods": _methods, "suites": _suites, "formats": _formats}
     rows = _runs(runs) if what == "runs" else listings[what]()
     if as_json:
         print(json.dumps(rows))
@@ -62,6 +62,21 @@ def _suites() -> list[dict]:
     from acdc.benchmark.suites import all_suites
 
     return [{"name": suite.name, "what": suite.summary} for suite in all_suites().values()]
+
+
+def _formats() -> list[dict]:
+    from acdc.jobs.exchange import all_formats
+
+    answer = {True: "yes", False: "-"}
+    return [
+        {
+            "name": f.name,
+            "exports": answer[f.write is not None],
+            "imports": answer[f.read is not None],
+            "what": f.summary,
+        }
+        for f in all_formats().values()
+    ]
 
 
 def _runs(parent: Path) -> list[dict]:

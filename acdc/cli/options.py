@@ -17,16 +17,12 @@ class DType(StrEnum):
     float16 = "float16"
 
 
-class PictureFormat(StrEnum):
-    svg = "svg"
-    dot = "dot"
-
-
 class Listing(StrEnum):
     models = "models"
     tasks = "tasks"
     methods = "methods"
     suites = "suites"
+    formats = "formats"
     runs = "runs"
 
 

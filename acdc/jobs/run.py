@@ -57,6 +57,7 @@ class ScoresRecord(BaseModel):
     version: Literal[1]
     model: ModelRecord
     task: dict[str, JsonValue]
+    score_kind: Literal["effect", "importance"]
     edges: dict[str, float]
 
 

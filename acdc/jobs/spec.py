@@ -15,6 +15,7 @@ from acdc.task.rows import Task
 # settings that only choosing or deciding needs
 _NOT_SCORING = ("threshold", "edges", "faithfulness", "choose", "level", "direct_edges", "sender_order")
 _NOT_SWEEPING = ("method", "choose", "steps", "updates")
+_NOT_IMPORTING = ("method", "steps", "updates", "sender_order", "direct_edges")
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,8 @@ class DiscoveryJob:
         words += ["--task", task.name if task else self.task]
         words += ["--revision", self.revision] if self.revision else []
         words += ["--dtype", self.dtype]
-        settings = asdict(self.settings)
-        if verb == "score":
-            settings = {name: value for name, value in settings.items() if name not in _NOT_SCORING}
-        if verb == "sweep":
-            settings = {name: value for name, value in settings.items() if name not in _NOT_SWEEPING}
+        left_out = {"score": _NOT_SCORING, "sweep": _NOT_SWEEPING, "import": _NOT_IMPORTING}.get(verb, ())
+        settings = {name: value for name, value in asdict(self.settings).items() if name not in left_out}
         for name, value in (settings | (extra or {})).items():
             option = "--" + name.replace("_", "-")
             if value is True:
