@@ -13,7 +13,10 @@ from acdc.jobs.run_directory import list_runs, read_run
 # What may stand in the place of a name; for people, not for programs.
 _NOT_NAMED = {
     "models": [{"name": "FOLDER or HUB NAME", "what": "with config.json and safetensors weights"}],
-    "tasks": [{"name": "FILE", "metric": "", "what": ".jsonl (acdc), .json (AutoCircuit) or .csv (EAP-IG)"}],
+    "tasks": [
+        {"name": "FILE", "metric": "", "what": ".jsonl (acdc), .json (AutoCircuit) or .csv (EAP-IG)"},
+        {"name": "hf:NAME:SPLIT", "metric": "", "what": "data set of the Hugging Face hub, or its folder here"},
+    ],
 }
 
 
@@ -44,9 +47,9 @@ def _models() -> list[dict]:
 
 
 def _tasks() -> list[dict]:
-    from acdc.task.bundled import BUNDLED_TASKS
+    from acdc.task.registry import all_tasks
 
-    return [{"name": t.name, "metric": t.metric, "what": t.summary} for t in BUNDLED_TASKS.values()]
+    return [{"name": t.name, "metric": t.metric, "what": t.summary} for t in all_tasks().values()]
 
 
 def _methods() -> list[dict]:

@@ -27,7 +27,10 @@ class Listing(StrEnum):
 
 
 ModelName = Annotated[str, typer.Option("--model", help="Bundled name, local folder or hub name.", metavar="M")]
-TaskName = Annotated[str, typer.Option("--task", help="Bundled name or a .jsonl, .json or .csv file.", metavar="T")]
+TaskName = Annotated[
+    str,
+    typer.Option("--task", help="Bundled name, a .jsonl, .json or .csv file, or hf:NAME:SPLIT.", metavar="T"),
+]
 Revision = Annotated[str | None, typer.Option(help="Hub revision: branch, tag or commit.")]
 MethodName = Annotated[str, typer.Option("--method", help="Search method; see 'acdc list methods'.", metavar="NAME")]
 MetricName = Annotated[

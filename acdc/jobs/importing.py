@@ -106,7 +106,7 @@ def import_circuit(
     split = split_rows(task.rows, settings.seed, settings.limit)
     with fixed_threads(settings.threads):
         behaviour = bind(model, task, settings, split.discovery)
-        scores = _scores(behaviour, found)
+        scores = _scores(behaviour, found, settings.level)
         chosen = bool(settings.sizes) or not _has_circuit(settings.level, found)
         if chosen:
             choice, selection = choose(behaviour, scores, settings)
@@ -120,7 +120,8 @@ def import_circuit(
         selection=selection,
         imported=record,
     )
-    convention = None if found.mark.score_kind else ("imported" if _is_scored(settings.level, found) else "unscored")
+    scored = _is_scored(settings.level, found)
+    convention = ("imported" if found.mark.score_kind is None else None) if scored else "unscored"
     circuit = describe_choice(behaviour, settings, split, scores, choice, method, convention)
     every = found.scores if settings.level is Level.edges else found.node_scores
     return Imported(circuit, part_scores(behaviour, scores, settings.level) if every else None, behaviour.work)
@@ -149,14 +150,14 @@ def _check_held(settings: DiscoverySettings, found: ForeignGraph, place: str) ->
         raise InputError(f"{place} has neither scores of {what} nor a circuit of them")
 
 
-def _scores(behaviour: Behaviour, found: ForeignGraph) -> Scores:
+def _scores(behaviour: Behaviour, found: ForeignGraph, level: Level) -> Scores:
     """0 for what has none."""
     graph = behaviour.graph
     edges = found.scores if found.scores is not None else found.edges or {}
     nodes = found.node_scores if found.node_scores is not None else found.nodes or {}
     return Scores(
         np.array([edges.get(name) or 0.0 for name in graph.names]),
-        found.mark.score_kind or "importance",
+        (found.mark.score_kind if _is_scored(level, found) else None) or "importance",
         nodes=np.array([nodes.get(writer.id) or 0.0 for writer in graph.writers]),
     )
 
