@@ -2,6 +2,7 @@
 
 import shlex
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,8 +159,14 @@ def _scores(behaviour: Behaviour, found: ForeignGraph, level: Level) -> Scores:
     return Scores(
         np.array([edges.get(name) or 0.0 for name in graph.names]),
         (found.mark.score_kind if _is_scored(level, found) else None) or "importance",
-        nodes=np.array([nodes.get(writer.id) or 0.0 for writer in graph.writers]),
+        nodes=np.array([nodes.get(writer.id) or _sent(writer.id, edges) for writer in graph.writers]),
     )
+
+
+def _sent(writer: str, edges: Mapping[str, float | None]) -> float:
+    """The score of a component that is not listed as a node, as embeddings are not: in a circuit of nodes, that of its
+    edges."""
+    return next((score or 0.0 for name, score in edges.items() if name.startswith(f"{writer}->")), 0.0)
 
 
 def _own_choice(behaviour: Behaviour, found: ForeignGraph, level: Level) -> Choice:

@@ -15,7 +15,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from acdc.circuit.codecs.foreign import MARK, Codec, ForeignGraph, Mark
-from acdc.circuit.codecs.reading import number, parse_json, read_bytes, table
+from acdc.circuit.codecs.reading import is_safetensors, number, parse_json, read_bytes, table
 from acdc.circuit.codecs.translate import per_head
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, ReaderGroup, ReaderKind
@@ -44,7 +44,7 @@ def decode(path: Path, anatomy: Anatomy) -> ForeignGraph:
         f"torch.load('{path.name}', weights_only=False).items()}}, '{path.stem}.safetensors')\""
     )
     content = read_bytes(path, convert)
-    tensors, metadata = _read_json(content, path) if _is_json(content) else _read_safetensors(content, path)
+    tensors, metadata = _read_safetensors(content, path) if is_safetensors(content) else _read_json(content, path)
     mark = Mark.read(parse_json(metadata[MARK].encode(), path) if MARK in metadata else None, str(path))
     graph, vector, by_position = terms(anatomy, mark), [], False
     groups = {_module(group, anatomy): group for group in graph.groups}
@@ -83,17 +83,12 @@ def _check_block(block: np.ndarray, shape: tuple[int, ...], place: str) -> np.nd
     return block
 
 
-def _is_json(content: bytes) -> bool:
-    """Safetensors begin with the length of their header, whose third byte from the end is 0."""
-    return content.lstrip()[:1] in (b"{", b"[") and content[5:8] != b"\0\0\0"
-
-
 def _read_safetensors(content: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         tensors = {name: np.asarray(value, dtype=float) for name, value in safetensors.numpy.load(content).items()}
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is neither safetensors nor JSON: {error}") from None
+        raise InputError(f"{path} holds no safetensors that are to be read: {error}") from None
     return tensors, header.get("__metadata__") or {}
 
 

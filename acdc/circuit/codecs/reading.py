@@ -19,9 +19,15 @@ def read_bytes(path: Path, convert: str) -> bytes:
         raise InputError(f"{path} does not exist") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
-    if content.startswith((_ZIP, _PICKLE)) or path.suffix in (".pt", ".pth", ".pkl", ".pickle"):
+    pickled = content.startswith((_ZIP, _PICKLE)) and not is_safetensors(content)
+    if pickled or path.suffix in (".pt", ".pth", ".pkl", ".pickle"):
         raise InputError(f"{path} is a pickle, which acdc never loads; where it was made, run: {convert}")
     return content
+
+
+def is_safetensors(content: bytes) -> bool:
+    """Whether it begins as safetensors do: with the length of a header, as 8 bytes, and the header, which is JSON."""
+    return content[5:8] == b"\0\0\0" and content[8:9] == b"{"
 
 
 def parse_json(content: bytes, path: Path) -> Any:
