@@ -11,7 +11,7 @@ from acdc.circuit.circuit import Circuit
 from acdc.circuit.codecs import Codec, ForeignGraph, Mark, autocircuit, eap_ig, edge_pruning, mib, networkx_graphs
 from acdc.circuit.codecs.translate import from_file, to_file
 from acdc.errors import AcdcWarning, InputError
-from acdc.extensions import load_entry_points
+from acdc.extensions import load_named
 from acdc.files import read_model, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.jobs.ranking import EdgeScores, NodeScores
@@ -140,12 +140,7 @@ FORMATS = {
 def all_formats() -> dict[str, Format]:
     """The formats of acdc and those of other packages, which have entry points to a `Format` in the group
     `acdc.formats`. Raises InputError for one that is none, or that has the name of another."""
-    found = dict(FORMATS)
-    for entry, format in load_entry_points(ENTRY_POINTS, Format):
-        if format.name in found:
-            raise InputError(f"entry point {entry}: there is a format {format.name!r} already")
-        found[format.name] = format
-    return found
+    return load_named(ENTRY_POINTS, Format, FORMATS)
 
 
 def find_format(name: str, use: str) -> Format:

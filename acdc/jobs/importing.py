@@ -14,7 +14,7 @@ from acdc.circuit.codecs import ForeignGraph
 from acdc.errors import AcdcWarning, InputError
 from acdc.files import write_json
 from acdc.jobs.exchange import content_hash, find_format
-from acdc.jobs.run import CIRCUIT, SCORES, VERIFICATION, FinishedRun, Loaded, discarding_refused, draw
+from acdc.jobs.run import CIRCUIT, EXAMPLES, SCORES, VERIFICATION, FinishedRun, Loaded, discarding_refused, draw
 from acdc.jobs.run_directory import RunDirectory
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.load import Model
@@ -28,6 +28,7 @@ from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import find_metric
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
+from acdc.verification.examples import take_examples
 from acdc.verification.report import Report
 from acdc.verification.verify import verify
 
@@ -79,6 +80,8 @@ def _finish(run: RunDirectory, model: Model, task: Task, progress: Progress, res
     circuit = Circuit.load(run.path)
     if not run.has(VERIFICATION):
         verify(model, task, circuit, progress=progress).save(run.path)
+    if not run.has(EXAMPLES):
+        take_examples(model, task, circuit).save(run.path)
     report = Report.load(run.path)
     draw(run.path, circuit, report, run.record.command)
     run.note(complete=True)

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from acdc.errors import InputError
-from acdc.extensions import load_entry_points
+from acdc.extensions import load_named
 from acdc.task.bundled import BUNDLED_TASKS, BundledTask
 
 ENTRY_POINTS = "acdc.tasks"
@@ -25,9 +24,4 @@ class TaskFile:
 def all_tasks() -> dict[str, BundledTask | TaskFile]:
     """The tasks of acdc and those of other packages, which have entry points to a `BundledTask`, which generates rows,
     or a `TaskFile`, in the group `acdc.tasks`. Raises InputError for what is neither, or has the name of another."""
-    found: dict[str, BundledTask | TaskFile] = dict(BUNDLED_TASKS)
-    for entry, task in load_entry_points(ENTRY_POINTS, BundledTask, TaskFile):
-        if task.name in found:
-            raise InputError(f"entry point {entry}: there is a task {task.name!r} already")
-        found[task.name] = task
-    return found
+    return load_named(ENTRY_POINTS, (BundledTask, TaskFile), BUNDLED_TASKS)

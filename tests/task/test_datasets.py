@@ -189,7 +189,7 @@ def test_tasks_of_other_packages(tmp_path, trio, monkeypatch, expected):
         assert found("pairs")["pairs"] is module.pairs
         assert load_task("pairs", trio).name == "pairs" and same(load_task("pairs", trio).rows[0], expected)
         for name, message in (
-            ("taken", "there is a task 'ioi' already"),
+            ("taken", "the name 'ioi' is taken"),
             ("wrong", "no BundledTask or TaskFile but a int"),
         ):
             with pytest.raises(InputError, match=message):
