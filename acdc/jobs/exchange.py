@@ -78,7 +78,10 @@ def _graphviz(format: str) -> Callable[[Circuit], bytes]:
     return draw
 
 
-def _writes(codec: Codec, encode: Callable[[ForeignGraph, ComponentGraph], Mapping[str, bytes]] | None = None):
+Encode = Callable[[ForeignGraph, ComponentGraph], Mapping[str, bytes]]
+
+
+def _writes(codec: Codec, encode: Encode | None = None) -> Callable[[Exportable], Written]:
     def write(run: Exportable) -> Written:
         found = to_file(codec, run.found, run.graph)
         target = codec.terms(run.graph.anatomy, found.mark)
@@ -87,7 +90,7 @@ def _writes(codec: Codec, encode: Callable[[ForeignGraph, ComponentGraph], Mappi
     return write
 
 
-def _submits(encode: Callable[[ForeignGraph, ComponentGraph], Mapping[str, bytes]]) -> Callable[[Exportable], Written]:
+def _submits(encode: Encode) -> Callable[[Exportable], Written]:
     """Into a folder of the submission for this task and model."""
 
     def write(run: Exportable) -> Written:

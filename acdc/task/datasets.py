@@ -75,7 +75,7 @@ def read_data_set(name: str) -> RawTask:
         if fields is None:
             left_out += 1
             continue
-        rows.append(validate(RawRow, {"id": str(number)} | fields, place))
+        rows.append(validate(RawRow, {"id": str(number), **fields}, place))
         places.append(place)
     if left_out:
         warnings.warn(f"{where}: {left_out} rows have no counterfactual and were left out", AcdcWarning, stacklevel=2)

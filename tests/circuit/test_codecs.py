@@ -415,6 +415,11 @@ BAD = [
     ),
     ("eap-ig", '{"cfg": {}, "cfg": {}}', "'cfg' is there twice"),
     ("eap-ig", json.dumps(eap_ig_file(scored(), acdc={"level": "moods"})), "acdc.level is no note of acdc"),
+    (
+        "eap-ig",
+        json.dumps(eap_ig_file(scored(), nodes={"m0": {"in_graph": True, "neurons": [True]}})),
+        "nodes['m0'].neurons: a circuit of neurons",
+    ),
     ("autocircuit", "{", "not valid JSON"),
     ("autocircuit", json.dumps(without(autocircuit_file(), "blocks.0.hook_mlp_in")), "lacks 'blocks.0.hook_mlp_in'"),
     (

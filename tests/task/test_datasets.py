@@ -118,6 +118,32 @@ def test_the_hash_is_of_the_rows(tmp_path, trio):
     assert first.content_hash() != load_task(save([ROW | {"correct": [" apple"]}], tmp_path / "c"), trio).content_hash()
 
 
+def test_runs_find_their_data_set_again(acdc, tmp_path, monkeypatch):
+    """The run knows the folder's absolute path; its command names the data set alone."""
+    rows = [
+        ROW | {"clean": f"{word} {CLEAN}", "corrupted": f"{word} {CORRUPTED}"} for word in ("apple", "river", "stone")
+    ]
+    table = datasets.Dataset.from_list(rows)
+    datasets.DatasetDict(test=table).save_to_disk("pairs")
+    assert acdc("check-task", "hf:pairs:test", "--json").json["rows"] == 3
+    done = acdc("discover", "--task", "hf:pairs:test", "--method", "random", "--edges", 40, "--limit", 2, "--out", "r")
+    assert done.code == 0, done.err
+    record = json.loads((tmp_path / "r/run.json").read_text())
+    assert record["source"]["task"] == f"hf:{tmp_path / 'pairs'}:test" and "--task hf:pairs:test " in record["command"]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert acdc("verify", tmp_path / "r").code == 0
+
+
+def test_job_files_name_data_sets_from_where_they_are(tmp_path):
+    from acdc.jobs.jobs_file import read_jobs
+
+    save([ROW], tmp_path / "pairs")
+    (tmp_path / "jobs.toml").write_text('[[jobs]]\ntask = ["hf:pairs@x", "hf:mib-bench/ioi:train"]\n')
+    tasks = [job.task for job in read_jobs(tmp_path / "jobs.toml")]
+    assert tasks == [f"hf:{tmp_path / 'pairs'}@x", "hf:mib-bench/ioi:train"]
+
+
 def test_rows_without_a_counterfactual_are_left_out(tmp_path, trio):
     name = save([MIB, MIB | {"s2_io_flip_counterfactual": None}], tmp_path / "ioi")
     with pytest.warns(AcdcWarning, match="1 rows have no counterfactual"):

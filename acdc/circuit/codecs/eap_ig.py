@@ -109,6 +109,8 @@ def _read_nodes(found: ForeignGraph, record: Any, path: Path) -> ForeignGraph:
     for name, value in record.items():
         place = f"{path}: nodes[{name!r}]"
         node = table(value, place)
+        if node.get("neurons") is not None:
+            raise InputError(f"{place}.neurons: a circuit of neurons, but only edges and nodes are imported")
         if node.get("score") is not None:
             scores[name] = number(node["score"], f"{place}.score")
         if boolean(node.get("in_graph", False), f"{place}.in_graph"):

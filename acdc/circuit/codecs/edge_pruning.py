@@ -53,7 +53,8 @@ def decode(path: Path, anatomy: Anatomy) -> ForeignGraph:
         place = f"{path}, pair {number}"
         if not isinstance(pair, list) or [type(part) for part in pair] != [str, str]:
             raise InputError(f"{place}: expected [writer, reader], two names")
-        name = _edge(*pair, anatomy)
+        writer, reader = pair
+        name = _edge(writer, reader, anatomy)
         if name in edges:
             raise InputError(f"{place}: {pair} is there twice")
         edges[name] = None
