@@ -10,6 +10,7 @@ from acdc import extensions
 from acdc.benchmark import suites
 from acdc.benchmark.case import Suite
 from acdc.benchmark.compiled import CompiledCase
+from acdc.jobs.exchange import all_formats
 from acdc.model.ablated import Ablated
 from acdc.search import registry
 from acdc.search.registry import Method
@@ -17,8 +18,16 @@ from acdc.search.result import Scores
 from acdc.task import ablations, metrics
 from acdc.task.ablations import Ablation
 from acdc.task.metrics import Metric
+from acdc.task.registry import all_tasks
 
-CACHES = (registry.all_methods, suites.all_suites, metrics.all_metrics, ablations.all_ablations)
+CACHES = (
+    registry.all_methods,
+    suites.all_suites,
+    metrics.all_metrics,
+    ablations.all_ablations,
+    all_tasks,
+    all_formats,
+)
 
 
 @pytest.fixture

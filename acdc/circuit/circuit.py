@@ -27,6 +27,8 @@ SIGN_CONVENTION = {
     "neuron": "score = metric(neuron ablated) - metric(not ablated), mean over rows, in the metric's own sign; a node "
     "has the sum over its listed neurons, and an edge that of its sender, 0 for embeddings, which are not tested",
     "importance": "score ranks by magnitude; it is no change of the metric",
+    "imported": "score is that of the file, as the tool that wrote it defines it; it is taken to rank by magnitude",
+    "unscored": "the file has no scores, and 0 stands in the place of each",
 }
 _LIBRARIES = ("acdc", "torch", "transformer-lens", "transformers", "numpy", "networkx")
 
@@ -64,9 +66,18 @@ class TaskRecord(_Record):
     twins: int = 0
 
 
+class ImportRecord(_Record):
+    """The file of another tool that a circuit was read from: its format, SHA-256 of its content, and what of it, or of
+    what it was made from, was lost on the way."""
+
+    format: str
+    content_hash: str
+    lost: list[str]
+
+
 class MethodRecord(_Record):
     """Which method with which parameters, and how the circuit's size was chosen; of ACDC also what it minimises and in
-    which order it tried. Parameters that the method does not read are None."""
+    which order it tried. Parameters that the method does not read are None. `imported`: found by another tool."""
 
     name: str
     objective: str | None
@@ -75,6 +86,7 @@ class MethodRecord(_Record):
     steps: int | None = None
     updates: int | None = None
     selection: dict[str, int | float]
+    imported: ImportRecord | None = None
 
 
 class BatchRecord(_Record):

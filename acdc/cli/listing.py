@@ -1,4 +1,4 @@
-"""Print what there is: models, tasks, methods, suites, runs."""
+"""Print what there is: models, tasks, methods, suites, formats, runs."""
 
 import contextlib
 import json
@@ -13,13 +13,16 @@ from acdc.jobs.run_directory import list_runs, read_run
 # What may stand in the place of a name; for people, not for programs.
 _NOT_NAMED = {
     "models": [{"name": "FOLDER or HUB NAME", "what": "with config.json and safetensors weights"}],
-    "tasks": [{"name": "FILE", "metric": "", "what": ".jsonl (acdc), .json (AutoCircuit) or .csv (EAP-IG)"}],
+    "tasks": [
+        {"name": "FILE", "metric": "", "what": ".jsonl (acdc), .json (AutoCircuit) or .csv (EAP-IG)"},
+        {"name": "hf:NAME:SPLIT", "metric": "", "what": "data set of the Hugging Face hub, or its folder here"},
+    ],
 }
 
 
 def print_listing(what: str, runs: Path, as_json: bool) -> None:
     """One row per thing, or a JSON list of objects."""
-    listings = {"models": _models, "tasks": _tasks, "methods": _methods, "suites": _suites}
+    listings = {"models": _models, "tasks": _tasks, "methods": _methods, "suites": _suites, "formats": _formats}
     rows = _runs(runs) if what == "runs" else listings[what]()
     if as_json:
         print(json.dumps(rows))
@@ -44,9 +47,9 @@ def _models() -> list[dict]:
 
 
 def _tasks() -> list[dict]:
-    from acdc.task.bundled import BUNDLED_TASKS
+    from acdc.task.registry import all_tasks
 
-    return [{"name": t.name, "metric": t.metric, "what": t.summary} for t in BUNDLED_TASKS.values()]
+    return [{"name": t.name, "metric": t.metric, "what": t.summary} for t in all_tasks().values()]
 
 
 def _methods() -> list[dict]:
@@ -62,6 +65,21 @@ def _suites() -> list[dict]:
     from acdc.benchmark.suites import all_suites
 
     return [{"name": suite.name, "what": suite.summary} for suite in all_suites().values()]
+
+
+def _formats() -> list[dict]:
+    from acdc.jobs.exchange import all_formats
+
+    answer = {True: "yes", False: "-"}
+    return [
+        {
+            "name": f.name,
+            "exports": answer[f.write is not None],
+            "imports": answer[f.read is not None],
+            "what": f.summary,
+        }
+        for f in all_formats().values()
+    ]
 
 
 def _runs(parent: Path) -> list[dict]:

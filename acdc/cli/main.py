@@ -1,6 +1,5 @@
 """The `acdc` command: every subcommand, and how errors reach the user."""
 
-import json
 import os
 import sys
 import warnings
@@ -13,6 +12,7 @@ import typer
 from acdc.cli import options as opt
 from acdc.cli import targets
 from acdc.cli.benchmark import benchmark
+from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.job_options import CHOOSING, DECIDING, SEARCHING, takes_job
 from acdc.cli.verification import diff, minimise, verify
@@ -119,27 +119,6 @@ def run(
 
 
 @app.command()
-def export(
-    run: opt.RunPath,
-    format: Annotated[opt.PictureFormat, typer.Option("--format", help="Kind of picture.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write.", metavar="F")],
-    device: opt.Device = "auto",
-    dtype: opt.DTypeName = opt.DType.float32,
-    seed: opt.Seed = 0,
-    as_json: opt.Json = False,
-) -> None:
-    """Write a run's circuit as a picture. Device, dtype and seed make no difference here."""
-    from acdc.circuit.circuit import Circuit
-    from acdc.files import write_text
-    from acdc.render.dot import to_dot
-    from acdc.render.svg import to_svg
-
-    text = {opt.PictureFormat.svg: to_svg, opt.PictureFormat.dot: to_dot}[format](Circuit.load(run))
-    write_text(out, text)
-    _say({"written": str(out), "format": format.value}, f"wrote {out}", as_json)
-
-
-@app.command()
 def show(
     run: opt.RunPath,
     device: opt.Device = "auto",
@@ -163,7 +142,7 @@ def list_(
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """List models, tasks, methods, suites or runs. Device, dtype and seed make no difference here."""
+    """List models, tasks, methods, suites, formats or runs. Device, dtype and seed make no difference here."""
     from acdc.cli import listing
 
     listing.print_listing(what.value, out, as_json)
@@ -183,12 +162,9 @@ def check_task(
     show.print_check(check(replace(job, task=task)), as_json)
 
 
-for command in (verify, minimise, diff, benchmark, *targets.COMMANDS):
+for command in (verify, minimise, diff, export, benchmark, *targets.COMMANDS):
     app.command()(command)
-
-
-def _say(record: dict[str, Any], text: str, as_json: bool) -> None:
-    print(json.dumps(record) if as_json else text)
+app.command("import")(import_)
 
 
 def main() -> None:

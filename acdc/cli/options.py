@@ -17,21 +17,20 @@ class DType(StrEnum):
     float16 = "float16"
 
 
-class PictureFormat(StrEnum):
-    svg = "svg"
-    dot = "dot"
-
-
 class Listing(StrEnum):
     models = "models"
     tasks = "tasks"
     methods = "methods"
     suites = "suites"
+    formats = "formats"
     runs = "runs"
 
 
 ModelName = Annotated[str, typer.Option("--model", help="Bundled name, local folder or hub name.", metavar="M")]
-TaskName = Annotated[str, typer.Option("--task", help="Bundled name or a .jsonl, .json or .csv file.", metavar="T")]
+TaskName = Annotated[
+    str,
+    typer.Option("--task", help="Bundled name, a .jsonl, .json or .csv file, or hf:NAME:SPLIT.", metavar="T"),
+]
 Revision = Annotated[str | None, typer.Option(help="Hub revision: branch, tag or commit.")]
 MethodName = Annotated[str, typer.Option("--method", help="Search method; see 'acdc list methods'.", metavar="NAME")]
 MetricName = Annotated[

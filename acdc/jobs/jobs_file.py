@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from acdc.errors import InputError, InputErrors
 from acdc.files import existing_path
-from acdc.jobs.spec import DiscoveryJob
+from acdc.jobs.spec import DiscoveryJob, located
 from acdc.model.sources import BUNDLED
 from acdc.search.discover import DiscoverySettings
-from acdc.task.bundled import BUNDLED_TASKS
+from acdc.task.registry import all_tasks
 
 DEFAULT_MODEL, DEFAULT_TASK = "trio", "ioi"
 _TABLES = ("defaults", "jobs")
@@ -114,7 +114,7 @@ def _make_job(options: Mapping[str, Any], folder: Path) -> DiscoveryJob:
     values = {name: getattr(table, name) for name in JobTable.model_fields}
     job = DiscoveryJob(
         model=_located(values.pop("model"), BUNDLED, folder),
-        task=_located(values.pop("task"), BUNDLED_TASKS, folder),
+        task=located(_located(values.pop("task"), all_tasks(), folder), folder),
         **{name: values.pop(name) for name in ("revision", "device", "dtype")},
         settings=DiscoverySettings(**values),
     )

@@ -23,6 +23,12 @@ class EdgeScores(BaseModel):
     edges: dict[str, Finite]
 
 
+class NodeScores(BaseModel):
+    """`scores.json` of a discovery over nodes."""
+
+    nodes: dict[str, Finite]
+
+
 class TestedEdge(BaseModel):
     """A line of `decisions.jsonl` over edges: the objective, which is minimised, before and with the edge removed."""
 

@@ -57,6 +57,7 @@ class ScoresRecord(BaseModel):
     version: Literal[1]
     model: ModelRecord
     task: dict[str, JsonValue]
+    score_kind: Literal["effect", "importance"]
     edges: dict[str, float]
 
 
@@ -253,7 +254,7 @@ def draw(path: Path, circuit: Circuit, report: Report, command: str) -> None:
 
 def report_of_run(path: Path) -> str:
     """The HTML report of a finished run, from what its directory holds alone. Raises InputError for a directory that is
-    none of a discovery's or a minimisation's, or whose files are damaged or do not belong together."""
+    none of a discovery's, a minimisation's or an import's, or whose files are damaged or do not belong together."""
     run = open_run(path)
     return _page(path, run.circuit, run.report, read_run(path).command)
 

@@ -39,7 +39,7 @@ class RunRecord(_Record):
 
     format: Literal["acdc-run"] = "acdc-run"
     version: Literal[1] = 1
-    kind: Literal["discover", "score", "sweep", "minimise"]
+    kind: Literal["discover", "score", "sweep", "minimise", "import"]
     status: Literal["running", "complete"] = "running"
     inputs: dict[str, JsonValue]
     command: str

@@ -9,12 +9,14 @@ from acdc.files import existing_path
 from acdc.jobs.run_directory import SourceRecord
 from acdc.model.sources import BUNDLED
 from acdc.search.discover import DiscoverySettings
-from acdc.task.bundled import BUNDLED_TASKS
+from acdc.task.datasets import DataSet, is_data_set
+from acdc.task.registry import all_tasks
 from acdc.task.rows import Task
 
 # settings that only choosing or deciding needs
 _NOT_SCORING = ("threshold", "edges", "faithfulness", "choose", "level", "direct_edges", "sender_order")
 _NOT_SWEEPING = ("method", "choose", "steps", "updates")
+_NOT_IMPORTING = ("method", "steps", "updates", "sender_order", "direct_edges")
 
 
 @dataclass(frozen=True)
@@ -43,21 +45,18 @@ class DiscoveryJob:
         """What of model and task is a path on this machine; bundled names come first, as they do when loading."""
         return (
             None if self.model in BUNDLED else existing_path(self.model),
-            None if self.task in BUNDLED_TASKS else existing_path(self.task),
+            None if self.task in all_tasks() else existing_path(self.task),
         )
 
     def command(self, verb: str, extra: dict[str, Any] | None = None) -> str:
         """The command line that makes the same artefacts, with file names in the place of paths."""
         model, task = self._paths
         words = ["acdc", verb, "--model", model.resolve().name if model else self.model]
-        words += ["--task", task.name if task else self.task]
+        words += ["--task", task.name if task else _named(self.task)]
         words += ["--revision", self.revision] if self.revision else []
         words += ["--dtype", self.dtype]
-        settings = asdict(self.settings)
-        if verb == "score":
-            settings = {name: value for name, value in settings.items() if name not in _NOT_SCORING}
-        if verb == "sweep":
-            settings = {name: value for name, value in settings.items() if name not in _NOT_SWEEPING}
+        left_out = {"score": _NOT_SCORING, "sweep": _NOT_SWEEPING, "import": _NOT_IMPORTING}.get(verb, ())
+        settings = {name: value for name, value in asdict(self.settings).items() if name not in left_out}
         for name, value in (settings | (extra or {})).items():
             option = "--" + name.replace("_", "-")
             if value is True:
@@ -72,5 +71,22 @@ class DiscoveryJob:
         return SourceRecord(
             model=str(model.resolve()) if model else self.model,
             revision=self.revision,
-            task=str(task.resolve()) if task else self.task,
+            task=str(task.resolve()) if task else located(self.task, Path()),
         )
+
+
+def located(task: str, folder: Path) -> str:
+    """A task's name with the path of a data set in it, if any, seen from a folder and made absolute."""
+    if not is_data_set(task):
+        return task
+    found = DataSet.parse(task)
+    path = existing_path(str(folder / found.place))
+    return task if path is None else found.at(str(path.resolve()))
+
+
+def _named(task: str) -> str:
+    """The same with the name alone of what is at the path."""
+    if not is_data_set(task):
+        return task
+    found = DataSet.parse(task)
+    return task if found.path is None else found.at(found.path.resolve().name)

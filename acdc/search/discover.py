@@ -82,7 +82,10 @@ class DiscoverySettings:
 
     def check(self) -> None:
         """Raises InputError for values that no discovery can use, before any work is done."""
-        method = find_method(self.method)
+        self._check_method(find_method(self.method))
+        self.check_values()
+
+    def _check_method(self, method: Method) -> None:
         self._check_size(method)
         for option in ("direct_edges", "sender_order", "steps", "updates"):
             if getattr(self, option) != getattr(DiscoverySettings, option) and option not in method.takes:
@@ -93,6 +96,9 @@ class DiscoverySettings:
             raise InputError(f"--level {self.level} goes with {takers}, not with {method.name}")
         if self.choose is not Choosing.top and (method.decides or self.level is not Level.edges):
             raise InputError(f"--choose {self.choose} goes with scores of edges, from which a circuit is chosen")
+
+    def check_values(self) -> None:
+        """What does not depend on the method."""
         if self.level is not Level.edges and self.direct_edges:
             raise InputError("--direct-edges goes with --level edges: a node is removed with all its edges")
         if self.threshold is not None and not 0 < self.threshold < np.inf:
@@ -110,13 +116,22 @@ class DiscoverySettings:
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} must not be negative")
 
+    def check_one_size(self) -> None:
+        """Raises InputError where several options say how large a circuit becomes."""
+        given = " and ".join(self.sizes)
+        if len(self.sizes) > 1:
+            raise InputError(f"give only one of --threshold, --edges and --faithfulness, not {given}")
+
+    @property
+    def sizes(self) -> list[str]:
+        """Which of the options that say how large a circuit becomes are given."""
+        return [name for name in ("threshold", "edges", "faithfulness") if getattr(self, name) is not None]
+
     def _check_size(self, method: Method) -> None:
-        given = [name for name in ("threshold", "edges", "faithfulness") if getattr(self, name) is not None]
         if not method.decides:
-            if len(given) > 1:
-                raise InputError(f"give only one of --threshold, --edges and --faithfulness, not {' and '.join(given)}")
+            self.check_one_size()
             return
-        wrong = [name for name in given if name != "threshold" and name not in method.takes]
+        wrong = [name for name in self.sizes if name != "threshold" and name not in method.takes]
         if wrong:
             raise InputError(
                 f"method {method.name!r} takes --threshold, not --{wrong[0]}: use exact or eap with --{wrong[0]}"
@@ -170,9 +185,10 @@ def discover(
         found = find_method(settings.method).run(behaviour, options, progress)
         if isinstance(found, Decisions):
             return Result(describe_decisions(behaviour, settings, split, found), None, found.tests, behaviour.work)
-        choice, selection = _choose(behaviour, found, settings)
-    circuit = _describe(behaviour, settings, split, *_over_level(behaviour, found, choice), selection)
-    return Result(circuit, _part_scores(behaviour, found, settings.level), (), behaviour.work)
+        choice, selection = choose(behaviour, found, settings)
+    method = _describe_method(settings, behaviour, selection)
+    circuit = describe_choice(behaviour, settings, split, found, choice, method)
+    return Result(circuit, part_scores(behaviour, found, settings.level), (), behaviour.work)
 
 
 def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split: Split, found: Decisions) -> Circuit:
@@ -196,7 +212,21 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
         selection |= {f"proposal_{name}": value for name, value in proposal.items()}
         selection |= {"halvings": halvings} if halvings else {}
         selection |= {"edges": settings.edges} if settings.edges is not None else {}
-    return _describe(behaviour, settings, split, found, found.kept, selection)
+    method = _describe_method(settings, behaviour, selection)
+    return _describe(behaviour, settings, split, found, found.kept, method)
+
+
+def describe_choice(
+    behaviour: Behaviour,
+    settings: DiscoverySettings,
+    split: Split,
+    scores: Scores,
+    choice: Choice,
+    method: MethodRecord,
+    convention: str | None = None,
+) -> Circuit:
+    """The circuit that was chosen from scores; `convention`: what these mean, by default what their kind says."""
+    return _describe(behaviour, settings, split, *_over_level(behaviour, scores, choice), method, convention)
 
 
 def edge_scores(behaviour: Behaviour, scores: Scores) -> dict[str, float]:
@@ -204,7 +234,7 @@ def edge_scores(behaviour: Behaviour, scores: Scores) -> dict[str, float]:
     return dict(zip(behaviour.graph.names, scores.values.tolist(), strict=True))
 
 
-def _part_scores(behaviour: Behaviour, scores: Scores, level: Level) -> dict[str, float]:
+def part_scores(behaviour: Behaviour, scores: Scores, level: Level) -> dict[str, float]:
     """Score of every candidate on a level by its id."""
     graph = behaviour.graph
     if level is Level.edges:
@@ -231,7 +261,7 @@ def bind(model: Model, task: Task, settings: DiscoverySettings, rows: Sequence[i
     )
 
 
-def _choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) -> tuple[Choice, dict]:
+def choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) -> tuple[Choice, dict]:
     """(the circuit, how its size came to be)."""
     if settings.level is Level.neurons:
         ranking = NeuronRanking(behaviour.graph, scores.neurons)
@@ -283,7 +313,8 @@ def _describe(
     split: Split,
     found: Scores | Decisions,
     kept: np.ndarray,
-    selection: dict,
+    method: MethodRecord,
+    convention: str | None = None,
 ) -> Circuit:
     model, task, graph = behaviour.model, behaviour.task, behaviour.graph
     nodes = {} if settings.level is Level.edges else _listed_nodes(graph, found)
@@ -299,13 +330,13 @@ def _describe(
             verification=[row.id for row in task.select(split.verification)],
             twins=split.twins,
         ),
-        method=_describe_method(settings, behaviour, selection),
+        method=method,
         metric=behaviour.metric.name,
         larger_is_better=behaviour.metric.larger_is_better,
         ablation=behaviour.ablation,
         level=settings.level,
         score_kind=found.kind,
-        sign_convention=SIGN_CONVENTION[_convention(found, settings.level)],
+        sign_convention=SIGN_CONVENTION[convention or _convention(found, settings.level)],
         edges_total=graph.n_edges,
         edges_effective=int(graph.prune(kept).sum()),
         edges=[ScoredEdge(id=graph.names[i], score=float(found.values[i])) for i in np.flatnonzero(kept)],

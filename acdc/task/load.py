@@ -6,9 +6,11 @@ from pathlib import Path
 from acdc.errors import InputError
 from acdc.files import existing_path
 from acdc.model.load import Model
-from acdc.task.bundled import BUNDLED_TASKS
+from acdc.task.bundled import BundledTask
+from acdc.task.datasets import PREFIX, is_data_set, read_data_set
 from acdc.task.metrics import all_metrics
-from acdc.task.readers import read_task_file
+from acdc.task.readers import RawTask, read_task_file
+from acdc.task.registry import all_tasks
 from acdc.task.rows import Task
 from acdc.task.tokenize import PromptTokenizer, tokenize_rows
 
@@ -16,28 +18,45 @@ FALLBACK_METRIC = "kl"
 
 
 def load_task(name_or_path: str | Path, model: Model) -> Task:
-    """A bundled task or a task file, tokenized for a model.
+    """A task by its name, a task file, or a data set (`acdc.task.datasets`), tokenized for a model.
 
     The task's metric is its header's; else logit_diff where every row has both kinds of answers, else KL.
     Raises InputError naming the file and row that cannot be used.
     """
-    if str(name_or_path) in BUNDLED_TASKS:
-        return _load_bundled(str(name_or_path), model)
-    path = existing_path(str(name_or_path))
-    if path is None or not path.is_file():
-        names = ", ".join(BUNDLED_TASKS)
-        raise InputError(f"task {str(name_or_path)!r} is neither a bundled task ({names}) nor a file")
-    raw = read_task_file(path)
+    name = str(name_or_path)
+    task = all_tasks().get(name)
+    if isinstance(task, BundledTask):
+        return _generate(task, model)
+    place = name if task is None else str(task.path)
+    raw, label = _read(place)
+    label = label if task is None else task.name
     if raw.header.metric is not None and raw.header.metric not in all_metrics():
-        raise InputError(f"{path}: metric {raw.header.metric!r} is not one of {', '.join(all_metrics())}")
+        raise InputError(f"{place}: metric {raw.header.metric!r} is not one of {', '.join(all_metrics())}")
     rows = tokenize_rows(raw.rows, raw.places, PromptTokenizer(model.tokenizer, raw.header.prepend_bos), model.anatomy)
     answered = all(row.correct and row.incorrect for row in rows)
     metric = raw.header.metric or ("logit_diff" if answered else FALLBACK_METRIC)
-    return Task(_safe_name(raw.header.task or path.stem), rows, metric)
+    return Task(_safe_name(label), rows, metric)
 
 
-def _load_bundled(name: str, model: Model) -> Task:
-    task = BUNDLED_TASKS[name]
+def _read(name: str) -> tuple[RawTask, str]:
+    """(rows, what the task is called) of a file or a data set."""
+    path = existing_path(name)
+    if path is not None and (path.is_dir() or path.suffix in (".parquet", ".arrow")):
+        name = PREFIX + name
+    if is_data_set(name):
+        raw = read_data_set(name)
+        return raw, str(raw.header.task)
+    if path is None or not path.is_file():
+        names = ", ".join(all_tasks())
+        raise InputError(
+            f"task {name!r} is neither a bundled task ({names}) nor a file; a data set begins with {PREFIX}"
+        )
+    raw = read_task_file(path)
+    return raw, raw.header.task or path.stem
+
+
+def _generate(task: BundledTask, model: Model) -> Task:
+    name = task.name
     tokenizer = PromptTokenizer(model.tokenizer)
     if model.tokenizer is None:
         raise InputError(f"task {name!r} is text, and model {model.name!r} has no tokenizer")

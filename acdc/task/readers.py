@@ -18,6 +18,7 @@ from acdc.errors import InputError
 TokenId = Annotated[StrictInt, Field(ge=0)]
 Prompt = Annotated[StrictStr, Field(min_length=1)] | Annotated[list[TokenId], Field(min_length=1)]
 M = TypeVar("M", bound=BaseModel)
+AUTOCIRCUIT_NAMES = {"corrupt": "corrupted", "answers": "correct", "wrong_answers": "incorrect"}
 Answer = TokenId | Annotated[StrictStr, Field(min_length=1)]
 
 
@@ -82,9 +83,9 @@ def read_jsonl(path: Path, text: str) -> RawTask:
         if not isinstance(record, dict):
             raise InputError(f"{place}: expected a JSON object, got {type(record).__name__}")
         if header is None and not rows and _is_header(record):
-            header = _validate(Header, record, place)
+            header = validate(Header, record, place)
             continue
-        rows.append(_validate(RawRow, record, place))
+        rows.append(validate(RawRow, record, place))
         places.append(place)
     return RawTask(header or Header(), rows, places)
 
@@ -100,12 +101,11 @@ def read_autocircuit(path: Path, text: str) -> RawTask:
     if not isinstance(prompts, list):
         raise InputError(f"{path}: expected AutoCircuit's format, an object with a list 'prompts'")
     rows, places = [], []
-    names = {"corrupt": "corrupted", "answers": "correct", "wrong_answers": "incorrect"}
     for number, prompt in enumerate(prompts):
         place = f"{path}, prompt {number}"
         if not isinstance(prompt, dict):
             raise InputError(f"{place}: expected a JSON object, got {type(prompt).__name__}")
-        rows.append(_validate(RawRow, {names.get(k, k): v for k, v in prompt.items()}, place))
+        rows.append(validate(RawRow, {AUTOCIRCUIT_NAMES.get(k, k): v for k, v in prompt.items()}, place))
         places.append(place)
     return RawTask(Header(), rows, places)
 
@@ -126,7 +126,7 @@ def read_eap_ig_csv(path: Path, text: str) -> RawTask:
             fields["incorrect"] = _ids(record.get("incorrect_idx") or "[]", place)
         else:
             fields["correct"] = [record["label"]]
-        rows.append(_validate(RawRow, fields, place))
+        rows.append(validate(RawRow, fields, place))
         places.append(place)
     return RawTask(Header(), rows, places)
 
@@ -168,7 +168,8 @@ def _parse_json(text: str, place: str):
         raise InputError(f"{place}: a number in it is too long") from None
 
 
-def _validate(model: type[M], record: dict, place: str) -> M:
+def validate(model: type[M], record: dict, place: str) -> M:
+    """Raises InputError naming the place and the field that is not as it should be."""
     try:
         json.dumps(record, ensure_ascii=False).encode()
         return model.model_validate(record)

@@ -1,0 +1,54 @@
+"""The commands that write circuits for other tools and read theirs: export, import."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from acdc.cli import options as opt
+from acdc.cli.job_options import DECIDING, takes_job
+
+if TYPE_CHECKING:
+    from acdc.jobs.spec import DiscoveryJob
+
+FormatName = Annotated[str, typer.Option("--format", help="See 'acdc list formats'.", metavar="NAME")]
+
+
+def export(
+    run: opt.RunPath,
+    format: FormatName,
+    out: Annotated[Path, typer.Option("--out", help="File to write; of mib, a folder.", metavar="F")],
+    device: opt.Device = "auto",
+    dtype: opt.DTypeName = opt.DType.float32,
+    seed: opt.Seed = 0,
+    as_json: opt.Json = False,
+) -> None:
+    """Write a run's circuit, or its scores, as a picture or for another tool. Device, dtype and seed make no
+    difference here."""
+    from acdc.jobs.exchange import export_run
+
+    exported = export_run(run, format, out)
+    if as_json:
+        files = [str(path) for path in exported.files]
+        print(json.dumps({"written": str(out), "format": format, "files": files, "lost": list(exported.lost)}))
+        return
+    for path in exported.files:
+        print(f"wrote {path}")
+
+
+@takes_job(without=("method", "steps", "updates", *DECIDING))
+def import_(
+    job: "DiscoveryJob",
+    file: Annotated[Path, typer.Argument(help="File of another tool; of mib, also its folder.", metavar="FILE")],
+    format: FormatName,
+    out: opt.Out = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Make a run of a circuit that another tool found, verify it on unseen rows and draw it. From scores alone, a
+    circuit is chosen as discover does."""
+    from acdc.cli import show
+    from acdc.cli.progress import bars
+    from acdc.jobs.importing import run_import
+
+    show.print_run(run_import(file, format, job, out, bars), as_json)
