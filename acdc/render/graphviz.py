@@ -12,7 +12,7 @@ from acdc.render.drawing import Picture, draw
 from acdc.render.look import PLAIN, Look
 
 FORMATS = ("svg", "dot", "pdf", "png")
-DPI, MOST_PIXELS = 200, 10_000
+DPI, MOST_PIXELS = 200, 6_000
 INCH = 72.0
 _LISTED = ", ".join(f".{name}" for name in FORMATS)
 _DATE = re.compile(rb"(?<=/CreationDate \(D:)\d{14}")
@@ -29,7 +29,7 @@ def format_of(path: Path) -> str:
 def to_picture(circuit: Circuit, format: str, look: Look = PLAIN) -> bytes:
     """The effective circuit in a format: the same picture in each.
 
-    PNG has 200 dots per inch, or fewer so that no side has more than 10,000. The same circuit gives the same bytes with
+    PNG has 200 dots per inch, or fewer so that no side has more than 6,000. The same circuit gives the same bytes with
     the same version of Graphviz. Raises InputError for another format than `svg`, `dot`, `pdf` and `png`, and where one
     of the latter two is asked for and Graphviz is not installed.
     """
