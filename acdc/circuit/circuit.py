@@ -308,6 +308,10 @@ class Circuit(_Record):
         target = Path(path)
         write_bytes(target, to_picture(self, format_of(target), choose_look(self, fixed, group, report)))
 
+    def __repr__(self) -> str:
+        size = f"{len(self.edges):,} of {self.edges_total:,} edges"
+        return f"<Circuit: {self.task.name} in {self.model.name}, {self.method.name}, {size}>"
+
     def _repr_svg_(self) -> str:
         """What notebooks show."""
         from acdc.render.svg import to_svg

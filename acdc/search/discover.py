@@ -135,6 +135,9 @@ class Result:
     decisions: tuple[Decision, ...]
     work: Work
 
+    def __repr__(self) -> str:
+        return f"<Result: {self.circuit!r}>"
+
     def _repr_html_(self) -> str:
         """What notebooks show."""
         from acdc.render.notebook import result_html  # drawing stands above the search in the pipeline

@@ -90,6 +90,9 @@ class Curve:
 
         write_text(Path(path), self._repr_svg_())
 
+    def __repr__(self) -> str:
+        return f"<Curve: {len(self.points)} thresholds>"
+
     def _repr_svg_(self) -> str:
         """What notebooks show."""
         from acdc.render.curve import to_svg  # drawing stands above the search in the pipeline

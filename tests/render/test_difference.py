@@ -115,8 +115,13 @@ def shown(trio, induction):
     faithfulness = Faithfulness(ablation=report.ablation, metric=report.metric, denoised=span, noised=span)
     audit = Audit(
         faithfulness=[faithfulness, faithfulness.model_copy(update={"ablation": "zero", "noised": span})],
-        **{"only_under": None, "completeness": None, "minimality": None, "left_out": {}},
-        **{"tests": [], "groups": [], "failures": []},
+        only_under=None,
+        completeness=None,
+        minimality=None,
+        tests=[],
+        groups=[],
+        failures=[],
+        left_out={},
     )
     report = report.model_copy(update={"audit": audit})
     return result, report, package.sweep(trio, induction, [0.5, 2.0], limit=16)
