@@ -301,12 +301,10 @@ class Circuit(_Record):
         "role": heads that do the same stand together, as the `report` of a full verification says. Raises InputError
         for another suffix or group, without Graphviz, and where the report does not say what heads do.
         """
-        from acdc.files import write_bytes
-        from acdc.render.graphviz import format_of, to_picture
+        from acdc.render.drawing import draw
         from acdc.render.look import choose_look
 
-        target = Path(path)
-        write_bytes(target, to_picture(self, format_of(target), choose_look(self, fixed, group, report)))
+        draw(self, choose_look(self, fixed, group, report)).save(path)
 
     def __repr__(self) -> str:
         size = f"{len(self.edges):,} of {self.edges_total:,} edges"

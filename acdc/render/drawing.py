@@ -6,8 +6,10 @@ Points are (x, y) in points of a 72nd of an inch, y downwards.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from acdc.circuit.circuit import Circuit
+from acdc.files import write_bytes
 from acdc.graph import ComponentGraph, ReaderKind
 from acdc.render import fixed
 from acdc.render.diagram import Diagram, Link, Node, build_diagram
@@ -98,7 +100,7 @@ class DrawnLink:
 
 @dataclass(frozen=True)
 class Picture:
-    """`behind` is drawn first: header, legend, trunks; then links, then nodes."""
+    """`behind` is drawn first: header, legend, trunks; then links, then nodes. Notebooks show it."""
 
     width: float
     height: float
@@ -106,6 +108,22 @@ class Picture:
     behind: tuple[Shape, ...]
     links: tuple[DrawnLink, ...]
     nodes: tuple[DrawnNode, ...]
+
+    def save(self, path: str | Path) -> None:
+        """Write it as the suffix says: .svg, .dot, or through Graphviz .pdf or .png. Raises InputError for another
+        suffix, and where Graphviz is needed and not there."""
+        from acdc.render.graphviz import format_of, write  # formats stand above what is drawn
+
+        target = Path(path)
+        write_bytes(target, write(self, format_of(target)))
+
+    def __repr__(self) -> str:
+        return f"<Picture: {self.heading}>"
+
+    def _repr_svg_(self) -> str:
+        from acdc.render.svg import write
+
+        return write(self)
 
 
 @dataclass(frozen=True)
