@@ -13,7 +13,7 @@ _CARD = (
     f"background:{PAPER};color:{INK};border:1px solid {FAINT};border-radius:6px;padding:12px 16px;overflow-x:auto;"
     "font:13px/1.5 Helvetica,Arial,sans-serif"
 )
-_TABLE = f"border-collapse:collapse;background:{PAPER};color:{INK}"
+_TABLE = f"border-collapse:collapse;font:inherit;background:{PAPER};color:{INK}"
 
 
 def result_html(result: Result) -> str:
