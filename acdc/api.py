@@ -16,6 +16,10 @@ from acdc.jobs.store import StoredJob
 from acdc.model.load import Model, load_model
 from acdc.options import Choosing, Level, SenderOrder
 from acdc.progress import Progress, silent
+from acdc.render.difference import draw_difference as draw_both
+from acdc.render.drawing import Picture
+from acdc.render.drawing import draw as draw_circuit
+from acdc.render.look import Look, choose_look
 from acdc.search.discover import DiscoverySettings, Result
 from acdc.search.discover import discover as run_discovery
 from acdc.search.sweep import Curve
@@ -32,11 +36,14 @@ __all__ = [
     "InputError",
     "Metric",
     "Model",
+    "Picture",
     "Report",
     "Result",
     "StoredJob",
     "Task",
     "discover",
+    "draw",
+    "draw_difference",
     "load_model",
     "load_task",
     "run_jobs",
@@ -161,6 +168,26 @@ def verify(
     """
     ranking = None if scores is None else rank_by(circuit, scores)
     return run_verification(model, task, circuit, metric=metric, full=full, ranking=ranking, progress=progress)
+
+
+def draw(circuit: Circuit, *, fixed: bool = False, group: str = "layer", report: Report | None = None) -> Picture:
+    """A circuit's picture: a notebook shows it, `save` writes it as .svg, .dot, .pdf or .png.
+
+    `fixed`: every component of the model has its own place, the same in the pictures of all its circuits. `group`
+    "role": heads that do the same stand together, as the `report` of a full verification says. Raises InputError for
+    another group, and where the report does not say what heads do.
+    """
+    return draw_circuit(circuit, choose_look(circuit, fixed, group, report))
+
+
+def draw_difference(
+    first: Circuit, second: Circuit, names: tuple[str, str] = ("first", "second"), *, fixed: bool = False
+) -> Picture:
+    """Two circuits of one model in one picture, under names: what is in both, and what in one alone.
+
+    Raises InputError for circuits of different models, or of different graphs of one.
+    """
+    return draw_both(first, second, names, Look(fixed))
 
 
 def run_jobs(

@@ -23,3 +23,10 @@ class Choosing(StrEnum):
 
     top = "top"
     greedy = "greedy"
+
+
+class Grouping(StrEnum):
+    """What makes heads stand together in a picture: their layer alone, or in it also what they do."""
+
+    layer = "layer"
+    role = "role"

@@ -5,7 +5,7 @@ from collections import defaultdict
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 import numpy as np
@@ -16,6 +16,9 @@ from acdc.files import read_model, write_json
 from acdc.graph import Anatomy, ComponentGraph, Edge, Neuron, Writer, is_wire
 from acdc.model.threads import MOST_THREADS
 from acdc.options import Level
+
+if TYPE_CHECKING:
+    from acdc.verification.report import Report
 
 FILE_NAME, CIRCUITS = "circuit.json", "circuits"  # one circuit of a run; a folder of those of a sweep
 SIGN_CONVENTION = {
@@ -300,6 +303,30 @@ class Circuit(_Record):
         from acdc.render.svg import to_svg
 
         write_text(Path(path), to_svg(self))
+
+    def to_picture(
+        self, path: str | Path, *, fixed: bool = False, group: str = "layer", report: "Report | None" = None
+    ) -> None:
+        """Write the picture as the suffix says: .svg, .dot, or through Graphviz .pdf or .png.
+
+        `fixed`: every component of the model has its own place, the same in the pictures of all its circuits. `group`
+        "role": heads that do the same stand together, as the `report` of a full verification says. Raises InputError
+        for another suffix or group, without Graphviz, and where the report does not say what heads do.
+        """
+        from acdc.render.drawing import draw
+        from acdc.render.look import choose_look
+
+        draw(self, choose_look(self, fixed, group, report)).save(path)
+
+    def __repr__(self) -> str:
+        size = f"{len(self.edges):,} of {self.edges_total:,} edges"
+        return f"<Circuit: {self.task.name} in {self.model.name}, {self.method.name}, {size}>"
+
+    def _repr_svg_(self) -> str:
+        """What notebooks show."""
+        from acdc.render.svg import to_svg
+
+        return to_svg(self)
 
 
 def _add_writer(graph: nx.DiGraph, writer: Writer) -> None:

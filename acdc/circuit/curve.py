@@ -4,10 +4,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from acdc.circuit.circuit import BatchRecord, ModelRecord, TaskRecord
+from acdc.circuit.circuit import CIRCUITS, BatchRecord, ModelRecord, TaskRecord
 from acdc.options import Level
 
 FILE_NAME = "curve.json"
+
+
+def circuit_file(threshold: float) -> str:
+    """Where in a sweep's run directory the circuit of a threshold is."""
+    return f"{CIRCUITS}/{threshold}.json"
 
 
 class CurvePoint(BaseModel):

@@ -83,6 +83,12 @@ def minimise(
 def diff(
     first: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
     second: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    picture: Annotated[
+        Path | None, typer.Option(help="Write both as one picture: .svg, .dot, .pdf or .png.", metavar="F")
+    ] = None,
+    fixed: Annotated[
+        bool, typer.Option("--fixed", help="In the picture every component of the model has its own place.")
+    ] = False,
     device: opt.Device = "auto",
     dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the first run's, the default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Must be the first run's, the default.")] = None,
@@ -91,6 +97,7 @@ def diff(
     """Compare the circuits of two runs: edges, nodes, scores, and faithfulness on rows that neither has seen; of
     different models, what their components do."""
     from acdc.circuit.circuit import Circuit
+    from acdc.files import write_bytes
     from acdc.jobs.run_directory import read_run
     from acdc.model.load import load_model
     from acdc.task.load import load_task
@@ -100,6 +107,10 @@ def diff(
 
     circuits, source = (Circuit.load(first), Circuit.load(second)), read_run(first).source
     _check_own(circuits[0], dtype, seed)
+    if picture is not None:
+        write_bytes(picture, _picture_of_both(circuits, (first, second), picture, fixed))
+    elif fixed:
+        raise InputError("--fixed goes with --picture")
     if circuits[0].model.content_hash != circuits[1].model.content_hash:
         roles = compare_roles(circuits[0], Report.load(first), circuits[1], Report.load(second))
         print(json.dumps(roles.model_dump(mode="json"))) if as_json else _print_roles(roles)
@@ -110,6 +121,18 @@ def diff(
         print(json.dumps(comparison.model_dump(mode="json")))
         return
     _print_comparison(comparison)
+
+
+def _picture_of_both(circuits, runs: tuple[Path, Path], file: Path, fixed: bool) -> bytes:
+    """Named after their folders, as far as these differ. Raises InputError for two that cannot be in one picture."""
+    from acdc.render.difference import draw_difference
+    from acdc.render.graphviz import format_of, write
+    from acdc.render.look import Look
+
+    format, names = format_of(file), tuple(run.resolve().name for run in runs)
+    if names[0] == names[1]:
+        names = tuple(map(str, runs)) if runs[0] != runs[1] else ("first", "second")
+    return write(draw_difference(*circuits, names, Look(fixed)), format)
 
 
 def _check_own(circuit, dtype: opt.DType | None, seed: int | None) -> None:

@@ -15,7 +15,7 @@ from acdc.extensions import load_named
 from acdc.files import read_model, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.jobs.ranking import EdgeScores, NodeScores
-from acdc.jobs.run import SCORES, ScoresRecord
+from acdc.jobs.run import SCORES, ScoresRecord, report_of_run
 from acdc.jobs.run_directory import RUN_FILE, read_run
 from acdc.options import Level
 from acdc.render.dot import to_dot
@@ -81,6 +81,12 @@ def _graphviz(format: str) -> Callable[[Circuit], bytes]:
 Encode = Callable[[ForeignGraph, ComponentGraph], Mapping[str, bytes]]
 
 
+def _report(run: Exportable) -> Written:
+    if run.circuit is None:
+        raise InputError(f"run {run.path} holds scores alone: a report needs the circuit of a discovery")
+    return Written({"": report_of_run(run.path).encode()})
+
+
 def _writes(codec: Codec, encode: Encode | None = None) -> Callable[[Exportable], Written]:
     def write(run: Exportable) -> Written:
         found = to_file(codec, run.found, run.graph)
@@ -120,6 +126,7 @@ FORMATS = {
     for format in (
         Format("svg", "picture; needs no Graphviz", _picture(to_svg)),
         Format("dot", "picture as text for Graphviz", _picture(to_dot)),
+        Format("html", "the report, to explore in a browser", _report),
         Format("png", "picture, drawn by Graphviz", _picture(_graphviz("png"))),
         Format("pdf", "picture, drawn by Graphviz", _picture(_graphviz("pdf"))),
         _both("graph for yEd and Gephi, with all that a circuit has", networkx_graphs.GRAPHML),

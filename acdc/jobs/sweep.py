@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acdc.circuit.circuit import CIRCUITS
-from acdc.circuit.curve import FILE_NAME, CurvePoint, CurveRecord
+from acdc.circuit.curve import FILE_NAME, CurveRecord, circuit_file
 from acdc.files import read_model, write_json, write_text
 from acdc.jobs.run import Loaded, discarding_refused, open_directory
 from acdc.jobs.run_directory import RunDirectory
 from acdc.jobs.spec import DiscoveryJob
-from acdc.options import Level
 from acdc.progress import Progress
 from acdc.render.curve import to_svg
 from acdc.search.discover import prepare
@@ -59,45 +58,7 @@ def _finished(run: RunDirectory) -> CurveRecord | None:
 def _write(run: RunDirectory, curve: Curve) -> CurveRecord:
     (run.path / CIRCUITS).mkdir(exist_ok=True)
     for point in curve.points:
-        write_json(run.path / _file(point.threshold), point.circuit.model_dump(mode="json"))
-    record = _describe(curve)
+        write_json(run.path / circuit_file(point.threshold), point.circuit.model_dump(mode="json"))
+    record = curve.record
     write_json(run.path / FILE_NAME, record.model_dump(mode="json"))
     return record
-
-
-def _file(threshold: float) -> str:
-    return f"{CIRCUITS}/{threshold}.json"
-
-
-def _describe(curve: Curve) -> CurveRecord:
-    first = curve.points[0].circuit
-    points = [
-        CurvePoint(
-            threshold=point.threshold,
-            edges=len(point.circuit.edges),
-            edges_effective=point.circuit.edges_effective,
-            nodes=len(point.circuit.nodes) if first.level is Level.nodes else None,
-            tests=int(point.circuit.method.selection["tests"]),
-            metric=point.metric,
-            faithfulness=point.faithfulness,
-            unseen_metric=point.unseen_metric,
-            unseen_faithfulness=point.unseen_faithfulness,
-            circuit=_file(point.threshold),
-        )
-        for point in curve.points
-    ]
-    return CurveRecord(
-        model=first.model,
-        task=first.task,
-        metric=first.metric,
-        larger_is_better=first.larger_is_better,
-        ablation=first.ablation,
-        level=first.level,
-        sender_order=first.method.sender_order,
-        edges_total=first.edges_total,
-        seed=first.seed,
-        dtype=first.dtype,
-        batch=first.batch,
-        versions=first.versions,
-        points=points,
-    )

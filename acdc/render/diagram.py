@@ -1,18 +1,21 @@
 """What a picture of a circuit consists of, before it has a layout: ranked nodes and styled links."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from acdc.circuit.circuit import Circuit
 from acdc.graph import ComponentGraph, Edge, Reader, ReaderKind, Writer, WriterKind
-from acdc.render.style import EDGE_COLOUR, EdgeStyle
+from acdc.render.look import PLAIN, Look
+from acdc.render.style import EDGE_COLOUR, OPACITY, READABLE, EdgeStyle, LineMeaning
 
 
 @dataclass(frozen=True)
 class Node:
     """A component, the logits, or under grouped-query attention a key or value slot that several heads share.
 
-    `rank` orders from the embeddings down: per layer shared slots, heads, MLP. `place` orders inside a rank.
+    `rank` orders from the embeddings down: per layer shared slots, heads, MLP. `place` orders inside a rank. `role`:
+    of a head, where roles are shown. `present`: whether an edge leads to or from it; others only mark their place.
+    `mark`: how its outline differs from that of its kind, if it does.
     """
 
     id: str
@@ -20,6 +23,9 @@ class Node:
     kind: str
     rank: int
     place: int
+    role: str | None = None
+    present: bool = True
+    mark: LineMeaning | None = None
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,9 @@ class Link:
     port: ReaderKind
     colour: str
     width: float
-    dashed: bool
+    dash: str
     tooltip: str
+    opacity: float = OPACITY
 
     @property
     def is_wiring(self) -> bool:
@@ -44,6 +51,11 @@ class Diagram:
     nodes: tuple[Node, ...]
     links: tuple[Link, ...]
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether there are more links than can be followed one by one: what they show then is where most lead."""
+        return len(self.links) > READABLE
+
 
 @dataclass(frozen=True)
 class StyledEdge:
@@ -52,11 +64,12 @@ class StyledEdge:
     id: str
     colour: str
     width: float
-    dashed: bool
+    dash: str
     tooltip: str
+    opacity: float = OPACITY
 
 
-def build_diagram(circuit: Circuit) -> Diagram:
+def build_diagram(circuit: Circuit, look: Look = PLAIN) -> Diagram:
     """Nodes and links of the effective circuit, in a fixed order."""
     style = EdgeStyle(circuit)
     styled = [
@@ -64,16 +77,17 @@ def build_diagram(circuit: Circuit) -> Diagram:
             id=scored.id,
             colour=EDGE_COLOUR[Edge.parse(scored.id).reader.kind],
             width=style.width(scored.score),
-            dashed=style.opposes(scored),
+            dash="dashed" if style.opposes(scored) else "solid",
             tooltip=f"{scored.id}: {scored.score:+.4g}",
+            opacity=style.opacity(scored.score),
         )
         for scored in circuit.links
     ]
-    return arrange(circuit.graph, styled)
+    return arrange(circuit.graph, styled, look)
 
 
-def arrange(graph: ComponentGraph, edges: Sequence[StyledEdge]) -> Diagram:
-    """Nodes and links of some edges of a graph, in a fixed order."""
+def arrange(graph: ComponentGraph, edges: Sequence[StyledEdge], look: Look = PLAIN) -> Diagram:
+    """Nodes and links of some edges of a graph, in a fixed order; where places are fixed, with all of its nodes."""
     nodes: dict[str, Node] = {}
     links: list[Link] = []
     writers = {Edge.parse(styled.id).writer for styled in edges}
@@ -87,10 +101,17 @@ def arrange(graph: ComponentGraph, edges: Sequence[StyledEdge]) -> Diagram:
         if reader.shared and target.id not in nodes:
             links += [_wiring(reader, owner) for owner in drawn if owner in writers]
         _add(nodes, target)
-        links.append(
-            Link(edge.writer.id, target.id, reader.kind, styled.colour, styled.width, styled.dashed, styled.tooltip)
-        )
-    return Diagram(tuple(sorted(nodes.values(), key=lambda node: (node.rank, node.place))), tuple(links))
+        how = styled.colour, styled.width, styled.dash, styled.tooltip, styled.opacity
+        links.append(Link(edge.writer.id, target.id, reader.kind, *how))
+    for node in _every_node(graph) if look.fixed else ():
+        _add(nodes, replace(node, present=False))
+    placed = sorted(nodes.values(), key=lambda node: (node.rank, node.place))
+    return Diagram(tuple(replace(node, role=look.roles.get(node.id)) for node in placed), tuple(links))
+
+
+def _every_node(graph: ComponentGraph) -> list[Node]:
+    slots = [_slot_node(reader) for reader in graph.readers if reader.shared]
+    return [*map(_writer_node, graph.writers), *slots, _logits_node(graph)]
 
 
 def _add(nodes: dict[str, Node], node: Node) -> None:
@@ -117,4 +138,4 @@ def _logits_node(graph: ComponentGraph) -> Node:
 
 
 def _wiring(reader: Reader, owner: Writer) -> Link:
-    return Link(reader.id, owner.id, reader.kind, EDGE_COLOUR[reader.kind], 0.9, False, "")
+    return Link(reader.id, owner.id, reader.kind, EDGE_COLOUR[reader.kind], 0.9, "dotted", "")

@@ -1,5 +1,8 @@
 """How components and edges look, the same in every picture. The colours are Okabe and Ito's, told apart by all eyes."""
 
+from bisect import bisect_right
+from dataclasses import dataclass
+
 from acdc.circuit.circuit import Circuit, ScoredEdge
 from acdc.graph import ReaderKind
 from acdc.options import Level
@@ -23,39 +26,72 @@ EDGE_COLOUR = {
     ReaderKind.MLP: "#5f6b76",
     ReaderKind.LOGITS: "#5f6b76",
 }
-TRUNK_COLOUR = "#c3cad1"
-INK = "#1d2730"
+ROLE_COLOURS = {  # fill and line
+    "attends mostly: previous": ("#a6dcf8", "#1b86c4"),
+    "attends mostly: same token": ("#fbf6bd", "#a89b00"),
+    "attends mostly: induction": ("#f7dbe9", "#c0578f"),
+    "attends mostly: first": ("#e6e9ec", "#5f6b76"),
+    "attends mostly: itself": ("#f9ddcc", "#d55e00"),
+}
+TRUNK_COLOUR, FAINT_TRUNK = "#c3cad1", "#dde2e7"
+INK, QUIET, ABSENT, FAINT, PAPER = "#1d2730", "#5f6b76", "#9aa5af", "#d3d9de", "#ffffff"
 NODE_LABEL = {"embedding": "embedding", "attention": "attention head", "mlp": "MLP", "logits": "logits"}
 THINNEST, THICKEST = 0.9, 5.5
+READABLE = 300  # edges that can be followed one by one
+OPACITY, FAINTEST, THICKEST_OF_MANY = 0.85, 0.2, 3.5
+
+
+def node_colours(kind: str, role: str | None = None) -> tuple[str, str]:
+    """Fill and line of a node; heads with a role have the role's."""
+    return ROLE_COLOURS.get(role or "", (NODE_FILL[kind], NODE_LINE[kind]))
+
+
+@dataclass(frozen=True)
+class LineMeaning:
+    """What a kind of edge looks like, and what it is; `dash` is solid, dashed or dotted."""
+
+    colour: str
+    meaning: str
+    dash: str = "solid"
 
 
 class EdgeStyle:
     """Widths and dashes of one circuit's edges."""
 
     def __init__(self, circuit: Circuit):
+        self._crowded = len(circuit.links) > READABLE
+        self._sizes = sorted(abs(edge.score) for edge in circuit.links)
         self._largest = max((abs(edge.score) for edge in circuit.links), default=0.0)
         self._effects = circuit.score_kind == "effect"
         self._sign = -1.0 if circuit.larger_is_better else 1.0
 
     def width(self, score: float) -> float:
         """Stroke width in points: grows with the square root of |score|, so that weak edges stay visible."""
-        share = (abs(score) / self._largest) ** 0.5 if self._largest > 0 else 0.0
-        return round(THINNEST + (THICKEST - THINNEST) * share, 2)
+        thickest = THICKEST_OF_MANY if self._crowded else THICKEST
+        return round(THINNEST + (thickest - THINNEST) * self._share(score), 2)
+
+    def opacity(self, score: float) -> float:
+        """The same for all; where there are many edges it grows with the rank, so that strong ones stand out."""
+        if not self._crowded:
+            return OPACITY
+        rank = bisect_right(self._sizes, abs(score)) / len(self._sizes)
+        return round(FAINTEST + (1 - FAINTEST) * rank**3, 2)
+
+    def _share(self, score: float) -> float:
+        return (abs(score) / self._largest) ** 0.5 if self._largest > 0 else 0.0
 
     def opposes(self, edge: ScoredEdge) -> bool:
         """Whether ablating the edge alone improves the metric: it works against the behaviour. Drawn dashed."""
         return self._effects and self._sign * edge.score < 0
 
 
-def legend_edges() -> list[tuple[str, str, bool]]:
-    """(colour, meaning, dashed) of every kind of edge."""
-    return [
-        (EDGE_COLOUR[ReaderKind.Q], "into a query", False),
-        (EDGE_COLOUR[ReaderKind.K], "into a key", False),
-        (EDGE_COLOUR[ReaderKind.V], "into a value", False),
-        (EDGE_COLOUR[ReaderKind.MLP], "into an MLP or the logits", False),
-        (EDGE_COLOUR[ReaderKind.MLP], "works against the behaviour", True),
-    ]
+LEGEND = (
+    LineMeaning(EDGE_COLOUR[ReaderKind.Q], "into a query"),
+    LineMeaning(EDGE_COLOUR[ReaderKind.K], "into a key"),
+    LineMeaning(EDGE_COLOUR[ReaderKind.V], "into a value"),
+    LineMeaning(EDGE_COLOUR[ReaderKind.MLP], "into an MLP or the logits"),
+    LineMeaning(EDGE_COLOUR[ReaderKind.MLP], "works against the behaviour", "dashed"),
+)
 
 
 def title(circuit: Circuit) -> str:
@@ -72,3 +108,19 @@ def title(circuit: Circuit) -> str:
 
 def subtitle(circuit: Circuit) -> str:
     return f"{circuit.method.name}, {circuit.metric}, {circuit.ablation} ablation"
+
+
+def advice(circuit: Circuit) -> str:
+    """How to get a circuit that can be read, of one with too many edges for that; else nothing."""
+    count = len(circuit.links)
+    if count <= READABLE:
+        return ""
+    weakest = sorted((abs(edge.score) for edge in circuit.links), reverse=True)[READABLE - 1]
+    decided = circuit.method.objective is not None
+    how = f"--threshold {weakest:.2g} or above" if decided else f"--edges {READABLE} or fewer"
+    return crowd(count, f"discover with {how} for a picture of details")
+
+
+def crowd(count: int, help: str) -> str:
+    """That so many edges are too many to be read, and what helps."""
+    return f"{count:,} edges are more than can be followed one by one: {help}"

@@ -150,6 +150,15 @@ class Result:
     decisions: tuple[Decision, ...]
     work: Work
 
+    def __repr__(self) -> str:
+        return f"<Result: {self.circuit!r}>"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from acdc.render.notebook import result_html  # drawing stands above the search in the pipeline
+
+        return result_html(self)
+
 
 def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     """The split of the rows. Raises InputError for settings that do not fit the model or the task, before any work."""

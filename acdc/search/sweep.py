@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from acdc.circuit.circuit import Circuit
+from acdc.circuit.curve import CurvePoint, CurveRecord, circuit_file
 from acdc.errors import InputError
 from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
 from acdc.model.work import Work
+from acdc.options import Level
 from acdc.progress import Progress, silent
 from acdc.search.acdc import decide
 from acdc.search.discover import DiscoverySettings, bind, describe_decisions, prepare
@@ -45,6 +48,56 @@ class Curve:
 
     points: tuple[Point, ...]
     work: Work
+
+    @property
+    def record(self) -> CurveRecord:
+        """What is written of it, the circuits under their file names."""
+        first = self.points[0].circuit
+        points = [
+            CurvePoint(
+                threshold=point.threshold,
+                edges=len(point.circuit.edges),
+                edges_effective=point.circuit.edges_effective,
+                nodes=len(point.circuit.nodes) if first.level is Level.nodes else None,
+                tests=int(point.circuit.method.selection["tests"]),
+                metric=point.metric,
+                faithfulness=point.faithfulness,
+                unseen_metric=point.unseen_metric,
+                unseen_faithfulness=point.unseen_faithfulness,
+                circuit=circuit_file(point.threshold),
+            )
+            for point in self.points
+        ]
+        return CurveRecord(
+            model=first.model,
+            task=first.task,
+            metric=first.metric,
+            larger_is_better=first.larger_is_better,
+            ablation=first.ablation,
+            level=first.level,
+            sender_order=first.method.sender_order,
+            edges_total=first.edges_total,
+            seed=first.seed,
+            dtype=first.dtype,
+            batch=first.batch,
+            versions=first.versions,
+            points=points,
+        )
+
+    def to_svg(self, path: str | Path) -> None:
+        """Write its picture: faithfulness over the circuit's size."""
+        from acdc.files import write_text
+
+        write_text(Path(path), self._repr_svg_())
+
+    def __repr__(self) -> str:
+        return f"<Curve: {len(self.points)} thresholds>"
+
+    def _repr_svg_(self) -> str:
+        """What notebooks show."""
+        from acdc.render.curve import to_svg  # drawing stands above the search in the pipeline
+
+        return to_svg(self.record)
 
 
 def sweep(

@@ -89,6 +89,16 @@ class Report(_Record):
         """How many of the circuit's edges or nodes make it worse when removed alone."""
         return sum(removal.hurts for removal in self.removals)
 
+    def __repr__(self) -> str:
+        share = "unknown" if self.faithfulness is None else f"{self.faithfulness:.1%}"
+        return f"<Report: faithfulness {share} in {self.metric} on {self.rows} rows>"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from acdc.render.notebook import report_html  # drawing stands above verification in the pipeline
+
+        return report_html(self)
+
     def save(self, path: str | Path) -> None:
         """Write `verification.json` into a folder, or the given file, atomically."""
         target = Path(path)

@@ -43,23 +43,33 @@ def compare_roles(first: Circuit, first_report: Report, second: Circuit, second_
     )
 
 
+def head_roles(circuit: Circuit, report: Report | None) -> dict[str, str]:
+    """Role of every head that an edge of the circuit leads out of, by its id, as verification hints at it. Raises
+    InputError where it does not."""
+    hints = {hint.id: hint.label or UNCLEAR for hint in report.audit.hints} if report and report.audit else {}
+    heads = [name for name, writer in _writers(circuit).items() if writer.kind is WriterKind.HEAD]
+    for name in heads:
+        if name not in hints:
+            raise InputError(
+                f"what {name} attends to in {circuit.task.name} in {circuit.model.name} is not known: 'acdc verify' on "
+                "its run tells, of a circuit of edges"
+            )
+    return {name: hints[name] for name in heads}
+
+
+def _writers(circuit: Circuit) -> dict[str, Writer]:
+    return dict(sorted((edge.writer.id, edge.writer) for edge in (Edge.parse(scored.id) for scored in circuit.links)))
+
+
 def _roles(circuit: Circuit, report: Report) -> dict[str, str]:
     """Role of every component that an edge of the circuit leads out of."""
-    hints = {hint.id: hint.label or UNCLEAR for hint in report.audit.hints} if report.audit else {}
-    found = {}
-    for writer in {Edge.parse(edge.id).writer for edge in circuit.links}:
-        if writer.kind is WriterKind.HEAD and writer.id not in hints:
-            raise InputError(
-                f"what {writer.id} attends to in {circuit.task.name} in {circuit.model.name} is not known: run 'acdc "
-                "verify' on both runs first"
-            )
-        found[writer.id] = _role(circuit, writer, hints)
-    return found
+    heads = head_roles(circuit, report)
+    return {name: _role(circuit, writer, heads) for name, writer in _writers(circuit).items()}
 
 
-def _role(circuit: Circuit, writer: Writer, hints: dict[str, str]) -> str:
+def _role(circuit: Circuit, writer: Writer, heads: dict[str, str]) -> str:
     if writer.kind is WriterKind.HEAD:
-        return hints[writer.id]
+        return heads[writer.id]
     if writer.kind is WriterKind.MLP:
         return THIRDS[3 * writer.layer // circuit.graph.anatomy.n_layers]
     return "embedding"

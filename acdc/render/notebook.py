@@ -1,0 +1,87 @@
+"""What notebooks show of a result and of a report: HTML on white paper, as the pictures are, whatever the theme."""
+
+from collections.abc import Sequence
+from html import escape
+
+from acdc.render.style import FAINT, INK, PAPER, QUIET
+from acdc.render.svg import to_svg
+from acdc.search.discover import Result
+from acdc.verification.report import Report
+
+STRONGEST = 10
+_CARD = (
+    f"background:{PAPER};color:{INK};border:1px solid {FAINT};border-radius:6px;padding:12px 16px;overflow-x:auto;"
+    "font:13px/1.5 Helvetica,Arial,sans-serif"
+)
+_TABLE = f"border-collapse:collapse;font:inherit;background:{PAPER};color:{INK}"
+
+
+def result_html(result: Result) -> str:
+    """The picture of a found circuit, and its strongest edges or nodes."""
+    circuit = result.circuit
+    strongest = sorted(circuit.parts, key=lambda part: (-abs(part.score), part.id))[:STRONGEST]
+    rows = [[part.id, f"{part.score:+.4g}"] for part in strongest]
+    names = circuit.part_name
+    title = f"strongest {len(rows)} of {len(circuit.parts)} {names}"
+    return _card(to_svg(circuit), *_table(title, (names.removesuffix("s"), "score"), rows))
+
+
+def report_html(report: Report) -> str:
+    """What was shown, in a sentence, and every metric; with its interval where `verify` was asked for all."""
+    if not report.rows:
+        return _card(f"<p>Not verified: {escape(report.reason or 'no rows were left')}.</p>")
+    spans = _intervals(report)
+    rows = [
+        [
+            name,
+            *(f"{v:.4g}" for v in (m.full, m.circuit, m.complement, m.empty)),
+            spans.get(name, _share(m.faithfulness)),
+        ]
+        for name, m in report.measures.items()
+    ]
+    head = ("metric", "full model", "circuit", "complement", "all ablated", "faithfulness")
+    title = f"{report.rows} rows that discovery did not see, {report.ablation} ablation"
+    return _card(f"<p><b>{escape(_verdict(report, spans))}</b></p>", *_table(title, head, rows))
+
+
+def _verdict(report: Report, spans: dict[str, str]) -> str:
+    share = spans.get(report.metric, _share(report.faithfulness))
+    parts = (
+        f"{report.needed} of its {len(report.removals)} parts make it worse when removed alone"
+        if report.removals
+        else "its parts were not removed one by one"
+    )
+    return f"{report.edges:,} of {report.edges_total:,} edges, faithfulness {share} in {report.metric}; {parts}."
+
+
+def _intervals(report: Report) -> dict[str, str]:
+    """Faithfulness with its interval by metric, under the circuit's own ablation, where it was audited."""
+    audited = report.audit.faithfulness if report.audit else []
+    found = {one.metric: one.denoised for one in audited if one.ablation == report.ablation}
+    return {
+        metric: f"{_share(span.value)} [{_share(span.low)}, {_share(span.high)}]"
+        for metric, span in found.items()
+        if span.low is not None
+    }
+
+
+def _share(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.1%}"
+
+
+def _card(*parts: str) -> str:
+    return f'<div style="{_CARD}">{"".join(parts)}</div>'
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    def line(tag: str, cells: Sequence[str]) -> str:
+        looks = ["text-align:left", *["text-align:right"] * (len(cells) - 1)]
+        pairs = zip(looks, cells, strict=True)
+        inner = "".join(
+            f'<{tag} style="{look};padding:2px 12px 2px 0;color:{INK}">{escape(cell)}</{tag}>' for look, cell in pairs
+        )
+        return f'<tr style="background:{PAPER}">{inner}</tr>'
+
+    body = "".join(line("td", row) for row in rows)
+    caption = f'<div style="color:{QUIET};margin-top:8px">{escape(title)}</div>'
+    return [caption, f'<table style="{_TABLE}"><thead>{line("th", head)}</thead><tbody>{body}</tbody></table>']
