@@ -8,6 +8,7 @@ import typer
 
 from acdc.cli import options as opt
 from acdc.cli.job_options import DECIDING, takes_job
+from acdc.options import Grouping
 
 if TYPE_CHECKING:
     from acdc.jobs.spec import DiscoveryJob
@@ -19,6 +20,12 @@ def export(
     run: opt.RunPath,
     format: FormatName,
     out: Annotated[Path, typer.Option("--out", help="File to write; of mib, a folder.", metavar="F")],
+    fixed: Annotated[
+        bool, typer.Option("--fixed", help="Pictures: every component of the model in its own place.")
+    ] = False,
+    group: Annotated[
+        Grouping, typer.Option(help="Pictures: heads by layer, or by role, where 'acdc verify' has looked.")
+    ] = Grouping.layer,
     device: opt.Device = "auto",
     dtype: opt.DTypeName = opt.DType.float32,
     seed: opt.Seed = 0,
@@ -28,7 +35,7 @@ def export(
     difference here."""
     from acdc.jobs.exchange import export_run
 
-    exported = export_run(run, format, out)
+    exported = export_run(run, format, out, fixed, group)
     if as_json:
         files = [str(path) for path in exported.files]
         print(json.dumps({"written": str(out), "format": format, "files": files, "lost": list(exported.lost)}))

@@ -17,16 +17,19 @@ from acdc.graph import Anatomy, ComponentGraph
 from acdc.jobs.ranking import EdgeScores, NodeScores
 from acdc.jobs.run import SCORES, ScoresRecord, report_of_run
 from acdc.jobs.run_directory import RUN_FILE, read_run
-from acdc.options import Level
-from acdc.render.dot import to_dot
-from acdc.render.svg import to_svg
+from acdc.options import Grouping, Level
+from acdc.render.graphviz import to_picture
+from acdc.render.look import PLAIN, Look, choose_look
+from acdc.verification.report import FILE_NAME as VERIFICATION
+from acdc.verification.report import Report
 
 ENTRY_POINTS = "acdc.formats"
 
 
 @dataclass(frozen=True)
 class Exportable:
-    """What a run has to export: its circuit, or None with scores alone; what it `found`, as edges of its `graph`."""
+    """What a run has to export: its circuit, or None with scores alone; what it `found`, as edges of its `graph`.
+    `look`: how a picture is to be drawn."""
 
     path: Path
     circuit: Circuit | None
@@ -34,6 +37,7 @@ class Exportable:
     graph: ComponentGraph
     task: str
     model: str
+    look: Look = PLAIN
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Format:
     """A format; `write` and `read` raise InputError for what it, or a file, cannot hold.
 
     `read` takes a path, the model's shape, and whether token and position embedding are to be two components; what it
-    returns is in the terms of that graph, as its mark says. `file`: which file a path names.
+    returns is in the terms of that graph, as its mark says. `file`: which file a path names. `picture`: it heeds the
+    look.
     """
 
     name: str
@@ -57,28 +62,19 @@ class Format:
     write: Callable[[Exportable], Written] | None = None
     read: Callable[[Path, Anatomy, bool], ForeignGraph] | None = None
     file: Callable[[Path], Path] = field(default=lambda path: path)
-
-
-def _picture(draw: Callable[[Circuit], str | bytes]) -> Callable[[Exportable], Written]:
-    def write(run: Exportable) -> Written:
-        if run.circuit is None:
-            raise InputError(f"run {run.path} holds scores alone: a picture needs the circuit of a discovery")
-        drawn = draw(run.circuit)
-        return Written({"": drawn.encode() if isinstance(drawn, str) else drawn})
-
-    return write
-
-
-def _graphviz(format: str) -> Callable[[Circuit], bytes]:
-    def draw(circuit: Circuit) -> bytes:
-        from acdc.render.graphviz import to_picture
-
-        return to_picture(circuit, format)
-
-    return draw
+    picture: bool = False
 
 
 Encode = Callable[[ForeignGraph, ComponentGraph], Mapping[str, bytes]]
+
+
+def _picture(name: str, summary: str) -> Format:
+    def write(run: Exportable) -> Written:
+        if run.circuit is None:
+            raise InputError(f"run {run.path} holds scores alone: a picture needs the circuit of a discovery")
+        return Written({"": to_picture(run.circuit, name, run.look)})
+
+    return Format(name, summary, write, picture=True)
 
 
 def _report(run: Exportable) -> Written:
@@ -124,11 +120,11 @@ def _both(summary: str, codec: Codec) -> Format:
 FORMATS = {
     format.name: format
     for format in (
-        Format("svg", "picture; needs no Graphviz", _picture(to_svg)),
-        Format("dot", "picture as text for Graphviz", _picture(to_dot)),
+        _picture("svg", "picture; needs no Graphviz"),
+        _picture("dot", "picture as text for Graphviz"),
         Format("html", "the report, to explore in a browser", _report),
-        Format("png", "picture, drawn by Graphviz", _picture(_graphviz("png"))),
-        Format("pdf", "picture, drawn by Graphviz", _picture(_graphviz("pdf"))),
+        _picture("png", "picture, drawn by Graphviz"),
+        _picture("pdf", "picture, drawn by Graphviz"),
         _both("graph for yEd and Gephi, with all that a circuit has", networkx_graphs.GRAPHML),
         _both("node-link JSON of networkx, with all that a circuit has", networkx_graphs.NODE_LINK),
         _both("graph JSON of EAP-IG", eap_ig.CODEC),
@@ -172,12 +168,18 @@ class Exported:
     lost: tuple[str, ...]
 
 
-def export_run(path: Path, format: str, out: Path) -> Exported:
+def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: str = Grouping.layer) -> Exported:
     """Write a run's circuit or scores to a file, or into a folder; a warning for each thing that is lost.
 
-    `path` may be a circuit file too. Raises InputError for what the format cannot hold; nothing is written then.
+    `path` may be a circuit file too. `fixed` and `group`: see `acdc.render.look`. Raises InputError for what the format
+    cannot hold; nothing is written then.
     """
-    written = find_format(format, "write").write(open_exportable(path))
+    target_format, run = find_format(format, "write"), open_exportable(path)
+    if fixed or group != Grouping.layer:
+        if not target_format.picture:
+            raise InputError(f"--fixed and --group go with pictures, not with format {format!r}")
+        run = _looking(run, fixed, group)
+    written = target_format.write(run)
     targets = {out / name if name else out: content for name, content in written.files.items()}
     for target, content in targets.items():
         if target != out:
@@ -186,6 +188,13 @@ def export_run(path: Path, format: str, out: Path) -> Exported:
     for sentence in written.lost:
         warnings.warn(f"lost in format {format}: {sentence}", AcdcWarning, stacklevel=2)
     return Exported(tuple(targets), written.lost)
+
+
+def _looking(run: Exportable, fixed: bool, group: str) -> Exportable:
+    if run.circuit is None:
+        return run
+    report = Report.load(run.path) if (run.path / VERIFICATION).is_file() else None
+    return replace(run, look=choose_look(run.circuit, fixed, group, report))
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Circuits between acdc and other tools on the command line: what is written is read, verified and compared."""
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import asdict
@@ -182,3 +183,18 @@ def test_bad_input(acdc, runs, words, message):
     assert done.code == 2 and message in done.err, done.err
     assert done.err.startswith("acdc: error: ") and done.err.count("\n") == 1
     assert sorted(Path().rglob("*")) == before
+
+
+def test_places_and_roles_of_pictures(acdc, tmp_path):
+    """With fixed places a head stands where it does in another circuit; roles need a full verification."""
+    for edges in (20, 40):
+        words = ("--task", "induction", "--limit", 16, "--method", "eap", "--edges", edges, "--out", f"of-{edges}")
+        assert acdc("discover", *words).code == 0
+        assert acdc("export", f"of-{edges}", "--format", "svg", "--fixed", "--out", f"{edges}.svg").code == 0
+    few, many = ((tmp_path / f"{edges}.svg").read_text() for edges in (20, 40))
+    (place,) = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>a1.h2</text>', few)
+    assert place in re.findall(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*>a1.h2</text>', many)
+    unverified = acdc("export", "of-20", "--format", "svg", "--group", "role", "--out", "roles.svg")
+    assert unverified.code == 2 and "acdc verify" in unverified.err
+    other = acdc("export", "of-20", "--format", "eap-ig", "--fixed", "--out", "x.json")
+    assert other.code == 2 and "go with pictures" in other.err and not (tmp_path / "x.json").exists()
