@@ -229,11 +229,18 @@ def _print_details(report, out) -> None:
         ]
         _show(out, "\ngeneralisation", head, rows)
     if audit.hints:
-        targets = list(audit.hints[0].attention.everywhere)
-        head = ("head", f"direct effect on {report.metric}", *targets, "hint")
+        from acdc.verification.mechanism import columns
+
+        shares = [columns(hint.attention) for hint in audit.hints]
+        head = ("head", f"direct effect on {report.metric}", *shares[0], "mostly")
         rows = [
-            [h.id, _number(h.direct.value), *(_share(h.attention.everywhere[t]) for t in targets), h.label or ""]
-            for h in audit.hints
+            [
+                h.id,
+                _number(h.direct.value),
+                *map(_share, share.values()),
+                (h.label or "").removeprefix("attends mostly: "),
+            ]
+            for h, share in zip(audit.hints, shares, strict=True)
         ]
         title = "\nwhat heads attend to, shares over all positions of the full model's runs: hints, no proof"
         _show(out, title, head, rows)

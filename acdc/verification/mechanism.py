@@ -2,8 +2,9 @@
 
 Attention statistics are of the full model's clean runs: the share of a head's attention that goes to the previous
 position, to earlier occurrences of the present token, to what came after those (induction; Olsson et al. 2022, arXiv
-2209.11895), to the first position, and to the present one; means over all positions but the first, and from the answer
-position. A position may count for several. The direct effect is that of the edge from a head to the logits alone.
+2209.11895), to the first position, to the present one, and to where a correct answer stands; means over all positions
+but the first, and from the answer position. A position may count for several. The direct effect is that of the edge
+from a head to the logits alone.
 """
 
 from collections import defaultdict
@@ -21,7 +22,8 @@ from acdc.progress import Advance
 from acdc.task.behaviour import Batch, Behaviour
 from acdc.verification.intervals import Bootstrap, Interval, mean
 
-TARGETS = ("previous", "same token", "induction", "first", "itself")
+ANSWER = "answer token"
+TARGETS = ("previous", "same token", "induction", "first", "itself", ANSWER)
 MOSTLY = 0.5  # share of attention from which a head is labelled by where it goes
 
 
@@ -34,9 +36,15 @@ class Attention(BaseModel):
     answer: dict[str, float]
 
 
+def columns(attention: Attention) -> dict[str, float]:
+    """Shares to show, by what they are of: of all positions, but to the answer from the last one."""
+    answers = {"answer, from the last": attention.answer[ANSWER]} if ANSWER in attention.answer else {}
+    return {name: share for name, share in attention.everywhere.items() if name != ANSWER} | answers
+
+
 class HeadHint(BaseModel):
     """`direct`: change of the metric where the head's edge into the logits alone is ablated, in its own sign. `label`:
-    where most of its attention goes, if it is mostly one place."""
+    where most of its attention goes, if it is mostly one place; or from the answer position, to the answer."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,7 +73,8 @@ def _hint(head: Writer, effect: np.ndarray, shares: np.ndarray, bootstrap: Boots
     """`shares` [2, targets]: everywhere, and from the answer."""
     everywhere, answer = (dict(zip(TARGETS, values.tolist(), strict=True)) for values in shares)
     most = max(everywhere, key=everywhere.__getitem__)
-    label = f"attends mostly: {most}" if everywhere[most] >= MOSTLY else None
+    most = most if everywhere[most] >= MOSTLY else ANSWER if answer[ANSWER] >= MOSTLY else None
+    label = None if most is None else f"attends mostly: {most}"
     return HeadHint(
         id=head.id,
         direct=bootstrap.of(mean, effect),
@@ -80,7 +89,10 @@ def _attention(behaviour: Behaviour, heads: Sequence[Writer]) -> np.ndarray:
     total, rows = np.zeros((len(heads), 2, len(TARGETS))), len(behaviour.rows)
     for batch in behaviour.batches:
         rows_of_tokens = zip(batch.tokens, batch.positions.tolist(), strict=True)
-        targets = [_targets(tokens[: last + 1]) for tokens, last in rows_of_tokens]
+        targets = [
+            _targets(tokens[: last + 1], row.correct)
+            for row, (tokens, last) in zip(batch.answers.rows, rows_of_tokens, strict=True)
+        ]
         for layer in sorted({head.layer for head in heads}):
             patterns = clean_patterns(behaviour, batch, layer)
             for place, head in enumerate(heads):
@@ -98,7 +110,7 @@ def clean_patterns(behaviour: Behaviour, batch: Batch, layer: int) -> Tensor:
     return components.patterns(layer, q, k, Positions(residual.shape[2]))
 
 
-def _targets(tokens: Tensor) -> Tensor:
+def _targets(tokens: Tensor, correct: Sequence[int]) -> Tensor:
     """Boolean [targets, positions, positions]: whether a position (last) is a target of one (before last)."""
     length = len(tokens)
     here, there = torch.meshgrid(torch.arange(length), torch.arange(length), indexing="ij")
@@ -106,7 +118,10 @@ def _targets(tokens: Tensor) -> Tensor:
     earlier = same & (there < here)
     after = torch.zeros_like(earlier)
     after[:, 1:] = earlier[:, :-1]
-    return torch.stack([there == here - 1, earlier, after & (there <= here), there == 0, there == here])
+    answer = torch.isin(tokens.cpu(), torch.tensor(correct, dtype=tokens.dtype)).expand(length, length)
+    return torch.stack(
+        [there == here - 1, earlier, after & (there <= here), there == 0, there == here, answer & (there <= here)]
+    )
 
 
 def _shares(pattern: Tensor, targets: Tensor) -> np.ndarray:

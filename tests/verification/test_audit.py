@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import slow_but
 
+import acdc
 from acdc.benchmark.compiled import CompiledCase
 from acdc.benchmark.programs.library import LIBRARY
 from acdc.graph import WriterKind
@@ -19,7 +20,7 @@ from acdc.verification.baselines import of_degrees, of_size
 from acdc.verification.completeness import measure_completeness
 from acdc.verification.faithful import measure_ablations
 from acdc.verification.intervals import Bootstrap
-from acdc.verification.mechanism import compose, hint
+from acdc.verification.mechanism import clean_patterns, compose, hint
 from acdc.verification.minimality import TOLERANCE, Level, measure_minimality, minimise
 from acdc.verification.verify import verify
 
@@ -179,8 +180,6 @@ def test_the_whole_audit_of_a_true_circuit(known):
 
 
 def test_circuits_of_nodes_say_what_was_left_out(trio, induction):
-    import acdc
-
     circuit = acdc.discover(trio, induction, method="eap", level="nodes", edges=60, limit=32).circuit
     report = verify(trio, induction, circuit, full=True, progress=silent)
     assert report.audit.minimality is None and "minimality" in report.audit.left_out
@@ -199,6 +198,25 @@ def test_heads_are_told_by_where_they_look(known):
         looped.append(bool(after))
     assert induction.attention.answer["induction"] == pytest.approx(np.mean(looped))
     assert previous.direct.value == pytest.approx(0.0) and induction.direct.value > 1.0
+
+
+def test_attention_to_the_answer_against_a_loop(trio):
+    """Of the bundled task of names, where the answer stands in the prompt."""
+    task = acdc.load_task("ioi", trio)
+    behaviour = bind(trio, task, DiscoverySettings(metric="logit_diff"), range(5))
+    heads = [writer for writer in behaviour.graph.writers if writer.kind is WriterKind.HEAD]
+    hints = hint(behaviour, heads, Bootstrap(5, 0), nobody)
+    shares = np.zeros(len(heads))
+    for batch in behaviour.batches:
+        for place, head in enumerate(heads):
+            patterns = clean_patterns(behaviour, batch, head.layer)[head.head]
+            for row, answers, pattern in zip(batch.tokens.tolist(), batch.answers.rows, patterns, strict=True):
+                last = answers.answer_position
+                seen = [i for i, token in enumerate(row[: last + 1]) if token in answers.correct]
+                assert len(seen) == 1
+                shares[place] += float(pattern[last, seen[0]]) / 5
+    assert [h.attention.answer["answer token"] for h in hints] == pytest.approx(shares.tolist())
+    assert any(h.label == "attends mostly: answer token" for h in hints) == (shares >= 0.5).any()
 
 
 def test_heads_compose_by_their_weights(known):

@@ -22,6 +22,7 @@ from acdc.render.verdict import (
     stable_text,
 )
 from acdc.verification.intervals import Interval
+from acdc.verification.mechanism import columns
 from acdc.verification.report import Removal, Report
 from acdc.verification.stability import Stability
 
@@ -320,12 +321,12 @@ def mechanism(report: Report) -> Markup:
         paragraph("Numbers that hint at what components do. They are evidence for a mechanism, not proof of one.")
     ]
     if audit.hints:
-        targets = list(audit.hints[0].attention.everywhere)
+        shares = [columns(hint.attention) for hint in audit.hints]
         rows = [
-            [h.id, _interval(h.direct), *(percent(h.attention.everywhere[t]) for t in targets), h.label or "-"]
-            for h in audit.hints
+            [h.id, _interval(h.direct), *map(percent, share.values()), h.label or "-"]
+            for h, share in zip(audit.hints, shares, strict=True)
         ]
-        head = ["head", f"direct effect on {report.metric} [95%]", *targets, "hint"]
+        head = ["head", f"direct effect on {report.metric} [95%]", *shares[0], "hint"]
         caption = (
             "Direct effect: change of the metric where the edge from the head to the logits alone is ablated. Then "
             "shares of attention in the full model's clean runs, means over positions, which may count for several."
