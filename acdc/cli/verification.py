@@ -242,7 +242,9 @@ def _print_details(report, out) -> None:
             ]
             for h, share in zip(audit.hints, shares, strict=True)
         ]
-        title = "\nwhat heads attend to, shares over all positions of the full model's runs: hints, no proof"
+        title = (
+            "\nwhat heads attend to, shares over all positions of the full model's runs (*: the last): hints, no proof"
+        )
         _show(out, title, head, rows)
     if audit.composition:
         strongest = sorted(audit.composition, key=lambda c: (c.usual - c.score, c.edge))[:STRONGEST]

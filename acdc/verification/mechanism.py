@@ -38,7 +38,7 @@ class Attention(BaseModel):
 
 def columns(attention: Attention) -> dict[str, float]:
     """Shares to show, by what they are of: of all positions, but to the answer from the last one."""
-    answers = {"answer, from the last": attention.answer[ANSWER]} if ANSWER in attention.answer else {}
+    answers = {"answer*": attention.answer[ANSWER]} if ANSWER in attention.answer else {}
     return {name: share for name, share in attention.everywhere.items() if name != ANSWER} | answers
 
 

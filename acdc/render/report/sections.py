@@ -329,7 +329,8 @@ def mechanism(report: Report) -> Markup:
         head = ["head", f"direct effect on {report.metric} [95%]", *shares[0], "hint"]
         caption = (
             "Direct effect: change of the metric where the edge from the head to the logits alone is ablated. Then "
-            "shares of attention in the full model's clean runs, means over positions, which may count for several."
+            "shares of attention in the full model's clean runs, means over positions (*: from the last), which may "
+            "count for several."
         )
         inside.append(table(caption, head, rows, words=[len(head) - 1]))
     if audit.composition:
