@@ -58,8 +58,9 @@ class RowBatch:
     def answers_alone(self) -> "RowBatch":
         """The same rows, with the logits of their answers only."""
         ids = tuple(tuple(sorted({*row.correct, *row.incorrect})) for row in self.rows)
-        narrow = RowBatch(self.rows, self.full_logits, ids)
-        return RowBatch(self.rows, self.full_logits.gather(-1, narrow.columns), ids)
+        columns = RowBatch(self.rows, self.full_logits, ids).columns
+        assert columns is not None  # as it has ids
+        return RowBatch(self.rows, self.full_logits.gather(-1, columns), ids)
 
     def _mask(self, answers: Sequence[tuple[int, ...]]) -> Tensor:
         mask = torch.zeros_like(self.full_logits, dtype=torch.bool)
