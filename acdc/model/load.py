@@ -137,9 +137,9 @@ def hugging_face_config(source: Source) -> "PretrainedConfig":
 
     config = AutoConfig.from_pretrained(source.folder, **_LOCAL)
     config.use_cache = False  # prompts are run whole
-    built = AutoModelForCausalLM._model_mapping[type(config)].__name__
-    if built != source.architecture:
-        raise InputError(f"{source.folder / 'config.json'}: model_type means {built}, not {source.architecture}")
+    built = AutoModelForCausalLM._model_mapping[type(config)]
+    if built.__name__ != source.architecture:
+        raise InputError(f"{source.folder / 'config.json'}: model_type means {built.__name__}, not {source.architecture}")
     return config
 
 

@@ -100,7 +100,7 @@ def elsewhere(model: nn.Module, home: torch.device) -> dict[str, int]:
 
 def module_paths(adapter: "ArchitectureAdapter") -> dict[str, str]:
     """Names of a model's modules by those that a bridge gives them, from the bridge's adapter."""
-    return {name: component.name for name, component in adapter.component_mapping.items()}
+    return {name: str(component.name) for name, component in (adapter.component_mapping or {}).items()}
 
 
 def device_map(placement: Placement, paths: dict[str, str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Compare a model's components with its bridge, destination by destination, on a seeded random prompt."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from acdc.model.components import Components
 from acdc.model.executor import Executor, SlotInputs
 
 if TYPE_CHECKING:
+    from transformer_lens import ActivationCache
     from transformer_lens.model_bridge import TransformerBridge
 
 # Largest disagreement, as a share of the largest value. Hugging Face models compute norms and softmax in float32 even
@@ -75,7 +76,7 @@ def _slots(
     graph: ComponentGraph,
     residuals: tuple[Tensor, ...],
     mlp_inputs: dict[int, Tensor],
-    cache: Mapping[str, Tensor],
+    cache: "ActivationCache",
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """(slot, what it gets from our components, what from the bridge): queries, keys, values, inputs of MLPs."""
     for group in graph.groups:

@@ -4,10 +4,10 @@ A block of the bridge is called with the arguments that the model itself calls i
 reads or an attention layer uses. Everything that the bridge can do, this can, at the price of whole blocks.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from transformer_lens.hook_points import HookPoint
     from transformer_lens.model_bridge import TransformerBridge
 
-Hook = Callable[[Tensor, Any], Tensor | None]
+
+class _Hook(Protocol):
+    def __call__(self, tensor: Tensor, *, hook: "HookPoint") -> Tensor | None: ...
+
 _KEPT_SHAPES = 64
 _OURS = 7_001  # marks our hooks, so that a user's own stay where they are
 
@@ -154,8 +157,8 @@ class ReplayComponents:
         """What passes these hook points."""
         seen: dict[str, Tensor] = {}
 
-        def watch(name: str) -> Hook:
-            return lambda value, hook: seen.__setitem__(name, value)
+        def watch(name: str) -> _Hook:
+            return lambda tensor, hook: seen.__setitem__(name, tensor)
 
         with self._hooked({point: watch(name) for name, point in points.items()}):
             yield seen
@@ -163,13 +166,13 @@ class ReplayComponents:
     def _exchanged(self, values: "dict[HookPoint, Tensor]") -> AbstractContextManager[None]:
         """Let these hook points pass on other values."""
 
-        def exchange(other: Tensor) -> Hook:
-            return lambda value, hook: other.reshape(value.shape)
+        def exchange(other: Tensor) -> _Hook:
+            return lambda tensor, hook: other.reshape(tensor.shape)
 
         return self._hooked({point: exchange(other) for point, other in values.items()})
 
     @contextmanager
-    def _hooked(self, hooks: "Mapping[HookPoint, Hook]") -> Iterator[None]:
+    def _hooked(self, hooks: "Mapping[HookPoint, _Hook]") -> Iterator[None]:
         try:
             for point, function in hooks.items():
                 point.add_hook(function, level=_OURS)

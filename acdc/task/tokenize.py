@@ -37,7 +37,9 @@ class PromptTokenizer:
 
     def is_unknown(self, ids: Sequence[int]) -> bool:
         """Whether a token stands for something the vocabulary lacks (GPT-2's unk is a real token, and its EOS)."""
-        return self.unknown is not None and self.unknown != self.tokenizer.eos_token_id and self.unknown in ids
+        if self.tokenizer is None or self.unknown is None:
+            return False
+        return self.unknown != self.tokenizer.eos_token_id and self.unknown in ids
 
     def continuations(self, prompt: str, encoded: Sequence[int], answers: Sequence[str]) -> list[int | None]:
         """The one token that each answer adds to a prompt; None where it adds several, or changes the prompt's own."""
