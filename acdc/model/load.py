@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -139,7 +139,9 @@ def hugging_face_config(source: Source) -> "PretrainedConfig":
     config.use_cache = False  # prompts are run whole
     built = AutoModelForCausalLM._model_mapping[type(config)]
     if built.__name__ != source.architecture:
-        raise InputError(f"{source.folder / 'config.json'}: model_type means {built.__name__}, not {source.architecture}")
+        raise InputError(
+            f"{source.folder / 'config.json'}: model_type means {built.__name__}, not {source.architecture}"
+        )
     return config
 
 
@@ -197,7 +199,7 @@ def _load_hugging_face(
     try:
         config = hugging_face_config(source)
         placement, where = _hugging_face_placement(config, source.architecture, dtype, devices)
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.folder,
             dtype=dtype,
             attn_implementation="eager",
@@ -208,6 +210,7 @@ def _load_hugging_face(
             device_map=where,
             **_LOCAL,
         )
+        model, report = loaded  # with its report, which the annotation of `from_pretrained` knows nothing of
         _check_complete(source, report, model.config.num_hidden_layers)
         if placement is None:
             model.to(devices[0])

@@ -81,6 +81,13 @@ class PlacedComponents:
 WithPatterns = FunctionalComponents | PlacedComponents
 
 
+def patterned(components: Components) -> WithPatterns:
+    """Components that can be asked for attention patterns alone, which those computed by the model's own modules cannot
+    be: whoever calls this has refused them."""
+    assert isinstance(components, WithPatterns)
+    return components
+
+
 def placed(components: Components, placement: Placement | None) -> Components:
     """The same where all weights are at home; for None they are."""
     return components if placement is None else PlacedComponents(components, placement)

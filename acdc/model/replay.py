@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class _Hook(Protocol):
     def __call__(self, tensor: Tensor, *, hook: "HookPoint") -> Tensor | None: ...
 
+
 _KEPT_SHAPES = 64
 _OURS = 7_001  # marks our hooks, so that a user's own stay where they are
 
