@@ -71,6 +71,8 @@ class RowBatch:
 
 
 NOISE = 1e-6  # relative differences below this are rounding
+# A metric of a user's: from logits [rows, V] at the answer positions and what is known of the rows, one value per row
+# [rows], better when larger. A `Metric` says what else is to be known of one.
 MetricFunction = Callable[[Tensor, RowBatch], Tensor]
 
 
