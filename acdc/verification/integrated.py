@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acdc.circuit.choose import Ranking
+from acdc.options import ScoreKind
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import recovered_fraction
 
@@ -27,7 +28,7 @@ class EdgeRanking:
     words what they are."""
 
     values: np.ndarray
-    kind: str
+    kind: ScoreKind
     basis: str = OWN_SCORES
 
 
@@ -42,7 +43,7 @@ class Integrated:
     basis: str = OWN_SCORES
 
 
-def helpfulness(scores: np.ndarray, kind: str, sign: float) -> np.ndarray:
+def helpfulness(scores: np.ndarray, kind: ScoreKind, sign: float) -> np.ndarray:
     """How much edges help by their scores [edges] of a kind, in the sign of a metric (`Metric.sign`)."""
     return np.abs(scores) if kind == "importance" else sign * scores
 
