@@ -89,8 +89,8 @@ def _line(method: str, rows: Sequence[BenchmarkRow]) -> Line:
         scores={name: mean_over_models(list(_values(rows, name))) for name in SCORES},
         found=float(np.mean([row.edges_found for row in rows])),
         true=float(np.mean(true)) if true else None,
-        work=sum(row.work for row in rows),
-        seconds=sum(row.seconds for row in rows),
+        work=sum(row.work or 0 for row in rows),
+        seconds=sum(row.seconds or 0.0 for row in rows),
     )
 
 
