@@ -67,4 +67,5 @@ def _faithfulness(behaviour: Behaviour, ranking: Ranking) -> list[float] | None:
     full, empty = float(behaviour.full().mean()), float(behaviour.empty().mean())
     values = behaviour.measure(removed)[0].mean(axis=1).tolist()
     found = [recovered_fraction(value, full, empty) for value in values]
-    return None if None in found else found
+    known = [fraction for fraction in found if fraction is not None]
+    return known if len(known) == len(found) else None
