@@ -137,7 +137,7 @@ def hugging_face_config(source: Source) -> "PretrainedConfig":
 
     config = AutoConfig.from_pretrained(source.folder, **_LOCAL)
     config.use_cache = False  # prompts are run whole
-    built = AutoModelForCausalLM._model_mapping[type(config)]
+    built: Any = AutoModelForCausalLM._model_mapping[type(config)]  # a class, though annotated as a pair of them
     if built.__name__ != source.architecture:
         raise InputError(
             f"{source.folder / 'config.json'}: model_type means {built.__name__}, not {source.architecture}"

@@ -53,6 +53,7 @@ class Curve:
     def record(self) -> CurveRecord:
         """What is written of it, the circuits under their file names."""
         first = self.points[0].circuit
+        assert first.method.sender_order is not None  # ACDC has one
         points = [
             CurvePoint(
                 threshold=point.threshold,
