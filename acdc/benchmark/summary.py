@@ -127,7 +127,8 @@ def ranked(lines: Sequence[Line]) -> list[Line]:
 
     def key(line: Line) -> tuple[float, float, str]:
         f1, cmd = line.scores["edge_f1"], line.scores["cmd"]
-        return -(f1.value if f1 else 0.0), cmd.value if cmd else np.inf, line.method
+        rising = np.inf if cmd is None or cmd.value is None else cmd.value
+        return -((f1 and f1.value) or 0.0), rising, line.method
 
     return sorted(lines, key=key)
 
