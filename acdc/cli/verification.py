@@ -136,15 +136,16 @@ def diff(
     _print_comparison(comparison)
 
 
-def _picture_of_both(circuits, runs: tuple[Path, Path], file: Path, fixed: bool) -> bytes:
+def _picture_of_both(circuits: "tuple[Circuit, Circuit]", runs: tuple[Path, Path], file: Path, fixed: bool) -> bytes:
     """Named after their folders, as far as these differ. Raises InputError for two that cannot be in one picture."""
     from acdc.render.difference import draw_difference
     from acdc.render.graphviz import format_of, write
     from acdc.render.look import Look
 
-    format, names = format_of(file), tuple(run.resolve().name for run in runs)
+    format, (first, second) = format_of(file), runs
+    names = first.resolve().name, second.resolve().name
     if names[0] == names[1]:
-        names = tuple(map(str, runs)) if runs[0] != runs[1] else ("first", "second")
+        names = (str(first), str(second)) if first != second else ("first", "second")
     return write(draw_difference(*circuits, names, Look(fixed)), format)
 
 
@@ -269,7 +270,7 @@ TESTS = ("claim tested (below)", "n", "effect", "p", "corrected p", "rejected", 
 
 def _test(test: "TestResult") -> list[str]:
     if not test.testable:
-        return [test.name, str(test.n), "", "", "", "not testable", test.reason, ""]
+        return [test.name, str(test.n), "", "", "", "not testable", test.reason or "", ""]
     values = (_number(value) for value in (test.effect, test.p, test.adjusted))
     rejected, speaks = ("yes", f"{test.speaks} it") if test.rejected else ("no", "")
     return [test.name, str(test.n), *values, rejected, speaks, _share(test.power)]
