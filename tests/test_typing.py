@@ -44,7 +44,7 @@ def study(out: Path) -> list[StoredJob]:
 """
 WRONG = {
     'acdc.load_task("induction", model)': ('acdc.load_task("induction", 7)', "arg-type"),
-    "-> tuple[float, float | None]": ("-> tuple[float, float]", "return-value"),
+    "report.faithfulness\n": ("report.faithfulness / 2\n", "operator"),
     "chosen: MetricFunction = margin": ("chosen: MetricFunction = shares", "assignment"),
     "edges=9, limit=8)\n": ('edges="9", limit=8)\n', "arg-type"),
     "scores=found.scores)": ("scores=found.score)", "attr-defined"),
