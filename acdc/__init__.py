@@ -17,10 +17,12 @@ if TYPE_CHECKING:
         Curve,
         InputError,
         Metric,
+        MetricFunction,
         Model,
         Picture,
         Report,
         Result,
+        RowBatch,
         StoredJob,
         Task,
         discover,
@@ -38,10 +40,12 @@ __all__ = [
     "Curve",
     "InputError",
     "Metric",
+    "MetricFunction",
     "Model",
     "Picture",
     "Report",
     "Result",
+    "RowBatch",
     "StoredJob",
     "Task",
     "discover",
@@ -55,7 +59,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     """Import torch only when the interface is used: the command line answers `--help` without it."""
     if name not in __all__:
         raise AttributeError(f"module 'acdc' has no attribute {name!r}")

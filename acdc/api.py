@@ -1,9 +1,9 @@
 """The Python interface: load a model and a task, discover a circuit, verify it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
@@ -25,7 +25,7 @@ from acdc.search.discover import discover as run_discovery
 from acdc.search.sweep import Curve
 from acdc.search.sweep import sweep as run_sweep
 from acdc.task.load import load_task
-from acdc.task.metrics import Metric
+from acdc.task.metrics import Metric, MetricFunction, RowBatch
 from acdc.task.rows import Task
 from acdc.verification.report import Report
 from acdc.verification.verify import verify as run_verification
@@ -35,10 +35,12 @@ __all__ = [
     "Curve",
     "InputError",
     "Metric",
+    "MetricFunction",
     "Model",
     "Picture",
     "Report",
     "Result",
+    "RowBatch",
     "StoredJob",
     "Task",
     "discover",
@@ -57,7 +59,7 @@ def discover(
     task: Task,
     method: str = "acdc",
     *,
-    metric: str | Metric | Callable | None = None,
+    metric: str | Metric | MetricFunction | None = None,
     ablation: str = "resample",
     threshold: float | None = None,
     edges: int | None = None,
@@ -79,8 +81,7 @@ def discover(
 
     Give at most one of `threshold`, `edges` and `faithfulness`; `choose` takes the best edges by their scores ("top")
     or greedily from the logits ("greedy"). `steps` is for integrated gradients, `updates` for learnt masks. `metric` is
-    a name, a `Metric`, or a callable (logits [rows, V], RowBatch) -> values [rows] that is better when larger; default
-    is the task's own.
+    a name, a `Metric`, or a `MetricFunction` that is better when larger; default is the task's own.
     Discovery uses a seeded random half of the rows, or the first `limit`; `verify` uses the others.
     Raises InputError for settings that do not fit.
     """
@@ -111,7 +112,7 @@ def sweep(
     task: Task,
     thresholds: Sequence[float] | None = None,
     *,
-    metric: str | Metric | Callable | None = None,
+    metric: str | Metric | MetricFunction | None = None,
     ablation: str = "resample",
     limit: int | None = None,
     batch_size: int = 32,
@@ -143,7 +144,10 @@ def sweep(
     return run_sweep(model, task, settings, thresholds, progress)
 
 
-def _choice(options: type[StrEnum], name: str, value: str) -> StrEnum:
+Option = TypeVar("Option", bound=StrEnum)
+
+
+def _choice(options: type[Option], name: str, value: str) -> Option:
     if value not in set(options):
         raise InputError(f"{name} {value!r} is not one of {', '.join(options)}")
     return options(value)
@@ -154,7 +158,7 @@ def verify(
     task: Task,
     circuit: Circuit,
     *,
-    metric: Metric | Callable | None = None,
+    metric: Metric | MetricFunction | None = None,
     full: bool = False,
     scores: Mapping[str, float] | None = None,
     progress: Progress = silent,

@@ -1,6 +1,9 @@
 """Choices that users make by name and that several parts of the pipeline record or act on."""
 
 from enum import StrEnum
+from typing import Literal
+
+ScoreKind = Literal["effect", "importance"]  # what a score says: how much the metric changes, or a rank alone
 
 
 class Level(StrEnum):

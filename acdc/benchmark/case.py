@@ -44,10 +44,17 @@ class Case(Protocol):
     """`name` is unique within `suite`; `identity` says everything that the case depends on, files by their content.
     Cases of one `variant` of a suite are averaged together."""
 
-    suite: str
-    name: str
-    variant: str | None
-    ablations: tuple[str, ...]
+    @property
+    def suite(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def variant(self) -> str | None: ...
+
+    @property
+    def ablations(self) -> tuple[str, ...]: ...
 
     @property
     def identity(self) -> str: ...

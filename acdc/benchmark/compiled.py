@@ -86,9 +86,9 @@ def draw_rows(named: NamedProgram, seed: int) -> list[dict]:
         one = clean[generator.integers(len(clean))]
         others = corrupted.get(len(one), [one])
         other = others[generator.integers(len(others))]
-        answers = answer(named.expected(one)), answer(named.expected(other))
-        if answers[0] != answers[1] and None not in answers:
-            pairs[one, other] = answers
+        right, wrong = answer(named.expected(one)), answer(named.expected(other))
+        if right is not None and wrong is not None and right != wrong:
+            pairs[one, other] = right, wrong
         if len(pairs) == ROWS:
             break
     return [

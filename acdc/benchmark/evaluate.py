@@ -167,9 +167,12 @@ def _metric_for(method: Method) -> str:
     raise refusal
 
 
-def _scored(trial: Trial, method: Method, behaviour: Behaviour, settings: DiscoverySettings, progress: Progress):
+def _scored(
+    trial: Trial, method: Method, behaviour: Behaviour, settings: DiscoverySettings, progress: Progress
+) -> Search:
     began = time.perf_counter()
-    found: Scores = method.run(behaviour, settings.search_options, progress)
+    found = method.run(behaviour, settings.search_options, progress)
+    assert isinstance(found, Scores)  # see `Method.decides`
     seconds, work = time.perf_counter() - began, behaviour.work.evaluations
     threshold = widest_gap(np.abs(found.values))
     none = np.zeros(len(found.values), dtype=bool)
@@ -178,13 +181,16 @@ def _scored(trial: Trial, method: Method, behaviour: Behaviour, settings: Discov
     return Search(chosen, found.values, helps, behaviour.metric.name, threshold, work, seconds)
 
 
-def _decided(trial: Trial, method: Method, behaviour: Behaviour, settings: DiscoverySettings, progress: Progress):
+def _decided(
+    trial: Trial, method: Method, behaviour: Behaviour, settings: DiscoverySettings, progress: Progress
+) -> Search:
     """The threshold is in the widest gap between the effects of single edges; what it takes to know these is not
     counted, as any other way to a threshold would do."""
     threshold = widest_gap(np.abs(trial.effects(behaviour.metric.name, progress)))
     options = replace(settings, threshold=threshold).search_options
     before, began = behaviour.work.evaluations, time.perf_counter()
-    found: Decisions = method.run(behaviour, options, progress)
+    found = method.run(behaviour, options, progress)
+    assert isinstance(found, Decisions)  # see `Method.decides`
     seconds, work = time.perf_counter() - began, behaviour.work.evaluations - before
     ranking = behaviour.metric.sign * found.values
     if method.name == "acdc":

@@ -89,8 +89,8 @@ def _line(method: str, rows: Sequence[BenchmarkRow]) -> Line:
         scores={name: mean_over_models(list(_values(rows, name))) for name in SCORES},
         found=float(np.mean([row.edges_found for row in rows])),
         true=float(np.mean(true)) if true else None,
-        work=sum(row.work for row in rows),
-        seconds=sum(row.seconds for row in rows),
+        work=sum(row.work or 0 for row in rows),
+        seconds=sum(row.seconds or 0.0 for row in rows),
     )
 
 
@@ -127,7 +127,8 @@ def ranked(lines: Sequence[Line]) -> list[Line]:
 
     def key(line: Line) -> tuple[float, float, str]:
         f1, cmd = line.scores["edge_f1"], line.scores["cmd"]
-        return -(f1.value if f1 else 0.0), cmd.value if cmd else np.inf, line.method
+        rising = np.inf if cmd is None or cmd.value is None else cmd.value
+        return -((f1 and f1.value) or 0.0), rising, line.method
 
     return sorted(lines, key=key)
 

@@ -116,7 +116,7 @@ class NeuronRanking(Ranking):
         neurons = np.zeros(self._shape, dtype=bool)
         neurons[:embeddings] = True
         neurons[embeddings:].reshape(-1)[self._order[:k]] = True
-        nodes = neurons.any(axis=1)
+        nodes: np.ndarray = np.any(neurons, axis=1)
         selected = self.graph.between(nodes)
         return Choice(selected, self.graph.prune(selected), nodes, neurons)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -158,7 +159,7 @@ class Circuit(_Record):
         return self.graph.mask(edge.id for edge in self.edges)
 
     @property
-    def parts(self) -> list[ScoredEdge] | list[ScoredNode]:
+    def parts(self) -> Sequence[ScoredEdge | ScoredNode]:
         """What is removed from it one by one: its edges, or its nodes; of these, at the level of neurons, all neurons
         together."""
         return self.edges if self.level is Level.edges else self.nodes

@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from acdc.cli import options as opt
+
+if TYPE_CHECKING:
+    from acdc.benchmark.run import FinishedBenchmark
 
 WIDTH = 118  # of a table that is not cut
 
@@ -53,7 +56,7 @@ def benchmark(
     raise typer.Exit(1 if done.failed else 0)
 
 
-def _print(done) -> None:
+def _print(done: "FinishedBenchmark") -> None:
     """A table for each group of cases, and what was left out."""
     from rich.table import Table
 

@@ -3,9 +3,12 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 SENTENCE = "acdc: interrupted; what is done is kept: the same command with the same --out goes on"
+Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -16,8 +19,8 @@ class Interruptible:
     libraries on the way, Ray's and typer's, raise something else in place of what they know, and know only this.
     """
 
-    def __init__(self):
-        self._before: dict[signal.Signals, object] = {}
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Handler] = {}
         self._signal: int | None = None
 
     @property
@@ -42,7 +45,7 @@ class Interruptible:
         self._signal = number
         if _importing(frame):  # native code that is being loaded may take an exception for the end of the world
             print(SENTENCE, file=sys.stderr, flush=True)
-            os._exit(self.status)
+            os._exit(128 + number)
         raise KeyboardInterrupt
 
 

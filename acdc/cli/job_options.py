@@ -96,7 +96,7 @@ def takes_job(*, without: Sequence[str] = (), **usual: Any) -> Callable[[Callabl
         arguments = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
         signature = inspect.Signature([*arguments, *ours, *(p for p in own if p not in arguments)])
         run.__name__, run.__doc__ = command.__name__, command.__doc__
-        run.__signature__ = signature
+        run.__signature__ = signature  # type: ignore[attr-defined]  # known to inspect, not to the stubs
         run.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
         return run
 

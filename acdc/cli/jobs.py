@@ -25,7 +25,7 @@ _UNFINISHED = (Status.queued, Status.stopped, Status.interrupted)
 class Lines:
     """Plain lines on stderr as jobs begin and end: for pipes and log files."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._total, self._ended = 0, 0
 
     def begins(self, jobs: Sequence[Job], finished: int) -> None:
@@ -57,7 +57,7 @@ class Lines:
 class Bars(Lines):
     """A bar for every running job, with its rate and the time left, above one for all."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         columns = (
             TextColumn("{task.description}"),
@@ -86,13 +86,13 @@ class Bars(Lines):
 
     def at(self, job: Job, stage: Stage) -> None:
         """A new stage is a new bar, so that its rate is its own."""
-        name, task = self._tasks.get(job.id, (None, None))
-        if name != stage.name:
+        shown = self._tasks.get(job.id)
+        if shown is None or shown[0] != stage.name:
             self._remove(job)
             what = f"{job.name} {stage.name}"
-            task = self._bars.add_task(what, total=stage.total, unit=stage.unit, note="")
-            self._tasks[job.id] = stage.name, task
-        self._bars.update(task, completed=stage.done, note=stage.note)
+            shown = stage.name, self._bars.add_task(what, total=stage.total, unit=stage.unit, note="")
+            self._tasks[job.id] = shown
+        self._bars.update(shown[1], completed=stage.done, note=stage.note)
 
     def ended(self, job: Job, outcome: Outcome) -> None:
         self._remove(job)

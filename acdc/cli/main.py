@@ -5,7 +5,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -175,7 +175,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.simplefilter("always", AcdcWarning)
     warnings.showwarning = _warn
-    usage_error = typer.BadParameter.__base__
+    usage_error: Any = typer.BadParameter.__base__  # that of click, which typer gives no name
     interruptible = Interruptible()
     try:
         with interruptible:
@@ -205,7 +205,14 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _warn(message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Our own warnings as one line; those of libraries are of no use to a user of the command line."""
     if issubclass(category, AcdcWarning):
         print(f"acdc: warning: {message}", file=sys.stderr)

@@ -55,7 +55,7 @@ def _memory(plan: JobPlan) -> str:
         f"at work on a batch {size(memory.working)}."
     )
     parts += "".join(f" Weights on {name} {size(held)}." for name, held in memory.elsewhere.items())
-    if plan.fits is None:
+    if plan.fits is None or plan.free is None:
         return f"{parts} How much is free is unknown here."
     if plan.fits:
         return f"{parts} {size(plan.free)} are free."

@@ -4,12 +4,25 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from acdc.cli import options as opt
 from acdc.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from acdc.circuit.circuit import Circuit
+    from acdc.jobs.stability import RepeatPlan
+    from acdc.verification.audit import Audit
+    from acdc.verification.compare import Comparison
+    from acdc.verification.intervals import Interval
+    from acdc.verification.report import Report
+    from acdc.verification.roles import RoleComparison
+    from acdc.verification.stability import Stability
+    from acdc.verification.statistics import TestResult
 
 
 def verify(
@@ -46,12 +59,12 @@ def verify(
         done = open_run(run)
     show.print_run(done, as_json)
     if not as_json and done.report.audit:
-        _print_audit(done.report)
+        _print_audit(done.report, done.report.audit)
     if not as_json and done.report.stability:
         _print_stability(done.report.stability, show.console())
 
 
-def _announce(plan) -> None:
+def _announce(plan: "RepeatPlan") -> None:
     """Say on stderr what repeating a discovery will take."""
     seeds = f", {plan.seeds} times with other seeds" if plan.seeds else ""
     print(
@@ -123,26 +136,27 @@ def diff(
     _print_comparison(comparison)
 
 
-def _picture_of_both(circuits, runs: tuple[Path, Path], file: Path, fixed: bool) -> bytes:
+def _picture_of_both(circuits: "tuple[Circuit, Circuit]", runs: tuple[Path, Path], file: Path, fixed: bool) -> bytes:
     """Named after their folders, as far as these differ. Raises InputError for two that cannot be in one picture."""
     from acdc.render.difference import draw_difference
     from acdc.render.graphviz import format_of, write
     from acdc.render.look import Look
 
-    format, names = format_of(file), tuple(run.resolve().name for run in runs)
+    format, (first, second) = format_of(file), runs
+    names = first.resolve().name, second.resolve().name
     if names[0] == names[1]:
-        names = tuple(map(str, runs)) if runs[0] != runs[1] else ("first", "second")
+        names = (str(first), str(second)) if first != second else ("first", "second")
     return write(draw_difference(*circuits, names, Look(fixed)), format)
 
 
-def _check_own(circuit, dtype: opt.DType | None, seed: int | None) -> None:
+def _check_own(circuit: "Circuit", dtype: opt.DType | None, seed: int | None) -> None:
     """Raises InputError for another dtype or seed than a circuit was found with."""
     for name, given, there in (("dtype", dtype and dtype.value, circuit.dtype), ("seed", seed, circuit.seed)):
         if given is not None and given != there:
             raise InputError(f"--{name} {given} is not the run's {there}; leave it out")
 
 
-def _print_comparison(comparison) -> None:
+def _print_comparison(comparison: "Comparison") -> None:
     from acdc.cli.show import console
 
     out = console()
@@ -163,7 +177,7 @@ def _print_comparison(comparison) -> None:
         out.print("\nno rows that neither discovery used: faithfulness is not compared")
 
 
-def _print_roles(comparison) -> None:
+def _print_roles(comparison: "RoleComparison") -> None:
     from acdc.cli.show import console
 
     out = console()
@@ -179,21 +193,20 @@ def _print_roles(comparison) -> None:
     )
 
 
-def _print_audit(report) -> None:
+def _print_audit(report: "Report", audit: "Audit") -> None:
     """Tables of all that an audit found, each with what its numbers mean."""
     from acdc.cli.show import console
 
     out = console()
-    _print_claims(report, out)
-    _print_tests(report.audit.tests, out)
-    _print_details(report, out)
+    _print_claims(report, audit, out)
+    _print_tests(audit.tests, out)
+    _print_details(report, audit, out)
 
 
-def _print_claims(report, out) -> None:
+def _print_claims(report: "Report", audit: "Audit", out: "Console") -> None:
     """How faithful, complete and minimal the circuit is."""
     from acdc.render.verdict import complete_text, minimal_text, sizes_text
 
-    audit = report.audit
     rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in audit.faithfulness]
     head = ("ablation", "metric", "the circuit alone recovers", "without it is lost")
     _show(out, "\nfaithfulness: 100 % is all of the behaviour [95 % interval]", head, rows)
@@ -210,7 +223,7 @@ def _print_claims(report, out) -> None:
         out.print(f"not measured: {name}, as {reason}")
 
 
-def _print_tests(tests, out) -> None:
+def _print_tests(tests: "Sequence[TestResult]", out: "Console") -> None:
     """What would be likely by chance, and what it speaks for."""
     _show(out, "\ntests, corrected together (Holm), at a level of 5 %", TESTS, map(_test, tests))
     for test in tests:
@@ -218,9 +231,9 @@ def _print_tests(tests, out) -> None:
             out.print(f"{test.name}: that {test.null}", soft_wrap=True)
 
 
-def _print_details(report, out) -> None:
+def _print_details(report: "Report", audit: "Audit", out: "Console") -> None:
     """By groups of rows, by heads, and row by row."""
-    audit = report.audit
+    head: tuple[str, ...]
     if audit.groups:
         head = ("rows of", "rows", "recovered [95 % interval]", "circuit right", "full model right")
         rows = [
@@ -264,15 +277,15 @@ STRONGEST = 10
 TESTS = ("claim tested (below)", "n", "effect", "p", "corrected p", "rejected", "speaks", "power")
 
 
-def _test(test) -> list[str]:
+def _test(test: "TestResult") -> list[str]:
     if not test.testable:
-        return [test.name, str(test.n), "", "", "", "not testable", test.reason, ""]
+        return [test.name, str(test.n), "", "", "", "not testable", test.reason or "", ""]
     values = (_number(value) for value in (test.effect, test.p, test.adjusted))
     rejected, speaks = ("yes", f"{test.speaks} it") if test.rejected else ("no", "")
     return [test.name, str(test.n), *values, rejected, speaks, _share(test.power)]
 
 
-def _print_stability(stability, out) -> None:
+def _print_stability(stability: "Stability", out: "Console") -> None:
     from acdc.render.verdict import stable_text
 
     out.print(f"\nstability: {stable_text(stability)}", soft_wrap=True)
@@ -283,7 +296,7 @@ def _print_stability(stability, out) -> None:
             _show(out, f"\nother {what}{among}", ("discovery", "edges", "shared with the circuit"), rows)
 
 
-def _show(out, title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def _show(out: "Console", title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table under a title."""
     from rich.table import Table
 
@@ -296,7 +309,7 @@ def _show(out, title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -
     out.print(table)
 
 
-def _percent(interval) -> str:
+def _percent(interval: "Interval") -> str:
     from acdc.render.verdict import spread
 
     return spread(interval)

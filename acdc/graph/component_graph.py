@@ -125,7 +125,7 @@ class ComponentGraph:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Id of every entry of the vector."""
-        return tuple(edge.id for edge in (*self.edges, *self.wires))
+        return (*(edge.id for edge in self.edges), *(wire.id for wire in self.wires))
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -202,18 +202,18 @@ class ComponentGraph:
         """
         writers, readers = self.ends
         wire_readers, wire_writers = self._wire_ends
-        to_logits = ~self._owned.any(axis=1)
+        to_logits = ~np.any(self._owned, axis=1)
         alive, wires = kept[: len(writers)].copy(), kept[len(writers) :].copy()
         while True:
             owned = self._owned.copy()
             owned[wire_readers, wire_writers] = wires
             has_edge = np.zeros(len(owned), dtype=bool)
             has_edge[readers[alive]] = True
-            has_input = owned[has_edge].any(axis=0)
+            has_input = np.any(owned[has_edge], axis=0)
             has_input[: len(self.embeddings)] = True
             has_output = np.zeros(len(self.writers), dtype=bool)
             has_output[writers[alive]] = True
-            useful = to_logits | (owned & has_output).any(axis=1)
+            useful = to_logits | np.any(owned & has_output, axis=1)
             left = alive & has_input[writers] & useful[readers]
             left_wires = wires & has_edge[wire_readers] & has_output[wire_writers]
             if (left == alive).all() and (left_wires == wires).all():
@@ -226,7 +226,7 @@ class ComponentGraph:
         A slot that several heads share is among them while one of its heads is.
         """
         writers, readers = self.ends
-        used = ~self._owned.any(axis=1) | (self._owned & kept).any(axis=1)
+        used = ~np.any(self._owned, axis=1) | np.any(self._owned & kept, axis=1)
         return np.concatenate([kept[writers] & used[readers], np.ones(len(self.wires), dtype=bool)])
 
     def neurons(self, ids: Iterable[str]) -> np.ndarray:

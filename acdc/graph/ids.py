@@ -126,8 +126,10 @@ class Neuron:
         found = _NEURON.fullmatch(text)
         if not found:
             raise InputError(f"{text[:50]!r} is not a neuron id: expected component.nINDEX, such as 'a1.h5.n37'")
-        writer, index = found.groups()
-        return cls(_parse_writer(writer, _WRITER.fullmatch(writer)), int(index))
+        text, index = found.groups()
+        writer = _WRITER.fullmatch(text)
+        assert writer is not None  # what names a neuron's component names a writer
+        return cls(_parse_writer(text, writer), int(index))
 
 
 def is_wire(name: str) -> bool:

@@ -57,7 +57,7 @@ class Ledger:
     jobs: dict[str, Job]
     watch: Watch
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.running: set[str] = set()
 
     def started(self, id: str) -> None:

@@ -179,6 +179,7 @@ def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: s
         if not target_format.picture:
             raise InputError(f"--fixed and --group go with pictures, not with format {format!r}")
         run = _looking(run, fixed, group)
+    assert target_format.write is not None  # see `find_format`
     written = target_format.write(run)
     targets = {out / name if name else out: content for name, content in written.files.items()}
     for target, content in targets.items():

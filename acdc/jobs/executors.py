@@ -1,6 +1,6 @@
 """Who does the jobs: this process, one after the other, or the workers of a pool (`acdc.jobs.ray_pool`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Protocol
 
 import torch
@@ -16,14 +16,14 @@ from acdc.model.threads import DEFAULT_THREADS
 class JobExecutor(Protocol):
     """Does jobs in any order; their artefacts do not depend on which executor does them, nor on how many workers."""
 
-    def run(self, jobs: Sequence[Job], report: Report) -> Iterator[Outcome]:
-        """The outcomes of all jobs, as they end. Closing the iterator stops what is running."""
+    def run(self, jobs: Sequence[Job], report: Report) -> Generator[Outcome, None, None]:
+        """The outcomes of all jobs, as they end. Closing the generator stops what is running."""
 
 
 class InProcess:
     """One job after the other, in this process; a model stays loaded while the next job names it too."""
 
-    def run(self, jobs: Sequence[Job], report: Report) -> Iterator[Outcome]:
+    def run(self, jobs: Sequence[Job], report: Report) -> Generator[Outcome, None, None]:
         loaded = Loaded()
         for job in jobs:
             yield work_on(job, report, loaded)

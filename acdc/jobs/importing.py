@@ -51,6 +51,7 @@ def run_import(file: Path, format: str, job: DiscoveryJob, out: Path | None, pro
     is not wanted. Raises InputError for a file that is none of its format or does not fit the model.
     """
     source = find_format(format, "read")
+    assert source.read is not None  # see `find_format`
     job.settings.check_values()
     job.settings.check_one_size()
     file = source.file(file)

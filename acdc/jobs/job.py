@@ -1,9 +1,10 @@
 """What an executor can do: any piece of work that has an id, a folder of its own, and can go on where it ended."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from acdc.jobs.run import Loaded
+from acdc.jobs.spec import DiscoveryJob
 from acdc.progress import Progress
 from acdc.task.crew import Crews
 
@@ -12,9 +13,14 @@ class Job(Protocol):
     """`id` is a hash of all that its result depends on; `path`, in `folder`, is the directory of its results, called
     `name`; `command` is what a user would type for it alone."""
 
-    id: str
-    name: str
-    folder: Path
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def folder(self) -> Path: ...
 
     @property
     def path(self) -> Path: ...
@@ -27,3 +33,11 @@ class Job(Protocol):
 
     def do(self, progress: Progress, loaded: Loaded, crews: Crews) -> None:
         """Make what is missing. `loaded` keeps a model for the next job, `crews` share in the work."""
+
+
+@runtime_checkable
+class SharedJob(Protocol):
+    """A job that others may share in; `job` says what they measure."""
+
+    @property
+    def job(self) -> DiscoveryJob: ...

@@ -29,7 +29,7 @@ def _option(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _types() -> dict[str, tuple[Any, Any]]:
+def _types() -> dict[str, Any]:
     """Type and default of every option of a job."""
     job = {field.name: (field.type, field.default) for field in fields(DiscoveryJob) if field.name != "settings"}
     settings = {field.name: (field.type, field.default) for field in fields(DiscoverySettings)}

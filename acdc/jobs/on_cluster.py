@@ -8,7 +8,7 @@ import base64
 import json
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def read(folder: Path, *names: str) -> Iterator[Any]:
         yield base64.b64encode(zlib.compress((folder / name).read_bytes())).decode("ascii")
 
 
-VERBS = {"state": state, "logs": logs, "files": files, "read": read}
+VERBS: dict[str, Callable[..., Iterator[Any]]] = {"state": state, "logs": logs, "files": files, "read": read}
 
 
 def main() -> None:

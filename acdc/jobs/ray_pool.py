@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 from acdc.errors import InputError
 from acdc.files import make_private
-from acdc.jobs.job import Job
+from acdc.jobs.job import Job, SharedJob
 from acdc.jobs.pulse import Pulse
 from acdc.jobs.run import Loaded
 from acdc.jobs.spec import DiscoveryJob
@@ -122,7 +122,7 @@ class _Members:
 class _Worker:
     """Does jobs, one at a time, and parts of those of others; an actor."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._loaded = Loaded()
         self._bound: tuple[tuple[DiscoveryJob, tuple[int, ...]], Behaviour] | None = None
 
@@ -137,6 +137,7 @@ class _Worker:
         self._bound = None
 
         def crew(rows: Sequence[int]) -> _Members:
+            assert isinstance(job, SharedJob)  # no other asks for a crew
             return _Members(tuple(members), job.job, tuple(rows), self._loaded.of(job.job)[0].components.work)
 
         return work_on(job, _ByMail(mailbox), self._loaded, crew)
@@ -160,7 +161,7 @@ class RayPool:
         """`threads`: of one evaluation; that many CPU cores are asked of a cluster for each worker."""
         self.workers, self.gpus, self.address, self.threads = workers, gpus_per_worker, address, threads
 
-    def run(self, jobs: Sequence[Job], report: Report) -> Iterator[Outcome]:
+    def run(self, jobs: Sequence[Job], report: Report) -> Generator[Outcome, None, None]:
         if not jobs:
             return
         ray = _import_ray(local=self.address is None)
@@ -195,7 +196,7 @@ class RayPool:
         """On this machine a worker is one unit of what `_connect` offers, however many threads it has."""
         return 1 if self.address is None else self.threads
 
-    def _run(self, ray: Any, jobs: Sequence[Job], report: Report) -> Iterator[Outcome]:
+    def _run(self, ray: Any, jobs: Sequence[Job], report: Report) -> Generator[Outcome, None, None]:
         mailbox = ray.remote(_Mailbox).options(num_cpus=0, max_restarts=-1).remote()
         worker = ray.remote(_Worker).options(
             num_cpus=self._cores, num_gpus=self.gpus, max_restarts=-1, max_task_retries=0
@@ -203,7 +204,7 @@ class RayPool:
         pool = [worker.remote() for _ in range(self.workers)]
         pulse = Pulse(ray)
         _check_shared(ray, pool, jobs[0].folder)
-        waiting, busy = deque((job, 1) for job in jobs), {}
+        waiting, busy = deque((job, 1) for job in jobs), dict[Any, tuple[list[Any], Job, int]]()
         idle, back = deque(pool), _Returning(ray)
         while waiting or busy:
             while waiting and idle:
@@ -320,7 +321,7 @@ def _import_ray(local: bool) -> Any:
     if local and ray._private.ray_constants.ENABLE_RAY_CLUSTER:
         raise InputError("Ray was imported before, and would listen on every network device: do not import it yourself")
     # Where it was imported before, as to ask a cluster, it would start servers that want a token and show them none.
-    ray._raylet.Config.initialize("")
+    ray._raylet.Config.initialize("")  # type: ignore[attr-defined]  # it is compiled
     return ray
 
 

@@ -13,7 +13,7 @@ from acdc.circuit.circuit import SIGN_CONVENTION, Circuit, ModelRecord, library_
 from acdc.errors import DiskError, InputError
 from acdc.files import read_model, write_json, write_text
 from acdc.jobs.ranking import DECISIONS, SCORES, rank_edges
-from acdc.jobs.run_directory import JOURNAL, RunDirectory, read_run
+from acdc.jobs.run_directory import JOURNAL, RunDirectory, Verb, read_run
 from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.stability import plan_repeats, repeat_discovery
 from acdc.model.load import Model, load_model
@@ -80,14 +80,14 @@ class FinishedRun:
 class Loaded:
     """The model that was loaded last, kept for jobs that name the same one."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._named: tuple | None = None
         self._model: Model | None = None
 
     def of(self, job: DiscoveryJob) -> tuple[Model, Task]:
         """The model and the task that a job names."""
         named = job.model, job.revision, job.device, job.dtype
-        if named != self._named:
+        if self._model is None or named != self._named:
             self.forget()
             self._model = load_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
             self._named = named
@@ -164,6 +164,7 @@ def _score(job: DiscoveryJob, model: Model, task: Task, progress: Progress) -> t
     with fixed_threads(job.settings.threads):
         behaviour = bind(model, task, job.settings, range(job.settings.limit or len(task.rows)))
         found = find_method(job.settings.method).run(behaviour, job.settings.search_options, progress)
+        assert isinstance(found, Scores)  # `run_scoring` refuses what decides
         return _describe_scores(job, behaviour, found), behaviour.work
 
 
@@ -270,7 +271,7 @@ def open_directory(
     model: Model,
     task: Task,
     out: Path | None,
-    verb: str,
+    verb: Verb,
     label: str,
     extra: dict[str, Any] | None = None,
 ) -> RunDirectory:

@@ -30,6 +30,9 @@ class SourceRecord(_Record):
     task: str
 
 
+Verb = Literal["discover", "score", "sweep", "minimise", "import"]
+
+
 class RunRecord(_Record):
     """`run.json`: the inputs that determine the artefacts, and beside them what may differ between equal runs.
 
@@ -39,7 +42,7 @@ class RunRecord(_Record):
 
     format: Literal["acdc-run"] = "acdc-run"
     version: Literal[1] = 1
-    kind: Literal["discover", "score", "sweep", "minimise", "import"]
+    kind: Verb
     status: Literal["running", "complete"] = "running"
     inputs: dict[str, JsonValue]
     command: str
@@ -65,7 +68,7 @@ class RunDirectory:
         cls,
         out: Path | None,
         label: str,
-        kind: str,
+        kind: Verb,
         inputs: dict[str, Any],
         command: str,
         source: SourceRecord,
@@ -91,7 +94,11 @@ class RunDirectory:
         if not empty:
             raise InputError(f"--out {path} is not empty and holds no run of acdc")
         clear_parts(path)
-        machine = {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()}
+        machine: dict[str, JsonValue] = {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        }
         run = cls(
             path,
             RunRecord(

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
@@ -90,7 +91,8 @@ def repeat_discovery(
 
 def _settings(record: RunRecord, circuit: Circuit) -> DiscoverySettings:
     known = {field.name for field in fields(DiscoverySettings)}
-    given = {name: value for name, value in record.inputs.items() if name in known} | {"metric": circuit.metric}
+    given: dict[str, Any] = {name: value for name, value in record.inputs.items() if name in known}
+    given["metric"] = circuit.metric
     kinds = {"choose": Choosing, "level": Level, "sender_order": SenderOrder}
     return DiscoverySettings(**given | {name: kind(given[name]) for name, kind in kinds.items() if name in given})
 

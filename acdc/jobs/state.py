@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -112,7 +113,14 @@ def _is_discovery(job: StoredJob) -> bool:
     return job.command.startswith("acdc discover ")
 
 
-def _found(run: Path) -> dict[str, object]:
+class _Found(TypedDict, total=False):
+    damaged: str
+    edges: int
+    edges_total: int
+    faithfulness: float | None
+
+
+def _found(run: Path) -> _Found:
     try:
         circuit, report = Circuit.load(run), Report.load(run)
     except InputError as error:

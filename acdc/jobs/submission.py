@@ -112,9 +112,10 @@ class Submission:
     def __init__(self, cluster: Cluster, id: str):
         """Raises InputError for an id that is not known to the cluster, or not of `acdc submit`."""
         self._cluster, self.id = cluster, id
-        self._folder = (cluster.info(id).metadata or {}).get(FOLDER)
-        if self._folder is None:
+        folder = (cluster.info(id).metadata or {}).get(FOLDER)
+        if folder is None:
             raise InputError(f"{id!r} at {cluster.address} is no submission of 'acdc submit'")
+        self._folder: str = folder
 
     def state(self) -> JobsState:
         info = self._cluster.info(self.id)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from acdc.errors import AcdcWarning, DiskError, InputError, is_out_of_memory
 from acdc.files import clear_parts, make_private, refused
@@ -105,7 +105,14 @@ def _logged(job: Job) -> Iterator[None]:
         except OSError as error:
             raise refused(error, path) from None
 
-    def warn(message: Warning | str, category: type[Warning], *where: object) -> None:
+    def warn(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, AcdcWarning):
             write(f"warning: {message}")
 

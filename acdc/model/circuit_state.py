@@ -32,7 +32,7 @@ class CircuitState:
     """
 
     def __init__(self, executor: Executor, clean: Trace, prompts: Prompts):
-        """`clean` is the full model's run of the prompts."""
+        """`clean` is the full model's run of the prompts, which have a stream."""
         self.components, self.graph, self.prompts, self._clean = executor.components, executor.graph, prompts, clean
         self.length = needed_length(self.components, prompts.answers, clean.residuals[0].shape[1])
         self.at = {Need.ANSWER: Positions(self.length, prompts.answers), Need.EVERYWHERE: Positions(self.length)}
@@ -133,6 +133,7 @@ class CircuitState:
 
     def stream(self, reader: int) -> Tensor:
         """What a slot reads of a circuit without edges, [N, Q, d]."""
+        assert self.prompts.stream is not None
         return self.at[self.need(reader)].take(self.whole(self.prompts.stream.at(self.group(reader))))
 
     def input(self, reader: int, without: Sequence[int] = ()) -> Tensor:
@@ -187,7 +188,7 @@ class CircuitState:
             q, k, v = (
                 torch.stack([self.used_projection(layer, kind, head, {}) for head in heads]) for kind in ATTENTION_SLOTS
             )
-            need = int(self.cone.needs[self.cone.heads(layer)][0])
+            need = Need(int(self.cone.needs[self.cone.heads(layer)][0]))
             self._unscaled[layer] = self.components.attend(layer, q, k, v, self.at[need], list(heads))
         return self._unscaled[layer]
 

@@ -51,7 +51,9 @@ def as_index(places: Sequence[int]) -> slice | list[int]:
 class Components(Protocol):
     """The components of one transformer; `kind` names the implementation in artefacts."""
 
-    kind: str
+    @property
+    def kind(self) -> str: ...
+
     anatomy: Anatomy
     work: Work
     whole_prompts: bool  # what a position computes depends on what comes after it, or on how much does
@@ -79,8 +81,8 @@ class Components(Protocol):
     def attention_bias(self, layer: int) -> Tensor | None:
         """What a layer's attention adds besides its heads, [d]."""
 
-    def attention_scale(self, layer: int, total: Tensor) -> Tensor | None:
-        """The factor [B, Q, d] of a post-norm on the sum of a layer's heads and bias; None without one."""
+    def attention_scale(self, layer: int, total: Tensor) -> Tensor:
+        """The factor [B, Q, d] of a post-norm on the sum of a layer's heads and bias; ones without one."""
 
     def mlp(self, layer: int, x: Tensor) -> Tensor:
         """What an MLP writes: [B, Q, d] -> [B, Q, d], norms included."""

@@ -108,7 +108,7 @@ class RemovedEdges(SlotInputs):
 
     def _base(self, group: ReaderGroup, residual: Tensor, from_stream: np.ndarray) -> Tensor:
         """The residual, or for some candidates and slots the ablated stream: [readers or 1, C * rows, positions, d]."""
-        if not from_stream.any():
+        if self.stream is None or not from_stream.any():
             return residual[None]
         stream = self.stream.at(group)[:, : residual.shape[1]].expand(self.rows, *residual.shape[1:])
         per_sequence = torch.from_numpy(from_stream.T.repeat(self.rows, axis=1)).to(residual.device)
@@ -133,11 +133,12 @@ class RemovedEdges(SlotInputs):
         """Current minus ablated output of a block's writers, [C or 1, writers, rows * positions * d]; computed once."""
         while len(self._changes) <= index:
             self._changes.append(None)
-        if self._changes[index] is None:
+        known = self._changes[index]
+        if known is None:
             current = block.unflatten(1, (-1, self.rows))
             change = current - self.ablated.values[first : first + len(block)].unsqueeze(1)
-            self._changes[index] = change.transpose(0, 1).flatten(2)
-        return self._changes[index]
+            known = self._changes[index] = change.transpose(0, 1).flatten(2)
+        return known
 
 
 class RemovedNeurons(SlotInputs):

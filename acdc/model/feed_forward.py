@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from acdc.model.products import product
 
 Mlp = Callable[[Tensor], Tensor]
 # (input, gate or None, output) by the names that the layouts give them
-_LAYOUTS = (
+_LAYOUTS: tuple[tuple[str, str | None, str], ...] = (
     ("c_fc", None, "c_proj"),
     ("dense_h_to_4h", None, "dense_4h_to_h"),
     ("up_proj", "gate_proj", "down_proj"),
@@ -56,18 +57,26 @@ def read_mlp(module: nn.Module) -> Mlp:
     """What an MLP module computes: from its weights where its layout is known, else the module itself."""
     activation = getattr(module, "act", None) or getattr(module, "act_fn", None)
     weighted = {name for name, child in module.named_children() if any(True for _ in child.parameters())}
-    for names in _LAYOUTS:
-        if activation is not None and weighted == {name for name in names if name}:
-            into, gate, out = (_read_linear(getattr(module, name)) if name else None for name in names)
-            return FeedForward(into, gate, out, _fused(activation))
+    for into, gate, out in _LAYOUTS:
+        if activation is not None and weighted == {name for name in (into, gate, out) if name}:
+            return FeedForward(
+                _read_linear(getattr(module, into)),
+                _read_linear(getattr(module, gate)) if gate else None,
+                _read_linear(getattr(module, out)),
+                _fused(activation),
+            )
     return module
+
+
+def unwrapped(module: nn.Module | None) -> Any:
+    """The module of the model's own library, which a bridge may have wrapped: of whatever class that gives it."""
+    return getattr(module, "original_component", module)
 
 
 def _read_linear(module: nn.Module) -> Linear:
     """Hugging Face's Conv1D keeps its weight [in, out], a linear layer [out, in]."""
-    module = getattr(module, "original_component", module)  # a bridge may have wrapped it
-    transposed = isinstance(module, nn.Linear)
-    return Linear(module.weight.T if transposed else module.weight, module.bias)
+    linear = unwrapped(module)
+    return Linear(linear.weight.T if isinstance(linear, nn.Linear) else linear.weight, linear.bias)
 
 
 def _fused(activation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

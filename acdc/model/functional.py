@@ -1,7 +1,7 @@
 """Components computed from weights that were read from the bridge, each by itself."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import torch
 from torch import Tensor
@@ -53,7 +53,7 @@ class FunctionalComponents:
         turns = 1 if norm is None or norm.frozen else 1 + len(reads)
         self.work.flops += 2 * turns * gradients[0].numel() * width
         if norm is None:
-            out.copy_(Projection(projection.weight.transpose(1, 2), None)(sum(gradients)))
+            out.copy_(Projection(projection.weight.transpose(1, 2), None)(reduce(torch.add, gradients)))
         else:
             norm.project_back([x[0] for x in reads], projection, gradients, out)
 
@@ -89,12 +89,13 @@ class FunctionalComponents:
     def attention_bias(self, layer: int) -> Tensor | None:
         return self.weights.layers[layer].attention.out_bias
 
-    def attention_scale(self, layer: int, total: Tensor) -> Tensor | None:
+    def attention_scale(self, layer: int, total: Tensor) -> Tensor:
         norm = self.weights.layers[layer].attention_post
-        return None if norm is None else norm.scale(total)
+        return torch.ones_like(total) if norm is None else norm.scale(total)
 
     def mlp(self, layer: int, x: Tensor) -> Tensor:
         weights = self.weights.layers[layer]
+        assert weights.mlp is not None  # an attention-only model is not asked
         written = weights.mlp(weights.mlp_norm(x) if weights.mlp_norm else x)
         self.work.evaluations += x.shape[0]
         self.work.flops += x.shape[0] * x.shape[1] * weights.mlp_flops
@@ -113,7 +114,9 @@ class FunctionalComponents:
         return logits if weights.softcap is None else weights.softcap * torch.tanh(logits / weights.softcap)
 
     def _make_rotary(self, layer: int, length: int) -> Rotary:
-        return self.weights.layers[layer].attention.rotary(length)
+        rotary = self.weights.layers[layer].attention.rotary
+        assert rotary is not None  # see `patterns`
+        return rotary(length)
 
     def _hidden(self, weights: Attention, keys: int, at: Positions, device: torch.device) -> Tensor:
         """Boolean [Q, keys] or [B, Q, keys] of the keys that a query does not see."""

@@ -5,8 +5,10 @@ import logging
 import math
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -19,10 +21,15 @@ from acdc.model.executor import Executor
 from acdc.model.functional import FunctionalComponents
 from acdc.model.placed import placed
 from acdc.model.placement import Placement, choose_devices, device_map, module_paths, place, settle
-from acdc.model.probe import first_disagreement
+from acdc.model.probe import Disagreement, first_disagreement
 from acdc.model.replay import ReplayComponents
 from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.weights import read_weights
+
+if TYPE_CHECKING:
+    from transformer_lens.config import TransformerBridgeConfig
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPES = {
     "float64": torch.float64,
@@ -49,10 +56,10 @@ class Model:
     content_hash: str
     dtype_name: str
     device: torch.device
-    bridge: object = field(repr=False)
+    bridge: "TransformerBridge" = field(repr=False)
     components: Components = field(repr=False)
     anatomy: Anatomy = field(repr=False)
-    tokenizer: object | None = field(repr=False)
+    tokenizer: "PreTrainedTokenizerBase | None" = field(repr=False)
     placement: Placement | None = field(default=None, repr=False)
 
     @property
@@ -107,7 +114,7 @@ def load_model(name: str, *, revision: str | None = None, device: str = "auto", 
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Loading prints progress bars and advice of the libraries that do it; a user asked for neither."""
     from transformers.utils import logging as hf_logging
 
@@ -124,19 +131,27 @@ def quiet():
             hf_logging.enable_progress_bar()
 
 
-def hugging_face_config(source: Source):
+def hugging_face_config(source: Source) -> "PretrainedConfig":
     """A folder's configuration. Raises InputError where it means another architecture than it names."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(source.folder, **_LOCAL)
     config.use_cache = False  # prompts are run whole
-    built = AutoModelForCausalLM._model_mapping[type(config)].__name__
-    if built != source.architecture:
-        raise InputError(f"{source.folder / 'config.json'}: model_type means {built}, not {source.architecture}")
+    built: Any = AutoModelForCausalLM._model_mapping[type(config)]  # a class, though annotated as a pair of them
+    if built.__name__ != source.architecture:
+        raise InputError(
+            f"{source.folder / 'config.json'}: model_type means {built.__name__}, not {source.architecture}"
+        )
     return config
 
 
-def bridge_to(model, architecture: str, dtype: torch.dtype, device: torch.device, placement: Placement | None = None):
+def bridge_to(
+    model: "PreTrainedModel",
+    architecture: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    placement: Placement | None = None,
+) -> "TransformerBridge":
     """The bridge over a Hugging Face model, which is on one device or placed on several."""
     from accelerate.hooks import remove_hook_from_module
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
@@ -151,7 +166,7 @@ def bridge_to(model, architecture: str, dtype: torch.dtype, device: torch.device
     return bridge
 
 
-def hugging_face_paths(config, architecture: str, dtype: torch.dtype) -> dict[str, str]:
+def hugging_face_paths(config: "PretrainedConfig", architecture: str, dtype: torch.dtype) -> dict[str, str]:
     """Names of the modules that a configuration describes by those that the bridge gives them."""
     from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
@@ -161,7 +176,7 @@ def hugging_face_paths(config, architecture: str, dtype: torch.dtype) -> dict[st
 
 
 def _hugging_face_placement(
-    config, architecture: str, dtype: torch.dtype, devices: Devices
+    config: "PretrainedConfig", architecture: str, dtype: torch.dtype, devices: Devices
 ) -> tuple[Placement | None, dict[str, str] | None]:
     """(where the weights go, the same for loading them there); None for one device."""
     from transformers import AutoModelForCausalLM
@@ -172,17 +187,19 @@ def _hugging_face_placement(
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     paths = hugging_face_paths(config, architecture, dtype)
     placement = place(model, paths, devices)
-    return placement, device_map(placement, paths)
+    return placement, None if placement is None else device_map(placement, paths)
 
 
-def _load_hugging_face(source: Source, devices: Devices, dtype: torch.dtype) -> tuple[object, Placement | None]:
+def _load_hugging_face(
+    source: Source, devices: Devices, dtype: torch.dtype
+) -> "tuple[TransformerBridge, Placement | None]":
     """(bridge, where its weights are, None for one device)."""
     from transformers import AutoModelForCausalLM
 
     try:
         config = hugging_face_config(source)
         placement, where = _hugging_face_placement(config, source.architecture, dtype, devices)
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.folder,
             dtype=dtype,
             attn_implementation="eager",
@@ -193,6 +210,7 @@ def _load_hugging_face(source: Source, devices: Devices, dtype: torch.dtype) -> 
             device_map=where,
             **_LOCAL,
         )
+        model, report = loaded  # with its report, which the annotation of `from_pretrained` knows nothing of
         _check_complete(source, report, model.config.num_hidden_layers)
         if placement is None:
             model.to(devices[0])
@@ -215,7 +233,7 @@ def _check_complete(source: Source, report: dict, n_layers: int) -> None:
             raise InputError(f"weights in {source.folder} have {key!r}, but its config.json has {n_layers} layers")
 
 
-def native_config(source: Source, device: torch.device, dtype: torch.dtype):
+def native_config(source: Source, device: torch.device, dtype: torch.dtype) -> "TransformerBridgeConfig":
     """A native folder's configuration. Raises InputError where it describes no model that TransformerLens computes."""
     from transformer_lens.config import TransformerBridgeConfig
 
@@ -229,14 +247,14 @@ def native_config(source: Source, device: torch.device, dtype: torch.dtype):
         raise InputError(f"{path} does not describe a native model: {first_line(error)}") from None
 
 
-def _load_native(source: Source, devices: Devices, dtype: torch.dtype) -> tuple[object, Placement | None]:
+def _load_native(source: Source, devices: Devices, dtype: torch.dtype) -> "tuple[TransformerBridge, Placement | None]":
     """As for Hugging Face models; these are small, so that they are spread once they are loaded."""
-    from transformer_lens.model_bridge import TransformerBridge
+    from transformer_lens.model_bridge.sources import boot_native
     from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
 
     config = native_config(source, devices[0], dtype)
     try:
-        bridge = TransformerBridge.boot_native(config, device=devices[0], dtype=dtype)
+        bridge = boot_native(config, device=devices[0], dtype=dtype)
     except Exception as error:  # as for Hugging Face models
         raise InputError(
             f"{source.folder / 'config.json'} does not describe a native model: {first_line(error)}"
@@ -258,7 +276,7 @@ def _load_native(source: Source, devices: Devices, dtype: torch.dtype) -> tuple[
     return bridge, placement
 
 
-def _load_strictly(bridge, parameters: dict[str, torch.Tensor], source: Source) -> None:
+def _load_strictly(bridge: "TransformerBridge", parameters: dict[str, torch.Tensor], source: Source) -> None:
     """Load a native state dict; biases that the file leaves out are zero, anything else missing is an error."""
     expected = bridge.state_dict()
     for key, value in expected.items():
@@ -270,7 +288,7 @@ def _load_strictly(bridge, parameters: dict[str, torch.Tensor], source: Source) 
     bridge.load_state_dict(parameters, strict=True)
 
 
-def load_tokenizer(source: Source):
+def load_tokenizer(source: Source) -> "PreTrainedTokenizerBase | None":
     """A folder's tokenizer; None where it has none. Raises InputError for a damaged one."""
     if not any((source.folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         return None
@@ -288,7 +306,7 @@ def first_line(error: Exception) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def read_anatomy(bridge) -> Anatomy:
+def read_anatomy(bridge: "TransformerBridge") -> Anatomy:
     """The shape of a bridge's transformer."""
     cfg = bridge.cfg
     return Anatomy(
@@ -310,12 +328,18 @@ def read_anatomy(bridge) -> Anatomy:
 
 
 def choose_components(
-    bridge, anatomy: Anatomy, graph: ComponentGraph, name: str, family: str, placement: Placement | None = None
+    bridge: "TransformerBridge",
+    anatomy: Anatomy,
+    graph: ComponentGraph,
+    name: str,
+    family: str,
+    placement: Placement | None = None,
 ) -> Components:
     """Components that reproduce the bridge at every destination: from weights, or with a warning by its own modules.
 
     Raises InputError where neither does.
     """
+    wrong: Disagreement | InputError | None
     try:
         functional = placed(FunctionalComponents(read_weights(bridge), anatomy), placement)
         wrong = first_disagreement(functional, graph, bridge)

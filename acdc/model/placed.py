@@ -5,13 +5,17 @@ way: so nothing that runs or searches has to know where a layer is.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from acdc.graph import ReaderKind
 from acdc.model.components import Components, Positions
+from acdc.model.functional import FunctionalComponents
 from acdc.model.placement import Placement
+
+X = TypeVar("X", Tensor, Tensor | None, object)
 
 
 class PlacedComponents:
@@ -33,7 +37,7 @@ class PlacedComponents:
     ) -> None:
         device = self.placement.layers[layer]
         there = out if out.device == device else torch.empty_like(out, device=device)
-        reads, gradients = _all_carried(reads, device), _all_carried(gradients, device)
+        reads, gradients = ([_carried(x, device) for x in given] for given in (reads, gradients))
         self.inner.project_back(layer, kind, reads, gradients, there)
         if there is not out:
             out.copy_(there)
@@ -45,27 +49,43 @@ class PlacedComponents:
 
     def patterns(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
         """As those of `FunctionalComponents`, which alone have them; so with `mix`."""
-        return self._in(layer, self.inner.patterns, q, k, at)
+        return self._in(layer, self._from_weights.patterns, q, k, at)
 
     def mix(self, layer: int, patterns: Tensor, v: Tensor, heads: Sequence[int] | None = None) -> Tensor:
-        return self._in(layer, self.inner.mix, patterns, v, heads)
+        return self._in(layer, self._from_weights.mix, patterns, v, heads)
+
+    @property
+    def _from_weights(self) -> FunctionalComponents:
+        assert isinstance(self.inner, FunctionalComponents)
+        return self.inner
 
     def attention_bias(self, layer: int) -> Tensor | None:
         return self._in(layer, self.inner.attention_bias)
 
-    def attention_scale(self, layer: int, total: Tensor) -> Tensor | None:
+    def attention_scale(self, layer: int, total: Tensor) -> Tensor:
         return self._in(layer, self.inner.attention_scale, total)
 
     def mlp(self, layer: int, x: Tensor) -> Tensor:
         return self._in(layer, self.inner.mlp, x)
 
     def unembed(self, x: Tensor, columns: Tensor | None = None) -> Tensor:
-        return _carried(self.inner.unembed(*_all_carried((x, columns), self.placement.end)), self.placement.home)
+        end = self.placement.end
+        return _carried(self.inner.unembed(_carried(x, end), _carried(columns, end)), self.placement.home)
 
-    def _in(self, layer: int, compute: Callable, *given: object) -> Tensor | None:
+    def _in(self, layer: int, compute: Callable[..., X], *given: object) -> X:
         """What a layer computes of what it is given, at home."""
-        there = _all_carried(given, self.placement.layers[layer])
+        there = [_carried(value, self.placement.layers[layer]) for value in given]
         return _carried(compute(layer, *there), self.placement.home)
+
+
+WithPatterns = FunctionalComponents | PlacedComponents
+
+
+def patterned(components: Components) -> WithPatterns:
+    """Components that can be asked for attention patterns alone, which those computed by the model's own modules cannot
+    be: whoever calls this has refused them."""
+    assert isinstance(components, WithPatterns)
+    return components
 
 
 def placed(components: Components, placement: Placement | None) -> Components:
@@ -73,10 +93,6 @@ def placed(components: Components, placement: Placement | None) -> Components:
     return components if placement is None else PlacedComponents(components, placement)
 
 
-def _all_carried(given: Sequence[object], device: torch.device) -> list[object]:
-    return [_carried(value, device) for value in given]
-
-
-def _carried(value: object, device: torch.device) -> object:
+def _carried(value: X, device: torch.device) -> X:
     """On a device, where it is a tensor or holds one."""
     return value.to(device) if isinstance(value, Tensor | Positions) else value

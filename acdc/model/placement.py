@@ -10,12 +10,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from acdc.errors import InputError
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import ArchitectureAdapter, TransformerBridge
 
 _AT_HOME = ("embed", "pos_embed", "rotary_emb")
 _AT_THE_END = ("ln_final", "unembed")
@@ -70,6 +74,7 @@ def place(model: nn.Module, paths: dict[str, str], devices: Sequence[torch.devic
     if len(devices) == 1:
         return None
     blocks = model.get_submodule(paths["blocks"])
+    assert isinstance(blocks, nn.ModuleList | nn.Sequential)  # as in every family that a bridge knows
     layers, parts = [_bytes(layer) for layer in blocks], [part for layer in blocks for part in layer.modules()]
     if len(set(parts)) < len(parts):
         raise InputError("the layers of this model share tables, so that they have to be on one device: name one")
@@ -93,9 +98,9 @@ def elsewhere(model: nn.Module, home: torch.device) -> dict[str, int]:
     return dict(found)
 
 
-def module_paths(adapter) -> dict[str, str]:
+def module_paths(adapter: "ArchitectureAdapter") -> dict[str, str]:
     """Names of a model's modules by those that a bridge gives them, from the bridge's adapter."""
-    return {name: component.name for name, component in adapter.component_mapping.items()}
+    return {name: str(component.name) for name, component in (adapter.component_mapping or {}).items()}
 
 
 def device_map(placement: Placement, paths: dict[str, str]) -> dict[str, str]:
@@ -112,14 +117,14 @@ def move(model: nn.Module, placement: Placement | None, paths: dict[str, str]) -
         _move(model.get_submodule(path), torch.device(device))
 
 
-def settle(bridge, placement: Placement | None) -> None:
+def settle(bridge: "TransformerBridge", placement: Placement | None) -> None:
     """Move a bridge's parts to their devices, and let each carry there what it is called with."""
     for part, device in _parts(bridge, placement) if placement else ():
         _move(part, device)
         part.register_forward_pre_hook(partial(_carry, device), with_kwargs=True)
 
 
-def _parts(bridge, placement: Placement) -> Iterator[tuple[nn.Module, torch.device]]:
+def _parts(bridge: "TransformerBridge", placement: Placement) -> Iterator[tuple[nn.Module, torch.device]]:
     there = module_paths(bridge.adapter)
     yield from ((getattr(bridge, name), placement.home) for name in _AT_HOME if name in there)
     yield from zip(bridge.blocks, placement.layers, strict=True)

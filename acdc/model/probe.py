@@ -1,15 +1,20 @@
 """Compare a model's components with its bridge, destination by destination, on a seeded random prompt."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from acdc.errors import InputError
-from acdc.graph import ATTENTION_SLOTS, ComponentGraph, Reader, ReaderKind
+from acdc.graph import ATTENTION_SLOTS, ComponentGraph, Reader, ReaderGroup, ReaderKind
 from acdc.model.components import Components
 from acdc.model.executor import Executor, SlotInputs
+
+if TYPE_CHECKING:
+    from transformer_lens import ActivationCache
+    from transformer_lens.model_bridge import TransformerBridge
 
 # Largest disagreement, as a share of the largest value. Hugging Face models compute norms and softmax in float32 even
 # when their weights are float64, so the bridge is no better than that.
@@ -32,17 +37,19 @@ class Disagreement:
 class _MlpInputs(SlotInputs):
     """Takes down what the MLPs read."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seen: dict[int, Tensor] = {}
 
-    def read(self, group, residual, blocks):
+    def read(self, group: ReaderGroup, residual: Tensor, blocks: Sequence[Tensor]) -> Tensor:
         if group.kind is ReaderKind.MLP:
             self.seen[group.layer] = residual
         return residual[None]
 
 
 @torch.no_grad()
-def first_disagreement(components: Components, graph: ComponentGraph, bridge) -> Disagreement | None:
+def first_disagreement(
+    components: Components, graph: ComponentGraph, bridge: "TransformerBridge"
+) -> Disagreement | None:
     """The first destination where they differ by more than rounding; None where they agree everywhere.
 
     Raises InputError for a model whose own logits are not finite.
@@ -65,7 +72,11 @@ def first_disagreement(components: Components, graph: ComponentGraph, bridge) ->
 
 
 def _slots(
-    components: Components, graph: ComponentGraph, residuals: tuple[Tensor, ...], mlp_inputs: dict[int, Tensor], cache
+    components: Components,
+    graph: ComponentGraph,
+    residuals: tuple[Tensor, ...],
+    mlp_inputs: dict[int, Tensor],
+    cache: "ActivationCache",
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """(slot, what it gets from our components, what from the bridge): queries, keys, values, inputs of MLPs."""
     for group in graph.groups:

@@ -8,6 +8,7 @@ same bytes. `KIND` is recorded in artefacts.
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction, FunctionCtx
 
 WORTHWHILE_FLOPS = 5e6  # of one product
 
@@ -58,6 +59,7 @@ def suits(x: Tensor, weight: Tensor) -> bool:
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    assert _linear is not None  # see `suits`
     flat = x.reshape(-1, x.shape[-1]).contiguous()
     with torch.no_grad():
         return _linear(flat, weight.T, bias, "none", [], "").view(*x.shape[:-1], -1)
@@ -67,11 +69,11 @@ class _Product(torch.autograd.Function):
     """The operator has no gradient of its own."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
         return _by_onednn(x, weight, bias)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx: BackwardCFunction, gradient: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
         return product(gradient, weight.T), None, None

@@ -7,14 +7,16 @@ Nothing is computed and nothing is held: a model of 70 billion weights is as lig
 import math
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -105,7 +107,9 @@ class _Bookkeeping(TorchDispatchMode):
         self._books, self._contents = books, contents
         self._known: weakref.WeakSet = weakref.WeakSet()
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> object:
         if func is _aten._local_scalar_dense.default and not self._contents:
             kind = args[0].dtype
             return True if kind is torch.bool else 1.0 if kind.is_floating_point else self._books.whole_number
@@ -139,7 +143,13 @@ class _Contents(TorchFunctionMode):
         super().__init__()
         self._books = books
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> object:
         if func is Tensor.numpy:
             return np.ones(tuple(args[0].shape))
         if func is Tensor.tolist:
@@ -149,7 +159,7 @@ class _Contents(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _entry(func, args: tuple, read: list[Tensor], made: list[Tensor]) -> Operation:
+def _entry(func: OpOverload, args: tuple[Any, ...], read: list[Tensor], made: list[Tensor]) -> Operation:
     moved = sum(_size(x) for x in read) + sum(_size(x) for x in made)
     packet = func.overloadpacket
     if packet is _aten.detach or func.is_view or packet is _aten._unsafe_view:

@@ -6,14 +6,14 @@ slope, and each factor of a gated MLP gets half (Achtibat et al. 2024, arXiv 240
 """
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from acdc.errors import InputError
 from acdc.model.components import Components
-from acdc.model.feed_forward import FeedForward
+from acdc.model.feed_forward import FeedForward, Mlp
 from acdc.model.functional import FunctionalComponents
 from acdc.model.placed import PlacedComponents
 from acdc.model.weights import Layer, Norm
@@ -28,6 +28,7 @@ def relevance(components: Components) -> Components:
         )
     if isinstance(components, PlacedComponents):
         return PlacedComponents(relevance(components.inner), components.placement)
+    assert isinstance(components, FunctionalComponents)
     weights = components.weights
     layers = tuple(_relevant(layer) for layer in weights.layers)
     found = FunctionalComponents(
@@ -38,22 +39,27 @@ def relevance(components: Components) -> Components:
 
 
 def _relevant(layer: Layer) -> Layer:
-    norms = {name: _frozen(getattr(layer, name)) for name in _norms(layer)}
     attention = layer.attention
-    attention = replace(attention, **{name: _frozen(getattr(attention, name)) for name in _norms(attention)})
-    return replace(layer, attention=attention, mlp=_relevant_mlp(layer.mlp), **norms)
-
-
-def _norms(record: object) -> list[str]:
-    return [field.name for field in fields(record) if isinstance(getattr(record, field.name), Norm)]
+    return Layer(
+        attention_norm=_frozen(layer.attention_norm),
+        attention=replace(attention, q_norm=_frozen(attention.q_norm), k_norm=_frozen(attention.k_norm)),
+        attention_post=_frozen(layer.attention_post),
+        mlp_norm=_frozen(layer.mlp_norm),
+        mlp=_relevant_mlp(layer.mlp),
+        mlp_flops=layer.mlp_flops,
+        mlp_post=_frozen(layer.mlp_post),
+    )
 
 
 def _frozen(norm: Norm | None) -> Norm | None:
     return None if norm is None else replace(norm, frozen=True)
 
 
-def _relevant_mlp(mlp: FeedForward | None) -> FeedForward | None:
-    return None if mlp is None else replace(mlp, activation=_proportional(mlp.activation), multiply=_halved)
+def _relevant_mlp(mlp: Mlp | None) -> FeedForward | None:
+    if mlp is None:
+        return None
+    assert isinstance(mlp, FeedForward)  # else the components were not all computed from weights
+    return replace(mlp, activation=_proportional(mlp.activation), multiply=_halved)
 
 
 def _proportional(activation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

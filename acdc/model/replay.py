@@ -4,9 +4,10 @@ A block of the bridge is called with the arguments that the model itself calls i
 reads or an attention layer uses. Everything that the bridge can do, this can, at the price of whole blocks.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +16,15 @@ from acdc.graph import ATTENTION_SLOTS, Anatomy, ReaderKind
 from acdc.model.components import Positions
 from acdc.model.weights import length_matters, read_norm
 from acdc.model.work import Work
+
+if TYPE_CHECKING:
+    from transformer_lens.hook_points import HookPoint
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+class _Hook(Protocol):
+    def __call__(self, tensor: Tensor, *, hook: "HookPoint") -> Tensor | None: ...
+
 
 _KEPT_SHAPES = 64
 _OURS = 7_001  # marks our hooks, so that a user's own stay where they are
@@ -25,7 +35,7 @@ class ReplayComponents:
 
     kind = "replay"
 
-    def __init__(self, bridge, anatomy: Anatomy):
+    def __init__(self, bridge: "TransformerBridge", anatomy: Anatomy):
         """Raises InputError for a post-norm whose shares cannot be told apart."""
         self.bridge, self.anatomy, self.work = bridge, anatomy, Work()
         self.whole_prompts = anatomy.bidirectional or length_matters(bridge)
@@ -104,9 +114,9 @@ class ReplayComponents:
     def attention_bias(self, layer: int) -> Tensor | None:
         return getattr(self.bridge.blocks[layer].attn.o.original_component, "bias", None)
 
-    def attention_scale(self, layer: int, total: Tensor) -> Tensor | None:
+    def attention_scale(self, layer: int, total: Tensor) -> Tensor:
         norm = self._post_norms[layer]
-        return None if norm is None else norm.scale(total)
+        return torch.ones_like(total) if norm is None else norm.scale(total)
 
     def mlp(self, layer: int, x: Tensor) -> Tensor:
         block = self.bridge.blocks[layer]
@@ -144,26 +154,26 @@ class ReplayComponents:
         return seen
 
     @contextmanager
-    def _watched(self, points: dict[str, object]) -> Iterator[dict[str, Tensor]]:
+    def _watched(self, points: "dict[str, HookPoint]") -> Iterator[dict[str, Tensor]]:
         """What passes these hook points."""
         seen: dict[str, Tensor] = {}
 
-        def watch(name: str):
-            return lambda value, hook: seen.__setitem__(name, value)
+        def watch(name: str) -> _Hook:
+            return lambda tensor, hook: seen.__setitem__(name, tensor)
 
         with self._hooked({point: watch(name) for name, point in points.items()}):
             yield seen
 
-    def _exchanged(self, values: dict[object, Tensor]):
+    def _exchanged(self, values: "dict[HookPoint, Tensor]") -> AbstractContextManager[None]:
         """Let these hook points pass on other values."""
 
-        def exchange(other: Tensor):
-            return lambda value, hook: other.reshape(value.shape)
+        def exchange(other: Tensor) -> _Hook:
+            return lambda tensor, hook: other.reshape(tensor.shape)
 
         return self._hooked({point: exchange(other) for point, other in values.items()})
 
     @contextmanager
-    def _hooked(self, hooks: dict[object, object]) -> Iterator[None]:
+    def _hooked(self, hooks: "Mapping[HookPoint, _Hook]") -> Iterator[None]:
         try:
             for point, function in hooks.items():
                 point.add_hook(function, level=_OURS)

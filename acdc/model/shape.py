@@ -1,6 +1,7 @@
 """A model as its configuration describes it, without weights: for counting what it would cost to run it."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,10 @@ from acdc.model.products import product
 from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.weights import Layer, Weights, read_weights
 
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedTokenizerBase
+
 
 @dataclass(frozen=True)
 class Unloaded:
@@ -36,7 +41,7 @@ class Unloaded:
     source: Source
     devices: tuple[torch.device, ...]
     dtype_name: str
-    tokenizer: object | None
+    tokenizer: "PreTrainedTokenizerBase | None"
 
 
 def find_model(name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32") -> Unloaded:
@@ -87,7 +92,9 @@ def shape_of(unloaded: Unloaded) -> Shape:
     return Shape(model, parameters)
 
 
-def _hugging_face(source: Source, devices: Devices, dtype: torch.dtype) -> tuple[object, int, Placement | None]:
+def _hugging_face(
+    source: Source, devices: Devices, dtype: torch.dtype
+) -> "tuple[TransformerBridge, int, Placement | None]":
     """(bridge, parameters, where they are); they are counted first, as a bridge splits what a family keeps in one
     tensor."""
     from transformers import AutoModelForCausalLM
@@ -107,7 +114,7 @@ def _hugging_face(source: Source, devices: Devices, dtype: torch.dtype) -> tuple
         raise InputError(f"{source.folder / 'config.json'} describes no model: {first_line(error)}") from None
 
 
-def _native(source: Source, devices: Devices, dtype: torch.dtype) -> tuple[object, int, Placement | None]:
+def _native(source: Source, devices: Devices, dtype: torch.dtype) -> "tuple[TransformerBridge, int, Placement | None]":
     """As for Hugging Face models. Booting would convert the parameters, which those without contents do not stand."""
     from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
     from transformer_lens.model_bridge.sources.native.model import NativeModel

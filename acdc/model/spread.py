@@ -96,7 +96,8 @@ class Spread:
         """Projections [C, N, Q, e] of slots of one kind and layer whose inputs changed."""
         if not readers:
             return {}
-        state, found = self.state, {}
+        state = self.state
+        found: dict[int, Tensor] = {}
         slots = [state.graph.readers[reader] for reader in readers]
         like = state.stream(readers[0])
         size = (self.candidates, *like.shape)

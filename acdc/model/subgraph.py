@@ -54,8 +54,10 @@ class SubgraphRun:
     """One run of C subgraphs over the N rows of a batch."""
 
     def __init__(self, components: Components, cone: Cone, prompts: Prompts, kept: np.ndarray):
-        """`kept` is boolean [C, edges]; `cone` covers all of them."""
+        """`kept` is boolean [C, edges]; `cone` covers all of them; `prompts` have a stream."""
         self.components, self.cone, self.prompts, self.kept = components, cone, prompts, kept
+        assert prompts.stream is not None
+        self._stream = prompts.stream
         self.graph = cone.graph
         everywhere = np.flatnonzero(cone.needs == Need.EVERYWHERE)
         embeddings = np.arange(len(self.graph.embeddings))
@@ -77,7 +79,7 @@ class SubgraphRun:
         return len(self.prompts.answers)
 
     @cached_property
-    def _at(self) -> dict[int, Positions]:
+    def _at(self) -> dict[Need, Positions]:
         answers = Positions(self.length, self.prompts.answers).repeat(len(self.kept))
         return {Need.ANSWER: answers, Need.EVERYWHERE: Positions(self.length)}
 
@@ -86,15 +88,15 @@ class SubgraphRun:
         shape = self.graph.anatomy
         for layer in range(shape.n_layers):
             self._attend(layer)
-            if not shape.attn_only and (need := self.cone.needs[self.cone.mlp(layer)]):
+            if not shape.attn_only and (need := Need(int(self.cone.needs[self.cone.mlp(layer)]))):
                 group = self.graph.group_at[layer, ReaderKind.MLP]
-                read = self._read([(group, 0)], need, self.prompts.stream.mlp[layer])
+                read = self._read([(group, 0)], need, self._stream.mlp[layer])
                 self._record([self.cone.mlp(layer)], self.components.mlp(layer, read[0])[None], need)
         group = self.graph.group_at[shape.n_layers, ReaderKind.LOGITS]
-        final = self._read([(group, 0)], Need.ANSWER, self.prompts.stream.attention[-1])[0, :, 0]
+        final = self._read([(group, 0)], Need.ANSWER, self._stream.attention[-1])[0, :, 0]
         return self.components.unembed(final, None if columns is None else columns.repeat(len(self.kept), 1))
 
-    def _record(self, writers: Sequence[int], values: Tensor, need: int) -> None:
+    def _record(self, writers: Sequence[int], values: Tensor, need: Need) -> None:
         """Take down values [writers, C * N, Q, d] of writers."""
         ablated = self._whole(self.prompts.ablated.values[as_index(writers)])
         if need == Need.ANSWER:
@@ -111,7 +113,7 @@ class SubgraphRun:
     def _take(self, x: Tensor) -> Tensor:
         return Positions(self.length, self.prompts.answers).take(x)
 
-    def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: int, stream: Tensor) -> Tensor:
+    def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Need, stream: Tensor) -> Tensor:
         """Inputs of slots with the same senders, given by group and row: [slots, C * N, Q, d]."""
         changes, senders = self._changes[need], slots[0][0].senders
         stream = self._whole(stream)
@@ -153,7 +155,7 @@ class SubgraphRun:
         """Queries, keys and values that are needed everywhere; their inputs are summed up together."""
         wanted = {ReaderKind.Q: queries, ReaderKind.K: kv_readers, ReaderKind.V: kv_readers}
         slots = [(self.graph.group_at[layer, kind], row) for kind, rows in wanted.items() for row in rows]
-        read = self._read(slots, Need.EVERYWHERE, self.prompts.stream.attention[layer])
+        read = self._read(slots, Need.EVERYWHERE, self._stream.attention[layer])
         parts = read.split([len(rows) for rows in wanted.values()])
         return {
             kind: self.components.project(layer, kind, part, rows)
@@ -164,10 +166,10 @@ class SubgraphRun:
     def _queries(self, layer: int, heads: list[int]) -> Tensor:
         """Queries at the answer alone."""
         slots = [(self.graph.group_at[layer, ReaderKind.Q], head) for head in heads]
-        read = self._read(slots, Need.ANSWER, self.prompts.stream.attention[layer])
+        read = self._read(slots, Need.ANSWER, self._stream.attention[layer])
         return self.components.project(layer, ReaderKind.Q, read, heads)
 
-    def _wire(self, layer: int, kind: ReaderKind, heads: list[int], projected: Tensor, need: int) -> Tensor:
+    def _wire(self, layer: int, kind: ReaderKind, heads: list[int], projected: Tensor, need: Need) -> Tensor:
         """Put ablated projections in the place of those whose wire is removed; [heads, C * N, Q, e]."""
         if not self.graph.direct_edges:
             return projected

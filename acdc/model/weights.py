@@ -7,14 +7,18 @@ Shapes: H query heads, K key and value heads, d the residual width, e the head w
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from acdc.errors import InputError
-from acdc.model.feed_forward import Mlp, read_mlp
+from acdc.model.feed_forward import Mlp, read_mlp, unwrapped
 from acdc.model.products import packed, product, products
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class Norm:
         """The factor [..., d] by which an RMS norm multiplies `total`; it applies to each share of it alike."""
         wide = total.to(torch.promote_types(total.dtype, torch.float32))
         inverse = self._inverse(wide)
-        factor = (inverse.detach() if self.frozen else inverse) * self.weight
+        factor = (inverse.detach() if self.frozen else inverse).expand_as(wide)
+        factor = factor if self.weight is None else factor * self.weight
         return factor.to(total.dtype)
 
     def _inverse(self, wide: Tensor) -> Tensor:
@@ -181,26 +186,28 @@ class Weights:
 
 def read_norm(module: nn.Module | None) -> Norm | None:
     """The norm that a module computes; None for an absent or identity norm. Raises InputError for an unknown one."""
-    module = getattr(module, "original_component", module)
-    name = type(module).__name__
-    if module is None or isinstance(module, nn.Identity):
+    norm = unwrapped(module)
+    name = type(norm).__name__
+    if norm is None or isinstance(norm, nn.Identity):
         return None
-    if isinstance(module, nn.LayerNorm):
-        return Norm(True, module.eps, module.weight, module.bias)
+    if isinstance(norm, nn.LayerNorm):
+        return Norm(True, norm.eps, norm.weight, norm.bias)
     if name == "NativeLayerNormPre":
-        return Norm(True, module.eps, None, None)
+        return Norm(True, norm.eps, None, None)
     if name == "NativeRMSNormPre":
-        return Norm(False, module.eps, None, None)
+        return Norm(False, norm.eps, None, None)
     if name.endswith("RMSNorm"):
-        eps = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
-        weight = module.weight
+        eps = norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
+        weight = norm.weight
         if name.startswith("Gemma"):
             weight = 1.0 + weight.detach().to(torch.promote_types(weight.dtype, torch.float32))
         return Norm(False, eps, weight, None)
     raise InputError(f"norm {name} is not supported: LayerNorm and RMSNorm are")
 
 
-def _rotary_tables(bridge, layer_type: str | None, device: torch.device) -> Callable[[int], Rotary]:
+def _rotary_tables(
+    bridge: "TransformerBridge", layer_type: str | None, device: torch.device
+) -> Callable[[int], Rotary]:
     """Tables for the first n positions from the model's own rotary module (Hugging Face layout), on a device."""
     module = bridge.rotary_emb.original_component
     arguments = () if layer_type is None else (layer_type,)
@@ -213,11 +220,16 @@ def _rotary_tables(bridge, layer_type: str | None, device: torch.device) -> Call
     return table
 
 
-def _native_tables(rotary: nn.Module, dtype: torch.dtype, n: int) -> Rotary:
+class _NativeRotary(Protocol):
+    cos_cached: Tensor
+    sin_cached: Tensor
+
+
+def _native_tables(rotary: _NativeRotary, dtype: torch.dtype, n: int) -> Rotary:
     return Rotary(rotary.cos_cached[:n].to(dtype), rotary.sin_cached[:n].to(dtype), adjacent=True)
 
 
-def _window(bridge, layer: int) -> int | None:
+def _window(bridge: "TransformerBridge", layer: int) -> int | None:
     config = getattr(bridge.original_model, "config", None)
     window, types = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
     if types is not None and types[layer] != "sliding_attention":
@@ -229,10 +241,11 @@ def _positive(value: float | None) -> float | None:
     return float(value) if value is not None and value > 0 else None
 
 
-def _read_attention(bridge, layer: int) -> Attention:
+def _read_attention(bridge: "TransformerBridge", layer: int) -> Attention:
     attention = bridge.blocks[layer].attn
     module = attention.original_component
     native = type(module).__name__ == "NativeAttention"
+    rotary: Callable[[int], Rotary] | None
     if native:
         scale, softcap = 1.0 / module.scale, _positive(module.attn_scores_soft_cap)
         rotary = partial(_native_tables, module.rotary, bridge.cfg.dtype) if module.rotary is not None else None
@@ -242,7 +255,7 @@ def _read_attention(bridge, layer: int) -> Attention:
         scale, softcap = float(module.scaling), _positive(getattr(module, "attn_logit_softcapping", None))
         has_rotary = bridge.cfg.positional_embedding_type == "rotary"
         device = next(module.parameters()).device
-        rotary = _rotary_tables(bridge, types[layer] if per_type else None, device) if has_rotary else None
+        rotary = _rotary_tables(bridge, types[layer] if types and per_type else None, device) if has_rotary else None
     bias = getattr(attention.o.original_component, "bias", None)
     return Attention(
         q=Projection(packed(attention.W_Q), attention.b_Q),
@@ -259,7 +272,7 @@ def _read_attention(bridge, layer: int) -> Attention:
     )
 
 
-def _read_layer(bridge, layer: int) -> Layer:
+def _read_layer(bridge: "TransformerBridge", layer: int) -> Layer:
     block = bridge.blocks[layer]
     mlp = getattr(block, "mlp", None)
     return Layer(
@@ -282,7 +295,7 @@ def _mlp_flops(module: nn.Module) -> int:
     return 2 * met
 
 
-def length_matters(bridge) -> bool:
+def length_matters(bridge: "TransformerBridge") -> bool:
     """Whether rotary frequencies are chosen by the length of the prompt."""
     module = getattr(getattr(bridge, "rotary_emb", None), "original_component", None)
     types = getattr(module, "rope_type", "default")
@@ -291,7 +304,7 @@ def length_matters(bridge) -> bool:
     )
 
 
-def read_weights(bridge) -> Weights:
+def read_weights(bridge: "TransformerBridge") -> Weights:
     """Read a bridge's weights: views of its parameters, but for projections that `packed` lays out anew."""
     head = bridge.unembed.original_component
     positions = getattr(bridge, "pos_embed", None) if bridge.cfg.positional_embedding_type == "standard" else None

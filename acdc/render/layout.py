@@ -120,7 +120,9 @@ def reach(diagram: Diagram, ranks: Mapping[str, int]) -> dict[str, int]:
     return lowest
 
 
-def _rows_with_trunks(diagram: Diagram, ranks: dict[str, int], count: int):
+def _rows_with_trunks(
+    diagram: Diagram, ranks: dict[str, int], count: int
+) -> tuple[list[list[Item]], dict[Item, list[Item]]]:
     """Items of each rank (labels, node ids, trunk slots), and for each item the items above that lead to it."""
     rows: list[list[Item]] = [[] for _ in range(count)]
     for node in diagram.nodes:
@@ -169,7 +171,13 @@ def _order(rows: list[list[Item]], above: dict[Item, list[Item]], roles: Mapping
             place.update({item: (i + 0.5) / len(row) for i, item in enumerate(row)})
 
 
-def _rank_in_row(item: Item, roles, means, wanted, place) -> tuple:
+def _rank_in_row(
+    item: Item,
+    roles: Mapping[Item, str],
+    means: Mapping[str, float],
+    wanted: Mapping[Item, float],
+    place: Mapping[Item, float],
+) -> tuple[float | str | bool, ...]:
     role = item.role if isinstance(item, Label) else roles.get(item, "")
     own = wanted[item], place[item]
     return (means[role], role, not isinstance(item, Label), *own) if role else (wanted[item], "", True, *own)

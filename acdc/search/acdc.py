@@ -47,7 +47,8 @@ def decide(
     total = sum(len(visit.candidates) for visit in plan) * len(set(thresholds))
     with progress("acdc", total, options.level.value) as advance:
         proposed = np.ones(len(trials.names), dtype=bool) if proposed is None else proposed
-        waiting, found = [Pruning(behaviour, trials, sorted(set(thresholds)), plan, proposed, options.journal)], {}
+        waiting = [Pruning(behaviour, trials, sorted(set(thresholds)), plan, proposed, options.journal)]
+        found: dict[float, Decisions] = {}
         while waiting:
             run = waiting.pop()
             waiting += run.finish(advance)

@@ -88,9 +88,10 @@ class Ahead:
 
     def answer(self, tried: np.ndarray) -> np.ndarray | None:
         """What a trial gave that a member was asked for; None where none was, or it is lost."""
-        member, reply = self._asked.pop(tried.tobytes(), (None, None))
-        if reply is None:
+        asked = self._asked.pop(tried.tobytes(), None)
+        if asked is None:
             return None
+        member, reply = asked
         try:
             return reply.get()
         except MemberLost:

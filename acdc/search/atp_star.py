@@ -20,9 +20,10 @@ from acdc.errors import InputError
 from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
 from acdc.model.components import Positions
 from acdc.model.executor import Executor
+from acdc.model.placed import patterned
 from acdc.model.replay import ReplayComponents
 from acdc.progress import Progress
-from acdc.search.gradients import Taps, backward, check_gradient_at_clean, check_scores, contract, summed
+from acdc.search.gradients import Taps, backward, check_gradient_at_clean, check_scores, contract, gradient_of, summed
 from acdc.search.memory import senders_together
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
@@ -98,7 +99,7 @@ class _Dropping(Taps):
 
     def settle(self) -> None:
         super().settle()
-        self.written = {layer: heads.grad[0].clone() for layer, heads in self._heads.items()}
+        self.written = {layer: gradient_of(heads)[0].clone() for layer, heads in self._heads.items()}
         self._heads = {}
 
 
@@ -139,12 +140,13 @@ def _inside(
     executor: Executor, layer: int, read: Tensor, projected: dict[ReaderKind, Tensor], written: Sequence[Tensor | None]
 ) -> _Layer:
     """A layer's patterns with the gradients at them, from those at what the layer writes; none where it is dropped."""
+    components = patterned(executor.components)
     q, k, v = (projected[kind] for kind in ATTENTION_SLOTS)
     with torch.no_grad():
-        patterns = executor.components.patterns(layer, q, k, Positions(q.shape[2]))
+        patterns = components.patterns(layer, q, k, Positions(q.shape[2]))
     with torch.enable_grad():
         leaf = patterns.clone().requires_grad_()
-        heads, bias = executor.scaled(layer, executor.components.mix(layer, leaf, v))
+        heads, bias = executor.scaled(layer, components.mix(layer, leaf, v))
         total = heads.sum(0) if bias is None else heads.sum(0) + bias
         gradients = [
             torch.zeros_like(leaf) if g is None else torch.autograd.grad(total, leaf, g, retain_graph=True)[0]
@@ -156,7 +158,7 @@ def _inside(
 @torch.no_grad()
 def _fixed(executor: Executor, inside: _Layer, kind: ReaderKind, change: Tensor) -> Tensor:
     """Scores [drops, readers, senders] of the edges into a layer's query or key slots, patterns computed anew."""
-    components, layer = executor.components, inside.index
+    components, layer = patterned(executor.components), inside.index
     rows, positions, _ = change.shape[1:]
     together, scores = senders_together(executor.graph.anatomy, rows, positions), []
     for some in change.split(together):

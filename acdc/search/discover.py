@@ -37,7 +37,7 @@ from acdc.search.trials import WIDEST
 from acdc.task.ablations import find_ablation
 from acdc.task.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
 from acdc.task.crew import ALONE, Crew, Crews, nobody_else
-from acdc.task.metrics import MetricFunction, find_metric, recovered_fraction
+from acdc.task.metrics import Metric, MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
 from acdc.task.split import Split, split_rows
 
@@ -57,7 +57,7 @@ class DiscoverySettings:
     """
 
     method: str = DEFAULT_METHOD
-    metric: str | MetricFunction | None = None
+    metric: str | Metric | MetricFunction | None = None
     ablation: str = "resample"
     threshold: float | None = None
     edges: int | None = None
@@ -251,7 +251,7 @@ def part_scores(behaviour: Behaviour, scores: Scores, level: Level) -> dict[str,
     if level is Level.nodes:
         ids = (writer.id for writer in graph.writers)
         return dict(zip(ids, _node_scores(behaviour, scores).tolist(), strict=True))
-    scored = list(zip(graph.writers, scores.neurons.tolist(), strict=True))[len(graph.embeddings) :]
+    scored = list(zip(graph.writers, _neuron_scores(scores).tolist(), strict=True))[len(graph.embeddings) :]
     return {Neuron(writer, i).id: score for writer, row in scored for i, score in enumerate(row)}
 
 
@@ -272,8 +272,9 @@ def bind(model: Model, task: Task, settings: DiscoverySettings, rows: Sequence[i
 
 def choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) -> tuple[Choice, dict]:
     """(the circuit, how its size came to be)."""
+    ranking: Ranking
     if settings.level is Level.neurons:
-        ranking = NeuronRanking(behaviour.graph, scores.neurons)
+        ranking = NeuronRanking(behaviour.graph, _neuron_scores(scores))
     elif settings.level is Level.nodes:
         ranking = NodeRanking(behaviour.graph, _node_scores(behaviour, scores))
     else:
@@ -297,6 +298,12 @@ def _node_scores(behaviour: Behaviour, scores: Scores) -> np.ndarray:
     return np.bincount(writers, weights=scores.values, minlength=len(behaviour.graph.writers))
 
 
+def _neuron_scores(scores: Scores) -> np.ndarray:
+    """Scores of neurons [writers, d], which a method that searches over them gives."""
+    assert scores.neurons is not None
+    return scores.neurons
+
+
 def _over_level(behaviour: Behaviour, scores: Scores, choice: Choice) -> tuple[Scores | Decisions, np.ndarray]:
     """(scores, edges) as the circuit lists them: over nodes or neurons, all edges between the components, each with its
     sender's score; nan for what is not chosen."""
@@ -304,16 +311,23 @@ def _over_level(behaviour: Behaviour, scores: Scores, choice: Choice) -> tuple[S
         return scores, choice.edges
     nodes, neurons, (writers, _) = _node_scores(behaviour, scores), None, behaviour.graph.ends
     if choice.neurons is not None:
-        neurons = np.where(choice.neurons, scores.neurons, np.nan)
-        chosen = zip(choice.neurons, scores.neurons, strict=True)
-        nodes = np.array([math.fsum(row[kept]) for kept, row in chosen])  # whatever order they are added up in
+        scored = _neuron_scores(scores)
+        neurons = np.where(choice.neurons, scored, np.nan)
+        rows = zip(choice.neurons, scored, strict=True)
+        nodes = np.array([math.fsum(row[kept]) for kept, row in rows])  # whatever order they are added up in
     chosen = np.where(choice.nodes, nodes, np.nan)
     return replace(scores, values=nodes[writers], nodes=chosen, neurons=neurons), choice.selected
 
 
 def _faithfulness(behaviour: Behaviour) -> Callable[[np.ndarray], float]:
     full, empty = behaviour.ends()
-    return lambda removed: recovered_fraction(float(behaviour.measure(removed[None])[0, 0].mean()), full, empty)
+
+    def recovered(removed: np.ndarray) -> float:
+        fraction = recovered_fraction(float(behaviour.measure(removed[None])[0, 0].mean()), full, empty)
+        assert fraction is not None  # `Behaviour.ends` refuses what spans nothing
+        return fraction
+
+    return recovered
 
 
 def _describe(
@@ -327,7 +341,7 @@ def _describe(
 ) -> Circuit:
     model, task, graph = behaviour.model, behaviour.task, behaviour.graph
     nodes = {} if settings.level is Level.edges else _listed_nodes(graph, found)
-    neurons = _listed_neurons(graph, found) if settings.level is Level.neurons else {}
+    neurons = _listed_neurons(graph, found) if settings.level is Level.neurons and isinstance(found, Scores) else {}
     return Circuit(
         model=describe_model(behaviour),
         task=TaskRecord(
@@ -371,16 +385,17 @@ def _listed_nodes(graph: ComponentGraph, found: Scores | Decisions) -> dict[str,
     if isinstance(found, Decisions):
         return found.nodes or {}
     listed = enumerate(graph.writers[len(graph.embeddings) :], start=len(graph.embeddings))
-    return {writer.id: float(found.nodes[i]) for i, writer in listed if not np.isnan(found.nodes[i])}
+    assert found.nodes is not None  # see `_over_level`
+    scores = found.nodes
+    return {writer.id: float(scores[i]) for i, writer in listed if not np.isnan(scores[i])}
 
 
 def _listed_neurons(graph: ComponentGraph, found: Scores) -> dict[str, float]:
     """Chosen neurons with their scores."""
-    first = len(graph.embeddings)
-    chosen = zip(*np.nonzero(~np.isnan(found.neurons[first:])), strict=True)
+    first, scores = len(graph.embeddings), _neuron_scores(found)
+    chosen = zip(*np.nonzero(~np.isnan(scores[first:])), strict=True)
     return {
-        Neuron(graph.writers[first + row], int(index)).id: float(found.neurons[first + row, index])
-        for row, index in chosen
+        Neuron(graph.writers[first + row], int(index)).id: float(scores[first + row, index]) for row, index in chosen
     }
 
 

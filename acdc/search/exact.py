@@ -66,7 +66,7 @@ def exact(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> S
         writers, _ = graph.ends
         return Scores(found[writers], "effect", nodes=found)
     neurons = np.zeros((len(graph.writers), behaviour.model.anatomy.d_model))
-    neurons[len(graph.embeddings) :].flat = found
+    neurons[len(graph.embeddings) :] = found.reshape(-1, neurons.shape[1])
     return Scores.of_neurons(graph, neurons, "effect")
 
 

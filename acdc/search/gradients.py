@@ -8,7 +8,7 @@ before: so no tensor with an axis for slots is ever held for more than one layer
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -50,13 +50,19 @@ class _Gradient:
     gradient: Tensor
 
 
+def gradient_of(x: Tensor) -> Tensor:
+    """The gradient that going back has left at a tensor that the metric depends on."""
+    assert x.grad is not None
+    return x.grad
+
+
 class Taps(SlotInputs):
     """Takes down, in a run with gradients, what their contraction needs: `gradients`, once settled.
 
     An MLP's and the logits' input is watched itself, as one slot alone reads it; of attention slots what they project.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.gradients: list[_Gradient] = []
         self._taps: list[_Tap] = []
         self._residual: Tensor | None = None
@@ -73,13 +79,14 @@ class Taps(SlotInputs):
     def wire(self, group: ReaderGroup, projected: Tensor) -> Tensor:
         if projected.requires_grad:
             projected.retain_grad()
+            assert self._residual is not None  # slots read before they project
             self._taps.append(_Tap(group, self._residual, projected))
         return projected
 
     def settle(self) -> None:
         """After the run has gone back: let go of all but gradients and what they are of."""
-        taps = (tap for tap in self._taps if tap.watched.grad is not None)
-        self.gradients = [_Gradient(tap.group, tap.read.detach(), tap.watched.grad) for tap in taps]
+        taken = [(tap, tap.watched.grad) for tap in self._taps]
+        self.gradients = [_Gradient(tap.group, tap.read.detach(), found) for tap, found in taken if found is not None]
         self._taps, self._residual = [], None
 
 
@@ -258,7 +265,7 @@ def _in_memory(batch_scores: BatchScores, fits: Callable[[Batch], bool], behavio
             if not is_out_of_memory(error) or alone:
                 raise
     halves = [_in_memory(batch_scores, fits, behaviour, half) for half in batch.halves()]
-    return _Scored(sum(half.scores for half in halves), 1 + max(half.halvings for half in halves))
+    return _Scored(reduce(torch.add, [half.scores for half in halves]), 1 + max(half.halvings for half in halves))
 
 
 def check_scores(behaviour: Behaviour, scores: Tensor) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from acdc.graph import ComponentGraph
 from acdc.model.executor import SlotInputs
 from acdc.progress import Progress
-from acdc.search.gradients import backward, check_gradient_at_clean, check_scores, summed
+from acdc.search.gradients import backward, check_gradient_at_clean, check_scores, gradient_of, summed
 from acdc.search.options import SearchOptions
 from acdc.search.result import Scores
 from acdc.task.behaviour import Batch, Behaviour
@@ -30,7 +30,7 @@ def hisp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sc
 class _Outputs(SlotInputs):
     """Takes down every block of outputs, with its gradient."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.blocks: list[Tensor] = []
 
     def write(self, index: int, block: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def _batch_importance(behaviour: Behaviour, batch: Batch) -> Tensor:
         start = batch.clean.blocks[0].detach().clone().requires_grad_()
         backward(behaviour, batch, behaviour.executor.run_embedded(start, batch.positions, outputs))
     wide = torch.promote_types(start.dtype, torch.float32)
-    products = (torch.einsum("wnpd,wnpd->wn", b.detach().to(wide), b.grad.to(wide)) for b in outputs.blocks)
+    products = (torch.einsum("wnpd,wnpd->wn", b.detach().to(wide), gradient_of(b).to(wide)) for b in outputs.blocks)
     return torch.cat([product.double().abs().sum(1) for product in products]).cpu()
 
 

@@ -7,6 +7,7 @@ papers. Masks trained on another measure than they are judged by lose to attribu
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -37,12 +38,14 @@ class MaskedEdges(SlotInputs):
             self._changes.append(change.transpose(0, 1).flatten(2))
             first += len(block)
         removed = 1 - self.masks[:, group.start : group.stop].unflatten(1, (len(group.readers), group.senders))
-        total, first = 0.0, 0
+        total: Tensor | float = 0.0
+        first = 0
         for change in self._changes:
             last = min(first + change.shape[1], group.senders)
             if first < last:
                 total = total + removed[:, :, first:last] @ change[:, : last - first]
             first = last
+        assert isinstance(total, Tensor)  # every slot has a sender
         return residual[None] + total.unflatten(2, residual.shape[1:]).transpose(0, 1)
 
 
@@ -97,11 +100,15 @@ def learn(behaviour: Behaviour, rule: MaskRule, updates: int, seed: int, progres
     return (total / updates).numpy()
 
 
-class RisingPrice:
+class RisingPrice(ABC):
     """What rules share that put a price on open edges: it rises geometrically, from next to nothing to more than almost
     any edge is worth."""
 
     first, last = 1e-3, 0.3  # in shares of the distance that the empty circuit has
+
+    @abstractmethod
+    def certainty(self, parameters: Sequence[Tensor]) -> Tensor:
+        """See `MaskRule`."""
 
     def penalty(self, parameters: Sequence[Tensor], done: float) -> Tensor:
         return self.first * (self.last / self.first) ** done * self.certainty(parameters).sum()

@@ -76,7 +76,7 @@ class _Sizes:
         stream, projected = tokens * shape.d_model * narrow, tokens * slots * shape.d_head * narrow
         heads = shape.n_heads * tokens * shape.d_model * wide
         patterns = shape.n_heads * tokens * batch.tokens.shape[1] * wide
-        hidden = 0 if shape.attn_only else tokens * config.d_mlp * narrow * (3 if config.gated_mlp else 1)
+        hidden = 0 if shape.attn_only else tokens * (config.d_mlp or 0) * narrow * (3 if config.gated_mlp else 1)
         hidden *= getattr(config, "experts_per_token", None) or 1
         # norms in the wider type; under post-norms (gemma) heads before their scale, and soft caps of the patterns
         kept = 2 * stream + stream * wide / narrow + 1.5 * projected + 1.1 * hidden

@@ -112,7 +112,8 @@ class Pruning:
 
     def _following(self, tried: np.ndarray, most: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """The trials that come after this one if nothing is kept, each with the candidates before it."""
-        share, place, found = self._kept_share, 0, []
+        share, place = self._kept_share, 0
+        found: list[tuple[np.ndarray, np.ndarray]] = []
         while len(found) < most:
             place, share = place + len(tried), _faded(share, len(tried), kept=0)
             left = self._left[place:]

@@ -57,8 +57,8 @@ class BatchCost:
     working: int
 
     def __mul__(self, times: float) -> "BatchCost":
-        efforts = (effort * times for effort in (self.clean, self.least, self.most))
-        return BatchCost(*efforts, round(self.held * times), round(self.working * times))
+        clean, least, most = (effort * times for effort in (self.clean, self.least, self.most))
+        return BatchCost(clean, least, most, round(self.held * times), round(self.working * times))
 
 
 class Rehearsal:
@@ -146,7 +146,8 @@ def _learnt(rehearsal: Rehearsal, method: Method, options: SearchOptions, batche
     first, one, two = training(1), training(1), training(2)  # what the first keeps is there for the others
     update = two + one * -1.0
     setup = first + update * -1.0
-    return rehearsal.cost(*(setup + update * (share * updates) for share in (0.5, 1.0)))
+    least, most = (setup + update * (share * updates) for share in (0.5, 1.0))
+    return rehearsal.cost(least, most)
 
 
 def _decided(rehearsal: Rehearsal, method: Method, options: SearchOptions) -> BatchCost:

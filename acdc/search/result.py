@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acdc.graph import ComponentGraph
+from acdc.options import ScoreKind
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,13 @@ class Scores:
     """
 
     values: np.ndarray
-    kind: str
+    kind: ScoreKind
     halvings: int = 0
     nodes: np.ndarray | None = None
     neurons: np.ndarray | None = None
 
     @classmethod
-    def of_neurons(cls, graph: ComponentGraph, neurons: np.ndarray, kind: str, halvings: int = 0) -> "Scores":
+    def of_neurons(cls, graph: ComponentGraph, neurons: np.ndarray, kind: ScoreKind, halvings: int = 0) -> "Scores":
         """Scores of neurons [writers, d], and what follows from them for components and edges."""
         nodes = neurons.sum(axis=1)
         writers, _ = graph.ends
@@ -73,4 +74,4 @@ class Decisions:
     tried: int
     nodes: dict[str, float] | None = None
     proposal: Proposal | None = None
-    kind: str = "effect"
+    kind: ScoreKind = "effect"

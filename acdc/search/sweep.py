@@ -53,6 +53,7 @@ class Curve:
     def record(self) -> CurveRecord:
         """What is written of it, the circuits under their file names."""
         first = self.points[0].circuit
+        assert first.method.sender_order is not None  # ACDC has one
         points = [
             CurvePoint(
                 threshold=point.threshold,
@@ -122,9 +123,8 @@ def sweep(
         work = behaviour.work
         circuits = [describe_decisions(behaviour, settings, split, decisions) for decisions in found]
         seen = _measure(behaviour, circuits)
-        if not split.verification:
-            unseen = [(None, None)] * len(circuits)
-        else:
+        unseen: Sequence[tuple[float | None, float | None]] = [(None, None)] * len(circuits)
+        if split.verification:
             unseen = _measure(bind(model, task, settings, split.verification), circuits)
     points = (Point(c, *here, *there) for c, here, there in zip(circuits, seen, unseen, strict=True))
     return Curve(tuple(points), work)

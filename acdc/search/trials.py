@@ -31,8 +31,11 @@ class Trials(Protocol):
     `names` are the candidates, edges or nodes, and `removed` which of them are gone.
     """
 
-    names: tuple[str, ...]
-    removed: np.ndarray
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def removed(self) -> np.ndarray: ...
 
     def objective(self) -> float:
         """The objective of the present circuit, measured now."""

@@ -107,22 +107,26 @@ class _Mean:
     """A running mean of tensors [k, rows, positions, width] that differ in rows and positions."""
 
     def __init__(self, dtype: torch.dtype):
-        self.dtype, self.total, self.count = dtype, None, None
+        self.dtype = dtype
+        self._sums: tuple[Tensor, Tensor] | None = None  # of values, and how many they were
 
     def add(self, values: Tensor) -> None:
         summed = values.double().sum(1)
         counted = torch.full(summed.shape[1:2], float(values.shape[1]), dtype=torch.float64, device=summed.device)
-        if self.total is not None:
-            longest = max(self.total.shape[1], summed.shape[1])
-            summed = _lengthen(self.total, longest, 1) + _lengthen(summed, longest, 1)
-            counted = _lengthen(self.count, longest, 0) + _lengthen(counted, longest, 0)
-        self.total, self.count = summed, counted
+        if self._sums is not None:
+            total, count = self._sums
+            longest = max(total.shape[1], summed.shape[1])
+            summed = _lengthen(total, longest, 1) + _lengthen(summed, longest, 1)
+            counted = _lengthen(count, longest, 0) + _lengthen(counted, longest, 0)
+        self._sums = summed, counted
 
     def get(self, positional: bool) -> Tensor:
         """[k, 1, 1, width], or [k, 1, longest, width] when `positional`."""
+        assert self._sums is not None  # a mean is made where there is something to add
+        total, count = self._sums
         if positional:
-            return (self.total / self.count[None, :, None]).to(self.dtype)[:, None]
-        return (self.total.sum(1, keepdim=True) / self.count.sum()).to(self.dtype)[:, None]
+            return (total / count[None, :, None]).to(self.dtype)[:, None]
+        return (total.sum(1, keepdim=True) / count.sum()).to(self.dtype)[:, None]
 
 
 def _lengthen(values: Tensor, length: int, axis: int) -> Tensor:

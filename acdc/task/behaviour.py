@@ -140,12 +140,14 @@ class Behaviour:
         """What ablation changes of every component's output on the clean prompts: ablated minus clean, [writers, N,
         P, d]."""
         blocks, first = batch.clean.blocks, 0
-        ablated = self.run(batch, corrupted=True).blocks if self.ablation == "resample" else None
-        others = None if ablated else self.ablated(batch).values
+        if self.ablation == "resample":
+            ablated = self.run(batch, corrupted=True).blocks
+        else:
+            ablated = self.ablated(batch).values.split([len(block) for block in blocks])
         change = blocks[0].new_empty((sum(len(block) for block in blocks), *blocks[0].shape[1:]))
         for index, block in enumerate(blocks):
             last = first + len(block)
-            torch.sub(others[first:last] if ablated is None else ablated[index], block, out=change[first:last])
+            torch.sub(ablated[index], block, out=change[first:last])
             first = last
         return change
 
@@ -210,7 +212,7 @@ class Behaviour:
         left out, of all that comes after what is first removed."""
         if removed.ndim == 3:
             return self._logits_of_neurons(batch, prompts, removed, columns)
-        cone = Cone.of(self.graph, ~removed.all(axis=0))
+        cone = Cone.of(self.graph, ~np.all(removed, axis=0))
         if not cone.complete and prompts.stream is not None:
             return SubgraphRun(self.model.components, cone, prompts, ~removed).logits(columns)
         slots = RemovedEdges(self.graph, removed, prompts.ablated, len(batch.index), prompts.stream)
@@ -219,7 +221,7 @@ class Behaviour:
 
     def _logits_of_neurons(self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None) -> Tensor:
         """The same for removed neurons [candidates, writers, d]; embeddings stay whole."""
-        touched = removed.any(axis=(0, 2))
+        touched = np.any(removed, axis=(0, 2))
         first = next((w.layer for w, cut in zip(self.graph.writers, touched, strict=True) if cut), None)
         first = self.model.anatomy.n_layers if first is None else first
         before = sum(len(block) for block in batch.clean.blocks[: self.executor.blocks_before(first)])
@@ -228,7 +230,7 @@ class Behaviour:
 
     def _first_layer(self, removed: np.ndarray) -> int:
         """The first layer that a slot of any removed edge belongs to: all before it runs as in the full model."""
-        touched = removed.any(axis=0)
+        touched = np.any(removed, axis=0)
         layers = [g.layer for g in self.graph.groups if touched[g.start : g.stop].any()]
         layers += [wire.owner.layer for wire in itertools.compress(self.graph.wires, touched[-len(self.graph.wires) :])]
         return min(layers, default=self.model.anatomy.n_layers)

@@ -28,7 +28,8 @@ class Reply(Protocol):
 class Crew(Protocol):
     """The other processes, by their number: 0 .. size - 1."""
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     def ask(self, member: int, work: Callable[..., Any], *arguments: Any) -> Reply:
         """Let a member do work(its behaviour, *arguments); `work` is a function that another process can import."""

@@ -58,8 +58,9 @@ class RowBatch:
     def answers_alone(self) -> "RowBatch":
         """The same rows, with the logits of their answers only."""
         ids = tuple(tuple(sorted({*row.correct, *row.incorrect})) for row in self.rows)
-        narrow = RowBatch(self.rows, self.full_logits, ids)
-        return RowBatch(self.rows, self.full_logits.gather(-1, narrow.columns), ids)
+        columns = RowBatch(self.rows, self.full_logits, ids).columns
+        assert columns is not None  # as it has ids
+        return RowBatch(self.rows, self.full_logits.gather(-1, columns), ids)
 
     def _mask(self, answers: Sequence[tuple[int, ...]]) -> Tensor:
         mask = torch.zeros_like(self.full_logits, dtype=torch.bool)
@@ -70,6 +71,8 @@ class RowBatch:
 
 
 NOISE = 1e-6  # relative differences below this are rounding
+# A metric of a user's: from logits [rows, V] at the answer positions and what is known of the rows, one value per row
+# [rows], better when larger. A `Metric` says what else is to be known of one.
 MetricFunction = Callable[[Tensor, RowBatch], Tensor]
 
 

@@ -6,10 +6,10 @@ A reader yields raw rows: prompts and answers are text or token ids, as the file
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
@@ -74,7 +74,9 @@ def read_task_file(path: Path) -> RawTask:
 
 def read_jsonl(path: Path, text: str) -> RawTask:
     """Our own format: one row a line, optionally after a header line (see `Header`) that has no prompts."""
-    header, rows, places = None, [], []
+    header: Header | None = None
+    rows: list[RawRow] = []
+    places: list[str] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -143,7 +145,7 @@ def _csv_records(reader: csv.DictReader, path: Path) -> Iterator[tuple[str, dict
         for record in reader:
             place = f"{path}, line {reader.line_num}"
             if None in record or None in record.values():
-                raise InputError(f"{place}: expected {len(reader.fieldnames)} fields")
+                raise InputError(f"{place}: expected {len(reader.fieldnames or ())} fields")
             yield place, record
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: {error}") from None
@@ -154,8 +156,8 @@ def _ids(cell: str, place: str) -> list[int]:
     return value if isinstance(value, list) else [value]
 
 
-def _parse_json(text: str, place: str):
-    def refuse(constant: str):
+def _parse_json(text: str, place: str) -> Any:
+    def refuse(constant: str) -> NoReturn:
         raise InputError(f"{place}: {constant} is not a value that a task may hold")
 
     try:
@@ -181,7 +183,7 @@ def validate(model: type[M], record: dict, place: str) -> M:
         raise InputError(f"{place}: {first['loc'][0]!r}: {_describe(first, record)}") from None
 
 
-def _describe(problem: dict, record: dict) -> str:
+def _describe(problem: Mapping[str, Any], record: dict) -> str:
     name = problem["loc"][0]
     if problem["type"] == "missing":
         return "missing"

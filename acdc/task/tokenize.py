@@ -1,11 +1,15 @@
 """Turn raw rows into rows of token ids, and refuse what a model would silently misread."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from acdc.errors import InputError
 from acdc.graph import Anatomy
 from acdc.task.readers import RawRow
 from acdc.task.rows import Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class PromptTokenizer:
@@ -14,7 +18,7 @@ class PromptTokenizer:
     `prepend_bos`: None adds the special tokens that the tokenizer adds by default, True a BOS token alone, False none.
     """
 
-    def __init__(self, tokenizer, prepend_bos: bool | None = None):
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase | None", prepend_bos: bool | None = None):
         self.tokenizer = tokenizer
         self.prepend_bos = prepend_bos
         if prepend_bos and tokenizer is not None and tokenizer.bos_token_id is None:
@@ -33,7 +37,9 @@ class PromptTokenizer:
 
     def is_unknown(self, ids: Sequence[int]) -> bool:
         """Whether a token stands for something the vocabulary lacks (GPT-2's unk is a real token, and its EOS)."""
-        return self.unknown is not None and self.unknown != self.tokenizer.eos_token_id and self.unknown in ids
+        if self.tokenizer is None or self.unknown is None:
+            return False
+        return self.unknown != self.tokenizer.eos_token_id and self.unknown in ids
 
     def continuations(self, prompt: str, encoded: Sequence[int], answers: Sequence[str]) -> list[int | None]:
         """The one token that each answer adds to a prompt; None where it adds several, or changes the prompt's own."""
@@ -59,7 +65,8 @@ def tokenize_rows(
     raw: Sequence[RawRow], places: Sequence[str], tokenizer: PromptTokenizer, anatomy: Anatomy
 ) -> tuple[Row, ...]:
     """Rows of token ids. Raises InputError naming the place of the first row that cannot be used as it is."""
-    rows, seen = [], {}
+    rows: list[Row] = []
+    seen: dict[str, str] = {}
     for number, (row, place) in enumerate(zip(raw, places, strict=True)):
         made = _tokenize_row(row, place, number, tokenizer, anatomy)
         if made.id in seen:
@@ -152,7 +159,7 @@ def _answers(
     return tuple(dict.fromkeys(ids))
 
 
-def _hint(answer: str, prompt: str | None) -> str:
-    if prompt is not None and not answer.startswith(" "):
+def _hint(answer: str | int, prompt: str | None) -> str:
+    if prompt is not None and isinstance(answer, str) and not answer.startswith(" "):
         return f"; did you mean {' ' + answer!r} with a leading space?"
     return "; multi-token answers are not supported: give the id of the token that decides"

@@ -41,10 +41,10 @@ def _swapped(
     for _ in range(SWAPS * len(left) if len(left) > 1 else 0):
         first, second = generator.choice(len(left), 2, replace=False)
         (u, v), (x, y) = ((int(writers[left[i]]), int(readers[left[i]])) for i in (first, second))
-        swapped = place.get((u, y)), place.get((x, v))
-        if None in swapped or mixed[list(swapped)].any():
+        one, other = place.get((u, y)), place.get((x, v))
+        if one is None or other is None or mixed[[one, other]].any():
             continue
         mixed[[left[first], left[second]]] = False
-        mixed[list(swapped)] = True
-        left[first], left[second] = swapped
+        mixed[[one, other]] = True
+        left[first], left[second] = one, other
     return mixed

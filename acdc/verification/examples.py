@@ -7,7 +7,7 @@ It holds no path and no time: the same run gives the same bytes.
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +24,9 @@ from acdc.task.metrics import all_metrics
 from acdc.task.rows import Row, Task
 from acdc.verification.mechanism import clean_patterns
 from acdc.verification.verify import behaviour_of, check_same
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FILE_NAME = "examples.json"
 MOST_ROWS, MOST_HEADS, MOST_TOKENS, DECIMALS = 4, 12, 64, 4
@@ -144,9 +147,11 @@ def _window(row: Row) -> slice:
     return slice(stop - MOST_TOKENS, stop)
 
 
-def _example(row: Row, tokenizer, full: float, circuit: float, patterns: list[Pattern]) -> Example:
+def _example(
+    row: Row, tokenizer: "PreTrainedTokenizerBase | None", full: float, circuit: float, patterns: list[Pattern]
+) -> Example:
     def texts(ids: tuple[int, ...]) -> list[str]:
-        return [f"#{token}" if tokenizer is None else tokenizer.decode([token]) for token in ids]
+        return [f"#{token}" if tokenizer is None else str(tokenizer.decode([token])) for token in ids]
 
     shown = _window(row)
     return Example(

@@ -31,7 +31,9 @@ class Faithfulness(BaseModel):
     def holds(self) -> bool:
         """Whether the circuit is faithful by `FAITHFUL`, for certain: neither less than that, nor so much more."""
         found = self.denoised
-        return found.low is not None and found.low >= FAITHFUL and found.high <= 2 - FAITHFUL
+        if found.low is None or found.high is None:
+            return False
+        return found.low >= FAITHFUL and found.high <= 2 - FAITHFUL
 
 
 def measure_ablations(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acdc.circuit.choose import Ranking
+from acdc.options import ScoreKind
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import recovered_fraction
 
@@ -27,7 +28,7 @@ class EdgeRanking:
     words what they are."""
 
     values: np.ndarray
-    kind: str
+    kind: ScoreKind
     basis: str = OWN_SCORES
 
 
@@ -42,7 +43,7 @@ class Integrated:
     basis: str = OWN_SCORES
 
 
-def helpfulness(scores: np.ndarray, kind: str, sign: float) -> np.ndarray:
+def helpfulness(scores: np.ndarray, kind: ScoreKind, sign: float) -> np.ndarray:
     """How much edges help by their scores [edges] of a kind, in the sign of a metric (`Metric.sign`)."""
     return np.abs(scores) if kind == "importance" else sign * scores
 
@@ -66,4 +67,5 @@ def _faithfulness(behaviour: Behaviour, ranking: Ranking) -> list[float] | None:
     full, empty = float(behaviour.full().mean()), float(behaviour.empty().mean())
     values = behaviour.measure(removed)[0].mean(axis=1).tolist()
     found = [recovered_fraction(value, full, empty) for value in values]
-    return None if None in found else found
+    known = [fraction for fraction in found if fraction is not None]
+    return known if len(known) == len(found) else None

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from acdc.graph import ATTENTION_SLOTS, ReaderKind, Writer, WriterKind
 from acdc.model.components import Positions
+from acdc.model.placed import patterned
 from acdc.model.weights import Attention as AttentionWeights
 from acdc.progress import Advance
 from acdc.task.behaviour import Batch, Behaviour
@@ -66,7 +67,7 @@ def hint(
     edges = np.array([graph.index[f"{head.id}->logits"] for head in heads])
     effects = behaviour.measure(every == edges[:, None], advance=advance)[0] - behaviour.full()
     shares = _attention(behaviour, heads)
-    return [_hint(head, *found, bootstrap) for head, *found in zip(heads, effects, shares, strict=True)]
+    return [_hint(head, effect, share, bootstrap) for head, effect, share in zip(heads, effects, shares, strict=True)]
 
 
 def _hint(head: Writer, effect: np.ndarray, shares: np.ndarray, bootstrap: Bootstrap) -> HeadHint:
@@ -107,7 +108,7 @@ def clean_patterns(behaviour: Behaviour, batch: Batch, layer: int) -> Tensor:
     """What the heads of a layer attend to in the clean run, [heads, rows, positions, positions]."""
     components, residual = behaviour.model.components, batch.clean.residuals[layer][None]
     q, k = (components.project(layer, kind, residual) for kind in (ReaderKind.Q, ReaderKind.K))
-    return components.patterns(layer, q, k, Positions(residual.shape[2]))
+    return patterned(components).patterns(layer, q, k, Positions(residual.shape[2]))
 
 
 def _targets(tokens: Tensor, correct: Sequence[int]) -> Tensor:

@@ -82,7 +82,15 @@ def measure_stability(
         if kind != "unstable" or name in circuit:
             kinds[kind].append(EdgeStability(id=name, frequency=count / repeats, certified=certified))
     shared = mean_jaccard(found)
-    return Stability(repeats=repeats, rows=rows, rows_each=size, jaccard=1.0 if shared is None else shared, **kinds)
+    return Stability(
+        repeats=repeats,
+        rows=rows,
+        rows_each=size,
+        jaccard=1.0 if shared is None else shared,
+        core=kinds["core"],
+        abstained=kinds["abstained"],
+        unstable=kinds["unstable"],
+    )
 
 
 def rows_of_a_repeat(rows: int) -> int:

@@ -4,7 +4,7 @@ Every test says what it would reject, and gives a p-value that is valid under it
 the largest over it. Ties count half to either side. Scores that do not vary are not testable, which is never a pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from math import ceil, comb, floor, log2
 from typing import Literal
@@ -146,8 +146,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 def correct(results: Sequence[TestResult], level: float = LEVEL) -> list[TestResult]:
     """The same results with adjusted p-values, and whether each null is rejected at the level."""
-    testable = [result for result in results if result.testable]
-    adjusted = iter(holm([result.p for result in testable]))
+    adjusted = iter(holm([result.p for result in results if result.testable and result.p is not None]))
     corrected = []
     for result in results:
         if result.testable:
@@ -178,7 +177,7 @@ def _inside(wins: float, n: int, margin: float) -> float:
     return max(_at_most(ceil(wins), n, 0.5 + margin), _at_least(floor(wins), n, 0.5 - margin))
 
 
-def _power(n: int, share: float, p_value) -> float:
+def _power(n: int, share: float, p_value: Callable[[float], float]) -> float:
     """Chance to reject, at the strictest level of a correction over `TOGETHER` tests, where one side wins with this
     chance."""
     strictest = LEVEL / TOGETHER

@@ -1,6 +1,7 @@
 """Show by ablation how far a circuit carries the behaviour, on rows that discovery did not see."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -48,25 +49,25 @@ def verify(
     if (metric.name, metric.larger_is_better) != (circuit.metric, circuit.larger_is_better):
         raise InputError(f"the circuit was found with metric {circuit.metric!r}, not with {metric.name!r}")
     rows = circuit.task.verification
-    common = {
-        "metric": circuit.metric,
-        "ablation": circuit.ablation,
-        "edges": len(circuit.edges),
-        "edges_total": circuit.edges_total,
-    }
+    made = partial(
+        Report,
+        metric=circuit.metric,
+        ablation=circuit.ablation,
+        edges=len(circuit.edges),
+        edges_total=circuit.edges_total,
+    )
     if not rows:
         reason = f"discovery used all {circuit.task.rows_total} rows of task {circuit.task.name!r}"
-        return Report(rows=0, reason=reason, **common)
+        return made(rows=0, reason=reason)
     with fixed_threads(circuit.batch.threads):
         behaviour = behaviour_of(model, task, circuit, rows, metric, crews=crews)
         found = _audit(model, task, circuit, behaviour, ranking, progress) if full else None
         with progress("verify", len(circuit.parts) + RANDOM_CIRCUITS + 3, "runs") as advance:
             measures = measure_circuit(behaviour, circuit.ablated, circuit.own, advance)
             own = measures[metric.name]
-            return Report(
+            return made(
                 rows=len(rows),
                 twins=circuit.task.twins,
-                **common,
                 measures=measures,
                 random=random_circuits(behaviour, circuit, own, advance),
                 removals=remove_each(behaviour, circuit, own, advance),
@@ -159,7 +160,7 @@ def measure_circuit(
     }
 
 
-def random_circuits(behaviour: Behaviour, circuit: Circuit, own: Measure, advance) -> RandomCircuits:
+def random_circuits(behaviour: Behaviour, circuit: Circuit, own: Measure, advance: Advance) -> RandomCircuits:
     """Random rankings cut where pruning leaves at most as many edges as the effective circuit has; for a circuit of
     nodes or of neurons, as many random ones."""
     generator = np.random.default_rng(circuit.seed)
@@ -192,11 +193,11 @@ def remove_each(behaviour: Behaviour, circuit: Circuit, own: Measure, advance: A
     if not ids:
         return []
     base = behaviour.measure(circuit.ablated[None])[0, 0]
-    changes = []
+    found = []
     for start in range(0, len(ids), CHUNK):
         removed = np.stack([circuit.ablated_without(name) for name in ids[start : start + CHUNK]])
-        changes.append(behaviour.measure(removed, advance=advance)[0] - base)
-    changes = np.concatenate(changes)
+        found.append(behaviour.measure(removed, advance=advance)[0] - base)
+    changes = np.concatenate(found)
     worse = behaviour.metric.sign * changes
     noise = NOISE * abs(own.full - own.empty)
     return [

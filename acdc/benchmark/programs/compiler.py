@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from acdc.benchmark.programs.language import Head, Lookup, Operation, Program, Steps, Variable
+from acdc.benchmark.programs.language import Head, Lookup, Program, Steps, Variable
 from acdc.benchmark.programs.weights import Layer, Weights
 
 SHARPNESS = 50.0  # logits between counting one more and one less: e^-50 of the weight goes astray
@@ -111,7 +111,7 @@ def _set_scores(head: Head, layout: Layout, query: np.ndarray, key: np.ndarray, 
         start = part.stop
 
 
-def _units(operation: Operation, layout: Layout) -> list[_Unit]:
+def _units(operation: Lookup | Steps, layout: Layout) -> list[_Unit]:
     return _lookup_units(operation, layout) if isinstance(operation, Lookup) else _step_units(operation, layout)
 
 

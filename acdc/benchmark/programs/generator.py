@@ -95,7 +95,7 @@ def _prompts() -> Iterator[Prompt]:
     return ((BOS, *letters) for letters in product(range(1, LETTERS + 1), repeat=LENGTH))
 
 
-def _draw(draft: _Draft, make: Callable[[_Draft], Operation], redundancy: float) -> None:
+def _draw(draft: _Draft, make: Callable[[_Draft], Head | Lookup], redundancy: float) -> None:
     operation = make(draft)
     if isinstance(operation, Lookup) or draft.generator.random() >= redundancy:
         draft.add(operation)

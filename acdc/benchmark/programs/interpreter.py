@@ -56,7 +56,7 @@ def _match(match: Match, held: dict[Variable, list[Held]], position: int, key: i
 
 def _look_up(lookup: Lookup, read: Sequence[Held]) -> Held:
     values = tuple(map(_value, read))
-    every = list(product(*(range(variable.size) for variable in lookup.variables)))
+    every: list[tuple[int | None, ...]] = list(product(*(range(variable.size) for variable in lookup.variables)))
     found = None if None in values else lookup.table[every.index(values)]
     return None if found is None else _weights(found, lookup.writes.size)
 

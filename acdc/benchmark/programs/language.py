@@ -7,6 +7,7 @@ what a table says of the values of a few variables; steps turn a mean back into 
 a head or a part of an MLP, or is given: the tokens and the positions.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -122,13 +123,14 @@ class Program:
     def places(self) -> dict[Operation, Writer]:
         """The component that does each operation: the first that comes after all that it reads. What MLPs do in one
         layer, one MLP does."""
-        depths, heads, found = {self.tokens: -1, self.positions: -1}, {}, {}
+        depths, heads = {self.tokens: -1, self.positions: -1}, Counter[int]()
+        found: dict[Operation, Writer] = {}
         for operation in self.operations:
             deepest = max(depths[variable] for _, variable in operation.reads)  # 2L for heads, 2L + 1 for MLPs
             if isinstance(operation, Head):
                 layer = deepest // 2 + 1
-                heads[layer] = heads.get(layer, -1) + 1
                 found[operation] = Writer(WriterKind.HEAD, layer, heads[layer])
+                heads[layer] += 1
                 depths[operation.writes] = 2 * layer
             else:
                 layer = (deepest + 1) // 2

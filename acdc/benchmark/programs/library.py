@@ -144,10 +144,15 @@ def sort() -> NamedProgram:
     """Letters and a question for the n-th smallest of them."""
     tokens, positions = _given(LETTERS + 1 + LONGEST, LONGEST + 2)
     asked = range(LETTERS + 1, tokens.size)
-    counts, shares, operations = [], [], []
+    counts, shares = [], []
+    operations: list[Operation] = []
+
+    def up_to(last: int) -> Callable[[int], bool]:
+        return lambda token: token <= last
+
     for last in range(1, LETTERS):
         share = Variable(f"share of 1 to {last}", tokens.size)
-        some = Match.prefer(tokens, lambda token, last=last: token <= last)
+        some = Match.prefer(tokens, up_to(last))
         shares.append(share)
         operations.append(Head(share, tokens, (some,)))
         counts.append(Variable(f"count of 1 to {last}", LONGEST + 1))
@@ -334,7 +339,12 @@ def lookup_composition() -> NamedProgram:
 
 
 def _gate(
-    name: str, summary: str, copies: int, places: Sequence[int], table: Callable[..., int], **pairs
+    name: str,
+    summary: str,
+    copies: int,
+    places: Sequence[int],
+    table: Callable[..., int],
+    **pairs: Callable[[Prompt], bool],
 ) -> NamedProgram:
     """`copies` heads that read a letter each, at `places`, and an MLP that combines whether these are letter 1; two
     more letters mean nothing."""

@@ -29,7 +29,7 @@ class Realism:
     squeezed: float = 0.0
     normalised: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.distractors < 0 or not 0 <= self.noise < 1 or not 0 <= self.squeezed < 1:
             raise InputError(f"{self}: distractors must not be negative, noise and squeezed be in [0, 1)")
 

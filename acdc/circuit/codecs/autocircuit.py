@@ -7,6 +7,7 @@ are safetensors, or JSON of nested lists.
 """
 
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def _found(values: dict[str, float], metadata: dict[str, str], mark: Mark, path:
     return ForeignGraph(values if mark.scored == "all" else None, edges, mark=mark)
 
 
-def _check_modules(found, wanted, path: Path) -> None:
+def _check_modules(found: Set[str], wanted: Set[str], path: Path) -> None:
     for name in sorted(found - wanted):
         raise InputError(f"{path}: {name!r} does not exist in this model")
     for name in sorted(wanted - found):

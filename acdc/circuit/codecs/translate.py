@@ -92,7 +92,7 @@ class _Translation:
     target: ComponentGraph
     place: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.members = dict(_members(self.source, self.target))
         uses = [member for members in self.members.values() for member in members]
         self.repeats = len(uses) > len(set(uses))

@@ -12,6 +12,7 @@ from acdc.task.generators.example import Example
 
 TEMPLATE = "The {event} lasted from the year {century}{year} to the year {century}"
 FIRST, LAST = 2, 98  # so that both sides of the answer are never empty and the corrupted year 01 is smaller
+STARTS = tuple((century, year) for century in CENTURIES for year in YEARS[FIRST : LAST + 1])
 
 
 def example(event: str, century: str, year: int, years: Sequence[str] = YEARS) -> Example:
@@ -28,7 +29,7 @@ def example(event: str, century: str, year: int, years: Sequence[str] = YEARS) -
 def generate(
     rows: int,
     seed: int,
-    starts: Sequence[tuple[str, str]] = tuple((c, y) for c in CENTURIES for y in YEARS[FIRST : LAST + 1]),
+    starts: Sequence[tuple[str, str]] = STARTS,
     years: Sequence[str] = YEARS,
 ) -> list[Example]:
     """`rows` examples with event and (century, starting year) drawn independently."""
