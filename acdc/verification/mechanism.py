@@ -74,8 +74,8 @@ def _hint(head: Writer, effect: np.ndarray, shares: np.ndarray, bootstrap: Boots
     """`shares` [2, targets]: everywhere, and from the answer."""
     everywhere, answer = (dict(zip(TARGETS, values.tolist(), strict=True)) for values in shares)
     most = max(everywhere, key=everywhere.__getitem__)
-    most = most if everywhere[most] >= MOSTLY else ANSWER if answer[ANSWER] >= MOSTLY else None
-    label = None if most is None else f"attends mostly: {most}"
+    place = most if everywhere[most] >= MOSTLY else ANSWER if answer[ANSWER] >= MOSTLY else None
+    label = None if place is None else f"attends mostly: {place}"
     return HeadHint(
         id=head.id,
         direct=bootstrap.of(mean, effect),
