@@ -19,10 +19,16 @@ ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)
 
 
-def slow_but(quick: Collection, values: Iterable) -> list:
-    """Parameters, of which all but some make a slow test."""
-    marks = {True: (), False: pytest.mark.slow}
-    return [pytest.param(*(v if isinstance(v, tuple) else (v,)), marks=marks[v in quick]) for v in values]
+def slow_but(quick: Collection, values: Iterable, every: int = 1) -> list:
+    """Parameters, of which all but some make a slow test: every so many of the others, the rest being thorough."""
+    marked, others = [], 0
+    for value in values:
+        marks = ()
+        if value not in quick:
+            marks = pytest.mark.slow if others % every == 0 else pytest.mark.thorough
+            others += 1
+        marked.append(pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=marks))
+    return marked
 
 
 def shared_folder() -> Path | None:

@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import networkx as nx
+
 PACKAGE = Path(__file__).parent.parent / "acdc"
 # Lowest first; files directly in the package that every layer may use come before all.
 LAYERS = [
@@ -42,3 +44,16 @@ def test_no_file_is_too_long():
     for path in PACKAGE.parent.rglob("*.py"):
         if not {"build", ".venv", "dist"} & set(path.parts):
             assert len(path.read_text().splitlines()) <= 500, path
+
+
+def test_no_module_imports_itself_in_a_circle():
+    modules = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in PACKAGE.rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    imports = nx.DiGraph()
+    for name, path in modules.items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "acdc":
+                found = (f"{node.module}.{one.name}" for one in node.names)
+                imports.add_edges_from((name, one if one in modules else node.module) for one in found)
+    assert imports.number_of_edges() > 500
+    assert not [circle for circle in nx.strongly_connected_components(imports) if len(circle) > 1]

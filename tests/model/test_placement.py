@@ -63,7 +63,7 @@ def lenient(monkeypatch):
 
 
 @pytest.mark.usefixtures("lenient")
-@pytest.mark.parametrize("name", slow_but([*EACH, "llama-biased"], SPLIT))
+@pytest.mark.parametrize("name", slow_but([*EACH, "llama-biased"], SPLIT, every=2))
 def test_layers_on_two_gpus_in_every_family(name, tmp_path):
     """The bridge, components from weights and by the model's own modules, and gradients."""
     with devices_checked():
@@ -80,7 +80,7 @@ def test_layers_on_two_gpus_in_every_family(name, tmp_path):
                 run(replace(model, components=replay), "eap")
 
 
-@pytest.mark.parametrize(("name", "devices"), slow_but([("gemma2", GPUS)], PLACED))
+@pytest.mark.parametrize(("name", "devices"), slow_but([("gemma2", GPUS)], PLACED, every=2))
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_on_gpus(name, devices, method, tmp_path):
     """Decided are all edges once with none kept and once with all."""

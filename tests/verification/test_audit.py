@@ -70,7 +70,7 @@ def known(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("name", slow_but(QUICK, CASES))
+@pytest.mark.parametrize("name", slow_but(QUICK, CASES, every=5))
 def test_the_true_circuit_passes(known, name):
     case = known(name)
     found, minimal = case.faithful(case.true), case.minimality(case.true)
@@ -81,7 +81,7 @@ def test_the_true_circuit_passes(known, name):
         assert complete.share.value < 0.05
 
 
-@pytest.mark.parametrize("name", slow_but(QUICK, CASES))
+@pytest.mark.parametrize("name", slow_but(QUICK, CASES, every=5))
 def test_an_edge_too_few_is_told(known, name):
     """The weakest edge of all: what is recovered is less than everything, for certain."""
     case = known(name)
@@ -91,7 +91,7 @@ def test_an_edge_too_few_is_told(known, name):
     assert not all(effect.holds for effect in effects)
 
 
-@pytest.mark.parametrize("name", slow_but(QUICK, CASES))
+@pytest.mark.parametrize("name", slow_but(QUICK, CASES, every=5))
 def test_edges_too_many_are_told_and_removed(known, name):
     case = known(name)
     others = np.flatnonzero(~case.true)
