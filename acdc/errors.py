@@ -18,6 +18,10 @@ class InputErrors(InputError):
         self.problems = tuple(problems)
 
 
+class NothingToFind(InputError):
+    """The rows do not tell the full model from the empty circuit, so that no circuit can be told from another."""
+
+
 class DiskError(InputError):
     """The disk refuses to take more: nothing else that writes there can succeed either."""
 

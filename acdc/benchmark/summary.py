@@ -150,7 +150,8 @@ def cells(line: Line, intervals: bool = False) -> list[str]:
 def _text(score: Interval | None, interval: bool) -> str:
     if score is None:
         return ""
-    return f"{score.value:.3f}" + (f" [{score.low:.3f}, {score.high:.3f}]" if interval else "")
+    around = f" [{score.low:.3f}, {score.high:.3f}]" if interval and score.low is not None else ""
+    return f"{score.value:.3f}{around}"
 
 
 def write(rows: Sequence[BenchmarkRow], summary: Summary, out: Path) -> None:

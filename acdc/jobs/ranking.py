@@ -70,7 +70,10 @@ def by_tests(circuit: Circuit, tests: list[TestedEdge]) -> EdgeRanking:
 
 
 def _read_tests(path: Path) -> list[TestedEdge]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
     tests = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc.circuit.circuit import Circuit
-from acdc.errors import InputError
+from acdc.errors import InputError, NothingToFind
 from acdc.jobs.run_directory import RunRecord, read_run
 from acdc.model.load import Model
 from acdc.options import Choosing, Level, SenderOrder
@@ -66,7 +66,7 @@ def repeat_discovery(
     def find(some: Sequence[Row], chosen: DiscoverySettings) -> frozenset[str]:
         try:
             edges = discover(model, replace(task, rows=tuple(some)), chosen, silent).circuit.edges
-        except InputError:  # rows that do not tell the full model from the empty circuit: nothing is found in them
+        except NothingToFind:
             edges = []
         advance(1)
         return frozenset(edge.id for edge in edges)

@@ -146,13 +146,18 @@ def _faithfulness(circuit: Circuit, report: Report) -> Claim:
         return Claim(
             "faithfulness", Standing.not_shown, f"It cannot be stated, as full and empty are alike: {numbers}."
         )
-    if own is None:
-        holds, share = FAITHFUL <= measure.faithfulness <= 2 - FAITHFUL, percent(measure.faithfulness)
+    share, within = percent(measure.faithfulness), FAITHFUL <= measure.faithfulness <= 2 - FAITHFUL
+    if own is None or own.denoised.low is None:
+        standing = Standing.open if within else Standing.not_shown
+        share += " (without an interval, as there " + ("was no audit)" if own is None else "are too few rows)")
     else:
-        holds, share = own.holds, f"{spread(own.denoised)} (95% bootstrap interval over rows)"
-    within = "" if holds else f" Faithful would be {FAITHFUL:.0%} to {2 - FAITHFUL:.0%}, interval included."
-    text = f"The circuit alone recovers {share} of the behaviour: {numbers}.{within}"
-    return Claim("faithfulness", Standing.shown if holds else Standing.not_shown, text)
+        standing = Standing.shown if own.holds else Standing.not_shown
+        share = f"{spread(own.denoised)} (95% bootstrap interval over rows)"
+    line = (
+        "" if standing is Standing.shown else f" Faithful is {FAITHFUL:.0%} to {2 - FAITHFUL:.0%}, interval included."
+    )
+    text = f"The circuit alone recovers {share} of the behaviour: {numbers}.{line}"
+    return Claim("faithfulness", standing, text)
 
 
 def _random(circuit: Circuit, report: Report) -> Iterator[Claim]:
@@ -165,15 +170,16 @@ def _random(circuit: Circuit, report: Report) -> Iterator[Claim]:
         f"It does better than {beaten} of {len(known)} random circuits of at most as many {kind}, which recover "
         f"{percent(min(known))} to {percent(max(known))}."
     )
-    yield Claim("better than chance", Standing.shown if beaten == len(known) else Standing.not_shown, text)
+    yield Claim("better than chance", Standing.open if beaten == len(known) else Standing.not_shown, text)
 
 
 def _audited(report: Report, audit: Audit) -> Iterator[Claim]:
     own = own_faithfulness(report)
     if own is not None and own.noised.value is not None:
-        lost = own.noised.low is not None and own.noised.low >= FAITHFUL
+        few, lost = own.noised.low is None, own.noised.low is not None and own.noised.low >= FAITHFUL
         text = f"Ablating the circuit alone loses {spread(own.noised)} of the behaviour; 100% is all of it."
-        yield Claim("nothing stands in for it", Standing.shown if lost else Standing.not_shown, text)
+        standing = Standing.shown if lost else Standing.open if few else Standing.not_shown
+        yield Claim("nothing stands in for it", standing, text)
     yield from _ablations(report, audit)
     if audit.completeness:
         share = audit.completeness.share
@@ -181,7 +187,8 @@ def _audited(report: Report, audit: Audit) -> Iterator[Claim]:
         text = (
             f"{_sentence(complete_text(audit.completeness, report.metric))} Up to {1 - FAITHFUL:.0%} counts as shown."
         )
-        yield Claim("completeness", Standing.shown if holds else Standing.not_shown, text)
+        standing = Standing.shown if holds else Standing.open if share.high is None else Standing.not_shown
+        yield Claim("completeness", standing, text)
     if audit.minimality:
         shown = audit.minimality.level in (Minimal.local, Minimal.subset)
         text = _sentence(minimal_text(audit.minimality, report.metric))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc.errors import InputError
+from acdc.errors import InputError, NothingToFind
 from acdc.graph import ComponentGraph
 from acdc.model.ablated import Ablated, AblatedStream
 from acdc.model.cone import Cone
@@ -253,11 +253,11 @@ class Behaviour:
     def ends(self) -> tuple[float, float]:
         """Mean metric of the full model and of the empty circuit.
 
-        Raises InputError where they are alike: then no circuit can be told from another by this metric.
+        Raises NothingToFind where they are alike: then no circuit can be told from another by this metric.
         """
         full, empty = float(self.full().mean()), float(self.empty().mean())
         if recovered_fraction(full, full, empty) is None:
-            raise InputError(
+            raise NothingToFind(
                 f"metric {self.metric.name!r} is {full:.6g} for the full model and for the empty circuit alike: under "
                 f"{self.ablation} ablation these rows do not tell them apart"
             )

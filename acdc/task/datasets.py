@@ -171,10 +171,12 @@ def _listed(value: Any) -> list:
 def _read_mib(record: Fields, column: str, place: str) -> Fields | None:
     """The answers as MIB takes them: of ioi the two names after a space; else the label or the label of the choice that
     is right, and that of the counterfactual; None without a counterfactual."""
-    other = record[column]
-    if other is None or other.get("prompt") is None:
+    if record[column] is None:
         return None
-    names = record.get("metadata") or {}
+    other = _mapping(record[column], f"{place}, {column}")
+    if other.get("prompt") is None:
+        return None
+    names = _mapping(record.get("metadata") or {}, f"{place}, metadata")
     if names.get("indirect_object") and names.get("subject"):
         right, wrong = f" {names['indirect_object']}", f" {names['subject']}"
     else:
@@ -184,13 +186,19 @@ def _read_mib(record: Fields, column: str, place: str) -> Fields | None:
     return fields | ({"group": template} if isinstance(template, str) else {})
 
 
+def _mapping(value: Any, place: str) -> Fields:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{place}: expected named fields, got {type(value).__name__}")
+    return value
+
+
 def _mib_answer(record: Fields, place: str) -> str:
     """The text of `label`, or of the label, or the name, of the choice that `answerKey` counts from 0."""
     if record.get("label") is not None:
         return str(record["label"])
     choices, key = record.get("choices"), record.get("answerKey")
     named = isinstance(choices, list)
-    texts = choices if named else (choices or {}).get("label")
-    if not isinstance(texts, list) or not isinstance(key, int) or not 0 <= key < len(texts):
+    texts = choices if named else _mapping(choices or {}, f"{place}, choices").get("label")
+    if not isinstance(texts, list) or type(key) is not int or not 0 <= key < len(texts):
         raise InputError(f"{place}: expected label, or choices and answerKey, got answerKey {key!r}")
     return f" {texts[key]}" if named else str(texts[key])

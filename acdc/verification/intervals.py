@@ -7,10 +7,12 @@ from pydantic import BaseModel, ConfigDict
 
 RESAMPLES = 2000
 COVERAGE = 0.95
+FEWEST = 5  # rows: resamples of fewer hardly differ from each other, and their interval would look sure of itself
 
 
 class Interval(BaseModel):
-    """A number with an interval that covers 95 % of bootstrap resamples of the rows; None where it is not defined."""
+    """A number with an interval that covers 95 % of bootstrap resamples of the rows; None where it is not defined,
+    or where there are fewer rows than `FEWEST`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +34,7 @@ class Bootstrap:
         own = float(statistic(*(np.array([one.mean()]) for one in values))[0])
         spread = statistic(*(self._shares @ one for one in values))
         spread = spread[np.isfinite(spread)]
-        if not np.isfinite(own) or not len(spread):
+        if not np.isfinite(own) or not len(spread) or self._shares.shape[1] < FEWEST:
             return Interval(low=None, value=own if np.isfinite(own) else None, high=None)
         low, high = np.quantile(spread, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
         return Interval(low=float(low), value=own, high=float(high))

@@ -86,7 +86,7 @@ def measure_stability(
         repeats=repeats,
         rows=rows,
         rows_each=size,
-        jaccard=1.0 if shared is None else shared,
+        jaccard=0.0 if shared is None else shared,
         core=kinds["core"],
         abstained=kinds["abstained"],
         unstable=kinds["unstable"],
@@ -110,8 +110,8 @@ def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
 
 
 def mean_jaccard(found: Sequence[frozenset[str]]) -> float | None:
-    """That of any two of several sets, on average; None of fewer than two."""
-    pairs = [jaccard(one, other) for one, other in combinations(found, 2)]
+    """That of any two of several sets, on average, of pairs that have any; None where no pair has."""
+    pairs = [jaccard(one, other) for one, other in combinations(found, 2) if one | other]
     return float(np.mean(pairs)) if pairs else None
 
 

@@ -64,9 +64,10 @@ def test_the_widest_gap_is_between_what_matters_and_what_does_not():
 
 
 def test_every_model_counts_the_same():
-    interval = mean_over_models([0.0, 1.0, 1.0, 0.0])
+    interval = mean_over_models([0.0, 1.0, 1.0, 0.0, 0.5])
     assert interval.value == 0.5
     assert 0.0 <= interval.low < 0.5 < interval.high <= 1.0
-    assert mean_over_models([0.3]).low == pytest.approx(0.3)
+    alone = mean_over_models([0.3])
+    assert alone.value == pytest.approx(0.3) and alone.low is None and alone.high is None
     assert mean_over_models([]) is None
     assert mean_over_models([0.1, 0.9, 0.4]) == mean_over_models([0.1, 0.9, 0.4])

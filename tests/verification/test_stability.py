@@ -44,7 +44,12 @@ def test_repeats_are_compared_with_each_other_and_with_the_circuit():
     assert [repeat.jaccard for repeat in found.each] == pytest.approx([2 / 3, 1 / 4, 0.0])
     assert found.jaccard == pytest.approx((2 / 4 + 0 + 0) / 3)
     assert compare_repeats(frozenset("ab"), {"only": frozenset("ab")}).jaccard is None
-    assert compare_repeats(frozenset(), {"x": frozenset(), "y": frozenset()}).jaccard == 1.0
+    assert compare_repeats(frozenset(), {"x": frozenset(), "y": frozenset()}).jaccard is None
+
+
+def test_repetitions_that_find_nothing_share_nothing():
+    found = measure_stability(20, 6, 0, frozenset({"edge"}), lambda rows: frozenset())
+    assert found.jaccard == 0.0 and [edge.id for edge in found.unstable] == ["edge"]
 
 
 def test_stable_and_unstable_edges_are_told():

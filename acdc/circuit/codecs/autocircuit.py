@@ -22,7 +22,8 @@ from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, ReaderGroup, ReaderKind
 
 NAME = "autocircuit"
-_CIRCUIT = "circuit"  # ids of the circuit's edges, beside the mark
+_CIRCUIT = "circuit"  # ids of the circuit's edges, in the mark
+_NUMBERS = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 
 
 def encode(found: ForeignGraph, graph: ComponentGraph) -> bytes:
@@ -32,10 +33,10 @@ def encode(found: ForeignGraph, graph: ComponentGraph) -> bytes:
     tensors = {
         _module(group, graph.anatomy): vector[group.start : group.stop].reshape(_shape(group)) for group in graph.groups
     }
-    metadata = {MARK: found.mark.model_dump_json()}
+    note = found.mark.model_dump(mode="json")
     if found.edges is not None:
-        metadata[_CIRCUIT] = json.dumps([name for name in graph.names if name in found.edges])
-    return safetensors.numpy.save(tensors, metadata)
+        note[_CIRCUIT] = [name for name in graph.names if name in found.edges]
+    return safetensors.numpy.save(tensors, {MARK: json.dumps(note)})  # one key, as several come in any order
 
 
 def decode(path: Path, anatomy: Anatomy) -> ForeignGraph:
@@ -46,7 +47,8 @@ def decode(path: Path, anatomy: Anatomy) -> ForeignGraph:
     )
     content = read_bytes(path, convert)
     tensors, metadata = _read_safetensors(content, path) if is_safetensors(content) else _read_json(content, path)
-    mark = Mark.read(parse_json(metadata[MARK].encode(), path) if MARK in metadata else None, str(path))
+    note = parse_json(metadata[MARK].encode(), path) if MARK in metadata else None
+    mark = Mark.read(note, str(path))
     graph, vector, by_position = terms(anatomy, mark), [], False
     groups = {_module(group, anatomy): group for group in graph.groups}
     _check_modules(tensors.keys(), groups.keys(), path)
@@ -55,14 +57,14 @@ def decode(path: Path, anatomy: Anatomy) -> ForeignGraph:
         by_position |= block.ndim > len(_shape(group))
         vector.append(block.reshape(-1, group.stop - group.start).sum(axis=0))
     values = dict(zip(graph.names, np.concatenate(vector).tolist(), strict=True))
-    found = _found(values, metadata, mark, path)
+    found = _found(values, note, mark, path)
     return found.losing("which position of the prompt: scores were added up over positions") if by_position else found
 
 
-def _found(values: dict[str, float], metadata: dict[str, str], mark: Mark, path: Path) -> ForeignGraph:
-    if _CIRCUIT not in metadata:
+def _found(values: dict[str, float], note: Any, mark: Mark, path: Path) -> ForeignGraph:
+    if not isinstance(note, dict) or _CIRCUIT not in note:
         return ForeignGraph(values, mark=mark)
-    kept = parse_json(metadata[_CIRCUIT].encode(), path)
+    kept = note[_CIRCUIT]
     if not isinstance(kept, list) or not all(isinstance(name, str) for name in kept):
         raise InputError(f"{path}: {_CIRCUIT} in its metadata is no list of edges")
     edges = {name: values.get(name) for name in kept}
@@ -86,8 +88,11 @@ def _check_block(block: np.ndarray, shape: tuple[int, ...], place: str) -> np.nd
 
 def _read_safetensors(content: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
-        tensors = {name: np.asarray(value, dtype=float) for name, value in safetensors.numpy.load(content).items()}
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        for name, tensor in header.items():
+            if name != "__metadata__" and tensor["dtype"] not in _NUMBERS:
+                raise InputError(f"{path}: {name!r} is of type {tensor['dtype']}: convert it to float32")
+        tensors = {name: np.asarray(value, dtype=float) for name, value in safetensors.numpy.load(content).items()}
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} holds no safetensors that are to be read: {error}") from None
     return tensors, header.get("__metadata__") or {}
@@ -108,6 +113,8 @@ def _array(value: Any, place: str) -> np.ndarray:
         return np.array(check(value, place), dtype=float)
     except ValueError:
         raise InputError(f"{place}: its lists are not of one length") from None
+    except RecursionError:
+        raise InputError(f"{place}: its lists are nested too deeply") from None
 
 
 def _module(group: ReaderGroup, anatomy: Anatomy) -> str:

@@ -17,7 +17,7 @@ from xml.etree.ElementTree import ParseError
 import networkx as nx
 
 from acdc.circuit.codecs.foreign import MARK, Codec, ForeignGraph, Mark
-from acdc.circuit.codecs.reading import number, parse_json, read_bytes
+from acdc.circuit.codecs.reading import number, parse_json, read_bytes, table
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, Edge, ReaderKind, Writer, is_wire
 from acdc.options import Level
@@ -89,8 +89,9 @@ def _encode_json(found: ForeignGraph, graph: ComponentGraph) -> bytes:
 
 
 def _decode_json(path: Path, anatomy: Anatomy) -> ForeignGraph:
-    record = parse_json(read_bytes(path, _convert(path)), path)
-    key = "links" if isinstance(record, dict) and "links" in record else "edges"
+    record = table(parse_json(read_bytes(path, _convert(path)), path), str(path))
+    table(record.get("graph", {}), f"{path}, graph")
+    key = "links" if "links" in record else "edges"
     try:
         drawn = nx.node_link_graph(record, edges=key)
     except (KeyError, TypeError, AttributeError, ValueError, nx.NetworkXException) as error:
@@ -110,7 +111,7 @@ def _decode_graphml(path: Path, anatomy: Anatomy) -> ForeignGraph:
     content = read_bytes(path, _convert(path))
     try:
         drawn = nx.read_graphml(io.BytesIO(content))
-    except (ParseError, KeyError, TypeError, ValueError, nx.NetworkXException) as error:
+    except (ParseError, LookupError, TypeError, ValueError, nx.NetworkXException) as error:
         raise InputError(f"{path} is no GraphML: {error}") from None
     return from_graph(drawn, str(path))
 

@@ -34,6 +34,10 @@ def to_file(codec: Codec, found: ForeignGraph, graph: ComponentGraph) -> Foreign
         translation = _Translation(found, graph, target)
         found = replace(found, scores=translation.scores(), edges=translation.edges())
         found = replace(found, mark=found.mark.model_copy(update={"repeated": translation.repeats}))
+        if translation.partial:
+            lost.append(
+                f"that of {translation.partial} edges of the file only a part of what they stand for is in the circuit"
+            )
     kept = {"split_embeddings": target.split_embeddings, "direct_edges": target.direct_edges}
     level = found.mark.level if codec.nodes else Level.edges
     return replace(found, mark=found.mark.losing(*lost).model_copy(update=kept | {"level": level}))
@@ -50,6 +54,8 @@ def _lost_by_writing(codec: Codec, found: ForeignGraph, graph: ComponentGraph, t
         lost.append("scores of edges")
     elif not codec.outside and found.edges is not None and found.scores is not None:
         lost.append(f"scores of the {len(found.scores) - len(found.edges)} edges outside the circuit")
+    elif not codec.outside and found.nodes is not None and found.node_scores is not None:
+        lost.append(f"scores of the {len(found.node_scores) - len(found.nodes)} nodes outside the circuit")
     if found.mark.level is Level.neurons:
         lost.append("which neurons of its nodes are in the circuit")
     if not codec.nodes and found.mark.level is Level.nodes:

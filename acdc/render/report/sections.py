@@ -34,7 +34,7 @@ HEADINGS = {
     Standing.open: "Open",
 }
 MEANINGS = {
-    Standing.shown: "borne out by its interval or by a corrected test",
+    Standing.shown: "borne out by its interval, by a corrected test, or by each removal that was measured",
     Standing.not_shown: "looked at, and not borne out",
     Standing.open: "not looked at, or nothing was found against it, which is no proof",
 }
@@ -53,7 +53,7 @@ def figures(circuit: Circuit, report: Report) -> Markup:
     cards = [_size_card(circuit)]
     if report.rows:
         value = "unknown" if report.faithfulness is None else percent(report.faithfulness)
-        interval = "no interval: not audited"
+        interval = "no interval: too few rows" if own else "no interval: not audited"
         if own and own.denoised.low is not None:
             interval = f"95% interval {percent(own.denoised.low)} to {percent(own.denoised.high)}"
         cards.append(_card(value, "faithfulness", f"{interval}; {report.rows} unseen rows"))
@@ -154,9 +154,9 @@ def _over_sizes(circuit: Circuit, report: Report) -> Markup:
     measured = measured_sizes(circuit, report)
     if report.audit is None or report.audit.over_sizes is None:
         return Markup("")
-    own = None if report.faithfulness is None else (circuit.edges_effective, report.faithfulness)
+    own = None if report.faithfulness is None else (len(circuit.edges), report.faithfulness)
     text = f"Over all sizes: {sizes_text(report.audit.over_sizes)}. "
-    text += "The diamond is this circuit. Points can be hovered or focused."
+    text += "The diamond is this circuit, by its edges before pruning. Points can be hovered or focused."
     return element("figure", join([element("figcaption", text), size_curve(measured, own)]))
 
 
