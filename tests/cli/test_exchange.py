@@ -198,3 +198,18 @@ def test_places_and_roles_of_pictures(acdc, tmp_path):
     assert unverified.code == 2 and "acdc verify" in unverified.err
     other = acdc("export", "of-20", "--format", "eap-ig", "--fixed", "--out", "x.json")
     assert other.code == 2 and "go with pictures" in other.err and not (tmp_path / "x.json").exists()
+
+
+def test_files_of_another_kind_are_one_sentence(acdc, tmp_path):
+    (tmp_path / "graph.json").write_text(
+        '{"directed": true, "multigraph": false, "graph": [], "nodes": [], "edges": []}'
+    )
+    (tmp_path / "wat.graphml").write_text('<?xml version="1.0" encoding="wat"?><graphml/>')
+    (tmp_path / "mib.jsonl").write_text('{"prompt": "a b c", "x_counterfactual": "a b d", "label": "x"}\n')
+    for words, said in (
+        (("import", "graph.json", "--format", "networkx"), "graph.json, graph: expected an object"),
+        (("import", "wat.graphml", "--format", "graphml"), "wat.graphml is no GraphML"),
+        (("check-task", "hf:mib.jsonl"), "x_counterfactual: expected named fields, got str"),
+    ):
+        refused = acdc(*words)
+        assert refused.code == 2 and said in refused.err and refused.err.count("\n") == 1, refused.err

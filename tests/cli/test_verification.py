@@ -115,6 +115,9 @@ def test_sizes_of_what_acdc_decided(acdc, tmp_path):
     (tmp_path / "found/decisions.jsonl").write_text('{"edge": "input->m0", "before": 1}\n')
     refused = acdc("verify", "found")
     assert refused.code == 2 and "line 1 is damaged" in refused.err
+    (tmp_path / "found/decisions.jsonl").write_bytes(b"\xff\n")
+    refused = acdc("verify", "found")
+    assert refused.code == 2 and "decisions.jsonl cannot be read" in refused.err
 
 
 @pytest.mark.slow
