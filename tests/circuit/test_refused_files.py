@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from test_codecs import ALL, SMALL, autocircuit_file, eap_ig_file
+from test_codecs import ALL, SMALL, autocircuit_file, eap_ig_file, read, scored
 
 from acdc.circuit.codecs import autocircuit, mib
 from acdc.errors import InputError
