@@ -73,7 +73,7 @@ def test_a_metric_is_known_to_every_command(acdc, of_another_package):
     ours = acdc(*words, "--threshold", 1, "--metric", "logit_diff", "--json").json
     theirs = acdc(*words, "--threshold", 2, "--metric", "double", "--out", "found", "--json").json
     assert theirs["edges"] == ours["edges"] and theirs["faithfulness"] == pytest.approx(ours["faithfulness"], abs=1e-6)
-    assert acdc("verify", "found").code == 0 and acdc("minimise", "found").code == 0
+    assert acdc("minimise", "found").code == 0
 
 
 @pytest.mark.parametrize(("method", "threshold"), [("acdc", 1), ("eap", 0.02)])

@@ -82,12 +82,12 @@ def check(tmp_path_factory) -> Callable[[str], list[str]]:
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_right_program_is_clean(check):
     assert check(PROGRAM) == ["Success: no issues found in 1 source file"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_error_is_reported_at_its_line(check):
     wrong, lines = PROGRAM, {}
     for right, (error, code) in WRONG.items():
@@ -98,7 +98,7 @@ def test_every_error_is_reported_at_its_line(check):
     assert {int(match[1]): match[2] for match in found if match} == lines
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_right_program_does_what_it_says(tmp_path, capsys):
     scope: dict = {"__name__": "program"}
     exec(compile(PROGRAM, "program.py", "exec"), scope)

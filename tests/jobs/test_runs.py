@@ -115,6 +115,7 @@ def test_examples_of_another_circuit_are_refused(acdc, tmp_path):
     assert again.code == 2 and "examples.json is of another circuit" in again.err
 
 
+@pytest.mark.slow
 def test_verify_again_gives_the_same(acdc, tmp_path):
     assert acdc(*QUICK, "--out", "r").code == 0
     path = tmp_path / "r/verification.json"
