@@ -1,6 +1,7 @@
 """What a user is meant to read: exceptions and a warning."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TextIO
 
 
 class InputError(Exception):
@@ -28,6 +29,23 @@ class DiskError(InputError):
 
 class AcdcWarning(UserWarning):
     """A result is to be had, but not as one would expect: one sentence, printed on stderr by the command line."""
+
+
+def telling(tell: Callable[[str], None]) -> Callable[..., None]:
+    """What stands in for `warnings.showwarning`: our own warnings are told, those of libraries are of no use."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, AcdcWarning):
+            tell(str(message))
+
+    return show
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.job_options import CHOOSING, DECIDING, SEARCHING, takes_job
 from acdc.cli.verification import diff, minimise, verify
-from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory
+from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, telling
 
 if TYPE_CHECKING:
     from acdc.jobs.spec import DiscoveryJob
@@ -174,7 +174,7 @@ def main() -> None:
     # Threads that spin while they wait make a busy machine many times slower; read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.simplefilter("always", AcdcWarning)
-    warnings.showwarning = _warn
+    warnings.showwarning = telling(lambda message: print(f"acdc: warning: {message}", file=sys.stderr))
     usage_error: Any = typer.BadParameter.__base__  # that of click, which typer gives no name
     interruptible = Interruptible()
     try:
@@ -203,19 +203,6 @@ def main() -> None:
         print(SENTENCE, file=sys.stderr)
         status = interruptible.status
     sys.exit(status if isinstance(status, int) else 0)
-
-
-def _warn(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Our own warnings as one line; those of libraries are of no use to a user of the command line."""
-    if issubclass(category, AcdcWarning):
-        print(f"acdc: warning: {message}", file=sys.stderr)
 
 
 def _fail(message: str) -> int:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol
 
-from acdc.errors import AcdcWarning, DiskError, InputError, is_out_of_memory
+from acdc.errors import AcdcWarning, DiskError, InputError, is_out_of_memory, telling
 from acdc.files import clear_parts, make_private, refused
 from acdc.jobs.job import Job
 from acdc.jobs.run import Loaded
@@ -105,20 +105,9 @@ def _logged(job: Job) -> Iterator[None]:
         except OSError as error:
             raise refused(error, path) from None
 
-    def warn(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        if issubclass(category, AcdcWarning):
-            write(f"warning: {message}")
-
     with warnings.catch_warnings():
         warnings.simplefilter("always", AcdcWarning)
-        warnings.showwarning = warn
+        warnings.showwarning = telling(lambda message: write(f"warning: {message}"))
         write("started")
         try:
             yield

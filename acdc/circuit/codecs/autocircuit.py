@@ -43,7 +43,7 @@ def decode(path: Path, anatomy: Anatomy) -> ForeignGraph:
     """Raises InputError for tensors that are not those of a model of that shape. Scores by position are added up."""
     convert = (
         f'python -c "import torch; from safetensors.torch import save_file; save_file({{k: v.contiguous() for k, v in '
-        f"torch.load('{path.name}', weights_only=False).items()}}, '{path.stem}.safetensors')\""
+        f"torch.load('{path.name}', weights_only=True).items()}}, '{path.stem}.safetensors')\""
     )
     content = read_bytes(path, convert)
     tensors, metadata = _read_safetensors(content, path) if is_safetensors(content) else _read_json(content, path)
