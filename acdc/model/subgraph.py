@@ -29,6 +29,12 @@ class Prompts:
     ablated: Ablated
     stream: AblatedStream | None
 
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        stream = () if self.stream is None else (*self.stream.attention, *self.stream.mlp)
+        return sum(x.nbytes for x in (self.embedded, self.ablated.values, *self.ablated.projections, *stream))
+
 
 @dataclass(frozen=True)
 class _Changes:
