@@ -196,9 +196,12 @@ class Executor:
 
     def run(self, tokens: Tensor, answer_positions: Tensor, slots: SlotInputs | None = None) -> Trace:
         """Run token ids [N, positions]; logits are read at `answer_positions` [N]."""
+        return self.run_embedded(self.embed(tokens), answer_positions, slots or SlotInputs())
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """What the embedding writers give for token ids [N, positions]: [1 or 2, N, positions, d]."""
         parts = self.components.embed(tokens)
-        embedded = parts if self.graph.split_embeddings else parts.sum(0, keepdim=True)
-        return self.run_embedded(embedded, answer_positions, slots or SlotInputs())
+        return parts if self.graph.split_embeddings else parts.sum(0, keepdim=True)
 
     def collect(self, tokens: Tensor, answer_positions: Tensor) -> Trace:
         """The plain run without gradients, all of its outputs in one tensor."""

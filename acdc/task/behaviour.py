@@ -24,7 +24,7 @@ from acdc.model.load import Model
 from acdc.model.machine import free_memory
 from acdc.model.subgraph import Prompts, SubgraphRun
 from acdc.model.work import Work
-from acdc.progress import Advance, nobody
+from acdc.progress import Advance, Ticks, nobody
 from acdc.task.ablations import clean_tokens, corrupted_tokens, find_ablation, mean_ablated
 from acdc.task.batches import Batch, Cached, RunCache, budget_on
 from acdc.task.crew import ALONE, Crew, shared_out
@@ -161,12 +161,13 @@ class Behaviour:
         """The batches as runs of subgraphs need them; computed when asked for."""
         return Cached(self._prompts, len(self.batches))
 
+    @torch.no_grad()
     def _make_prompts(self, place: int) -> Prompts:
         batch = self.batches[place]
-        embedded, ablated = batch.clean.blocks[0], self.ablated(batch)
+        embedded, ablated = self.executor.embed(batch.tokens), self.ablated(batch)
         constant = not self.executor.scaled_bias
         stream = AblatedStream.of(self.model.components, ablated.values, len(embedded)) if constant else None
-        return Prompts(embedded.clone(), batch.positions, ablated, stream)
+        return Prompts(embedded, batch.positions, ablated, stream)
 
     def measure(
         self,
@@ -177,14 +178,16 @@ class Behaviour:
         """Metric of subgraphs: `removed` boolean [candidates, edges], or of neurons [candidates, writers, d] -> float64
         [metrics, candidates, rows].
 
-        Without `metrics`, the behaviour's own alone. `advance` is told of finished work, in candidates.
+        Without `metrics`, the behaviour's own alone. `advance` is told of finished work, in prompts run.
         """
         metrics = tuple(metrics or [self.metric])
         parts = [_Candidates(removed[at : at + TOGETHER], metrics) for at in range(0, len(removed), TOGETHER)]
-        values = []
-        for part, found in zip(parts, shared_out(self.crew, self, _measure, parts), strict=True):
+        values, due, ticks = [], 0, Ticks(advance)
+        here = partial(_measure, advance=ticks)
+        for part, found in zip(parts, shared_out(self.crew, self, _measure, parts, here), strict=True):
             values.append(found)
-            advance(len(part.removed))
+            due += len(part.removed) * len(self.rows)
+            ticks.catch_up(due)
         return np.concatenate(values, axis=1) if values else np.empty((len(metrics), 0, len(self.rows)))
 
     def logits(self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None) -> Tensor:
@@ -248,8 +251,8 @@ class Behaviour:
         """Metrics of the plain model on the clean or the corrupted prompts, float64 [metrics, rows]."""
         values = np.empty((len(metrics), len(self.rows)))
         for batch in self.batches:
-            trace = self.run(batch, corrupted=True) if corrupted else batch.clean
-            values[:, list(batch.index)] = apply(metrics, trace.logits[None], batch.answers)[:, 0]
+            logits = self.run(batch, corrupted=True).logits if corrupted else batch.answers.full_logits
+            values[:, list(batch.index)] = apply(metrics, logits[None], batch.answers)[:, 0]
         return values
 
 
@@ -287,7 +290,7 @@ class _Candidates:
 
 
 @torch.no_grad()
-def _measure(behaviour: Behaviour, candidates: _Candidates) -> np.ndarray:
+def _measure(behaviour: Behaviour, candidates: _Candidates, advance: Advance = nobody) -> np.ndarray:
     """Float64 [metrics, candidates, rows]."""
     removed, metrics = candidates.removed, candidates.metrics
     values = np.empty((len(metrics), len(removed), len(behaviour.rows)))
@@ -297,6 +300,7 @@ def _measure(behaviour: Behaviour, candidates: _Candidates) -> np.ndarray:
             cut = removed[part]
             logits = behaviour.logits(batch, prompts, cut, answers.columns).unflatten(0, (len(cut), -1))
             values[:, part, list(batch.index)] = apply(metrics, logits, answers)
+            advance(len(cut) * len(batch.index))
     return values
 
 

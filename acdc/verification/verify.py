@@ -141,9 +141,7 @@ def measure_circuit(
     """Every metric that the rows have answers for, of a circuit given by all that is not in it and by what is its own,
     boolean as `Behaviour.measure` takes it."""
     metrics = measured_metrics(behaviour)
-    everything = np.ones((1, behaviour.graph.n_edges), dtype=bool)
-    measured = (behaviour.measure(removed, metrics, advance) for removed in (np.stack([ablated, own]), everything))
-    means = np.concatenate([values.mean(axis=2) for values in measured], axis=1)
+    means = behaviour.measure(np.stack([ablated, own, np.ones_like(own)]), metrics, advance).mean(axis=2)
     plain = (behaviour.plain(metrics).mean(axis=1), behaviour.plain(metrics, corrupted=True).mean(axis=1))
     return {
         metric.name: Measure(
