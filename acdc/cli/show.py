@@ -9,11 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from acdc.jobs.check import TaskCheck
-from acdc.jobs.run import FinishedRun
 from acdc.jobs.sweep import FinishedSweep
 from acdc.options import Level
-from acdc.render.style import subtitle, title
-from acdc.render.verdict import percent, verdict
+from acdc.render.verdict import percent
 
 STRONGEST = 10
 
@@ -22,72 +20,6 @@ def console() -> Console:
     """A readable width in pipes and on wide terminals; names of files and models are never read as markup."""
     plain = Console()
     return Console(highlight=False, markup=False, width=min(plain.width, 110) if plain.is_terminal else 110)
-
-
-def print_run(run: FinishedRun, as_json: bool) -> None:
-    """A run's verdict, its measures, its strongest edges and where its files are."""
-    circuit, report = run.circuit, run.report
-    if not report.rows:
-        print(f"acdc: warning: no rows left to verify on: {report.reason}", file=sys.stderr)
-    if as_json:
-        record = {
-            "run": str(run.path),
-            "model": circuit.model.name,
-            "task": circuit.task.name,
-            "method": circuit.method.name,
-            "metric": circuit.metric,
-            "ablation": circuit.ablation,
-            "edges_total": circuit.edges_total,
-            "edges": len(circuit.edges),
-            "edges_effective": circuit.edges_effective,
-            "faithfulness": report.faithfulness,
-            "verification": report.model_dump(mode="json", exclude={"removals"}),
-        }
-        print(json.dumps(record))
-        return
-    out = console()
-    out.print(title(circuit), style="bold")
-    out.print(f"{subtitle(circuit)}\n")
-    if report.rows:
-        out.print(_measures(run))
-        out.print()
-    out.print(_strongest(run))
-    out.print(f"\n{verdict(circuit, report)}")
-    out.print(f"\nrun      {run.path}{' (already there)' if run.resumed else ''}", soft_wrap=True)
-    out.print(f"picture  {run.path / 'circuit.svg'}\nreport   {run.path / 'report.html'}", soft_wrap=True)
-
-
-def _measures(run: FinishedRun) -> Table:
-    table = Table(
-        title=f"verification on {run.report.rows} unseen rows", title_justify="left", box=None, pad_edge=False
-    )
-    table.add_column("metric")
-    for name in ("full model", "circuit", "complement", "all ablated", "faithfulness"):
-        table.add_column(name, justify="right")
-    for name, m in run.report.measures.items():
-        values = (f"{v:.4g}" for v in (m.full, m.circuit, m.complement, m.empty))
-        table.add_row(name, *values, percent(m.faithfulness))
-    random = [value for value in run.report.random.faithfulness if value is not None] if run.report.random else []
-    if random:
-        spread = f"{percent(min(random))} to {percent(max(random))}"
-        table.caption = f"{len(random)} random circuits of at most that size: faithfulness {spread}"
-        table.caption_justify = "left"
-    return table
-
-
-def _strongest(run: FinishedRun) -> Table:
-    level = run.circuit.part_name
-    edges = sorted(run.circuit.parts, key=lambda edge: (-abs(edge.score), edge.id))[:STRONGEST]
-    removals = {removal.id: removal for removal in run.report.removals}
-    caption = f"strongest {len(edges)} of {len(run.circuit.parts)} {level}"
-    table = Table(title=caption, title_justify="left", box=None, pad_edge=False)
-    table.add_column(level.removesuffix("s"))
-    table.add_column("score", justify="right")
-    table.add_column(f"change of {run.report.metric} without it", justify="right")
-    for edge in edges:
-        removal = removals.get(edge.id)
-        table.add_row(edge.id, f"{edge.score:+.4g}", f"{removal.change:+.4g}" if removal else "-")
-    return table
 
 
 def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:

@@ -34,7 +34,7 @@ from acdc.task.rows import Row, Task, bucket
 
 DEFAULT_BATCH = 32
 PADDING = 1.5  # how much longer than its shortest row a batch may be where attention does not look ahead
-TOGETHER = 32  # candidates that one process measures at a time
+TOGETHER = 32  # candidates that another process measures at a time
 BATCH_BYTES = 128 * 2**20
 CANDIDATE_TOKENS = 4096
 CANDIDATE_BYTES = 256 * 2**20
@@ -181,7 +181,8 @@ class Behaviour:
         Without `metrics`, the behaviour's own alone. `advance` is told of finished work, in prompts run.
         """
         metrics = tuple(metrics or [self.metric])
-        parts = [_Candidates(removed[at : at + TOGETHER], metrics) for at in range(0, len(removed), TOGETHER)]
+        step = TOGETHER if self.crew.size else max(1, len(removed))
+        parts = [_Candidates(removed[at : at + step], metrics) for at in range(0, len(removed), step)]
         values, due, ticks = [], 0, Ticks(advance)
         here = partial(_measure, advance=ticks)
         for part, found in zip(parts, shared_out(self.crew, self, _measure, parts, here), strict=True):
@@ -296,12 +297,19 @@ def _measure(behaviour: Behaviour, candidates: _Candidates, advance: Advance = n
     values = np.empty((len(metrics), len(removed), len(behaviour.rows)))
     for batch, prompts in zip(behaviour.batches, behaviour.prompts, strict=True):
         answers = batch.answers.for_metrics(metrics)
-        for part in behaviour.parts(len(removed), batch):
+        for part in _passes(behaviour, len(removed), batch):
             cut = removed[part]
             logits = behaviour.logits(batch, prompts, cut, answers.columns).unflatten(0, (len(cut), -1))
             values[:, part, list(batch.index)] = apply(metrics, logits, answers)
             advance(len(cut) * len(batch.index))
     return values
+
+
+def _passes(behaviour: Behaviour, candidates: int, batch: Batch) -> Iterator[slice]:
+    """Runs of candidates that are measured in one pass, the same whether they come together or `TOGETHER` at a time."""
+    for start in range(0, candidates, TOGETHER):
+        for part in behaviour.parts(min(TOGETHER, candidates - start), batch):
+            yield slice(start + part.start, start + part.stop)
 
 
 def apply(metrics: Sequence[Metric], logits: Tensor, answers: RowBatch) -> np.ndarray:
