@@ -49,8 +49,8 @@ class BundledTask:
             raise InputError(f"task {self.name!r}: {error}") from None
         if any(map(tokenizer.is_unknown, tokenizer.encode([e.clean for e in examples]))):
             raise InputError(
-                f"task {self.name!r}: the model's tokenizer does not know all that its prompts are made of; one that "
-                f"can spell any text, such as {LARGE_ENOUGH}, would do"
+                f"task {self.name!r}: the model's tokenizer has no tokens for parts of its prompts; a model that can "
+                f"read any text would do, such as {LARGE_ENOUGH}"
             )
         return [
             RawRow(

@@ -38,7 +38,7 @@ CAPITALS = (
 def generate(rows: int, seed: int, capitals: Sequence[tuple[str, ...]] = CAPITALS) -> list[Example]:
     """`rows` different examples over all templates in turn; at least `per_group` pairs (country, capital)."""
     rng = random.Random(seed)
-    drawn = in_turn(tuple(TEMPLATES), [capitals for _ in TEMPLATES], rows, rng)
+    drawn = in_turn(tuple(TEMPLATES), [capitals] * len(TEMPLATES), rows, rng)
     found = []
     for template, (country, capital) in drawn:
         other, its_capital = rng.choice([pair for pair in capitals if pair[0] != country])

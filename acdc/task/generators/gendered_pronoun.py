@@ -13,7 +13,7 @@ from itertools import product
 from acdc.task.generators.corpus import FEMALE_NAMES, MALE_NAMES
 from acdc.task.generators.draw import in_turn, per_group
 from acdc.task.generators.example import Example
-from acdc.task.generators.words import whole_sets, whole_words
+from acdc.task.generators.words import check_answers, whole_words
 from acdc.task.tokenize import PromptTokenizer
 
 TEMPLATES = {
@@ -47,7 +47,7 @@ def generate(
 
 def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
     """The task with names that are one token. Raises InputError where a tokenizer has too few."""
-    whole_sets(tokenizer, [PRONOUNS], "pairs of pronouns", fewest=1)
+    check_answers(tokenizer, PRONOUNS)
     fewest = per_group(rows, len(GROUPS))
     female = whole_words(tokenizer, FEMALE_NAMES, "female names", fewest)
     male = whole_words(tokenizer, MALE_NAMES, "male names", fewest)

@@ -11,9 +11,9 @@ The question is the last year's next token, and what that is depends on how a to
     174 3      to the year 174     3           1741             Llama 3
     1743       to the year         1743        1701             those that keep numbers whole
 
-An answer stands for all years that begin with it. It is correct where every one of them is later than the first year,
-and incorrect where none is, so the first year itself is incorrect. Where some are later and some are not, as with the
-4 of 1743 when tens are asked, the answer is neither.
+Candidates are the years of the same century, and an answer stands for all that begin with it. It is correct where every
+one of them is later than the first year, and incorrect where none is, so the first year itself is incorrect. Where some
+are later and some are not, as with the 4 of 1743 when tens are asked, the answer is neither.
 """
 
 import itertools
@@ -117,7 +117,7 @@ def generate(rows: int, seed: int, questions: Questions = ALL) -> list[Example]:
     They are all different, but for one repetition where all questions can be asked: artefacts record those rows so.
     """
     rng, starts = random.Random(seed), questions.starts
-    if starts == ALL.starts:
+    if questions == ALL:
         drawn = [(rng.choice(EVENTS), rng.choice(starts)) for _ in range(rows)]
     else:
         drawn = rng.sample(list(itertools.product(EVENTS, starts)), rows)

@@ -4,8 +4,9 @@
 token calls for D: the two prompts differ only in which token precedes which, the thing that a previous-token head
 writes and an induction head reads.
 
-Prompts begin with a space where a tokenizer would otherwise write their first word as another token than the same word
-further on, or as several.
+Where a tokenizer would write the first word of a prompt as another token than the same word further on, or as several,
+the list begins with "Words:". That also leaves the first position, which models without a BOS token use as one, to a
+word that is not part of the list.
 """
 
 import random
@@ -14,10 +15,11 @@ from collections.abc import Sequence
 from acdc.errors import InputError
 from acdc.task.generators.corpus import THINGS
 from acdc.task.generators.example import Example
-from acdc.task.generators.words import middle_tokens, whole_words
+from acdc.task.generators.words import LARGE_ENOUGH, middle_tokens, whole_words
 from acdc.task.tokenize import PromptTokenizer
 
 LENGTHS = (9, 13)  # words before the repeated one
+LEAD = "Words:"
 
 
 def example(first: str, second: str, words: Sequence[str], length: int, rng: random.Random, lead: str = "") -> Example:
@@ -57,10 +59,13 @@ def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
 
 
 def _lead(tokenizer: PromptTokenizer, words: Sequence[str]) -> str:
-    for lead in ("", " "):
-        if tokenizer.added("", [lead + word for word in words]) == middle_tokens(tokenizer, words):
-            return lead
+    """What goes before the list so that its first word is the same token as in the middle."""
+    in_the_middle = middle_tokens(tokenizer, words)
+    if tokenizer.added("", words) == in_the_middle:
+        return ""
+    if tokenizer.added(LEAD, [f" {word}" for word in words]) == in_the_middle:
+        return f"{LEAD} "
     raise InputError(
-        "the model's tokenizer writes words at the start of a prompt in another way than further on, with a space "
-        "before them or without; one that does not would do, as do GPT-2's, Llama 3's, Qwen's and Gemma's"
+        f"the model's tokenizer splits words differently at the start of a prompt, in its middle and after {LEAD!r}; a "
+        f"model whose tokenizer does not would do, such as {LARGE_ENOUGH}"
     )

@@ -2,8 +2,9 @@
 prompts that Finlayson et al. 2021 (arXiv 2106.06087) and Marks et al. 2024 (arXiv 2403.19647) intervene with.
 
 "The doctors near the car" is completed by "are". The corrupted prompt has the subject in the other number. The noun in
-between, which does not decide, has the subject's number in half of the rows; groups are named by the number of the
-subject, then of that noun.
+between, which does not decide, has the number of the subject in half of the rows and the other one in the rest; groups
+are named by template, then by which of the two it is. After an opening a verb is the likeliest next word; in the bare
+form it is often a comma or a full stop.
 """
 
 import random
@@ -12,14 +13,18 @@ from itertools import product
 
 from acdc.task.generators.draw import in_turn
 from acdc.task.generators.example import Example
-from acdc.task.generators.words import whole_sets
+from acdc.task.generators.words import check_answers, whole_sets
 from acdc.task.tokenize import PromptTokenizer
 
-TEMPLATE = "The {subject} {preposition} the {noun}"
+TEMPLATES = {
+    "bare": "The {subject} {preposition} the {noun}",
+    "say": "They say that the {subject} {preposition} the {noun}",
+    "photo": "In the photo, the {subject} {preposition} the {noun}",
+}
 PREPOSITIONS = ("near", "behind", "beside", "next to")
 VERBS = ("is", "are")
-NUMBERS = ("singular", "plural")
-GROUPS = tuple(product((0, 1), repeat=2))  # number of the subject, number of the noun
+SINGULAR, PLURAL = 0, 1
+GROUPS = tuple(product(TEMPLATES, (SINGULAR, PLURAL), ("same", "other")))  # template, subject's number, noun's number
 
 SUBJECTS = (
     ("boy", "boys"), ("girl", "girls"), ("man", "men"), ("woman", "women"), ("doctor", "doctors"),
@@ -44,24 +49,26 @@ def generate(
     subjects: Sequence[tuple[str, ...]] = SUBJECTS,
     nouns: Sequence[tuple[str, ...]] = NOUNS,
 ) -> list[Example]:
-    """`rows` different examples over all combinations of numbers in turn; words are pairs (singular, plural)."""
+    """`rows` different examples over all groups in turn; words are pairs (singular, plural)."""
     rng = random.Random(seed)
     phrases = list(product(subjects, PREPOSITIONS, nouns))
-    drawn = in_turn(GROUPS, [phrases for _ in GROUPS], rows, rng)
-    return [
-        Example(
-            clean=TEMPLATE.format(subject=subject[number], preposition=preposition, noun=noun[other]),
-            corrupted=TEMPLATE.format(subject=subject[1 - number], preposition=preposition, noun=noun[other]),
-            correct=(VERBS[number],),
-            incorrect=(VERBS[1 - number],),
-            group=f"{NUMBERS[number]}-{NUMBERS[other]}",
+    found = []
+    for (template, number, agrees), (subject, preposition, noun) in in_turn(GROUPS, [phrases] * len(GROUPS), rows, rng):
+        text, between = TEMPLATES[template], noun[number if agrees == "same" else 1 - number]
+        found.append(
+            Example(
+                clean=text.format(subject=subject[number], preposition=preposition, noun=between),
+                corrupted=text.format(subject=subject[1 - number], preposition=preposition, noun=between),
+                correct=(VERBS[number],),
+                incorrect=(VERBS[1 - number],),
+                group=f"{template}-{agrees}",
+            )
         )
-        for (number, other), (subject, preposition, noun) in drawn
-    ]
+    return found
 
 
 def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
     """The task with words that are one token in both numbers. Raises InputError where a tokenizer has too few."""
-    whole_sets(tokenizer, [VERBS], "pairs of verbs", fewest=1)
+    check_answers(tokenizer, VERBS)
     subjects = whole_sets(tokenizer, SUBJECTS, "subjects in singular and plural")
     return generate(rows, seed, subjects, whole_sets(tokenizer, NOUNS, "nouns in singular and plural"))

@@ -8,7 +8,7 @@ from acdc.task.tokenize import PromptTokenizer
 
 FEWEST = 16  # fewer would make a task of a handful of words
 BEFORE = "the"  # what the words follow when the tokenizer is asked; any word would do
-LARGE_ENOUGH = "GPT-2's, Llama 3's, Qwen's and Gemma's"
+LARGE_ENOUGH = "GPT-2, Llama 3, Qwen or Gemma"
 
 
 def middle_tokens(tokenizer: PromptTokenizer, words: Sequence[str]) -> list[int | None]:
@@ -30,7 +30,16 @@ def whole_sets(
     kept = tuple(together for together in sets if all(tokens[word] is not None for word in together))
     if len(kept) < fewest:
         raise InputError(
-            f"the model's tokenizer has only {len(kept)} of {len(sets)} {what} as single tokens, where {fewest} are "
-            f"needed; a larger vocabulary, such as {LARGE_ENOUGH}, has them"
+            f"only {len(kept)} of {len(sets)} {what} are single tokens of the model's tokenizer, and {fewest} are "
+            f"needed; a model with a larger vocabulary would do, such as {LARGE_ENOUGH}"
         )
     return kept
+
+
+def check_answers(tokenizer: PromptTokenizer, answers: Sequence[str]) -> None:
+    """Raises InputError unless each answer is one token."""
+    if None in middle_tokens(tokenizer, answers):
+        raise InputError(
+            f"the answers {', '.join(map(repr, answers))} are not single tokens of the model's tokenizer; a model with "
+            f"a larger vocabulary would do, such as {LARGE_ENOUGH}"
+        )
