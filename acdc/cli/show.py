@@ -14,6 +14,7 @@ from acdc.options import Level
 from acdc.render.verdict import percent
 
 STRONGEST = 10
+GROUPS = 20  # of a task, shown by check-task
 
 
 def console() -> Console:
@@ -87,8 +88,26 @@ def print_check(check: TaskCheck, as_json: bool) -> None:
     table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)
     for name in ("metric", "clean", "corrupted"):
         table.add_column(name, justify="left" if name == "metric" else "right")
-    for name, clean, corrupted in check.measures:
-        table.add_row(name, f"{clean:.4g}", f"{corrupted:.4g}")
+    for name, ends in check.measures.items():
+        table.add_row(name, f"{ends['clean']:.4g}", f"{ends['corrupted']:.4g}")
     out.print(table)
+    if check.groups:
+        out.print()
+        out.print(_groups(check))
     for warning in check.warnings:
         out.print(f"warning: {warning}", style="yellow")
+
+
+def _groups(check: TaskCheck) -> Table:
+    table = Table(title="clean prompts by group", title_justify="left", box=None, pad_edge=False)
+    table.add_column("group")
+    table.add_column("rows", justify="right")
+    shown = [name for name in dict.fromkeys(("right_answer", "accuracy", check.metric)) if name in check.measures]
+    for name in shown:
+        table.add_column(name, justify="right")
+    for group in check.groups[:GROUPS]:
+        table.add_row(group.group, str(group.rows), *(f"{group.measures[name]:.4g}" for name in shown))
+    if len(check.groups) > GROUPS:
+        table.caption = f"{GROUPS} of {len(check.groups)} groups; --json has all"
+        table.caption_justify = "left"
+    return table
