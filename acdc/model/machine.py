@@ -108,8 +108,8 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def return_free_memory() -> None:
-    """Give back to the system what has been freed. glibc keeps much of it otherwise, as tensors of other sizes seldom fit
-    the gaps; elsewhere nothing is done."""
+    """Give back to the system what has been freed. glibc keeps much of it otherwise, as tensors of other sizes seldom
+    fit the gaps; elsewhere nothing is done."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -112,7 +112,8 @@ def spread_over(rows: Sequence[str], count: int) -> list[str]:
 
 
 def _within(flops: float, each: float, fewest: int, most: int) -> int:
-    return max(fewest, min(most, int(flops // each)))
+    """As many of something as fit, between two bounds; of what costs nothing, the most."""
+    return max(fewest, min(most, int(flops // each))) if each else most
 
 
 def _removal_flops(circuit: Circuit, costs: Costs) -> np.ndarray:

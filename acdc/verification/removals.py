@@ -17,7 +17,7 @@ from acdc.verification.intervals import Interval
 
 AT_ONCE = 1024  # edges whose values on all rows are held together
 WIDEST = 32  # removals in one run
-RUN_BYTES = 256 * 2**20  # what the removals of one run may take
+RUN_BYTES = 128 * 2**20  # what the removals of one run may take
 
 
 class Removal(BaseModel):
