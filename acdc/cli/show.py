@@ -8,9 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from acdc.circuit.circuit import ModelRecord
 from acdc.jobs.check import TaskCheck
 from acdc.jobs.run import FinishedRun
 from acdc.jobs.sweep import FinishedSweep
+from acdc.model.gguf_file import Quantisation
 from acdc.options import Level
 from acdc.render.style import subtitle, title
 from acdc.render.verdict import percent, verdict
@@ -47,7 +49,9 @@ def print_run(run: FinishedRun, as_json: bool) -> None:
         return
     out = console()
     out.print(title(circuit), style="bold")
-    out.print(f"{subtitle(circuit)}\n")
+    out.print(subtitle(circuit))
+    _print_stored(circuit.model.name, circuit.model.quantisation, out)
+    out.print()
     if report.rows:
         out.print(_measures(run))
         out.print()
@@ -55,6 +59,12 @@ def print_run(run: FinishedRun, as_json: bool) -> None:
     out.print(f"\n{verdict(circuit, report)}")
     out.print(f"\nrun      {run.path}{' (already there)' if run.resumed else ''}", soft_wrap=True)
     out.print(f"picture  {run.path / 'circuit.svg'}\nreport   {run.path / 'report.html'}", soft_wrap=True)
+
+
+def _print_stored(model: str, quantisation: Quantisation | None, out: Console) -> None:
+    """How a GGUF file stores the weights that were used."""
+    if quantisation is not None:
+        out.print(f"{model}: {quantisation}")
 
 
 def _measures(run: FinishedRun) -> Table:
@@ -106,8 +116,11 @@ def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
     out = console()
     out.print(f"{record['task']['name']} in {record['model']['name']}", style="bold")
     out.print(
-        f"{record['method']}, {record['metric']}, {record['ablation']} ablation, {len(record['task']['rows'])} rows\n"
+        f"{record['method']}, {record['metric']}, {record['ablation']} ablation, {len(record['task']['rows'])} rows"
     )
+    model = ModelRecord.model_validate(record["model"])
+    _print_stored(model.name, model.quantisation, out)
+    out.print()
     out.print(table)
     out.print(f"\nscores  {path / 'scores.json'}", soft_wrap=True)
 
@@ -122,7 +135,9 @@ def print_curve(sweep: FinishedSweep, as_json: bool) -> None:
         return
     out = console()
     out.print(f"{record.task.name} in {record.model.name}", style="bold")
-    out.print(f"acdc over {record.level}, {record.metric}, {record.ablation} ablation\n")
+    out.print(f"acdc over {record.level}, {record.metric}, {record.ablation} ablation")
+    _print_stored(record.model.name, record.model.quantisation, out)
+    out.print()
     table = Table(box=None, pad_edge=False)
     over_nodes = record.level is Level.nodes
     for name in ("threshold", *(["nodes"] if over_nodes else []), "edges", "tests", record.metric, "faithfulness"):
@@ -151,6 +166,7 @@ def print_check(check: TaskCheck, as_json: bool) -> None:
         return
     out = console()
     out.print(f"{check.task} for {check.model}: {check.rows} rows of {check.shortest} to {check.longest} tokens")
+    _print_stored(check.model, check.quantisation, out)
     out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
     table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)
     for name in ("metric", "clean", "corrupted"):

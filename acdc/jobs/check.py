@@ -5,6 +5,7 @@ from typing import Any
 
 from acdc.jobs.run import Loaded
 from acdc.jobs.spec import DiscoveryJob
+from acdc.model.gguf_file import Quantisation
 from acdc.model.threads import fixed_threads
 from acdc.search.discover import bind
 from acdc.task.behaviour import usable_metrics
@@ -25,6 +26,7 @@ class TaskCheck:
     metric: str
     measures: list[tuple[str, float, float]]
     warnings: list[str]
+    quantisation: Quantisation | None
 
     def as_record(self) -> dict[str, Any]:
         measures = {name: {"clean": clean, "corrupted": corrupted} for name, clean, corrupted in self.measures}
@@ -54,6 +56,7 @@ def check(job: DiscoveryJob) -> TaskCheck:
         metric=behaviour.metric.name,
         measures=measures,
         warnings=_warnings(measures, len(split.verification)),
+        quantisation=model.quantisation,
     )
 
 

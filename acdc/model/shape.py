@@ -88,6 +88,7 @@ def shape_of(unloaded: Unloaded) -> Shape:
         anatomy=anatomy,
         tokenizer=unloaded.tokenizer,
         placement=placement,
+        quantisation=source.quantisation,
     )
     return Shape(model, parameters)
 
@@ -111,7 +112,7 @@ def _hugging_face(
     except InputError:
         raise
     except Exception as error:  # a configuration can be wrong in more ways than transformers has exceptions for
-        raise InputError(f"{source.folder / 'config.json'} describes no model: {first_line(error)}") from None
+        raise InputError(f"{source.config_file} describes no model: {first_line(error)}") from None
 
 
 def _native(source: Source, devices: Devices, dtype: torch.dtype) -> "tuple[TransformerBridge, int, Placement | None]":
