@@ -5,6 +5,7 @@ more is refused. Where llama.cpp computes something that the file does not say, 
 this.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,15 +36,18 @@ class _Keys:
         self._values = {k.removeprefix(prefix): v for k, v in file.metadata.items() if k.startswith(prefix)}
         self._unread = set(self._values) - _IDLE
 
-    def get(self, key: str, kind: type, default: Any = None) -> Any:
-        """A value, which must be of a kind. Raises InputError where it is not, or absent without a default."""
+    def get(self, key: str, kind: type[int] | type[float] | type[str], default: Any = None) -> Any:
+        """A text, or a positive number. Raises InputError for another value, and for none without a default."""
         self._unread.discard(key)
-        value = self._values.get(key, default)
+        value: Any = self._values.get(key, default)
+        name = quoted(f"{self.architecture}.{key}")
+        if value is None:
+            raise InputError(f"{self.path} lacks {name}")
         if kind is float and type(value) is int:
             value = float(value)
-        if type(value) is not kind or (kind in (int, float) and not value > 0):
-            found = "lacks" if value is None else f"says {quoted(value)} for"
-            raise InputError(f"{self.path} {found} {quoted(f'{self.architecture}.{key}')}")
+        if type(value) is not kind or (kind is not str and not 0 < float(value) < math.inf):
+            wanted = {int: "a positive whole number", float: "a positive number", str: "text"}[kind]
+            raise InputError(f"{self.path} says {quoted(value)} for {name}, which must be {wanted}")
         return value
 
     def tensor(self, name: str) -> StoredTensor:
@@ -73,33 +77,33 @@ class _Architecture:
 
 
 def configure(file: GgufFile) -> dict[str, Any]:
-    """A configuration as `config.json` has it. Raises InputError for a file of another architecture, or one that says
-    what would not be applied."""
+    """A configuration as `config.json` has it. Raises InputError for a file of another architecture, one that says what
+    would not be applied, and one whose tensors are not what it says."""
     if file.architecture not in ARCHITECTURES:
-        found = f"holds the architecture {quoted(file.architecture)}" if file.architecture else "names no architecture"
-        raise InputError(f"{file.path} {found}: of GGUF files {', '.join(ARCHITECTURES)} are supported")
+        named = f"holds the architecture {quoted(file.architecture)}" if file.architecture else "names no architecture"
+        raise InputError(f"{file.path} {named}: of GGUF files {', '.join(ARCHITECTURES)} are supported")
     architecture, keys = ARCHITECTURES[file.architecture], _Keys(file)
-    layers, width = keys.get("block_count", int), keys.get("embedding_length", int)
-    embedding = keys.tensor(_EMBEDDING).shape
-    if len(embedding) != 2 or embedding[1] != width:
-        raise InputError(f"{file.path} says that embeddings are {width} wide, but {_EMBEDDING!r} is {list(embedding)}")
-    there = {name.split(".")[1] for name in file.tensors if name.startswith("blk.")}
-    if len(there) != layers or there != {str(layer) for layer in range(layers)}:
-        raise InputError(f"{file.path} says that it has {layers} layers, but holds tensors of {len(there)}")
-    special = {
-        f"{name}_token_id": file.metadata.get(f"tokenizer.ggml.{long}_token_id")
-        for name, long in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"))
-    }
+    embedding = keys.tensor(_EMBEDDING)
+    _check_tensors(keys, embedding)
     found = architecture.configure(keys)
     keys.finish()
     return {
         "architectures": [architecture.name],
         "model_type": architecture.model_type,
-        "vocab_size": embedding[0],
+        "vocab_size": embedding.shape[0],
         "tie_word_embeddings": _UNEMBEDDING not in file.tensors,
-        **{name: value for name, value in special.items() if isinstance(value, int)},
         **found,
     }
+
+
+def _check_tensors(keys: _Keys, embedding: StoredTensor) -> None:
+    """Raises InputError where tensors are of another width or of other layers than a file says."""
+    layers, width = keys.get("block_count", int), keys.get("embedding_length", int)
+    if len(embedding.shape) != 2 or embedding.shape[1] != width:
+        raise InputError(f"{keys.path} says that it is {width} wide, but holds embeddings {list(embedding.shape)}")
+    there = {name.split(".")[1] for name in keys.tensors if name.startswith("blk.")}
+    if len(there) != layers or there != {str(layer) for layer in range(layers)}:
+        raise InputError(f"{keys.path} says that it has {layers} layers, but holds tensors of {len(there)}")
 
 
 def _decoder(keys: _Keys, default_base: float | None = 10_000.0) -> dict[str, Any]:
@@ -111,7 +115,7 @@ def _decoder(keys: _Keys, default_base: float | None = 10_000.0) -> dict[str, An
             raise InputError(f"{keys.path}: heads whose {key!r} is not their width of {head} are not supported")
     queries = keys.tensor("blk.0.attn_q.weight").shape
     if queries != (heads * head, width):
-        raise InputError(f"{keys.path}: {heads} heads that are {head} wide do not fit queries of shape {list(queries)}")
+        raise InputError(f"{keys.path}: {heads} heads that are {head} wide do not fit queries {list(queries)}")
     return {
         "hidden_size": width,
         "num_hidden_layers": keys.get("block_count", int),

@@ -5,6 +5,7 @@ versions 2 and 3, little-endian: magic, version, counts, metadata as key, type a
 dimensions (fastest first), type and offset, then the aligned data.
 """
 
+import importlib.util
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -92,8 +93,15 @@ def quoted(name: object) -> str:
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
+def has_library() -> bool:
+    """Whether the library gguf is installed."""
+    return importlib.util.find_spec("gguf") is not None
+
+
 def is_gguf(path: Path) -> bool:
     """Whether a file says by its name or its first bytes that it is a GGUF file."""
+    if not path.is_file():
+        return False
     if path.suffix.lower() == SUFFIX:
         return True
     try:
@@ -118,10 +126,8 @@ def read_gguf(path: Path) -> GgufFile:
     Raises InputError for a file that is damaged, cut short or one part of several, and where the library gguf, which
     knows the types of tensors, is missing.
     """
-    try:
-        import gguf  # noqa: F401
-    except ImportError:
-        raise InputError(f"model {path.name!r} needs the library gguf: {EXTRA}") from None
+    if not has_library():
+        raise InputError(f"model {path.name!r} needs the library gguf: {EXTRA}")
     try:
         with path.open("rb") as file:
             return _Header(path, file).read()
@@ -146,7 +152,8 @@ class _Header:
         metadata = dict(self._unique(self._metadata(keys), "key"))
         if (parts := metadata.get("split.count", 0)) not in (0, 1):
             raise InputError(
-                f"{self._path} is one of {quoted(parts)} parts of a model: merge them into one file (llama-gguf-split --merge)"
+                f"{self._path} is one of {quoted(parts)} parts of a model: merge them into one file, as "
+                "llama-gguf-split --merge does"
             )
         stored = [self._tensor() for _ in range(self._bounded(tensors, least=24))]
         placed = self._placed(stored, metadata.get("general.alignment", 32))
@@ -192,7 +199,7 @@ class _Header:
         return StoredTensor(name, shape, known.name, offset, prod(shape) // block * width)
 
     def _placed(self, stored: Sequence[StoredTensor], alignment: Any) -> Iterator[tuple[str, StoredTensor]]:
-        """Tensors by name, with starts counted from that of the file. Raises InputError for what ends after the file."""
+        """Tensors by name, their starts counted from that of the file. Raises InputError for one that ends after it."""
         if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
             self._damaged(f"an alignment of {quoted(alignment)}")
         if not stored:

