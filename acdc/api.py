@@ -14,7 +14,7 @@ from acdc.jobs.jobs_file import make_jobs, read_jobs
 from acdc.jobs.ranking import rank_by
 from acdc.jobs.store import StoredJob
 from acdc.model.load import Model, load_model
-from acdc.options import Choosing, Level, SenderOrder
+from acdc.options import Choosing, Extent, Level, SenderOrder
 from acdc.progress import Progress, silent
 from acdc.render.difference import draw_difference as draw_both
 from acdc.render.drawing import Picture
@@ -159,19 +159,26 @@ def verify(
     circuit: Circuit,
     *,
     metric: Metric | MetricFunction | None = None,
-    full: bool = False,
+    extent: str = "standard",
+    rows: int | None = None,
     scores: Mapping[str, float] | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Measure a circuit by ablation on the rows that its discovery did not use.
 
-    `full`: with all that `acdc verify` asks; over all sizes too where there are `scores` of all edges, as
-    `Result.scores` has them.
+    `extent`: "quick" measures its metrics alone; "standard" random circuits and single removals too, within a budget of
+    about a minute; "full" all that `acdc verify` asks, over all sizes too where there are `scores` of all edges, as
+    `Result.scores` has them. `rows`: at most so many.
     `metric` is needed only where discovery was given a callable. Raises InputError for another model or task than the
     circuit was found with.
     """
     ranking = None if scores is None else rank_by(circuit, scores)
-    return run_verification(model, task, circuit, metric=metric, full=full, ranking=ranking, progress=progress)
+    found = _choice(Extent, "extent", extent)
+    if found is Extent.none:
+        raise InputError("extent 'none' measures nothing: give quick, standard or full")
+    return run_verification(
+        model, task, circuit, metric=metric, extent=found, most_rows=rows, ranking=ranking, progress=progress
+    )
 
 
 def draw(circuit: Circuit, *, fixed: bool = False, group: str = "layer", report: Report | None = None) -> Picture:

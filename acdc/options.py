@@ -28,6 +28,16 @@ class Choosing(StrEnum):
     greedy = "greedy"
 
 
+class Extent(StrEnum):
+    """How far a circuit is verified: not at all; its metrics alone; with random circuits and single removals, within a
+    budget of about a minute; or with everything that `acdc verify` asks, within a larger one."""
+
+    none = "none"
+    quick = "quick"
+    standard = "standard"
+    full = "full"
+
+
 class Grouping(StrEnum):
     """What makes heads stand together in a picture: their layer alone, or in it also what they do."""
 

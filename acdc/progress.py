@@ -16,6 +16,22 @@ class Advance(Protocol):
 Progress = Callable[[str, float, str], AbstractContextManager[Advance]]
 
 
+class Ticks:
+    """Finished work that is reported as it is done here, and caught up with where it was done elsewhere."""
+
+    def __init__(self, advance: Advance):
+        self._advance, self._done = advance, 0.0
+
+    def __call__(self, done: float, note: str = "") -> None:
+        self._done += done
+        self._advance(done, note)
+
+    def catch_up(self, due: float) -> None:
+        """So much has been done in all, here and elsewhere."""
+        if due > self._done:
+            self(due - self._done)
+
+
 def nobody(done: float, note: str = "") -> None:
     """Told of work that nobody watches."""
 

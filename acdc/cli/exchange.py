@@ -54,8 +54,9 @@ def import_(
 ) -> None:
     """Make a run of a circuit that another tool found, verify it on unseen rows and draw it. From scores alone, a
     circuit is chosen as discover does."""
-    from acdc.cli import show
     from acdc.cli.progress import bars
+    from acdc.cli.show_run import RunPrinter
     from acdc.jobs.importing import run_import
 
-    show.print_run(run_import(file, format, job, out, bars), as_json)
+    printer = RunPrinter(as_json)
+    printer.finish(run_import(file, format, job, out, bars, printer))

@@ -44,6 +44,8 @@ def discovery_job(
     dtype: opt.DTypeName = opt.DType.float32,
     seed: opt.Seed = 0,
     threads: opt.Threads = 2,
+    verify: opt.VerifyExtent = opt.Extent.standard,
+    verify_rows: opt.VerifyRows = None,
 ) -> "DiscoveryJob":
     """The job that the options of `acdc discover` describe."""
     from acdc.jobs.spec import DiscoveryJob
@@ -68,12 +70,13 @@ def discovery_job(
         seed=seed,
         threads=threads,
     )
-    return DiscoveryJob(model, task, settings, revision, device, dtype.value)
+    return DiscoveryJob(model, task, settings, revision, device, dtype.value, verify, verify_rows)
 
 
 OPTIONS = inspect.signature(discovery_job).parameters
 SEARCHING = ("method", "ablation", "limit", "steps", "updates", "split_embeddings")
 CHOOSING = ("threshold", "edges", "faithfulness", "choose", "level")  # of a circuit from scores
+VERIFYING = ("verify", "verify_rows")
 DECIDING = ("direct_edges", "sender_order")  # of ACDC
 
 

@@ -14,7 +14,7 @@ from acdc.cli import targets
 from acdc.cli.benchmark import benchmark
 from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
-from acdc.cli.job_options import CHOOSING, DECIDING, SEARCHING, takes_job
+from acdc.cli.job_options import CHOOSING, DECIDING, SEARCHING, VERIFYING, takes_job
 from acdc.cli.progress import warn
 from acdc.cli.verification import diff, minimise, verify
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling
@@ -34,12 +34,13 @@ app = typer.Typer(
 @app.command()
 @takes_job()
 def discover(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -> None:
-    """Find a circuit, verify it on unseen rows and draw it."""
-    from acdc.cli import show
+    """Find a circuit, draw it and verify it on unseen rows."""
     from acdc.cli.progress import bars
+    from acdc.cli.show_run import RunPrinter
     from acdc.jobs.run import run_discovery
 
-    show.print_run(run_discovery(job, out, bars), as_json)
+    printer = RunPrinter(as_json)
+    printer.finish(run_discovery(job, out, bars, watch=printer))
 
 
 @app.command()
@@ -57,7 +58,7 @@ def plan(
 
 
 @app.command()
-@takes_job(without=("method", "threshold", "edges", "faithfulness", "choose", "steps", "updates"))
+@takes_job(without=("method", "threshold", "edges", "faithfulness", "choose", "steps", "updates", *VERIFYING))
 def sweep(
     job: "DiscoveryJob",
     thresholds: Annotated[
@@ -76,7 +77,7 @@ def sweep(
 
 
 @app.command()
-@takes_job(without=(*CHOOSING, *DECIDING), method="eap")
+@takes_job(without=(*CHOOSING, *DECIDING, *VERIFYING), method="eap")
 def score(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -> None:
     """Score every edge, on all rows of a task or the first ROWS, without choosing a circuit."""
     from acdc.cli import show
@@ -128,10 +129,10 @@ def show(
     as_json: opt.Json = False,
 ) -> None:
     """Print what a run found. Device, dtype and seed make no difference here."""
-    from acdc.cli import show as printing
-    from acdc.jobs.run import open_run
+    from acdc.cli.show_run import RunPrinter
+    from acdc.jobs.finish import open_run
 
-    printing.print_run(open_run(run), as_json)
+    RunPrinter(as_json).finish(open_run(run))
 
 
 @app.command("list")
@@ -150,7 +151,7 @@ def list_(
 
 
 @app.command("check-task")
-@takes_job(without=("task", *SEARCHING, *CHOOSING, *DECIDING))
+@takes_job(without=("task", *SEARCHING, *CHOOSING, *DECIDING, *VERIFYING))
 def check_task(
     job: "DiscoveryJob",
     task: Annotated[str, typer.Argument(help="Bundled name or task file.", metavar="T")],

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from acdc.errors import InputError
-from acdc.options import Choosing, Level, SenderOrder
+from acdc.options import Choosing, Extent, Level, SenderOrder
 
 
 class DType(StrEnum):
@@ -63,6 +63,13 @@ DirectEdges = Annotated[
 ]
 SenderOrderName = Annotated[
     SenderOrder, typer.Option("--sender-order", help="acdc: order of a layer's heads as senders.")
+]
+VerifyExtent = Annotated[
+    Extent,
+    typer.Option("--verify", help="none; quick: metrics; standard: about a minute; full: as 'acdc verify'."),
+]
+VerifyRows = Annotated[
+    int | None, typer.Option("--verify-rows", help="Verify on at most so many unseen rows.", metavar="ROWS")
 ]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: a new one under runs/.", metavar="DIR")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, or cuda:0,cuda:1,... to spread the layers.")]

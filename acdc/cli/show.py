@@ -10,14 +10,13 @@ from rich.table import Table
 
 from acdc.circuit.circuit import ModelRecord
 from acdc.jobs.check import TaskCheck
-from acdc.jobs.run import FinishedRun
 from acdc.jobs.sweep import FinishedSweep
 from acdc.model.gguf_file import Quantisation
 from acdc.options import Level
-from acdc.render.style import subtitle, title
-from acdc.render.verdict import percent, verdict
+from acdc.render.verdict import percent
 
 STRONGEST = 10
+GROUPS = 20  # of a task, shown by check-task
 
 
 def console() -> Console:
@@ -26,78 +25,10 @@ def console() -> Console:
     return Console(highlight=False, markup=False, width=min(plain.width, 110) if plain.is_terminal else 110)
 
 
-def print_run(run: FinishedRun, as_json: bool) -> None:
-    """A run's verdict, its measures, its strongest edges and where its files are."""
-    circuit, report = run.circuit, run.report
-    if not report.rows:
-        print(f"acdc: warning: no rows left to verify on: {report.reason}", file=sys.stderr)
-    if as_json:
-        record = {
-            "run": str(run.path),
-            "model": circuit.model.name,
-            "task": circuit.task.name,
-            "method": circuit.method.name,
-            "metric": circuit.metric,
-            "ablation": circuit.ablation,
-            "edges_total": circuit.edges_total,
-            "edges": len(circuit.edges),
-            "edges_effective": circuit.edges_effective,
-            "faithfulness": report.faithfulness,
-            "verification": report.model_dump(mode="json", exclude={"removals"}),
-        }
-        print(json.dumps(record))
-        return
-    out = console()
-    out.print(title(circuit), style="bold")
-    out.print(subtitle(circuit))
-    _print_stored(circuit.model.name, circuit.model.quantisation, out)
-    out.print()
-    if report.rows:
-        out.print(_measures(run))
-        out.print()
-    out.print(_strongest(run))
-    out.print(f"\n{verdict(circuit, report)}")
-    out.print(f"\nrun      {run.path}{' (already there)' if run.resumed else ''}", soft_wrap=True)
-    out.print(f"picture  {run.path / 'circuit.svg'}\nreport   {run.path / 'report.html'}", soft_wrap=True)
-
-
-def _print_stored(model: str, quantisation: Quantisation | None, out: Console) -> None:
+def print_stored(model: str, quantisation: Quantisation | None, out: Console) -> None:
     """How a GGUF file stores the weights that were used."""
     if quantisation is not None:
         out.print(f"{model}: {quantisation}")
-
-
-def _measures(run: FinishedRun) -> Table:
-    table = Table(
-        title=f"verification on {run.report.rows} unseen rows", title_justify="left", box=None, pad_edge=False
-    )
-    table.add_column("metric")
-    for name in ("full model", "circuit", "complement", "all ablated", "faithfulness"):
-        table.add_column(name, justify="right")
-    for name, m in run.report.measures.items():
-        values = (f"{v:.4g}" for v in (m.full, m.circuit, m.complement, m.empty))
-        table.add_row(name, *values, percent(m.faithfulness))
-    random = [value for value in run.report.random.faithfulness if value is not None] if run.report.random else []
-    if random:
-        spread = f"{percent(min(random))} to {percent(max(random))}"
-        table.caption = f"{len(random)} random circuits of at most that size: faithfulness {spread}"
-        table.caption_justify = "left"
-    return table
-
-
-def _strongest(run: FinishedRun) -> Table:
-    level = run.circuit.part_name
-    edges = sorted(run.circuit.parts, key=lambda edge: (-abs(edge.score), edge.id))[:STRONGEST]
-    removals = {removal.id: removal for removal in run.report.removals}
-    caption = f"strongest {len(edges)} of {len(run.circuit.parts)} {level}"
-    table = Table(title=caption, title_justify="left", box=None, pad_edge=False)
-    table.add_column(level.removesuffix("s"))
-    table.add_column("score", justify="right")
-    table.add_column(f"change of {run.report.metric} without it", justify="right")
-    for edge in edges:
-        removal = removals.get(edge.id)
-        table.add_row(edge.id, f"{edge.score:+.4g}", f"{removal.change:+.4g}" if removal else "-")
-    return table
 
 
 def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
@@ -119,7 +50,7 @@ def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
         f"{record['method']}, {record['metric']}, {record['ablation']} ablation, {len(record['task']['rows'])} rows"
     )
     model = ModelRecord.model_validate(record["model"])
-    _print_stored(model.name, model.quantisation, out)
+    print_stored(model.name, model.quantisation, out)
     out.print()
     out.print(table)
     out.print(f"\nscores  {path / 'scores.json'}", soft_wrap=True)
@@ -136,7 +67,7 @@ def print_curve(sweep: FinishedSweep, as_json: bool) -> None:
     out = console()
     out.print(f"{record.task.name} in {record.model.name}", style="bold")
     out.print(f"acdc over {record.level}, {record.metric}, {record.ablation} ablation")
-    _print_stored(record.model.name, record.model.quantisation, out)
+    print_stored(record.model.name, record.model.quantisation, out)
     out.print()
     table = Table(box=None, pad_edge=False)
     over_nodes = record.level is Level.nodes
@@ -166,13 +97,31 @@ def print_check(check: TaskCheck, as_json: bool) -> None:
         return
     out = console()
     out.print(f"{check.task} for {check.model}: {check.rows} rows of {check.shortest} to {check.longest} tokens")
-    _print_stored(check.model, check.quantisation, out)
+    print_stored(check.model, check.quantisation, out)
     out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
     table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)
     for name in ("metric", "clean", "corrupted"):
         table.add_column(name, justify="left" if name == "metric" else "right")
-    for name, clean, corrupted in check.measures:
-        table.add_row(name, f"{clean:.4g}", f"{corrupted:.4g}")
+    for name, ends in check.measures.items():
+        table.add_row(name, f"{ends['clean']:.4g}", f"{ends['corrupted']:.4g}")
     out.print(table)
+    if check.groups:
+        out.print()
+        out.print(_groups(check))
     for warning in check.warnings:
         out.print(f"warning: {warning}", style="yellow")
+
+
+def _groups(check: TaskCheck) -> Table:
+    table = Table(title="clean prompts by group", title_justify="left", box=None, pad_edge=False)
+    table.add_column("group")
+    table.add_column("rows", justify="right")
+    shown = [name for name in dict.fromkeys(("right_answer", "accuracy", check.metric)) if name in check.measures]
+    for name in shown:
+        table.add_column(name, justify="right")
+    for group in check.groups[:GROUPS]:
+        table.add_row(group.group, str(group.rows), *(f"{group.measures[name]:.4g}" for name in shown))
+    if len(check.groups) > GROUPS:
+        table.caption = f"{GROUPS} of {len(check.groups)} groups; --json has all"
+        table.caption_justify = "left"
+    return table

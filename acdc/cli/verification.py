@@ -31,6 +31,8 @@ def verify(
     run: opt.RunPath,
     model: Annotated[str | None, typer.Option(help="Model; default: the run's.", metavar="M")] = None,
     task: Annotated[str | None, typer.Option(help="Task; default: the run's.", metavar="T")] = None,
+    extent: opt.VerifyExtent = opt.Extent.full,
+    rows: opt.VerifyRows = None,
     stability: Annotated[
         int | None, typer.Option(help="Repeat the discovery on so many random quarters of its rows.", metavar="N")
     ] = None,
@@ -40,12 +42,13 @@ def verify(
     seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Look closely at a run's circuit, on the rows that its discovery did not use."""
+    """Verify a run's circuit further, on the rows that its discovery did not use; what has been measured is kept."""
     from acdc.circuit.circuit import Circuit
     from acdc.cli import show
     from acdc.cli.progress import bars
+    from acdc.cli.show_run import RunPrinter
     from acdc.jobs.executors import choose_executor
-    from acdc.jobs.run import open_run, reverify
+    from acdc.jobs.finish import Finishing, open_run, reverify
     from acdc.jobs.stability import plan_repeats
     from acdc.jobs.verification import verify_on
 
@@ -53,13 +56,16 @@ def verify(
     _check_own(circuit, dtype, seed)
     if stability is not None:
         _announce(plan_repeats(run, stability))
+    if extent is opt.Extent.none:
+        raise InputError("--verify none measures nothing: give quick, standard or full")
+    printer = RunPrinter(as_json)
     if workers is None:
-        done = reverify(run, model, task, device, bars, stability)
+        done = reverify(run, model, task, device, Finishing(bars, extent, rows, watch=printer), stability)
     else:
         executor = choose_executor(workers, threads=circuit.batch.threads)
-        verify_on(executor, run, model, task, device, stability)
+        verify_on(executor, run, model, task, device, extent, rows, stability)
         done = open_run(run)
-    show.print_run(done, as_json)
+    printer.finish(done)
     if not as_json and done.report.audit:
         _print_audit(done.report, done.report.audit)
     if not as_json and done.report.stability:
@@ -87,13 +93,15 @@ def minimise(
 ) -> None:
     """Remove what a run's circuit does not need, until every edge is needed, as a new run."""
     from acdc.circuit.circuit import Circuit
-    from acdc.cli import show
     from acdc.cli.progress import bars
+    from acdc.cli.show_run import RunPrinter
+    from acdc.jobs.finish import Finishing
     from acdc.jobs.minimise import run_minimise
 
     circuit = Circuit.load(run)
     _check_own(circuit, dtype, seed)
-    show.print_run(run_minimise(run, out, device, bars), as_json)
+    printer = RunPrinter(as_json)
+    printer.finish(run_minimise(run, out, device, Finishing(bars, watch=printer)))
 
 
 @loads_model

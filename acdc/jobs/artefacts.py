@@ -17,12 +17,14 @@ from acdc.circuit.circuit import CIRCUITS
 from acdc.circuit.curve import FILE_NAME as CURVE
 from acdc.errors import InputError
 from acdc.files import make_private, write_text
+from acdc.jobs.finish import RUN_FILES
 from acdc.jobs.ranking import DECISIONS, SCORES
-from acdc.jobs.run import EXAMPLES, RUN_FILES
 from acdc.jobs.run_directory import RUN_FILE
 from acdc.jobs.sweep import PICTURE
+from acdc.verification.examples import FILE_NAME as EXAMPLES
+from acdc.verification.report import FILE_NAME as VERIFICATION
 
-ARTEFACTS = (*RUN_FILES, EXAMPLES, SCORES, DECISIONS, CURVE, PICTURE, RUN_FILE)
+ARTEFACTS = (*RUN_FILES, VERIFICATION, EXAMPLES, SCORES, DECISIONS, CURVE, PICTURE, RUN_FILE)
 _FOLDER, _CIRCUIT = r"\w[\w.-]*", r"\w[\w.+-]*\.json"
 _NAME = re.compile(rf"{_FOLDER}/({'|'.join(map(re.escape, ARTEFACTS))}|{CIRCUITS}/{_CIRCUIT})")
 

@@ -14,8 +14,9 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.extensions import load_named
 from acdc.files import read_model, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
-from acdc.jobs.ranking import EdgeScores, NodeScores
-from acdc.jobs.run import SCORES, ScoresRecord, report_of_run
+from acdc.jobs.finish import report_of_run
+from acdc.jobs.ranking import SCORES, EdgeScores, NodeScores
+from acdc.jobs.run import ScoresRecord
 from acdc.jobs.run_directory import RUN_FILE, read_run
 from acdc.options import Grouping, Level
 from acdc.render.graphviz import to_picture

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from acdc.circuit.choose import Choice
+from acdc.circuit.circuit import FILE_NAME as CIRCUIT
 from acdc.circuit.circuit import Circuit, ImportRecord, MethodRecord
 from acdc.circuit.codecs import ForeignGraph
 from acdc.errors import AcdcWarning, InputError
 from acdc.files import write_json
 from acdc.jobs.exchange import content_hash, find_format
-from acdc.jobs.run import CIRCUIT, EXAMPLES, SCORES, VERIFICATION, FinishedRun, Loaded, discarding_refused, draw
+from acdc.jobs.finish import FinishedRun, Finishing, Watch, finish_run, unwatched
+from acdc.jobs.ranking import SCORES
+from acdc.jobs.run import Loaded, discarding_refused
 from acdc.jobs.run_directory import RunDirectory
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.load import Model
@@ -28,9 +31,6 @@ from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import find_metric
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
-from acdc.verification.examples import take_examples
-from acdc.verification.report import Report
-from acdc.verification.verify import verify
 
 METHOD = "imported"
 
@@ -44,8 +44,10 @@ class Imported:
     work: Work
 
 
-def run_import(file: Path, format: str, job: DiscoveryJob, out: Path | None, progress: Progress) -> FinishedRun:
-    """Read, verify and draw; what was lost on the way is recorded, with a warning each.
+def run_import(
+    file: Path, format: str, job: DiscoveryJob, out: Path | None, progress: Progress, watch: Watch = unwatched
+) -> FinishedRun:
+    """Read, draw and verify; what was lost on the way is recorded, with a warning each.
 
     `job`: model, task and rows, and how to choose a circuit where the file has scores alone, or where its own circuit
     is not wanted. Raises InputError for a file that is none of its format or does not fit the model.
@@ -74,19 +76,10 @@ def run_import(file: Path, format: str, job: DiscoveryJob, out: Path | None, pro
         run.note(imported.work)
     for sentence in found.mark.lost:
         warnings.warn(f"{file}: lost on the way: {sentence}", AcdcWarning, stacklevel=2)
-    return _finish(run, model, task, progress, resumed)
-
-
-def _finish(run: RunDirectory, model: Model, task: Task, progress: Progress, resumed: bool) -> FinishedRun:
-    circuit = Circuit.load(run.path)
-    if not run.has(VERIFICATION):
-        verify(model, task, circuit, progress=progress).save(run.path)
-    if not run.has(EXAMPLES):
-        take_examples(model, task, circuit).save(run.path)
-    report = Report.load(run.path)
-    draw(run.path, circuit, report, run.record.command)
+    how = Finishing(progress, job.verify, job.verify_rows, watch=watch)
+    finished = finish_run(run.path, model, task, run.record.command, resumed, how)
     run.note(complete=True)
-    return FinishedRun(run.path, circuit, report, resumed)
+    return finished
 
 
 def _settings(settings: DiscoverySettings, found: ForeignGraph) -> DiscoverySettings:

@@ -115,11 +115,11 @@ def _make_job(options: Mapping[str, Any], folder: Path) -> DiscoveryJob:
     job = DiscoveryJob(
         model=_located(values.pop("model"), NAMES, folder),
         task=located(_located(values.pop("task"), all_tasks(), folder), folder),
-        **{name: values.pop(name) for name in ("revision", "device", "dtype")},
+        **{name: values.pop(name) for name in ("revision", "device", "dtype", "verify", "verify_rows")},
         settings=DiscoverySettings(**values),
     )
     try:
-        job.settings.check()
+        job.check()
     except InputError as error:
         raise InputErrors([str(error)]) from None
     return job

@@ -3,9 +3,10 @@
 import hashlib
 from pathlib import Path
 
+from acdc.circuit.circuit import FILE_NAME as CIRCUIT
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
-from acdc.jobs.run import CIRCUIT, EXAMPLES, VERIFICATION, FinishedRun, draw
+from acdc.jobs.finish import FinishedRun, Finishing, finish_run
 from acdc.jobs.run_directory import RunDirectory, read_run
 from acdc.model.load import Model, load_model
 from acdc.model.threads import fixed_threads
@@ -14,13 +15,11 @@ from acdc.progress import Progress
 from acdc.task.load import load_task
 from acdc.task.metrics import all_metrics
 from acdc.task.rows import Task
-from acdc.verification.examples import take_examples
+from acdc.verification.binding import behaviour_of, check_same
 from acdc.verification.minimality import TOLERANCE, minimise
-from acdc.verification.report import Report
-from acdc.verification.verify import behaviour_of, check_same, verify
 
 
-def run_minimise(path: Path, out: Path | None, device: str, progress: Progress) -> FinishedRun:
+def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> FinishedRun:
     """The minimised circuit, verified on unseen rows and drawn. Raises InputError for a circuit of nodes."""
     record, circuit = read_run(path), Circuit.load(path)
     if circuit.level is not Level.edges:
@@ -35,16 +34,10 @@ def run_minimise(path: Path, out: Path | None, device: str, progress: Progress) 
     run = RunDirectory.open(out, label, "minimise", inputs, command, record.source, model.where)
     resumed = run.has(CIRCUIT)
     if not resumed:
-        minimal_circuit(model, task, circuit, progress).save(run.path)
-    smaller = Circuit.load(run.path)
-    if not run.has(VERIFICATION):
-        verify(model, task, smaller, progress=progress).save(run.path)
-    if not run.has(EXAMPLES):
-        take_examples(model, task, smaller).save(run.path)
-    report = Report.load(run.path)
-    draw(run.path, smaller, report, command)
+        minimal_circuit(model, task, circuit, how.progress).save(run.path)
+    finished = finish_run(run.path, model, task, command, resumed, how)
     run.note(complete=True)
-    return FinishedRun(run.path, smaller, report, resumed)
+    return finished
 
 
 def minimal_circuit(model: Model, task: Task, circuit: Circuit, progress: Progress) -> Circuit:
@@ -52,6 +45,7 @@ def minimal_circuit(model: Model, task: Task, circuit: Circuit, progress: Progre
     with fixed_threads(circuit.batch.threads):
         behaviour = behaviour_of(model, task, circuit, circuit.task.discovery, all_metrics()[circuit.metric])
         span = abs(float(behaviour.full().mean() - behaviour.empty().mean()))
-        with progress("minimise", int(circuit.mask.sum()), "runs") as advance:
+        edges, rows = len(circuit.edges), len(behaviour.rows)
+        with progress(f"minimising {edges:,} edges", edges * rows, "prompts") as advance:
             kept = minimise(behaviour, circuit.mask, span, advance)
     return circuit.part(kept, {"minimised_from": len(circuit.edges), "tolerance": TOLERANCE * span})

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from acdc.circuit.circuit import library_versions
 from acdc.errors import InputError, InputErrors
-from acdc.jobs.run import RUN_FILES, Loaded, run_discovery
+from acdc.jobs.finish import RUN_FILES, load_report
+from acdc.jobs.run import Loaded, run_discovery
 from acdc.jobs.run_directory import read_run
 from acdc.jobs.spec import DiscoveryJob
 from acdc.model.rehearsal import rehearsing
@@ -46,7 +47,9 @@ class PlannedJob:
     def is_finished(self) -> bool:
         """Whether its run directory is complete."""
         try:
-            return read_run(self.path).status == "complete" and all((self.path / name).is_file() for name in RUN_FILES)
+            complete = read_run(self.path).status == "complete"
+            there = all((self.path / name).is_file() for name in RUN_FILES)
+            return complete and there and load_report(self.path).covers(self.job.verify, self.job.verify_rows)
         except InputError:
             return False
 

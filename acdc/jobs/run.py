@@ -1,29 +1,25 @@
 """Run discovery and scoring jobs into run directories, stage by stage, resuming what is done."""
 
-import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from acdc.circuit.circuit import FILE_NAME as CIRCUIT
 from acdc.circuit.circuit import SIGN_CONVENTION, Circuit, ModelRecord, library_versions
 from acdc.errors import DiskError, InputError
-from acdc.files import read_model, write_json, write_text
-from acdc.jobs.ranking import DECISIONS, SCORES, rank_edges
-from acdc.jobs.run_directory import JOURNAL, RunDirectory, Verb, read_run
+from acdc.files import read_model, write_json
+from acdc.jobs.finish import FinishedRun, Finishing, Watch, finish_run, unwatched
+from acdc.jobs.ranking import DECISIONS, SCORES
+from acdc.jobs.run_directory import JOURNAL, RunDirectory, Verb
 from acdc.jobs.spec import DiscoveryJob
-from acdc.jobs.stability import plan_repeats, repeat_discovery
 from acdc.model.load import Model, load_model
 from acdc.model.threads import fixed_threads
 from acdc.model.work import Work
 from acdc.options import Level
 from acdc.progress import Progress
-from acdc.render.dot import to_dot
-from acdc.render.report import to_html
-from acdc.render.svg import to_svg
 from acdc.search.discover import (
     Result,
     bind,
@@ -41,11 +37,6 @@ from acdc.task.crew import Crews, nobody_else
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
-from acdc.verification.examples import FILE_NAME as EXAMPLES
-from acdc.verification.examples import load_examples, take_examples
-from acdc.verification.integrated import OWN_SCORES
-from acdc.verification.report import Report
-from acdc.verification.verify import verify
 
 
 class ScoresRecord(BaseModel):
@@ -62,19 +53,6 @@ class ScoresRecord(BaseModel):
 
 
 T = TypeVar("T")
-CIRCUIT, VERIFICATION = "circuit.json", "verification.json"
-PICTURES = "circuit.dot", "circuit.svg", "report.html"
-RUN_FILES = (CIRCUIT, VERIFICATION, *PICTURES)  # what every finished run has; of late ones also EXAMPLES
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A run directory with its circuit and its verification."""
-
-    path: Path
-    circuit: Circuit
-    report: Report
-    resumed: bool
 
 
 class Loaded:
@@ -103,9 +81,10 @@ def run_discovery(
     progress: Progress,
     loaded: Loaded | None = None,
     crews: Crews = nobody_else,
+    watch: Watch = unwatched,
 ) -> FinishedRun:
-    """Discover, verify and draw. A run of the same inputs in `out` is resumed, of other inputs refused."""
-    job.settings.check()
+    """Discover, draw and verify. A run of the same inputs in `out` is resumed, of other inputs refused."""
+    job.check()
     model, task = (loaded or Loaded()).of(job)
     prepare(model, task, job.settings)
     run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method}")
@@ -117,15 +96,11 @@ def run_discovery(
     (run.path / JOURNAL).unlink(missing_ok=True)
     circuit = Circuit.load(run.path)
     _check_own(run, circuit, job, model, task)
-    if not run.has(VERIFICATION):
-        verify(model, task, circuit, progress=progress, crews=crews).save(run.path)
-    if not run.has(EXAMPLES):
-        take_examples(model, task, circuit).save(run.path)
-    report = _load_report(run.path, circuit)
-    draw(run.path, circuit, report, run.record.command)
+    how = Finishing(progress, job.verify, job.verify_rows, crews, watch)
+    finished = finish_run(run.path, model, task, run.record.command, resumed, how)
     if run.record.status != "complete":
         run.note(complete=True)
-    return FinishedRun(run.path, circuit, report, resumed)
+    return finished
 
 
 def _search(run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, progress: Progress, crews: Crews) -> Result:
@@ -204,68 +179,6 @@ def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> 
     }
 
 
-def open_run(path: Path) -> FinishedRun:
-    """A finished run as it is on disk."""
-    kind = read_run(path).kind
-    if kind == "score":
-        raise InputError(f"run {path} holds scores only; its edges are in {path / SCORES}")
-    if kind == "sweep":
-        raise InputError(f"run {path} holds a sweep: its curve is in {path / 'curve.json'}")
-    circuit = Circuit.load(path)
-    return FinishedRun(path, circuit, _load_report(path, circuit), resumed=True)
-
-
-def reverify(
-    path: Path,
-    model_name: str | None,
-    task_name: str | None,
-    device: str,
-    progress: Progress,
-    repeats: int | None = None,
-    crews: Crews = nobody_else,
-) -> FinishedRun:
-    """Verify a run's circuit in full and redraw its report; model and task are the run's unless others are named.
-    `repeats`: of its discovery on other rows, to see how stable it is."""
-    record, circuit = read_run(path), Circuit.load(path)
-    if repeats is not None:
-        plan_repeats(path, repeats)
-    source = record.source
-    model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
-    task = load_task(task_name or source.task, model)
-    report = verify(model, task, circuit, full=True, ranking=rank_edges(path, circuit), progress=progress, crews=crews)
-    if repeats is None:
-        with contextlib.suppress(InputError):  # there is none, or it is damaged, which this mends
-            report = report.model_copy(update={"stability": Report.load(path).stability})
-    else:
-        report = report.model_copy(
-            update={"stability": repeat_discovery(record, circuit, model, task, repeats, progress)}
-        )
-    report.save(path)
-    take_examples(model, task, circuit).save(path)
-    draw(path, circuit, report, record.command)
-    return FinishedRun(path, circuit, report, resumed=True)
-
-
-def draw(path: Path, circuit: Circuit, report: Report, command: str) -> None:
-    """Write the pictures and the HTML report of a run."""
-    texts = to_dot(circuit), to_svg(circuit), _page(path, circuit, report, command)
-    for name, text in zip(PICTURES, texts, strict=True):
-        write_text(path / name, text)
-
-
-def report_of_run(path: Path) -> str:
-    """The HTML report of a finished run, from what its directory holds alone. Raises InputError for a directory that is
-    none of a discovery's, a minimisation's or an import's, or whose files are damaged or do not belong together."""
-    run = open_run(path)
-    return _page(path, run.circuit, run.report, read_run(path).command)
-
-
-def _page(path: Path, circuit: Circuit, report: Report, command: str) -> str:
-    ranking = rank_edges(path, circuit)
-    scores = ranking.values if ranking is not None and ranking.basis == OWN_SCORES else None
-    return to_html(circuit, report, command, scores, load_examples(path, circuit))
-
-
 def open_directory(
     job: DiscoveryJob,
     model: Model,
@@ -320,12 +233,3 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
         raise InputError(
             f"{run.path / CIRCUIT} is of another run, or of other batch limits or libraries: delete it to search again"
         )
-
-
-def _load_report(path: Path, circuit: Circuit) -> Report:
-    """A run's verification. Raises InputError when it is not of the run's circuit."""
-    report = Report.load(path)
-    removed = [removal.id for removal in report.removals]
-    if report.metric != circuit.metric or (report.rows and removed != [part.id for part in circuit.parts]):
-        raise InputError(f"{path / VERIFICATION} is of another circuit: delete it to verify again")
-    return report

@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from acdc.errors import InputError
 from acdc.files import existing_path
 from acdc.jobs.run_directory import SourceRecord
 from acdc.model.sources import NAMES
+from acdc.options import Extent
 from acdc.search.discover import DiscoverySettings
 from acdc.task.datasets import DataSet, is_data_set
 from acdc.task.registry import all_tasks
@@ -21,7 +23,8 @@ _NOT_IMPORTING = ("method", "steps", "updates", "sender_order", "direct_edges")
 
 @dataclass(frozen=True)
 class DiscoveryJob:
-    """What to discover where; `model` and `task` are names or paths as the user gave them."""
+    """What to discover where; `model` and `task` are names or paths as the user gave them. `verify`: how far the
+    circuit is verified, on at most `verify_rows` rows; neither changes what is found."""
 
     model: str
     task: str
@@ -29,6 +32,14 @@ class DiscoveryJob:
     revision: str | None = None
     device: str = "auto"
     dtype: str = "float32"
+    verify: Extent = Extent.standard
+    verify_rows: int | None = None
+
+    def check(self) -> None:
+        """Raises InputError for values that no job can use, before any work is done."""
+        self.settings.check()
+        if self.verify_rows is not None and self.verify_rows < 1:
+            raise InputError(f"--verify-rows {self.verify_rows} must be at least 1")
 
     def inputs(self, model_hash: str, task: Task) -> dict[str, Any]:
         """Everything that determines the artefacts, by content instead of by name."""
@@ -55,6 +66,9 @@ class DiscoveryJob:
         words += ["--task", task.name if task else _named(self.task)]
         words += ["--revision", self.revision] if self.revision else []
         words += ["--dtype", self.dtype]
+        if verb in ("discover", "import"):
+            words += [] if self.verify is Extent.standard else ["--verify", self.verify.value]
+            words += [] if self.verify_rows is None else ["--verify-rows", str(self.verify_rows)]
         left_out = {"score": _NOT_SCORING, "sweep": _NOT_SWEEPING, "import": _NOT_IMPORTING}.get(verb, ())
         settings = {name: value for name, value in asdict(self.settings).items() if name not in left_out}
         for name, value in (settings | (extra or {})).items():

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
+from acdc.jobs.finish import load_report
 from acdc.jobs.store import Status, StoredJob
-from acdc.verification.report import Report
 
 
 class _State(BaseModel):
@@ -122,7 +122,7 @@ class _Found(TypedDict, total=False):
 
 def _found(run: Path) -> _Found:
     try:
-        circuit, report = Circuit.load(run), Report.load(run)
+        circuit, report = Circuit.load(run), load_report(run)
     except InputError as error:
         return {"damaged": str(error)}
     return {

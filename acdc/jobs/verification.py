@@ -6,10 +6,12 @@ from pathlib import Path
 from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
 from acdc.jobs.executors import JobExecutor
-from acdc.jobs.run import Loaded, reverify
+from acdc.jobs.finish import Finishing, reverify
+from acdc.jobs.run import Loaded
 from acdc.jobs.run_directory import read_run
 from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.store import Stage
+from acdc.options import Extent
 from acdc.progress import Progress
 from acdc.search.discover import DiscoverySettings
 from acdc.task.crew import Crews
@@ -43,7 +45,8 @@ class VerificationJob:
         return False
 
     def do(self, progress: Progress, loaded: Loaded, crews: Crews) -> None:
-        reverify(self.path, self.job.model, self.job.task, self.job.device, progress, self.repeats, crews)
+        how = Finishing(progress, self.job.verify, self.job.verify_rows, crews)
+        reverify(self.path, self.job.model, self.job.task, self.job.device, how, self.repeats)
 
 
 class _Quiet:
@@ -57,9 +60,16 @@ class _Quiet:
 
 
 def verify_on(
-    executor: JobExecutor, path: Path, model: str | None, task: str | None, device: str, repeats: int | None
+    executor: JobExecutor,
+    path: Path,
+    model: str | None,
+    task: str | None,
+    device: str,
+    extent: Extent,
+    most_rows: int | None,
+    repeats: int | None,
 ) -> None:
-    """Verify a run in full, its work shared by all workers. Raises InputError where that fails."""
+    """Verify a run, its work shared by all workers. Raises InputError where that fails."""
     record, circuit = read_run(path), Circuit.load(path)
     settings = DiscoverySettings(
         metric=circuit.metric,
@@ -71,7 +81,16 @@ def verify_on(
         threads=circuit.batch.threads,
     )
     source = record.source
-    job = DiscoveryJob(model or source.model, task or source.task, settings, source.revision, device, circuit.dtype)
+    job = DiscoveryJob(
+        model or source.model,
+        task or source.task,
+        settings,
+        source.revision,
+        device,
+        circuit.dtype,
+        extent,
+        most_rows,
+    )
     for outcome in executor.run([VerificationJob(path.resolve(), job, repeats)], _Quiet()):
         if outcome.error is not None:
             raise InputError(outcome.error)

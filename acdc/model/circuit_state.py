@@ -12,7 +12,7 @@ residual width, e the head width. Readers and writers are named by their index i
 
 import copy
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -31,25 +31,32 @@ class CircuitState:
     A component's change is what it writes now minus what ablation leaves of it.
     """
 
-    def __init__(self, executor: Executor, clean: Trace, prompts: Prompts):
-        """`clean` is the full model's run of the prompts, which have a stream."""
-        self.components, self.graph, self.prompts, self._clean = executor.components, executor.graph, prompts, clean
-        self.length = needed_length(self.components, prompts.answers, clean.residuals[0].shape[1])
-        self.at = {Need.ANSWER: Positions(self.length, prompts.answers), Need.EVERYWHERE: Positions(self.length)}
+    def __init__(self, executor: Executor, clean: Callable[[], Trace], prompts: Callable[[], Prompts]):
+        """`clean` gives the full model's run of the prompts, which have a stream; neither is held here, so that
+        whoever gives them decides what stays in memory."""
+        self.components, self.graph = executor.components, executor.graph
+        self._make_clean, self._make_prompts = clean, prompts
+        answers = self.prompts.answers
+        self.rows = len(answers)
+        self.length = needed_length(self.components, answers, self.prompts.embedded.shape[2])
+        self.at = {Need.ANSWER: Positions(self.length, answers), Need.EVERYWHERE: Positions(self.length)}
         self.cone = Cone(self.graph, np.zeros(len(self.graph.writers), dtype=np.int8))
         self.cut_wires: set[tuple[int, int]] = set()  # (reader index, head)
         self._decided: set[int] = set()  # slots that have only kept edges left
         self.senders: dict[int, list[int]] = defaultdict(list)  # of a reader, over kept edges
         self.readers: dict[int, list[int]] = defaultdict(list)  # of a writer, over kept edges
-        self._starts = np.cumsum([0, *(len(block) for block in clean.blocks)])
         self._changes: dict[int, Tensor] = {}
         self._projections: dict[int, Tensor] = {}
         self._unscaled: dict[int, Tensor] = {}  # by layer, heads before their post-norm [H, N, Q, d]
         self._sums: dict[tuple[int, tuple[int, ...]], Tensor] = {}  # see `input`
 
     @property
-    def rows(self) -> int:
-        return len(self.prompts.answers)
+    def prompts(self) -> Prompts:
+        return self._make_prompts()
+
+    @property
+    def _clean(self) -> Trace:
+        return self._make_clean()
 
     # what the present circuit consists of
 
@@ -215,5 +222,4 @@ class CircuitState:
 
     def _clean_output(self, writer: int) -> Tensor:
         """What a component writes in the full model, [N, positions, d]."""
-        block = int(np.searchsorted(self._starts, writer, side="right")) - 1
-        return self._clean.blocks[block][writer - self._starts[block]]
+        return self._clean.values[writer]

@@ -12,7 +12,7 @@ gives its head the ablated query, key or value in the place of the current one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -45,22 +45,44 @@ class Trace:
 
     `residuals` has one entry more than there are layers: the last is what the logits read. `projections` are the
     queries, keys and values of each layer [readers, N, positions, e], kept where the graph has removable wires.
+    `together`: the tensor that all blocks are parts of, where there is one.
     """
 
     logits: Tensor
     blocks: tuple[Tensor, ...]
     residuals: tuple[Tensor, ...]
     projections: tuple[Tensor, ...]
+    together: Tensor | None = None
 
     @property
     def values(self) -> Tensor:
         """Outputs of all writers, [writers, N, positions, d]."""
-        return torch.cat(self.blocks)
+        return torch.cat(self.blocks) if self.together is None else self.together
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        return sum(x.nbytes for x in (*self.blocks, *self.residuals, *self.projections))
 
     def part(self, rows: slice) -> "Trace":
         """The run of some of its rows, as views."""
         blocks, projections = (tuple(x[:, rows] for x in tensors) for tensors in (self.blocks, self.projections))
-        return Trace(self.logits[rows], blocks, tuple(x[rows] for x in self.residuals), projections)
+        together = None if self.together is None else self.together[:, rows]
+        return Trace(self.logits[rows], blocks, tuple(x[rows] for x in self.residuals), projections, together)
+
+
+class _Collected(SlotInputs):
+    """Writes the outputs of a run without gradients into one tensor, so that they never have to be copied together."""
+
+    def __init__(self, writers: int):
+        self.writers, self._filled = writers, 0
+        self.together: Tensor | None = None
+
+    def write(self, index: int, block: Tensor) -> Tensor:
+        if self.together is None:
+            self.together = block.new_empty((self.writers, *block.shape[1:]))
+        first, self._filled = self._filled, self._filled + len(block)
+        return self.together[first : self._filled].copy_(block)
 
 
 class RemovedEdges(SlotInputs):
@@ -174,9 +196,18 @@ class Executor:
 
     def run(self, tokens: Tensor, answer_positions: Tensor, slots: SlotInputs | None = None) -> Trace:
         """Run token ids [N, positions]; logits are read at `answer_positions` [N]."""
+        return self.run_embedded(self.embed(tokens), answer_positions, slots or SlotInputs())
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """What the embedding writers give for token ids [N, positions]: [1 or 2, N, positions, d]."""
         parts = self.components.embed(tokens)
-        embedded = parts if self.graph.split_embeddings else parts.sum(0, keepdim=True)
-        return self.run_embedded(embedded, answer_positions, slots or SlotInputs())
+        return parts if self.graph.split_embeddings else parts.sum(0, keepdim=True)
+
+    def collect(self, tokens: Tensor, answer_positions: Tensor) -> Trace:
+        """The plain run without gradients, all of its outputs in one tensor."""
+        slots = _Collected(len(self.graph.writers))
+        trace = self.run(tokens, answer_positions, slots)
+        return replace(trace, together=slots.together)
 
     def run_embedded(self, embedded: Tensor, answer_positions: Tensor, slots: SlotInputs) -> Trace:
         """Run what the embedding writers give, [1 or 2, N, positions, d]."""

@@ -29,16 +29,22 @@ class Prompts:
     ablated: Ablated
     stream: AblatedStream | None
 
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        stream = () if self.stream is None else (*self.stream.attention, *self.stream.mlp)
+        return sum(x.nbytes for x in (self.embedded, self.ablated.values, *self.ablated.projections, *stream))
+
 
 @dataclass(frozen=True)
-class _Changes:
+class Changes:
     """Current minus ablated value of some writers, [C, writers, N, Q, d], filled in topological order."""
 
     writers: np.ndarray
     values: Tensor
 
     @classmethod
-    def reserve(cls, writers: np.ndarray, size: Sequence[int], like: Tensor) -> "_Changes":
+    def reserve(cls, writers: np.ndarray, size: Sequence[int], like: Tensor) -> "Changes":
         return cls(writers, like.new_empty((size[0], len(writers), *size[2:])))
 
     def put(self, writers: Sequence[int], values: Tensor, ablated: Tensor) -> None:
@@ -50,12 +56,25 @@ class _Changes:
             self.values[:, places] = values - ablated
 
 
+# [C * N, Q, e] by layer, kind and the slot's row in its group
+Projections = dict[tuple[int, ReaderKind, int], Tensor]
+
+
 class SubgraphRun:
     """One run of C subgraphs over the N rows of a batch."""
 
-    def __init__(self, components: Components, cone: Cone, prompts: Prompts, kept: np.ndarray):
-        """`kept` is boolean [C, edges]; `cone` covers all of them; `prompts` have a stream."""
+    def __init__(
+        self,
+        components: Components,
+        cone: Cone,
+        prompts: Prompts,
+        kept: np.ndarray,
+        projections: Projections | None = None,
+    ):
+        """`kept` is boolean [C, edges]; `cone` covers all of them; `prompts` have a stream. `projections`: where to
+        record what the heads are computed from."""
         self.components, self.cone, self.prompts, self.kept = components, cone, prompts, kept
+        self._projections = projections
         assert prompts.stream is not None
         self._stream = prompts.stream
         self.graph = cone.graph
@@ -65,8 +84,8 @@ class SubgraphRun:
         self.length = needed_length(components, prompts.answers, prompt)
         size = (len(kept), -1, self.rows, self.length, width)
         self._changes = {
-            Need.EVERYWHERE: _Changes.reserve(np.union1d(embeddings, everywhere), size, prompts.embedded),
-            Need.ANSWER: _Changes.reserve(
+            Need.EVERYWHERE: Changes.reserve(np.union1d(embeddings, everywhere), size, prompts.embedded),
+            Need.ANSWER: Changes.reserve(
                 np.union1d(embeddings, np.flatnonzero(cone.needs)), (*size[:3], 1, size[4]), prompts.embedded
             ),
         }
@@ -85,16 +104,23 @@ class SubgraphRun:
 
     def logits(self, columns: Tensor | None = None) -> Tensor:
         """[C * N, V] at the answer positions, or [C * N, K] of the `columns` [N, K]."""
+        return self.components.unembed(self.final(), None if columns is None else columns.repeat(len(self.kept), 1))
+
+    def final(self) -> Tensor:
+        """What the logits read at the answer positions, [C * N, d]."""
         shape = self.graph.anatomy
         for layer in range(shape.n_layers):
             self._attend(layer)
-            if not shape.attn_only and (need := Need(int(self.cone.needs[self.cone.mlp(layer)]))):
-                group = self.graph.group_at[layer, ReaderKind.MLP]
-                read = self._read([(group, 0)], need, self._stream.mlp[layer])
-                self._record([self.cone.mlp(layer)], self.components.mlp(layer, read[0])[None], need)
+            if not shape.attn_only and self.cone.needs[self.cone.mlp(layer)]:
+                self._feed_forward(layer)
         group = self.graph.group_at[shape.n_layers, ReaderKind.LOGITS]
-        final = self._read([(group, 0)], Need.ANSWER, self._stream.attention[-1])[0, :, 0]
-        return self.components.unembed(final, None if columns is None else columns.repeat(len(self.kept), 1))
+        return self._read([(group, 0)], Need.ANSWER, self._stream.attention[-1])[0, :, 0]
+
+    def _feed_forward(self, layer: int) -> None:
+        """Compute a layer's MLP."""
+        need = Need(int(self.cone.needs[self.cone.mlp(layer)]))
+        read = self._read([(self.graph.group_at[layer, ReaderKind.MLP], 0)], need, self._stream.mlp[layer])
+        self._record([self.cone.mlp(layer)], self.components.mlp(layer, read[0])[None], need)
 
     def _record(self, writers: Sequence[int], values: Tensor, need: Need) -> None:
         """Take down values [writers, C * N, Q, d] of writers."""
@@ -158,16 +184,23 @@ class SubgraphRun:
         read = self._read(slots, Need.EVERYWHERE, self._stream.attention[layer])
         parts = read.split([len(rows) for rows in wanted.values()])
         return {
-            kind: self.components.project(layer, kind, part, rows)
+            kind: self._recorded(layer, kind, rows, self.components.project(layer, kind, part, rows))
             for (kind, rows), part in zip(wanted.items(), parts, strict=True)
             if rows
         }
+
+    def _recorded(self, layer: int, kind: ReaderKind, rows: Sequence[int], projected: Tensor) -> Tensor:
+        if self._projections is not None:
+            self._projections.update({(layer, kind, row): x for row, x in zip(rows, projected, strict=True)})
+        return projected
 
     def _queries(self, layer: int, heads: list[int]) -> Tensor:
         """Queries at the answer alone."""
         slots = [(self.graph.group_at[layer, ReaderKind.Q], head) for head in heads]
         read = self._read(slots, Need.ANSWER, self._stream.attention[layer])
-        return self.components.project(layer, ReaderKind.Q, read, heads)
+        return self._recorded(
+            layer, ReaderKind.Q, heads, self.components.project(layer, ReaderKind.Q, read, heads)
+        )
 
     def _wire(self, layer: int, kind: ReaderKind, heads: list[int], projected: Tensor, need: Need) -> Tensor:
         """Put ablated projections in the place of those whose wire is removed; [heads, C * N, Q, e]."""

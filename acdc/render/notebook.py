@@ -5,6 +5,7 @@ from html import escape
 
 from acdc.render.style import FAINT, INK, PAPER, QUIET
 from acdc.render.svg import to_svg
+from acdc.render.verdict import removals_text
 from acdc.search.discover import Result
 from acdc.verification.report import Report
 
@@ -46,12 +47,8 @@ def report_html(report: Report) -> str:
 
 def _verdict(report: Report, spans: dict[str, str]) -> str:
     share = spans.get(report.metric, _share(report.faithfulness))
-    parts = (
-        f"{report.needed} of its {len(report.removals)} parts make it worse when removed alone"
-        if report.removals
-        else "its parts were not removed one by one"
-    )
-    return f"{report.edges:,} of {report.edges_total:,} edges, faithfulness {share} in {report.metric}; {parts}."
+    removed = removals_text(report, "parts")
+    return f"{report.edges:,} of {report.edges_total:,} edges, faithfulness {share} in {report.metric}. {removed}"
 
 
 def _intervals(report: Report) -> dict[str, str]:

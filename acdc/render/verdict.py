@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from acdc.circuit.circuit import Circuit
-from acdc.options import Level
+from acdc.options import Extent, Level
 from acdc.verification.audit import Audit
+from acdc.verification.budget import VerificationPlan
 from acdc.verification.completeness import Completeness
 from acdc.verification.faithful import FAITHFUL, Faithfulness
 from acdc.verification.integrated import Integrated
@@ -30,15 +31,50 @@ def verdict(circuit: Circuit, report: Report) -> str:
     share = "cannot be stated: full model and empty circuit score alike"
     if measure.faithfulness is not None:
         share = f"is {measure.faithfulness:.1%}"
+    of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
     text = (
-        f"On {report.rows} rows that discovery did not see, faithfulness {share} "
+        f"On {report.rows}{of} rows that discovery did not see, faithfulness {share} "
         f"({report.metric} {measure.circuit:.4g}; full model {measure.full:.4g}, "
-        f"every edge ablated {measure.empty:.4g}). "
-        f"{report.needed} of its {len(report.removals)} {circuit.part_name} make it worse when removed alone."
+        f"every edge ablated {measure.empty:.4g}). {removals_text(report, circuit.part_name)}"
     )
     if report.twins:
         text += f" {report.twins} of these rows duplicate or mirror a row of discovery."
+    if not report.complete:
+        text += f" {UNFINISHED}"
     return text
+
+
+UNFINISHED = "The verification is not finished: 'acdc verify RUN' completes it."
+
+
+def removals_text(report: Report, parts: str) -> str:
+    """How many of a circuit's parts it needs, as far as they were removed one by one."""
+    sample, measured = report.sample, len(report.removals)
+    if not measured:
+        return f"Its {parts} have not been removed one by one."
+    if sample is None or (sample.is_whole and sample.rows == report.rows):
+        return f"{report.needed} of its {measured:,} {parts} make it worse when removed alone."
+    on = "" if sample.rows == report.rows else f" on {sample.rows} rows"
+    if sample.is_whole:
+        return f"{report.needed:,} of its {measured:,} {parts} make it worse when removed alone{on}."
+    drawn = measured - sample.strongest
+    which = f"the {sample.strongest} strongest" + (f" and {drawn:,} drawn at random" if drawn else "")
+    return (
+        f"Of its {sample.parts:,} {parts}, {which} were removed one by one{on}: {report.needed} of these "
+        f"{measured:,} make it worse, which puts the share of all {parts} that it needs at {spread(sample.needed)}."
+    )
+
+
+def planned_text(plan: VerificationPlan) -> str:
+    """What a verification is going to measure."""
+    text = f"verifying: metrics on {plan.rows} unseen rows"
+    if plan.random:
+        text += f", {plan.random} random circuits on {plan.random_rows}"
+    if plan.removed:
+        text += f", {len(plan.removed):,} single removals on {plan.removal_rows}"
+    if plan.extent is Extent.full:
+        text += ", then intervals, tests and all that a full verification adds"
+    return f"{text} (at most {plan.flops / 1e12:.1f} TFLOP{' before that' if plan.extent is Extent.full else ''})"
 
 
 def percent(value: float | None) -> str:
@@ -111,7 +147,9 @@ class Claim:
 def claims(circuit: Circuit, report: Report) -> list[Claim]:
     """All that can be said of a circuit, the most important first."""
     if not report.rows:
-        text = f"Not verified: {report.reason}. Discover on fewer rows (--limit) to leave some for verification."
+        text = f"Not verified: {report.reason}."
+        if report.extent is not Extent.none:
+            text += " Discover on fewer rows (--limit) to leave some for verification."
         return [Claim("faithfulness", Standing.open, text)]
     found = [_faithfulness(circuit, report), *_random(circuit, report)]
     if report.audit is None:

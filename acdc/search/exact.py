@@ -73,7 +73,8 @@ def exact(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> S
 def _effects(behaviour: Behaviour, tried: Candidates, progress: Progress) -> np.ndarray:
     """Effects [candidates]."""
     full, values = behaviour.full().mean(), np.empty(tried.count)
-    with progress("exact patching", tried.count, tried.unit) as advance:
+    what, prompts = f"exact patching of {tried.count:,} {tried.unit}", tried.count * len(behaviour.rows)
+    with progress(what, prompts, "prompts") as advance:
         for start in range(0, tried.count, CHUNK):
             these = np.arange(start, min(start + CHUNK, tried.count))
             values[these] = behaviour.measure(tried.removed(these), advance=advance)[0].mean(axis=1) - full

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,8 +29,8 @@ class Increments:
         self.behaviour, self.graph, self.names = behaviour, behaviour.graph, behaviour.graph.names
         self.removed = np.zeros(self.graph.n_edges, dtype=bool)
         self._states = [
-            CircuitState(behaviour.executor, batch.clean, prompts)
-            for batch, prompts in zip(behaviour.batches, behaviour.prompts, strict=True)
+            CircuitState(behaviour.executor, batch.run_clean, partial(behaviour.prompts.__getitem__, place))
+            for place, batch in enumerate(behaviour.batches)
         ]
         self._cost: TrialCost | None = None  # of trials of the open slot
         self._slots: list[OpenSlot] = []  # by state, where the open receiver is a slot of something needed

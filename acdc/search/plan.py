@@ -17,9 +17,10 @@ from acdc.search.exact import count_candidates
 from acdc.search.registry import find_method
 from acdc.search.rehearse import BatchCost, Effort, Rehearsal, rehearse
 from acdc.task.ablations import ABLATIONS
-from acdc.task.behaviour import PADDING
+from acdc.task.batches import KEPT_BYTES
+from acdc.task.behaviour import split_into_batches
 from acdc.task.optimal import UPDATES
-from acdc.task.rows import Row, Task, bucket
+from acdc.task.rows import Row, Task
 
 MOST_SHAPES = 4
 
@@ -71,9 +72,9 @@ def plan_search(books: Books, shape: Shape, task: Task, settings: DiscoverySetti
     weights = books.live - sum(others.values())
     split = prepare(model, task, settings)
     rows = task.select(split.discovery)
-    batches = bucket(rows, settings.batch_size, 1.0 if model.components.whole_prompts else PADDING)
-    costs = _costs(books, shape, Task(task.name, rows, task.metric), settings, batches)
     graph = model.executor(settings.split_embeddings, settings.direct_edges).graph
+    batches = split_into_batches(rows, model, graph, settings.batch_size)
+    costs = _costs(books, shape, Task(task.name, rows, task.metric), settings, batches)
     per_token = costs[0].clean * (1 / _tokens(rows, batches[0]))
     means = _means(settings.ablation, per_token, sum(len(row.clean) for row in task.rows), costs[0].clean)
     return SearchPlan(
@@ -86,7 +87,7 @@ def plan_search(books: Books, shape: Shape, task: Task, settings: DiscoverySetti
         most=sum((cost.most for cost in costs), means),
         memory=Memory(
             weights=weights,
-            held=sum(cost.held for cost in costs),
+            held=min(sum(cost.held for cost in costs), KEPT_BYTES + max(cost.held for cost in costs)),
             working=max(cost.working for cost in costs),
             loading=weights + loading,
             elsewhere=others,

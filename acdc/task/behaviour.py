@@ -1,14 +1,15 @@
 """A model, rows, a metric and an ablation, bound together: the thing that searches and verification measure.
 
 Rows of like length share a batch, the shorter ones padded at their end, which their answers cannot see; models that
-depend on a prompt's end or length get batches of one length. Many candidate subgraphs are run at once, as many as fit
-`CANDIDATE_TOKENS` and `CANDIDATE_BYTES`; both are constants, so that the arithmetic does not depend on the machine.
+depend on a prompt's end or length get batches of one length. A batch has at most as many tokens as keep one run of it,
+every component's output included, below `BATCH_BYTES`. Many candidate subgraphs are run at once, as many as fit
+`CANDIDATE_TOKENS` and `CANDIDATE_BYTES`. All are constants, so that the arithmetic does not depend on the machine.
 """
 
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -20,10 +21,12 @@ from acdc.model.ablated import Ablated, AblatedStream
 from acdc.model.cone import Cone
 from acdc.model.executor import Executor, RemovedEdges, RemovedNeurons, SlotInputs, Trace
 from acdc.model.load import Model
+from acdc.model.machine import free_memory
 from acdc.model.subgraph import Prompts, SubgraphRun
 from acdc.model.work import Work
-from acdc.progress import Advance, nobody
+from acdc.progress import Advance, Ticks, nobody
 from acdc.task.ablations import clean_tokens, corrupted_tokens, find_ablation, mean_ablated
+from acdc.task.batches import Batch, Cached, RunCache, budget_on
 from acdc.task.crew import ALONE, Crew, shared_out
 from acdc.task.metrics import METRICS, Metric, RowBatch, recovered_fraction
 from acdc.task.optimal import optimal_constants
@@ -31,31 +34,10 @@ from acdc.task.rows import Row, Task, bucket
 
 DEFAULT_BATCH = 32
 PADDING = 1.5  # how much longer than its shortest row a batch may be where attention does not look ahead
-TOGETHER = 32  # candidates that one process measures at a time
+TOGETHER = 32  # candidates that another process measures at a time
+BATCH_BYTES = 128 * 2**20
 CANDIDATE_TOKENS = 4096
 CANDIDATE_BYTES = 256 * 2**20
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows on the device, padded to one length; `index` are their places in the behaviour, `clean` the plain run."""
-
-    index: tuple[int, ...]
-    tokens: Tensor
-    corrupted: Tensor
-    positions: Tensor
-    answers: RowBatch
-    clean: Trace
-
-    def halves(self) -> "tuple[Batch, Batch]":
-        """Its first and its second half, as views."""
-        middle = len(self.index) // 2
-        return self._part(slice(None, middle)), self._part(slice(middle, None))
-
-    def _part(self, rows: slice) -> "Batch":
-        answers = RowBatch(self.answers.rows[rows], self.answers.full_logits[rows])
-        tensors = (self.tokens[rows], self.corrupted[rows], self.positions[rows])
-        return Batch(self.index[rows], *tensors, answers, self.clean.part(rows))
 
 
 class Behaviour:
@@ -92,8 +74,12 @@ class Behaviour:
             )
         self.executor: Executor = model.executor(split_embeddings, direct_edges)
         self._work_before = model.components.work.snapshot()
-        stretch = 1.0 if model.components.whole_prompts else PADDING
-        self.batches = [self._batch(index) for index in bucket(self.rows, batch_size, stretch)]
+        places = split_into_batches(self.rows, model, self.graph, batch_size)
+        self._inputs = [_Inputs.of([self.rows[i] for i in index], model.device) for index in places]
+        budget = budget_on(model.device, free_memory(model.device)) / 2
+        self._clean = RunCache(self._run_clean, lambda trace: trace.nbytes, budget)
+        self._prompts = RunCache(self._make_prompts, lambda prompts: prompts.nbytes, budget)
+        self.batches = [self._batch(place, index) for place, index in enumerate(places)]
 
     @property
     def graph(self) -> ComponentGraph:
@@ -105,21 +91,26 @@ class Behaviour:
         return self.model.components.work - self._work_before
 
     @torch.no_grad()
-    def _batch(self, index: list[int]) -> Batch:
-        rows = tuple(self.rows[i] for i in index)
-        device = self.model.device
-        positions = torch.tensor([row.answer_position for row in rows], device=device)
-        tokens = clean_tokens(rows, device)
-        clean = self.executor.run(tokens, positions)
-        full = clean.logits.to(torch.promote_types(clean.logits.dtype, torch.float32))
+    def _run_clean(self, place: int) -> Trace:
+        inputs = self._inputs[place]
+        return self.executor.collect(inputs.clean, inputs.positions)
+
+    def _batch(self, place: int, index: list[int]) -> Batch:
+        rows, inputs = tuple(self.rows[i] for i in index), self._inputs[place]
+        logits = self._clean.get(place).logits
+        full = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if not full.isfinite().all():
             row = rows[int((~full.isfinite().all(-1)).nonzero()[0])]
             raise InputError(f"model {self.model.name!r} gives logits that are not finite on row {row.id!r}")
-        return Batch(tuple(index), tokens, corrupted_tokens(rows, device), positions, RowBatch(rows, full), clean)
+        answers, run = RowBatch(rows, full), partial(self._clean.get, place)
+        return Batch(tuple(index), inputs.clean, inputs.corrupted, inputs.positions, answers, run)
 
     def run(self, batch: Batch, slots: SlotInputs | None = None, corrupted: bool = False) -> Trace:
         """Run one batch's clean (or corrupted) prompts."""
-        return self.executor.run(batch.corrupted if corrupted else batch.tokens, batch.positions, slots)
+        tokens = batch.corrupted if corrupted else batch.tokens
+        if slots is None and not torch.is_grad_enabled():
+            return self.executor.collect(tokens, batch.positions)
+        return self.executor.run(tokens, batch.positions, slots)
 
     @torch.no_grad()
     def ablated(self, batch: Batch) -> Ablated:
@@ -139,17 +130,9 @@ class Behaviour:
     def change(self, batch: Batch) -> Tensor:
         """What ablation changes of every component's output on the clean prompts: ablated minus clean, [writers, N,
         P, d]."""
-        blocks, first = batch.clean.blocks, 0
         if self.ablation == "resample":
-            ablated = self.run(batch, corrupted=True).blocks
-        else:
-            ablated = self.ablated(batch).values.split([len(block) for block in blocks])
-        change = blocks[0].new_empty((sum(len(block) for block in blocks), *blocks[0].shape[1:]))
-        for index, block in enumerate(blocks):
-            last = first + len(block)
-            torch.sub(ablated[index], block, out=change[first:last])
-            first = last
-        return change
+            return self.run(batch, corrupted=True).values.sub_(batch.clean.values)
+        return self.ablated(batch).values - batch.clean.values
 
     @cached_property
     def means(self) -> Ablated:
@@ -168,25 +151,23 @@ class Behaviour:
 
     def _task_batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
         """(clean tokens, answer positions) of all rows of the task."""
-        rows, device = self.task.rows, self.model.device
-        return [
-            (
-                clean_tokens((rows[i] for i in index), device),
-                torch.tensor([rows[i].answer_position for i in index], device=device),
-            )
-            for index in bucket(rows, size)
-        ]
+        tokens = tokens_together(self.model, self.graph)
+        batches = bucket(self.task.rows, size, tokens=tokens)
+        inputs = (_Inputs.of(self.task.select(index), self.model.device) for index in batches)
+        return [(found.clean, found.positions) for found in inputs]
 
-    @cached_property
-    def prompts(self) -> list[Prompts]:
-        """The batches as runs of subgraphs need them."""
-        prompts = []
-        for batch in self.batches:
-            embedded, ablated = batch.clean.blocks[0], self.ablated(batch)
-            constant = not self.executor.scaled_bias
-            stream = AblatedStream.of(self.model.components, ablated.values, len(embedded)) if constant else None
-            prompts.append(Prompts(embedded, batch.positions, ablated, stream))
-        return prompts
+    @property
+    def prompts(self) -> Sequence[Prompts]:
+        """The batches as runs of subgraphs need them; computed when asked for."""
+        return Cached(self._prompts, len(self.batches))
+
+    @torch.no_grad()
+    def _make_prompts(self, place: int) -> Prompts:
+        batch = self.batches[place]
+        embedded, ablated = self.executor.embed(batch.tokens), self.ablated(batch)
+        constant = not self.executor.scaled_bias
+        stream = AblatedStream.of(self.model.components, ablated.values, len(embedded)) if constant else None
+        return Prompts(embedded, batch.positions, ablated, stream)
 
     def measure(
         self,
@@ -197,14 +178,17 @@ class Behaviour:
         """Metric of subgraphs: `removed` boolean [candidates, edges], or of neurons [candidates, writers, d] -> float64
         [metrics, candidates, rows].
 
-        Without `metrics`, the behaviour's own alone. `advance` is told of finished work, in candidates.
+        Without `metrics`, the behaviour's own alone. `advance` is told of finished work, in prompts run.
         """
         metrics = tuple(metrics or [self.metric])
-        parts = [_Candidates(removed[at : at + TOGETHER], metrics) for at in range(0, len(removed), TOGETHER)]
-        values = []
-        for part, found in zip(parts, shared_out(self.crew, self, _measure, parts), strict=True):
+        step = TOGETHER if self.crew.size else max(1, len(removed))
+        parts = [_Candidates(removed[at : at + step], metrics) for at in range(0, len(removed), step)]
+        values, due, ticks = [], 0, Ticks(advance)
+        here = partial(_measure, advance=ticks)
+        for part, found in zip(parts, shared_out(self.crew, self, _measure, parts, here), strict=True):
             values.append(found)
-            advance(len(part.removed))
+            due += len(part.removed) * len(self.rows)
+            ticks.catch_up(due)
         return np.concatenate(values, axis=1) if values else np.empty((len(metrics), 0, len(self.rows)))
 
     def logits(self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None) -> Tensor:
@@ -268,9 +252,34 @@ class Behaviour:
         """Metrics of the plain model on the clean or the corrupted prompts, float64 [metrics, rows]."""
         values = np.empty((len(metrics), len(self.rows)))
         for batch in self.batches:
-            trace = self.run(batch, corrupted=True) if corrupted else batch.clean
-            values[:, list(batch.index)] = apply(metrics, trace.logits[None], batch.answers)[:, 0]
+            logits = self.run(batch, corrupted=True).logits if corrupted else batch.answers.full_logits
+            values[:, list(batch.index)] = apply(metrics, logits[None], batch.answers)[:, 0]
         return values
+
+
+def split_into_batches(rows: Sequence[Row], model: Model, graph: ComponentGraph, most: int) -> list[list[int]]:
+    """Places of rows, at most so many together, and as few as `BATCH_BYTES` asks for."""
+    stretch = 1.0 if model.components.whole_prompts else PADDING
+    return bucket(rows, most, stretch, tokens_together(model, graph))
+
+
+def tokens_together(model: Model, graph: ComponentGraph) -> int:
+    """How many tokens a batch of several rows may have."""
+    return BATCH_BYTES // (len(graph.writers) * model.anatomy.d_model * model.dtype.itemsize)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Token ids [rows, positions] of a batch's clean and corrupted prompts, and the answer positions [rows]."""
+
+    clean: Tensor
+    corrupted: Tensor
+    positions: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], device: torch.device) -> "_Inputs":
+        positions = torch.tensor([row.answer_position for row in rows], device=device)
+        return cls(clean_tokens(rows, device), corrupted_tokens(rows, device), positions)
 
 
 @dataclass(frozen=True)
@@ -282,17 +291,25 @@ class _Candidates:
 
 
 @torch.no_grad()
-def _measure(behaviour: Behaviour, candidates: _Candidates) -> np.ndarray:
+def _measure(behaviour: Behaviour, candidates: _Candidates, advance: Advance = nobody) -> np.ndarray:
     """Float64 [metrics, candidates, rows]."""
     removed, metrics = candidates.removed, candidates.metrics
     values = np.empty((len(metrics), len(removed), len(behaviour.rows)))
     for batch, prompts in zip(behaviour.batches, behaviour.prompts, strict=True):
         answers = batch.answers.for_metrics(metrics)
-        for part in behaviour.parts(len(removed), batch):
+        for part in _passes(behaviour, len(removed), batch):
             cut = removed[part]
             logits = behaviour.logits(batch, prompts, cut, answers.columns).unflatten(0, (len(cut), -1))
             values[:, part, list(batch.index)] = apply(metrics, logits, answers)
+            advance(len(cut) * len(batch.index))
     return values
+
+
+def _passes(behaviour: Behaviour, candidates: int, batch: Batch) -> Iterator[slice]:
+    """Runs of candidates that are measured in one pass, the same whether they come together or `TOGETHER` at a time."""
+    for start in range(0, candidates, TOGETHER):
+        for part in behaviour.parts(min(TOGETHER, candidates - start), batch):
+            yield slice(start + part.start, start + part.stop)
 
 
 def apply(metrics: Sequence[Metric], logits: Tensor, answers: RowBatch) -> np.ndarray:

@@ -53,8 +53,17 @@ def nobody_else(rows: Sequence[int]) -> Crew:
     return ALONE
 
 
-def shared_out(crew: Crew, behaviour: Any, work: Callable[[Any, Any], T], items: Sequence[Any]) -> Iterator[T]:
-    """work(behaviour, item) for every item, in their order; this process does its share, and that of members lost."""
+def shared_out(
+    crew: Crew,
+    behaviour: Any,
+    work: Callable[[Any, Any], T],
+    items: Sequence[Any],
+    here: Callable[[Any, Any], T] | None = None,
+) -> Iterator[T]:
+    """work(behaviour, item) for every item, in their order; this process does its share, and that of members lost.
+
+    `here`: the same work as this process does it, for example reporting on the way.
+    """
     left, members = deque(range(len(items))), set(range(crew.size))
     asked: dict[int, tuple[int, Reply]] = {}  # by member
     done: dict[int, T] = {}
@@ -66,7 +75,7 @@ def shared_out(crew: Crew, behaviour: Any, work: Callable[[Any, Any], T], items:
                     asked[member] = item, crew.ask(member, work, items[item])
             if left:
                 item = left.popleft()
-                done[item] = work(behaviour, items[item])
+                done[item] = (here or work)(behaviour, items[item])
             waited_for = [member for member, (item, reply) in asked.items() if reply.ready() or not left]
             for member in waited_for:
                 item, reply = asked.pop(member)

@@ -39,15 +39,17 @@ class Task:
         return tuple(self.rows[i] for i in indices)
 
 
-def bucket(rows: Sequence[Row], size: int, stretch: float = 1.0) -> list[list[int]]:
+def bucket(rows: Sequence[Row], size: int, stretch: float = 1.0, tokens: int | None = None) -> list[list[int]]:
     """Indices of rows in batches of at most `size`: shortest first, rows of one length in their order.
 
-    A batch's longest row is at most `stretch` times its shortest, so by default all are of one length.
+    A batch's longest row is at most `stretch` times its shortest, so by default all are of one length. With `tokens`, a
+    batch of several rows has at most so many, padding included.
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(rows)), key=lambda i: len(rows[i].clean)):
-        last = batches[-1] if batches else []
-        if last and len(last) < size and len(rows[index].clean) <= stretch * len(rows[last[0]].clean):
+        length, last = len(rows[index].clean), batches[-1] if batches else []
+        fits = len(last) < size and (tokens is None or (len(last) + 1) * length <= tokens)
+        if last and fits and length <= stretch * len(rows[last[0]].clean):
             last.append(index)
         else:
             batches.append([index])

@@ -49,6 +49,11 @@ class PromptTokenizer:
             out.append(ids[-1] if single else None)
         return out
 
+    def added(self, prompt: str, answers: Sequence[str]) -> list[int | None]:
+        """`continuations` of a prompt that is yet to be encoded."""
+        (encoded,) = self.encode([prompt])
+        return self.continuations(prompt, encoded, answers)
+
     def encode_plain(self, text: str) -> list[int]:
         """Token ids of a text without special tokens."""
         if self.tokenizer is None:

@@ -11,21 +11,25 @@ from pydantic import BaseModel, ConfigDict
 
 from acdc.errors import InputError
 from acdc.graph import Writer, WriterKind
-from acdc.progress import Advance
+from acdc.progress import Advance, Progress, nobody
 from acdc.task.ablations import ABLATIONS
 from acdc.task.behaviour import Behaviour, usable_metrics
 from acdc.task.metrics import METRICS, NOISE, Metric, recovered_fraction
+from acdc.task.optimal import UPDATES as OPTIMAL_UPDATES
 from acdc.verification import baselines, statistics
-from acdc.verification.completeness import Completeness, measure_completeness
+from acdc.verification.budget import Costs, VerificationPlan, rows_within
+from acdc.verification.completeness import Completeness, knockouts, measure_completeness
 from acdc.verification.faithful import Faithfulness, measure_ablations
-from acdc.verification.integrated import EdgeRanking, Integrated, helpfulness, integrate
+from acdc.verification.integrated import SHARES, EdgeRanking, Integrated, helpfulness, integrate
 from acdc.verification.intervals import Bootstrap, Interval, recovered
 from acdc.verification.mechanism import Composition, HeadHint, compose, hint
-from acdc.verification.minimality import Minimality, measure_minimality
+from acdc.verification.minimality import DRAWN, Minimality, measure_minimality
+from acdc.verification.removals import Removal
 from acdc.verification.statistics import TestResult
 
 RANDOM = 240  # circuits of each kind: the least p-value is 1 / 241, and survives a correction over some ten tests
 MOST_FAILURES = 20
+AUDIT_FLOPS, OPTIMAL_SHARE = 25e12, 0.3  # of what is measured here; of that, for constants of optimal ablation
 
 
 class Group(BaseModel):
@@ -56,7 +60,7 @@ class Failure(BaseModel):
 class Audit(BaseModel):
     """`faithfulness`: by ablation and metric. `only_under`: the ablations under which the circuit is faithful by its
     own metric, where that is not all. `tests`: corrected together. `over_sizes`: CMD and CPR of the ranking that the
-    circuit was chosen by."""
+    circuit was chosen by. `fewer_rows`: what was measured on fewer rows than the metrics, to stay within the budget."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -71,6 +75,7 @@ class Audit(BaseModel):
     hints: list[HeadHint] = []
     composition: list[Composition] = []
     left_out: dict[str, str]
+    fewer_rows: dict[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -88,28 +93,20 @@ class Audited:
     ranking: EdgeRanking | None = None
 
 
-def steps(audited: Audited) -> int:
-    """How many subgraphs an audit runs, at most."""
-    edges = 0 if audited.edges is None else int(audited.edges.sum())
-    return 3 * len(ABLATIONS) + 2 * edges + 3 * RANDOM + 260
+On = Callable[..., Behaviour]  # on so many rows (and under an ablation): the behaviour
 
 
-def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audited, advance: Advance) -> Audit:
-    """`behaviour`: under the circuit's own metric and ablation; `bind`: the same under another ablation."""
-    bootstrap = Bootstrap(len(behaviour.rows), audited.seed)
-    metrics = measured_metrics(behaviour)
-    faithfulness, refused = [], {}
-    for name in dict.fromkeys([behaviour.ablation, *ABLATIONS]):
-        try:
-            under = {name: behaviour if name == behaviour.ablation else bind(name)}
-            faithfulness += measure_ablations(under, audited.ablated, audited.own, metrics, bootstrap, advance)
-        except InputError as error:
-            refused[f"faithfulness under {name} ablation"] = str(error)
-    runs = _Runs.of(behaviour, audited, advance)
-    left_out = refused
+def audit(on: On, plan: VerificationPlan, removals: Sequence[Removal], audited: Audited, progress: Progress) -> Audit:
+    """`on`: the behaviour on so many of the unseen rows, under the circuit's own ablation or another. `plan`: of the
+    verification that this is a part of; `removals`: what that measured of the circuit's parts."""
+    behaviour, shares = on(plan.rows), _Shares(on(plan.rows), plan.rows)
+    bootstrap, metrics = Bootstrap(plan.rows, audited.seed), measured_metrics(behaviour)
+    with progress("rows, groups and heads", 2 * plan.rows, "prompts") as advance:
+        runs = _Runs.of(behaviour, audited, advance)
+        hints = hint(behaviour, _heads(behaviour, audited), bootstrap, nobody)
+    faithfulness, left_out = _under_ablations(on, audited, metrics, shares, progress)
     if audited.edges is None:
         left_out |= dict.fromkeys(EDGES_ONLY, "it is no circuit of edges")
-    hints = hint(behaviour, _heads(behaviour, audited), bootstrap, advance)
     if hints is None:
         left_out["what heads attend to"] = "the model is run by its own modules, which keep their patterns"
     if audited.ranking is None:
@@ -118,32 +115,103 @@ def audit(behaviour: Behaviour, bind: Callable[[str], Behaviour], audited: Audit
     span = 0.0 if recovered_fraction(full, full, empty) is None else abs(full - empty)
     complete = minimal = None
     if audited.edges is not None:
-        common = behaviour, audited.edges, audited.seed, span, bootstrap, advance
-        complete, minimal = measure_completeness(*common), measure_minimality(*common)
+        complete = _complete(on, audited, span, shares, progress)
+        minimal = _minimal(on, plan, audited, removals, span, shares, progress)
     return Audit(
         faithfulness=faithfulness,
         only_under=_only_under(faithfulness, behaviour.metric.name),
         completeness=complete,
         minimality=minimal,
-        tests=statistics.correct(_tests(behaviour, audited, runs, advance)),
+        tests=statistics.correct(_tests(on, audited, runs, shares, progress)),
         groups=_groups(behaviour, runs, audited.seed),
         failures=_failures(behaviour, runs),
-        over_sizes=_over_sizes(behaviour, audited),
+        over_sizes=_over_sizes(on, audited, shares, progress),
         hints=hints or [],
         composition=(None if audited.edges is None else compose(behaviour, audited.edges)) or [],
         left_out=left_out,
+        fewer_rows=shares.fewer,
     )
+
+
+class _Shares:
+    """On how many rows each part is measured, so that its share of the budget suffices."""
+
+    def __init__(self, behaviour: Behaviour, rows: int):
+        self.costs, self.rows = Costs.of(behaviour.model, behaviour.graph, behaviour.rows), rows
+        self.fewer: dict[str, int] = {}
+
+    def rows_for(self, what: str, share: float, runs: int, fewest: int = 8) -> int:
+        """For a part that takes so many runs of subgraphs on every row."""
+        rows = rows_within(share * AUDIT_FLOPS, runs, self.costs, fewest, self.rows)
+        if rows < self.rows:
+            self.fewer[what] = rows
+        return rows
+
+    def affords_optimal(self, batch: int) -> bool:
+        """Whether constants of optimal ablation can be learnt, by passes forward and back."""
+        return OPTIMAL_UPDATES * batch * 3 * self.costs.plain <= OPTIMAL_SHARE * AUDIT_FLOPS
+
+
+def _under_ablations(
+    on: On, audited: Audited, metrics: Sequence[Metric], shares: _Shares, progress: Progress
+) -> tuple[list[Faithfulness], dict[str, str]]:
+    """(faithfulness under every ablation, why it was not measured under some)."""
+    rows = shares.rows_for("faithfulness under other ablations", 0.15, 5 * len(ABLATIONS))
+    bootstrap, found, refused = Bootstrap(rows, audited.seed), [], {}
+    own = on(rows).ablation
+    names = list(dict.fromkeys([own, *ABLATIONS]))
+    with progress(f"faithfulness under {len(names)} ablations", 3 * rows * len(names), "prompts") as advance:
+        for name in names:
+            what = f"faithfulness under {name} ablation"
+            if name == "optimal" != own and not shares.affords_optimal(len(on(rows).batches[0].index)):
+                refused[what] = "learning its constants exceeds the budget: discover with --ablation optimal for that"
+                continue
+            try:
+                under = on(rows) if name == own else on(rows, name)
+                found += measure_ablations({name: under}, audited.ablated, audited.own, metrics, bootstrap, advance)
+            except InputError as error:
+                refused[what] = str(error)
+    return found, refused
+
+
+def _complete(on: On, audited: Audited, span: float, shares: _Shares, progress: Progress) -> Completeness | None:
+    assert audited.edges is not None  # asked of circuits of edges alone
+    runs = knockouts(int(audited.edges.sum()))
+    rows = shares.rows_for("completeness", 0.1, 2 * runs)
+    with progress(f"completeness, {runs} knockouts", 2 * runs * rows, "prompts") as advance:
+        return measure_completeness(
+            on(rows), audited.edges, audited.seed, span, Bootstrap(rows, audited.seed), advance
+        )
+
+
+def _minimal(
+    on: On,
+    plan: VerificationPlan,
+    audited: Audited,
+    removals: Sequence[Removal],
+    span: float,
+    shares: _Shares,
+    progress: Progress,
+) -> Minimality | None:
+    assert audited.edges is not None
+    rows = shares.rows_for("minimality", 0.2, 2 * DRAWN)
+    with progress(f"minimality, {DRAWN} random edges outside", 2 * DRAWN * rows, "prompts") as advance:
+        whole = len(removals) == int(audited.edges.sum())
+        return measure_minimality(on(rows), audited.edges, removals, whole, audited.seed, span, advance)
 
 
 EDGES_ONLY = ("completeness", "minimality", "sufficiency", "necessity")
 
 
-def _over_sizes(behaviour: Behaviour, audited: Audited) -> Integrated | None:
+def _over_sizes(on: On, audited: Audited, shares: _Shares, progress: Progress) -> Integrated | None:
     ranking = audited.ranking
     if ranking is None:
         return None
+    rows = shares.rows_for("CMD and CPR", 0.1, 2 * len(SHARES))
+    behaviour = on(rows)
     helps = helpfulness(ranking.values, ranking.kind, behaviour.metric.sign)
-    return integrate(behaviour, ranking.values, helps, ranking.basis)
+    with progress(f"circuits of {len(SHARES)} sizes", 2 * len(SHARES) * rows, "prompts") as advance:
+        return integrate(behaviour, ranking.values, helps, ranking.basis, advance)
 
 
 def _heads(behaviour: Behaviour, audited: Audited) -> list[Writer]:
@@ -190,7 +258,8 @@ def _only_under(faithfulness: Sequence[Faithfulness], metric: str) -> list[str] 
     return None if len(holding) == len(own) else holding
 
 
-def _tests(behaviour: Behaviour, audited: Audited, runs: _Runs, advance: Advance) -> list[TestResult]:
+def _tests(on: On, audited: Audited, runs: _Runs, shares: _Shares, progress: Progress) -> list[TestResult]:
+    behaviour = on(shares.rows)
     sign = -behaviour.metric.sign  # higher is better
     full, circuit, complement = sign * runs.full, sign * runs.circuit, sign * runs.complement
     noise = NOISE * float(np.abs(full.mean() - sign * runs.empty.mean()))
@@ -202,20 +271,29 @@ def _tests(behaviour: Behaviour, audited: Audited, runs: _Runs, advance: Advance
     tests.append(statistics.independence(full, complement, audited.seed))
     if audited.edges is None or not audited.edges.any():
         return tests
-    generator, graph = np.random.default_rng(audited.seed), behaviour.graph
-    sized = np.stack([baselines.of_size(graph, int(audited.edges.sum()), generator) for _ in range(RANDOM)])
-    busy = np.stack(list(baselines.of_degrees(graph, audited.edges, RANDOM, generator)))
+    rows = shares.rows_for("random circuits", 0.45, 3 * RANDOM, fewest=4)
+    with progress(f"{3 * RANDOM} random circuits", 3 * RANDOM * rows, "prompts") as advance:
+        return tests + _against_random(on(rows), audited, sign, advance)
+
+
+def _against_random(behaviour: Behaviour, audited: Audited, sign: float, advance: Advance) -> list[TestResult]:
+    """Sufficiency and necessity: the circuit among random ones, on the same rows."""
+    own, graph = audited.edges, behaviour.graph
+    assert own is not None  # asked of circuits of edges alone
+    generator = np.random.default_rng(audited.seed)
+    sized = np.stack([baselines.of_size(graph, int(own.sum()), generator) for _ in range(RANDOM)])
+    busy = np.stack(list(baselines.of_degrees(graph, own, RANDOM, generator)))
     kept = "mean metric of what is kept, as the share of random circuits that do no better"
     lost = "mean metric of what is left without it, as the share of random circuits whose loss does no more harm"
     recovers = "a random circuit {} recovers as much of the behaviour"
     breaks = "losing a random circuit of the same size breaks as much of the behaviour"
-    score = float(circuit.mean())
+    score, left = (sign * _means(behaviour, np.stack([audited.ablated, audited.own]), nobody)).tolist()
+    tests = []
     for name, drawn, like in (("sufficiency", sized, "of the same size"), ("sufficiency, degrees", busy, DEGREES)):
         values = sign * _means(behaviour, ~drawn, advance)
         tests.append(statistics.outdoes(name, recovers.format(like), score, values.tolist(), kept))
     harm = -sign * _means(behaviour, sized, advance)
-    tests.append(statistics.outdoes("necessity", breaks, -float(complement.mean()), harm.tolist(), lost))
-    return tests
+    return [*tests, statistics.outdoes("necessity", breaks, -left, harm.tolist(), lost)]
 
 
 DEGREES = "with as many edges at every component"

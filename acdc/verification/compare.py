@@ -10,8 +10,8 @@ from acdc.model.threads import fixed_threads
 from acdc.options import Level
 from acdc.task.metrics import all_metrics
 from acdc.task.rows import Task
+from acdc.verification.binding import behaviour_of, check_same
 from acdc.verification.intervals import Bootstrap, Interval, recovered
-from acdc.verification.verify import behaviour_of, check_same
 
 
 class Overlap(BaseModel):

@@ -36,6 +36,11 @@ class Completeness(BaseModel):
     worst: Knockout
 
 
+def knockouts(edges: int) -> int:
+    """How many are made of a circuit of so many edges."""
+    return SUBSETS + min(SUBSETS, edges)
+
+
 def measure_completeness(
     behaviour: Behaviour,
     own: np.ndarray,
@@ -66,7 +71,7 @@ def measure_completeness(
 
 def _knocked_out(places: np.ndarray, edges: int, generator: np.random.Generator) -> np.ndarray:
     """Boolean [knockouts, edges]: random halves of a circuit's edges, then as many single ones."""
-    out = np.zeros((SUBSETS + min(SUBSETS, len(places)), edges), dtype=bool)
+    out = np.zeros((knockouts(len(places)), edges), dtype=bool)
     for row in out[:SUBSETS]:
         row[places[generator.random(len(places)) < 0.5]] = True
     single = generator.choice(places, len(out) - SUBSETS, replace=False)

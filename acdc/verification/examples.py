@@ -22,8 +22,8 @@ from acdc.model.threads import fixed_threads
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import all_metrics
 from acdc.task.rows import Row, Task
+from acdc.verification.binding import behaviour_of, check_same
 from acdc.verification.mechanism import clean_patterns
-from acdc.verification.verify import behaviour_of, check_same
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

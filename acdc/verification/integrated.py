@@ -12,6 +12,7 @@ import numpy as np
 
 from acdc.circuit.choose import Ranking
 from acdc.options import ScoreKind
+from acdc.progress import Advance, nobody
 from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import recovered_fraction
 
@@ -49,23 +50,23 @@ def helpfulness(scores: np.ndarray, kind: ScoreKind, sign: float) -> np.ndarray:
 
 
 def integrate(
-    behaviour: Behaviour, scores: np.ndarray, helps: np.ndarray, basis: str = OWN_SCORES
+    behaviour: Behaviour, scores: np.ndarray, helps: np.ndarray, basis: str = OWN_SCORES, advance: Advance = nobody
 ) -> Integrated | None:
     """Integrated faithfulness of edges ranked by |scores| and by how much they help, [edges] each; None where the
     metric does not tell the full model from the empty circuit."""
     ranks = np.empty(len(scores))
     ranks[np.argsort(helps, kind="stable")] = np.arange(1, len(scores) + 1)
-    matters, helpful = (_faithfulness(behaviour, Ranking(behaviour.graph, by)) for by in (scores, ranks))
+    matters, helpful = (_faithfulness(behaviour, Ranking(behaviour.graph, by), advance) for by in (scores, ranks))
     if matters is None or helpful is None:
         return None
     cmd, cpr = (float(np.trapezoid(values, SHARES)) for values in (np.abs(1 - np.array(matters)), helpful))
     return Integrated(tuple(matters), cmd, cpr, basis)
 
 
-def _faithfulness(behaviour: Behaviour, ranking: Ranking) -> list[float] | None:
+def _faithfulness(behaviour: Behaviour, ranking: Ranking, advance: Advance) -> list[float] | None:
     removed = np.stack([ranking.top(round(share * len(ranking.scores))).removed for share in SHARES])
     full, empty = float(behaviour.full().mean()), float(behaviour.empty().mean())
-    values = behaviour.measure(removed)[0].mean(axis=1).tolist()
+    values = behaviour.measure(removed, advance=advance)[0].mean(axis=1).tolist()
     found = [recovered_fraction(value, full, empty) for value in values]
     known = [fraction for fraction in found if fraction is not None]
     return known if len(known) == len(found) else None

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 RESAMPLES = 2000
 COVERAGE = 0.95
+Z = 1.959964  # of the normal distribution, for that coverage
 FEWEST = 5  # rows: resamples of fewer hardly differ from each other, and their interval would look sure of itself
 
 
@@ -38,6 +39,19 @@ class Bootstrap:
             return Interval(low=None, value=own if np.isfinite(own) else None, high=None)
         low, high = np.quantile(spread, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
         return Interval(low=float(low), value=own, high=float(high))
+
+
+def unknown(value: float) -> Interval:
+    """A number whose interval is not known."""
+    return Interval(low=None, value=value, high=None)
+
+
+def wilson(hits: int, trials: int) -> Interval:
+    """A share with its 95 % interval, of independent trials (Wilson 1927, J. Am. Stat. Assoc. 22)."""
+    share, z2 = hits / trials, Z * Z / trials
+    centre = (share + z2 / 2) / (1 + z2)
+    half = Z * float(np.sqrt(share * (1 - share) / trials + z2 / (4 * trials))) / (1 + z2)
+    return Interval(low=max(0.0, centre - half), value=share, high=min(1.0, centre + half))
 
 
 def mean(values: np.ndarray) -> np.ndarray:

@@ -16,7 +16,8 @@ from acdc.graph import ComponentGraph
 from acdc.progress import Advance, nobody
 from acdc.task.behaviour import Behaviour
 from acdc.verification import statistics
-from acdc.verification.intervals import Bootstrap, Interval, mean
+from acdc.verification.intervals import Interval, unknown
+from acdc.verification.removals import Removal, without_each
 
 TOLERANCE = 0.001  # share of the metric's range
 FEW = 10  # parts of which all sets are tried
@@ -62,26 +63,27 @@ class Minimality(BaseModel):
 
 
 def measure_minimality(
-    behaviour: Behaviour, own: np.ndarray, seed: int, span: float, bootstrap: Bootstrap, advance: Advance
+    behaviour: Behaviour,
+    own: np.ndarray,
+    removals: Sequence[Removal],
+    whole: bool,
+    seed: int,
+    span: float,
+    advance: Advance,
 ) -> Minimality | None:
-    """Of a circuit of edges, boolean [edges]; None for an empty one. `span`: |full - empty| of the metric."""
-    places, tolerance = np.flatnonzero(own), TOLERANCE * span
-    if not len(places):
+    """Of a circuit of edges, boolean [edges]; None for an empty one. `removals`: what removing its edges does, of all
+    of them if they are `whole`. `span`: |full - empty| of the metric."""
+    if not removals:
         return None
-    base = _objectives(behaviour, ~own[None], nobody)[0]
-    worse = _objectives(behaviour, _without(own, places), advance) - base
+    sign, tolerance = behaviour.metric.sign, TOLERANCE * span
+    worse = [sign * removal.change for removal in removals]
     outside = _outside(behaviour, own, np.random.default_rng(seed), advance)
-    p = statistics.holm(statistics.needed(worse.mean(axis=1).tolist(), outside.tolist()))
+    p = statistics.holm(statistics.needed(worse, outside.tolist()))
     parts = [
-        Part(
-            id=behaviour.graph.names[place],
-            worse=bootstrap.of(mean, change),
-            needed=bool(change.mean() > tolerance),
-            p=chance,
-        )
-        for place, change, chance in zip(places.tolist(), worse, p, strict=True)
+        Part(id=removal.id, worse=removal.worse or unknown(change), needed=change > tolerance, p=chance)
+        for removal, change, chance in zip(removals, worse, p, strict=True)
     ]
-    level, tried = _level(behaviour, own, parts, float(base.mean()) + tolerance)
+    level, tried = _level(behaviour, own, parts, whole, tolerance)
     quantile = float(np.quantile(outside, statistics.QUANTILE)) if len(outside) else None
     return Minimality(level=level, subsets_tried=tried, tolerance=tolerance, parts=parts, outside=quantile)
 
@@ -101,7 +103,7 @@ def minimise(behaviour: Behaviour, own: np.ndarray, span: float, advance: Advanc
     left = next(kept for kept in (graph.prune(own), own) if kept is own or good_enough(kept))
     while True:
         places = np.flatnonzero(left)
-        alone = _objectives(behaviour, _without(left, places), advance).mean(axis=1)
+        alone = _objectives_without(behaviour, left, places, advance)
         before = left
         for place in places[np.argsort(alone, kind="stable")][: int((alone <= limit).sum())]:
             without = left & (np.arange(len(left)) != place)
@@ -112,24 +114,20 @@ def minimise(behaviour: Behaviour, own: np.ndarray, span: float, advance: Advanc
             return left
 
 
-def _level(behaviour: Behaviour, own: np.ndarray, parts: Sequence[Part], limit: float) -> tuple[Level, int]:
+def _level(
+    behaviour: Behaviour, own: np.ndarray, parts: Sequence[Part], whole: bool, tolerance: float
+) -> tuple[Level, int]:
     """(what holds, how many sets of parts have been tried for it)."""
-    if not all(part.needed for part in parts):
+    if not whole or not all(part.needed for part in parts):
         return (Level.quasi if any(part.needed for part in parts) else Level.none), 0
     if len(parts) > FEW:
         return Level.local, 0
+    limit = _objectives(behaviour, ~own[None], nobody).mean() + tolerance
     places = np.flatnonzero(own).tolist()
     sets = list(chain.from_iterable(combinations(places, size) for size in range(2, len(places) + 1)))
     removed = np.stack([~own | np.isin(np.arange(len(own)), some) for some in sets]) if sets else ~own[None]
     breaks = (_objectives(behaviour, removed, nobody).mean(axis=1) > limit).all() if sets else True
     return (Level.subset if breaks else Level.local), len(sets)
-
-
-def _without(own: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """All that is not in a circuit, and one of its parts each: boolean [parts, edges]."""
-    removed = np.repeat(~own[None], len(places), axis=0)
-    removed[np.arange(len(places)), places] = True
-    return removed
 
 
 def _outside(behaviour: Behaviour, own: np.ndarray, generator: np.random.Generator, advance: Advance) -> np.ndarray:
@@ -178,3 +176,9 @@ class _Routes:
 def _objectives(behaviour: Behaviour, removed: np.ndarray, advance: Advance) -> np.ndarray:
     """What is minimised [candidates, rows], for `removed` boolean [candidates, edges]."""
     return behaviour.metric.sign * behaviour.measure(removed, advance=advance)[0]
+
+
+def _objectives_without(behaviour: Behaviour, own: np.ndarray, places: np.ndarray, advance: Advance) -> np.ndarray:
+    """Mean objective of a circuit without each of some of its edges [places]."""
+    found = [values.mean(axis=1) for _, values in without_each(behaviour, own, places, advance)]
+    return behaviour.metric.sign * np.concatenate(found) if found else np.empty(0)

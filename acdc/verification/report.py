@@ -6,10 +6,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from acdc.files import read_model, write_json
+from acdc.options import Extent
 from acdc.verification.audit import Audit
+from acdc.verification.intervals import Interval
+from acdc.verification.removals import Removal
 from acdc.verification.stability import Stability
 
 FILE_NAME = "verification.json"
+UNVERIFIED = "nobody has verified it yet; 'acdc verify RUN' does"
 
 
 class _Record(BaseModel):
@@ -33,34 +37,44 @@ class Measure(_Record):
 
 
 class RandomCircuits(_Record):
-    """Faithfulness of random circuits grown to about the circuit's size after pruning."""
+    """Faithfulness of random circuits grown to about the circuit's size after pruning, and on how many rows; None in
+    files of before there was a choice, where it was all."""
 
     edges: list[int] = Field(min_length=1)
     faithfulness: list[float | None] = Field(min_length=1)
+    rows: int | None = None
 
 
-class Removal(_Record):
-    """The circuit without one of its edges or nodes: change of the metric, and on what share of rows it got worse.
+class RemovalSample(_Record):
+    """Which of a circuit's parts were removed one by one, and on how many rows: the `strongest` by |score|, and of the
+    others a random sample, or all. `needed`: the estimated share of all parts that make the circuit worse when removed,
+    with its 95 % interval where it is an estimate."""
 
-    `hurts`: worse on average, by more than a millionth of the range between full and empty.
-    """
+    parts: int
+    measured: int
+    strongest: int
+    rows: int
+    needed: Interval
 
-    id: str
-    change: float
-    rows_worse: float
-    hurts: bool
+    @property
+    def is_whole(self) -> bool:
+        return self.measured == self.parts
 
 
 class Report(_Record):
     """Verification on rows that discovery did not see; with no such rows, `rows` is 0 and `reason` says why.
 
-    `audit`: what `acdc verify` adds to what every discovery measures; `stability` what its option adds.
+    `extent`: what was asked for; `complete`: whether all of that has been measured. `unseen`: rows that there were,
+    of which `rows` were used for the metrics. `audit`: what a full verification adds; `stability` what its option adds.
     """
 
     format: Literal["acdc-verification"] = "acdc-verification"
     version: Literal[1] = 1
     rows: int = Field(ge=0)
     reason: str | None = None
+    extent: Extent | None = None
+    complete: bool = True
+    unseen: int | None = None
     twins: int = 0
     metric: str
     ablation: str
@@ -69,6 +83,7 @@ class Report(_Record):
     measures: dict[str, Measure] = {}
     random: RandomCircuits | None = None
     removals: list[Removal] = []
+    sample: RemovalSample | None = None
     audit: Audit | None = None
     stability: Stability | None = None
 
@@ -84,9 +99,19 @@ class Report(_Record):
         measure = self.measures.get(self.metric)
         return measure.faithfulness if measure else None
 
+    def covers(self, extent: Extent, most_rows: int | None) -> bool:
+        """Whether all that a verification to this extent, on at most so many rows, measures has been measured."""
+        if extent is Extent.none:
+            return True
+        order = list(Extent)
+        own = self.extent or (Extent.full if self.audit is not None else Extent.standard)
+        if not self.complete or order.index(own) < order.index(extent):
+            return False
+        return most_rows is None or self.rows == min(most_rows, self.unseen or self.rows)
+
     @property
     def needed(self) -> int:
-        """How many of the circuit's edges or nodes make it worse when removed alone."""
+        """How many of the edges or nodes that were removed alone make the circuit worse without them."""
         return sum(removal.hurts for removal in self.removals)
 
     def __repr__(self) -> str:
@@ -110,3 +135,17 @@ class Report(_Record):
         target = Path(path)
         target = target / FILE_NAME if target.is_dir() else target
         return read_model(cls, target, "a verification of acdc")
+
+
+def unverified(metric: str, ablation: str, edges: int, edges_total: int) -> Report:
+    """What is known of a circuit that nobody has verified."""
+    return Report(
+        extent=Extent.none,
+        complete=False,
+        rows=0,
+        reason=UNVERIFIED,
+        metric=metric,
+        ablation=ablation,
+        edges=edges,
+        edges_total=edges_total,
+    )

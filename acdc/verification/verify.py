@@ -1,28 +1,31 @@
-"""Show by ablation how far a circuit carries the behaviour, on rows that discovery did not see."""
+"""Show by ablation how far a circuit carries the behaviour, on rows that discovery did not see, stage by stage."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
-import numpy as np
-
-from acdc.circuit.choose import Choice, NeuronRanking, NodeRanking, Ranking
 from acdc.circuit.circuit import Circuit
-from acdc.errors import InputError
-from acdc.graph import ComponentGraph
 from acdc.model.load import Model
 from acdc.model.threads import fixed_threads
-from acdc.options import Level
-from acdc.progress import Advance, Progress, nobody, silent
+from acdc.options import Extent, Level
+from acdc.progress import Progress, silent
 from acdc.task.behaviour import Behaviour
 from acdc.task.crew import Crews, nobody_else
-from acdc.task.metrics import NOISE, Metric, MetricFunction, all_metrics, find_metric, recovered_fraction
+from acdc.task.metrics import Metric, MetricFunction
 from acdc.task.rows import Task
-from acdc.verification.audit import Audit, Audited, audit, measured_metrics, steps
+from acdc.verification.audit import Audit, Audited, audit
+from acdc.verification.binding import behaviour_of, check_same, own_metric, rows_of
+from acdc.verification.budget import (
+    STRONGEST,
+    VerificationPlan,
+    plan_verification,
+    sample_order,
+    spread_over,
+)
 from acdc.verification.integrated import EdgeRanking
-from acdc.verification.report import Measure, RandomCircuits, Removal, Report
-
-RANDOM_CIRCUITS = 20
-CHUNK = 256
+from acdc.verification.measures import measure_circuit, random_circuits, remove_each, sample_of
+from acdc.verification.report import Measure, RandomCircuits, Report
 
 
 def verify(
@@ -31,181 +34,180 @@ def verify(
     circuit: Circuit,
     *,
     metric: Metric | MetricFunction | None = None,
-    full: bool = False,
+    extent: Extent = Extent.standard,
+    most_rows: int | None = None,
     ranking: EdgeRanking | None = None,
     progress: Progress = silent,
     crews: Crews = nobody_else,
 ) -> Report:
-    """Measure a circuit on its verification rows; `full`: with all that `acdc.verification.audit` asks,
-    over all sizes too where there is a `ranking` of all edges.
-
-    `metric` is only needed where discovery used a callable of the user's. `crews`: others who share in the work.
-    Raises InputError when model or task are not those that the circuit was found with.
-    """
-    check_same(model, task, circuit)
-    if metric is None and circuit.metric not in all_metrics():
-        raise InputError(f"the circuit was found with a metric of the user's, {circuit.metric!r}: give it as metric=")
-    metric = find_metric(metric or circuit.metric)
-    if (metric.name, metric.larger_is_better) != (circuit.metric, circuit.larger_is_better):
-        raise InputError(f"the circuit was found with metric {circuit.metric!r}, not with {metric.name!r}")
-    rows = circuit.task.verification
-    made = partial(
-        Report,
-        metric=circuit.metric,
-        ablation=circuit.ablation,
-        edges=len(circuit.edges),
-        edges_total=circuit.edges_total,
-    )
-    if not rows:
-        reason = f"discovery used all {circuit.task.rows_total} rows of task {circuit.task.name!r}"
-        return made(rows=0, reason=reason)
-    with fixed_threads(circuit.batch.threads):
-        behaviour = behaviour_of(model, task, circuit, rows, metric, crews=crews)
-        found = _audit(model, task, circuit, behaviour, ranking, progress) if full else None
-        with progress("verify", len(circuit.parts) + RANDOM_CIRCUITS + 3, "runs") as advance:
-            measures = measure_circuit(behaviour, circuit.ablated, circuit.own, advance)
-            own = measures[metric.name]
-            return made(
-                rows=len(rows),
-                twins=circuit.task.twins,
-                measures=measures,
-                random=random_circuits(behaviour, circuit, own, advance),
-                removals=remove_each(behaviour, circuit, own, advance),
-                audit=found,
-            )
-
-
-def behaviour_of(
-    model: Model,
-    task: Task,
-    circuit: Circuit,
-    rows: Sequence[str],
-    metric: Metric,
-    ablation: str | None = None,
-    crews: Crews = nobody_else,
-) -> Behaviour:
-    """What a circuit is measured with, on rows by their ids; under its own ablation or another. Raises InputError for a
-    row that the task does not have."""
-    indices = {row.id: i for i, row in enumerate(task.rows)}
-    if unknown := set(rows) - set(indices):
-        raise InputError(f"the circuit names a row that task {task.name!r} does not have: {min(unknown)!r}")
-    places = [indices[name] for name in rows]
-    return Behaviour(
+    """Measure a circuit on its verification rows: the last report of `verify_in_stages`."""
+    stages = verify_in_stages(
         model,
         task,
-        places,
-        metric,
-        ablation or circuit.ablation,
-        batch_size=circuit.batch.size,
-        split_embeddings=circuit.model.split_embeddings,
-        direct_edges=circuit.model.direct_edges,
-        crew=crews(places),
+        circuit,
+        metric=metric,
+        extent=extent,
+        most_rows=most_rows,
+        ranking=ranking,
+        progress=progress,
+        crews=crews,
     )
+    *_, report = stages
+    return report
 
 
-def _audit(
+def verify_in_stages(
     model: Model,
     task: Task,
     circuit: Circuit,
-    behaviour: Behaviour,
-    ranking: EdgeRanking | None,
-    progress: Progress,
-) -> Audit:
-    edges = circuit.mask if circuit.level is Level.edges else None
-    audited = Audited(circuit.ablated, circuit.own, edges, circuit.seed, None if edges is None else ranking)
+    *,
+    metric: Metric | MetricFunction | None = None,
+    extent: Extent = Extent.standard,
+    most_rows: int | None = None,
+    ranking: EdgeRanking | None = None,
+    before: Report | None = None,
+    progress: Progress = silent,
+    crews: Crews = nobody_else,
+) -> Iterator[Report]:
+    """Measure a circuit on its verification rows: the report after each stage, of which the last is complete.
 
-    def under(ablation: str) -> Behaviour:
-        return behaviour_of(model, task, circuit, circuit.task.verification, behaviour.metric, ablation)
+    First every metric of circuit, complement, empty and full model; then, unless `extent` is quick, random circuits and
+    the circuit without its parts one by one; where it is full, all that `acdc.verification.audit` asks, over all sizes
+    too where there is a `ranking` of all edges. How much of each is measured is decided by `acdc.verification.budget`.
 
-    with progress("audit", steps(audited), "runs") as advance:
-        return audit(behaviour, under, audited, advance)
+    `most_rows`: at most so many rows. `before`: an earlier verification of the circuit; what that measured on the same
+    rows is not measured again. `metric` is only needed where discovery used a callable of the user's. `crews`: others
+    who share in the work. Raises InputError when model or task are not those that the circuit was found with.
+    """
+    plan = plan_of(model, task, circuit, extent, most_rows)
+    stages = _Stages(model, task, circuit, own_metric(circuit, metric), plan, progress, crews)
+    if plan is None:
+        yield stages.report(extent, before, {})
+        return
+    with fixed_threads(circuit.batch.threads):
+        report = stages.report(extent, before, stages.known(before))
+        if extent is Extent.quick:
+            yield report.model_copy(update={"complete": True})
+            return
+        yield report
+        if report.random is None:
+            report = report.model_copy(update={"random": stages.random()})
+            yield report
+        if not stages.has_removed(report):
+            report = report.model_copy(update=stages.removals(report))
+        if extent is Extent.full:
+            yield report
+            report = report.model_copy(update={"audit": stages.audit(report, ranking)})
+        yield report.model_copy(update={"complete": True})
 
 
-def check_same(model: Model, task: Task, circuit: Circuit) -> None:
-    """Raises InputError for another model or task than a circuit was found with."""
-    if model.content_hash != circuit.model.content_hash:
-        raise InputError(f"the circuit was found in another model than {model.name!r}: their content hashes differ")
-    if task.content_hash() != circuit.task.content_hash:
-        raise InputError(
-            f"the circuit was found on other rows than task {task.name!r} has: their content hashes differ"
+def plan_of(
+    model: Model, task: Task, circuit: Circuit, extent: Extent, most_rows: int | None = None
+) -> VerificationPlan | None:
+    """What verifying a circuit will measure; None where there is no row for it. Raises InputError when model or task
+    are not those that it was found with."""
+    check_same(model, task, circuit)
+    unseen = rows_of(task, circuit.task.verification)
+    if not unseen:
+        return None
+    return plan_verification(model, circuit, rows_of(task, circuit.task.discovery), unseen, extent, most_rows)
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """What is measured at each stage of one verification."""
+
+    model: Model
+    task: Task
+    circuit: Circuit
+    metric: Metric
+    _plan: VerificationPlan | None
+    progress: Progress
+    crews: Crews
+    _bound: dict[tuple[str, int], Behaviour] = field(default_factory=dict)
+
+    @cached_property
+    def plan(self) -> VerificationPlan:
+        assert self._plan is not None  # nothing is measured without rows
+        return self._plan
+
+    def report(self, extent: Extent, before: Report | None, known: dict[str, Any]) -> Report:
+        """A report with what is known so far."""
+        circuit, plan, task = self.circuit, self._plan, self.circuit.task
+        reason = f"discovery used all {task.rows_total} rows of task {task.name!r}"
+        return Report(
+            extent=extent,
+            complete=plan is None,
+            rows=0 if plan is None else plan.rows,
+            reason=None if plan else reason,
+            unseen=len(task.verification),
+            metric=circuit.metric,
+            ablation=circuit.ablation,
+            edges=len(circuit.edges),
+            edges_total=circuit.edges_total,
+            twins=task.twins if plan else 0,
+            stability=None if before is None else before.stability,
+            **known,
         )
-    if model.anatomy != circuit.graph.anatomy:
-        raise InputError(f"the circuit's anatomy is not that of model {model.name!r}: its file was changed")
-    if model.dtype_name != circuit.dtype:
-        raise InputError(f"the circuit was found in {circuit.dtype}, the model is loaded in {model.dtype_name}")
 
+    def known(self, before: Report | None) -> dict[str, Any]:
+        """The metrics, and beside them what an earlier verification has measured on the same rows."""
+        plan = self.plan
+        if before is None or before.rows != plan.rows:
+            return {"measures": self.measures()}
+        random = before.random
+        same_random = random is not None and (len(random.edges), random.rows) == (plan.random, plan.random_rows)
+        same_rows = before.sample is not None and before.sample.rows == plan.removal_rows
+        return {
+            "measures": before.measures,
+            "random": random if same_random else None,
+            "removals": before.removals if same_rows else [],
+            "sample": before.sample if same_rows else None,
+        }
 
-def measure_circuit(
-    behaviour: Behaviour, ablated: np.ndarray, own: np.ndarray, advance: Advance = nobody
-) -> dict[str, Measure]:
-    """Every metric that the rows have answers for, of a circuit given by all that is not in it and by what is its own,
-    boolean as `Behaviour.measure` takes it."""
-    metrics = measured_metrics(behaviour)
-    everything = np.ones((1, behaviour.graph.n_edges), dtype=bool)
-    measured = (behaviour.measure(removed, metrics, advance) for removed in (np.stack([ablated, own]), everything))
-    means = np.concatenate([values.mean(axis=2) for values in measured], axis=1)
-    plain = (behaviour.plain(metrics).mean(axis=1), behaviour.plain(metrics, corrupted=True).mean(axis=1))
-    return {
-        metric.name: Measure(
-            full=full,
-            circuit=circuit,
-            complement=complement,
-            empty=empty,
-            corrupted=outside,
-            faithfulness=recovered_fraction(circuit, full, empty),
-        )
-        for metric, (circuit, complement, empty), full, outside in zip(
-            metrics, means.tolist(), *(values.tolist() for values in plain), strict=True
-        )
-    }
+    def on(self, rows: int, ablation: str | None = None) -> Behaviour:
+        """The behaviour on so many of the unseen rows, under the circuit's own ablation or another."""
+        key = (ablation or self.circuit.ablation, rows)
+        if key not in self._bound:
+            self._bound.clear()  # each holds runs of its rows
+            names = spread_over(self.circuit.task.verification, rows)
+            crews = self.crews if ablation is None else nobody_else
+            self._bound[key] = behaviour_of(self.model, self.task, self.circuit, names, self.metric, key[0], crews)
+        return self._bound[key]
 
+    def measures(self) -> dict[str, Measure]:
+        rows = self.plan.rows
+        with self.progress(f"metrics on {rows} unseen rows", 3 * rows, "prompts") as advance:
+            return measure_circuit(self.on(rows), self.circuit.ablated, self.circuit.own, advance)
 
-def random_circuits(behaviour: Behaviour, circuit: Circuit, own: Measure, advance: Advance) -> RandomCircuits:
-    """Random rankings cut where pruning leaves at most as many edges as the effective circuit has; for a circuit of
-    nodes or of neurons, as many random ones."""
-    generator = np.random.default_rng(circuit.seed)
-    graph = behaviour.graph
-    size = max(1, circuit.edges_effective)
-    if circuit.level is Level.neurons:
-        shape = len(graph.writers), graph.anatomy.d_model
-        count = len(circuit.neurons)
-        chosen = [NeuronRanking(graph, generator.random(shape)).top(count) for _ in range(RANDOM_CIRCUITS)]
-    elif circuit.level is Level.nodes:
-        chosen = [_random_nodes(graph, len(circuit.nodes), generator) for _ in range(RANDOM_CIRCUITS)]
-    else:
-        chosen = [Ranking(graph, generator.random(graph.n_edges)).by_edges(size) for _ in range(RANDOM_CIRCUITS)]
-    values = behaviour.measure(np.stack([choice.removed for choice in chosen]), advance=advance)[0].mean(axis=1)
-    return RandomCircuits(
-        edges=[int(choice.edges.sum()) for choice in chosen],
-        faithfulness=[recovered_fraction(value, own.full, own.empty) for value in values.tolist()],
-    )
+    def random(self) -> RandomCircuits:
+        count, rows = self.plan.random, self.plan.random_rows
+        with self.progress(f"{count} random circuits", count * rows, "prompts") as advance:
+            return random_circuits(self.on(rows), self.circuit, count, advance)
 
+    def _removed(self) -> list[str]:
+        return [self.circuit.parts[place].id for place in self.plan.removed]
 
-def _random_nodes(graph: ComponentGraph, count: int, generator: np.random.Generator) -> Choice:
-    first, scores = len(graph.embeddings), np.zeros(len(graph.writers))
-    scores[generator.choice(np.arange(first, len(scores)), count, replace=False)] = 1
-    return NodeRanking(graph, scores).top(count)
+    def has_removed(self, report: Report) -> bool:
+        """Whether all parts that are to be removed have been."""
+        return report.sample is not None and {r.id for r in report.removals} == set(self._removed())
 
+    def removals(self, report: Report) -> dict[str, object]:
+        """The removals, and what they say of all parts."""
+        circuit, rows = self.circuit, self.plan.removal_rows
+        known = {removal.id: removal for removal in report.removals}
+        asked = len([name for name in self._removed() if name not in known])
+        with self.progress(self._what(asked), asked * rows, "prompts") as advance:
+            found = remove_each(self.on(rows), circuit, self.plan.removed, known, advance)
+        strongest = [circuit.parts[place].id for place in sample_order(circuit)[:STRONGEST]]
+        return {"removals": found, "sample": sample_of(circuit, found, strongest, rows)}
 
-def remove_each(behaviour: Behaviour, circuit: Circuit, own: Measure, advance: Advance) -> list[Removal]:
-    """The circuit without each of its parts in turn."""
-    ids = [part.id for part in circuit.parts]
-    if not ids:
-        return []
-    base = behaviour.measure(circuit.ablated[None])[0, 0]
-    found = []
-    for start in range(0, len(ids), CHUNK):
-        removed = np.stack([circuit.ablated_without(name) for name in ids[start : start + CHUNK]])
-        found.append(behaviour.measure(removed, advance=advance)[0] - base)
-    changes = np.concatenate(found)
-    worse = behaviour.metric.sign * changes
-    noise = NOISE * abs(own.full - own.empty)
-    return [
-        Removal(
-            id=name,
-            change=float(change.mean()),
-            rows_worse=float((bad > noise).mean()),
-            hurts=bool(bad.mean() > noise),
-        )
-        for name, change, bad in zip(ids, changes, worse, strict=True)
-    ]
+    def _what(self, asked: int) -> str:
+        parts, name = len(self.circuit.parts), self.circuit.part_name
+        return f"removing {parts:,} {name}" if asked == parts else f"removing {asked:,} of {parts:,} {name}"
+
+    def audit(self, report: Report, ranking: EdgeRanking | None) -> Audit:
+        circuit = self.circuit
+        edges = circuit.mask if circuit.level is Level.edges else None
+        audited = Audited(circuit.ablated, circuit.own, edges, circuit.seed, None if edges is None else ranking)
+        return audit(self.on, self.plan, report.removals, audited, self.progress)

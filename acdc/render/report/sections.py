@@ -58,12 +58,16 @@ def figures(circuit: Circuit, report: Report) -> Markup:
             interval = f"95% interval {percent(own.denoised.low)} to {percent(own.denoised.high)}"
         cards.append(_card(value, "faithfulness", f"{interval}; {report.rows} unseen rows"))
     else:
-        cards.append(_card("not verified", "faithfulness", "no rows were left for it"))
+        cards.append(_card("not verified", "faithfulness", report.reason or "no rows were left for it"))
     minimal, noun = report.audit.minimality if report.audit else None, circuit.part_name
     if minimal:
         needed, tolerance = f"{minimal.needed} of {len(minimal.parts)}", number(minimal.tolerance)
         cards.append(_card(needed, f"{noun} needed", f"{report.metric} worse by more than {tolerance} without each"))
         cards.append(_card(minimal.level.value, "minimality", "the most that was shown"))
+    elif report.sample is not None and not report.sample.is_whole:
+        below = f"95% interval {percent(report.sample.needed.low)} to {percent(report.sample.needed.high)}; estimated"
+        below += f" from {report.sample.measured:,} of {report.sample.parts:,}, removed one by one"
+        cards.append(_card(percent(report.sample.needed.value), f"of {noun} matter", below))
     elif report.removals:
         matter = f"{report.needed} of {len(report.removals)}"
         cards.append(_card(matter, f"{noun} matter", f"{report.metric} worse on average without each"))

@@ -1,15 +1,22 @@
-"""Word lists that the generators draw from.
+"""Word lists that several generators draw from.
 
-Every name and object is one token (with a leading space) in GPT-2's vocabulary as far as we know; a generator checks
-that with the tokenizer at hand and drops the words that split.
+The order of a list decides which rows a seed gives. A generator asks the tokenizer at hand which words are one token,
+and drops the others.
 """
 
-NAMES = (
-    "Mary", "John", "Anna", "Paul", "Sarah", "Mark", "Laura", "Peter", "Emma", "James", "Alice", "David", "Kate",
-    "Simon", "Rachel", "Adam", "Lisa", "Kevin", "Maria", "Daniel", "Julia", "Robert", "Helen", "Thomas", "Susan",
-    "George", "Jane", "Henry", "Amy", "Jack", "Rose", "Martin", "Grace", "Michael", "Claire", "Andrew", "Karen",
-    "Brian", "Diana", "Steven",
+from itertools import chain
+
+FEMALE_NAMES = (
+    "Mary", "Anna", "Sarah", "Laura", "Emma", "Alice", "Kate", "Rachel", "Lisa", "Maria", "Julia", "Helen", "Susan",
+    "Jane", "Amy", "Rose", "Grace", "Claire", "Karen", "Diana",
 )  # fmt: skip
+
+MALE_NAMES = (
+    "John", "Paul", "Mark", "Peter", "James", "David", "Simon", "Adam", "Kevin", "Daniel", "Robert", "Thomas",
+    "George", "Henry", "Jack", "Martin", "Michael", "Andrew", "Brian", "Steven",
+)  # fmt: skip
+
+NAMES = tuple(chain.from_iterable(zip(FEMALE_NAMES, MALE_NAMES, strict=True)))
 
 PLACES = ("store", "garden", "park", "school", "office", "station", "hospital", "beach", "market", "library")
 

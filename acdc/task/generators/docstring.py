@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from acdc.task.generators.corpus import THINGS
 from acdc.task.generators.example import Example
+from acdc.task.generators.words import whole_words
+from acdc.task.tokenize import PromptTokenizer
 
 FRAME = '''
 def {name}(self, {a}, {b}, {c}, {d}):
@@ -46,3 +48,8 @@ def generate(rows: int, seed: int, words: Sequence[str] = THINGS) -> list[Exampl
     """`rows` examples with arguments and descriptions drawn from `words`."""
     rng = random.Random(seed)
     return [example(words, rng) for _ in range(rows)]
+
+
+def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
+    """The task with words that are one token. Raises InputError where a tokenizer has too few."""
+    return generate(rows, seed, whole_words(tokenizer, THINGS, "words", fewest=WORDS))

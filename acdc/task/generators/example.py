@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Example:
     """A clean and a corrupted prompt of equal word count, with the answers that the clean prompt calls for.
 
-    Answers are words without a leading space; whoever tokenizes them adds what the tokenizer needs.
+    Answers are words by themselves; `separator` is what stands between a prompt and its answer.
     """
 
     clean: str
@@ -15,3 +15,4 @@ class Example:
     correct: tuple[str, ...]
     incorrect: tuple[str, ...]
     group: str
+    separator: str = " "

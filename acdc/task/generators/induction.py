@@ -3,19 +3,30 @@
 "... A B ... C D ... A" is completed by B. The corrupted prompt exchanges the earlier A and C, so that the same last
 token calls for D: the two prompts differ only in which token precedes which, the thing that a previous-token head
 writes and an induction head reads.
+
+Where a tokenizer would write the first word of a prompt as another token than the same word further on, or as several,
+the list begins with "Words:". That also leaves the first position, which models without a BOS token use as one, to a
+word that is not part of the list.
 """
 
 import random
 from collections.abc import Sequence
 
+from acdc.errors import InputError
 from acdc.task.generators.corpus import THINGS
 from acdc.task.generators.example import Example
+from acdc.task.generators.words import LARGE_ENOUGH, middle_tokens, whole_words
+from acdc.task.tokenize import PromptTokenizer
 
 LENGTHS = (9, 13)  # words before the repeated one
+LEAD = "Words:"
 
 
-def example(first: str, second: str, words: Sequence[str], length: int, rng: random.Random) -> Example:
-    """One row in which `first second` occurs and `first` is repeated at the end; the rest is drawn without repeats."""
+def example(first: str, second: str, words: Sequence[str], length: int, rng: random.Random, lead: str = "") -> Example:
+    """One row in which `first second` occurs and `first` is repeated at the end; the rest is drawn without repeats.
+
+    `lead` stands before the first word.
+    """
     others = [word for word in words if word not in (first, second)]
     context = rng.sample(others, length - 2)
     filler, (other_first, other_second) = context[:-2], context[-2:]
@@ -25,16 +36,36 @@ def example(first: str, second: str, words: Sequence[str], length: int, rng: ran
     sequence = filler[: places[0]] + pairs[0] + filler[places[0] : places[1]] + pairs[1] + filler[places[1] :]
     exchanged = {first: other_first, other_first: first}
     return Example(
-        clean=" ".join([*sequence, first]),
-        corrupted=" ".join([*(exchanged.get(word, word) for word in sequence), first]),
+        clean=lead + " ".join([*sequence, first]),
+        corrupted=lead + " ".join([*(exchanged.get(word, word) for word in sequence), first]),
         correct=(second,),
         incorrect=(other_second,),
         group=f"length-{length}",
     )
 
 
-def generate(rows: int, seed: int, words: Sequence[str] = THINGS) -> list[Example]:
+def generate(rows: int, seed: int, words: Sequence[str] = THINGS, lead: str = "") -> list[Example]:
     """`rows` examples over all lengths in turn."""
     rng = random.Random(seed)
     drawn = [rng.sample(list(words), 2) for _ in range(rows)]
-    return [example(a, b, words, LENGTHS[i % len(LENGTHS)], rng) for i, (a, b) in enumerate(drawn)]
+    return [example(a, b, words, LENGTHS[i % len(LENGTHS)], rng, lead) for i, (a, b) in enumerate(drawn)]
+
+
+def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
+    """The task with words that are one and the same token wherever they stand. Raises InputError where there are too
+    few."""
+    words = whole_words(tokenizer, THINGS, "words")
+    return generate(rows, seed, words, _lead(tokenizer, words))
+
+
+def _lead(tokenizer: PromptTokenizer, words: Sequence[str]) -> str:
+    """What goes before the list so that its first word is the same token as in the middle."""
+    in_the_middle = middle_tokens(tokenizer, words)
+    if tokenizer.added("", words) == in_the_middle:
+        return ""
+    if tokenizer.added(LEAD, [f" {word}" for word in words]) == in_the_middle:
+        return f"{LEAD} "
+    raise InputError(
+        f"the model's tokenizer splits words differently at the start of a prompt, in its middle and after {LEAD!r}; a "
+        f"model whose tokenizer does not would do, such as {LARGE_ENOUGH}"
+    )

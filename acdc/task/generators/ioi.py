@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from acdc.task.generators.corpus import NAMES, OBJECTS, PLACES
 from acdc.task.generators.example import Example
+from acdc.task.generators.words import whole_words
+from acdc.task.tokenize import PromptTokenizer
 
 # {A} and {B} are the two names of the first clause in their order of mention, {S} the repeated one.
 TEMPLATES = (
@@ -45,3 +47,8 @@ def generate(rows: int, seed: int, names: Sequence[str] = NAMES) -> list[Example
     rng = random.Random(seed)
     pairs = [rng.sample(list(names), 2) for _ in range(rows)]
     return [example(i % len(TEMPLATES), io, s, names, rng) for i, (io, s) in enumerate(pairs)]
+
+
+def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
+    """The task with names that are one token. Raises InputError where a tokenizer has too few."""
+    return generate(rows, seed, whole_words(tokenizer, NAMES, "names"))

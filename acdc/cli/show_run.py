@@ -1,0 +1,130 @@
+"""Print a run as it becomes known: first what was found, then each stage of its verification, then where its files are.
+
+In JSON, one object once all is known.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+
+from rich.table import Table
+
+from acdc.cli.show import STRONGEST, console, print_stored
+from acdc.jobs.finish import FinishedRun
+from acdc.options import Extent
+from acdc.render.style import subtitle, title
+from acdc.render.verdict import percent, planned_text, verdict
+
+SLOW_FLOPS = 3e11  # of a verification: a few seconds, after which the first table is shown before it
+
+
+class RunPrinter:
+    """Told of a run whenever more is known of it; prints what it has not printed yet."""
+
+    def __init__(self, as_json: bool):
+        self._as_json, self._printed = as_json, set[str]()
+        self._out = console()
+
+    def __call__(self, run: FinishedRun) -> None:
+        if self._as_json:
+            return
+        self._once("head", lambda: self._head(run))
+        report, out = run.report, self._out
+        if run.plan is not None and run.plan.flops > SLOW_FLOPS and not report.complete:
+            self._once("first table", lambda: self._first_table(run))
+        if report.measures:
+            self._once("measures", lambda: out.print(_measures(run)))
+        if report.random is not None or (report.measures and report.complete):
+            self._once("random", lambda: self._random(run))
+
+    def finish(self, run: FinishedRun) -> None:
+        """Print what is left of a run, of which all is known that will be."""
+        if not run.report.rows and run.report.extent is not Extent.none:
+            print(f"acdc: warning: no rows left to verify on: {run.report.reason}", file=sys.stderr)
+        if self._as_json:
+            print(json.dumps(_record(run)))
+            return
+        self(run)
+        out = self._out
+        if run.report.removals or "first table" not in self._printed:
+            out.print(_strongest(run))
+        out.print(f"\n{verdict(run.circuit, run.report)}")
+        out.print(f"\nrun      {run.path}{' (already there)' if run.resumed else ''}", soft_wrap=True)
+        out.print(f"picture  {run.path / 'circuit.svg'}\nreport   {run.path / 'report.html'}", soft_wrap=True)
+
+    def _once(self, what: str, show: Callable[[], None]) -> None:
+        if what not in self._printed:
+            self._printed.add(what)
+            show()
+            sys.stdout.flush()
+
+    def _head(self, run: FinishedRun) -> None:
+        circuit, out = run.circuit, self._out
+        out.print(title(circuit), style="bold")
+        out.print(subtitle(circuit))
+        print_stored(circuit.model.name, circuit.model.quantisation, out)
+        out.print()
+
+    def _first_table(self, run: FinishedRun) -> None:
+        self._out.print(_strongest(run))
+        if run.plan is not None:
+            self._out.print(f"\n{planned_text(run.plan)}\n", soft_wrap=True)
+
+    def _random(self, run: FinishedRun) -> None:
+        found = run.report.random
+        known = [value for value in found.faithfulness if value is not None] if found else []
+        if known and found is not None:
+            spread = f"{percent(min(known))} to {percent(max(known))}"
+            fewer = f" on {found.rows} rows" if found.rows not in (None, run.report.rows) else ""
+            text = f"{len(known)} random circuits of at most that size{fewer}: faithfulness {spread}"
+            self._out.print(text, style="dim italic")
+        self._out.print()
+
+
+def _record(run: FinishedRun) -> dict:
+    circuit, report = run.circuit, run.report
+    return {
+        "run": str(run.path),
+        "model": circuit.model.name,
+        "task": circuit.task.name,
+        "method": circuit.method.name,
+        "metric": circuit.metric,
+        "ablation": circuit.ablation,
+        "edges_total": circuit.edges_total,
+        "edges": len(circuit.edges),
+        "edges_effective": circuit.edges_effective,
+        "faithfulness": report.faithfulness,
+        "verification": report.model_dump(mode="json", exclude={"removals"}),
+    }
+
+
+def _measures(run: FinishedRun) -> Table:
+    report = run.report
+    of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
+    table = Table(
+        title=f"verification on {report.rows}{of} unseen rows", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("metric")
+    for name in ("full model", "circuit", "complement", "all ablated", "faithfulness"):
+        table.add_column(name, justify="right")
+    for name, m in report.measures.items():
+        values = (f"{v:.4g}" for v in (m.full, m.circuit, m.complement, m.empty))
+        table.add_row(name, *values, percent(m.faithfulness))
+    return table
+
+
+def _strongest(run: FinishedRun) -> Table:
+    level = run.circuit.part_name
+    edges = sorted(run.circuit.parts, key=lambda edge: (-abs(edge.score), edge.id))[:STRONGEST]
+    removals = {removal.id: removal for removal in run.report.removals}
+    caption = f"strongest {len(edges)} of {len(run.circuit.parts):,} {level}"
+    table = Table(title=caption, title_justify="left", box=None, pad_edge=False)
+    table.add_column(level.removesuffix("s"))
+    table.add_column("score", justify="right")
+    if removals:
+        table.add_column(f"change of {run.report.metric} without it", justify="right")
+    for edge in edges:
+        removal = removals.get(edge.id)
+        change = ([f"{removal.change:+.4g}"] if removal else ["-"]) if removals else []
+        table.add_row(edge.id, f"{edge.score:+.4g}", *change)
+    return table

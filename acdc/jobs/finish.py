@@ -1,0 +1,168 @@
+"""What comes after a circuit has been found: pictures and report at once, then verification, stage by stage.
+
+Every stage is on disk before the next begins, so that a run that was cut off goes on there, and one that was never
+verified can be shown, exported and verified later.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from acdc.circuit.circuit import FILE_NAME as CIRCUIT
+from acdc.circuit.circuit import Circuit
+from acdc.errors import InputError
+from acdc.files import write_text
+from acdc.jobs.ranking import rank_edges
+from acdc.jobs.run_directory import read_run
+from acdc.jobs.stability import plan_repeats, repeat_discovery
+from acdc.model.load import Model, load_model
+from acdc.options import Extent
+from acdc.progress import Progress
+from acdc.render.dot import to_dot
+from acdc.render.report import to_html
+from acdc.render.svg import to_svg
+from acdc.task.crew import Crews, nobody_else
+from acdc.task.load import load_task
+from acdc.task.rows import Task
+from acdc.verification.budget import VerificationPlan
+from acdc.verification.examples import FILE_NAME as EXAMPLES
+from acdc.verification.examples import load_examples, take_examples
+from acdc.verification.integrated import OWN_SCORES
+from acdc.verification.report import FILE_NAME as VERIFICATION
+from acdc.verification.report import Report, unverified
+from acdc.verification.verify import plan_of, verify_in_stages
+
+PICTURES, PAGE = ("circuit.dot", "circuit.svg"), "report.html"
+RUN_FILES = (CIRCUIT, *PICTURES, PAGE)  # what every finished run has; most also VERIFICATION and EXAMPLES
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run directory with its circuit and what is known of it so far. `plan`: of a verification that is under way."""
+
+    path: Path
+    circuit: Circuit
+    report: Report
+    resumed: bool
+    plan: VerificationPlan | None = None
+
+
+Watch = Callable[[FinishedRun], None]  # told of a run whenever more is known of it
+
+
+def unwatched(run: FinishedRun) -> None:
+    """Told of a run that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Finishing:
+    """How a run is to be finished: how far it is verified, on at most how many rows, and who is told and who helps."""
+
+    progress: Progress
+    extent: Extent = Extent.standard
+    most_rows: int | None = None
+    crews: Crews = nobody_else
+    watch: Watch = unwatched
+
+
+def finish_run(path: Path, model: Model, task: Task, command: str, resumed: bool, how: Finishing) -> FinishedRun:
+    """Draw a run's circuit, verify it as far as asked and not done yet, and write its report."""
+    circuit, report = Circuit.load(path), load_report(path)
+    for name, draw in zip(PICTURES, (to_dot, to_svg), strict=True):
+        if not (path / name).is_file():
+            write_text(path / name, draw(circuit))
+    missing = not report.covers(how.extent, how.most_rows)
+    plan = plan_of(model, task, circuit, how.extent, how.most_rows) if missing else None
+    write_page(path, circuit, report, command)
+    how.watch(FinishedRun(path, circuit, report, resumed, plan))
+    if not (path / EXAMPLES).is_file():
+        take_examples(model, task, circuit).save(path)
+    if missing:
+        ranking = rank_edges(path, circuit) if how.extent is Extent.full else None
+        stages = verify_in_stages(
+            model,
+            task,
+            circuit,
+            extent=how.extent,
+            most_rows=how.most_rows,
+            ranking=ranking,
+            before=report,
+            progress=how.progress,
+            crews=how.crews,
+        )
+        for stage in stages:
+            report = stage
+            report.save(path)
+            how.watch(FinishedRun(path, circuit, report, resumed, plan))
+    write_page(path, circuit, report, command)
+    return FinishedRun(path, circuit, report, resumed)
+
+
+def open_run(path: Path) -> FinishedRun:
+    """A run as it is on disk, verified or not."""
+    kind = read_run(path).kind
+    if kind == "score":
+        raise InputError(f"run {path} holds scores only; its edges are in {path / 'scores.json'}")
+    if kind == "sweep":
+        raise InputError(f"run {path} holds a sweep: its curve is in {path / 'curve.json'}")
+    return FinishedRun(path, Circuit.load(path), load_report(path), resumed=True)
+
+
+def reverify(
+    path: Path,
+    model_name: str | None,
+    task_name: str | None,
+    device: str,
+    how: Finishing,
+    repeats: int | None = None,
+) -> FinishedRun:
+    """Verify a run's circuit further than it has been; model and task are the run's unless others are named.
+    `repeats`: of its discovery on other rows, to see how stable it is."""
+    record, circuit = read_run(path), Circuit.load(path)
+    if repeats is not None:
+        plan_repeats(path, repeats)
+    source = record.source
+    model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
+    task = load_task(task_name or source.task, model)
+    try:
+        load_report(path)
+    except InputError:  # damaged, or of another circuit: which this mends
+        (path / VERIFICATION).unlink()
+    finished = finish_run(path, model, task, record.command, True, how)
+    if repeats is None:
+        return finished
+    stability = repeat_discovery(record, circuit, model, task, repeats, how.progress)
+    report = finished.report.model_copy(update={"stability": stability})
+    report.save(path)
+    write_page(path, circuit, report, record.command)
+    return FinishedRun(path, circuit, report, resumed=True)
+
+
+def report_of_run(path: Path) -> str:
+    """The HTML report of a finished run, from what its directory holds alone. Raises InputError for a directory that is
+    none of a discovery's, a minimisation's or an import's, or whose files are damaged or do not belong together."""
+    run = open_run(path)
+    return _page(path, run.circuit, run.report, read_run(path).command)
+
+
+def _page(path: Path, circuit: Circuit, report: Report, command: str) -> str:
+    ranking = rank_edges(path, circuit)
+    scores = ranking.values if ranking is not None and ranking.basis == OWN_SCORES else None
+    return to_html(circuit, report, command, scores, load_examples(path, circuit))
+
+
+def write_page(path: Path, circuit: Circuit, report: Report, command: str) -> None:
+    """Write a run's HTML report."""
+    write_text(path / PAGE, _page(path, circuit, report, command))
+
+
+def load_report(path: Path) -> Report:
+    """A run's verification, or one that says that there is none. Raises InputError for that of another circuit."""
+    circuit = Circuit.load(path)
+    if not (path / VERIFICATION).is_file():
+        return unverified(circuit.metric, circuit.ablation, len(circuit.edges), circuit.edges_total)
+    report = Report.load(path)
+    parts = {part.id for part in circuit.parts}
+    if report.metric != circuit.metric or not {removal.id for removal in report.removals} <= parts:
+        raise InputError(f"{path / VERIFICATION} is of another circuit: delete it to verify again")
+    return report

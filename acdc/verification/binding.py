@@ -1,0 +1,75 @@
+"""A circuit and what it is measured with: its model, its task, its rows and its metric."""
+
+from collections.abc import Sequence
+
+from acdc.circuit.circuit import Circuit
+from acdc.errors import InputError
+from acdc.model.load import Model
+from acdc.task.behaviour import Behaviour
+from acdc.task.crew import Crews, nobody_else
+from acdc.task.metrics import Metric, MetricFunction, all_metrics, find_metric
+from acdc.task.rows import Row, Task
+
+
+def check_same(model: Model, task: Task, circuit: Circuit) -> None:
+    """Raises InputError for another model or task than a circuit was found with."""
+    if model.content_hash != circuit.model.content_hash:
+        raise InputError(f"the circuit was found in another model than {model.name!r}: their content hashes differ")
+    if task.content_hash() != circuit.task.content_hash:
+        raise InputError(
+            f"the circuit was found on other rows than task {task.name!r} has: their content hashes differ"
+        )
+    if model.anatomy != circuit.graph.anatomy:
+        raise InputError(f"the circuit's anatomy is not that of model {model.name!r}: its file was changed")
+    if model.dtype_name != circuit.dtype:
+        raise InputError(f"the circuit was found in {circuit.dtype}, the model is loaded in {model.dtype_name}")
+
+
+def own_metric(circuit: Circuit, metric: Metric | MetricFunction | None = None) -> Metric:
+    """The metric that a circuit was found with; `metric` is needed only where that is a callable of the user's.
+
+    Raises InputError where it is another or missing.
+    """
+    if metric is None and circuit.metric not in all_metrics():
+        raise InputError(f"the circuit was found with a metric of the user's, {circuit.metric!r}: give it as metric=")
+    found = find_metric(metric or circuit.metric)
+    if (found.name, found.larger_is_better) != (circuit.metric, circuit.larger_is_better):
+        raise InputError(f"the circuit was found with metric {circuit.metric!r}, not with {found.name!r}")
+    return found
+
+
+def rows_of(task: Task, names: Sequence[str]) -> list[Row]:
+    """Rows of a task by their ids. Raises InputError for one that the task does not have."""
+    return list(task.select(_places(task, names)))
+
+
+def behaviour_of(
+    model: Model,
+    task: Task,
+    circuit: Circuit,
+    rows: Sequence[str],
+    metric: Metric,
+    ablation: str | None = None,
+    crews: Crews = nobody_else,
+) -> Behaviour:
+    """What a circuit is measured with, on rows by their ids; under its own ablation or another. Raises InputError for a
+    row that the task does not have."""
+    places = _places(task, rows)
+    return Behaviour(
+        model,
+        task,
+        places,
+        metric,
+        ablation or circuit.ablation,
+        batch_size=circuit.batch.size,
+        split_embeddings=circuit.model.split_embeddings,
+        direct_edges=circuit.model.direct_edges,
+        crew=crews(places),
+    )
+
+
+def _places(task: Task, names: Sequence[str]) -> list[int]:
+    indices = {row.id: i for i, row in enumerate(task.rows)}
+    if unknown := set(names) - set(indices):
+        raise InputError(f"the circuit names a row that task {task.name!r} does not have: {min(unknown)!r}")
+    return [indices[name] for name in names]

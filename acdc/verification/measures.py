@@ -1,0 +1,142 @@
+"""What every verification measures of a circuit: its metrics, random circuits beside it, and each of its parts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from acdc.circuit.choose import Choice, NeuronRanking, NodeRanking, Ranking
+from acdc.circuit.circuit import Circuit
+from acdc.graph import ComponentGraph
+from acdc.options import Level
+from acdc.progress import Advance, nobody
+from acdc.task.behaviour import Behaviour
+from acdc.task.metrics import NOISE, recovered_fraction
+from acdc.verification.audit import measured_metrics
+from acdc.verification.budget import STRONGEST
+from acdc.verification.intervals import Bootstrap, Interval, mean, wilson
+from acdc.verification.removals import Removal, without_each
+from acdc.verification.report import Measure, RandomCircuits, RemovalSample
+
+CHUNK = 32  # circuits that are measured at a time where they are run whole
+
+
+def measure_circuit(
+    behaviour: Behaviour, ablated: np.ndarray, own: np.ndarray, advance: Advance = nobody
+) -> dict[str, Measure]:
+    """Every metric that the rows have answers for, of a circuit given by all that is not in it and by what is its own,
+    boolean as `Behaviour.measure` takes it."""
+    metrics = measured_metrics(behaviour)
+    nothing = np.ones((1, behaviour.graph.n_edges), dtype=bool)
+    runs = [np.stack([ablated, own]), nothing]
+    if nothing.shape[1:] == own.shape:  # then one pass over the rows does
+        runs = [np.concatenate(runs)]
+    means = np.concatenate([behaviour.measure(removed, metrics, advance).mean(axis=2) for removed in runs], axis=1)
+    plain = (behaviour.plain(metrics).mean(axis=1), behaviour.plain(metrics, corrupted=True).mean(axis=1))
+    return {
+        metric.name: Measure(
+            full=full,
+            circuit=circuit,
+            complement=complement,
+            empty=empty,
+            corrupted=outside,
+            faithfulness=recovered_fraction(circuit, full, empty),
+        )
+        for metric, (circuit, complement, empty), full, outside in zip(
+            metrics, means.tolist(), *(values.tolist() for values in plain), strict=True
+        )
+    }
+
+
+def random_circuits(
+    behaviour: Behaviour, circuit: Circuit, count: int, advance: Advance = nobody
+) -> RandomCircuits:
+    """So many random rankings cut where pruning leaves at most as many edges as the effective circuit has; for a
+    circuit of nodes or of neurons, as many random ones."""
+    generator = np.random.default_rng(circuit.seed)
+    graph = behaviour.graph
+    size = max(1, circuit.edges_effective)
+    if circuit.level is Level.neurons:
+        shape = len(graph.writers), graph.anatomy.d_model
+        neurons = len(circuit.neurons)
+        chosen = [NeuronRanking(graph, generator.random(shape)).top(neurons) for _ in range(count)]
+    elif circuit.level is Level.nodes:
+        chosen = [_random_nodes(graph, len(circuit.nodes), generator) for _ in range(count)]
+    else:
+        chosen = [Ranking(graph, generator.random(graph.n_edges)).by_edges(size) for _ in range(count)]
+    values = behaviour.measure(np.stack([choice.removed for choice in chosen]), advance=advance)[0].mean(axis=1)
+    full, empty = float(behaviour.full().mean()), float(behaviour.empty().mean())
+    return RandomCircuits(
+        edges=[int(choice.edges.sum()) for choice in chosen],
+        faithfulness=[recovered_fraction(value, full, empty) for value in values.tolist()],
+        rows=len(behaviour.rows),
+    )
+
+
+def _random_nodes(graph: ComponentGraph, count: int, generator: np.random.Generator) -> Choice:
+    first, scores = len(graph.embeddings), np.zeros(len(graph.writers))
+    scores[generator.choice(np.arange(first, len(scores)), count, replace=False)] = 1
+    return NodeRanking(graph, scores).top(count)
+
+
+def remove_each(
+    behaviour: Behaviour,
+    circuit: Circuit,
+    places: Sequence[int],
+    known: Mapping[str, Removal] | None = None,
+    advance: Advance = nobody,
+) -> list[Removal]:
+    """The circuit without each of some of its parts, given by their places, in turn. `known`: what has been measured on
+    the same rows before."""
+    known = known or {}
+    ids = [circuit.parts[place].id for place in places]
+    asked = [name for name in ids if name not in known]
+    base = behaviour.measure(circuit.ablated[None])[0, 0]
+    noise = NOISE * abs(float(behaviour.full().mean() - behaviour.empty().mean()))
+    bootstrap, found = Bootstrap(len(behaviour.rows), circuit.seed), dict(known)
+    for names, values in _without(behaviour, circuit, asked, advance):
+        for name, change in zip(names, values - base, strict=True):
+            worse = behaviour.metric.sign * change
+            found[name] = Removal(
+                id=name,
+                change=float(change.mean()),
+                rows_worse=float((worse > noise).mean()),
+                hurts=bool(worse.mean() > noise),
+                worse=bootstrap.of(mean, worse),
+            )
+    return [found[name] for name in ids]
+
+
+def _without(
+    behaviour: Behaviour, circuit: Circuit, names: Sequence[str], advance: Advance
+) -> Iterator[tuple[Sequence[str], np.ndarray]]:
+    """(parts by their ids, the metric without each of them [those parts, rows]), some at a time."""
+    graph = circuit.graph
+    if circuit.level is Level.edges:
+        edges = np.array([graph.index[name] for name in names], dtype=int)
+        for some, values in without_each(behaviour, circuit.mask, edges, advance):
+            yield [graph.names[edge] for edge in some], values
+        return
+    for start in range(0, len(names), CHUNK):
+        some_names = names[start : start + CHUNK]
+        removed = np.stack([circuit.ablated_without(name) for name in some_names])
+        yield some_names, behaviour.measure(removed, advance=advance)[0]
+
+
+def sample_of(circuit: Circuit, removals: Sequence[Removal], strongest: Sequence[str], rows: int) -> RemovalSample:
+    """What share of a circuit's parts is needed, from those that were removed: the `strongest`, of which all were, and
+    a random sample of the others."""
+    parts, first = len(circuit.parts), set(strongest)
+    hits = sum(removal.hurts for removal in removals)
+    if len(removals) == parts:
+        share = hits / parts if parts else None
+        needed = Interval(low=share, value=share, high=share)
+    else:
+        sure = sum(removal.hurts for removal in removals if removal.id in first)
+        drawn, others = len(removals) - len(first), parts - len(first)
+        of_others = wilson(hits - sure, drawn) if drawn else Interval(low=0.0, value=None, high=1.0)
+        ends = (of_others.low, of_others.value, of_others.high)
+        low, value, high = (None if end is None else (sure + end * others) / parts for end in ends)
+        needed = Interval(low=low, value=value, high=high)
+    return RemovalSample(
+        parts=parts, measured=len(removals), strongest=min(STRONGEST, parts), rows=rows, needed=needed
+    )

@@ -1,0 +1,101 @@
+"""What each edge of a circuit does: the circuit without it, by what the removal reaches, not by runs of the whole."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from acdc.model.cone import Need
+from acdc.model.removals import CircuitRun, Reach, together
+from acdc.progress import Advance, Ticks, nobody
+from acdc.task.behaviour import Behaviour, apply
+from acdc.task.crew import shared_out
+from acdc.verification.intervals import Interval
+
+AT_ONCE = 1024  # edges whose values on all rows are held together
+WIDEST = 32  # removals in one run
+RUN_BYTES = 256 * 2**20  # what the removals of one run may take
+
+
+class Removal(BaseModel):
+    """The circuit without one of its parts, an edge or a node: change of the metric in its own sign, and on what share
+    of rows it got worse. `worse`: by how much it got worse on average, with an interval over rows, in the metric's
+    unit; older files lack it. `hurts`: worse on average, by more than a millionth of the range between full and
+    empty."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    change: float
+    rows_worse: float
+    hurts: bool
+    worse: Interval | None = None
+
+
+@dataclass(frozen=True)
+class _Removed:
+    """A circuit, boolean [edges], and places of edges to remove from it one by one."""
+
+    kept: np.ndarray
+    edges: np.ndarray
+
+
+def without_each(
+    behaviour: Behaviour, kept: np.ndarray, edges: np.ndarray, advance: Advance = nobody
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The behaviour's metric of a circuit, boolean [edges], without each of some of its edges, given by their places:
+    pairs of (at most `AT_ONCE` edges, float64 [those edges, rows]).
+
+    `advance` is told of finished work, in prompts. A model in which what ablation leaves of the residual stream is not
+    constant has every circuit run whole.
+    """
+    parts = [_Removed(kept, edges[at : at + AT_ONCE]) for at in range(0, len(edges), AT_ONCE)]
+    due, ticks = 0, Ticks(advance)
+    here = partial(_measure, advance=ticks)
+    for part, found in zip(parts, shared_out(behaviour.crew, behaviour, _measure, parts, here), strict=True):
+        due += len(part.edges) * len(behaviour.rows)
+        ticks.catch_up(due)
+        yield part.edges, found
+
+
+def _measure(behaviour: Behaviour, removed: _Removed, advance: Advance = nobody) -> np.ndarray:
+    if behaviour.executor.scaled_bias:
+        return _by_whole_runs(behaviour, removed, advance)
+    reach, values = Reach(behaviour.graph, removed.kept), np.empty((len(removed.edges), len(behaviour.rows)))
+    place = {int(edge): i for i, edge in enumerate(removed.edges)}
+    components, metric = behaviour.model.components, behaviour.metric
+    with torch.no_grad():
+        for number, batch in enumerate(behaviour.batches):
+            run = CircuitRun(components, reach, behaviour.prompts[number])
+            answers = batch.answers.for_metrics([metric])
+            for edges in _runs(behaviour, reach, removed.edges, run):
+                final = run.without(edges)
+                columns = None if answers.columns is None else answers.columns.repeat(len(edges), 1)
+                logits = components.unembed(final, columns).unflatten(0, (len(edges), -1))
+                rows = [place[int(edge)] for edge in edges]
+                values[np.ix_(rows, list(batch.index))] = apply([metric], logits, answers)[0]
+                advance(len(edges) * len(batch.index))
+    return values
+
+
+def _runs(behaviour: Behaviour, reach: Reach, edges: np.ndarray, run: CircuitRun) -> Iterator[np.ndarray]:
+    """Edges that are removed in one run each: those of one group of slots, as many as fit."""
+    width, size = behaviour.model.anatomy.d_model, behaviour.model.dtype.itemsize
+    for group in together(behaviour.graph, edges):
+        reached = reach.cone.needs[None] * reach.of(group).any(axis=0, keepdims=True)
+        positions = (reached == Need.EVERYWHERE).sum() * (run.length + 1) + (reached == Need.ANSWER).sum()
+        each = max(1, int(positions)) * run.rows * width * size
+        step = max(1, min(WIDEST, RUN_BYTES // each))
+        yield from (group[at : at + step] for at in range(0, len(group), step))
+
+
+def _by_whole_runs(behaviour: Behaviour, removed: _Removed, advance: Advance) -> np.ndarray:
+    found = []
+    for edge in removed.edges:
+        without = ~removed.kept
+        without[edge] = True
+        found.append(behaviour.measure(without[None], advance=advance)[0])
+    return np.concatenate(found)

@@ -1,0 +1,71 @@
+"""What check-task measures and warns of."""
+
+import json
+
+import pytest
+import torch
+
+from acdc.jobs.check import RIGHT_ANSWER, check
+from acdc.jobs.spec import DiscoveryJob
+from acdc.search.discover import DiscoverySettings
+from acdc.task.metrics import RowBatch
+from acdc.task.rows import Row
+
+
+def row(**answers) -> Row:
+    return Row("r", (1, 2), (1, 3), answer_position=1, **answers)
+
+
+def test_the_right_answer_is_the_likeliest_of_the_answers():
+    """Whatever other tokens win, and however many answers there are."""
+    logits = torch.tensor([[9.0, 1.0, 2.0, 3.0], [9.0, 4.0, 2.0, 3.0], [0.0, 1.0, 1.0, 0.0]])
+    rows = (
+        row(correct=(1, 3), incorrect=(2,)),  # 3 beats 2, though 1 does not
+        row(correct=(3,), incorrect=(2, 1)),  # 1 beats 3
+        row(correct=(1,), incorrect=(2,)),  # a tie is not right
+    )
+    assert RIGHT_ANSWER.per_row(logits, RowBatch(rows, logits)).tolist() == [1, 0, 0]
+
+
+def test_groups_make_up_the_whole():
+    """Means over groups, weighted by their rows, are the means over all rows."""
+    found = check(DiscoveryJob("trio", "greater_than", DiscoverySettings()))
+    assert sum(group.rows for group in found.groups) == found.rows == 128
+    for name, ends in found.measures.items():
+        weighted = sum(group.rows * group.measures[name] for group in found.groups) / found.rows
+        assert weighted == pytest.approx(ends["clean"], rel=1e-9, abs=1e-12)
+    assert json.loads(json.dumps(found.as_record()))["groups"][0]["group"] == "century-11"
+
+
+def test_a_task_that_the_model_cannot_do_is_warned_of(acdc, tmp_path):
+    lines = [
+        {
+            "clean": f"When {a} and {b} went to the store, {b} gave a drink to",
+            "correct": [f" {b}"],
+            "incorrect": [f" {a}"],
+        }
+        | {"corrupted": f"When {a} and {b} went to the park, {b} gave a drink to"}
+        for a, b in (("Mary", "John"), ("Anna", "Paul"), ("Emma", "Mark"))
+    ]
+    (tmp_path / "wrong.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = acdc("check-task", "wrong.jsonl")
+    assert "warning: the model is right on 0% of the rows" in done.out
+    assert "by group" not in done.out  # it has none
+
+
+def test_only_some_of_many_groups_are_shown(acdc, tmp_path):
+    line = {"clean": [2, 26], "corrupted": [2, 27], "correct": [3], "incorrect": [4]}
+    rows = [line | {"clean": [2, 26 + i], "group": f"g{i:02d}"} for i in range(25)]
+    (tmp_path / "many.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = acdc("check-task", "many.jsonl")
+    assert "g19" in done.out and "g20" not in done.out and "20 of 25 groups; --json has all" in done.out
+    assert len(acdc("check-task", "many.jsonl", "--json").json["groups"]) == 25
+
+
+def test_rows_without_answers_have_their_divergence_alone(acdc, tmp_path):
+    (tmp_path / "free.jsonl").write_text(json.dumps({"clean": [2, 26], "corrupted": [2, 27], "group": "all"}))
+    record = acdc("check-task", "free.jsonl", "--json").json
+    assert list(record["measures"]) == ["kl"] and record["groups"] == [
+        {"group": "all", "rows": 1, "measures": {"kl": 0}}
+    ]
+    assert acdc("check-task", "free.jsonl").code == 0
