@@ -53,10 +53,10 @@ def bars(what: str, total: float, unit: str) -> Iterator[Advance]:
 @contextmanager
 def line(what: str) -> Iterator[Say]:
     """A line on stderr, when it is a terminal, that is gone when the context ends."""
-    if not sys.stderr.isatty():
+    console = Console(stderr=True, highlight=False)
+    if not sys.stderr.isatty() or console.is_dumb_terminal:
         yield lambda what: None
         return
-    console = Console(stderr=True, highlight=False)
 
     def say(what: str) -> None:
         text = Text(f"{printable(what)} ...", style="dim")
@@ -72,10 +72,15 @@ def line(what: str) -> Iterator[Say]:
         console.control(_CLEAR)
 
 
-def warn(message: str) -> None:
-    """Print a warning on stderr, in the place of a line that may be there."""
+def clear_line() -> None:
+    """Make room on stderr for what does not belong on a line that may be there."""
     if sys.stderr.isatty():
         Console(stderr=True).control(_CLEAR)
+
+
+def warn(message: str) -> None:
+    """Print a warning on stderr."""
+    clear_line()
     print(f"acdc: warning: {printable(message)}", file=sys.stderr)
 
 

@@ -2,6 +2,8 @@
 
 import importlib.util
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,3 +167,20 @@ def test_exact_effects_are_those_of_plain_hooks(found, plain):
     expected = effects(Hooked(plain), found.rows, found.edges)
     assert np.abs(found.effects - expected).max() < 1e-9
     assert (np.abs(expected) > 1e-3).sum() >= 5, "a comparison of nothing"
+
+
+LOAD = """
+import resource
+from acdc.model.load import load_model
+
+model = load_model("smollm2")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, model.bridge.original_model.num_parameters())
+"""
+
+
+def test_loading_holds_the_weights_once(file):
+    """What a process takes at most, libraries and all (about 0.4 GB): there is no room for a second copy."""
+    done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True)
+    peak, parameters = map(int, done.stdout.split())
+    assert parameters == 134_515_008
+    assert 4 * parameters < peak < 0.5e9 + 1.5 * 4 * parameters
