@@ -21,7 +21,7 @@ from acdc.model.ablated import Ablated, AblatedStream
 from acdc.model.cone import Cone
 from acdc.model.executor import Executor, RemovedEdges, RemovedNeurons, SlotInputs, Trace
 from acdc.model.load import Model
-from acdc.model.machine import free_memory
+from acdc.model.machine import free_memory, return_free_memory
 from acdc.model.subgraph import Prompts, SubgraphRun
 from acdc.model.work import Work
 from acdc.progress import Advance, Ticks, nobody
@@ -73,6 +73,7 @@ class Behaviour:
                 f"ablation {ablation!r} has no values for queries, keys and values: leave out --direct-edges"
             )
         self.executor: Executor = model.executor(split_embeddings, direct_edges)
+        return_free_memory()  # of what was bound before
         self._work_before = model.components.work.snapshot()
         places = split_into_batches(self.rows, model, self.graph, batch_size)
         self._inputs = [_Inputs.of([self.rows[i] for i in index], model.device) for index in places]
