@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acdc.cli import options as opt
+from acdc.cli.progress import loads_model
 from acdc.options import Choosing
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def takes_job(*, without: Sequence[str] = (), **usual: Any) -> Callable[[Callabl
     def wrap(command: Callable[..., None]) -> Callable[..., None]:
         theirs = list(inspect.signature(command).parameters.values())[1:]
 
+        @loads_model
         def run(**values: Any) -> None:
             job = discovery_job(**{parameter.name: values.pop(parameter.name) for parameter in ours})
             command(job, **values)

@@ -15,8 +15,9 @@ from acdc.cli.benchmark import benchmark
 from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.job_options import CHOOSING, DECIDING, SEARCHING, VERIFYING, takes_job
+from acdc.cli.progress import warn
 from acdc.cli.verification import diff, minimise, verify
-from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, telling
+from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling
 
 if TYPE_CHECKING:
     from acdc.jobs.spec import DiscoveryJob
@@ -175,7 +176,7 @@ def main() -> None:
     # Threads that spin while they wait make a busy machine many times slower; read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.simplefilter("always", AcdcWarning)
-    warnings.showwarning = telling(lambda message: print(f"acdc: warning: {message}", file=sys.stderr))
+    warnings.showwarning = telling(warn)
     usage_error: Any = typer.BadParameter.__base__  # that of click, which typer gives no name
     interruptible = Interruptible()
     try:
@@ -207,5 +208,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> int:
-    print(f"acdc: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"acdc: error: {printable(message)}", file=sys.stderr)
     return 2

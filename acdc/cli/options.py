@@ -26,7 +26,9 @@ class Listing(StrEnum):
     runs = "runs"
 
 
-ModelName = Annotated[str, typer.Option("--model", help="Bundled name, local folder or hub name.", metavar="M")]
+ModelName = Annotated[
+    str, typer.Option("--model", help="Name ('acdc list models'), local folder, GGUF file or hub name.", metavar="M")
+]
 TaskName = Annotated[
     str,
     typer.Option("--task", help="Bundled name, a .jsonl, .json or .csv file, or hf:NAME:SPLIT.", metavar="T"),

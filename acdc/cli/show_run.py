@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from rich.table import Table
 
-from acdc.cli.show import STRONGEST, console
+from acdc.cli.show import STRONGEST, console, print_stored
 from acdc.jobs.finish import FinishedRun
 from acdc.options import Extent
 from acdc.render.style import subtitle, title
@@ -59,8 +59,11 @@ class RunPrinter:
             sys.stdout.flush()
 
     def _head(self, run: FinishedRun) -> None:
-        self._out.print(title(run.circuit), style="bold")
-        self._out.print(f"{subtitle(run.circuit)}\n")
+        circuit, out = run.circuit, self._out
+        out.print(title(circuit), style="bold")
+        out.print(subtitle(circuit))
+        print_stored(circuit.model.name, circuit.model.quantisation, out)
+        out.print()
 
     def _first_table(self, run: FinishedRun) -> None:
         self._out.print(_strongest(run))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acdc.cli import options as opt
+from acdc.cli.progress import loads_model
 from acdc.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from acdc.verification.statistics import TestResult
 
 
+@loads_model
 def verify(
     run: opt.RunPath,
     model: Annotated[str | None, typer.Option(help="Model; default: the run's.", metavar="M")] = None,
@@ -80,6 +82,7 @@ def _announce(plan: "RepeatPlan") -> None:
     )
 
 
+@loads_model
 def minimise(
     run: opt.RunPath,
     out: opt.Out = None,
@@ -101,6 +104,7 @@ def minimise(
     printer.finish(run_minimise(run, out, device, Finishing(bars, watch=printer)))
 
 
+@loads_model
 def diff(
     first: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
     second: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],

@@ -8,7 +8,7 @@ from typing import Any
 from acdc.errors import InputError
 from acdc.files import existing_path
 from acdc.jobs.run_directory import SourceRecord
-from acdc.model.sources import BUNDLED
+from acdc.model.sources import NAMES
 from acdc.options import Extent
 from acdc.search.discover import DiscoverySettings
 from acdc.task.datasets import DataSet, is_data_set
@@ -55,7 +55,7 @@ class DiscoveryJob:
     def _paths(self) -> tuple[Path | None, Path | None]:
         """What of model and task is a path on this machine; bundled names come first, as they do when loading."""
         return (
-            None if self.model in BUNDLED else existing_path(self.model),
+            None if self.model in NAMES else existing_path(self.model),
             None if self.task in all_tasks() else existing_path(self.task),
         )
 

@@ -357,6 +357,7 @@ def provenance(circuit: Circuit, command: str) -> Markup:
     rows = [
         ("model", f"{model.name} ({model.family}), sha256 {model.content_hash[:16]}"),
         ("revision", model.revision or "-"),
+        *([("weights", str(model.quantisation))] if model.quantisation else []),
         ("run as", f"{model.components} components, {circuit.dtype}"),
         ("task", f"{task.name}, sha256 {task.content_hash[:16]}"),
         ("rows", f"{len(task.discovery)} discovery ({task.split}), {len(task.verification)} verification"),
