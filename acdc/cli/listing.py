@@ -105,13 +105,13 @@ def _runs(parent: Path) -> list[dict]:
 
 def _summary(path: Path) -> dict:
     from acdc.circuit.circuit import Circuit
+    from acdc.jobs.finish import load_report
     from acdc.render.verdict import percent
-    from acdc.verification.report import Report
 
-    if not (path / "verification.json").is_file():
+    if not (path / "circuit.json").is_file():
         return {}
     circuit = Circuit.load(path)
     return {
         "edges": f"{circuit.edges_effective} of {circuit.edges_total}",
-        "faithfulness": percent(Report.load(path).faithfulness),
+        "faithfulness": percent(load_report(path).faithfulness),
     }

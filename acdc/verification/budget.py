@@ -50,7 +50,7 @@ class Costs:
         mlp = 2.0 * products * experts * shape.d_model * (getattr(config, "d_mlp", None) or 4 * shape.d_model)
         of_kind = {WriterKind.HEAD: head, WriterKind.MLP: mlp}
         component = np.array([of_kind.get(writer.kind, 0.0) for writer in graph.writers])
-        plain = length * component.sum() + 2 * shape.d_model * shape.d_vocab_out
+        plain = length * float(component.sum()) + 2 * shape.d_model * shape.d_vocab_out
         return cls(plain, plain + length * graph.n_edges * 2 * shape.d_model, component, length)
 
     def of_edges(self, edges: int, graph: ComponentGraph) -> float:
@@ -98,7 +98,7 @@ def plan_verification(
     removal = _removal_flops(circuit, costs)
     removed, removal_rows = _removals(circuit, removal, budget - spent, measured)
     spent += removal_rows * (costs.subgraph + float(removal[list(removed)].sum()))
-    return VerificationPlan(extent, measured, random, random_rows, removed, removal_rows, spent)
+    return VerificationPlan(extent, measured, random, random_rows, removed, removal_rows, float(spent))
 
 
 def rows_within(flops: float, runs: int, costs: Costs, fewest: int, rows: int) -> int:
