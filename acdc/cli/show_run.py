@@ -34,7 +34,7 @@ class RunPrinter:
             self._once("first table", lambda: self._first_table(run))
         if report.measures:
             self._once("measures", lambda: out.print(_measures(run)))
-        if report.random is not None or (report.measures and report.complete):
+        if report.random is not None or (report.measures and run.plan is None):
             self._once("random", lambda: self._random(run))
 
     def finish(self, run: FinishedRun) -> None:
