@@ -68,13 +68,13 @@ class Finishing:
 def finish_run(path: Path, model: Model, task: Task, command: str, resumed: bool, how: Finishing) -> FinishedRun:
     """Draw a run's circuit, verify it as far as asked and not done yet, and write its report."""
     circuit, report = Circuit.load(path), load_report(path)
+    missing = not report.covers(how.extent, how.most_rows)
+    plan = plan_of(model, task, circuit, how.extent, how.most_rows) if missing else None
+    how.watch(FinishedRun(path, circuit, report, resumed, plan))
     for name, draw in zip(PICTURES, (to_dot, to_svg), strict=True):
         if not (path / name).is_file():
             write_text(path / name, draw(circuit))
-    missing = not report.covers(how.extent, how.most_rows)
-    plan = plan_of(model, task, circuit, how.extent, how.most_rows) if missing else None
     write_page(path, circuit, report, command)
-    how.watch(FinishedRun(path, circuit, report, resumed, plan))
     if not (path / EXAMPLES).is_file():
         take_examples(model, task, circuit).save(path)
     if missing:
