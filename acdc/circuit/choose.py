@@ -11,7 +11,6 @@ from acdc.errors import InputError
 from acdc.graph import ComponentGraph
 from acdc.options import Choosing
 
-
 FINE = 128
 
 

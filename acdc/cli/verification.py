@@ -123,21 +123,23 @@ def diff(
     different models, what their components do."""
     from acdc.circuit.circuit import Circuit
     from acdc.files import write_bytes
+    from acdc.jobs.finish import load_report, warn_unverified
     from acdc.jobs.run_directory import read_run
     from acdc.model.load import load_model
     from acdc.task.load import load_task
     from acdc.verification.compare import compare
-    from acdc.verification.report import Report
     from acdc.verification.roles import compare_roles
 
     circuits, source = (Circuit.load(first), Circuit.load(second)), read_run(first).source
     _check_own(circuits[0], dtype, seed)
+    for run in (first, second):
+        warn_unverified(run)
     if picture is not None:
         write_bytes(picture, _picture_of_both(circuits, (first, second), picture, fixed))
     elif fixed:
         raise InputError("--fixed goes with --picture")
     if circuits[0].model.content_hash != circuits[1].model.content_hash:
-        roles = compare_roles(circuits[0], Report.load(first), circuits[1], Report.load(second))
+        roles = compare_roles(circuits[0], load_report(first), circuits[1], load_report(second))
         print(json.dumps(roles.model_dump(mode="json"))) if as_json else _print_roles(roles)
         return
     model = load_model(source.model, revision=source.revision, device=device, dtype=circuits[0].dtype)

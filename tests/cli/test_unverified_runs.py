@@ -42,11 +42,13 @@ def test_a_run_without_a_verification_is_a_run(acdc, tmp_path):
     assert "Not verified" in acdc("show", "r").out
     assert acdc("show", "r", "--json").json["faithfulness"] is None
     for format in ("svg", "html", "graphml", "eap-ig"):
-        assert acdc("export", "r", "--format", format, "--out", f"x.{format}").code == 0
+        done = acdc("export", "r", "--format", format, "--out", f"x.{format}")
+        assert done.code == 0 and "the verification of run r is missing: 'acdc verify' does it" in done.err
     (listed,) = acdc("list", "runs", "--out", ".", "--json").json
     assert listed["status"] == "complete" and listed["edges"] == "12 of 479" and listed["faithfulness"] == "-"
     assert acdc("discover", *OPTIONS, "--verify", "none", "--out", "other").code == 0
-    assert acdc("diff", "r", "other").code == 0
+    done = acdc("diff", "r", "other")
+    assert done.code == 0 and "verification of run other is missing" in done.err
 
 
 def test_a_verification_is_raised_step_by_step(acdc):
