@@ -32,6 +32,8 @@ class RunPrinter:
         report, out = run.report, self._out
         if run.plan is not None and run.plan.flops > SLOW_FLOPS and not report.complete:
             self._once("first table", lambda: self._first_table(run))
+        if run.plan is not None and report.extent is not run.plan.extent:
+            return  # of an earlier verification, which this one goes beyond
         if report.measures:
             self._once("measures", lambda: out.print(_measures(run)))
         if report.random is not None or (report.measures and run.plan is None):

@@ -38,7 +38,7 @@ PADDING = 1.5  # how much longer than its shortest row a batch may be where atte
 TOGETHER = 32  # candidates that another process measures at a time
 BATCH_BYTES = 128 * 2**20
 CANDIDATE_TOKENS = 4096
-CANDIDATE_BYTES = 256 * 2**20
+CANDIDATE_BYTES = 128 * 2**20
 
 
 class Behaviour:
