@@ -34,15 +34,15 @@ def verify(
     extent: opt.VerifyExtent = opt.Extent.full,
     rows: opt.VerifyRows = None,
     stability: Annotated[
-        int | None, typer.Option(help="Repeat the discovery on so many random quarters of its rows.", metavar="N")
+        int | None, typer.Option(help="Repeat the discovery on this many random quarters of its rows.", metavar="N")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Share the work of so many Ray workers.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Share the work among this many Ray workers.")] = None,
     device: opt.Device = "auto",
     dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Verify a run's circuit further, on the rows that its discovery did not use; what has been measured is kept."""
+    """Verify a run's circuit on the rows that its discovery did not use, continuing from what has been measured."""
     from acdc.circuit.circuit import Circuit
     from acdc.cli import show
     from acdc.cli.progress import bars
@@ -54,10 +54,12 @@ def verify(
 
     circuit = Circuit.load(run)
     _check_own(circuit, dtype, seed)
-    if stability is not None:
-        _announce(plan_repeats(run, stability))
     if extent is opt.Extent.none:
         raise InputError("--verify none measures nothing: give quick, standard or full")
+    if rows is not None and rows < 1:
+        raise InputError(f"--verify-rows {rows} must be at least 1")
+    if stability is not None:
+        _announce(plan_repeats(run, stability))
     printer = RunPrinter(as_json)
     if workers is None:
         done = reverify(run, model, task, device, Finishing(bars, extent, rows, watch=printer), stability)
@@ -123,11 +125,11 @@ def diff(
     different models, what their components do."""
     from acdc.circuit.circuit import Circuit
     from acdc.files import write_bytes
+    from acdc.jobs.finish import load_report
     from acdc.jobs.run_directory import read_run
     from acdc.model.load import load_model
     from acdc.task.load import load_task
     from acdc.verification.compare import compare
-    from acdc.verification.report import Report
     from acdc.verification.roles import compare_roles
 
     circuits, source = (Circuit.load(first), Circuit.load(second)), read_run(first).source
@@ -137,7 +139,7 @@ def diff(
     elif fixed:
         raise InputError("--fixed goes with --picture")
     if circuits[0].model.content_hash != circuits[1].model.content_hash:
-        roles = compare_roles(circuits[0], Report.load(first), circuits[1], Report.load(second))
+        roles = compare_roles(circuits[0], load_report(first), circuits[1], load_report(second))
         print(json.dumps(roles.model_dump(mode="json"))) if as_json else _print_roles(roles)
         return
     model = load_model(source.model, revision=source.revision, device=device, dtype=circuits[0].dtype)
