@@ -15,6 +15,7 @@ from rich.text import Text
 from acdc.errors import printable
 from acdc.progress import Advance, Say, nobody, shown_by
 
+RECENT = 20.0  # seconds of work that time left is reckoned from
 _CLEAR = Control((ControlType.CARRIAGE_RETURN,), (ControlType.ERASE_IN_LINE, 2))
 
 
@@ -41,7 +42,7 @@ def bars(what: str, total: float, unit: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=RECENT) as progress:
         handle = progress.add_task(what, total=total, unit=unit, note="")
 
         def advance(done: float, note: str = "") -> None:

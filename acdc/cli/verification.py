@@ -125,7 +125,7 @@ def diff(
     different models, what their components do."""
     from acdc.circuit.circuit import Circuit
     from acdc.files import write_bytes
-    from acdc.jobs.finish import load_report
+    from acdc.jobs.finish import load_report, warn_unverified
     from acdc.jobs.run_directory import read_run
     from acdc.model.load import load_model
     from acdc.task.load import load_task
@@ -134,6 +134,8 @@ def diff(
 
     circuits, source = (Circuit.load(first), Circuit.load(second)), read_run(first).source
     _check_own(circuits[0], dtype, seed)
+    for run in (first, second):
+        warn_unverified(run)
     if picture is not None:
         write_bytes(picture, _picture_of_both(circuits, (first, second), picture, fixed))
     elif fixed:

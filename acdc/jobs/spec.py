@@ -60,15 +60,13 @@ class DiscoveryJob:
         )
 
     def command(self, verb: str, extra: dict[str, Any] | None = None) -> str:
-        """The command line that makes the same artefacts, with file names in the place of paths."""
+        """The command line that finds the same circuit, with file names in the place of paths. How far it is verified
+        is no part of it, as that can be raised later."""
         model, task = self._paths
         words = ["acdc", verb, "--model", model.resolve().name if model else self.model]
         words += ["--task", task.name if task else _named(self.task)]
         words += ["--revision", self.revision] if self.revision else []
         words += ["--dtype", self.dtype]
-        if verb in ("discover", "import"):
-            words += [] if self.verify is Extent.standard else ["--verify", self.verify.value]
-            words += [] if self.verify_rows is None else ["--verify-rows", str(self.verify_rows)]
         left_out = {"score": _NOT_SCORING, "sweep": _NOT_SWEEPING, "import": _NOT_IMPORTING}.get(verb, ())
         settings = {name: value for name, value in asdict(self.settings).items() if name not in left_out}
         for name, value in (settings | (extra or {})).items():

@@ -203,7 +203,7 @@ def parts(circuit: Circuit, report: Report) -> Markup:
     head = [noun.removesuffix("s"), "score", *(name for names, _ in columns for name in names)]
     caption = f"The {noun} by |score|. {circuit.sign_convention[:1].upper()}{circuit.sign_convention[1:]}."
     if len(ordered) > MOST_PARTS:
-        caption += f" Here are the first {MOST_PARTS} of {len(ordered):,}; verification.json has all."
+        caption += f" Here are the first {MOST_PARTS} of {len(ordered):,}; circuit.json has all."
     minimal = report.audit.minimality if report.audit else None
     told = paragraph(f"Minimality: {minimal_text(minimal, report.metric)}.") if minimal else ""
     drawn_at = [place for place, name in enumerate(head) if name in WORDS]
