@@ -69,7 +69,8 @@ class RunPrinter:
 
     def _first_table(self, run: FinishedRun) -> None:
         if not run.report.measures:
-            self._out.print(_strongest(run), end="\n\n")
+            self._out.print(_strongest(run))
+            self._out.print()
         if run.plan is not None:
             self._out.print(f"{planned_text(run.plan)}\n", soft_wrap=True)
 

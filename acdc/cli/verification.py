@@ -232,7 +232,7 @@ def _print_claims(report: "Report", audit: "Audit", out: "Console") -> None:
     if audit.completeness:
         out.print(f"\ncompleteness: {complete_text(audit.completeness, report.metric)}", soft_wrap=True)
     if audit.minimality:
-        out.print(f"\nminimality: {minimal_text(audit.minimality, report.metric)}", soft_wrap=True)
+        out.print(f"\nminimality: {minimal_text(audit.minimality, report)}", soft_wrap=True)
     if audit.over_sizes:
         out.print(f"\nover all sizes: {sizes_text(audit.over_sizes)}", soft_wrap=True)
     for name, reason in audit.left_out.items():
