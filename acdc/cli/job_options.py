@@ -27,7 +27,7 @@ def discovery_job(
         typer.Option(help="acdc: its tau, in the metric's unit (default: 0.5 % of its range). Others: least |score|."),
     ] = None,
     edges: Annotated[
-        int | None, typer.Option(help="Most edges of the circuit, after pruning; hybrid: to decide about.")
+        int | None, typer.Option(help="Maximum number of edges, after pruning; hybrid: of edges to test.")
     ] = None,
     faithfulness: Annotated[float | None, typer.Option(help="Recovered fraction to reach (default 0.9).")] = None,
     choose: opt.Choose = Choosing.top,

@@ -47,10 +47,10 @@ def discover(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False
 @takes_job()
 def plan(
     job: "DiscoveryJob",
-    out: Annotated[Path | None, typer.Option(help="As for discover; a plan leaves nothing behind.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Accepted as in discover; a plan writes no files.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Say what a discovery would compute, how much memory and how long it would take, without loading any weight."""
+    """Estimate what a search computes, and its time and memory, without loading weights."""
     from acdc.cli.plan import print_plan
     from acdc.jobs.plan import plan_job
 
@@ -90,9 +90,10 @@ def score(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -
 
 @app.command()
 def run(
-    jobs: Annotated[Path, typer.Argument(help="Job file: [defaults] and [[jobs]] with the options of discover.")],
+    jobs: Annotated[Path, typer.Argument(help=r"Job file: \[defaults] and \[\[jobs]] with the options of discover.")],
     workers: Annotated[
-        int | None, typer.Option(help="Run on so many Ray workers (default: in this process, one after the other).")
+        int | None,
+        typer.Option(help="Run on this many Ray workers (default: in this process, one job after the other)."),
     ] = None,
     gpus_per_worker: Annotated[float, typer.Option(help="GPUs, or a part of one, for each worker.")] = 0.0,
     address: Annotated[
@@ -103,7 +104,7 @@ def run(
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Run the jobs of a file; what is finished in the folder is not run again."""
+    """Run the jobs of a file; finished jobs in the folder are not run again."""
     from acdc.cli.jobs import print_jobs, watching
     from acdc.jobs.batch import run_jobs
     from acdc.jobs.executors import choose_executor

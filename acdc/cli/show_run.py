@@ -28,12 +28,12 @@ class RunPrinter:
     def __call__(self, run: FinishedRun) -> None:
         if self._as_json:
             return
+        report, out, begins = run.report, self._out, "head" not in self._printed
         self._once("head", lambda: self._head(run))
-        report, out = run.report, self._out
-        if run.plan is not None and run.plan.flops > SLOW_FLOPS and not report.complete:
-            self._once("first table", lambda: self._first_table(run))
-        if run.plan is not None and report.extent is not run.plan.extent:
-            return  # of an earlier verification, which this one goes beyond
+        if begins and run.plan is not None:  # what an earlier verification measured may be of other rows
+            if run.plan.flops > SLOW_FLOPS:
+                self._once("first table", lambda: self._first_table(run))
+            return
         if report.measures:
             self._once("measures", lambda: out.print(_measures(run)))
         if report.random is not None or (report.measures and run.plan is None):
@@ -68,9 +68,11 @@ class RunPrinter:
         out.print()
 
     def _first_table(self, run: FinishedRun) -> None:
-        self._out.print(_strongest(run))
+        if not run.report.measures:
+            self._out.print(_strongest(run))
+            self._out.print()
         if run.plan is not None:
-            self._out.print(f"\n{planned_text(run.plan)}\n", soft_wrap=True)
+            self._out.print(f"{planned_text(run.plan)}\n", soft_wrap=True)
 
     def _random(self, run: FinishedRun) -> None:
         found = run.report.random
@@ -103,9 +105,7 @@ def _record(run: FinishedRun) -> dict:
 def _measures(run: FinishedRun) -> Table:
     report = run.report
     of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
-    table = Table(
-        title=f"verification on {report.rows}{of} unseen rows", title_justify="left", box=None, pad_edge=False
-    )
+    table = _titled(f"verification on {report.rows}{of} unseen rows")
     table.add_column("metric")
     for name in ("full model", "circuit", "complement", "all ablated", "faithfulness"):
         table.add_column(name, justify="right")
@@ -119,8 +119,7 @@ def _strongest(run: FinishedRun) -> Table:
     level = run.circuit.part_name
     edges = sorted(run.circuit.parts, key=lambda edge: (-abs(edge.score), edge.id))[:STRONGEST]
     removals = {removal.id: removal for removal in run.report.removals}
-    caption = f"strongest {len(edges)} of {len(run.circuit.parts):,} {level}"
-    table = Table(title=caption, title_justify="left", box=None, pad_edge=False)
+    table = _titled(f"strongest {len(edges)} of {len(run.circuit.parts):,} {level}")
     table.add_column(level.removesuffix("s"))
     table.add_column("score", justify="right")
     if removals:
@@ -130,3 +129,8 @@ def _strongest(run: FinishedRun) -> Table:
         change = ([f"{removal.change:+.4g}"] if removal else ["-"]) if removals else []
         table.add_row(edge.id, f"{edge.score:+.4g}", *change)
     return table
+
+
+def _titled(title: str) -> Table:
+    """A table that is as wide as its title, which then stays on one line."""
+    return Table(title=title, title_justify="left", min_width=len(title), box=None, pad_edge=False)

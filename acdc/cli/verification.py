@@ -34,15 +34,15 @@ def verify(
     extent: opt.VerifyExtent = opt.Extent.full,
     rows: opt.VerifyRows = None,
     stability: Annotated[
-        int | None, typer.Option(help="Repeat the discovery on so many random quarters of its rows.", metavar="N")
+        int | None, typer.Option(help="Repeat the discovery on this many random quarters of its rows.", metavar="N")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Share the work of so many Ray workers.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Share the work among this many Ray workers.")] = None,
     device: opt.Device = "auto",
     dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Verify a run's circuit further, on the rows that its discovery did not use; what has been measured is kept."""
+    """Verify a run's circuit on the rows that its discovery did not use, continuing from what has been measured."""
     from acdc.circuit.circuit import Circuit
     from acdc.cli import show
     from acdc.cli.progress import bars
@@ -54,10 +54,12 @@ def verify(
 
     circuit = Circuit.load(run)
     _check_own(circuit, dtype, seed)
-    if stability is not None:
-        _announce(plan_repeats(run, stability))
     if extent is opt.Extent.none:
         raise InputError("--verify none measures nothing: give quick, standard or full")
+    if rows is not None and rows < 1:
+        raise InputError(f"--verify-rows {rows} must be at least 1")
+    if stability is not None:
+        _announce(plan_repeats(run, stability))
     printer = RunPrinter(as_json)
     if workers is None:
         done = reverify(run, model, task, device, Finishing(bars, extent, rows, watch=printer), stability)
@@ -230,7 +232,7 @@ def _print_claims(report: "Report", audit: "Audit", out: "Console") -> None:
     if audit.completeness:
         out.print(f"\ncompleteness: {complete_text(audit.completeness, report.metric)}", soft_wrap=True)
     if audit.minimality:
-        out.print(f"\nminimality: {minimal_text(audit.minimality, report.metric)}", soft_wrap=True)
+        out.print(f"\nminimality: {minimal_text(audit.minimality, report)}", soft_wrap=True)
     if audit.over_sizes:
         out.print(f"\nover all sizes: {sizes_text(audit.over_sizes)}", soft_wrap=True)
     for name, reason in audit.left_out.items():
