@@ -109,6 +109,11 @@ class Behaviour:
         answers, run = RowBatch(rows, full), partial(self._clean.get, place)
         return Batch(tuple(index), inputs.clean, inputs.corrupted, inputs.positions, answers, run)
 
+    def release(self) -> None:
+        """Let go of all runs that are kept; they are computed again when asked for."""
+        self._clean.clear()
+        self._prompts.clear()
+
     def run(self, batch: Batch, slots: SlotInputs | None = None, corrupted: bool = False) -> Trace:
         """Run one batch's clean (or corrupted) prompts."""
         tokens = batch.corrupted if corrupted else batch.tokens
