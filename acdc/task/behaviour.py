@@ -7,6 +7,7 @@ every component's output included, below `BATCH_BYTES`. Many candidate subgraphs
 """
 
 import itertools
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -37,7 +38,7 @@ PADDING = 1.5  # how much longer than its shortest row a batch may be where atte
 TOGETHER = 32  # candidates that another process measures at a time
 BATCH_BYTES = 128 * 2**20
 CANDIDATE_TOKENS = 4096
-CANDIDATE_BYTES = 256 * 2**20
+CANDIDATE_BYTES = 128 * 2**20
 
 
 class Behaviour:
@@ -78,8 +79,10 @@ class Behaviour:
         places = split_into_batches(self.rows, model, self.graph, batch_size)
         self._inputs = [_Inputs.of([self.rows[i] for i in index], model.device) for index in places]
         budget = budget_on(model.device, free_memory(model.device)) / 2
-        self._clean = RunCache(self._run_clean, lambda trace: trace.nbytes, budget)
-        self._prompts = RunCache(self._make_prompts, lambda prompts: prompts.nbytes, budget)
+        # not held by their own caches, so that a behaviour's runs are gone as soon as nobody uses it
+        me = weakref.ref(self)
+        self._clean = RunCache(lambda place: _there(me)._run_clean(place), lambda trace: trace.nbytes, budget)
+        self._prompts = RunCache(lambda place: _there(me)._make_prompts(place), lambda found: found.nbytes, budget)
         self.batches = [self._batch(place, index) for place, index in enumerate(places)]
 
     @property
@@ -256,6 +259,12 @@ class Behaviour:
             logits = self.run(batch, corrupted=True).logits if corrupted else batch.answers.full_logits
             values[:, list(batch.index)] = apply(metrics, logits[None], batch.answers)[:, 0]
         return values
+
+
+def _there(behaviour: "weakref.ref[Behaviour]") -> Behaviour:
+    found = behaviour()
+    assert found is not None, "a batch outlived its behaviour"
+    return found
 
 
 def split_into_batches(rows: Sequence[Row], model: Model, graph: ComponentGraph, most: int) -> list[list[int]]:

@@ -20,7 +20,7 @@ from acdc.model.removals import Reach
 from acdc.options import Extent, Level
 from acdc.task.rows import Row
 
-STANDARD_FLOPS, FULL_FLOPS = 4e12, 25e12  # less than one minute, and a few, on two cores
+STANDARD_FLOPS, FULL_FLOPS = 3.6e12, 25e12  # less than one minute, and a few, on two cores
 SEARCH_PASSES = 8  # forward passes over the discovery rows that a standard verification may always take
 MEASURES_SHARE, RANDOM_SHARE = 0.5, 0.2  # of the budget; removals have what is left
 FEWEST_ROWS, FEWEST_MEASURED = 16, 32  # rows of a part that does not fit, and of the metrics
@@ -124,12 +124,11 @@ def _removal_flops(circuit: Circuit, costs: Costs) -> np.ndarray:
     reach = Reach(graph, kept)
     positions = np.where(reach.cone.needs == Need.EVERYWHERE, costs.length, 1.0)
     width, unembedding = graph.anatomy.d_model, 2 * graph.anatomy.d_model * graph.anatomy.d_vocab_out
-    _, readers = graph.ends
-    into = np.bincount(readers[kept[: len(readers)]], minlength=len(graph.readers))
-    sums = np.zeros(len(graph.writers))
-    for reader, count in zip(graph.readers, into.tolist(), strict=True):
-        for owner in graph.owners(reader):
-            sums[graph.writer_index[owner]] += 2 * width * count
+    sums = np.zeros(len(graph.writers))  # a slot whose input changes is summed up over all of its senders
+    for group in graph.groups:
+        for reader in group.readers:
+            owners = [graph.writer_index[owner] for owner in graph.owners(reader)]
+            sums[owners] += 2 * width * group.senders / max(1, len(owners))
     edges = np.array([graph.index[part.id] for part in circuit.parts], dtype=int)
     each = positions * (costs.component + sums)
     found = np.empty(len(edges))
