@@ -221,7 +221,7 @@ def _print_audit(report: "Report", audit: "Audit") -> None:
 
 def _print_claims(report: "Report", audit: "Audit", out: "Console") -> None:
     """How faithful, complete and minimal the circuit is."""
-    from acdc.render.verdict import complete_text, minimal_text, sizes_text
+    from acdc.render.verdict import complete_text, fewer_text, minimal_text, sizes_text
 
     rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in audit.faithfulness]
     head = ("ablation", "metric", "the circuit alone recovers", "without it is lost")
@@ -237,6 +237,8 @@ def _print_claims(report: "Report", audit: "Audit", out: "Console") -> None:
         out.print(f"\nover all sizes: {sizes_text(audit.over_sizes)}", soft_wrap=True)
     for name, reason in audit.left_out.items():
         out.print(f"not measured: {name}, as {reason}")
+    if audit.fewer_rows:
+        out.print(f"\n{fewer_text(audit)}", soft_wrap=True)
 
 
 def _print_tests(tests: "Sequence[TestResult]", out: "Console") -> None:

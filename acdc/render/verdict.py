@@ -116,6 +116,12 @@ def minimal_text(minimal: Minimality, report: Report) -> str:
     )
 
 
+def fewer_text(audit: Audit) -> str:
+    """What an audit measured on fewer rows than the metrics."""
+    parts = ", ".join(f"{what} ({rows})" for what, rows in audit.fewer_rows.items())
+    return f"to stay within the budget, measured on fewer rows: {parts}"
+
+
 def sizes_text(sizes: Integrated) -> str:
     return (
         f"CMD {number(sizes.cmd)} (0 is best), CPR {number(sizes.cpr)} (1 is all, more is possible) of circuits chosen "
@@ -238,6 +244,8 @@ def _audited(report: Report, audit: Audit) -> Iterator[Claim]:
     yield from map(_test, audit.tests)
     for name, reason in audit.left_out.items():
         yield Claim(name, Standing.open, f"Not measured, as {reason}.")
+    if audit.fewer_rows:
+        yield Claim("all rows", Standing.open, _sentence(fewer_text(audit)))
 
 
 def _ablations(report: Report, audit: Audit) -> Iterator[Claim]:

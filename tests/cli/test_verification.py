@@ -59,6 +59,18 @@ def test_what_is_measured_anew_is_printed(acdc, run):
     assert standard.partition("\n\nrun ")[0] == shown.partition("\n\nrun ")[0]
 
 
+def test_what_an_audit_measures_on_fewer_rows_is_said(acdc, run, monkeypatch):
+    monkeypatch.setattr("acdc.verification.audit.AUDIT_FLOPS", 0.0)
+    told = acdc("verify", "found")
+    assert told.code == 0, told.err
+    parts = (
+        "faithfulness under other ablations (8), completeness (8), minimality (8), random circuits (4), CMD and CPR (8)"
+    )
+    assert f"to stay within the budget, measured on fewer rows: {parts}" in told.out
+    assert "not measured: faithfulness under optimal ablation, as learning its constants exceeds the budget" in told.out
+    assert f"To stay within the budget, measured on fewer rows: {parts}." in (run / "report.html").read_text()
+
+
 @pytest.mark.parametrize("rows", [0, -1])
 def test_verifying_on_no_rows_is_refused(acdc, run, rows):
     refused = acdc("verify", "found", "--verify-rows", rows)
