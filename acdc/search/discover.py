@@ -28,7 +28,7 @@ from acdc.model.threads import DEFAULT_THREADS, MOST_THREADS, fixed_threads
 from acdc.model.work import Work
 from acdc.options import Choosing, Level, SenderOrder
 from acdc.progress import Progress, silent
-from acdc.search.increments import TRIAL_BYTES
+from acdc.search.slot_cost import TRIAL_BYTES
 from acdc.search.journal import Journal
 from acdc.search.options import DEFAULT_STEPS, DEFAULT_UPDATES, SearchOptions
 from acdc.search.registry import DEFAULT_METHOD, Method, all_methods, find_method

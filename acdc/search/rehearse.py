@@ -12,7 +12,7 @@ from acdc.options import Level
 from acdc.progress import silent
 from acdc.search.exact import candidates, count_candidates
 from acdc.search.hybrid import proposal_size
-from acdc.search.increments import TRIAL_BYTES
+from acdc.search.slot_cost import TRIAL_BYTES
 from acdc.search.options import SearchOptions
 from acdc.search.registry import METHODS, Method
 from acdc.search.trials import WIDEST
