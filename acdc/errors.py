@@ -31,6 +31,11 @@ class AcdcWarning(UserWarning):
     """A result is to be had, but not as one would expect: one sentence, printed on stderr by the command line."""
 
 
+def printable(text: str) -> str:
+    """A text in one line, with escapes in the place of what a terminal would act on."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+
+
 def telling(tell: Callable[[str], None]) -> Callable[..., None]:
     """What stands in for `warnings.showwarning`: our own warnings are told, those of libraries are of no use."""
 

@@ -1,7 +1,8 @@
-"""How long work reports on itself: a callable that is told what has been done."""
+"""How long work reports on itself: a callable that is told what has been done, or what is being loaded."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 
@@ -39,3 +40,31 @@ def nobody(done: float, note: str = "") -> None:
 def silent(what: str, total: float, unit: str) -> Iterator[Advance]:
     """Progress that nobody watches."""
     yield nobody
+
+
+Say = Callable[[str], None]
+# what is being loaded -> context whose value is told when more is known of it
+Loading = Callable[[str], AbstractContextManager[Say]]
+
+
+@contextmanager
+def _unseen(what: str) -> Iterator[Say]:
+    yield lambda what: None
+
+
+_display: ContextVar[Loading] = ContextVar("display", default=_unseen)
+
+
+def loading(what: str) -> AbstractContextManager[Say]:
+    """Tell whoever watches that something is being loaded, for as long as the context lasts."""
+    return _display.get()(what)
+
+
+@contextmanager
+def shown_by(display: Loading) -> Iterator[None]:
+    """Have a display show what is loaded in this context."""
+    before = _display.set(display)
+    try:
+        yield
+    finally:
+        _display.reset(before)

@@ -1,0 +1,1 @@
+"""Does a method find the true circuit? Models whose circuit is known, scoring, and tables."""

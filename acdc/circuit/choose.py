@@ -11,6 +11,8 @@ from acdc.errors import InputError
 from acdc.graph import ComponentGraph
 from acdc.options import Choosing
 
+FINE = 128
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -77,12 +79,12 @@ class Ranking:
         """A small beginning of the ranking whose pruned circuit reaches `target`, found by doubling and bisection.
 
         `faithfulness` measures what is left when something is removed. As it need not grow with every edge, a
-        smaller one may exist.
+        smaller one may exist; of large circuits the bisection ends when their size is known to within 1 / `FINE`.
         """
         low, high = 0, 1
         while high < len(self._order) and faithfulness(self.top(high).removed) < target:
             low, high = high, min(2 * high, len(self._order))
-        while high - low > 1:
+        while high - low > max(1, high // FINE):
             middle = (low + high) // 2
             low, high = (low, middle) if faithfulness(self.top(middle).removed) >= target else (middle, high)
         return self.top(high)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from acdc.errors import InputError
 from acdc.files import read_model, write_json
 from acdc.graph import Anatomy, ComponentGraph, Edge, Neuron, Writer, is_wire
+from acdc.model.gguf_file import Quantisation
 from acdc.model.threads import MOST_THREADS
 from acdc.options import Level
 
@@ -45,7 +46,8 @@ class ModelRecord(_Record):
     """Which model: `content_hash` is of its config and weight files, `anatomy` the shape that decides its graph.
 
     `components` says how it was run: from its weights, or by its own modules. `direct_edges`: the wires from attention
-    slots to their heads are edges of the graph.
+    slots to their heads are edges of the graph. `quantisation`: how the GGUF file of the weights stores them; absent
+    for weights of another file.
     """
 
     name: str
@@ -55,7 +57,16 @@ class ModelRecord(_Record):
     split_embeddings: bool
     direct_edges: bool = False
     components: str = "functional"
+    quantisation: Quantisation | None = None
     anatomy: dict[str, Any]
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `quantisation` where there is none, as artefacts did before there was any."""
+        written = write(self)
+        if self.quantisation is None:
+            written.pop("quantisation", None)
+        return written
 
 
 class TaskRecord(_Record):

@@ -25,7 +25,9 @@ def benchmark(
     ] = None,
     steps: opt.Steps = 5,
     updates: opt.Updates = 400,
-    workers: Annotated[int | None, typer.Option(help="Run on so many Ray workers (default: in this process).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Run on this many Ray workers (default: in this process).")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results (default: runs/benchmark-SUITE).", metavar="DIR")
     ] = None,
@@ -35,7 +37,7 @@ def benchmark(
     threads: opt.Threads = 1,
     as_json: opt.Json = False,
 ) -> None:
-    """Try methods on circuits that are known, and score what they find."""
+    """Run methods on models whose circuit is known, and score what they find."""
     from acdc.benchmark.run import Plan, choose_methods, run_benchmark
     from acdc.benchmark.suites import find_suite
     from acdc.cli.jobs import watching

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from acdc.cli.progress import clear_line
+
 SENTENCE = "acdc: interrupted; what is done is kept: the same command with the same --out goes on"
 Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -44,6 +46,7 @@ class Interruptible:
             signal.signal(each, signal.SIG_DFL)
         self._signal = number
         if _importing(frame):  # native code that is being loaded may take an exception for the end of the world
+            clear_line()
             print(SENTENCE, file=sys.stderr, flush=True)
             os._exit(128 + number)
         raise KeyboardInterrupt

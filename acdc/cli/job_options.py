@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acdc.cli import options as opt
+from acdc.cli.progress import loads_model
 from acdc.options import Choosing
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def discovery_job(
         typer.Option(help="acdc: its tau, in the metric's unit (default: 0.5 % of its range). Others: least |score|."),
     ] = None,
     edges: Annotated[
-        int | None, typer.Option(help="Most edges of the circuit, after pruning; hybrid: to decide about.")
+        int | None, typer.Option(help="Maximum number of edges, after pruning; hybrid: of edges to test.")
     ] = None,
     faithfulness: Annotated[float | None, typer.Option(help="Recovered fraction to reach (default 0.9).")] = None,
     choose: opt.Choose = Choosing.top,
@@ -91,6 +92,7 @@ def takes_job(*, without: Sequence[str] = (), **usual: Any) -> Callable[[Callabl
     def wrap(command: Callable[..., None]) -> Callable[..., None]:
         theirs = list(inspect.signature(command).parameters.values())[1:]
 
+        @loads_model
         def run(**values: Any) -> None:
             job = discovery_job(**{parameter.name: values.pop(parameter.name) for parameter in ours})
             command(job, **values)

@@ -12,7 +12,10 @@ from acdc.jobs.run_directory import list_runs, read_run
 
 # What may stand in the place of a name; for people, not for programs.
 _NOT_NAMED = {
-    "models": [{"name": "FOLDER or HUB NAME", "what": "with config.json and safetensors weights"}],
+    "models": [
+        {"name": "FOLDER or HUB NAME", "installed": "", "what": "with config.json and safetensors weights"},
+        {"name": "FILE.gguf", "installed": "", "what": "or a folder that holds one"},
+    ],
     "tasks": [
         {"name": "FILE", "metric": "", "what": ".jsonl (acdc), .json (AutoCircuit) or .csv (EAP-IG)"},
         {"name": "hf:NAME:SPLIT", "metric": "", "what": "data set of the Hugging Face hub, or its folder here"},
@@ -40,10 +43,17 @@ def print_listing(what: str, runs: Path, as_json: bool) -> None:
 
 
 def _models() -> list[dict]:
-    from acdc.model.sources import BUNDLED, FAMILIES
+    from acdc.model.sources import BUNDLED, FAMILIES, PACKAGED
 
     families = ", ".join(FAMILIES.values())
-    return [{"name": name, "what": f"bundled; families of other models: {families}"} for name in BUNDLED]
+    rows = [
+        {"name": name, "installed": "yes", "what": f"bundled; families of other models: {families}"} for name in BUNDLED
+    ]
+    for name, model in PACKAGED.items():
+        installed = "no" if model.folder is None else "yes"
+        what = model.title if model.folder else f"{model.title}: {model.how_to_install}"
+        rows.append({"name": name, "installed": installed, "what": what})
+    return rows
 
 
 def _tasks() -> list[dict]:
@@ -95,13 +105,13 @@ def _runs(parent: Path) -> list[dict]:
 
 def _summary(path: Path) -> dict:
     from acdc.circuit.circuit import Circuit
+    from acdc.jobs.finish import load_report
     from acdc.render.verdict import percent
-    from acdc.verification.report import Report
 
-    if not (path / "verification.json").is_file():
+    if not (path / "circuit.json").is_file():
         return {}
     circuit = Circuit.load(path)
     return {
         "edges": f"{circuit.edges_effective} of {circuit.edges_total}",
-        "faithfulness": percent(Report.load(path).faithfulness),
+        "faithfulness": percent(load_report(path).faithfulness),
     }

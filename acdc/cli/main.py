@@ -15,8 +15,9 @@ from acdc.cli.benchmark import benchmark
 from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.job_options import CHOOSING, DECIDING, SEARCHING, VERIFYING, takes_job
+from acdc.cli.progress import warn
 from acdc.cli.verification import diff, minimise, verify
-from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, telling
+from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling
 
 if TYPE_CHECKING:
     from acdc.jobs.spec import DiscoveryJob
@@ -46,10 +47,10 @@ def discover(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False
 @takes_job()
 def plan(
     job: "DiscoveryJob",
-    out: Annotated[Path | None, typer.Option(help="As for discover; a plan leaves nothing behind.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Accepted as in discover; a plan writes no files.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Say what a discovery would compute, how much memory and how long it would take, without loading any weight."""
+    """Estimate what a search computes, and its time and memory, without loading weights."""
     from acdc.cli.plan import print_plan
     from acdc.jobs.plan import plan_job
 
@@ -89,9 +90,10 @@ def score(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -
 
 @app.command()
 def run(
-    jobs: Annotated[Path, typer.Argument(help="Job file: [defaults] and [[jobs]] with the options of discover.")],
+    jobs: Annotated[Path, typer.Argument(help=r"Job file: \[defaults] and \[\[jobs]] with the options of discover.")],
     workers: Annotated[
-        int | None, typer.Option(help="Run on so many Ray workers (default: in this process, one after the other).")
+        int | None,
+        typer.Option(help="Run on this many Ray workers (default: in this process, one job after the other)."),
     ] = None,
     gpus_per_worker: Annotated[float, typer.Option(help="GPUs, or a part of one, for each worker.")] = 0.0,
     address: Annotated[
@@ -102,7 +104,7 @@ def run(
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Run the jobs of a file; what is finished in the folder is not run again."""
+    """Run the jobs of a file; finished jobs in the folder are not run again."""
     from acdc.cli.jobs import print_jobs, watching
     from acdc.jobs.batch import run_jobs
     from acdc.jobs.executors import choose_executor
@@ -175,7 +177,7 @@ def main() -> None:
     # Threads that spin while they wait make a busy machine many times slower; read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.simplefilter("always", AcdcWarning)
-    warnings.showwarning = telling(lambda message: print(f"acdc: warning: {message}", file=sys.stderr))
+    warnings.showwarning = telling(warn)
     usage_error: Any = typer.BadParameter.__base__  # that of click, which typer gives no name
     interruptible = Interruptible()
     try:
@@ -207,5 +209,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> int:
-    print(f"acdc: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"acdc: error: {printable(message)}", file=sys.stderr)
     return 2

@@ -26,7 +26,9 @@ class Listing(StrEnum):
     runs = "runs"
 
 
-ModelName = Annotated[str, typer.Option("--model", help="Bundled name, local folder or hub name.", metavar="M")]
+ModelName = Annotated[
+    str, typer.Option("--model", help="Name ('acdc list models'), local folder, GGUF file or hub name.", metavar="M")
+]
 TaskName = Annotated[
     str,
     typer.Option("--task", help="Bundled name, a .jsonl, .json or .csv file, or hf:NAME:SPLIT.", metavar="T"),
@@ -46,7 +48,7 @@ AblationName = Annotated[
     ),
 ]
 Limit = Annotated[int | None, typer.Option(help="Use the first ROWS rows.", metavar="ROWS")]
-BatchSize = Annotated[int, typer.Option(help="Most rows in one forward pass.")]
+BatchSize = Annotated[int, typer.Option(help="Maximum number of rows in one forward pass.")]
 SplitEmbeddings = Annotated[
     bool, typer.Option("--split-embeddings", help="Token and position embedding as two components.")
 ]
@@ -55,7 +57,7 @@ Choose = Annotated[
     Choosing, typer.Option(help="From scores: the best edges wherever they are, or greedily from the logits upwards.")
 ]
 Steps = Annotated[int, typer.Option(help="eap-ig-*, hybrid: points of the integral, k/STEPS from k = 0.")]
-Updates = Annotated[int, typer.Option(help="Learnt masks: most optimiser steps.")]
+Updates = Annotated[int, typer.Option(help="Learnt masks: maximum number of optimiser steps.")]
 DirectEdges = Annotated[
     bool, typer.Option("--direct-edges", help="acdc: also test the wires from attention slots to their heads.")
 ]
@@ -64,10 +66,14 @@ SenderOrderName = Annotated[
 ]
 VerifyExtent = Annotated[
     Extent,
-    typer.Option("--verify", help="none; quick: metrics; standard: about a minute; full: as 'acdc verify'."),
+    typer.Option(
+        "--verify",
+        help="How far to verify: none; quick: metrics; standard: also random circuits and single removals, about a "
+        "minute; full: also intervals, other ablations and tests, some minutes.",
+    ),
 ]
 VerifyRows = Annotated[
-    int | None, typer.Option("--verify-rows", help="Verify on at most so many unseen rows.", metavar="ROWS")
+    int | None, typer.Option("--verify-rows", help="Verify on at most this many unseen rows.", metavar="ROWS")
 ]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: a new one under runs/.", metavar="DIR")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, or cuda:0,cuda:1,... to spread the layers.")]

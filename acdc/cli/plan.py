@@ -16,9 +16,10 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
         return
     search, out = plan.search, console()
     out.print(f"plan of {plan.method} for {plan.task} in {plan.model}", style="bold")
+    stored = f", {plan.quantisation}" if plan.quantisation else ""
     out.print(
         f"{search.rows} rows of at most {search.longest} tokens in batches of at most {plan.batch_size}, "
-        f"{plan.parameters:,} parameters in {plan.dtype}, {_place(plan)}\n"
+        f"{plan.parameters:,} parameters in {plan.dtype}{stored}, {_place(plan)}\n"
     )
     out.print(_table(plan))
     out.print(f"\n{_memory(plan)}")

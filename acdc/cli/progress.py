@@ -1,14 +1,22 @@
-"""Progress bars on a terminal; nothing in a pipe."""
+"""Progress bars, and a line that says what is being loaded, on a terminal; nothing in a pipe."""
 
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
+from rich.control import Control
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.segment import ControlType
 from rich.text import Text
 
-from acdc.progress import Advance, nobody
+from acdc.errors import printable
+from acdc.progress import Advance, Say, nobody, shown_by
+
+RECENT = 20.0  # seconds of work that time left is reckoned from
+_CLEAR = Control((ControlType.CARRIAGE_RETURN,), (ControlType.ERASE_IN_LINE, 2))
 
 
 class RateColumn(ProgressColumn):
@@ -34,10 +42,57 @@ def bars(what: str, total: float, unit: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=RECENT) as progress:
         handle = progress.add_task(what, total=total, unit=unit, note="")
 
         def advance(done: float, note: str = "") -> None:
             progress.update(handle, advance=done, note=note)
 
         yield advance
+
+
+@contextmanager
+def line(what: str) -> Iterator[Say]:
+    """A line on stderr, when it is a terminal, that is gone when the context ends."""
+    console = Console(stderr=True, highlight=False)
+    if not sys.stderr.isatty() or console.is_dumb_terminal:
+        yield lambda what: None
+        return
+
+    def say(what: str) -> None:
+        text = Text(f"{printable(what)} ...", style="dim")
+        text.truncate(console.width - 1, overflow="ellipsis")  # a full line would begin another
+        console.control(_CLEAR)
+        console.print(text, end="")
+        console.file.flush()
+
+    say(what)
+    try:
+        yield say
+    finally:
+        console.control(_CLEAR)
+
+
+def clear_line() -> None:
+    """Make room on stderr for what does not belong on a line that may be there."""
+    if sys.stderr.isatty():
+        Console(stderr=True).control(_CLEAR)
+
+
+def warn(message: str) -> None:
+    """Print a warning on stderr."""
+    clear_line()
+    print(f"acdc: warning: {printable(message)}", file=sys.stderr)
+
+
+def loads_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Have a command show on a terminal what it loads: at once, as the libraries alone take seconds."""
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        with line(f"loading {values.get('model') or 'the model'}"):
+            import acdc.jobs.run  # noqa: F401  # with torch
+        with shown_by(line):
+            command(**values)
+
+    return run

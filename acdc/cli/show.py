@@ -8,8 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from acdc.circuit.circuit import ModelRecord
 from acdc.jobs.check import TaskCheck
 from acdc.jobs.sweep import FinishedSweep
+from acdc.model.gguf_file import Quantisation
 from acdc.options import Level
 from acdc.render.verdict import percent
 
@@ -21,6 +23,12 @@ def console() -> Console:
     """A readable width in pipes and on wide terminals; names of files and models are never read as markup."""
     plain = Console()
     return Console(highlight=False, markup=False, width=min(plain.width, 110) if plain.is_terminal else 110)
+
+
+def print_stored(model: str, quantisation: Quantisation | None, out: Console) -> None:
+    """How a GGUF file stores the weights that were used."""
+    if quantisation is not None:
+        out.print(f"{model}: {quantisation}")
 
 
 def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
@@ -39,8 +47,11 @@ def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
     out = console()
     out.print(f"{record['task']['name']} in {record['model']['name']}", style="bold")
     out.print(
-        f"{record['method']}, {record['metric']}, {record['ablation']} ablation, {len(record['task']['rows'])} rows\n"
+        f"{record['method']}, {record['metric']}, {record['ablation']} ablation, {len(record['task']['rows'])} rows"
     )
+    model = ModelRecord.model_validate(record["model"])
+    print_stored(model.name, model.quantisation, out)
+    out.print()
     out.print(table)
     out.print(f"\nscores  {path / 'scores.json'}", soft_wrap=True)
 
@@ -55,7 +66,9 @@ def print_curve(sweep: FinishedSweep, as_json: bool) -> None:
         return
     out = console()
     out.print(f"{record.task.name} in {record.model.name}", style="bold")
-    out.print(f"acdc over {record.level}, {record.metric}, {record.ablation} ablation\n")
+    out.print(f"acdc over {record.level}, {record.metric}, {record.ablation} ablation")
+    print_stored(record.model.name, record.model.quantisation, out)
+    out.print()
     table = Table(box=None, pad_edge=False)
     over_nodes = record.level is Level.nodes
     for name in ("threshold", *(["nodes"] if over_nodes else []), "edges", "tests", record.metric, "faithfulness"):
@@ -84,6 +97,7 @@ def print_check(check: TaskCheck, as_json: bool) -> None:
         return
     out = console()
     out.print(f"{check.task} for {check.model}: {check.rows} rows of {check.shortest} to {check.longest} tokens")
+    print_stored(check.model, check.quantisation, out)
     out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
     table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)
     for name in ("metric", "clean", "corrupted"):

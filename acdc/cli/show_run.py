@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from rich.table import Table
 
-from acdc.cli.show import STRONGEST, console
+from acdc.cli.show import STRONGEST, console, print_stored
 from acdc.jobs.finish import FinishedRun
 from acdc.options import Extent
 from acdc.render.style import subtitle, title
@@ -28,13 +28,15 @@ class RunPrinter:
     def __call__(self, run: FinishedRun) -> None:
         if self._as_json:
             return
+        report, out, begins = run.report, self._out, "head" not in self._printed
         self._once("head", lambda: self._head(run))
-        report, out = run.report, self._out
-        if run.plan is not None and run.plan.flops > SLOW_FLOPS and not report.complete:
-            self._once("first table", lambda: self._first_table(run))
+        if begins and run.plan is not None:  # what an earlier verification measured may be of other rows
+            if run.plan.flops > SLOW_FLOPS:
+                self._once("first table", lambda: self._first_table(run))
+            return
         if report.measures:
             self._once("measures", lambda: out.print(_measures(run)))
-        if report.random is not None or (report.measures and report.complete):
+        if report.random is not None or (report.measures and run.plan is None):
             self._once("random", lambda: self._random(run))
 
     def finish(self, run: FinishedRun) -> None:
@@ -59,13 +61,18 @@ class RunPrinter:
             sys.stdout.flush()
 
     def _head(self, run: FinishedRun) -> None:
-        self._out.print(title(run.circuit), style="bold")
-        self._out.print(f"{subtitle(run.circuit)}\n")
+        circuit, out = run.circuit, self._out
+        out.print(title(circuit), style="bold")
+        out.print(subtitle(circuit))
+        print_stored(circuit.model.name, circuit.model.quantisation, out)
+        out.print()
 
     def _first_table(self, run: FinishedRun) -> None:
-        self._out.print(_strongest(run))
+        if not run.report.measures:
+            self._out.print(_strongest(run))
+            self._out.print()
         if run.plan is not None:
-            self._out.print(f"\n{planned_text(run.plan)}\n", soft_wrap=True)
+            self._out.print(f"{planned_text(run.plan)}\n", soft_wrap=True)
 
     def _random(self, run: FinishedRun) -> None:
         found = run.report.random
@@ -98,9 +105,7 @@ def _record(run: FinishedRun) -> dict:
 def _measures(run: FinishedRun) -> Table:
     report = run.report
     of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
-    table = Table(
-        title=f"verification on {report.rows}{of} unseen rows", title_justify="left", box=None, pad_edge=False
-    )
+    table = _titled(f"verification on {report.rows}{of} unseen rows")
     table.add_column("metric")
     for name in ("full model", "circuit", "complement", "all ablated", "faithfulness"):
         table.add_column(name, justify="right")
@@ -114,8 +119,7 @@ def _strongest(run: FinishedRun) -> Table:
     level = run.circuit.part_name
     edges = sorted(run.circuit.parts, key=lambda edge: (-abs(edge.score), edge.id))[:STRONGEST]
     removals = {removal.id: removal for removal in run.report.removals}
-    caption = f"strongest {len(edges)} of {len(run.circuit.parts):,} {level}"
-    table = Table(title=caption, title_justify="left", box=None, pad_edge=False)
+    table = _titled(f"strongest {len(edges)} of {len(run.circuit.parts):,} {level}")
     table.add_column(level.removesuffix("s"))
     table.add_column("score", justify="right")
     if removals:
@@ -125,3 +129,8 @@ def _strongest(run: FinishedRun) -> Table:
         change = ([f"{removal.change:+.4g}"] if removal else ["-"]) if removals else []
         table.add_row(edge.id, f"{edge.score:+.4g}", *change)
     return table
+
+
+def _titled(title: str) -> Table:
+    """A table that is as wide as its title, which then stays on one line."""
+    return Table(title=title, title_justify="left", min_width=len(title), box=None, pad_edge=False)

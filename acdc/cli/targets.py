@@ -31,7 +31,7 @@ def submit(
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Hand the jobs of a file to a Ray cluster; submitted again, they go on from what is finished there."""
+    """Send the jobs of a file to a Ray cluster; submitted again, they continue from what is finished there."""
     from acdc.jobs.cluster import connect
     from acdc.jobs.jobs_file import read_jobs
     from acdc.jobs.submission import Workers, submit
@@ -51,10 +51,10 @@ def submit(
 def status(
     target: TargetName,
     address: Address = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on until all jobs have ended.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until all jobs have ended.")] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Show how jobs stand."""
+    """Show the status of jobs."""
     from acdc.cli.jobs import print_jobs, print_states
     from acdc.jobs import target as targets
 
@@ -102,7 +102,7 @@ def fetch(
     address: Address = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Bring finished runs into a folder here; nothing that is there is written over."""
+    """Copy finished runs into a folder on this machine; existing files are not overwritten."""
     from acdc.jobs.target import fetch, find_target
 
     with find_target(target, address) as found:

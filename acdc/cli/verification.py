@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acdc.cli import options as opt
+from acdc.cli.progress import loads_model
 from acdc.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from acdc.verification.statistics import TestResult
 
 
+@loads_model
 def verify(
     run: opt.RunPath,
     model: Annotated[str | None, typer.Option(help="Model; default: the run's.", metavar="M")] = None,
@@ -32,15 +34,15 @@ def verify(
     extent: opt.VerifyExtent = opt.Extent.full,
     rows: opt.VerifyRows = None,
     stability: Annotated[
-        int | None, typer.Option(help="Repeat the discovery on so many random quarters of its rows.", metavar="N")
+        int | None, typer.Option(help="Repeat the discovery on this many random quarters of its rows.", metavar="N")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Share the work of so many Ray workers.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Share the work among this many Ray workers.")] = None,
     device: opt.Device = "auto",
     dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Verify a run's circuit further, on the rows that its discovery did not use; what has been measured is kept."""
+    """Verify a run's circuit on the rows that its discovery did not use, continuing from what has been measured."""
     from acdc.circuit.circuit import Circuit
     from acdc.cli import show
     from acdc.cli.progress import bars
@@ -52,10 +54,12 @@ def verify(
 
     circuit = Circuit.load(run)
     _check_own(circuit, dtype, seed)
-    if stability is not None:
-        _announce(plan_repeats(run, stability))
     if extent is opt.Extent.none:
         raise InputError("--verify none measures nothing: give quick, standard or full")
+    if rows is not None and rows < 1:
+        raise InputError(f"--verify-rows {rows} must be at least 1")
+    if stability is not None:
+        _announce(plan_repeats(run, stability))
     printer = RunPrinter(as_json)
     if workers is None:
         done = reverify(run, model, task, device, Finishing(bars, extent, rows, watch=printer), stability)
@@ -80,6 +84,7 @@ def _announce(plan: "RepeatPlan") -> None:
     )
 
 
+@loads_model
 def minimise(
     run: opt.RunPath,
     out: opt.Out = None,
@@ -101,6 +106,7 @@ def minimise(
     printer.finish(run_minimise(run, out, device, Finishing(bars, watch=printer)))
 
 
+@loads_model
 def diff(
     first: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
     second: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
@@ -119,21 +125,23 @@ def diff(
     different models, what their components do."""
     from acdc.circuit.circuit import Circuit
     from acdc.files import write_bytes
+    from acdc.jobs.finish import load_report, warn_unverified
     from acdc.jobs.run_directory import read_run
     from acdc.model.load import load_model
     from acdc.task.load import load_task
     from acdc.verification.compare import compare
-    from acdc.verification.report import Report
     from acdc.verification.roles import compare_roles
 
     circuits, source = (Circuit.load(first), Circuit.load(second)), read_run(first).source
     _check_own(circuits[0], dtype, seed)
+    for run in (first, second):
+        warn_unverified(run)
     if picture is not None:
         write_bytes(picture, _picture_of_both(circuits, (first, second), picture, fixed))
     elif fixed:
         raise InputError("--fixed goes with --picture")
     if circuits[0].model.content_hash != circuits[1].model.content_hash:
-        roles = compare_roles(circuits[0], Report.load(first), circuits[1], Report.load(second))
+        roles = compare_roles(circuits[0], load_report(first), circuits[1], load_report(second))
         print(json.dumps(roles.model_dump(mode="json"))) if as_json else _print_roles(roles)
         return
     model = load_model(source.model, revision=source.revision, device=device, dtype=circuits[0].dtype)
@@ -213,7 +221,7 @@ def _print_audit(report: "Report", audit: "Audit") -> None:
 
 def _print_claims(report: "Report", audit: "Audit", out: "Console") -> None:
     """How faithful, complete and minimal the circuit is."""
-    from acdc.render.verdict import complete_text, minimal_text, sizes_text
+    from acdc.render.verdict import complete_text, fewer_text, minimal_text, sizes_text
 
     rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in audit.faithfulness]
     head = ("ablation", "metric", "the circuit alone recovers", "without it is lost")
@@ -224,11 +232,13 @@ def _print_claims(report: "Report", audit: "Audit", out: "Console") -> None:
     if audit.completeness:
         out.print(f"\ncompleteness: {complete_text(audit.completeness, report.metric)}", soft_wrap=True)
     if audit.minimality:
-        out.print(f"\nminimality: {minimal_text(audit.minimality, report.metric)}", soft_wrap=True)
+        out.print(f"\nminimality: {minimal_text(audit.minimality, report)}", soft_wrap=True)
     if audit.over_sizes:
         out.print(f"\nover all sizes: {sizes_text(audit.over_sizes)}", soft_wrap=True)
     for name, reason in audit.left_out.items():
         out.print(f"not measured: {name}, as {reason}")
+    if audit.fewer_rows:
+        out.print(f"\n{fewer_text(audit)}", soft_wrap=True)
 
 
 def _print_tests(tests: "Sequence[TestResult]", out: "Console") -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from acdc.jobs.run import Loaded
 from acdc.jobs.spec import DiscoveryJob
+from acdc.model.gguf_file import Quantisation
 from acdc.model.threads import fixed_threads
 from acdc.search.discover import bind
 from acdc.task.behaviour import usable_metrics
@@ -45,6 +46,7 @@ class TaskCheck:
     measures: dict[str, dict[str, float]]
     groups: list[GroupCheck]
     warnings: list[str]
+    quantisation: Quantisation | None
 
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
@@ -84,6 +86,7 @@ def check(job: DiscoveryJob) -> TaskCheck:
         measures=measures,
         groups=_groups(task.rows, names, clean),
         warnings=_warnings(measures, len(split.verification)),
+        quantisation=model.quantisation,
     )
 
 

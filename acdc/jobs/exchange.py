@@ -14,15 +14,13 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.extensions import load_named
 from acdc.files import read_model, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
-from acdc.jobs.finish import report_of_run
+from acdc.jobs.finish import load_report, report_of_run, warn_unverified
 from acdc.jobs.ranking import SCORES, EdgeScores, NodeScores
 from acdc.jobs.run import ScoresRecord
 from acdc.jobs.run_directory import RUN_FILE, read_run
 from acdc.options import Grouping, Level
 from acdc.render.graphviz import to_picture
 from acdc.render.look import PLAIN, Look, choose_look
-from acdc.verification.report import FILE_NAME as VERIFICATION
-from acdc.verification.report import Report
 
 ENTRY_POINTS = "acdc.formats"
 
@@ -187,6 +185,8 @@ def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: s
         if target != out:
             _make_folder(target.parent)
         write_bytes(target, content)
+    if run.circuit is not None and path.is_dir():
+        warn_unverified(path)
     for sentence in written.lost:
         warnings.warn(f"lost in format {format}: {sentence}", AcdcWarning, stacklevel=2)
     return Exported(tuple(targets), written.lost)
@@ -195,7 +195,7 @@ def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: s
 def _looking(run: Exportable, fixed: bool, group: str) -> Exportable:
     if run.circuit is None:
         return run
-    report = Report.load(run.path) if (run.path / VERIFICATION).is_file() else None
+    report = load_report(run.path) if run.path.is_dir() else None
     return replace(run, look=choose_look(run.circuit, fixed, group, report))
 
 

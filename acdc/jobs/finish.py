@@ -4,13 +4,14 @@ Every stage is on disk before the next begins, so that a run that was cut off go
 verified can be shown, exported and verified later.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from acdc.circuit.circuit import FILE_NAME as CIRCUIT
 from acdc.circuit.circuit import Circuit
-from acdc.errors import InputError
+from acdc.errors import AcdcWarning, InputError
 from acdc.files import write_text
 from acdc.jobs.ranking import rank_edges
 from acdc.jobs.run_directory import read_run
@@ -68,13 +69,13 @@ class Finishing:
 def finish_run(path: Path, model: Model, task: Task, command: str, resumed: bool, how: Finishing) -> FinishedRun:
     """Draw a run's circuit, verify it as far as asked and not done yet, and write its report."""
     circuit, report = Circuit.load(path), load_report(path)
+    missing = not report.covers(how.extent, how.most_rows)
+    plan = plan_of(model, task, circuit, how.extent, how.most_rows) if missing else None
+    how.watch(FinishedRun(path, circuit, report, resumed, plan))
     for name, draw in zip(PICTURES, (to_dot, to_svg), strict=True):
         if not (path / name).is_file():
             write_text(path / name, draw(circuit))
-    missing = not report.covers(how.extent, how.most_rows)
-    plan = plan_of(model, task, circuit, how.extent, how.most_rows) if missing else None
     write_page(path, circuit, report, command)
-    how.watch(FinishedRun(path, circuit, report, resumed, plan))
     if not (path / EXAMPLES).is_file():
         take_examples(model, task, circuit).save(path)
     if missing:
@@ -154,6 +155,14 @@ def _page(path: Path, circuit: Circuit, report: Report, command: str) -> str:
 def write_page(path: Path, circuit: Circuit, report: Report, command: str) -> None:
     """Write a run's HTML report."""
     write_text(path / PAGE, _page(path, circuit, report, command))
+
+
+def warn_unverified(path: Path) -> None:
+    """Warn where a run's circuit is used before its verification is finished."""
+    report = load_report(path)
+    if not report.complete:
+        how_far = "is not finished" if report.rows else "is missing"
+        warnings.warn(f"the verification of run {path} {how_far}: 'acdc verify' does it", AcdcWarning, stacklevel=2)
 
 
 def load_report(path: Path) -> Report:

@@ -7,7 +7,7 @@ several such keys for their grid. Relative paths are relative to the file. Every
 import itertools
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from acdc.errors import InputError, InputErrors
 from acdc.files import existing_path
 from acdc.jobs.spec import DiscoveryJob, located
-from acdc.model.sources import BUNDLED
+from acdc.model.sources import NAMES
 from acdc.search.discover import DiscoverySettings
 from acdc.task.registry import all_tasks
 
@@ -113,7 +113,7 @@ def _make_job(options: Mapping[str, Any], folder: Path) -> DiscoveryJob:
         raise InputErrors([_problem(found) for found in error.errors()]) from None
     values = {name: getattr(table, name) for name in JobTable.model_fields}
     job = DiscoveryJob(
-        model=_located(values.pop("model"), BUNDLED, folder),
+        model=_located(values.pop("model"), NAMES, folder),
         task=located(_located(values.pop("task"), all_tasks(), folder), folder),
         **{name: values.pop(name) for name in ("revision", "device", "dtype", "verify", "verify_rows")},
         settings=DiscoverySettings(**values),
@@ -132,7 +132,7 @@ def _problem(error: Any) -> str:
     return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}, not {error['input']!r}"
 
 
-def _located(name: str, bundled: Mapping[str, Any], folder: Path) -> str:
+def _located(name: str, bundled: Container[str], folder: Path) -> str:
     """A name as it is, a path relative to the folder as an absolute one."""
     path = existing_path(str(folder / Path(name).expanduser()))
     return name if name in bundled or path is None else str(path.resolve())

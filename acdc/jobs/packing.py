@@ -1,6 +1,6 @@
 """Pack a job file for a cluster: the jobs with relative paths, and the task files and model folders that they name.
 
-Of a model folder only configuration, tokenizer and safetensors weights are taken.
+Of a model folder only configuration, tokenizer and safetensors weights, or a GGUF file, are taken.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from acdc.files import existing_path
 from acdc.jobs.jobs_file import write_jobs
 from acdc.jobs.planned import for_each, plan_one
 from acdc.jobs.spec import DiscoveryJob
-from acdc.model.sources import BUNDLED, MODEL_FILES, is_hub_name
+from acdc.model.sources import NAMES, is_hub_name, model_files
 from acdc.task.datasets import is_data_set
 from acdc.task.registry import all_tasks
 
@@ -32,7 +32,7 @@ def check_jobs(jobs: Sequence[DiscoveryJob]) -> None:
     hashes: dict[tuple[str, str | None], str] = {}
 
     def look(job: DiscoveryJob) -> None:
-        model = job.model in BUNDLED or existing_path(job.model)
+        model = job.model in NAMES or existing_path(job.model)
         if not (model or is_hub_name(job.model) or _is_elsewhere(job.model)):
             raise InputError(f"model folder {job.model!r} does not exist")
         task = job.task in all_tasks() or existing_path(job.task)
@@ -56,7 +56,7 @@ def pack(jobs: Sequence[DiscoveryJob], folder: Path, files: bool = True) -> str:
     """
     places: dict[str, str] = {}
     if files:
-        named = [job.model for job in jobs if job.model not in BUNDLED]
+        named = [job.model for job in jobs if job.model not in NAMES]
         named += [job.task for job in jobs if job.task not in all_tasks()]
         found = [path for name in dict.fromkeys(named) if (path := existing_path(name))]
         places = {str(path): f"{INPUTS}/{number}/{path.name}" for number, path in enumerate(found, start=1)}
@@ -81,9 +81,7 @@ def _check_size(paths: Sequence[Path]) -> None:
 
 def _files(path: Path) -> list[Path]:
     """What is taken of a task file or a model folder."""
-    if path.is_file():
-        return [path]
-    return sorted(file for pattern in MODEL_FILES for file in path.glob(pattern) if file.is_file())
+    return [path] if path.is_file() else model_files(path)
 
 
 def _copy(path: Path, target: Path) -> None:

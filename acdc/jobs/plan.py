@@ -6,6 +6,8 @@ from typing import Any
 import torch
 
 from acdc.jobs.spec import DiscoveryJob
+from acdc.model.gguf_file import Quantisation
+from acdc.model.gguf_weights import bytes_to_read
 from acdc.model.load import DTYPES
 from acdc.model.machine import Rates, free_memory
 from acdc.model.rehearsal import rehearsing
@@ -30,6 +32,7 @@ class JobPlan:
     model: str
     family: str
     parameters: int
+    quantisation: Quantisation | None
     task: str
     method: str
     takes: tuple[str, ...]
@@ -121,6 +124,7 @@ def plan_job(job: DiscoveryJob) -> JobPlan:
         model=shape.model.name,
         family=shape.model.family,
         parameters=shape.parameters,
+        quantisation=shape.model.quantisation,
         task=task.name,
         method=job.settings.method,
         takes=find_method(job.settings.method).takes,
@@ -141,10 +145,13 @@ def plan_job(job: DiscoveryJob) -> JobPlan:
 def _read_besides(unloaded: Unloaded, shape: Shape) -> int:
     """Bytes of the weight files that are in memory beside the weights made of them while a model is loaded on a CPU.
 
-    Files in the model's own dtype are mapped and used as they are; native ones are always copied.
+    Files in the model's own dtype are mapped and used as they are; native ones are always copied, and GGUF files tensor
+    by tensor.
     """
     if unloaded.devices[0].type != "cpu":
         return 0
+    if unloaded.source.gguf:
+        return bytes_to_read(unloaded.source.gguf, DTYPES[unloaded.dtype_name])
     config = unloaded.source.config
     stored = str(config.get("dtype") or config.get("torch_dtype") or unloaded.dtype_name).removeprefix("torch.")
     if stored == unloaded.dtype_name and unloaded.source.architecture != NATIVE:

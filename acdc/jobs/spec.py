@@ -8,7 +8,7 @@ from typing import Any
 from acdc.errors import InputError
 from acdc.files import existing_path
 from acdc.jobs.run_directory import SourceRecord
-from acdc.model.sources import BUNDLED
+from acdc.model.sources import NAMES
 from acdc.options import Extent
 from acdc.search.discover import DiscoverySettings
 from acdc.task.datasets import DataSet, is_data_set
@@ -55,20 +55,18 @@ class DiscoveryJob:
     def _paths(self) -> tuple[Path | None, Path | None]:
         """What of model and task is a path on this machine; bundled names come first, as they do when loading."""
         return (
-            None if self.model in BUNDLED else existing_path(self.model),
+            None if self.model in NAMES else existing_path(self.model),
             None if self.task in all_tasks() else existing_path(self.task),
         )
 
     def command(self, verb: str, extra: dict[str, Any] | None = None) -> str:
-        """The command line that makes the same artefacts, with file names in the place of paths."""
+        """The command line that finds the same circuit, with file names in the place of paths. How far it is verified
+        is no part of it, as that can be raised later."""
         model, task = self._paths
         words = ["acdc", verb, "--model", model.resolve().name if model else self.model]
         words += ["--task", task.name if task else _named(self.task)]
         words += ["--revision", self.revision] if self.revision else []
         words += ["--dtype", self.dtype]
-        if verb in ("discover", "import"):
-            words += [] if self.verify is Extent.standard else ["--verify", self.verify.value]
-            words += [] if self.verify_rows is None else ["--verify-rows", str(self.verify_rows)]
         left_out = {"score": _NOT_SCORING, "sweep": _NOT_SWEEPING, "import": _NOT_IMPORTING}.get(verb, ())
         settings = {name: value for name, value in asdict(self.settings).items() if name not in left_out}
         for name, value in (settings | (extra or {})).items():

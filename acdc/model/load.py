@@ -19,12 +19,15 @@ from acdc.graph import Anatomy, ComponentGraph
 from acdc.model.components import Components
 from acdc.model.executor import Executor
 from acdc.model.functional import FunctionalComponents
+from acdc.model.gguf_file import Quantisation
+from acdc.model.gguf_weights import load_gguf_model, load_gguf_tokenizer
 from acdc.model.placed import placed
 from acdc.model.placement import Placement, choose_devices, device_map, module_paths, place, settle
 from acdc.model.probe import Disagreement, first_disagreement
 from acdc.model.replay import ReplayComponents
 from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.weights import read_weights
+from acdc.progress import loading
 
 if TYPE_CHECKING:
     from transformer_lens.config import TransformerBridgeConfig
@@ -39,6 +42,7 @@ DTYPES = {
 }
 Devices = tuple[torch.device, ...]
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 # Configuration fields that TransformerLens accepts for a native model but does not act on.
 _NATIVE_UNSUPPORTED = ("parallel_attn_mlp", "use_local_attn", "use_qk_norm", "scale_attn_by_inverse_layer_idx")
 
@@ -48,6 +52,7 @@ class Model:
     """A loaded transformer: the bridge (the judge), its components for the executor, its anatomy and its tokenizer.
 
     `device` is where all that is computed is kept; `placement` says where the weights are, None where they are there.
+    `quantisation`: how a GGUF file stores them, None for weights of another file.
     """
 
     name: str
@@ -61,6 +66,7 @@ class Model:
     anatomy: Anatomy = field(repr=False)
     tokenizer: "PreTrainedTokenizerBase | None" = field(repr=False)
     placement: Placement | None = field(default=None, repr=False)
+    quantisation: Quantisation | None = None
 
     @property
     def where(self) -> str:
@@ -83,39 +89,46 @@ class Model:
 
 
 def load_model(name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32") -> Model:
-    """Load a bundled model, a local folder or a hub model; its layers spread over `device` if that names several.
+    """Load a model by its name, path or hub name; its layers spread over `device` if that names several.
 
     Raises InputError when it cannot be found or read, its family is not supported, or its components do not reproduce
     the bridge on a probe batch.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    source, devices = find_source(name, revision), choose_devices(device)
-    load = _load_native if source.architecture == NATIVE else _load_hugging_face
-    with quiet():
-        bridge, placement = load(source, devices, DTYPES[dtype])
-        bridge.original_model.requires_grad_(False).eval()
-        tokenizer = None if source.architecture == NATIVE else load_tokenizer(source)
-    anatomy = read_anatomy(bridge)
-    graph = ComponentGraph(anatomy)
-    return Model(
-        name=source.name,
-        family=source.family,
-        revision=source.revision,
-        content_hash=source.content_hash(),
-        dtype_name=dtype,
-        device=devices[0],
-        bridge=bridge,
-        components=choose_components(bridge, anatomy, graph, source.name, source.family, placement),
-        anatomy=anatomy,
-        tokenizer=tokenizer,
-        placement=placement,
-    )
+    with loading(f"loading {name}") as say:
+        source, devices = find_source(name, revision), choose_devices(device)
+        stored = f", {source.quantisation}" if source.quantisation else ""
+        say(f"loading {source.name}: {source.size / 2**20:,.1f} MiB{stored}")
+        load = _load_native if source.architecture == NATIVE else _load_hugging_face
+        with quiet():
+            bridge, placement = load(source, devices, DTYPES[dtype])
+            bridge.original_model.requires_grad_(False).eval()
+            tokenizer = None if source.architecture == NATIVE else load_tokenizer(source)
+        parameters = sum(parameter.numel() for parameter in bridge.original_model.parameters())
+        say(f"checking {source.name}: {parameters:,} parameters{stored}")
+        anatomy = read_anatomy(bridge)
+        graph = ComponentGraph(anatomy)
+        return Model(
+            name=source.name,
+            family=source.family,
+            revision=source.revision,
+            content_hash=source.content_hash(),
+            dtype_name=dtype,
+            device=devices[0],
+            bridge=bridge,
+            components=choose_components(bridge, anatomy, graph, source.name, source.family, placement),
+            anatomy=anatomy,
+            tokenizer=tokenizer,
+            placement=placement,
+            quantisation=source.quantisation,
+        )
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Loading prints progress bars and advice of the libraries that do it; a user asked for neither."""
+    """Loading prints progress bars and advice of the libraries that do it; a user asked for neither. Our own warnings
+    are shown."""
     from transformers.utils import logging as hf_logging
 
     previous, bars = logging.root.manager.disable, hf_logging.is_progress_bar_enabled()
@@ -124,6 +137,7 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            warnings.simplefilter("always", AcdcWarning)
             yield
     finally:
         logging.disable(previous)
@@ -132,16 +146,17 @@ def quiet() -> Iterator[None]:
 
 
 def hugging_face_config(source: Source) -> "PretrainedConfig":
-    """A folder's configuration. Raises InputError where it means another architecture than it names."""
+    """A model's configuration. Raises InputError where a folder's means another architecture than it names."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(source.folder, **_LOCAL)
+    if source.gguf:
+        config = AutoConfig.for_model(**source.config)
+    else:
+        config = AutoConfig.from_pretrained(source.folder, **_LOCAL)
     config.use_cache = False  # prompts are run whole
     built: Any = AutoModelForCausalLM._model_mapping[type(config)]  # a class, though annotated as a pair of them
     if built.__name__ != source.architecture:
-        raise InputError(
-            f"{source.folder / 'config.json'}: model_type means {built.__name__}, not {source.architecture}"
-        )
+        raise InputError(f"{source.config_file}: model_type means {built.__name__}, not {source.architecture}")
     return config
 
 
@@ -194,23 +209,10 @@ def _load_hugging_face(
     source: Source, devices: Devices, dtype: torch.dtype
 ) -> "tuple[TransformerBridge, Placement | None]":
     """(bridge, where its weights are, None for one device)."""
-    from transformers import AutoModelForCausalLM
-
     try:
         config = hugging_face_config(source)
         placement, where = _hugging_face_placement(config, source.architecture, dtype, devices)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source.folder,
-            dtype=dtype,
-            attn_implementation="eager",
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # reported, and refused below with the tensor's name
-            output_loading_info=True,
-            config=config,
-            device_map=where,
-            **_LOCAL,
-        )
-        model, report = loaded  # with its report, which the annotation of `from_pretrained` knows nothing of
+        model, report = _read_weights(source, config, dtype, where)
         _check_complete(source, report, model.config.num_hidden_layers)
         if placement is None:
             model.to(devices[0])
@@ -220,14 +222,36 @@ def _load_hugging_face(
     except SafetensorError as error:
         raise InputError(f"weights in {source.folder} are damaged: {error}") from None
     except Exception as error:  # a configuration can be wrong in more ways than transformers has exceptions for
-        raise InputError(f"model folder {source.folder} cannot be loaded: {first_line(error)}") from None
+        raise InputError(f"model {source.place} cannot be loaded: {first_line(error)}") from None
+
+
+def _read_weights(
+    source: Source, config: "PretrainedConfig", dtype: torch.dtype, where: dict[str, str] | None
+) -> tuple[Any, dict]:
+    """(the model on the devices `where`, transformers' report of what was missing)."""
+    from transformers import AutoModelForCausalLM
+
+    if source.gguf:
+        return load_gguf_model(source.gguf, config, dtype, where)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        source.folder,
+        dtype=dtype,
+        attn_implementation="eager",
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # reported, and refused below with the tensor's name
+        output_loading_info=True,
+        config=config,
+        device_map=where,
+        **_LOCAL,
+    )
+    return loaded  # with its report, which the annotation of `from_pretrained` knows nothing of
 
 
 def _check_complete(source: Source, report: dict, n_layers: int) -> None:
     """Raises InputError for parameters that are missing, misshapen, or of layers that the config does not have."""
     missing = sorted(report["missing_keys"]) or sorted(str(key) for key, *_ in report["mismatched_keys"])
     if missing:
-        raise InputError(f"weights in {source.folder} lack {missing[0]!r} or have it in another shape")
+        raise InputError(f"weights in {source.place} lack {missing[0]!r} or have it in another shape")
     for key in sorted(report["unexpected_keys"]):
         if (layer := re.search(r"\.(\d+)\.", key)) and int(layer[1]) >= n_layers:
             raise InputError(f"weights in {source.folder} have {key!r}, but its config.json has {n_layers} layers")
@@ -289,15 +313,17 @@ def _load_strictly(bridge: "TransformerBridge", parameters: dict[str, torch.Tens
 
 
 def load_tokenizer(source: Source) -> "PreTrainedTokenizerBase | None":
-    """A folder's tokenizer; None where it has none. Raises InputError for a damaged one."""
-    if not any((source.folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        return None
+    """A model's tokenizer; None where it has none. Raises InputError for a damaged one."""
     from transformers import AutoTokenizer
 
     try:
+        if source.gguf:
+            return load_gguf_tokenizer(source.gguf)
+        if not any((source.folder / name).is_file() for name in _TOKENIZER_FILES):
+            return None
         return AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # as for the model: any damage to its files is one kind of bad input
-        raise InputError(f"the tokenizer in {source.folder} cannot be loaded: {first_line(error)}") from None
+        raise InputError(f"the tokenizer in {source.place} cannot be loaded: {first_line(error)}") from None
 
 
 def first_line(error: Exception) -> str:

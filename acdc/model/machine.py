@@ -1,7 +1,9 @@
 """What this machine does in a second, measured by a short probe, and how much memory it has."""
 
+import ctypes
 import re
 import statistics
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -103,6 +105,15 @@ def free_memory(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0] + kept
     free = [_read(Path("/proc/meminfo"), "MemAvailable"), _allowed()]
     return min((found for found in free if found is not None), default=None)
+
+
+def return_free_memory() -> None:
+    """Give back to the system what has been freed. glibc keeps much of it otherwise, as tensors of other sizes seldom
+    fit the gaps; elsewhere nothing is done."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _allowed() -> int | None:

@@ -28,6 +28,7 @@ from acdc.model.placement import Placement, choose_devices, module_paths, move, 
 from acdc.model.products import product
 from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.weights import Layer, Weights, read_weights
+from acdc.progress import loading
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -51,8 +52,8 @@ def find_model(name: str, *, revision: str | None = None, device: str = "auto", 
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
-    source, devices = find_source(name, revision, weights=False), choose_devices(device)
-    with quiet():
+    with loading(f"loading the configuration of {name}"), quiet():
+        source, devices = find_source(name, revision, weights=False), choose_devices(device)
         return Unloaded(source, devices, dtype, None if source.architecture == NATIVE else load_tokenizer(source))
 
 
@@ -88,6 +89,7 @@ def shape_of(unloaded: Unloaded) -> Shape:
         anatomy=anatomy,
         tokenizer=unloaded.tokenizer,
         placement=placement,
+        quantisation=source.quantisation,
     )
     return Shape(model, parameters)
 
@@ -111,7 +113,7 @@ def _hugging_face(
     except InputError:
         raise
     except Exception as error:  # a configuration can be wrong in more ways than transformers has exceptions for
-        raise InputError(f"{source.folder / 'config.json'} describes no model: {first_line(error)}") from None
+        raise InputError(f"{source.config_file} describes no model: {first_line(error)}") from None
 
 
 def _native(source: Source, devices: Devices, dtype: torch.dtype) -> "tuple[TransformerBridge, int, Placement | None]":

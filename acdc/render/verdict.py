@@ -104,12 +104,22 @@ def complete_text(complete: Completeness, metric: str) -> str:
     )
 
 
-def minimal_text(minimal: Minimality, metric: str) -> str:
+def minimal_text(minimal: Minimality, report: Report) -> str:
     sets = f", as trying {minimal.subsets_tried:,} sets of edges has shown" if minimal.subsets_tried else ""
+    needed = f"{minimal.needed:,} of {len(minimal.parts):,} edges are needed"
+    if report.sample is not None and not report.sample.is_whole:
+        removed = f"of the {len(minimal.parts):,} edges that were removed, out of {report.sample.parts:,}"
+        needed = f"{removed}, {minimal.needed:,} are needed"
     return (
-        f"{minimal.level.value}{sets}; {minimal.needed} of {len(minimal.parts)} edges are needed: "
-        f"removing any of them makes {metric} worse by more than {number(minimal.tolerance)}"
+        f"{minimal.level.value}{sets}; {needed}: "
+        f"removing any of them makes {report.metric} worse by more than {number(minimal.tolerance)}"
     )
+
+
+def fewer_text(audit: Audit) -> str:
+    """What an audit measured on fewer rows than the metrics."""
+    parts = ", ".join(f"{what} ({rows})" for what, rows in audit.fewer_rows.items())
+    return f"to stay within the budget, measured on fewer rows: {parts}"
 
 
 def sizes_text(sizes: Integrated) -> str:
@@ -229,11 +239,13 @@ def _audited(report: Report, audit: Audit) -> Iterator[Claim]:
         yield Claim("completeness", standing, text)
     if audit.minimality:
         shown = audit.minimality.level in (Minimal.local, Minimal.subset)
-        text = _sentence(minimal_text(audit.minimality, report.metric))
+        text = _sentence(minimal_text(audit.minimality, report))
         yield Claim("minimality", Standing.shown if shown else Standing.not_shown, text)
     yield from map(_test, audit.tests)
     for name, reason in audit.left_out.items():
         yield Claim(name, Standing.open, f"Not measured, as {reason}.")
+    if audit.fewer_rows:
+        yield Claim("all rows", Standing.open, _sentence(fewer_text(audit)))
 
 
 def _ablations(report: Report, audit: Audit) -> Iterator[Claim]:

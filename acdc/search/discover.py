@@ -410,6 +410,7 @@ def describe_model(behaviour: Behaviour) -> ModelRecord:
         split_embeddings=behaviour.graph.split_embeddings,
         direct_edges=behaviour.graph.direct_edges,
         components=model.components.kind,
+        quantisation=model.quantisation,
         anatomy=asdict(model.anatomy),
     )
 

@@ -25,7 +25,12 @@ class RunCache(Generic[T]):
     """Values by number, made when asked for. The first that fit into so many bytes stay; of the others the last."""
 
     def __init__(self, make: Callable[[int], T], size: Callable[[T], int], budget: float):
-        self._make, self._size, self._left = make, size, budget
+        self._make, self._size, self._budget = make, size, budget
+        self.clear()
+
+    def clear(self) -> None:
+        """Let go of all values; they are made again when asked for."""
+        self._left = self._budget
         self._kept: dict[int, T] = {}
         self._last: tuple[int, T] | None = None
         self._too_large: set[int] = set()

@@ -7,6 +7,7 @@ every component's output included, below `BATCH_BYTES`. Many candidate subgraphs
 """
 
 import itertools
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,7 +22,7 @@ from acdc.model.ablated import Ablated, AblatedStream
 from acdc.model.cone import Cone
 from acdc.model.executor import Executor, RemovedEdges, RemovedNeurons, SlotInputs, Trace
 from acdc.model.load import Model
-from acdc.model.machine import free_memory
+from acdc.model.machine import free_memory, return_free_memory
 from acdc.model.subgraph import Prompts, SubgraphRun
 from acdc.model.work import Work
 from acdc.progress import Advance, Ticks, nobody
@@ -37,7 +38,7 @@ PADDING = 1.5  # how much longer than its shortest row a batch may be where atte
 TOGETHER = 32  # candidates that another process measures at a time
 BATCH_BYTES = 128 * 2**20
 CANDIDATE_TOKENS = 4096
-CANDIDATE_BYTES = 256 * 2**20
+CANDIDATE_BYTES = 128 * 2**20
 
 
 class Behaviour:
@@ -73,12 +74,15 @@ class Behaviour:
                 f"ablation {ablation!r} has no values for queries, keys and values: leave out --direct-edges"
             )
         self.executor: Executor = model.executor(split_embeddings, direct_edges)
+        return_free_memory()  # of what was bound before
         self._work_before = model.components.work.snapshot()
         places = split_into_batches(self.rows, model, self.graph, batch_size)
         self._inputs = [_Inputs.of([self.rows[i] for i in index], model.device) for index in places]
         budget = budget_on(model.device, free_memory(model.device)) / 2
-        self._clean = RunCache(self._run_clean, lambda trace: trace.nbytes, budget)
-        self._prompts = RunCache(self._make_prompts, lambda prompts: prompts.nbytes, budget)
+        # not held by their own caches, so that a behaviour's runs are gone as soon as nobody uses it
+        me = weakref.ref(self)
+        self._clean = RunCache(lambda place: _there(me)._run_clean(place), lambda trace: trace.nbytes, budget)
+        self._prompts = RunCache(lambda place: _there(me)._make_prompts(place), lambda found: found.nbytes, budget)
         self.batches = [self._batch(place, index) for place, index in enumerate(places)]
 
     @property
@@ -104,6 +108,11 @@ class Behaviour:
             raise InputError(f"model {self.model.name!r} gives logits that are not finite on row {row.id!r}")
         answers, run = RowBatch(rows, full), partial(self._clean.get, place)
         return Batch(tuple(index), inputs.clean, inputs.corrupted, inputs.positions, answers, run)
+
+    def release(self) -> None:
+        """Let go of all runs that are kept; they are computed again when asked for."""
+        self._clean.clear()
+        self._prompts.clear()
 
     def run(self, batch: Batch, slots: SlotInputs | None = None, corrupted: bool = False) -> Trace:
         """Run one batch's clean (or corrupted) prompts."""
@@ -255,6 +264,12 @@ class Behaviour:
             logits = self.run(batch, corrupted=True).logits if corrupted else batch.answers.full_logits
             values[:, list(batch.index)] = apply(metrics, logits[None], batch.answers)[:, 0]
         return values
+
+
+def _there(behaviour: "weakref.ref[Behaviour]") -> Behaviour:
+    found = behaviour()
+    assert found is not None, "a batch outlived its behaviour"
+    return found
 
 
 def split_into_batches(rows: Sequence[Row], model: Model, graph: ComponentGraph, most: int) -> list[list[int]]:

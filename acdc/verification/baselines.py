@@ -35,16 +35,18 @@ def _swapped(
     place: dict[tuple[int, int], int], graph: ComponentGraph, own: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
     """Pairs of edges u->v, x->y become u->y, x->v where there are such edges, many times over."""
-    writers, readers = graph.ends
+    writers, readers = (ends.tolist() for ends in graph.ends)
     left = np.flatnonzero(own[: len(writers)]).tolist()
-    mixed = own.copy()
-    for _ in range(SWAPS * len(left) if len(left) > 1 else 0):
-        first, second = generator.choice(len(left), 2, replace=False)
-        (u, v), (x, y) = ((int(writers[left[i]]), int(readers[left[i]])) for i in (first, second))
-        one, other = place.get((u, y)), place.get((x, v))
-        if one is None or other is None or mixed[[one, other]].any():
+    mixed = own.tolist()
+    pairs = generator.integers(max(1, len(left)), size=(SWAPS * len(left), 2)).tolist()
+    for first, second in pairs:
+        if first == second:
             continue
-        mixed[[left[first], left[second]]] = False
-        mixed[[one, other]] = True
+        (u, v), (x, y) = ((writers[left[i]], readers[left[i]]) for i in (first, second))
+        one, other = place.get((u, y)), place.get((x, v))
+        if one is None or other is None or mixed[one] or mixed[other]:
+            continue
+        mixed[left[first]] = mixed[left[second]] = False
+        mixed[one] = mixed[other] = True
         left[first], left[second] = one, other
-    return mixed
+    return np.array(mixed)

@@ -20,7 +20,7 @@ from acdc.model.removals import Reach
 from acdc.options import Extent, Level
 from acdc.task.rows import Row
 
-STANDARD_FLOPS, FULL_FLOPS = 4e12, 25e12  # less than one minute, and a few, on two cores
+STANDARD_FLOPS, FULL_FLOPS = 3.6e12, 25e12  # less than one minute, and a few, on two cores
 SEARCH_PASSES = 8  # forward passes over the discovery rows that a standard verification may always take
 MEASURES_SHARE, RANDOM_SHARE = 0.5, 0.2  # of the budget; removals have what is left
 FEWEST_ROWS, FEWEST_MEASURED = 16, 32  # rows of a part that does not fit, and of the metrics
@@ -50,7 +50,7 @@ class Costs:
         mlp = 2.0 * products * experts * shape.d_model * (getattr(config, "d_mlp", None) or 4 * shape.d_model)
         of_kind = {WriterKind.HEAD: head, WriterKind.MLP: mlp}
         component = np.array([of_kind.get(writer.kind, 0.0) for writer in graph.writers])
-        plain = length * component.sum() + 2 * shape.d_model * shape.d_vocab_out
+        plain = length * float(component.sum()) + 2 * shape.d_model * shape.d_vocab_out
         return cls(plain, plain + length * graph.n_edges * 2 * shape.d_model, component, length)
 
     def of_edges(self, edges: int, graph: ComponentGraph) -> float:
@@ -98,7 +98,7 @@ def plan_verification(
     removal = _removal_flops(circuit, costs)
     removed, removal_rows = _removals(circuit, removal, budget - spent, measured)
     spent += removal_rows * (costs.subgraph + float(removal[list(removed)].sum()))
-    return VerificationPlan(extent, measured, random, random_rows, removed, removal_rows, spent)
+    return VerificationPlan(extent, measured, random, random_rows, removed, removal_rows, float(spent))
 
 
 def rows_within(flops: float, runs: int, costs: Costs, fewest: int, rows: int) -> int:
@@ -112,7 +112,8 @@ def spread_over(rows: Sequence[str], count: int) -> list[str]:
 
 
 def _within(flops: float, each: float, fewest: int, most: int) -> int:
-    return max(fewest, min(most, int(flops // each)))
+    """As many of something as fit, between two bounds; of what costs nothing, the most."""
+    return max(fewest, min(most, int(flops // each))) if each else most
 
 
 def _removal_flops(circuit: Circuit, costs: Costs) -> np.ndarray:
@@ -123,12 +124,11 @@ def _removal_flops(circuit: Circuit, costs: Costs) -> np.ndarray:
     reach = Reach(graph, kept)
     positions = np.where(reach.cone.needs == Need.EVERYWHERE, costs.length, 1.0)
     width, unembedding = graph.anatomy.d_model, 2 * graph.anatomy.d_model * graph.anatomy.d_vocab_out
-    _, readers = graph.ends
-    into = np.bincount(readers[kept[: len(readers)]], minlength=len(graph.readers))
-    sums = np.zeros(len(graph.writers))
-    for reader, count in zip(graph.readers, into.tolist(), strict=True):
-        for owner in graph.owners(reader):
-            sums[graph.writer_index[owner]] += 2 * width * count
+    sums = np.zeros(len(graph.writers))  # a slot whose input changes is summed up over all of its senders
+    for group in graph.groups:
+        for reader in group.readers:
+            owners = [graph.writer_index[owner] for owner in graph.owners(reader)]
+            sums[owners] += 2 * width * group.senders / max(1, len(owners))
     edges = np.array([graph.index[part.id] for part in circuit.parts], dtype=int)
     each = positions * (costs.component + sums)
     found = np.empty(len(edges))

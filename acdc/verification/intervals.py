@@ -50,7 +50,7 @@ def wilson(hits: int, trials: int) -> Interval:
     """A share with its 95 % interval, of independent trials (Wilson 1927, J. Am. Stat. Assoc. 22)."""
     share, z2 = hits / trials, Z * Z / trials
     centre = (share + z2 / 2) / (1 + z2)
-    half = Z * float(np.sqrt(share * (1 - share) / trials + z2 / (4 * trials))) / (1 + z2)
+    half = float(np.sqrt(z2 * share * (1 - share) + z2 * z2 / 4)) / (1 + z2)
     return Interval(low=max(0.0, centre - half), value=share, high=min(1.0, centre + half))
 
 

@@ -17,7 +17,7 @@ from acdc.verification.intervals import Interval
 
 AT_ONCE = 1024  # edges whose values on all rows are held together
 WIDEST = 32  # removals in one run
-RUN_BYTES = 256 * 2**20  # what the removals of one run may take
+RUN_BYTES = 128 * 2**20  # what the removals of one run may take
 
 
 class Removal(BaseModel):
@@ -83,11 +83,13 @@ def _measure(behaviour: Behaviour, removed: _Removed, advance: Advance = nobody)
 
 def _runs(behaviour: Behaviour, reach: Reach, edges: np.ndarray, run: CircuitRun) -> Iterator[np.ndarray]:
     """Edges that are removed in one run each: those of one group of slots, as many as fit."""
-    width, size = behaviour.model.anatomy.d_model, behaviour.model.dtype.itemsize
+    shape, size = behaviour.model.anatomy, behaviour.model.dtype.itemsize
+    slots = 3 * (shape.n_heads + 2 * shape.n_kv_heads)  # of a layer: their inputs, these normed, and what sums them up
     for group in together(behaviour.graph, edges):
         reached = reach.cone.needs[None] * reach.of(group).any(axis=0, keepdims=True)
-        positions = (reached == Need.EVERYWHERE).sum() * (run.length + 1) + (reached == Need.ANSWER).sum()
-        each = max(1, int(positions)) * run.rows * width * size
+        everywhere, answer = int((reached == Need.EVERYWHERE).sum()), int((reached == Need.ANSWER).sum())
+        positions = everywhere * (run.length + 1) + answer + (min(1, everywhere) * run.length + 1) * slots
+        each = positions * run.rows * shape.d_model * size
         step = max(1, min(WIDEST, RUN_BYTES // each))
         yield from (group[at : at + step] for at in range(0, len(group), step))
 

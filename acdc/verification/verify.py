@@ -169,7 +169,9 @@ class _Stages:
         """The behaviour on so many of the unseen rows, under the circuit's own ablation or another."""
         key = (ablation or self.circuit.ablation, rows)
         if key not in self._bound:
-            self._bound.clear()  # each holds runs of its rows
+            for bound in self._bound.values():  # somebody may still hold it, but not need its runs
+                bound.release()
+            self._bound.clear()
             names = spread_over(self.circuit.task.verification, rows)
             crews = self.crews if ablation is None else nobody_else
             self._bound[key] = behaviour_of(self.model, self.task, self.circuit, names, self.metric, key[0], crews)

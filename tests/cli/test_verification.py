@@ -49,6 +49,43 @@ def test_verify_minimise_and_diff(acdc, run, tmp_path):
     assert "in both" in acdc("diff", "found", "small").out
 
 
+def test_what_is_measured_anew_is_printed(acdc, run):
+    """Not what an earlier verification measured on other rows."""
+    assert acdc("verify", "found", "--verify", "quick", "--verify-rows", 8).code == 0
+    standard = acdc("verify", "found", "--verify", "standard").out
+    assert "verification on 64 unseen rows" in standard and "on 8 of" not in standard
+    assert "20 random circuits" in standard
+    shown = acdc("show", "found").out
+    assert standard.partition("\n\nrun ")[0] == shown.partition("\n\nrun ")[0]
+
+
+def test_what_an_audit_measures_on_fewer_rows_is_said(acdc, run, monkeypatch):
+    monkeypatch.setattr("acdc.verification.audit.AUDIT_FLOPS", 0.0)
+    told = acdc("verify", "found")
+    assert told.code == 0, told.err
+    parts = (
+        "faithfulness under other ablations (8), completeness (8), minimality (8), random circuits (4), CMD and CPR (8)"
+    )
+    assert f"to stay within the budget, measured on fewer rows: {parts}" in told.out
+    assert "not measured: faithfulness under optimal ablation, as learning its constants exceeds the budget" in told.out
+    assert f"To stay within the budget, measured on fewer rows: {parts}." in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize("rows", [0, -1])
+def test_verifying_on_no_rows_is_refused(acdc, run, rows):
+    refused = acdc("verify", "found", "--verify-rows", rows)
+    assert refused.code == 2 and refused.err == f"acdc: error: --verify-rows {rows} must be at least 1\n"
+
+
+def test_titles_of_narrow_tables_stay_on_one_line(acdc, run):
+    assert acdc(*FOUND, "--edges", 40, "--verify", "none", "--out", "bare").code == 0
+    assert "\nstrongest 10 of 40 edges\n" in acdc("show", "bare").out
+
+
+def test_the_help_names_the_tables_of_a_job_file(acdc):
+    assert "[defaults] and [[jobs]]" in " ".join(acdc("run", "--help").out.replace("│", "").split())
+
+
 def test_circuits_of_different_models_are_compared_by_roles(acdc, run, tmp_path):
     """The bundled model against the trained induction model, whose roles are known."""
     from acdc.benchmark.trained import FOLDERS
@@ -59,6 +96,8 @@ def test_circuits_of_different_models_are_compared_by_roles(acdc, run, tmp_path)
     assert acdc("discover", *words, "--limit", 24, "--out", "known").code == 0
     refused = acdc("diff", "found", "known")
     assert refused.code == 2 and "acdc verify" in refused.err
+    (tmp_path / "known/verification.json").unlink()
+    assert acdc("diff", "found", "known").err.endswith(refused.err), "an unverified run lacks the same"
     assert acdc("verify", "found").code == acdc("verify", "known").code == 0
     found = acdc("diff", "found", "known", "--json").json
     assert found["components"]["attends mostly: previous"][1] == ["a0.h0"]

@@ -10,8 +10,12 @@ from circuits import GPT2, SMALL, quick_report, random_circuit, unverified
 
 from acdc.render.report import to_html
 from acdc.render.report.explorer import MOST_EDGES, explorer_data
-from acdc.render.verdict import Standing, claims
+from acdc.render.verdict import Standing, claims, minimal_text
+from acdc.verification.audit import Audit
 from acdc.verification.examples import Example, Examples
+from acdc.verification.measures import sample_of
+from acdc.verification.minimality import Level as Minimal
+from acdc.verification.minimality import Minimality, Part
 
 VOID = {"meta", "input", "br", "link", "img"}
 
@@ -83,6 +87,37 @@ def test_of_many_candidates_the_strongest_are_there_and_the_floor_says_which():
     alike = np.ones_like(scores)  # no border between the strongest and the others: only the circuit's own are there
     data = explorer_data(circuit, quick_report(circuit), alike)
     assert len(data["edges"]["score"]) == len(circuit.edges)
+
+
+@pytest.mark.parametrize("removed", [30, 37])
+def test_a_sample_of_removals_is_not_said_to_be_all(removed):
+    """Neither in the sentence on minimality nor in the number at the top."""
+    circuit, _ = random_circuit(40)
+    assert len(circuit.edges) == 37
+    report = quick_report(circuit)
+    removals = report.removals[:removed]
+    parts = [Part(id=r.id, worse={"low": 0, "value": 1, "high": 2}, needed=r.hurts, p=1.0) for r in removals]
+    minimal = Minimality(level=Minimal.quasi, subsets_tried=0, tolerance=0.1, parts=parts, outside=None)
+    strongest = [removal.id for removal in removals[:10]]
+    sample = sample_of(circuit, removals, strongest, report.rows)
+    audit = Audit(
+        faithfulness=[],
+        only_under=None,
+        completeness=None,
+        minimality=minimal,
+        tests=[],
+        groups=[],
+        failures=[],
+        left_out={},
+    )
+    report = report.model_copy(update={"removals": removals, "sample": sample, "audit": audit})
+    hurt = sum(removal.hurts for removal in removals)
+    whole = f"{hurt} of 37 edges are needed"
+    drawn = f"of the 30 edges that were removed, out of 37, {hurt} are needed"
+    assert (whole if removed == 37 else drawn) in minimal_text(minimal, report)
+    page = Page(to_html(circuit, report, "acdc discover")).text("span")
+    assert ("estimated from 30 of 37, removed one by one" in page) == (removed == 30)
+    assert ("edges needed" in page) == (removed == 37)
 
 
 def test_names_cannot_break_out():

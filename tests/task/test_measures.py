@@ -123,3 +123,49 @@ def test_full_and_empty_are_the_plain_runs(trio, mixed):
     for batch in behaviour.batches:
         for row, logits in zip(batch.answers.rows, batch.answers.full_logits, strict=True):
             assert (trio.bridge(torch.tensor([row.clean]))[0, -1] - logits).abs().max() < 1e-9
+
+
+def test_runs_are_kept_up_to_a_limit_and_computed_again_beyond(trio, induction, monkeypatch):
+    """The same values to the last bit, whatever is kept; what is released comes again."""
+    from acdc.task import batches, behaviour
+
+    def bound():
+        return Behaviour(trio, induction, range(12), METRICS["logit_diff"], batch_size=3)
+
+    removed = np.random.default_rng(0).random((5, trio.graph.n_edges)) < 0.4
+    kept = bound()
+    expected = kept.measure(removed)
+    assert kept.batches[0].clean is kept.batches[0].clean and kept.prompts[2] is kept.prompts[2]
+    before = kept.work.evaluations
+    kept.measure(removed)
+    once = kept.work.evaluations - before
+    monkeypatch.setattr(batches, "KEPT_BYTES", 0)
+    nothing = bound()
+    assert len(nothing.batches) == len(nothing.prompts) == 4
+    first = nothing.batches[0].clean
+    assert nothing.batches[0].clean is first, "the last one stays"
+    assert nothing.batches[1].clean is not first and nothing.batches[0].clean is not first
+    assert (nothing.measure(removed) == expected).all()
+    before = nothing.work.evaluations
+    nothing.measure(removed)
+    assert nothing.work.evaluations - before > once
+    kept.release()
+    assert (kept.measure(removed) == expected).all()
+
+    monkeypatch.setattr(behaviour, "BATCH_BYTES", 1)
+    assert [len(batch.index) for batch in bound().batches] == [1] * 12
+
+
+def test_a_behaviour_is_gone_when_nobody_uses_it(trio, induction):
+    import gc
+    import weakref
+
+    behaviour = Behaviour(trio, induction, range(4), METRICS["logit_diff"])
+    behaviour.empty()
+    gone = weakref.ref(behaviour)
+    gc.disable()
+    try:
+        del behaviour
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -11,17 +11,20 @@ import acdc
 from acdc.benchmark.compiled import CompiledCase
 from acdc.benchmark.programs.library import LIBRARY
 from acdc.graph import WriterKind
+from acdc.options import Extent
 from acdc.progress import silent
 from acdc.search.discover import DiscoverySettings, bind, discover
 from acdc.task.metrics import METRICS
 from acdc.verification import baselines
 from acdc.verification.audit import Audited, audit
 from acdc.verification.baselines import of_degrees, of_size
+from acdc.verification.budget import VerificationPlan
 from acdc.verification.completeness import measure_completeness
 from acdc.verification.faithful import measure_ablations
-from acdc.verification.intervals import Bootstrap
+from acdc.verification.intervals import Bootstrap, mean
 from acdc.verification.mechanism import clean_patterns, compose, hint
 from acdc.verification.minimality import TOLERANCE, Level, measure_minimality, minimise
+from acdc.verification.removals import Removal, without_each
 from acdc.verification.verify import verify
 
 CASES = [*LIBRARY, *(f"random-{seed}" for seed in range(40))]
@@ -53,7 +56,16 @@ class Known:
         return found
 
     def minimality(self, kept):
-        return measure_minimality(self.behaviour, kept, 0, self.span, self.bootstrap, nobody)
+        removals = self.removals(kept)
+        return measure_minimality(self.behaviour, kept, removals, True, 0, self.span, nobody)
+
+    def removals(self, kept):
+        base, found = self.behaviour.measure(~kept[None])[0, 0], []
+        for edges, values in without_each(self.behaviour, kept, np.flatnonzero(kept)):
+            for edge, change in zip(edges, values - base, strict=True):
+                worse, name = self.bootstrap.of(mean, change), self.behaviour.graph.names[edge]
+                found.append(Removal(id=name, change=change.mean(), rows_worse=0.0, hurts=True, worse=worse))
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +182,15 @@ def test_a_circuit_of_random_edges_ranks_anywhere_among_those_of_its_degrees(tri
 
 def test_the_whole_audit_of_a_true_circuit(known):
     case = known("miniature-ioi")
-    found = audit(case.behaviour, case.under, Audited(~case.true, case.true, case.true, 0), nobody)
+    rows = len(case.behaviour.rows)
+    plan = VerificationPlan(Extent.full, rows, 0, 0, (), rows, 0.0)
+    audited = Audited(~case.true, case.true, case.true, 0)
+
+    def on(some, ablation="resample"):
+        assert some == rows
+        return case.under(ablation)
+
+    found = audit(on, plan, case.removals(case.true), audited, silent)
     tests = {test.name: test for test in found.tests}
     assert tests["sufficiency"].rejected and tests["sufficiency"].effect == 1.0
     assert not tests["equivalence"].rejected
@@ -181,7 +201,7 @@ def test_the_whole_audit_of_a_true_circuit(known):
 
 def test_circuits_of_nodes_say_what_was_left_out(trio, induction):
     circuit = acdc.discover(trio, induction, method="eap", level="nodes", edges=60, limit=32).circuit
-    report = verify(trio, induction, circuit, full=True, progress=silent)
+    report = verify(trio, induction, circuit, extent=Extent.full, progress=silent)
     assert report.audit.minimality is None and "minimality" in report.audit.left_out
     assert report.audit.faithfulness and {test.name for test in report.audit.tests} >= {"equivalence", "independence"}
 

@@ -60,17 +60,18 @@ def figures(circuit: Circuit, report: Report) -> Markup:
     else:
         cards.append(_card("not verified", "faithfulness", report.reason or "no rows were left for it"))
     minimal, noun = report.audit.minimality if report.audit else None, circuit.part_name
-    if minimal:
-        needed, tolerance = f"{minimal.needed} of {len(minimal.parts)}", number(minimal.tolerance)
-        cards.append(_card(needed, f"{noun} needed", f"{report.metric} worse by more than {tolerance} without each"))
-        cards.append(_card(minimal.level.value, "minimality", "the most that was shown"))
-    elif report.sample is not None and not report.sample.is_whole:
+    if report.sample is not None and not report.sample.is_whole:
         below = f"95% interval {percent(report.sample.needed.low)} to {percent(report.sample.needed.high)}; estimated"
         below += f" from {report.sample.measured:,} of {report.sample.parts:,}, removed one by one"
         cards.append(_card(percent(report.sample.needed.value), f"of {noun} matter", below))
+    elif minimal:
+        needed, tolerance = f"{minimal.needed} of {len(minimal.parts)}", number(minimal.tolerance)
+        cards.append(_card(needed, f"{noun} needed", f"{report.metric} worse by more than {tolerance} without each"))
     elif report.removals:
         matter = f"{report.needed} of {len(report.removals)}"
         cards.append(_card(matter, f"{noun} matter", f"{report.metric} worse on average without each"))
+    if minimal:
+        cards.append(_card(minimal.level.value, "minimality", "the most that was shown"))
     if report.stability:
         share = percent(report.stability.jaccard)
         cards.append(_card(share, "stability", f"shared edges of two of {report.stability.repeats} discoveries"))
@@ -203,9 +204,9 @@ def parts(circuit: Circuit, report: Report) -> Markup:
     head = [noun.removesuffix("s"), "score", *(name for names, _ in columns for name in names)]
     caption = f"The {noun} by |score|. {circuit.sign_convention[:1].upper()}{circuit.sign_convention[1:]}."
     if len(ordered) > MOST_PARTS:
-        caption += f" Here are the first {MOST_PARTS} of {len(ordered):,}; verification.json has all."
+        caption += f" Here are the first {MOST_PARTS} of {len(ordered):,}; circuit.json has all."
     minimal = report.audit.minimality if report.audit else None
-    told = paragraph(f"Minimality: {minimal_text(minimal, report.metric)}.") if minimal else ""
+    told = paragraph(f"Minimality: {minimal_text(minimal, report)}.") if minimal else ""
     drawn_at = [place for place, name in enumerate(head) if name in WORDS]
     return section("parts", noun.capitalize(), told, table(caption, head, rows, words=drawn_at))
 
@@ -357,6 +358,7 @@ def provenance(circuit: Circuit, command: str) -> Markup:
     rows = [
         ("model", f"{model.name} ({model.family}), sha256 {model.content_hash[:16]}"),
         ("revision", model.revision or "-"),
+        *([("weights", str(model.quantisation))] if model.quantisation else []),
         ("run as", f"{model.components} components, {circuit.dtype}"),
         ("task", f"{task.name}, sha256 {task.content_hash[:16]}"),
         ("rows", f"{len(task.discovery)} discovery ({task.split}), {len(task.verification)} verification"),

@@ -1,0 +1,92 @@
+"""A run whose verification is absent or not whole is a run: shown, exported, compared, and verified further."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+OPTIONS = ("--task", "induction", "--method", "eap", "--edges", "12", "--limit", "24")
+KILLED = """
+import os, signal
+from acdc.cli.job_options import discovery_job
+from acdc.jobs.run import run_discovery
+from acdc.progress import silent
+from pathlib import Path
+
+left = {place}
+
+def watch(run):
+    global left
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+
+job = discovery_job(task="induction", method="eap", edges=12, limit=24)
+run_discovery(job, Path("r"), silent, watch=watch)
+"""
+
+
+def artefacts(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "run.json"}
+
+
+def test_a_run_without_a_verification_is_a_run(acdc, tmp_path):
+    done = acdc("discover", *OPTIONS, "--verify", "none", "--out", "r")
+    assert done.code == 0 and "Not verified: nobody has verified it yet; 'acdc verify RUN' does." in done.out
+    assert not Path("r/verification.json").exists() and "warning" not in done.err
+    assert json.loads(Path("r/run.json").read_text())["status"] == "complete"
+    assert "Not verified" in Path("r/report.html").read_text()
+    assert "Not verified" in acdc("show", "r").out
+    assert acdc("show", "r", "--json").json["faithfulness"] is None
+    for format in ("svg", "html", "graphml", "eap-ig"):
+        done = acdc("export", "r", "--format", format, "--out", f"x.{format}")
+        assert done.code == 0 and "the verification of run r is missing: 'acdc verify' does it" in done.err
+    (listed,) = acdc("list", "runs", "--out", ".", "--json").json
+    assert listed["status"] == "complete" and listed["edges"] == "12 of 479" and listed["faithfulness"] == "-"
+    assert acdc("discover", *OPTIONS, "--verify", "none", "--out", "other").code == 0
+    done = acdc("diff", "r", "other")
+    assert done.code == 0 and "verification of run other is missing" in done.err
+
+
+def test_a_verification_is_raised_step_by_step(acdc):
+    assert acdc("discover", *OPTIONS, "--verify", "none", "--out", "r").code == 0
+    quick = acdc("verify", "r", "--verify", "quick")
+    assert quick.code == 0 and "have not been removed one by one" in quick.out and "random circuits" not in quick.out
+    standard = acdc("discover", *OPTIONS, "--out", "r")
+    said = " ".join(standard.out.split())
+    assert "20 random circuits" in said and "of its 12 edges make it worse when removed alone" in said
+    assert acdc("discover", *OPTIONS, "--out", "once").code == 0
+    assert artefacts(Path("r")) == artefacts(Path("once"))
+    again = acdc("verify", "r", "--verify", "quick")
+    assert "20 random circuits" in again.out, "what is there is not lost"
+
+
+def test_fewer_rows_are_said(acdc):
+    done = acdc("discover", *OPTIONS, "--verify-rows", "10", "--out", "r")
+    assert "verification on 10 of 104 unseen rows" in done.out and "On 10 of 104 rows" in done.out
+    assert json.loads(Path("r/verification.json").read_text())["sample"]["rows"] == 10
+
+
+def test_the_first_table_comes_before_a_long_verification(acdc, monkeypatch):
+    monkeypatch.setattr("acdc.cli.show_run.SLOW_FLOPS", 0.0)
+    lines = acdc("discover", *OPTIONS, "--out", "r").out.splitlines()
+    places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in ("strongest", "verifying")]
+    measured = next(i for i, line in enumerate(lines) if line.startswith("verification on"))
+    assert places[0] < places[1] < measured
+    assert "metrics on 104 unseen rows, 20 random circuits on 104, 12 single removals on 104" in lines[places[1]]
+
+
+@pytest.mark.parametrize("place", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_a_run_that_was_killed_between_stages_goes_on(acdc, place):
+    killed = subprocess.run([sys.executable, "-c", KILLED.format(place=place)], capture_output=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert Path("r/circuit.json").exists() and Path("r/report.html").exists() == (place > 0)
+    assert json.loads(Path("r/run.json").read_text())["status"] == "running"
+    said = acdc("show", "r").out
+    assert "The verification is not finished" in said if place else "Not verified" in said
+    assert acdc("discover", *OPTIONS, "--out", "r").code == 0
+    assert acdc("discover", *OPTIONS, "--out", "once").code == 0
+    assert artefacts(Path("r")) == artefacts(Path("once"))
