@@ -171,7 +171,7 @@ class CircuitState:
 
     def along(self, gradient: Tensor, reader: int, writers: Sequence[int]) -> np.ndarray:
         """Inner products of a gradient at what a slot reads, [N, Q, d], with the changes of some components: float64
-        [writers]. What was never changed is read in place, so many at a time, as it is most of what there is."""
+        [writers]. Outputs that never changed, which are most of them, are multiplied without making the changes."""
         need, found = self.need(reader), np.empty(len(writers))
         at, wide = self.at[need], torch.promote_types(gradient.dtype, torch.float32)
         flat, values, ablated = gradient.to(wide).flatten(), self._clean.values, self.prompts.ablated.values

@@ -102,6 +102,7 @@ class Increments:
         writers, _ = self.graph.ends
         return writers[edges].tolist()
 
+    @torch.no_grad()
     def settle(self) -> None:
         """Close the open slot: follow what was removed from it down to the logits."""
         slots, self._slots = self._slots, []

@@ -1,9 +1,9 @@
-"""A short ACDC on few rows: most edges are decided by foretelling, and by real tests those that it is least sure of.
+"""A short version of ACDC, which tests only the edges whose effect is hardest to estimate.
 
-At each receiver of the present circuit, as in ACDC, one gradient foretells what every test would find. Of the edges
-that are foretold nearest to the threshold, as many are tested as a budget allows: all of them where tests are cheap,
-near the logits, and few where they are dear. So the circuit, and with it the cost of every later test, comes out much
-as ACDC would leave it.
+At each receiver of the present circuit, in ACDC's order, one gradient estimates the effect of every edge. The edges
+whose estimate is closest to the threshold are tested, as many as a budget allows: all of them near the logits, where
+tests are cheap, and few where tests are expensive. The others are decided by their estimates. So the circuit that is
+left, on which the cost of every later test depends, is close to the one that ACDC would leave.
 """
 
 import time
@@ -12,45 +12,51 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from acdc.model.cone import Need
 from acdc.progress import Advance
-from acdc.search.foretell import foretell
+from acdc.search.first_order import first_order
 from acdc.search.increments import Increments
 from acdc.search.pruning import Pruning
 from acdc.search.slot_cost import SlotCost, slot_cost
+from acdc.search.speed import Load
 from acdc.search.visits import Visit
 from acdc.task.behaviour import Behaviour
 
 BACKWARD = 2  # FLOPs of going back, in those of going forward
-TESTING = 0.5  # of the budget, for real tests
-A_RECEIVER = 0.05  # of what is left of that, for the tests of one receiver
+TEST_SHARE = 0.5  # of the budget, for tests; estimates have the rest
+RECEIVER_SHARE = 0.05  # of what is left for tests, for those of one receiver
 
 
 @dataclass(frozen=True)
 class Receiver:
-    """What ACDC does at a receiver: its candidates in the order of their tests, `kept` or not, how many of them were
-    really `tested`, what trials cost there, and how many runs of one candidate come on top of trials."""
+    """What ACDC does at a receiver that is live: which of its candidates are `kept`, in the order of their tests; how
+    many of them were `tested`; the cost of trials there; the size of its input, in `numbers`; and how many runs of one
+    candidate it takes besides the trials, for `settling` what the decisions changed."""
 
     kept: tuple[bool, ...]
     tested: int
     cost: SlotCost
+    numbers: int
     settling: int
 
 
 class Preview(Pruning):
-    """`receivers` that were live, until all were visited or the budget was spent, when as many candidates are
-    `unvisited`; `seconds` that real trials took, and their `units`: FLOPs, with what it takes to start a trial."""
+    """`receivers`: the live ones so far. `loads` and `seconds`: of every trial. The preview ends early when its budget
+    is spent; it has then `visited` so many candidates, the last of them in `layer`, and left so many `unvisited`."""
 
     def __init__(
         self, behaviour: Behaviour, threshold: float, plan: Sequence[Visit], proposed: np.ndarray, budget: float
     ):
-        """`budget`: FLOPs."""
-        self.increments = Increments(behaviour)
-        super().__init__(behaviour, self.increments, [threshold], plan, proposed)
+        """`budget`: in FLOPs."""
+        self._increments = Increments(behaviour)
+        super().__init__(behaviour, self._increments, [threshold], plan, proposed)
         self.receivers: list[Receiver] = []
-        self.seconds, self.units, self.unvisited = 0.0, 0.0, 0
-        self._budget, self._for_tests = budget, TESTING * budget
-        self._cost, self._backwards = SlotCost(0, 0, 0), 0.0
-        self._at: tuple[Visit, np.ndarray] | None = None
+        self.loads: list[Load] = []
+        self.seconds: list[float] = []
+        self.visited, self.unvisited, self.layer = 0, 0, behaviour.graph.anatomy.n_layers
+        self._budget, self._for_tests, self._backwards = budget, TEST_SHARE * budget, 0.0
+        self._now: Receiver | None = None
+        self._edges, self._first = np.array([], dtype=int), True
 
     def finish(self, advance: Advance) -> list[Pruning]:
         forks = super().finish(advance)
@@ -58,74 +64,83 @@ class Preview(Pruning):
         return forks
 
     def _check_drift(self) -> None:
-        """A preview is no account of rounding."""
+        """Decisions that are estimated need no check of rounding."""
+
+    @property
+    def spent(self) -> float:
+        """FLOPs so far."""
+        return self.behaviour.work.flops + self._backwards
 
     def _open(self, visit: Visit, advance: Advance) -> np.ndarray:
         self._close()
-        if self._spent >= self._budget:
-            rest = self._plan[self._next :]
-            self.unvisited = sum(int(self._proposed[later.candidates].sum()) for later in rest)
-            self._plan = self._plan[: self._next]
-            return visit.candidates[:0]
-        edges = visit.candidates[self._proposed[visit.candidates]] if self._is_live(visit) else visit.candidates[:0]
-        if not len(edges):
+        wanted = visit.candidates[self._proposed[visit.candidates]]
+        if self.unvisited or self.spent >= self._budget:
+            self.unvisited += len(wanted)
+            advance(len(visit.candidates))
+            return wanted[:0]
+        self.visited, self.layer = self.visited + len(wanted), visit.layer
+        if not len(wanted) or not self._is_live(visit):
             return super()._open(visit, advance)
-        slot = self._reader(int(edges[0]))
-        self.increments.settle()
-        self._at = visit, edges
-        self._cost = slot_cost(self.behaviour, self.increments.states, slot)
-        if edges[0] >= len(self.behaviour.graph.edges):
+        self._increments.settle()
+        slot, states = self._slot(int(wanted[0])), self._increments.states
+        numbers = sum(s.rows * (s.length if s.need(slot) == Need.EVERYWHERE else 1) for s in states)
+        cost = slot_cost(self.behaviour, states, slot)
+        settling = 1 + (len(wanted) < len(visit.candidates))
+        self._now = Receiver((), len(wanted), cost, numbers * self.behaviour.graph.anatomy.d_model, settling)
+        self._edges, self._first = wanted, True
+        if wanted[0] >= len(self.behaviour.graph.edges):
             return super()._open(visit, advance)
-        return self._decide_some(visit, edges, slot)
+        return self._decide_some(visit, slot, advance)
 
-    def _reader(self, edge: int) -> int:
+    def _slot(self, edge: int) -> int:
         """The slot that an edge leads into, or that a wire starts at."""
         graph = self.behaviour.graph
         inside = len(graph.edges)
         return int(graph.ends[1][edge]) if edge < inside else graph.reader_index[graph.wires[edge - inside].reader]
 
-    def _decide_some(self, visit: Visit, edges: np.ndarray, slot: int) -> np.ndarray:
-        """Decide the edges into a slot of which the foretelling is sure enough; the others, which are to be tested."""
-        writers, _ = self.behaviour.graph.ends
-        found = foretell(self.behaviour, self.increments.states, slot, writers[edges].tolist())
-        self._cost = replace(self._cost, each=found.flops)
+    def _decide_some(self, visit: Visit, slot: int, advance: Advance) -> np.ndarray:
+        """Decide the edges into a slot whose estimates are far from the threshold; returns the others, to be tested."""
+        assert self._now is not None
+        edges, threshold, (writers, _) = self._edges, self.thresholds[0], self.behaviour.graph.ends
+        found = first_order(self.behaviour, self._increments.states, slot, writers[edges].tolist())
         self._backwards += BACKWARD * found.flops
-        tested = self._nearest(found.effects, int(A_RECEIVER * self._for_tests // found.flops))
-        sure = ~tested & (found.effects >= self.thresholds[0])
+        tested = nearest(found.effects, threshold, int(RECEIVER_SHARE * self._for_tests // found.flops))
+        self._now = replace(self._now, tested=int(tested.sum()), cost=replace(self._now.cost, each=found.flops))
+        sure = ~tested & (found.effects >= threshold)
         left = np.concatenate([edges[sure], edges[tested]])
         self.trials.open(left, visit.candidates[~np.isin(visit.candidates, left)])
         self.current = self.trials.objective() if tested.any() else self.current
         for edge, effect in zip(edges[sure].tolist(), found.effects[sure].tolist(), strict=True):
             self._keep(edge, self.current + effect)
-        self._tested = int(tested.sum())
+        advance(len(visit.candidates) - int(tested.sum()), self._note())
         return edges[tested]
 
-    def _nearest(self, effects: np.ndarray, count: int) -> np.ndarray:
-        """Boolean [edges]: so many whose foretold effect is nearest to the threshold, as a ratio."""
-        far = np.full(len(effects), np.inf)
-        np.log(effects / self.thresholds[0], out=far, where=effects > 0)
-        nearest = np.zeros(len(effects), dtype=bool)
-        nearest[np.argsort(np.abs(far), kind="stable")[:count]] = True
-        return nearest
-
     def _objectives(self, tried: np.ndarray) -> np.ndarray:
+        assert self._now is not None
         before, started = self.behaviour.work.flops, time.perf_counter()
         found = super()._objectives(tried)
-        self.seconds += time.perf_counter() - started
+        self.seconds.append(time.perf_counter() - started)
         flops = self.behaviour.work.flops - before
-        self.units += self._cost.fixed + flops
+        summed = self._now.tested if self._first else 0  # the first trial at a slot sums up all of its senders
+        self.loads.append(Load(flops, self._now.cost.fixed, self._now.numbers * (len(tried) + summed)))
         self._for_tests -= flops
+        self._first = False
+        if self._edges[0] >= len(self.behaviour.graph.edges):
+            self._now = replace(self._now, cost=replace(self._now.cost, each=flops))
         return found
 
-    @property
-    def _spent(self) -> float:
-        return self.behaviour.work.flops + self._backwards
-
     def _close(self) -> None:
-        """Write down how the candidates of a receiver were decided."""
-        if self._at is not None:
-            visit, edges = self._at
-            kept = tuple((~self.trials.removed[edges]).tolist())
-            settling = 1 + (len(edges) < len(visit.candidates))
-            self.receivers.append(Receiver(kept, self._tested, self._cost, settling))
-            self._at = None
+        """Record how the candidates of a receiver were decided."""
+        if self._now is not None:
+            kept = tuple((~self.trials.removed[self._edges]).tolist())
+            self.receivers.append(replace(self._now, kept=kept))
+            self._now = None
+
+
+def nearest(effects: np.ndarray, threshold: float, count: int) -> np.ndarray:
+    """Boolean [edges]: the `count` edges whose effect is closest to a threshold by ratio; those without are last."""
+    far = np.full(len(effects), np.inf)
+    np.log(effects / threshold, out=far, where=effects > 0)
+    found = np.zeros(len(effects), dtype=bool)
+    found[np.argsort(np.abs(far), kind="stable")[:count]] = True
+    return found

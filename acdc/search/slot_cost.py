@@ -19,8 +19,7 @@ MLP_SHARE, HEAD_SHARE = 16, 0.6  # FLOPs of an MLP and of a head for one positio
 
 @dataclass(frozen=True)
 class Scale:
-    """How many times as many tokens and batches some rows have as others, and how many times as large the largest
-    batch is."""
+    """Some rows compared with others: how many times the tokens, the batches, and the size of the largest batch."""
 
     tokens: float
     batches: float

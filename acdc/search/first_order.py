@@ -1,4 +1,4 @@
-"""Foretell ACDC's tests at one receiver to first order: a gradient in the present circuit, times what ablation changes."""
+"""Estimate ACDC's tests at a receiver to first order: a gradient in the present circuit times what ablation changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from acdc.task.behaviour import Behaviour
 
 
 @dataclass(frozen=True)
-class Foretold:
-    """`effects` [senders]: by how much the objective would rise without each edge. `flops`: of trying one candidate."""
+class FirstOrder:
+    """`effects` [senders]: by how much the objective rises without each edge, estimated. `flops`: of one real test."""
 
     effects: np.ndarray
-    flops: float
+    flops: int
 
 
-def foretell(
+def first_order(
     behaviour: Behaviour, states: Sequence[CircuitState], reader: int, senders: Sequence[int]
-) -> Foretold:
-    """The effects of undecided edges from `senders` into a slot of the present circuit, which has a state for each
-    batch. One run forward and back of what the slot reaches."""
+) -> FirstOrder:
+    """Estimate the effects of undecided edges from `senders` into a slot of the present circuit, which has a state for
+    each batch. Takes one run, forward and back, of what a change of the slot reaches."""
     metric, effects = behaviour.metric, np.zeros(len(senders))
     before = behaviour.work.flops
     for batch, state in zip(behaviour.batches, states, strict=True):
@@ -36,4 +36,4 @@ def foretell(
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
             metric.per_row(wide, answers).sum().backward()
         effects -= state.along(gradient_of(read), reader, senders)
-    return Foretold(metric.sign * effects / len(behaviour.rows), behaviour.work.flops - before)
+    return FirstOrder(metric.sign * effects / len(behaviour.rows), behaviour.work.flops - before)
