@@ -45,3 +45,19 @@ def test_ci_runs_the_test_command():
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
         assert (path.parent / target).exists(), target
+
+
+def test_the_guide_states_the_budget_of_every_verification():
+    from acdc.options import Extent
+    from acdc.verification import audit, budget
+
+    def told(flops: float) -> str:
+        return f"{flops / 1e12:g} TFLOP"
+
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", (ROOT / "docs/verification.md").read_text(), re.MULTILINE)
+    assert dict(rows) == {
+        Extent.none: "none",
+        Extent.quick: told(budget.MEASURES_SHARE * budget.STANDARD_FLOPS),
+        Extent.standard: told(budget.STANDARD_FLOPS),
+        Extent.full: f"{told(budget.FULL_FLOPS)}, and {told(audit.AUDIT_FLOPS)} for the audit",
+    }

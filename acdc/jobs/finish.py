@@ -70,7 +70,8 @@ def finish_run(path: Path, model: Model, task: Task, command: str, resumed: bool
     """Draw a run's circuit, verify it as far as asked and not done yet, and write its report."""
     circuit, report = Circuit.load(path), load_report(path)
     missing = not report.covers(how.extent, how.most_rows)
-    plan = plan_of(model, task, circuit, how.extent, how.most_rows) if missing else None
+    extent = report.at_least(how.extent)
+    plan = plan_of(model, task, circuit, extent, how.most_rows) if missing else None
     how.watch(FinishedRun(path, circuit, report, resumed, plan))
     for name, draw in zip(PICTURES, (to_dot, to_svg), strict=True):
         if not (path / name).is_file():
@@ -79,12 +80,12 @@ def finish_run(path: Path, model: Model, task: Task, command: str, resumed: bool
     if not (path / EXAMPLES).is_file():
         take_examples(model, task, circuit).save(path)
     if missing:
-        ranking = rank_edges(path, circuit) if how.extent is Extent.full else None
+        ranking = rank_edges(path, circuit) if extent is Extent.full else None
         stages = verify_in_stages(
             model,
             task,
             circuit,
-            extent=how.extent,
+            extent=extent,
             most_rows=how.most_rows,
             ranking=ranking,
             before=report,

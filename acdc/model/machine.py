@@ -100,6 +100,8 @@ def resident_memory() -> int | None:
 
 def free_memory(device: torch.device) -> int | None:
     """Bytes that this machine, or the GPU, could still give to this process; None where the system does not say."""
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return None
     if device.type == "cuda":  # what PyTorch keeps for later is taken, but free for us
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept

@@ -78,7 +78,7 @@ class Behaviour:
         self._work_before = model.components.work.snapshot()
         places = split_into_batches(self.rows, model, self.graph, batch_size)
         self._inputs = [_Inputs.of([self.rows[i] for i in index], model.device) for index in places]
-        budget = budget_on(model.device, free_memory(model.device)) / 2
+        budget = budget_on(model.device, None if model.device.type == "cpu" else free_memory(model.device)) / 2
         # not held by their own caches, so that a behaviour's runs are gone as soon as nobody uses it
         me = weakref.ref(self)
         self._clean = RunCache(lambda place: _there(me)._run_clean(place), lambda trace: trace.nbytes, budget)

@@ -65,7 +65,8 @@ class Report(_Record):
     """Verification on rows that discovery did not see; with no such rows, `rows` is 0 and `reason` says why.
 
     `extent`: what was asked for; `complete`: whether all of that has been measured. `unseen`: rows that there were,
-    of which `rows` were used for the metrics. `audit`: what a full verification adds; `stability` what its option adds.
+    of which `rows` were used for the metrics: as the budget allowed, and at most `most_rows` where that was asked for.
+    `audit`: what a full verification adds; `stability` what its option adds.
     """
 
     format: Literal["acdc-verification"] = "acdc-verification"
@@ -75,6 +76,7 @@ class Report(_Record):
     extent: Extent | None = None
     complete: bool = True
     unseen: int | None = None
+    most_rows: int | None = None
     twins: int = 0
     metric: str
     ablation: str
@@ -103,11 +105,20 @@ class Report(_Record):
         """Whether all that a verification to this extent, on at most so many rows, measures has been measured."""
         if extent is Extent.none:
             return True
-        order = list(Extent)
-        own = self.extent or (Extent.full if self.audit is not None else Extent.standard)
-        if not self.complete or order.index(own) < order.index(extent):
+        if not self.complete or self.at_least(extent) is not self.own_extent:
             return False
-        return most_rows is None or self.rows == min(most_rows, self.unseen or self.rows)
+        if self.most_rows is None or not self.rows:
+            return True
+        return self.most_rows >= (most_rows or self.unseen or self.rows)
+
+    @property
+    def own_extent(self) -> Extent:
+        """What was asked for; files of before there was a choice say it by what they hold."""
+        return self.extent or (Extent.full if self.audit is not None else Extent.standard)
+
+    def at_least(self, extent: Extent) -> Extent:
+        """The further of an extent and what was asked for already: a later verification never drops what is there."""
+        return max(extent, self.own_extent, key=list(Extent).index)
 
     @property
     def needed(self) -> int:

@@ -80,7 +80,7 @@ def verify_in_stages(
     who share in the work. Raises InputError when model or task are not those that the circuit was found with.
     """
     plan = plan_of(model, task, circuit, extent, most_rows)
-    stages = _Stages(model, task, circuit, own_metric(circuit, metric), plan, progress, crews)
+    stages = _Stages(model, task, circuit, own_metric(circuit, metric), plan, progress, crews, most_rows)
     if plan is None:
         yield stages.report(extent, before, {})
         return
@@ -124,6 +124,7 @@ class _Stages:
     _plan: VerificationPlan | None
     progress: Progress
     crews: Crews
+    most_rows: int | None = None
     _bound: dict[tuple[str, int], Behaviour] = field(default_factory=dict)
 
     @cached_property
@@ -141,6 +142,7 @@ class _Stages:
             rows=0 if plan is None else plan.rows,
             reason=None if plan else reason,
             unseen=len(task.verification),
+            most_rows=self.most_rows,
             metric=circuit.metric,
             ablation=circuit.ablation,
             edges=len(circuit.edges),

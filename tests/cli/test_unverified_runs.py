@@ -60,7 +60,7 @@ def test_a_verification_is_raised_step_by_step(acdc):
     assert "20 random circuits" in said and "of its 12 edges make it worse when removed alone" in said
     assert acdc("discover", *OPTIONS, "--out", "once").code == 0
     assert artefacts(Path("r")) == artefacts(Path("once"))
-    again = acdc("verify", "r", "--verify", "quick")
+    again = acdc("verify", "r", "--verify", "quick", "--verify-rows", "8")
     assert "20 random circuits" in again.out, "what is there is not lost"
 
 
@@ -68,6 +68,7 @@ def test_fewer_rows_are_said(acdc):
     done = acdc("discover", *OPTIONS, "--verify-rows", "10", "--out", "r")
     assert "verification on 10 of 104 unseen rows" in done.out and "On 10 of 104 rows" in done.out
     assert json.loads(Path("r/verification.json").read_text())["sample"]["rows"] == 10
+    assert "verification on 104 unseen rows" in acdc("verify", "r", "--verify", "standard").out
 
 
 def test_the_first_table_comes_before_a_long_verification(acdc, monkeypatch):
