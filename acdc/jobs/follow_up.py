@@ -12,7 +12,7 @@ from acdc.search.registry import find_method
 from acdc.task.ablations import ABLATIONS
 from acdc.task.behaviour import DEFAULT_BATCH
 from acdc.task.optimal import UPDATES as OPTIMAL_UPDATES
-from acdc.verification.audit import AUDIT_FLOPS, OPTIMAL_SHARE, RANDOM
+from acdc.verification.audit import AUDIT_FLOPS, FEWEST_AGAINST_RANDOM, FEWEST_AUDITED, OPTIMAL_SHARE, RANDOM
 from acdc.verification.budget import (
     FEWEST_MEASURED,
     FEWEST_RANDOM,
@@ -29,8 +29,6 @@ from acdc.verification.budget import (
 from acdc.verification.completeness import knockouts
 from acdc.verification.integrated import SHARES
 from acdc.verification.minimality import DRAWN
-
-FEWEST_AUDITED, FEWEST_AGAINST_RANDOM = 8, 4  # rows of each part of an audit, whatever the budget
 
 
 def choosing_runs(settings: DiscoverySettings, edges: int) -> int:

@@ -5,7 +5,7 @@ the edges that it keeps: for that the model is loaded, and ACDC tried for a shor
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -180,12 +180,8 @@ def plan_job(
         task = load_task(job.task, shape.model)
         search = plan_search(books, shape, task, job.settings, _read_besides(unloaded, shape))
         choosing, verification = _follow_up(job, shape, task, search, found.rates)
-    preview = None
-    if probing and can_forecast(shape.model, job.settings):
-        say(f"loading {shape.model.name} and trying {job.settings.method} on some rows (--no-probe plans without)")
-        preview = _try(job, search, progress)
     on_cpu = device.type == "cpu"
-    return JobPlan(
+    plan = JobPlan(
         model=shape.model.name,
         family=shape.model.family,
         parameters=shape.parameters,
@@ -199,7 +195,7 @@ def plan_job(
         threads=job.settings.threads,
         batch_size=min(job.settings.batch_size, search.rows),
         search=search,
-        preview=preview,
+        preview=None,
         choosing=choosing,
         verify=job.verify,
         verification=verification,
@@ -209,6 +205,14 @@ def plan_job(
         free=None if found.free is None else found.free + (found.base if on_cpu else 0),
         free_elsewhere={name: free_memory(torch.device(name)) for name in search.memory.elsewhere},
     )
+    if not probing or not can_forecast(shape.model, job.settings):
+        return plan
+    if plan.fits is False or not unloaded.source.weight_files:
+        why = "does not fit this machine" if plan.fits is False else "has no weights here"
+        say(f"{plan.model} {why}, so {plan.method} is not tried on some rows: the plan has bounds alone")
+        return plan
+    say(f"loading {plan.model} and trying {plan.method} on some rows (--no-probe plans without)")
+    return replace(plan, preview=_try(job, search, progress))
 
 
 def _try(job: DiscoveryJob, search: SearchPlan, progress: Progress) -> Forecast:

@@ -1,8 +1,8 @@
 """Plan a search before it is run: what it computes and the memory that it takes, from shapes alone.
 
-Batches of one shape cost the same, so one of each shape is rehearsed; of many or similar shapes some are, and each batch
-counts as the nearest of them, in proportion to its tokens. Counted is the search: binding the rows (a clean run of each) and the
-method, and a run of one subgraph on all rows, of which what comes after the search is made.
+Batches of one shape cost the same, so one of each shape is rehearsed; of many or similar shapes some are, and each
+batch counts as the nearest of them, in proportion to its tokens. Counted is the search: binding the rows (a clean run
+of each) and the method, and a run of one subgraph on all rows, of which what comes after the search is made.
 """
 
 from collections.abc import Sequence
@@ -132,10 +132,13 @@ def _costs(
             Rehearsal(books, lambda: bind(shape.model, task, settings, index)), method, options, len(batches)
         )
 
-    rehearsed = {_tokens(task.rows, index): cost(index) for index in _typical(task.rows, batches)}
-    sizes = [_tokens(task.rows, index) for index in batches]
-    nearest = [min(rehearsed, key=lambda known: abs(known - size)) for size in sizes]
-    return [rehearsed[known] * (size / known) for size, known in zip(sizes, nearest, strict=True)]
+    typical = [(index, cost(index)) for index in _typical(task.rows, batches)]
+    found = []
+    for index in batches:
+        tokens = _tokens(task.rows, index)
+        known, known_cost = min(typical, key=lambda case: abs(_tokens(task.rows, case[0]) - tokens))
+        found.append(known_cost.resized(tokens / _tokens(task.rows, known), len(index) / len(known)))
+    return found
 
 
 def _typical(rows: Sequence[Row], batches: Sequence[list[int]]) -> list[list[int]]:

@@ -59,15 +59,20 @@ class BatchCost:
     held: int
     working: int
 
-    def __mul__(self, times: float) -> "BatchCost":
+    def resized(self, tokens: float, rows: float) -> "BatchCost":
+        """The cost of a batch of so many times the tokens and the rows."""
+
+        def resize(effort: Effort) -> Effort:
+            return replace(effort * tokens, forwards=effort.forwards * rows, backwards=effort.backwards * rows)
+
         return BatchCost(
-            clean=self.clean * times,
-            subgraph=self.subgraph * times,
-            before=self.before * times,
-            least=self.least * times,
-            most=self.most * times,
-            held=round(self.held * times),
-            working=round(self.working * times),
+            clean=resize(self.clean),
+            subgraph=resize(self.subgraph),
+            before=resize(self.before),
+            least=resize(self.least),
+            most=resize(self.most),
+            held=round(self.held * tokens),
+            working=round(self.working * tokens),
         )
 
 

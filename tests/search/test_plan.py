@@ -207,10 +207,13 @@ def test_the_command_needs_no_weights(acdc):
     assert plan["parameters"] == 218_112 and plan["edges"] == 479 and plan["forwards"] == [192, 192]
     assert plan["memory"]["peak"] >= plan["memory"]["base"] + plan["memory"]["weights"]
     assert 0 < plan["seconds"][0] < 60
-    printed = acdc("plan", "--model", "m", "--limit", "4")
-    assert (
-        printed.code == 0
-        and "at most" in printed.out
-        and "which nobody knows beforehand" in " ".join(printed.out.split())
+    assert plan["verification"]["extent"] == "standard" and plan["verification"]["flops"] > plan["flops"][1]
+    assert 0 < plan["choosing"]["seconds"] < 60
+    chosen = acdc("plan", "--model", "m", "--method", "eap", "--edges", "9", "--verify", "none", "--json").json
+    assert chosen["choosing"] is None and chosen["verification"] == {"extent": "none", "flops": 0, "seconds": 0}
+    printed = acdc("plan", "--model", "m", "--method", "acdc", "--limit", "4")
+    assert printed.code == 0 and printed.err == (
+        "m has no weights here, so acdc is not tried on some rows: the plan has bounds alone\n"
     )
+    assert "at most" in printed.out and "which is unknown" in " ".join(printed.out.split())
     assert not [path for path in Path().rglob("*") if path.suffix not in (".json", "")]
