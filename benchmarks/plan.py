@@ -3,8 +3,8 @@
     python benchmarks/plan.py [--shared FOLDER] [--repeats 3] [--methods eap,exact]
 
 The sizes: the bundled `trio`; stories260k of the shared material, where there is any; a folder of GPT-2 small's shape
-with random weights, written for the purpose; and SmolLM2 where it is installed, `acdc` with two thresholds, the lower of
-which takes a quarter of an hour a repeat. Every plan and every measurement is made in a process of its own. Measured
+with random weights, written for the purpose; and SmolLM2 where it is installed, `acdc` with two thresholds, the lower
+of which takes a quarter of an hour a repeat. Every plan and every measurement is made in a process of its own. Measured
 are the FLOPs of the products of components going forward, the seconds from binding the rows to the end of the search,
 and the peak resident memory of the process from its start until then, loading included; the table has the median of
 some repeats.

@@ -1,5 +1,6 @@
 """A plan, made from a configuration alone, says what the search then does."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -217,3 +218,21 @@ def test_the_command_needs_no_weights(acdc):
     )
     assert "at most" in printed.out and "which is unknown" in " ".join(printed.out.split())
     assert not [path for path in Path().rglob("*") if path.suffix not in (".json", "")]
+
+
+def test_acdc_is_tried_before_it_is_planned(acdc):
+    """What the estimate rests on is said; the search then takes what was planned."""
+    words = ("--method", "acdc", "--task", "induction", "--limit", "16", "--threshold", "0.3")
+    done = acdc("plan", *words)
+    assert done.err == "loading trio and trying acdc on some rows (--no-probe plans without)\n"
+    printed = " ".join(done.out.split())
+    assert "search about" in printed and "edges kept" in printed and "verification at most" in printed
+    assert "estimated from a short one on all rows" in printed and "every edge was tested" in printed
+    plan = acdc("plan", *words, "--json").json
+    assert acdc("discover", *words, "--verify", "none", "--out", "r").code == 0
+    run, circuit = (json.loads(Path(f"r/{name}.json").read_text()) for name in ("run", "circuit"))
+    assert plan["flops"][0] < run["flops"] < plan["flops"][1] < 3 * run["flops"]
+    assert plan["preview"]["tests"] == circuit["method"]["selection"]["tests"]
+    assert plan["likely"]["seconds"] > 0 and plan["preview"]["unvisited"] == 0
+    bounds = acdc("plan", *words, "--no-probe", "--json").json
+    assert bounds["preview"] is None and bounds["likely"] is None and bounds["flops"][1] > plan["flops"][1]
