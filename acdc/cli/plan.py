@@ -1,29 +1,39 @@
-"""Print a plan: a short table, or JSON."""
+"""Print a plan: what it will take first, then what that rests on; or JSON."""
 
 import json
+import sys
 
 from rich.table import Table
 
+from acdc.cli.progress import clear_line
 from acdc.cli.show import console
-from acdc.jobs.plan import JobPlan
-from acdc.options import Level
+from acdc.jobs.plan import Cost, JobPlan
+from acdc.options import Extent, Level
+from acdc.search.forecast import Forecast
+
+
+def announce(text: str) -> None:
+    """Say on stderr what a plan is about to do."""
+    clear_line()
+    print(text, file=sys.stderr, flush=True)
 
 
 def print_plan(plan: JobPlan, as_json: bool) -> None:
-    """The size of a search, its work, time and memory, what is not known beforehand, and what to ask for."""
+    """Time and work of each stage and the memory; the size of the search; what the figures rest on, and what to do
+    where memory does not suffice."""
     if as_json:
         print(json.dumps(plan.as_record()))
         return
     search, out = plan.search, console()
-    out.print(f"plan of {plan.method} for {plan.task} in {plan.model}", style="bold")
-    stored = f", {plan.quantisation}" if plan.quantisation else ""
-    out.print(
-        f"{search.rows} rows of at most {search.longest} tokens in batches of at most {plan.batch_size}, "
-        f"{plan.parameters:,} parameters in {plan.dtype}{stored}, {_place(plan)}\n"
-    )
+    out.print(f"plan of {plan.method} for {plan.task} in {plan.model}\n", style="bold")
     out.print(_table(plan))
+    sizes = f"{search.edges:,} edges" if plan.level == Level.edges else f"{search.candidates:,} {plan.level}"
+    out.print(
+        f"\n{sizes}; {search.rows} rows of at most {search.longest} tokens in batches of at most {plan.batch_size}; "
+        f"{plan.parameters:,} parameters in {plan.dtype}, {_place(plan)}."
+    )
+    out.print(f"\n{_basis(plan)}")
     out.print(f"\n{_memory(plan)}")
-    out.print(f"\n{_scope(plan)}")
 
 
 def _place(plan: JobPlan) -> str:
@@ -31,35 +41,83 @@ def _place(plan: JobPlan) -> str:
 
 
 def _table(plan: JobPlan) -> Table:
-    search = plan.search
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    ends = (search.least, search.most) if search.is_range else (search.most,)
-    for name in ("at least", "at most") if search.is_range else ("",):
-        table.add_column(name, justify="right")
-    table.add_row("edges", *(f"{search.edges:,}" for _ in ends))
-    if plan.level != Level.edges:
-        table.add_row(plan.level, *(f"{search.candidates:,}" for _ in ends))
-    table.add_row("forwards, in prompts", *(f"{effort.forwards:,.0f}" for effort in ends))
-    table.add_row("backwards, in prompts", *(f"{effort.backwards:,.0f}" for effort in ends))
-    table.add_row("FLOPs", *(f"{effort.flops:.2e}" for effort in ends))
-    table.add_row("expected time", *(duration(seconds) for seconds in plan.seconds[-len(ends) :]))
-    table.add_row("peak memory", *(size(plan.peak) for _ in ends))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_row("search", *_search(plan))
+    if plan.choosing:
+        table.add_row("choosing", *_at_most(plan.choosing))
+    if plan.verify is Extent.none or not plan.verification.flops:
+        table.add_row("verification", "none", "")
+    else:
+        time, work = _at_most(plan.verification)
+        table.add_row("verification", time, f"{work} (--verify {plan.verify})")
+    table.add_row("peak memory", size(plan.peak), "" if plan.free is None else f"{size(plan.free)} are free")
     return table
+
+
+def _search(plan: JobPlan) -> tuple[str, str]:
+    """(time, work)."""
+    (least, most), (fewest, largest) = plan.seconds, plan.flops
+    if plan.likely is None:
+        return f"{duration(least)} to {duration(most)}", f"{fewest:.1e} to {largest:.1e} FLOPs"
+    time, work = f"about {duration(plan.likely.seconds)}", f"{plan.likely.flops:.1e} FLOPs"
+    if plan.preview is None:
+        return time, work
+    tests, kept = round(plan.preview.tests, -2) or plan.preview.tests, plan.preview.kept
+    return (
+        f"{time}, between {duration(least)} and {duration(most)}",
+        f"{work}, {tests:,.0f} tests, {kept:,.0f} edges kept",
+    )
+
+
+def _at_most(cost: Cost) -> tuple[str, str]:
+    return f"at most {duration(cost.seconds)}", f"{cost.flops:.1e} FLOPs"
+
+
+def _basis(plan: JobPlan) -> str:
+    """What time and work rest on, and why they may be off."""
+    rates = plan.rates
+    machine = (
+        f"{rates.linear / 1e9:.0f} GFLOP/s in large products, {rates.plain / 1e9:.0f} GB/s of memory, "
+        f"{1e6 * rates.start:.0f} microseconds to start an operation"
+    )
+    measured = f"Times are for this machine at its present speed: {machine}. Loading and drawing come on top."
+    if plan.preview is not None:
+        return f"{_tried(plan.preview, plan.search.rows)} {measured}"
+    if not plan.search.is_range:
+        return measured
+    if "updates" in plan.takes:
+        return f"{measured} Masks may stop learning once half of the updates are done."
+    return (
+        f"{measured} The work depends on how many {plan.level} are kept, which is unknown: the least is for almost "
+        "none, the most for testing each by a run of the whole model."
+    )
+
+
+def _tried(preview: Forecast, rows: int) -> str:
+    """What the estimate rests on."""
+    of_all = "all" if preview.rows == rows else f"{preview.rows} of the {rows}"
+    text = f"The search is estimated from a short one on {of_all} rows, with {preview.receivers} live receivers. "
+    if preview.tested == preview.receivers:
+        text += "At each of them every edge was tested."
+    else:
+        text += f"At {preview.tested} of them every edge was tested; at the others some effects were estimated."
+    if preview.unvisited:
+        text += f" It ended before the receivers of the last {100 * preview.unvisited:.0f} % of the edges."
+    return text
 
 
 def _memory(plan: JobPlan) -> str:
     memory = plan.search.memory
     base = "" if plan.device != "cpu" else f"interpreter and libraries {size(plan.base)}, "
     parts = (
-        f"Peak memory: {base}weights {size(memory.weights)}, clean and ablated runs of all rows {size(memory.held)}, "
-        f"at work on a batch {size(memory.working)}."
+        f"Memory of the search: {base}weights {size(memory.weights)}, runs that are kept {size(memory.held)}, "
+        f"work on a batch {size(memory.working)}."
     )
     parts += "".join(f" Weights on {name} {size(held)}." for name, held in memory.elsewhere.items())
     if plan.fits is None or plan.free is None:
         return f"{parts} How much is free is unknown here."
     if plan.fits:
-        return f"{parts} {size(plan.free)} are free."
+        return parts
     if plan.fitting:
         return f"{parts} Only {size(plan.free)} are free: use --batch-size {plan.fitting}."
     if plan.full:
@@ -71,29 +129,17 @@ def _memory(plan: JobPlan) -> str:
     )
 
 
-def _scope(plan: JobPlan) -> str:
-    rates = plan.rates
-    probe = (
-        f"Time is for this machine as a probe just found it: {rates.linear / 1e9:.0f} GFLOP/s in large products, "
-        f"{rates.plain / 1e9:.0f} GB/s of memory, {1e6 * rates.start:.0f} microseconds to start an operation. It is "
-        "that of the search; loading, choosing by faithfulness and verifying come on top."
-    )
-    if not plan.search.is_range:
-        return probe
-    if "updates" in plan.takes:
-        return f"{probe} Masks may stop learning once half of the updates are done."
-    return (
-        f"{probe} The work depends on how many {plan.level} are kept, which nobody knows beforehand: the least is for "
-        "almost none, the most is what testing each by a run of the whole model takes."
-    )
-
-
 def duration(seconds: float) -> str:
     """Seconds in a unit that suits them."""
     for unit, length in (("years", 365 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
-            return f"{seconds / length:,.1f} {unit}"
-    return f"{seconds:.2g} s"
+            return f"{_short(seconds / length)} {unit}"
+    return f"{_short(seconds)} s"
+
+
+def _short(number: float) -> str:
+    """Two digits, or all of a whole number."""
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def size(count: int) -> str:

@@ -19,10 +19,12 @@ import torch
 from torch import Tensor
 
 from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
-from acdc.model.components import Positions, needed_length
+from acdc.model.components import Positions, as_index, needed_length
 from acdc.model.cone import Cone, Need
 from acdc.model.executor import Executor, Trace
 from acdc.model.subgraph import Prompts
+
+ALONG = 32  # components whose outputs are multiplied with a gradient at a time
 
 
 class CircuitState:
@@ -166,6 +168,21 @@ class CircuitState:
             return self.at[need].take(self._clean_output(writer)) - self.ablated(writer, need)
         narrowed = need == Need.ANSWER and self.cone.needs[writer] == Need.EVERYWHERE
         return self.at[need].take(self._changes[writer]) if narrowed else self._changes[writer]
+
+    def along(self, gradient: Tensor, reader: int, writers: Sequence[int]) -> np.ndarray:
+        """Inner products of a gradient at what a slot reads, [N, Q, d], with the changes of some components: float64
+        [writers]. Outputs that never changed, which are most of them, are multiplied without making the changes."""
+        need, found = self.need(reader), np.empty(len(writers))
+        at, wide = self.at[need], torch.promote_types(gradient.dtype, torch.float32)
+        flat, values, ablated = gradient.to(wide).flatten(), self._clean.values, self.prompts.ablated.values
+        for start in range(0, len(writers), ALONG):
+            some = list(writers[start : start + ALONG])
+            clean, gone = (at.take(self.whole(x[as_index(some)])).to(wide).flatten(1) @ flat for x in (values, ablated))
+            found[start : start + len(some)] = (clean - gone).double().cpu().numpy()
+        for place, writer in enumerate(writers):
+            if writer in self._changes:
+                found[place] = float(self.change(writer, need).to(wide).flatten() @ flat)
+        return found
 
     def projection(self, reader: int) -> Tensor:
         """What an attention slot makes of its input, [N, Q, e]."""

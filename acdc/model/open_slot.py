@@ -69,6 +69,8 @@ class OpenSlot:
 
     def _from(self, place: int) -> Tensor | None:
         """The sum over the senders from a place to the end; None after the last."""
+        if place >= len(self.senders):
+            return None
         if not self._stored:
             self._stored = self._sum_up()
         above = -(-place // STEP)

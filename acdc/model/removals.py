@@ -135,9 +135,7 @@ class _Removals(SubgraphRun):
         needs = self.cone.needs[self.cone.heads(layer)]
         keys_and_values = sorted({h // shared for h in heads.tolist()})
         places = {h: keys_and_values.index(h // shared) for h in heads.tolist()}
-        k, v = (
-            self._projected(layer, kind, keys_and_values, Need.EVERYWHERE) for kind in (ReaderKind.K, ReaderKind.V)
-        )
+        k, v = (self._projected(layer, kind, keys_and_values, Need.EVERYWHERE) for kind in (ReaderKind.K, ReaderKind.V))
         for need in (Need.ANSWER, Need.EVERYWHERE):
             some = heads[needs[heads] == need].tolist()
             if not some:

@@ -92,6 +92,14 @@ class Spread:
             total += self._change(writer, need)
         return total
 
+    def _inputs_of(self, readers: Sequence[int], out: Tensor) -> Tensor:
+        """What several slots read now, [readers, C, N, Q, d]: in `out`, unless gradients have to flow."""
+        if torch.is_grad_enabled():
+            return torch.stack([self._input(reader) for reader in readers])
+        for place, reader in zip(out, readers, strict=True):
+            self._input(reader, out=place)
+        return out
+
     def _project(self, readers: Sequence[int]) -> dict[int, Tensor]:
         """Projections [C, N, Q, e] of slots of one kind and layer whose inputs changed."""
         if not readers:
@@ -104,9 +112,7 @@ class Spread:
         together = max(1, CACHE_BYTES // (self.candidates * like.numel() * like.element_size()))
         for start in range(0, len(readers), together):
             some = slice(start, start + together)
-            x = like.new_empty((len(readers[some]), *size))
-            for place, reader in zip(x, readers[some], strict=True):
-                self._input(reader, out=place)
+            x = self._inputs_of(readers[some], like.new_empty((len(readers[some]), *size)))
             heads = [slot.head for slot in slots[some]]
             out = state.components.project(slots[0].layer, slots[0].kind, x.flatten(1, 2), heads)
             found.update(zip(readers[some], out.unflatten(1, (self.candidates, -1)), strict=True))

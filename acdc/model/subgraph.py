@@ -198,9 +198,7 @@ class SubgraphRun:
         """Queries at the answer alone."""
         slots = [(self.graph.group_at[layer, ReaderKind.Q], head) for head in heads]
         read = self._read(slots, Need.ANSWER, self._stream.attention[layer])
-        return self._recorded(
-            layer, ReaderKind.Q, heads, self.components.project(layer, ReaderKind.Q, read, heads)
-        )
+        return self._recorded(layer, ReaderKind.Q, heads, self.components.project(layer, ReaderKind.Q, read, heads))
 
     def _wire(self, layer: int, kind: ReaderKind, heads: list[int], projected: Tensor, need: Need) -> Tensor:
         """Put ablated projections in the place of those whose wire is removed; [heads, C * N, Q, e]."""

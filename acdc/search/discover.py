@@ -28,11 +28,11 @@ from acdc.model.threads import DEFAULT_THREADS, MOST_THREADS, fixed_threads
 from acdc.model.work import Work
 from acdc.options import Choosing, Level, SenderOrder
 from acdc.progress import Progress, silent
-from acdc.search.increments import TRIAL_BYTES
 from acdc.search.journal import Journal
 from acdc.search.options import DEFAULT_STEPS, DEFAULT_UPDATES, SearchOptions
 from acdc.search.registry import DEFAULT_METHOD, Method, all_methods, find_method
 from acdc.search.result import Decision, Decisions, Scores
+from acdc.search.slot_cost import TRIAL_BYTES
 from acdc.search.trials import WIDEST
 from acdc.task.ablations import find_ablation
 from acdc.task.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour

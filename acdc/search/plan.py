@@ -1,8 +1,8 @@
 """Plan a search before it is run: what it computes and the memory that it takes, from shapes alone.
 
-Batches of one shape cost the same, so one of each shape is rehearsed; of many shapes some are, and each batch counts as
-the nearest of them, in proportion to its tokens. Counted is the search: binding the rows (a clean run of each) and the
-method. Loading the model, choosing a circuit by faithfulness, verifying and drawing come on top of it.
+Batches of one shape cost the same, so one of each shape is rehearsed; of many or similar shapes some are, and each
+batch counts as the nearest of them, in proportion to its tokens. Counted is the search: binding the rows (a clean run
+of each) and the method, and a run of one subgraph on all rows, of which what comes after the search is made.
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,10 @@ from acdc.task.batches import KEPT_BYTES
 from acdc.task.behaviour import split_into_batches
 from acdc.task.optimal import UPDATES
 from acdc.task.rows import Row, Task
+from acdc.task.split import Split
 
 MOST_SHAPES = 4
+ALIKE = 0.75  # a batch of so much of another's tokens costs in proportion
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Memory:
 class SearchPlan:
     """A planned search: its size, its effort at least and at most (equal where they are known beforehand), its memory.
 
-    `candidates`: the edges or nodes that the method scores or decides about.
+    `candidates`: the edges or nodes that the method scores or decides about. `split`: the rows of discovery and
+    verification. `clean`: the effort of a run of the full model on all rows of discovery, `subgraph`
+    of a part of it. `before`: the effort before anything is decided.
     """
 
     edges: int
@@ -53,6 +57,10 @@ class SearchPlan:
     rows: int
     batches: int
     longest: int
+    split: Split
+    clean: Effort
+    subgraph: Effort
+    before: Effort
     least: Effort
     most: Effort
     memory: Memory
@@ -83,6 +91,10 @@ def plan_search(books: Books, shape: Shape, task: Task, settings: DiscoverySetti
         rows=len(rows),
         batches=len(batches),
         longest=max(len(row.clean) for row in rows),
+        split=split,
+        clean=sum((cost.clean for cost in costs), Effort()),
+        subgraph=sum((cost.subgraph for cost in costs), Effort()),
+        before=sum((cost.before for cost in costs), means),
         least=sum((cost.least for cost in costs), means),
         most=sum((cost.most for cost in costs), means),
         memory=Memory(
@@ -120,16 +132,22 @@ def _costs(
             Rehearsal(books, lambda: bind(shape.model, task, settings, index)), method, options, len(batches)
         )
 
-    rehearsed = {_tokens(task.rows, index): cost(index) for index in _typical(task.rows, batches)}
-    sizes = [_tokens(task.rows, index) for index in batches]
-    nearest = [min(rehearsed, key=lambda known: abs(known - size)) for size in sizes]
-    return [rehearsed[known] * (size / known) for size, known in zip(sizes, nearest, strict=True)]
+    typical = [(index, cost(index)) for index in _typical(task.rows, batches)]
+    found = []
+    for index in batches:
+        tokens = _tokens(task.rows, index)
+        known, known_cost = min(typical, key=lambda case: abs(_tokens(task.rows, case[0]) - tokens))
+        found.append(known_cost.resized(tokens / _tokens(task.rows, known), len(index) / len(known)))
+    return found
 
 
 def _typical(rows: Sequence[Row], batches: Sequence[list[int]]) -> list[list[int]]:
     """Batches of different sizes, at most so many, from the largest down at even distances."""
     by_size = {_tokens(rows, index): index for index in batches}
-    sizes = sorted(by_size, reverse=True)
+    sizes: list[int] = []
+    for size in sorted(by_size, reverse=True):
+        if not sizes or size < ALIKE * sizes[-1]:
+            sizes.append(size)
     step = max(1.0, (len(sizes) - 1) / (MOST_SHAPES - 1))
     return [by_size[sizes[round(place * step)]] for place in range(min(MOST_SHAPES, len(sizes)))]
 

@@ -9,12 +9,12 @@ import numpy as np
 from acdc.progress import Advance
 from acdc.search.ahead import Ahead
 from acdc.search.journal import Journal
+from acdc.search.pace import Pace
 from acdc.search.result import Decision, Decisions
-from acdc.search.trials import TrialCost, Trials
+from acdc.search.trials import Trials
 from acdc.search.visits import Visit
 from acdc.task.behaviour import Behaviour
 
-FIRST_SHARE, MEMORY = 0.25, 50  # of candidates that are kept: the first guess, and over how many tests it is learnt
 CHECK_TESTS = 1000  # after so many tests, the present circuit is measured from scratch before the next layer
 
 
@@ -45,7 +45,7 @@ class Pruning:
         self.drift, self.tried, self._checked = 0.0, 0, 0
         self._proposed, self._journal = proposed, journal
         self._plan, self._next, self._left = plan, 0, np.array([], dtype=int)
-        self._kept_share, self._layer, self._kept = FIRST_SHARE, behaviour.graph.anatomy.n_layers, 0
+        self._pace, self._layer, self._kept = Pace(), behaviour.graph.anatomy.n_layers, 0
 
     def finish(self, advance: Advance) -> list["Pruning"]:
         """Decide all that is left; the runs that forked off and are to be finished too."""
@@ -63,7 +63,7 @@ class Pruning:
         if visit.layer < self._layer and len(self.tests) - self._checked >= CHECK_TESTS:
             self._check_drift()
         self._layer = visit.layer
-        live = not visit.users or any(self._is_live(*user) for user in visit.users)
+        live = self._is_live(visit)
         tested = self._proposed[visit.candidates] & live
         self.trials.open(visit.candidates[tested], visit.candidates[~tested])
         # Under post-norms an unread head has a part in its layer's scale. In half precision what a slot reads of the
@@ -74,8 +74,12 @@ class Pruning:
         advance(int((~tested).sum()) * len(self.thresholds), self._note())
         return visit.candidates[tested]
 
-    def _is_live(self, writer: int, wire: int | None) -> bool:
-        return self.trials.is_read(writer) and (wire is None or not self.trials.removed[wire])
+    def _is_live(self, visit: Visit) -> bool:
+        """Whether anything reads what a receiver belongs to."""
+        removed = self.trials.removed
+        return not visit.users or any(
+            self.trials.is_read(writer) and (wire is None or not removed[wire]) for writer, wire in visit.users
+        )
 
     def _check_drift(self) -> None:
         """See how far rounding has taken the trials from what the present circuit measures in a run from scratch."""
@@ -88,7 +92,7 @@ class Pruning:
 
     def _test(self, forks: list["Pruning"], advance: Advance) -> None:
         """Try what is left of a receiver, as much as fits one trial."""
-        tried, rest = np.split(self._left, [self._width(self.trials.cost(self._left), self._kept_share)])
+        tried, rest = np.split(self._left, [self._pace.width(self.trials.cost(self._left))])
         kept = self._kept
         self.tried += len(tried)
         recorded = None if self._journal is None else self._journal.recorded()
@@ -96,7 +100,7 @@ class Pruning:
         decided = self._accept(tried[: len(objectives)], objectives, rest, forks, advance)
         if self._journal is not None and recorded is None:
             self._journal.add(objectives[:decided].tolist())
-        self._learn(decided, kept=self._kept - kept)
+        self._pace = self._pace.after(decided, self._kept - kept)
         self._left = self._left[decided:]
         advance(decided * len(self.thresholds), self._note())
 
@@ -112,24 +116,16 @@ class Pruning:
 
     def _following(self, tried: np.ndarray, most: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """The trials that come after this one if nothing is kept, each with the candidates before it."""
-        share, place = self._kept_share, 0
+        pace, place = self._pace, 0
         found: list[tuple[np.ndarray, np.ndarray]] = []
         while len(found) < most:
-            place, share = place + len(tried), _faded(share, len(tried), kept=0)
+            place, pace = place + len(tried), pace.after(len(tried), kept=0)
             left = self._left[place:]
             if not len(left) or not (cost := self.trials.cost(left)).ahead:
                 break
-            tried = left[: self._width(cost, share)]
+            tried = left[: pace.width(cost)]
             found.append((tried, self._left[:place]))
         return found
-
-    def _width(self, cost: TrialCost, share: float) -> int:
-        """How many candidates to try together: few where many are kept, as those after a kept one are lost."""
-        best = round((2 * cost.fixed / max(share, 1e-6)) ** 0.5)
-        return max(1, min(best, cost.widest))
-
-    def _learn(self, decided: int, kept: int) -> None:
-        self._kept_share = _faded(self._kept_share, decided, kept)
 
     def _accept(
         self,
@@ -188,9 +184,3 @@ class Pruning:
             tuple(self.tests), self.trials.edges(), self.changes, self.thresholds[0], measured, drift, self.tried
         )
         return {threshold: replace(found, threshold=threshold) for threshold in self.thresholds}
-
-
-def _faded(share: float, decided: int, kept: int) -> float:
-    """The moving average of how many are kept, with the last decisions taken in."""
-    fade = (1 - 1 / MEMORY) ** decided
-    return fade * share + (1 - fade) * kept / decided

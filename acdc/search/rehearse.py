@@ -12,9 +12,9 @@ from acdc.options import Level
 from acdc.progress import silent
 from acdc.search.exact import candidates, count_candidates
 from acdc.search.hybrid import proposal_size
-from acdc.search.increments import TRIAL_BYTES
 from acdc.search.options import SearchOptions
 from acdc.search.registry import METHODS, Method
+from acdc.search.slot_cost import TRIAL_BYTES
 from acdc.search.trials import WIDEST
 from acdc.task.behaviour import TOGETHER, Behaviour
 
@@ -47,18 +47,33 @@ class Effort:
 
 @dataclass(frozen=True)
 class BatchCost:
-    """What one batch costs, at least and at most: `clean` to run its clean prompts, and the whole of it; bytes that
-    are held for it as long as the search goes on, and that are needed besides while it is at work on it."""
+    """What one batch costs: running its `clean` prompts; running a `subgraph` on it; what a search does `before` it
+    decides about edges; and the whole search, at least and at most. Bytes that are held for it as long as the search
+    goes on, and that are needed besides while it is at work on it."""
 
     clean: Effort
+    subgraph: Effort
+    before: Effort
     least: Effort
     most: Effort
     held: int
     working: int
 
-    def __mul__(self, times: float) -> "BatchCost":
-        clean, least, most = (effort * times for effort in (self.clean, self.least, self.most))
-        return BatchCost(clean, least, most, round(self.held * times), round(self.working * times))
+    def resized(self, tokens: float, rows: float) -> "BatchCost":
+        """The cost of a batch of so many times the tokens and the rows."""
+
+        def resize(effort: Effort) -> Effort:
+            return replace(effort * tokens, forwards=effort.forwards * rows, backwards=effort.backwards * rows)
+
+        return BatchCost(
+            clean=resize(self.clean),
+            subgraph=resize(self.subgraph),
+            before=resize(self.before),
+            least=resize(self.least),
+            most=resize(self.most),
+            held=round(self.held * tokens),
+            working=round(self.working * tokens),
+        )
 
 
 class Rehearsal:
@@ -93,11 +108,28 @@ class Rehearsal:
         work()
         return self._page()
 
-    def cost(self, least: Effort, most: Effort, held: int = 0, working: int = 0) -> BatchCost:
+    def cost(
+        self, least: Effort, most: Effort, before: Effort | None = None, held: int = 0, working: int = 0
+    ) -> BatchCost:
         """The cost of what has been rehearsed, with bytes that are known to come on top."""
         stays = self.books.live - self._before
         working = max(self.books.peak - self.books.live, working)
-        return BatchCost(self.clean, self.clean + least, self.clean + most, stays + held, working)
+        return BatchCost(
+            clean=self.clean,
+            subgraph=self._subgraph(),
+            before=self.clean + (before or Effort()),
+            least=self.clean + least,
+            most=self.clean + most,
+            held=stays + held,
+            working=working,
+        )
+
+    def _subgraph(self) -> Effort:
+        """Of running one without every other edge, together with as many others as fit."""
+        together = next(self.behaviour.parts(TOGETHER, self.behaviour.batches[0]))
+        removed = np.arange(self.behaviour.graph.n_edges) % 2 == 0
+        copies = np.tile(removed, (together.stop, 1))
+        return self.of(lambda: self.behaviour.measure(copies)) * (1 / together.stop)
 
 
 def rehearse(rehearsal: Rehearsal, method: Method, options: SearchOptions, batches: int) -> BatchCost:
@@ -170,4 +202,5 @@ def _decided(rehearsal: Rehearsal, method: Method, options: SearchOptions) -> Ba
     if method.name == "acdc-complete":
         count *= ROUNDS
     runs = count * (2 if options.level is Level.nodes or behaviour.executor.scaled_bias else 1)
-    return rehearsal.cost(least, ends + proposing + rehearsal.clean * runs, held=present, working=trial)
+    most = ends + proposing + rehearsal.clean * runs
+    return rehearsal.cost(least, most, ends + proposing, held=present, working=trial)

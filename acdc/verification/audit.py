@@ -30,6 +30,7 @@ from acdc.verification.statistics import TestResult
 RANDOM = 240  # circuits of each kind: the least p-value is 1 / 241, and survives a correction over some ten tests
 MOST_FAILURES = 20
 AUDIT_FLOPS, OPTIMAL_SHARE = 25e12, 0.3  # of what is measured here; of that, for constants of optimal ablation
+FEWEST_AUDITED, FEWEST_AGAINST_RANDOM = 8, 4  # rows of each part, whatever the budget
 
 
 class Group(BaseModel):
@@ -140,7 +141,7 @@ class _Shares:
         self.costs, self.rows = Costs.of(behaviour.model, behaviour.graph, behaviour.rows), rows
         self.fewer: dict[str, int] = {}
 
-    def rows_for(self, what: str, share: float, runs: int, fewest: int = 8) -> int:
+    def rows_for(self, what: str, share: float, runs: int, fewest: int = FEWEST_AUDITED) -> int:
         """For a part that takes so many runs of subgraphs on every row."""
         rows = rows_within(share * AUDIT_FLOPS, runs, self.costs, fewest, self.rows)
         if rows < self.rows:
@@ -179,9 +180,7 @@ def _complete(on: On, audited: Audited, span: float, shares: _Shares, progress: 
     runs = knockouts(int(audited.edges.sum()))
     rows = shares.rows_for("completeness", 0.1, 2 * runs)
     with progress(f"completeness, {runs} knockouts", 2 * runs * rows, "prompts") as advance:
-        return measure_completeness(
-            on(rows), audited.edges, audited.seed, span, Bootstrap(rows, audited.seed), advance
-        )
+        return measure_completeness(on(rows), audited.edges, audited.seed, span, Bootstrap(rows, audited.seed), advance)
 
 
 def _minimal(
@@ -271,7 +270,7 @@ def _tests(on: On, audited: Audited, runs: _Runs, shares: _Shares, progress: Pro
     tests.append(statistics.independence(full, complement, audited.seed))
     if audited.edges is None or not audited.edges.any():
         return tests
-    rows = shares.rows_for("random circuits", 0.45, 3 * RANDOM, fewest=4)
+    rows = shares.rows_for("random circuits", 0.45, 3 * RANDOM, fewest=FEWEST_AGAINST_RANDOM)
     with progress(f"{3 * RANDOM} random circuits", 3 * RANDOM * rows, "prompts") as advance:
         return tests + _against_random(on(rows), audited, sign, advance)
 

@@ -47,9 +47,7 @@ def measure_circuit(
     }
 
 
-def random_circuits(
-    behaviour: Behaviour, circuit: Circuit, count: int, advance: Advance = nobody
-) -> RandomCircuits:
+def random_circuits(behaviour: Behaviour, circuit: Circuit, count: int, advance: Advance = nobody) -> RandomCircuits:
     """So many random rankings cut where pruning leaves at most as many edges as the effective circuit has; for a
     circuit of nodes or of neurons, as many random ones."""
     generator = np.random.default_rng(circuit.seed)
@@ -137,6 +135,4 @@ def sample_of(circuit: Circuit, removals: Sequence[Removal], strongest: Sequence
         ends = (of_others.low, of_others.value, of_others.high)
         low, value, high = (None if end is None else (sure + end * others) / parts for end in ends)
         needed = Interval(low=low, value=value, high=high)
-    return RemovalSample(
-        parts=parts, measured=len(removals), strongest=min(STRONGEST, parts), rows=rows, needed=needed
-    )
+    return RemovalSample(parts=parts, measured=len(removals), strongest=min(STRONGEST, parts), rows=rows, needed=needed)

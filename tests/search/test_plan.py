@@ -1,5 +1,6 @@
 """A plan, made from a configuration alone, says what the search then does."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -207,10 +208,31 @@ def test_the_command_needs_no_weights(acdc):
     assert plan["parameters"] == 218_112 and plan["edges"] == 479 and plan["forwards"] == [192, 192]
     assert plan["memory"]["peak"] >= plan["memory"]["base"] + plan["memory"]["weights"]
     assert 0 < plan["seconds"][0] < 60
-    printed = acdc("plan", "--model", "m", "--limit", "4")
-    assert (
-        printed.code == 0
-        and "at most" in printed.out
-        and "which nobody knows beforehand" in " ".join(printed.out.split())
+    assert plan["verification"]["extent"] == "standard" and plan["verification"]["flops"] > plan["flops"][1]
+    assert 0 < plan["choosing"]["seconds"] < 60
+    chosen = acdc("plan", "--model", "m", "--method", "eap", "--edges", "9", "--verify", "none", "--json").json
+    assert chosen["choosing"] is None and chosen["verification"] == {"extent": "none", "flops": 0, "seconds": 0}
+    printed = acdc("plan", "--model", "m", "--method", "acdc", "--limit", "4")
+    assert printed.code == 0 and printed.err == (
+        "m has no weights here, so acdc is not tried on some rows: the plan has bounds alone\n"
     )
+    assert "at most" in printed.out and "which is unknown" in " ".join(printed.out.split())
     assert not [path for path in Path().rglob("*") if path.suffix not in (".json", "")]
+
+
+def test_acdc_is_tried_before_it_is_planned(acdc):
+    """What the estimate rests on is said; the search then takes what was planned."""
+    words = ("--method", "acdc", "--task", "induction", "--limit", "16", "--threshold", "0.3")
+    done = acdc("plan", *words)
+    assert done.err == "loading trio and trying acdc on some rows (--no-probe plans without)\n"
+    printed = " ".join(done.out.split())
+    assert "search about" in printed and "edges kept" in printed and "verification at most" in printed
+    assert "estimated from a short one on all rows" in printed and "every edge was tested" in printed
+    plan = acdc("plan", *words, "--json").json
+    assert acdc("discover", *words, "--verify", "none", "--out", "r").code == 0
+    run, circuit = (json.loads(Path(f"r/{name}.json").read_text()) for name in ("run", "circuit"))
+    assert plan["flops"][0] < run["flops"] < plan["flops"][1] < 3 * run["flops"]
+    assert plan["preview"]["tests"] == circuit["method"]["selection"]["tests"]
+    assert plan["likely"]["seconds"] > 0 and plan["preview"]["unvisited"] == 0
+    bounds = acdc("plan", *words, "--no-probe", "--json").json
+    assert bounds["preview"] is None and bounds["likely"] is None and bounds["flops"][1] > plan["flops"][1]

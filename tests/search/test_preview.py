@@ -1,0 +1,191 @@
+"""A preview of ACDC: its estimates against gradients of soft masks, its decisions against ACDC's own."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import slow_but
+from families import HUGGING_FACE, NATIVE, boot, random_rows
+
+from acdc.model.load import Model
+from acdc.options import Level
+from acdc.progress import nobody, silent
+from acdc.search import preview
+from acdc.search.acdc import acdc
+from acdc.search.discover import DiscoverySettings
+from acdc.search.first_order import first_order
+from acdc.search.forecast import can_forecast, forecast
+from acdc.search.increments import Increments
+from acdc.search.masks import MaskedEdges
+from acdc.search.options import SearchOptions
+from acdc.search.pace import Pace, widths
+from acdc.search.preview import Preview, nearest
+from acdc.search.pruning import Pruning
+from acdc.search.speed import Load, Speed
+from acdc.search.trials import TrialCost
+from acdc.search.visits import visits
+from acdc.task.behaviour import Behaviour
+from acdc.task.metrics import METRICS
+from acdc.task.rows import Task
+
+ROWS = 6
+
+
+def behaviour_of(model: Model, task: Task, ablation: str = "resample", metric: str = "kl", **more) -> Behaviour:
+    return Behaviour(model, task, range(ROWS), METRICS[metric], ablation, batch_size=4, **more)
+
+
+def gradient_of_masks(behaviour: Behaviour, removed: np.ndarray) -> np.ndarray:
+    """By how much the objective rises per edge that goes: its slope in a soft mask of each edge, [edges]."""
+    slopes = np.zeros(behaviour.graph.n_edges)
+    for batch, prompts in zip(behaviour.batches, behaviour.prompts, strict=True):
+        masks = torch.tensor(~removed[None], dtype=prompts.embedded.dtype, requires_grad=True)
+        slots = MaskedEdges(behaviour.graph, masks, prompts.ablated)
+        logits = behaviour.executor.run_embedded(batch.clean.blocks[0], batch.positions, slots).logits
+        behaviour.metric.per_row(logits, batch.answers).sum().backward()
+        slopes -= masks.grad[0].numpy()
+    return behaviour.metric.sign * slopes / len(behaviour.rows)
+
+
+@pytest.mark.parametrize("family", slow_but(["gpt2", "llama"], [*HUGGING_FACE, *NATIVE]))
+def test_first_order_effects_are_slopes_of_soft_masks(family):
+    """At every live receiver, in the circuit that earlier receivers have left."""
+    model = boot(family, 2, seed=0)
+    behaviour = behaviour_of(model, random_rows([7, 7, 9, 9, 7, 8]), "zero")
+    if behaviour.executor.scaled_bias:
+        pytest.skip("not previewed: each test is a run of the whole model")
+    trials, random, compared = Increments(behaviour), np.random.default_rng(0), 0
+    for visit in visits(behaviour.graph):
+        if visit.users and not any(trials.is_read(writer) for writer, _ in visit.users):
+            trials.open(visit.candidates[:0], visit.candidates)
+            continue
+        trials.settle()
+        writers, readers = behaviour.graph.ends
+        slot, edges = int(readers[visit.candidates[0]]), visit.candidates
+        found = first_order(behaviour, trials.states, slot, writers[edges].tolist())
+        expected = gradient_of_masks(behaviour, trials.removed)[edges]
+        assert found.effects == pytest.approx(expected, rel=1e-6, abs=1e-12)
+        assert found.flops > 0
+        compared += int((np.abs(expected) > 1e-9).sum())
+        trials.open(edges, edges[:0])
+        for edge in edges:
+            if random.random() < 0.5:
+                trials.keep(int(edge))
+            else:
+                trials.measure(np.array([edge]))
+                trials.remove(np.array([edge]))
+    assert compared > 20, "a comparison of nothing"
+
+
+def previewed(behaviour: Behaviour, threshold: float, budget: float) -> Preview:
+    everything = np.ones(behaviour.graph.n_edges, dtype=bool)
+    found = Preview(behaviour, threshold, list(visits(behaviour.graph)), everything, budget)
+    found.finish(nobody)
+    return found
+
+
+def searched(behaviour: Behaviour, threshold: float) -> Pruning:
+    everything = np.ones(behaviour.graph.n_edges, dtype=bool)
+    found = Pruning(behaviour, Increments(behaviour), [threshold], list(visits(behaviour.graph)), everything)
+    found.finish(nobody)
+    return found
+
+
+@pytest.mark.parametrize("more", [{}, {"direct_edges": True}, {"split_embeddings": True}])
+def test_with_room_for_every_test_it_is_acdc(trio, induction, more):
+    """The same edges are kept and, trial by trial, as many tests are made together."""
+    wanted = searched(behaviour_of(trio, induction, **more), 0.05)
+    found = previewed(behaviour_of(trio, induction, **more), 0.05, budget=1e18)
+    assert (found.trials.edges() == wanted.trials.edges()).all() and 10 < found.trials.edges().sum() < 200
+    assert sum(len(receiver.kept) for receiver in found.receivers) == len(wanted.tests)
+    assert all(receiver.tested == len(receiver.kept) for receiver in found.receivers)
+    assert found.tried == wanted.tried == sum(_tried(found))
+    assert found.unvisited == 0 and found.visited == found.behaviour.graph.n_edges
+
+
+def _tried(found: Preview) -> list[int]:
+    """How many candidates the trials at each receiver are expected to have."""
+    pace, counts = Pace(), []
+    for receiver in found.receivers:
+        trials = list(widths(receiver.kept, receiver.cost.trial(found.behaviour.model), pace))
+        pace = trials[-1][1]
+        counts.append(sum(width for width, _ in trials))
+    return counts
+
+
+def test_a_budget_bounds_it(trio, induction, monkeypatch):
+    """Fewer tests, then receivers that it does not reach; what is kept stays close. (By KL divergence less so, as the
+    full model is at its minimum, where all gradients are 0.)"""
+    wanted = searched(behaviour_of(trio, induction, metric="logit_diff"), 0.3)
+    whole = previewed(behaviour_of(trio, induction, metric="logit_diff"), 0.3, budget=1e18)
+    monkeypatch.setattr(preview, "RECEIVER_SHARE", 1e-4)
+    some = previewed(behaviour_of(trio, induction, metric="logit_diff"), 0.3, budget=20 * whole.spent)
+    tested = sum(receiver.tested for receiver in some.receivers)
+    assert 0 < tested < len(wanted.tests) and some.unvisited == 0
+    both = (some.trials.edges() & wanted.trials.edges()).sum() / (some.trials.edges() | wanted.trials.edges()).sum()
+    assert both > 0.5
+    few = previewed(behaviour_of(trio, induction, metric="logit_diff"), 0.3, budget=some.spent / 8)
+    assert few.unvisited > 0 and few.visited + few.unvisited == few.behaviour.graph.n_edges
+    assert few.spent < some.spent / 4
+
+
+def test_nearest_are_those_closest_by_ratio():
+    effects = np.array([0.5, 0.09, 0.2, -1.0, 0.0, 0.001])
+    assert nearest(effects, 0.1, 2).tolist() == [False, True, True, False, False, False]
+    assert nearest(effects, 0.1, 4).tolist() == [True, True, True, False, False, True]
+
+
+def test_widths_are_those_of_pruning():
+    """A trial ends at the first edge that is kept; none is kept, and trials become wider."""
+    cost = TrialCost(8, 16.0)
+    found = list(widths([False] * 7 + [True] + [False] * 4, cost, Pace(share=0.5)))
+    assert [width for width, _ in found] == [8, 4] and found[0][1].share > found[1][1].share
+    assert [width for width, _ in widths([False] * 20, cost, Pace(share=1e-9))] == [8, 8, 4]
+
+
+def test_speed_is_learnt_from_trials():
+    """Three parts of known speed are found; where other work made some trials slow, the total time stays right."""
+    random = np.random.default_rng(0)
+    loads = [Load(*random.uniform(1, 9, 3).tolist()) for _ in range(40)]
+    each = (0.5, 0.25, 2.0)
+    seconds = [sum(part * unit for part, unit in zip(load.parts, each, strict=True)) for load in loads]
+    assert Speed.learnt(loads, seconds).each == pytest.approx(each)
+    slow = [took * (3 if place % 5 == 0 else 1) for place, took in enumerate(seconds)]
+    learnt = Speed.learnt(loads, slow)
+    assert min(learnt.each) >= 0
+    assert sum(map(learnt.seconds, loads)) == pytest.approx(sum(slow))
+    alike = [Load(2.0, 2.0, 2.0)] * 3
+    assert Speed.learnt(alike, [1.0] * 3).seconds(alike[0]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("threshold", [0.02, 0.2])
+def test_a_forecast_comes_close(trio, induction, threshold):
+    """On a quarter of the rows, in other batches."""
+    settings = DiscoverySettings(method="acdc", metric="kl", threshold=threshold, batch_size=16)
+    discovery = list(range(64))
+    found = forecast(trio, induction, settings, discovery, plain=1e6)
+    behaviour = Behaviour(trio, induction, discovery, METRICS["kl"], "resample", batch_size=16)
+    before = behaviour.work.flops
+    wanted = acdc(behaviour, SearchOptions(threshold=threshold), silent)
+    flops = behaviour.work.flops - before
+    assert found.rows == 16 and found.unvisited == 0 and found.tested == found.receivers
+    assert found.tests == pytest.approx(len(wanted.tests), rel=0.25)
+    assert found.kept == pytest.approx(wanted.kept.sum(), rel=0.3)
+    assert found.flops.least < flops < found.flops.most < 10 * found.flops.least
+    assert 0 < found.seconds.least < found.seconds.likely < found.seconds.most
+
+
+def test_rounds_of_the_complete_search(trio, induction):
+    """As many times the work, and the removals in each."""
+    plain = DiscoverySettings(method="acdc", threshold=0.05, limit=8)
+    complete = DiscoverySettings(method="acdc-complete", threshold=0.05, limit=8)
+    one, rounds = (forecast(trio, induction, of, list(range(8)), plain=1e6) for of in (plain, complete))
+    assert rounds.flops.least == pytest.approx(one.flops.least + 2 * one.kept * 8e6)
+    assert rounds.flops.most == pytest.approx(3 * (one.flops.most + 2 * one.kept * 8e6))
+
+
+def test_what_is_forecast(trio):
+    assert can_forecast(trio, DiscoverySettings(method="acdc")) and can_forecast(
+        trio, DiscoverySettings(method="hybrid")
+    )
+    assert not can_forecast(trio, DiscoverySettings(method="acdc", level=Level.nodes))
+    assert not can_forecast(trio, DiscoverySettings(method="exact"))
