@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from acdc.graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup, ReaderKind
-from acdc.model.components import Components
+from acdc.model.components import Components, as_index
 from acdc.model.cone import Cone, Need
 from acdc.model.subgraph import Changes, Projections, Prompts, SubgraphRun
+
+SPARSE = 3  # a sum over one of so many senders takes a copy of them first: a product reads all senders from memory
 
 
 class Reach:
@@ -70,11 +72,13 @@ def together(graph: ComponentGraph, edges: np.ndarray) -> list[np.ndarray]:
 
 
 class CircuitRun(SubgraphRun):
-    """One run of a circuit over a batch, kept so that single removals can start from it."""
+    """One run of a circuit over a batch, kept so that single removals can start from it: what every slot reads, and what
+    heads make of that."""
 
     def __init__(self, components: Components, reach: Reach, prompts: Prompts):
         """`prompts` have a stream."""
         self.reach, self.projected = reach, Projections()
+        self._inputs: dict[tuple[int, int, Need], Tensor] = {}  # [N, Q, d] by the group's start, the slot's row, where
         super().__init__(components, reach.cone, prompts, reach.kept[None], self.projected)
         self.read_by_logits = self.final()
 
@@ -83,9 +87,24 @@ class CircuitRun(SubgraphRun):
         slots of one group, or are wires of one layer and kind: see `together`."""
         return _Removals(self, edges).final()
 
+    def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Need, stream: Tensor) -> Tensor:
+        read = super()._read(slots, need, stream)
+        self._inputs.update({(group.start, row, need): x for (group, row), x in zip(slots, read, strict=True)})
+        return read
+
+    def inputs(self, group: ReaderGroup, rows: Sequence[int], need: Need) -> Tensor:
+        """What some slots of a group read, [slots, N, Q, d]."""
+        return torch.stack([self._inputs[group.start, row, need] for row in rows])
+
+    def change(self, writers: Sequence[int] | np.ndarray, need: Need) -> Tensor:
+        """What some writers write less their ablated values, [writers, N, Q, d]."""
+        changes = self._changes[need]
+        return changes.values[0, as_index(np.searchsorted(changes.writers, writers).tolist())]
+
 
 class _Removals(SubgraphRun):
-    """One run of a circuit without one edge each: C candidates, which share what none of their changes reaches."""
+    """One run of a circuit without one edge each: C candidates. `_changes` holds how writers differ from the circuit's
+    run, so that a slot's input is the circuit's and these differences."""
 
     def __init__(self, run: CircuitRun, edges: np.ndarray):
         self.components, self.cone, self.prompts, self.graph = run.components, run.cone, run.prompts, run.graph
@@ -107,25 +126,33 @@ class _Removals(SubgraphRun):
         if self._changed[self.cone.mlp(layer)]:
             super()._feed_forward(layer)
 
+    def _record(self, writers: Sequence[int], values: Tensor, need: Need) -> None:
+        values = values.unflatten(1, (len(self.kept), self.rows)).transpose(0, 1)
+        places = {Need.EVERYWHERE: (Need.EVERYWHERE, Need.ANSWER), Need.ANSWER: (Need.ANSWER,)}[need]
+        for at in places:
+            ablated = self._whole(self.prompts.ablated.values[as_index(writers)])
+            if at is Need.ANSWER:
+                ablated = self._take(ablated)
+                values = self._take(values) if need is Need.EVERYWHERE else values
+            self._changes[at].put(writers, values, ablated + self._run.change(writers, at))
+
     def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Need, stream: Tensor) -> Tensor:
-        """As in any run, but what is as in the circuit is summed up once for all candidates."""
         (group, _), rows = slots[0], [row for _, row in slots]
-        before, after, senders = self._run._changes[need], self._changes[need], group.senders
-        stream = self._whole(stream)
-        base = stream if need == Need.EVERYWHERE else self._take(stream)
-        known, new = (changes.writers[changes.writers < senders] for changes in (before, after))
-        same = ~self._changed[known]
-        values = before.values[0, : len(known)].flatten(1)
+        changes, senders = self._changes[need], group.senders
+        new = changes.writers[changes.writers < senders]
         kept = self.kept[:, group.start : group.stop].reshape(len(self.kept), len(group.readers), senders)[:, rows]
+        total = self._run.inputs(group, rows, need)
+        size, total = total.shape[1:], total.flatten(1).repeat(len(self.kept), 1, 1)
         shared = self._run.kept[0, group.start : group.stop].reshape(len(group.readers), senders)[rows]
-        total = torch.addmm(base.reshape(1, -1), _numbers(shared[:, known] & same, base), values)
-        total = total.repeat(len(self.kept), 1, 1)
-        for candidate, row in np.argwhere(np.any(kept != shared, axis=2)).tolist():
-            own = _numbers(kept[candidate, row][known] & same, base)
-            total[candidate, row] = torch.addmv(base.flatten(), values.T, own)
-        if len(new):
-            total.baddbmm_(_numbers(kept[:, :, new], base), after.values[:, : len(new)].flatten(2))
-        return total.view(len(self.kept), len(slots), *base.shape).transpose(0, 1).flatten(1, 2)
+        for candidate, row, sender in np.argwhere(kept != shared).tolist():
+            total[candidate, row] -= self._run.change([sender], need).flatten()
+        kept, values = kept[:, :, new], changes.values[:, : len(new)]
+        read = np.flatnonzero(kept.any(axis=(0, 1)))
+        if SPARSE * len(read) < len(new):
+            kept, values = kept[:, :, read], values[:, as_index(read.tolist())]
+        if len(read):
+            total.baddbmm_(_numbers(kept, total), values.flatten(2))
+        return total.view(len(self.kept), len(slots), *size).transpose(0, 1).flatten(1, 2)
 
     def _attend(self, layer: int) -> None:
         heads = np.flatnonzero(self._changed[self.cone.heads(layer)])

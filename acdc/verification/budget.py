@@ -20,7 +20,7 @@ from acdc.model.removals import Reach
 from acdc.options import Extent, Level
 from acdc.task.rows import Row
 
-STANDARD_FLOPS, FULL_FLOPS = 3.6e12, 25e12  # less than one minute, and a few, on two cores
+STANDARD_FLOPS, FULL_FLOPS = 2.8e12, 25e12  # less than one minute, and a few, on two cores
 SEARCH_PASSES = 8  # forward passes over the discovery rows that a standard verification may always take
 MEASURES_SHARE, RANDOM_SHARE = 0.5, 0.2  # of the budget; removals have what is left
 FEWEST_ROWS, FEWEST_MEASURED = 16, 32  # rows of a part that does not fit, and of the metrics
