@@ -1,7 +1,10 @@
 """Choices that users make by name and that several parts of the pipeline record or act on."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
+
+from acdc.errors import InputError
 
 ScoreKind = Literal["effect", "importance"]  # what a score says: how much the metric changes, or a rank alone
 
@@ -36,6 +39,19 @@ class Extent(StrEnum):
     quick = "quick"
     standard = "standard"
     full = "full"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How far a circuit is verified, and on at most how many of the rows that discovery did not see; None: on all."""
+
+    extent: Extent = Extent.standard
+    rows: int | None = None
+
+    def check(self, option: str = "--verify-rows") -> None:
+        """Raises InputError, naming the option that gave the rows, where there would be none."""
+        if self.rows is not None and not self.rows >= 1:
+            raise InputError(f"{option} {self.rows} must be at least 1")
 
 
 class Grouping(StrEnum):

@@ -11,6 +11,7 @@ import typer
 from acdc.cli import options as opt
 from acdc.cli.progress import loads_model
 from acdc.errors import InputError
+from acdc.options import Scope
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,8 +57,7 @@ def verify(
     _check_own(circuit, dtype, seed)
     if extent is opt.Extent.none:
         raise InputError("--verify none measures nothing: give quick, standard or full")
-    if rows is not None and rows < 1:
-        raise InputError(f"--verify-rows {rows} must be at least 1")
+    Scope(extent, rows).check()
     if stability is not None:
         _announce(plan_repeats(run, stability))
     printer = RunPrinter(as_json)

@@ -56,6 +56,7 @@ def run_import(
     assert source.read is not None  # see `find_format`
     job.settings.check_values()
     job.settings.check_one_size()
+    job.scope.check()
     file = source.file(file)
     digest = content_hash(file)
     model, task = Loaded().of(job)

@@ -110,7 +110,7 @@ class JobPlan:
 
 def plan_job(job: DiscoveryJob) -> JobPlan:
     """Plan what `acdc discover` would search. Raises InputError as it would, but for what only weights can tell."""
-    job.settings.check()
+    job.check()
     unloaded = find_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
     device = unloaded.devices[0]
     with fixed_threads(job.settings.threads):

@@ -85,6 +85,7 @@ def for_each(jobs: Sequence[DiscoveryJob], look: Callable[[DiscoveryJob], T]) ->
 
 def plan_one(job: DiscoveryJob, folder: Path, hashes: dict[tuple[str, str | None], str]) -> PlannedJob:
     """Plan one job; `hashes`: of models seen before, by name and revision."""
+    job.check()
     unloaded = find_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
     with rehearsing():
         model = shape_of(unloaded).model

@@ -111,6 +111,9 @@ def test_rows_are_limited_in_every_stage(trio, induction, circuit):
         acdc.verify(trio, induction, circuit, extent="some")
     with pytest.raises(InputError, match="measures nothing"):
         acdc.verify(trio, induction, circuit, extent="none")
+    for rows in (0, -1, float("nan")):
+        with pytest.raises(InputError, match=f"^rows {rows} must be at least 1$"):
+            acdc.verify(trio, induction, circuit, rows=rows)
 
 
 @pytest.mark.parametrize("level", ["nodes", "neurons"])
