@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import Literal
 
 from acdc.errors import InputError
@@ -52,6 +53,12 @@ class Scope:
         """Raises InputError, naming the option that gave the rows, where there would be none."""
         if self.rows is not None and not self.rows >= 1:
             raise InputError(f"{option} {self.rows} must be at least 1")
+
+    def __or__(self, other: "Scope") -> "Scope":
+        """The least that covers both; one that measures nothing asks for no rows."""
+        extent = max(self.extent, other.extent, key=list(Extent).index)
+        rows = (scope.rows for scope in (self, other) if scope.extent is not Extent.none)
+        return Scope(extent, max(rows, key=lambda most: inf if most is None else most, default=None))
 
 
 class Grouping(StrEnum):
