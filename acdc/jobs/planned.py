@@ -51,7 +51,7 @@ class PlannedJob:
         try:
             complete = read_run(self.path).status == "complete"
             there = all((self.path / name).is_file() for name in RUN_FILES)
-            return complete and there and load_report(self.path).covers(self.job.verify, self.job.verify_rows)
+            return complete and there and load_report(self.path).covers(self.job.scope)
         except InputError:
             return False
 

@@ -1,12 +1,13 @@
 """What verification found (`verification.json`)."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from acdc.files import read_model, write_json
-from acdc.options import Extent
+from acdc.options import Extent, Scope
 from acdc.verification.audit import Audit
 from acdc.verification.intervals import Interval
 from acdc.verification.removals import Removal
@@ -101,24 +102,22 @@ class Report(_Record):
         measure = self.measures.get(self.metric)
         return measure.faithfulness if measure else None
 
-    def covers(self, extent: Extent, most_rows: int | None) -> bool:
-        """Whether all that a verification to this extent, on at most so many rows, measures has been measured."""
-        if extent is Extent.none:
+    def covers(self, asked: Scope) -> bool:
+        """Whether all that a verification of this scope measures has been measured."""
+        if asked.extent is Extent.none:
             return True
-        if not self.complete or self.at_least(extent) is not self.own_extent:
-            return False
-        if self.most_rows is None or not self.rows:
-            return True
-        return self.most_rows >= (most_rows or self.unseen or self.rows)
+        own = self._limited(self.scope)
+        return self.complete and own | self._limited(asked) == own
 
     @property
-    def own_extent(self) -> Extent:
+    def scope(self) -> Scope:
         """What was asked for; files of before there was a choice say it by what they hold."""
-        return self.extent or (Extent.full if self.audit is not None else Extent.standard)
+        return Scope(self.extent or (Extent.full if self.audit is not None else Extent.standard), self.most_rows)
 
-    def at_least(self, extent: Extent) -> Extent:
-        """The further of an extent and what was asked for already: a later verification never drops what is there."""
-        return max(extent, self.own_extent, key=list(Extent).index)
+    def _limited(self, scope: Scope) -> Scope:
+        """A scope that says all rows where it allows as many as there are."""
+        there = self.unseen or self.rows
+        return replace(scope, rows=None) if scope.rows is not None and scope.rows >= there else scope
 
     @property
     def needed(self) -> int:
