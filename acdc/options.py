@@ -60,6 +60,9 @@ class Scope:
         rows = (scope.rows for scope in (self, other) if scope.extent is not Extent.none)
         return Scope(extent, max(rows, key=lambda most: inf if most is None else most, default=None))
 
+    def includes(self, other: "Scope") -> bool:
+        return self | other == self
+
 
 class Grouping(StrEnum):
     """What makes heads stand together in a picture: their layer alone, or in it also what they do."""

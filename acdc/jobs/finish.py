@@ -172,9 +172,19 @@ def load_report(path: Path) -> Report:
     """A run's verification, or one that says that there is none. Raises InputError for that of another circuit."""
     circuit = Circuit.load(path)
     if not (path / VERIFICATION).is_file():
-        return unverified(circuit.metric, circuit.ablation, len(circuit.edges), circuit.edges_total)
+        return no_report(circuit)
     report = Report.load(path)
-    parts = {part.id for part in circuit.parts}
-    if report.metric != circuit.metric or not {removal.id for removal in report.removals} <= parts:
+    if not is_report_of(report, circuit):
         raise InputError(f"{path / VERIFICATION} is of another circuit: delete it to verify again")
     return report
+
+
+def no_report(circuit: Circuit) -> Report:
+    """What stands for the verification of a circuit that has none."""
+    return unverified(circuit.metric, circuit.ablation, len(circuit.edges), circuit.edges_total)
+
+
+def is_report_of(report: Report, circuit: Circuit) -> bool:
+    """Whether a verification can be that of a circuit."""
+    removed = {removal.id for removal in report.removals}
+    return report.metric == circuit.metric and removed <= {part.id for part in circuit.parts}

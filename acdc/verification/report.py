@@ -106,13 +106,35 @@ class Report(_Record):
         """Whether all that a verification of this scope measures has been measured."""
         if asked.extent is Extent.none:
             return True
-        own = self._limited(self.scope)
-        return self.complete and own | self._limited(asked) == own
+        return self.complete and self._limited(self.scope).includes(self._limited(asked))
 
     @property
     def scope(self) -> Scope:
         """What was asked for; files of before there was a choice say it by what they hold."""
         return Scope(self.extent or (Extent.full if self.audit is not None else Extent.standard), self.most_rows)
+
+    @property
+    def measured(self) -> Scope:
+        """What it has measured all of: while it is unfinished, that is less than what was asked for."""
+        if self.complete:
+            return self.scope
+        extent = Extent.standard if self.random and self.sample else Extent.quick if self.measures else Extent.none
+        return replace(self.scope, extent=extent)
+
+    def surpasses(self, other: "Report") -> bool:
+        """Whether it goes further than another of the same circuit, and lacks nothing that the other has measured. Of
+        two that have measured as much, the one does that is finished, or closer to it."""
+        if not self._includes(other):
+            return False
+        return not other._includes(self) or (self.complete, bool(self.random)) > (other.complete, bool(other.random))
+
+    def _includes(self, other: "Report") -> bool:
+        own, others = self._limited(self.measured), other._limited(other.measured)
+        return own.includes(others) and self._repeats >= other._repeats
+
+    @property
+    def _repeats(self) -> int:
+        return 0 if self.stability is None else self.stability.repeats
 
     def _limited(self, scope: Scope) -> Scope:
         """A scope that says all rows where it allows as many as there are."""
