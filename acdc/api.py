@@ -14,7 +14,7 @@ from acdc.jobs.jobs_file import make_jobs, read_jobs
 from acdc.jobs.ranking import rank_by
 from acdc.jobs.store import StoredJob
 from acdc.model.load import Model, load_model
-from acdc.options import Choosing, Extent, Level, SenderOrder
+from acdc.options import Choosing, Extent, Level, Scope, SenderOrder
 from acdc.progress import Progress, silent
 from acdc.render.difference import draw_difference as draw_both
 from acdc.render.drawing import Picture
@@ -168,14 +168,15 @@ def verify(
 
     `extent`: "quick" measures its metrics alone; "standard" random circuits and single removals too, within a budget of
     about a minute; "full" all that `acdc verify` asks, over all sizes too where there are `scores` of all edges, as
-    `Result.scores` has them. `rows`: at most so many.
+    `Result.scores` has them. `rows`: at most so many, one or more.
     `metric` is needed only where discovery was given a callable. Raises InputError for another model or task than the
-    circuit was found with.
+    circuit was found with, and for values that measure nothing.
     """
     ranking = None if scores is None else rank_by(circuit, scores)
     found = _choice(Extent, "extent", extent)
     if found is Extent.none:
         raise InputError("extent 'none' measures nothing: give quick, standard or full")
+    Scope(found, rows).check("rows")
     return run_verification(
         model, task, circuit, metric=metric, extent=found, most_rows=rows, ranking=ranking, progress=progress
     )
@@ -217,5 +218,7 @@ def run_jobs(
     Raises InputErrors naming all that is wrong with any job before one is run.
     """
     specified = read_jobs(Path(jobs)) if isinstance(jobs, str | Path) else make_jobs({}, jobs, Path())
+    if not specified:
+        raise InputError("jobs: there must be at least one table")
     executor = choose_executor(workers, gpus_per_worker, address, max(job.settings.threads for job in specified))
     return run_planned_jobs(specified, Path(out).resolve(), executor, Silent())

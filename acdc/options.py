@@ -1,7 +1,11 @@
 """Choices that users make by name and that several parts of the pipeline record or act on."""
 
+from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import Literal
+
+from acdc.errors import InputError
 
 ScoreKind = Literal["effect", "importance"]  # what a score says: how much the metric changes, or a rank alone
 
@@ -36,6 +40,28 @@ class Extent(StrEnum):
     quick = "quick"
     standard = "standard"
     full = "full"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How far a circuit is verified, and on at most how many of the rows that discovery did not see; None: on all."""
+
+    extent: Extent = Extent.standard
+    rows: int | None = None
+
+    def check(self, option: str = "--verify-rows") -> None:
+        """Raises InputError, naming the option that gave the rows, where there would be none."""
+        if self.rows is not None and not self.rows >= 1:
+            raise InputError(f"{option} {self.rows} must be at least 1")
+
+    def __or__(self, other: "Scope") -> "Scope":
+        """The least that covers both; one that measures nothing asks for no rows."""
+        extent = max(self.extent, other.extent, key=list(Extent).index)
+        rows = (scope.rows for scope in (self, other) if scope.extent is not Extent.none)
+        return Scope(extent, max(rows, key=lambda most: inf if most is None else most, default=None))
+
+    def includes(self, other: "Scope") -> bool:
+        return self | other == self
 
 
 class Grouping(StrEnum):

@@ -102,7 +102,8 @@ def fetch(
     address: Address = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Copy finished runs into a folder on this machine; existing files are not overwritten."""
+    """Copy finished runs into a folder on this machine. Existing files are kept; only a verification is replaced, by
+    one that goes further."""
     from acdc.jobs.target import fetch, find_target
 
     with find_target(target, address) as found:

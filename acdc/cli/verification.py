@@ -11,6 +11,7 @@ import typer
 from acdc.cli import options as opt
 from acdc.cli.progress import loads_model
 from acdc.errors import InputError
+from acdc.options import Scope
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,16 +57,16 @@ def verify(
     _check_own(circuit, dtype, seed)
     if extent is opt.Extent.none:
         raise InputError("--verify none measures nothing: give quick, standard or full")
-    if rows is not None and rows < 1:
-        raise InputError(f"--verify-rows {rows} must be at least 1")
+    scope = Scope(extent, rows)
+    scope.check()
     if stability is not None:
         _announce(plan_repeats(run, stability))
     printer = RunPrinter(as_json)
     if workers is None:
-        done = reverify(run, model, task, device, Finishing(bars, extent, rows, watch=printer), stability)
+        done = reverify(run, model, task, device, Finishing(bars, scope, watch=printer), stability)
     else:
         executor = choose_executor(workers, threads=circuit.batch.threads)
-        verify_on(executor, run, model, task, device, extent, rows, stability)
+        verify_on(executor, run, model, task, device, scope, stability)
         done = open_run(run)
     printer.finish(done)
     if not as_json and done.report.audit:

@@ -17,7 +17,7 @@ from acdc.jobs.ranking import rank_edges
 from acdc.jobs.run_directory import read_run
 from acdc.jobs.stability import plan_repeats, repeat_discovery
 from acdc.model.load import Model, load_model
-from acdc.options import Extent
+from acdc.options import Extent, Scope
 from acdc.progress import Progress
 from acdc.render.dot import to_dot
 from acdc.render.report import to_html
@@ -57,36 +57,37 @@ def unwatched(run: FinishedRun) -> None:
 
 @dataclass(frozen=True)
 class Finishing:
-    """How a run is to be finished: how far it is verified, on at most how many rows, and who is told and who helps."""
+    """How a run is to be finished: how far it is verified, and who is told and who helps."""
 
     progress: Progress
-    extent: Extent = Extent.standard
-    most_rows: int | None = None
+    scope: Scope = Scope()
     crews: Crews = nobody_else
     watch: Watch = unwatched
 
 
 def finish_run(path: Path, model: Model, task: Task, command: str, resumed: bool, how: Finishing) -> FinishedRun:
-    """Draw a run's circuit, verify it as far as asked and not done yet, and write its report."""
+    """Draw a run's circuit, verify it as far as asked and not done yet, and write its report.
+
+    What an earlier verification was asked for is kept: this one measures no less and on no fewer rows.
+    """
     circuit, report = Circuit.load(path), load_report(path)
-    missing = not report.covers(how.extent, how.most_rows)
-    extent = report.at_least(how.extent)
-    plan = plan_of(model, task, circuit, extent, how.most_rows) if missing else None
+    missing, scope = not report.covers(how.scope), report.scope | how.scope
+    plan = plan_of(model, task, circuit, scope.extent, scope.rows) if missing else None
     how.watch(FinishedRun(path, circuit, report, resumed, plan))
     for name, draw in zip(PICTURES, (to_dot, to_svg), strict=True):
         if not (path / name).is_file():
             write_text(path / name, draw(circuit))
-    write_page(path, circuit, report, command)
     if not (path / EXAMPLES).is_file():
         take_examples(model, task, circuit).save(path)
+    write_page(path, circuit, report, command)
     if missing:
-        ranking = rank_edges(path, circuit) if extent is Extent.full else None
+        ranking = rank_edges(path, circuit) if scope.extent is Extent.full else None
         stages = verify_in_stages(
             model,
             task,
             circuit,
-            extent=extent,
-            most_rows=how.most_rows,
+            extent=scope.extent,
+            most_rows=scope.rows,
             ranking=ranking,
             before=report,
             progress=how.progress,
@@ -94,9 +95,10 @@ def finish_run(path: Path, model: Model, task: Task, command: str, resumed: bool
         )
         for stage in stages:
             report = stage
+            if report.complete:  # the page first: a run that is verified as far as asked is never looked at again
+                write_page(path, circuit, report, command)
             report.save(path)
             how.watch(FinishedRun(path, circuit, report, resumed, plan))
-    write_page(path, circuit, report, command)
     return FinishedRun(path, circuit, report, resumed)
 
 
@@ -135,8 +137,8 @@ def reverify(
         return finished
     stability = repeat_discovery(record, circuit, model, task, repeats, how.progress)
     report = finished.report.model_copy(update={"stability": stability})
-    report.save(path)
     write_page(path, circuit, report, record.command)
+    report.save(path)
     return FinishedRun(path, circuit, report, resumed=True)
 
 
@@ -170,9 +172,19 @@ def load_report(path: Path) -> Report:
     """A run's verification, or one that says that there is none. Raises InputError for that of another circuit."""
     circuit = Circuit.load(path)
     if not (path / VERIFICATION).is_file():
-        return unverified(circuit.metric, circuit.ablation, len(circuit.edges), circuit.edges_total)
+        return no_report(circuit)
     report = Report.load(path)
-    parts = {part.id for part in circuit.parts}
-    if report.metric != circuit.metric or not {removal.id for removal in report.removals} <= parts:
+    if not is_report_of(report, circuit):
         raise InputError(f"{path / VERIFICATION} is of another circuit: delete it to verify again")
     return report
+
+
+def no_report(circuit: Circuit) -> Report:
+    """What stands for the verification of a circuit that has none."""
+    return unverified(circuit.metric, circuit.ablation, len(circuit.edges), circuit.edges_total)
+
+
+def is_report_of(report: Report, circuit: Circuit) -> bool:
+    """Whether a verification can be that of a circuit."""
+    removed = {removal.id for removal in report.removals}
+    return report.metric == circuit.metric and removed <= {part.id for part in circuit.parts}

@@ -56,6 +56,7 @@ def run_import(
     assert source.read is not None  # see `find_format`
     job.settings.check_values()
     job.settings.check_one_size()
+    job.scope.check()
     file = source.file(file)
     digest = content_hash(file)
     model, task = Loaded().of(job)
@@ -76,7 +77,7 @@ def run_import(
         run.note(imported.work)
     for sentence in found.mark.lost:
         warnings.warn(f"{file}: lost on the way: {sentence}", AcdcWarning, stacklevel=2)
-    how = Finishing(progress, job.verify, job.verify_rows, watch=watch)
+    how = Finishing(progress, job.scope, watch=watch)
     finished = finish_run(run.path, model, task, run.record.command, resumed, how)
     run.note(complete=True)
     return finished

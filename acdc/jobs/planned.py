@@ -4,7 +4,9 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +51,7 @@ class PlannedJob:
         try:
             complete = read_run(self.path).status == "complete"
             there = all((self.path / name).is_file() for name in RUN_FILES)
-            return complete and there and load_report(self.path).covers(self.job.verify, self.job.verify_rows)
+            return complete and there and load_report(self.path).covers(self.job.scope)
         except InputError:
             return False
 
@@ -59,15 +61,22 @@ class PlannedJob:
 
 
 def plan_jobs(jobs: Sequence[DiscoveryJob], folder: Path) -> list[PlannedJob]:
-    """Look at model, task and rows of every job without loading a weight; equal jobs become one.
+    """Look at model, task and rows of every job without loading a weight; equal jobs become one, which is verified as
+    far as any of them asks.
 
     Raises InputErrors with what is wrong with any of them.
     """
-    planned: dict[str, PlannedJob] = {}
+    equal: dict[str, list[PlannedJob]] = {}
     hashes: dict[tuple[str, str | None], str] = {}
     for made in for_each(jobs, lambda job: plan_one(job, folder, hashes)):
-        planned.setdefault(made.id, made)
-    return list(planned.values())
+        equal.setdefault(made.id, []).append(made)
+    return [_as_one(planned) for planned in equal.values()]
+
+
+def _as_one(equal: Sequence[PlannedJob]) -> PlannedJob:
+    """The first of equal jobs, with the verification that covers those of all."""
+    first, scope = equal[0], reduce(or_, (planned.job.scope for planned in equal))
+    return replace(first, job=replace(first.job, verify=scope.extent, verify_rows=scope.rows))
 
 
 def for_each(jobs: Sequence[DiscoveryJob], look: Callable[[DiscoveryJob], T]) -> list[T]:
@@ -85,6 +94,7 @@ def for_each(jobs: Sequence[DiscoveryJob], look: Callable[[DiscoveryJob], T]) ->
 
 def plan_one(job: DiscoveryJob, folder: Path, hashes: dict[tuple[str, str | None], str]) -> PlannedJob:
     """Plan one job; `hashes`: of models seen before, by name and revision."""
+    job.check()
     unloaded = find_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
     with rehearsing():
         model = shape_of(unloaded).model

@@ -96,7 +96,7 @@ def run_discovery(
     (run.path / JOURNAL).unlink(missing_ok=True)
     circuit = Circuit.load(run.path)
     _check_own(run, circuit, job, model, task)
-    how = Finishing(progress, job.verify, job.verify_rows, crews, watch)
+    how = Finishing(progress, job.scope, crews, watch)
     finished = finish_run(run.path, model, task, run.record.command, resumed, how)
     if run.record.status != "complete":
         run.note(complete=True)

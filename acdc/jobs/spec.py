@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from acdc.errors import InputError
 from acdc.files import existing_path
 from acdc.jobs.run_directory import SourceRecord
 from acdc.model.sources import NAMES
-from acdc.options import Extent
+from acdc.options import Extent, Scope
 from acdc.search.discover import DiscoverySettings
 from acdc.task.datasets import DataSet, is_data_set
 from acdc.task.registry import all_tasks
@@ -38,8 +37,12 @@ class DiscoveryJob:
     def check(self) -> None:
         """Raises InputError for values that no job can use, before any work is done."""
         self.settings.check()
-        if self.verify_rows is not None and self.verify_rows < 1:
-            raise InputError(f"--verify-rows {self.verify_rows} must be at least 1")
+        self.scope.check()
+
+    @property
+    def scope(self) -> Scope:
+        """How far its circuit is verified."""
+        return Scope(self.verify, self.verify_rows)
 
     def inputs(self, model_hash: str, task: Task) -> dict[str, Any]:
         """Everything that determines the artefacts, by content instead of by name."""

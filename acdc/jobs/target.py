@@ -57,9 +57,9 @@ def watch(target: Target) -> Iterator[JobsState]:
 
 
 def fetch(target: Target, out: Path) -> list[FileEntry]:
-    """Bring all finished runs into a folder, and note them in its store; the files that were not there before.
+    """Bring all finished runs into a folder, and note them in its store; the files that were written.
 
-    See `acdc.jobs.artefacts.take` for what is refused.
+    See `acdc.jobs.artefacts.take` for what is written over and what is refused.
     """
     state = target.state()
     taken = take(target, out)

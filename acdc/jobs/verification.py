@@ -11,7 +11,7 @@ from acdc.jobs.run import Loaded
 from acdc.jobs.run_directory import read_run
 from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.store import Stage
-from acdc.options import Extent
+from acdc.options import Scope
 from acdc.progress import Progress
 from acdc.search.discover import DiscoverySettings
 from acdc.task.crew import Crews
@@ -45,7 +45,7 @@ class VerificationJob:
         return False
 
     def do(self, progress: Progress, loaded: Loaded, crews: Crews) -> None:
-        how = Finishing(progress, self.job.verify, self.job.verify_rows, crews)
+        how = Finishing(progress, self.job.scope, crews)
         reverify(self.path, self.job.model, self.job.task, self.job.device, how, self.repeats)
 
 
@@ -65,8 +65,7 @@ def verify_on(
     model: str | None,
     task: str | None,
     device: str,
-    extent: Extent,
-    most_rows: int | None,
+    scope: Scope,
     repeats: int | None,
 ) -> None:
     """Verify a run, its work shared by all workers. Raises InputError where that fails."""
@@ -88,8 +87,8 @@ def verify_on(
         source.revision,
         device,
         circuit.dtype,
-        extent,
-        most_rows,
+        scope.extent,
+        scope.rows,
     )
     for outcome in executor.run([VerificationJob(path.resolve(), job, repeats)], _Quiet()):
         if outcome.error is not None:

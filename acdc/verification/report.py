@@ -1,12 +1,13 @@
 """What verification found (`verification.json`)."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from acdc.files import read_model, write_json
-from acdc.options import Extent
+from acdc.options import Extent, Scope
 from acdc.verification.audit import Audit
 from acdc.verification.intervals import Interval
 from acdc.verification.removals import Removal
@@ -101,24 +102,44 @@ class Report(_Record):
         measure = self.measures.get(self.metric)
         return measure.faithfulness if measure else None
 
-    def covers(self, extent: Extent, most_rows: int | None) -> bool:
-        """Whether all that a verification to this extent, on at most so many rows, measures has been measured."""
-        if extent is Extent.none:
+    def covers(self, asked: Scope) -> bool:
+        """Whether all that a verification of this scope measures has been measured."""
+        if asked.extent is Extent.none:
             return True
-        if not self.complete or self.at_least(extent) is not self.own_extent:
-            return False
-        if self.most_rows is None or not self.rows:
-            return True
-        return self.most_rows >= (most_rows or self.unseen or self.rows)
+        return self.complete and self._limited(self.scope).includes(self._limited(asked))
 
     @property
-    def own_extent(self) -> Extent:
+    def scope(self) -> Scope:
         """What was asked for; files of before there was a choice say it by what they hold."""
-        return self.extent or (Extent.full if self.audit is not None else Extent.standard)
+        return Scope(self.extent or (Extent.full if self.audit is not None else Extent.standard), self.most_rows)
 
-    def at_least(self, extent: Extent) -> Extent:
-        """The further of an extent and what was asked for already: a later verification never drops what is there."""
-        return max(extent, self.own_extent, key=list(Extent).index)
+    @property
+    def measured(self) -> Scope:
+        """What it has measured all of: while it is unfinished, that is less than what was asked for."""
+        if self.complete:
+            return self.scope
+        extent = Extent.standard if self.random and self.sample else Extent.quick if self.measures else Extent.none
+        return replace(self.scope, extent=extent)
+
+    def surpasses(self, other: "Report") -> bool:
+        """Whether it goes further than another of the same circuit, and lacks nothing that the other has measured. Of
+        two that have measured as much, the one does that is finished, or closer to it."""
+        if not self._includes(other):
+            return False
+        return not other._includes(self) or (self.complete, bool(self.random)) > (other.complete, bool(other.random))
+
+    def _includes(self, other: "Report") -> bool:
+        own, others = self._limited(self.measured), other._limited(other.measured)
+        return own.includes(others) and self._repeats >= other._repeats
+
+    @property
+    def _repeats(self) -> int:
+        return 0 if self.stability is None else self.stability.repeats
+
+    def _limited(self, scope: Scope) -> Scope:
+        """A scope that says all rows where it allows as many as there are."""
+        there = self.unseen or self.rows
+        return replace(scope, rows=None) if scope.rows is not None and scope.rows >= there else scope
 
     @property
     def needed(self) -> int:

@@ -135,6 +135,7 @@ OPTIONS = [
     ("--method eap --updates 3", nothing, "--updates goes with subnetwork-probing, edge-pruning, ugs"),
     ("--method eap-ig-inputs --steps 1", nothing, "one point is no integral"),
     ("--method ugs --updates 0", nothing, "must be at least 1"),
+    ("--verify-rows 0", nothing, "--verify-rows 0 must be at least 1"),
     ("--choose greedy", nothing, "goes with scores"),
     ("--method eap --choose upwards", nothing, "upwards"),
     ("--method eap --level nodes --choose greedy", nothing, "goes with scores of edges"),
@@ -179,6 +180,7 @@ PLANS = [
     ("--task nowhere.jsonl", nothing, "neither a bundled task"),
     ("--limit 129", nothing, "128 rows"),
     ("--batch-size 0", nothing, "must be at least 1"),
+    ("--verify-rows 0", nothing, "--verify-rows 0 must be at least 1"),
     ("--device gpu", nothing, "is not one of auto"),
 ]
 

@@ -71,6 +71,38 @@ def test_fewer_rows_are_said(acdc):
     assert "verification on 104 unseen rows" in acdc("verify", "r", "--verify", "standard").out
 
 
+def test_what_two_verifications_leave_does_not_depend_on_their_order(acdc):
+    """The furthest extent on the most rows; nothing that is there is replaced by a measurement on fewer rows."""
+    asked = [("standard",), ("full", "--verify-rows", "8")]
+    for name, order in (("one", asked), ("other", asked[::-1])):
+        assert acdc("discover", *OPTIONS, "--verify", "none", "--out", name).code == 0
+        for how in order:
+            assert acdc("verify", name, "--verify", *how).code == 0
+    report = json.loads(Path("one/verification.json").read_text())
+    assert (report["extent"], report["rows"], report["most_rows"]) == ("full", 104, None)
+    assert artefacts(Path("one")) == artefacts(Path("other"))
+
+
+@pytest.mark.parametrize("repeats", [None, 6])
+def test_a_finished_verification_is_never_without_its_page(acdc, monkeypatch, repeats):
+    """Whoever copies a run, or kills what verifies it, has the page of what is measured."""
+    from acdc.jobs.finish import Finishing, report_of_run, reverify
+    from acdc.progress import silent
+    from acdc.verification.report import Report
+
+    assert acdc("discover", *OPTIONS, "--verify", "quick", "--out", "r").code == 0
+    seen, save = [], Report.save
+
+    def saving(report, path):
+        save(report, path)
+        if report.complete:
+            seen.append((path / "report.html").read_text() == report_of_run(path))
+
+    monkeypatch.setattr(Report, "save", saving)
+    reverify(Path("r"), None, None, "cpu", Finishing(silent), repeats)
+    assert seen == [True] * (2 if repeats else 1)
+
+
 def test_the_first_table_comes_before_a_long_verification(acdc, monkeypatch):
     monkeypatch.setattr("acdc.cli.show_run.SLOW_FLOPS", 0.0)
     lines = acdc("discover", *OPTIONS, "--out", "r").out.splitlines()

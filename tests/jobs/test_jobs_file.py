@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+import acdc
 from acdc.errors import InputError, InputErrors
 from acdc.jobs.jobs_file import read_jobs
 from acdc.jobs.planned import plan_jobs
@@ -89,6 +90,9 @@ BAD_JOBS = [
     ("threshold = 2020-01-01", "threshold: "),
     ("direct-edges = 1", "direct-edges: "),
     ("level = 'layers'", "level: "),
+    ("verify = 'some'", "verify: "),
+    ("verify-rows = 0", "--verify-rows 0 must be at least 1"),
+    ("verify-rows = [8, -1]", "--verify-rows -1 must be at least 1"),
     ("seed = []", "seed: an empty list stands for no job"),
     ("seed = [[1, 2]]", "seed: "),
     ("seed = {a = 1}", "seed: "),
@@ -143,6 +147,12 @@ def test_all_that_is_wrong_is_said_at_once(acdc, table):
 def test_what_is_wrong_with_defaults_is_said_of_each_job(acdc):
     lines = refuse(acdc, "[defaults]\nseed = -1\n[[jobs]]\n[[jobs]]\nmethod = 'eap'\ntau = 1")
     assert [line.partition("job ")[2][0] for line in lines] == ["1", "2"]
+
+
+def test_no_jobs_are_refused(tmp_path):
+    with pytest.raises(InputError, match="at least one table"):
+        acdc.run_jobs([], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, lambda path: path.write_bytes(b"\xff\xfe")])

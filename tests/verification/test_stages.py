@@ -5,7 +5,7 @@ import pytest
 
 import acdc
 from acdc.errors import InputError
-from acdc.options import Extent
+from acdc.options import Extent, Scope
 from acdc.verification import budget, verify
 from acdc.verification.budget import FEWEST_RANDOM, FEWEST_ROWS, STRONGEST
 from acdc.verification.intervals import wilson
@@ -62,9 +62,9 @@ def test_a_verification_is_raised_from_where_it_stands(trio, induction, circuit,
     *_, raised = stages(trio, induction, circuit, before=quick)
     monkeypatch.undo()
     assert raised.model_dump_json() == acdc.verify(trio, induction, circuit).model_dump_json()
-    assert quick.covers(Extent.quick, None) and not quick.covers(Extent.standard, None)
-    assert raised.covers(Extent.quick, None) and not raised.covers(Extent.full, None)
-    assert raised.covers(Extent.standard, 1000) and raised.covers(Extent.standard, 10)
+    assert quick.covers(Scope(Extent.quick)) and not quick.covers(Scope(Extent.standard))
+    assert raised.covers(Scope(Extent.quick)) and not raised.covers(Scope(Extent.full))
+    assert raised.covers(Scope(Extent.standard, 1000)) and raised.covers(Scope(Extent.standard, 10))
 
 
 def test_what_does_not_fit_is_sampled_within_the_budget(trio, induction, circuit, small_budget):
@@ -75,7 +75,8 @@ def test_what_does_not_fit_is_sampled_within_the_budget(trio, induction, circuit
     report = acdc.verify(trio, induction, circuit)
     assert (report.rows, report.unseen) == (plan.rows, 104)
     limited = acdc.verify(trio, induction, circuit, rows=100)
-    assert limited.rows < 100 and limited.covers(Extent.standard, 100), "the budget took fewer rows than were allowed"
+    assert limited.rows < 100, "the budget took fewer rows than were allowed"
+    assert limited.covers(Scope(Extent.standard, 100)) and not limited.covers(Scope(Extent.standard, 101))
     assert report.random.rows == plan.random_rows and len(report.random.edges) == plan.random
     strongest = sorted(circuit.edges, key=lambda edge: -abs(edge.score))[:STRONGEST]
     removed = {removal.id for removal in report.removals}
@@ -105,12 +106,15 @@ def test_a_sample_estimates_what_removing_all_says(trio, induction, circuit, sma
 def test_rows_are_limited_in_every_stage(trio, induction, circuit):
     report = acdc.verify(trio, induction, circuit, rows=10)
     assert report.rows == report.random.rows == report.sample.rows == 10
-    assert report.covers(Extent.standard, 10) and report.covers(Extent.quick, 4)
-    assert not report.covers(Extent.quick, 11) and not report.covers(Extent.standard, None)
+    assert report.covers(Scope(Extent.standard, 10)) and report.covers(Scope(Extent.quick, 4))
+    assert not report.covers(Scope(Extent.quick, 11)) and not report.covers(Scope(Extent.standard))
     with pytest.raises(InputError, match="extent 'some' is not one of"):
         acdc.verify(trio, induction, circuit, extent="some")
     with pytest.raises(InputError, match="measures nothing"):
         acdc.verify(trio, induction, circuit, extent="none")
+    for rows in (0, -1, float("nan")):
+        with pytest.raises(InputError, match=f"^rows {rows} must be at least 1$"):
+            acdc.verify(trio, induction, circuit, rows=rows)
 
 
 @pytest.mark.parametrize("level", ["nodes", "neurons"])
@@ -136,5 +140,5 @@ def test_wilsons_interval_is_that_of_the_literature():
 
 def test_a_circuit_that_nobody_verified():
     report = unverified("kl", "zero", 3, 100)
-    assert report.covers(Extent.none, None) and not report.covers(Extent.quick, None)
+    assert report.covers(Scope(Extent.none)) and not report.covers(Scope(Extent.quick))
     assert report.faithfulness is None and "acdc verify" in report.reason
