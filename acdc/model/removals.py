@@ -72,8 +72,8 @@ def together(graph: ComponentGraph, edges: np.ndarray) -> list[np.ndarray]:
 
 
 class CircuitRun(SubgraphRun):
-    """One run of a circuit over a batch, kept so that single removals can start from it: what every slot reads, and what
-    heads make of that."""
+    """One run of a circuit over a batch, kept so that single removals can start from it: with what every slot reads and
+    what heads make of that."""
 
     def __init__(self, components: Components, reach: Reach, prompts: Prompts):
         """`prompts` have a stream."""
