@@ -5,13 +5,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.jobs.batch import Silent
 from acdc.jobs.batch import run_jobs as run_planned_jobs
 from acdc.jobs.executors import choose_executor
 from acdc.jobs.jobs_file import make_jobs, read_jobs
-from acdc.jobs.ranking import rank_by
 from acdc.jobs.store import StoredJob
 from acdc.model.load import Model, load_model
 from acdc.options import Choosing, Extent, Level, Scope, SenderOrder
@@ -20,6 +19,7 @@ from acdc.render.difference import draw_difference as draw_both
 from acdc.render.drawing import Picture
 from acdc.render.drawing import draw as draw_circuit
 from acdc.render.look import Look, choose_look
+from acdc.runs.ranking import rank_by
 from acdc.search.discover import DiscoverySettings, Result
 from acdc.search.discover import discover as run_discovery
 from acdc.search.sweep import Curve

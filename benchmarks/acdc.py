@@ -26,16 +26,16 @@ import numpy as np
 import torch
 from shapes import random_gpt2, random_task
 
+from acdc.artefacts.scores import Decisions
+from acdc.behaviour.behaviour import Behaviour
+from acdc.execution.products import product
+from acdc.execution.threads import fixed_threads
+from acdc.execution.work import Work
 from acdc.model.load import Model, load_model
-from acdc.model.products import product
-from acdc.model.threads import fixed_threads
-from acdc.model.work import Work
 from acdc.progress import Advance
-from acdc.search.acdc import acdc
+from acdc.search.acdc.search import acdc
+from acdc.search.acdc.trials import WholeRuns
 from acdc.search.options import SearchOptions
-from acdc.search.result import Decisions
-from acdc.search.trials import WholeRuns
-from acdc.task.behaviour import Behaviour
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task

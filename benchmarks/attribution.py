@@ -22,12 +22,12 @@ sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the
 import torch
 from shapes import random_gpt2, random_task
 
-from acdc.model.executor import SlotInputs
-from acdc.model.threads import fixed_threads
+from acdc.behaviour.behaviour import Behaviour
+from acdc.execution.executor import SlotInputs
+from acdc.execution.threads import fixed_threads
 from acdc.progress import silent
 from acdc.search.options import SearchOptions
 from acdc.search.registry import METHODS
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
 
 STEPS, SLOW = 5, {"eap-ig-activations", "atp-star"}

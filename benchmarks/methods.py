@@ -21,13 +21,13 @@ sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the
 
 import numpy as np
 
-from acdc.circuit.choose import Ranking
+from acdc.behaviour.behaviour import Behaviour
+from acdc.execution.threads import fixed_threads
 from acdc.model.load import load_model
-from acdc.model.threads import fixed_threads
 from acdc.progress import silent
+from acdc.search.choosing import Ranking
 from acdc.search.options import SearchOptions
 from acdc.search.registry import METHODS
-from acdc.task.behaviour import Behaviour
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS, recovered_fraction
 from acdc.task.split import split_rows

@@ -16,7 +16,7 @@ sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the
 import graphviz
 import numpy as np
 
-from acdc.circuit.circuit import (
+from acdc.artefacts.circuit import (
     SIGN_CONVENTION,
     BatchRecord,
     Circuit,

@@ -94,10 +94,10 @@ def measured(case: Case) -> tuple[float, float, int]:
 
 def measure(options: argparse.Namespace) -> None:
     """Search in this process; prints the FLOPs and seconds of it and the peak memory in bytes."""
-    from acdc.jobs.run import Loaded
-    from acdc.jobs.spec import DiscoveryJob
-    from acdc.model.threads import fixed_threads
+    from acdc.execution.threads import fixed_threads
     from acdc.progress import silent
+    from acdc.runs.discovery import Loaded
+    from acdc.runs.spec import DiscoveryJob
     from acdc.search.discover import DiscoverySettings, bind, prepare
     from acdc.search.registry import find_method
 

@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from shapes import random_gpt2, random_task
 
-from acdc.circuit.choose import Ranking
-from acdc.model.cone import Cone
+from acdc.behaviour.behaviour import Behaviour
+from acdc.execution.required_positions import Cone
+from acdc.execution.subgraph import SubgraphRun
+from acdc.execution.threads import fixed_threads
 from acdc.model.load import load_model
-from acdc.model.subgraph import SubgraphRun
-from acdc.model.threads import fixed_threads
 from acdc.progress import silent
-from acdc.search.eap import eap
+from acdc.search.choosing import Ranking
+from acdc.search.methods.eap import eap
 from acdc.search.options import SearchOptions
-from acdc.task.behaviour import Behaviour
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS
 

@@ -26,12 +26,12 @@ import torch
 from edge_network import EdgeNetwork, Swap
 from torch import Tensor
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.benchmark.programs.compiler import compile_program
 from acdc.benchmark.programs.library import LIBRARY, NamedProgram, Prompt
 from acdc.files import write_text
 from acdc.model.load import load_model
 from acdc.model.sources import NATIVE
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from acdc.circuit.circuit import SIGN_CONVENTION, Circuit, library_versions
+from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit, library_versions
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.verification.report import Report
 

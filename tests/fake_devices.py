@@ -10,7 +10,7 @@ from torch._subclasses import FakeTensorMode, fake_tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_iter
 
-from acdc.model.rehearsal import Books, rehearsing
+from acdc.execution.dry_run import Books, rehearsing
 
 _aten, _ASKED = torch.ops.aten, torch.ops.prim.device.default
 _dispatch = FakeTensorMode.__torch_dispatch__

@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from acdc import extensions
+from acdc.artefacts.scores import Scores
+from acdc.behaviour import ablations
+from acdc.behaviour.ablations import Ablation
 from acdc.benchmark import suites
 from acdc.benchmark.case import Suite
 from acdc.benchmark.compiled import CompiledCase
-from acdc.jobs.exchange import all_formats
-from acdc.model.ablated import Ablated
+from acdc.execution.ablated import Ablated
+from acdc.runs.exchange import all_formats
 from acdc.search import registry
 from acdc.search.registry import Method
-from acdc.search.result import Scores
-from acdc.task import ablations, metrics
-from acdc.task.ablations import Ablation
+from acdc.task import metrics
 from acdc.task.metrics import Metric
 from acdc.task.registry import all_tasks
 

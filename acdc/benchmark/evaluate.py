@@ -8,22 +8,22 @@ from functools import cached_property
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from acdc.artefacts.scores import Decisions, Scores
+from acdc.behaviour.behaviour import Behaviour
 from acdc.benchmark.case import Posed
 from acdc.benchmark.scoring import Agreement, Staircase, widest_gap
 from acdc.benchmark.truth import Truth
-from acdc.circuit.choose import Ranking
 from acdc.errors import InputError
+from acdc.execution.threads import fixed_threads
 from acdc.graph import ATTENTION_SLOTS, Edge
-from acdc.model.threads import fixed_threads
 from acdc.progress import Progress
-from acdc.search.acdc import decide
+from acdc.search.acdc.search import decide
+from acdc.search.choosing import Ranking
 from acdc.search.discover import DiscoverySettings, bind, prepare
-from acdc.search.exact import exact
+from acdc.search.methods.exact import exact
 from acdc.search.options import SearchOptions
 from acdc.search.registry import METHODS as BUILT_IN
 from acdc.search.registry import Method, find_method
-from acdc.search.result import Decisions, Scores
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import find_metric
 from acdc.verification.integrated import helpfulness, integrate
 

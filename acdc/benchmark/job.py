@@ -10,19 +10,19 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from acdc.artefacts.circuit import library_versions
+from acdc.behaviour.workers import Crews
 from acdc.benchmark.case import Case, Posed, Unavailable, content
 from acdc.benchmark.compiled import describe
 from acdc.benchmark.evaluate import BenchmarkRow, Trial
-from acdc.circuit.circuit import library_versions
 from acdc.errors import InputError
+from acdc.execution.threads import fixed_threads
 from acdc.files import make_private, read_model, write_json, write_text
-from acdc.jobs.run import Loaded
-from acdc.model.threads import fixed_threads
 from acdc.progress import Progress
 from acdc.render.comparison import compare
+from acdc.runs.discovery import Loaded
 from acdc.search.discover import DiscoverySettings
 from acdc.search.registry import METHODS, find_method
-from acdc.task.crew import Crews
 
 ID_LENGTH, TRUTHS = 12, "truths.json"
 

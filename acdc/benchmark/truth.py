@@ -18,8 +18,8 @@ from itertools import combinations
 import numpy as np
 from torch import Tensor
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.model.load import Model
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import Metric, RowBatch
 from acdc.task.rows import Task
 

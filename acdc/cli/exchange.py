@@ -11,7 +11,7 @@ from acdc.cli.job_options import DECIDING, takes_job
 from acdc.options import Grouping
 
 if TYPE_CHECKING:
-    from acdc.jobs.spec import DiscoveryJob
+    from acdc.runs.spec import DiscoveryJob
 
 FormatName = Annotated[str, typer.Option("--format", help="See 'acdc list formats'.", metavar="NAME")]
 
@@ -33,7 +33,7 @@ def export(
 ) -> None:
     """Write a run's circuit, or its scores, as a picture or for another tool. Device, dtype and seed make no
     difference here."""
-    from acdc.jobs.exchange import export_run
+    from acdc.runs.exchange import export_run
 
     exported = export_run(run, format, out, fixed, group)
     if as_json:
@@ -56,7 +56,7 @@ def import_(
     circuit is chosen as discover does."""
     from acdc.cli.progress import bars
     from acdc.cli.show_run import RunPrinter
-    from acdc.jobs.importing import run_import
+    from acdc.runs.importing import run_import
 
     printer = RunPrinter(as_json)
     printer.finish(run_import(file, format, job, out, bars, printer))

@@ -11,7 +11,7 @@ from acdc.cli.progress import loads_model
 from acdc.options import Choosing
 
 if TYPE_CHECKING:
-    from acdc.jobs.spec import DiscoveryJob
+    from acdc.runs.spec import DiscoveryJob
 
 DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_METHOD = "trio", "ioi", "acdc"
 
@@ -48,7 +48,7 @@ def discovery_job(
     verify_rows: opt.VerifyRows = None,
 ) -> "DiscoveryJob":
     """The job that the options of `acdc discover` describe."""
-    from acdc.jobs.spec import DiscoveryJob
+    from acdc.runs.spec import DiscoveryJob
     from acdc.search.discover import DiscoverySettings
 
     settings = DiscoverySettings(

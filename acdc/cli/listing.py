@@ -8,7 +8,7 @@ from rich.table import Table
 
 from acdc.cli.show import console
 from acdc.errors import InputError
-from acdc.jobs.run_directory import list_runs, read_run
+from acdc.runs.run_directory import list_runs, read_run
 
 # What may stand in the place of a name; for people, not for programs.
 _NOT_NAMED = {
@@ -78,7 +78,7 @@ def _suites() -> list[dict]:
 
 
 def _formats() -> list[dict]:
-    from acdc.jobs.exchange import all_formats
+    from acdc.runs.exchange import all_formats
 
     answer = {True: "yes", False: "-"}
     return [
@@ -104,9 +104,9 @@ def _runs(parent: Path) -> list[dict]:
 
 
 def _summary(path: Path) -> dict:
-    from acdc.circuit.circuit import Circuit
-    from acdc.jobs.finish import load_report
+    from acdc.artefacts.circuit import Circuit
     from acdc.render.verdict import percent
+    from acdc.runs.finish import load_report
 
     if not (path / "circuit.json").is_file():
         return {}

@@ -20,7 +20,7 @@ from acdc.cli.verification import diff, minimise, verify
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling
 
 if TYPE_CHECKING:
-    from acdc.jobs.spec import DiscoveryJob
+    from acdc.runs.spec import DiscoveryJob
 
 app = typer.Typer(
     name="acdc",
@@ -37,7 +37,7 @@ def discover(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False
     """Find a circuit, draw it and verify it on unseen rows."""
     from acdc.cli.progress import bars
     from acdc.cli.show_run import RunPrinter
-    from acdc.jobs.run import run_discovery
+    from acdc.runs.discovery import run_discovery
 
     printer = RunPrinter(as_json)
     printer.finish(run_discovery(job, out, bars, watch=printer))
@@ -56,7 +56,7 @@ def plan(
     """Estimate the time and memory of a discovery. Weights are loaded for acdc alone, to try it for some seconds."""
     from acdc.cli.plan import announce, print_plan
     from acdc.cli.progress import bars
-    from acdc.jobs.plan import plan_job
+    from acdc.planning.job_plan import plan_job
 
     print_plan(plan_job(job, probing, announce, bars), as_json)
 
@@ -75,7 +75,7 @@ def sweep(
     """Run acdc under many thresholds: how the circuit's size and the metric trade off."""
     from acdc.cli import show
     from acdc.cli.progress import bars
-    from acdc.jobs.sweep import run_sweep
+    from acdc.runs.sweep import run_sweep
 
     show.print_curve(run_sweep(job, opt.numbers("--thresholds", thresholds), out, bars), as_json)
 
@@ -86,7 +86,7 @@ def score(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -
     """Score every edge, on all rows of a task or the first ROWS, without choosing a circuit."""
     from acdc.cli import show
     from acdc.cli.progress import bars
-    from acdc.jobs.run import run_scoring
+    from acdc.runs.discovery import run_scoring
 
     path, record = run_scoring(job, out, bars)
     show.print_scores(path, record, as_json)
@@ -135,7 +135,7 @@ def show(
 ) -> None:
     """Print what a run found. Device, dtype and seed make no difference here."""
     from acdc.cli.show_run import RunPrinter
-    from acdc.jobs.finish import open_run
+    from acdc.runs.finish import open_run
 
     RunPrinter(as_json).finish(open_run(run))
 
@@ -164,7 +164,7 @@ def check_task(
 ) -> None:
     """Check that a task can be used with a model, and how well the model does it."""
     from acdc.cli import show
-    from acdc.jobs.check import check
+    from acdc.runs.check_task import check
 
     show.print_check(check(replace(job, task=task)), as_json)
 

@@ -7,9 +7,9 @@ from rich.table import Table
 
 from acdc.cli.progress import clear_line
 from acdc.cli.show import console
-from acdc.jobs.plan import Cost, JobPlan
 from acdc.options import Extent, Level
-from acdc.search.forecast import Forecast
+from acdc.planning.forecast import Forecast
+from acdc.planning.job_plan import Cost, JobPlan
 
 
 def announce(text: str) -> None:

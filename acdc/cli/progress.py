@@ -91,7 +91,7 @@ def loads_model(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**values: Any) -> None:
         with line(f"loading {values.get('model') or 'the model'}"):
-            import acdc.jobs.run  # noqa: F401  # with torch
+            import acdc.runs.discovery  # noqa: F401  # with torch
         with shown_by(line):
             command(**values)
 

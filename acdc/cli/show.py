@@ -8,12 +8,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from acdc.circuit.circuit import ModelRecord
-from acdc.jobs.check import TaskCheck
-from acdc.jobs.sweep import FinishedSweep
+from acdc.artefacts.circuit import ModelRecord
 from acdc.model.gguf_file import Quantisation
 from acdc.options import Level
 from acdc.render.verdict import percent
+from acdc.runs.check_task import TaskCheck
+from acdc.runs.sweep import FinishedSweep
 
 STRONGEST = 10
 GROUPS = 20  # of a task, shown by check-task

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from rich.table import Table
 
 from acdc.cli.show import STRONGEST, console, print_stored
-from acdc.jobs.finish import FinishedRun
 from acdc.options import Extent
 from acdc.render.style import subtitle, title
 from acdc.render.verdict import percent, planned_text, verdict
+from acdc.runs.finish import FinishedRun
 
 SLOW_FLOPS = 3e11  # of a verification: a few seconds, after which the first table is shown before it
 

@@ -32,9 +32,9 @@ def submit(
     as_json: opt.Json = False,
 ) -> None:
     """Send the jobs of a file to a Ray cluster; submitted again, they continue from what is finished there."""
-    from acdc.jobs.cluster import connect
     from acdc.jobs.jobs_file import read_jobs
-    from acdc.jobs.submission import Workers, submit
+    from acdc.jobs.ray.cluster import connect
+    from acdc.jobs.ray.submission import Workers, submit
 
     specified = read_jobs(jobs)
     with connect(address) as cluster:

@@ -16,8 +16,8 @@ from acdc.options import Scope
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from acdc.circuit.circuit import Circuit
-    from acdc.jobs.stability import RepeatPlan
+    from acdc.artefacts.circuit import Circuit
+    from acdc.runs.stability import RepeatPlan
     from acdc.verification.audit import Audit
     from acdc.verification.compare import Comparison
     from acdc.verification.intervals import Interval
@@ -44,14 +44,14 @@ def verify(
     as_json: opt.Json = False,
 ) -> None:
     """Verify a run's circuit on the rows that its discovery did not use, continuing from what has been measured."""
-    from acdc.circuit.circuit import Circuit
+    from acdc.artefacts.circuit import Circuit
     from acdc.cli import show
     from acdc.cli.progress import bars
     from acdc.cli.show_run import RunPrinter
     from acdc.jobs.executors import choose_executor
-    from acdc.jobs.finish import Finishing, open_run, reverify
-    from acdc.jobs.stability import plan_repeats
     from acdc.jobs.verification import verify_on
+    from acdc.runs.finish import Finishing, open_run, reverify
+    from acdc.runs.stability import plan_repeats
 
     circuit = Circuit.load(run)
     _check_own(circuit, dtype, seed)
@@ -95,11 +95,11 @@ def minimise(
     as_json: opt.Json = False,
 ) -> None:
     """Remove what a run's circuit does not need, until every edge is needed, as a new run."""
-    from acdc.circuit.circuit import Circuit
+    from acdc.artefacts.circuit import Circuit
     from acdc.cli.progress import bars
     from acdc.cli.show_run import RunPrinter
-    from acdc.jobs.finish import Finishing
-    from acdc.jobs.minimise import run_minimise
+    from acdc.runs.finish import Finishing
+    from acdc.runs.minimise import run_minimise
 
     circuit = Circuit.load(run)
     _check_own(circuit, dtype, seed)
@@ -124,11 +124,11 @@ def diff(
 ) -> None:
     """Compare the circuits of two runs: edges, nodes, scores, and faithfulness on rows that neither has seen; of
     different models, what their components do."""
-    from acdc.circuit.circuit import Circuit
+    from acdc.artefacts.circuit import Circuit
     from acdc.files import write_bytes
-    from acdc.jobs.finish import load_report, warn_unverified
-    from acdc.jobs.run_directory import read_run
     from acdc.model.load import load_model
+    from acdc.runs.finish import load_report, warn_unverified
+    from acdc.runs.run_directory import read_run
     from acdc.task.load import load_task
     from acdc.verification.compare import compare
     from acdc.verification.roles import compare_roles

@@ -1,1 +1,1 @@
-"""From settings to run directories: one run, a file of jobs, workers on this machine or on a Ray cluster."""
+"""Many runs: job files, their store, workers on this machine or on a Ray cluster."""

@@ -12,9 +12,9 @@ from acdc.files import make_private
 from acdc.jobs.executors import JobExecutor
 from acdc.jobs.job import Job
 from acdc.jobs.planned import plan_jobs
-from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.store import Stage, Status, Store, StoredJob
 from acdc.jobs.work import Outcome
+from acdc.runs.spec import DiscoveryJob
 
 
 class Watch(Protocol):

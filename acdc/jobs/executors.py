@@ -1,4 +1,4 @@
-"""Who does the jobs: this process, one after the other, or the workers of a pool (`acdc.jobs.ray_pool`)."""
+"""Who does the jobs: this process, one after the other, or the workers of a pool (`acdc.jobs.ray.pool`)."""
 
 from collections.abc import Generator, Sequence
 from typing import Protocol
@@ -6,11 +6,11 @@ from typing import Protocol
 import torch
 
 from acdc.errors import InputError
+from acdc.execution.threads import DEFAULT_THREADS
 from acdc.jobs.job import Job
 from acdc.jobs.pulse import answers
-from acdc.jobs.run import Loaded
 from acdc.jobs.work import Outcome, Report, work_on
-from acdc.model.threads import DEFAULT_THREADS
+from acdc.runs.discovery import Loaded
 
 
 class JobExecutor(Protocol):
@@ -46,6 +46,6 @@ def choose_executor(
         raise InputError(f"--workers {workers} with {gpus_per_worker:g} GPUs each: this machine has {there} GPUs")
     if address not in (None, "auto") and not answers(address):
         raise InputError(f"--address {address}: nothing answers there; give auto, or HOST:PORT of a cluster's head")
-    from acdc.jobs.ray_pool import RayPool  # Ray is large, and not everybody has it
+    from acdc.jobs.ray.pool import RayPool  # Ray is large, and not everybody has it
 
     return RayPool(workers, gpus_per_worker, address, threads)

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from acdc.jobs.run import Loaded
-from acdc.jobs.spec import DiscoveryJob
+from acdc.behaviour.workers import Crews
 from acdc.progress import Progress
-from acdc.task.crew import Crews
+from acdc.runs.discovery import Loaded
+from acdc.runs.spec import DiscoveryJob
 
 
 class Job(Protocol):

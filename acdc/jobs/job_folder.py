@@ -9,11 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 from acdc.errors import InputError
-from acdc.jobs.artefacts import FileEntry, list_files
-from acdc.jobs.run_directory import read_run
+from acdc.jobs.fetch import FileEntry, list_files
 from acdc.jobs.state import JobsState, describe
 from acdc.jobs.store import Driver, Status, Store, StoredJob, open_store
 from acdc.jobs.work import LOGS
+from acdc.runs.run_directory import read_run
 
 STOP_SECONDS, POLL = 60.0, 0.2
 

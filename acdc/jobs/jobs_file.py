@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from acdc.errors import InputError, InputErrors
 from acdc.files import existing_path
-from acdc.jobs.spec import DiscoveryJob, located
 from acdc.model.sources import NAMES
+from acdc.runs.spec import DiscoveryJob, located
 from acdc.search.discover import DiscoverySettings
 from acdc.task.registry import all_tasks
 

@@ -13,8 +13,8 @@ from acdc.errors import InputError
 from acdc.files import existing_path
 from acdc.jobs.jobs_file import write_jobs
 from acdc.jobs.planned import for_each, plan_one
-from acdc.jobs.spec import DiscoveryJob
 from acdc.model.sources import NAMES, is_hub_name, model_files
+from acdc.runs.spec import DiscoveryJob
 from acdc.task.datasets import is_data_set
 from acdc.task.registry import all_tasks
 

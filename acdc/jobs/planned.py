@@ -10,18 +10,18 @@ from operator import or_
 from pathlib import Path
 from typing import TypeVar
 
-from acdc.circuit.circuit import library_versions
+from acdc.artefacts.circuit import library_versions
+from acdc.behaviour.workers import Crews
 from acdc.errors import InputError, InputErrors
-from acdc.jobs.finish import RUN_FILES, load_report
-from acdc.jobs.run import Loaded, run_discovery
-from acdc.jobs.run_directory import read_run
-from acdc.jobs.spec import DiscoveryJob
-from acdc.model.rehearsal import rehearsing
+from acdc.execution.dry_run import rehearsing
 from acdc.model.shape import find_model, shape_of
 from acdc.model.sources import find_source
 from acdc.progress import Progress
+from acdc.runs.discovery import Loaded, run_discovery
+from acdc.runs.finish import RUN_FILES, load_report
+from acdc.runs.run_directory import read_run
+from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import prepare
-from acdc.task.crew import Crews
 from acdc.task.load import load_task
 
 ID_LENGTH = 12

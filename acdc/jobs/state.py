@@ -6,10 +6,10 @@ from typing import TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
-from acdc.jobs.finish import load_report
 from acdc.jobs.store import Status, StoredJob
+from acdc.runs.finish import load_report
 
 
 class _State(BaseModel):

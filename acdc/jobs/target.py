@@ -8,11 +8,11 @@ from typing import Protocol
 
 from acdc.errors import InputError
 from acdc.files import existing_path
-from acdc.jobs.artefacts import FileEntry, Source, take
+from acdc.jobs.fetch import FileEntry, Source, take
 from acdc.jobs.job_folder import JobFolder
-from acdc.jobs.run_directory import RUN_FILE
 from acdc.jobs.state import JobsState, JobState
 from acdc.jobs.store import Status, Store, StoredJob
+from acdc.runs.run_directory import RUN_FILE
 
 
 class Target(Source, Protocol):
@@ -39,8 +39,8 @@ def find_target(name: str, address: str | None) -> Iterator[Target]:
             raise InputError(f"{name!r} is no folder of jobs; a submission's id needs --address too")
         yield JobFolder(folder)
         return
-    from acdc.jobs.cluster import connect
-    from acdc.jobs.submission import Submission
+    from acdc.jobs.ray.cluster import connect
+    from acdc.jobs.ray.submission import Submission
 
     with connect(address) as cluster:
         yield Submission(cluster, name)
@@ -59,7 +59,7 @@ def watch(target: Target) -> Iterator[JobsState]:
 def fetch(target: Target, out: Path) -> list[FileEntry]:
     """Bring all finished runs into a folder, and note them in its store; the files that were written.
 
-    See `acdc.jobs.artefacts.take` for what is written over and what is refused.
+    See `acdc.jobs.fetch.take` for what is written over and what is refused.
     """
     state = target.state()
     taken = take(target, out)

@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
+from acdc.behaviour.workers import Crews
 from acdc.errors import InputError
 from acdc.jobs.executors import JobExecutor
-from acdc.jobs.finish import Finishing, reverify
-from acdc.jobs.run import Loaded
-from acdc.jobs.run_directory import read_run
-from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.store import Stage
 from acdc.options import Scope
 from acdc.progress import Progress
+from acdc.runs.discovery import Loaded
+from acdc.runs.finish import Finishing, reverify
+from acdc.runs.run_directory import read_run
+from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import DiscoverySettings
-from acdc.task.crew import Crews
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from acdc.behaviour.workers import Crews, nobody_else
 from acdc.errors import AcdcWarning, DiskError, InputError, is_out_of_memory, telling
 from acdc.files import clear_parts, make_private, refused
 from acdc.jobs.job import Job
-from acdc.jobs.run import Loaded
 from acdc.jobs.store import Stage
 from acdc.progress import Advance, Progress
-from acdc.task.crew import Crews, nobody_else
+from acdc.runs.discovery import Loaded
 
 LOCKS, LOGS = ".locks", "logs"
 PATIENCE = 30.0  # seconds to wait for another process that has the job: one that was killed may take a while to die

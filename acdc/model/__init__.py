@@ -1,1 +1,1 @@
-"""Load a model, read its anatomy, and run it as a graph."""
+"""Get a model: find it, load it, read its weights, place it on devices."""

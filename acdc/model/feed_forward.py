@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from acdc.model.products import product
+from acdc.execution.products import product
 
 Mlp = Callable[[Tensor], Tensor]
 # (input, gate or None, output) by the names that the layouts give them

@@ -6,18 +6,18 @@ from functools import lru_cache, reduce
 import torch
 from torch import Tensor
 
+from acdc.execution.components import Positions, as_index
+from acdc.execution.products import product
+from acdc.execution.work import Work
 from acdc.graph import Anatomy, ReaderKind
-from acdc.model.components import Positions, as_index
 from acdc.model.feed_forward import FeedForward
-from acdc.model.products import product
 from acdc.model.weights import Attention, Projection, Rotary, Weights
-from acdc.model.work import Work
 
 _KEPT_TABLES = 64
 
 
 class FunctionalComponents:
-    """See `acdc.model.components.Components`."""
+    """See `acdc.execution.components.Components`."""
 
     def __init__(self, weights: Weights, anatomy: Anatomy):
         self.weights = weights

@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from acdc.execution.components import Components, Positions
 from acdc.graph import ReaderKind
-from acdc.model.components import Components, Positions
 from acdc.model.functional import FunctionalComponents
 from acdc.model.placement import Placement
 
@@ -19,7 +19,7 @@ X = TypeVar("X", Tensor, Tensor | None, object)
 
 
 class PlacedComponents:
-    """See `acdc.model.components.Components`; `inner` computes, from weights or by the model's own modules."""
+    """See `acdc.execution.components.Components`; `inner` computes, from weights or by the model's own modules."""
 
     def __init__(self, inner: Components, placement: Placement):
         self.inner, self.placement = inner, placement

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from acdc.errors import InputError
-from acdc.model.components import Components
+from acdc.execution.components import Components
 from acdc.model.feed_forward import FeedForward, Mlp
 from acdc.model.functional import FunctionalComponents
 from acdc.model.placed import PlacedComponents

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from acdc.execution.components import Positions
+from acdc.execution.work import Work
 from acdc.graph import ATTENTION_SLOTS, Anatomy, ReaderKind
-from acdc.model.components import Positions
 from acdc.model.weights import length_matters, read_norm
-from acdc.model.work import Work
 
 if TYPE_CHECKING:
     from transformer_lens.hook_points import HookPoint
@@ -31,7 +31,7 @@ _OURS = 7_001  # marks our hooks, so that a user's own stay where they are
 
 
 class ReplayComponents:
-    """See `acdc.model.components.Components`."""
+    """See `acdc.execution.components.Components`."""
 
     kind = "replay"
 

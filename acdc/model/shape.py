@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from acdc.errors import InputError
+from acdc.execution.products import product
 from acdc.model.feed_forward import FeedForward
 from acdc.model.functional import FunctionalComponents
 from acdc.model.load import (
@@ -25,7 +26,6 @@ from acdc.model.load import (
 )
 from acdc.model.placed import placed
 from acdc.model.placement import Placement, choose_devices, module_paths, move, place, settle
-from acdc.model.products import product
 from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.weights import Layer, Weights, read_weights
 from acdc.progress import loading

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from acdc.errors import InputError
+from acdc.execution.products import packed, product, products
 from acdc.model.feed_forward import Mlp, read_mlp, unwrapped
-from acdc.model.products import packed, product, products
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from math import ceil, floor, log10
 
-from acdc.circuit.curve import CurvePoint, CurveRecord
+from acdc.artefacts.curve import CurvePoint, CurveRecord
 from acdc.render.style import INK, NODE_LINE
 
 WIDTH, HEIGHT = 640.0, 400.0

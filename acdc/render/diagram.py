@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.graph import ComponentGraph, Edge, Reader, ReaderKind, Writer, WriterKind
 from acdc.render.look import PLAIN, Look
 from acdc.render.style import EDGE_COLOUR, OPACITY, READABLE, EdgeStyle, LineMeaning

@@ -1,6 +1,6 @@
 """Two circuits of one model in one picture: what is in both, and what in one of them alone."""
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.render.drawing import Picture, Words
 from acdc.render.look import PLAIN, Look

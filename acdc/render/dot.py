@@ -10,7 +10,7 @@ from itertools import groupby
 
 import graphviz
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.render.drawing import DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text, draw
 from acdc.render.layout import Box
 from acdc.render.look import PLAIN, Look

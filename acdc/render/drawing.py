@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.files import write_bytes
 from acdc.graph import ComponentGraph, ReaderKind
 from acdc.render import fixed

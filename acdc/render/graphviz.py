@@ -5,7 +5,7 @@ from pathlib import Path
 
 import graphviz
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.render import dot, svg
 from acdc.render.drawing import Picture, draw

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from acdc.circuit.circuit import Circuit, ScoredEdge
+from acdc.artefacts.circuit import Circuit, ScoredEdge
 from acdc.graph import ReaderKind
 from acdc.options import Level
 

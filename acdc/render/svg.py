@@ -2,7 +2,7 @@
 
 from html import escape
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.render.drawing import Line, Picture, Point, Rectangle, Shape, Text, draw
 from acdc.render.look import PLAIN, Look
 from acdc.render.style import INK, PAPER

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.options import Extent, Level
 from acdc.verification.audit import Audit
 from acdc.verification.budget import VerificationPlan

@@ -1,1 +1,1 @@
-"""Search methods, one file each, and the exact search of ACDC with its state."""
+"""Search methods and their registry, how a circuit is chosen from scores, and the exact search of ACDC."""

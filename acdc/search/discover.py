@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from acdc.circuit.choose import Choice, NeuronRanking, NodeRanking, Ranking
-from acdc.circuit.circuit import (
+from acdc.artefacts.circuit import (
     SIGN_CONVENTION,
     BatchRecord,
     Circuit,
@@ -19,24 +18,25 @@ from acdc.circuit.circuit import (
     TaskRecord,
     library_versions,
 )
+from acdc.artefacts.scores import Decision, Decisions, Scores
+from acdc.behaviour.ablations import find_ablation
+from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
+from acdc.behaviour.workers import ALONE, Crew, Crews, nobody_else
 from acdc.errors import AcdcWarning, InputError
+from acdc.execution.products import KIND as PRODUCTS
+from acdc.execution.threads import DEFAULT_THREADS, MOST_THREADS, fixed_threads
+from acdc.execution.work import Work
 from acdc.graph import ComponentGraph, Neuron
 from acdc.model.load import Model
-from acdc.model.products import KIND as PRODUCTS
-from acdc.model.spread import CACHE_BYTES
-from acdc.model.threads import DEFAULT_THREADS, MOST_THREADS, fixed_threads
-from acdc.model.work import Work
 from acdc.options import Choosing, Level, SenderOrder
 from acdc.progress import Progress, silent
-from acdc.search.journal import Journal
+from acdc.search.acdc.journal import Journal
+from acdc.search.acdc.propagation import CACHE_BYTES
+from acdc.search.acdc.slot_cost import TRIAL_BYTES
+from acdc.search.acdc.trials import WIDEST
+from acdc.search.choosing import Choice, NeuronRanking, NodeRanking, Ranking
 from acdc.search.options import DEFAULT_STEPS, DEFAULT_UPDATES, SearchOptions
 from acdc.search.registry import DEFAULT_METHOD, Method, all_methods, find_method
-from acdc.search.result import Decision, Decisions, Scores
-from acdc.search.slot_cost import TRIAL_BYTES
-from acdc.search.trials import WIDEST
-from acdc.task.ablations import find_ablation
-from acdc.task.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
-from acdc.task.crew import ALONE, Crew, Crews, nobody_else
 from acdc.task.metrics import Metric, MetricFunction, find_metric, recovered_fraction
 from acdc.task.rows import Task
 from acdc.task.split import Split, split_rows

@@ -1,7 +1,7 @@
 """How much memory an attribution works with on a batch, reckoned from shapes before it begins.
 
 The terms are what a method holds at its peak, besides the clean run; where operations make copies that no name is given
-to, the factors were found by counting (`acdc.model.rehearsal`). A test keeps the sum between 0.9 and 1.5 of what is
+to, the factors were found by counting (`acdc.execution.dry_run`). A test keeps the sum between 0.9 and 1.5 of what is
 counted.
 """
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
+from acdc.behaviour.behaviour import Batch, Behaviour
+from acdc.execution.dry_run import is_rehearsed
+from acdc.execution.machine import free_memory
 from acdc.graph import Anatomy, ReaderKind
-from acdc.model.machine import free_memory
-from acdc.model.rehearsal import is_rehearsed
-from acdc.task.behaviour import Batch, Behaviour
 
 # Of the memory that is free. On a CPU allocators keep up to half as much again for tensors of other sizes (measured
 # with glibc; with every tensor mapped by itself a process takes what is counted).

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from acdc.options import Level, SenderOrder
-from acdc.search.journal import Journal
+from acdc.search.acdc.journal import Journal
 
 DEFAULT_STEPS, DEFAULT_UPDATES = 5, 400
 

@@ -4,28 +4,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from acdc.artefacts.scores import Decisions, Scores
+from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
 from acdc.extensions import load_named
 from acdc.options import Level
 from acdc.progress import Progress
-from acdc.search.acdc import acdc
-from acdc.search.acdc_complete import acdc_complete
-from acdc.search.atp_star import atp_star
-from acdc.search.eap import eap
-from acdc.search.eap_ig import clean_corrupted, eap_ig_activations, eap_ig_inputs
-from acdc.search.edge_pruning import edge_pruning
-from acdc.search.exact import exact
-from acdc.search.gradients import check_gradient, check_gradient_at_clean
-from acdc.search.hisp import hisp
-from acdc.search.hybrid import hybrid
-from acdc.search.ifr import ifr
+from acdc.search.acdc.search import acdc
+from acdc.search.methods.acdc_complete import acdc_complete
+from acdc.search.methods.atp_star import atp_star
+from acdc.search.methods.eap import eap
+from acdc.search.methods.eap_ig import clean_corrupted, eap_ig_activations, eap_ig_inputs
+from acdc.search.methods.edge_pruning import edge_pruning
+from acdc.search.methods.exact import exact
+from acdc.search.methods.gradients import check_gradient, check_gradient_at_clean
+from acdc.search.methods.hisp import hisp
+from acdc.search.methods.hybrid import hybrid
+from acdc.search.methods.ifr import ifr
+from acdc.search.methods.random import random
+from acdc.search.methods.relp import relp
+from acdc.search.methods.subnetwork_probing import subnetwork_probing
+from acdc.search.methods.ugs import ugs
 from acdc.search.options import SearchOptions
-from acdc.search.random import random
-from acdc.search.relp import relp
-from acdc.search.result import Decisions, Scores
-from acdc.search.subnetwork_probing import subnetwork_probing
-from acdc.search.ugs import ugs
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import Metric
 
 _EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), tuple(Level)

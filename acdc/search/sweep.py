@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc.circuit.circuit import Circuit
-from acdc.circuit.curve import CurvePoint, CurveRecord, circuit_file
+from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.curve import CurvePoint, CurveRecord, circuit_file
+from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
+from acdc.execution.threads import fixed_threads
+from acdc.execution.work import Work
 from acdc.model.load import Model
-from acdc.model.threads import fixed_threads
-from acdc.model.work import Work
 from acdc.options import Level
 from acdc.progress import Progress, silent
-from acdc.search.acdc import decide
+from acdc.search.acdc.search import decide
 from acdc.search.discover import DiscoverySettings, bind, describe_decisions, prepare
 from acdc.search.registry import find_method
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import recovered_fraction
 from acdc.task.rows import Task
 

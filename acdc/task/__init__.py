@@ -1,1 +1,1 @@
-"""Prompt pairs: reading, tokenizing, metrics, ablations, and the behaviour that binds them to a model."""
+"""Prompt pairs: read, tokenize, split and generate them; the metrics that they are judged by."""

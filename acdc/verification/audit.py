@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from acdc.behaviour.ablations import ABLATIONS
+from acdc.behaviour.behaviour import Behaviour, usable_metrics
+from acdc.behaviour.optimal import UPDATES as OPTIMAL_UPDATES
 from acdc.errors import InputError
 from acdc.graph import Writer, WriterKind
 from acdc.progress import Advance, Progress, nobody
-from acdc.task.ablations import ABLATIONS
-from acdc.task.behaviour import Behaviour, usable_metrics
 from acdc.task.metrics import METRICS, NOISE, Metric, recovered_fraction
-from acdc.task.optimal import UPDATES as OPTIMAL_UPDATES
 from acdc.verification import baselines, statistics
 from acdc.verification.budget import Costs, VerificationPlan, rows_within
 from acdc.verification.completeness import Completeness, knockouts, measure_completeness

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from acdc.circuit.choose import Ranking
 from acdc.graph import ComponentGraph
+from acdc.search.choosing import Ranking
 
 SWAPS = 10  # tried for each edge
 

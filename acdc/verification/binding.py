@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
+from acdc.behaviour.behaviour import Behaviour
+from acdc.behaviour.workers import Crews, nobody_else
 from acdc.errors import InputError
 from acdc.model.load import Model
-from acdc.task.behaviour import Behaviour
-from acdc.task.crew import Crews, nobody_else
 from acdc.task.metrics import Metric, MetricFunction, all_metrics, find_metric
 from acdc.task.rows import Row, Task
 

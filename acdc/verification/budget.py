@@ -12,11 +12,11 @@ from functools import cached_property
 
 import numpy as np
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
+from acdc.execution.removals import Reach
+from acdc.execution.required_positions import Need
 from acdc.graph import ComponentGraph, WriterKind
-from acdc.model.cone import Need
 from acdc.model.load import Model
-from acdc.model.removals import Reach
 from acdc.options import Extent, Level
 from acdc.task.rows import Row
 

@@ -3,10 +3,10 @@
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
+from acdc.execution.threads import fixed_threads
 from acdc.model.load import Model
-from acdc.model.threads import fixed_threads
 from acdc.options import Level
 from acdc.task.metrics import all_metrics
 from acdc.task.rows import Task

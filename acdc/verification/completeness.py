@@ -7,8 +7,8 @@ parts is that of the model without them. Knocked out are random halves of the ci
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Advance
-from acdc.task.behaviour import Behaviour
 from acdc.verification.intervals import Bootstrap, Interval, mean
 
 SUBSETS = 20

@@ -13,13 +13,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
+from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
+from acdc.execution.threads import fixed_threads
 from acdc.files import read_model, write_text
 from acdc.graph import Edge, Writer, WriterKind
 from acdc.model.load import Model
-from acdc.model.threads import fixed_threads
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import all_metrics
 from acdc.task.rows import Row, Task
 from acdc.verification.binding import behaviour_of, check_same

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Advance
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import Metric
 from acdc.verification.intervals import Bootstrap, Interval, recovered
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acdc.circuit.choose import Ranking
+from acdc.behaviour.behaviour import Behaviour
 from acdc.options import ScoreKind
 from acdc.progress import Advance, nobody
-from acdc.task.behaviour import Behaviour
+from acdc.search.choosing import Ranking
 from acdc.task.metrics import recovered_fraction
 
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -25,7 +25,7 @@ OWN_TESTS = "what their removal changed when ACDC tested them, those of the circ
 
 @dataclass(frozen=True)
 class EdgeRanking:
-    """Values of all edges [edges] by which they rank, of a kind (see `acdc.search.result.Scores`); `basis` says in
+    """Values of all edges [edges] by which they rank, of a kind (see `acdc.artefacts.scores.Scores`); `basis` says in
     words what they are."""
 
     values: np.ndarray

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from acdc.circuit.choose import Choice, NeuronRanking, NodeRanking, Ranking
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
+from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import ComponentGraph
 from acdc.options import Level
 from acdc.progress import Advance, nobody
-from acdc.task.behaviour import Behaviour
+from acdc.search.choosing import Choice, NeuronRanking, NodeRanking, Ranking
 from acdc.task.metrics import NOISE, recovered_fraction
 from acdc.verification.audit import measured_metrics
 from acdc.verification.budget import STRONGEST

@@ -15,12 +15,12 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from acdc.behaviour.behaviour import Batch, Behaviour
+from acdc.execution.components import Positions
 from acdc.graph import ATTENTION_SLOTS, ReaderKind, Writer, WriterKind
-from acdc.model.components import Positions
 from acdc.model.placed import patterned
 from acdc.model.weights import Attention as AttentionWeights
 from acdc.progress import Advance
-from acdc.task.behaviour import Batch, Behaviour
 from acdc.verification.intervals import Bootstrap, Interval, mean
 
 ANSWER = "answer token"

@@ -12,9 +12,9 @@ from itertools import chain, combinations
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import ComponentGraph
 from acdc.progress import Advance, nobody
-from acdc.task.behaviour import Behaviour
 from acdc.verification import statistics
 from acdc.verification.intervals import Interval, unknown
 from acdc.verification.removals import Removal, without_each

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from acdc.model.cone import Need
-from acdc.model.removals import CircuitRun, Reach, together
+from acdc.behaviour.behaviour import Behaviour, apply
+from acdc.behaviour.workers import shared_out
+from acdc.execution.removals import CircuitRun, Reach, together
+from acdc.execution.required_positions import Need
 from acdc.progress import Advance, Ticks, nobody
-from acdc.task.behaviour import Behaviour, apply
-from acdc.task.crew import shared_out
 from acdc.verification.intervals import Interval
 
 AT_ONCE = 1024  # edges whose values on all rows are held together

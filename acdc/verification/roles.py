@@ -8,7 +8,7 @@ from collections import defaultdict
 
 from pydantic import BaseModel, ConfigDict
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.graph import Edge, ReaderKind, Writer, WriterKind
 from acdc.verification.compare import Overlap

@@ -5,24 +5,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
+from acdc.behaviour.behaviour import Behaviour
+from acdc.behaviour.workers import Crews, nobody_else
+from acdc.execution.threads import fixed_threads
 from acdc.model.load import Model
-from acdc.model.threads import fixed_threads
 from acdc.options import Extent, Level
 from acdc.progress import Progress, silent
-from acdc.task.behaviour import Behaviour
-from acdc.task.crew import Crews, nobody_else
 from acdc.task.metrics import Metric, MetricFunction
 from acdc.task.rows import Task
 from acdc.verification.audit import Audit, Audited, audit
 from acdc.verification.binding import behaviour_of, check_same, own_metric, rows_of
-from acdc.verification.budget import (
-    STRONGEST,
-    VerificationPlan,
-    plan_verification,
-    sample_order,
-    spread_over,
-)
+from acdc.verification.budget import STRONGEST, VerificationPlan, plan_verification, sample_order, spread_over
 from acdc.verification.integrated import EdgeRanking
 from acdc.verification.measures import measure_circuit, random_circuits, remove_each, sample_of
 from acdc.verification.report import Measure, RandomCircuits, Report

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.benchmark.compiled import CompiledCase, find_program
 from acdc.benchmark.programs.compiler import LOGITS, compile_program
 from acdc.benchmark.programs.generator import Recipe, random_program
@@ -17,7 +18,6 @@ from acdc.benchmark.programs.realism import KNOBS, Realism, make_real
 from acdc.benchmark.truth import CHANGED, single_changes
 from acdc.errors import InputError
 from acdc.model.load import load_model
-from acdc.task.behaviour import Behaviour
 
 EXACT = 1e-9
 RANDOM = [f"random-{seed}" for seed in range(4)] + ["redundant-0"]

@@ -9,9 +9,9 @@ import torch
 import train_known
 from edge_network import EdgeNetwork, Swap
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.benchmark.programs.library import LIBRARY
 from acdc.benchmark.trained import FOLDERS
-from acdc.task.behaviour import Behaviour
 
 NAMES = sorted(FOLDERS)
 PAIRS, SEED = 48, 17

@@ -5,11 +5,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.benchmark.compiled import CompiledCase
 from acdc.benchmark.published import PUBLISHED
 from acdc.benchmark.truth import CHANGE, CHANGED, changes
 from acdc.graph import Anatomy, ComponentGraph
-from acdc.task.behaviour import Behaviour
 
 GPT2 = Anatomy(12, 12, 12, 768, 64, 50257, 50257, 1024, learned_positions=True)
 ATTENTION_ONLY = Anatomy(4, 8, 8, 512, 64, 48262, 48262, 1024, attn_only=True, learned_positions=True)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from acdc.circuit.choose import NodeRanking, Ranking
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, Edge
 from acdc.options import Choosing
+from acdc.search.choosing import NodeRanking, Ranking
 
 GRAPH = ComponentGraph(
     Anatomy(n_layers=2, n_heads=4, n_kv_heads=4, d_model=16, d_head=4, d_vocab=40, d_vocab_out=40, n_ctx=32)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from acdc.circuit.circuit import Circuit, ImportRecord
-from acdc.circuit.codecs import ForeignGraph, Mark, autocircuit, eap_ig, edge_pruning, mib, networkx_graphs
-from acdc.circuit.codecs.translate import from_file, to_file
+from acdc.artefacts.circuit import Circuit, ImportRecord
+from acdc.artefacts.codecs import ForeignGraph, Mark, autocircuit, eap_ig, edge_pruning, mib, networkx_graphs
+from acdc.artefacts.codecs.translate import from_file, to_file
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph
-from acdc.jobs.importing import import_circuit
 from acdc.options import Level
+from acdc.runs.importing import import_circuit
 from acdc.search.discover import DiscoverySettings, Result, discover
 
 GPT2 = Anatomy(12, 12, 12, 768, 64, 50257, 50257, 1024, learned_positions=True)

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 from test_codecs import ALL, SMALL, autocircuit_file, eap_ig_file, read, scored
 
-from acdc.circuit.codecs import autocircuit, mib
+from acdc.artefacts.codecs import autocircuit, mib
 from acdc.errors import InputError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from acdc import extensions
-from acdc.jobs.exchange import FORMATS, Format, Written, all_formats
+from acdc.runs.exchange import FORMATS, Format, Written, all_formats
 
 TASK = ("--task", "t.jsonl", "--limit", 8)
 BOTH_WAYS = [format.name for format in FORMATS.values() if format.read and format.name != "mib"]
@@ -20,9 +20,9 @@ BOTH_WAYS = [format.name for format in FORMATS.values() if format.read and forma
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, induction) -> Path:
     """Runs of acdc (`a`) and of eap (`e`), and scores alone (`s`), of 16 rows."""
-    from acdc.jobs.run import run_discovery, run_scoring
-    from acdc.jobs.spec import DiscoveryJob
     from acdc.progress import silent
+    from acdc.runs.discovery import run_discovery, run_scoring
+    from acdc.runs.spec import DiscoveryJob
     from acdc.search.discover import DiscoverySettings
 
     folder = tmp_path_factory.mktemp("made")

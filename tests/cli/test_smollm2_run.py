@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.model.load import load_model
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS

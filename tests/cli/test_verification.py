@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from acdc.circuit.circuit import Circuit
-from acdc.jobs.ranking import rank_edges
+from acdc.artefacts.circuit import Circuit
+from acdc.runs.ranking import rank_edges
 
 FOUND = ("discover", "--task", "induction", "--method", "eap", "--limit", "64")
 

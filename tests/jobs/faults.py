@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from acdc.jobs.run_directory import JOURNAL, RUN_FILE
 from acdc.jobs.store import DRIVERS
 from acdc.jobs.work import LOCKS
+from acdc.runs.run_directory import JOURNAL, RUN_FILE
 
 JOBS = """
 [defaults]

@@ -8,14 +8,14 @@ import pytest
 from test_targets import artefacts
 
 from acdc.errors import InputError
-from acdc.jobs.artefacts import take
 from acdc.jobs.batch import Silent, run_jobs
 from acdc.jobs.executors import InProcess
-from acdc.jobs.finish import FinishedRun, Finishing, reverify
+from acdc.jobs.fetch import take
 from acdc.jobs.job_folder import JobFolder
 from acdc.jobs.jobs_file import make_jobs
 from acdc.options import Extent, Scope
 from acdc.progress import silent
+from acdc.runs.finish import FinishedRun, Finishing, reverify
 
 TABLE = {"task": ["few.jsonl", "ioi"], "method": "eap", "edges": 9, "limit": 8, "verify": "none", "threads": 1}
 ANSWERS = ("correct", "incorrect")

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from acdc.jobs.check import RIGHT_ANSWER, check
-from acdc.jobs.spec import DiscoveryJob
+from acdc.runs.check_task import RIGHT_ANSWER, check
+from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import DiscoverySettings
 from acdc.task.metrics import RowBatch
 from acdc.task.rows import Row

@@ -16,11 +16,11 @@ from sockets import below, is_loopback, listening
 from acdc.jobs.batch import run_jobs
 from acdc.jobs.executors import InProcess, JobExecutor
 from acdc.jobs.jobs_file import make_jobs
-from acdc.jobs.ray_pool import RayPool
-from acdc.jobs.run_directory import RUN_FILE
+from acdc.jobs.ray.pool import RayPool
 from acdc.jobs.store import DRIVERS, Status, StoredJob
 from acdc.jobs.work import LOCKS
 from acdc.model.sources import BUNDLED
+from acdc.runs.run_directory import RUN_FILE
 
 SAME = [{"clean": [5, 6, 7], "corrupted": [5, 6, 7], "correct": [9], "incorrect": [10]}] * 2
 GOOD = [
@@ -141,7 +141,7 @@ def with_ray_imported(code: str, **settings: str) -> str:
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    imports = "import ray\nfrom acdc.errors import InputError\nfrom acdc.jobs.ray_pool import _import_ray\n"
+    imports = "import ray\nfrom acdc.errors import InputError\nfrom acdc.jobs.ray.pool import _import_ray\n"
     command = [sys.executable, "-c", imports + code]
     done = subprocess.run(command, capture_output=True, text=True, env=environment | settings)
     assert done.returncode == 0, done.stderr

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import acdc
-from acdc.jobs.follow_up import choosing_runs, verification_flops
+from acdc.behaviour.behaviour import Behaviour
 from acdc.options import Extent
+from acdc.planning.follow_up import choosing_runs, verification_flops
 from acdc.search.discover import DiscoverySettings
-from acdc.task.behaviour import Behaviour
 from acdc.verification import budget
 from acdc.verification.budget import Costs
 from acdc.verification.verify import plan_of, verify_in_stages
@@ -34,7 +34,7 @@ def planned(model, task, circuit, extent: Extent, rows: int | None) -> float:
 def test_no_circuit_takes_more(trio, induction, circuits, share, rows, monkeypatch):
     """Whatever fits the budget; of the largest circuit the bound is not far away."""
     monkeypatch.setattr(budget, "STANDARD_FLOPS", share * budget.STANDARD_FLOPS)
-    monkeypatch.setattr("acdc.jobs.follow_up.STANDARD_FLOPS", budget.STANDARD_FLOPS)
+    monkeypatch.setattr("acdc.planning.follow_up.STANDARD_FLOPS", budget.STANDARD_FLOPS)
     for extent in (Extent.quick, Extent.standard):
         most = planned(trio, induction, circuits[0], extent, rows)
         found = [plan_of(trio, induction, circuit, extent, rows).flops for circuit in circuits]

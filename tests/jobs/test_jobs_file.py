@@ -12,9 +12,9 @@ import acdc
 from acdc.errors import InputError, InputErrors
 from acdc.jobs.jobs_file import read_jobs
 from acdc.jobs.planned import plan_jobs
-from acdc.jobs.spec import DiscoveryJob
 from acdc.model.sources import BUNDLED
 from acdc.options import Level
+from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import DiscoverySettings
 
 ROW = {"clean": [5, 6, 7], "corrupted": [5, 8, 7], "correct": [9], "incorrect": [10]}

@@ -8,10 +8,10 @@ import pytest
 
 from acdc.errors import InputError
 from acdc.jobs import packing
-from acdc.jobs.cluster import Node, fitting
 from acdc.jobs.jobs_file import make_jobs, read_jobs, write_jobs
 from acdc.jobs.packing import JOB_FILE, check_jobs, pack
-from acdc.jobs.submission import Workers
+from acdc.jobs.ray.cluster import Node, fitting
+from acdc.jobs.ray.submission import Workers
 from acdc.model.sources import BUNDLED
 
 ROW = {"clean": [5, 6, 7], "corrupted": [5, 8, 7], "correct": [9], "incorrect": [10]}

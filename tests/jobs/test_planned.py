@@ -9,8 +9,8 @@ import pytest
 from acdc.errors import InputErrors
 from acdc.jobs.packing import check_jobs
 from acdc.jobs.planned import plan_jobs
-from acdc.jobs.spec import DiscoveryJob
 from acdc.options import Extent
+from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import DiscoverySettings
 
 JOB = DiscoveryJob("trio", "induction", DiscoverySettings(method="eap", edges=12, limit=24))

@@ -11,8 +11,8 @@ import pytest
 
 from acdc.errors import DiskError, InputError
 from acdc.jobs.planned import PlannedJob
-from acdc.jobs.spec import DiscoveryJob
 from acdc.jobs.store import DRIVERS, FILE_NAME, Driver, Stage, Status, Store, open_store
+from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import DiscoverySettings
 
 JOB = DiscoveryJob("trio", "ioi", DiscoverySettings())

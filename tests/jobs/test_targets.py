@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from acdc.errors import InputError
-from acdc.jobs import on_cluster
-from acdc.jobs.artefacts import FileEntry, take
+from acdc.jobs.fetch import FileEntry, take
 from acdc.jobs.job_folder import JobFolder
+from acdc.jobs.ray import on_cluster
+from acdc.jobs.ray.submission import FOLDER, Submission, Workers, submit
 from acdc.jobs.state import JobsState
 from acdc.jobs.store import Stage, Status, Store
-from acdc.jobs.submission import FOLDER, Submission, Workers, submit
 from acdc.jobs.target import fetch
 
 JOBS = """
@@ -306,7 +306,7 @@ def test_why_a_submission_failed(tmp_path):
 
 
 def test_an_error_on_the_cluster_is_one_sentence(tmp_path):
-    command = [sys.executable, "-m", "acdc.jobs.on_cluster", "files", str(tmp_path)]
+    command = [sys.executable, "-m", "acdc.jobs.ray.on_cluster", "files", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("acdc: error: ") and done.stderr.count("\n") == 1

@@ -7,14 +7,14 @@ import torch
 from brute_force import float64_throughout
 from families import HUGGING_FACE, NATIVE, VOCABULARY, boot
 
+from acdc.behaviour.behaviour import Behaviour
+from acdc.execution.components import Positions
 from acdc.graph import ATTENTION_SLOTS
-from acdc.model.components import Positions
 from acdc.model.functional import FunctionalComponents
 from acdc.model.replay import ReplayComponents
 from acdc.progress import silent
-from acdc.search.acdc import acdc
+from acdc.search.acdc.search import acdc
 from acdc.search.options import SearchOptions
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
 

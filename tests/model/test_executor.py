@@ -12,13 +12,13 @@ from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 from transformer_lens.model_bridge.sources.native.model import NativeModel
 
+from acdc.execution.ablated import Ablated, AblatedStream
+from acdc.execution.executor import Executor, RemovedEdges
+from acdc.execution.required_positions import Cone
+from acdc.execution.subgraph import Prompts, SubgraphRun
 from acdc.graph import ComponentGraph
-from acdc.model.ablated import Ablated, AblatedStream
-from acdc.model.cone import Cone
-from acdc.model.executor import Executor, RemovedEdges
 from acdc.model.functional import FunctionalComponents
 from acdc.model.load import read_anatomy
-from acdc.model.subgraph import Prompts, SubgraphRun
 from acdc.model.weights import read_weights
 
 LENGTH = 7

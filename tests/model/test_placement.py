@@ -11,26 +11,27 @@ from fake_devices import devices_checked
 from families import EACH, HUGGING_FACE, NATIVE, boot, config_folder, random_rows
 from transformers import LlamaForCausalLM
 
+from acdc.behaviour import optimal
+from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
 from acdc.graph import ComponentGraph
-from acdc.model import load, placement, probe
+from acdc.model import check as probe
+from acdc.model import load, placement
+from acdc.model.check import first_disagreement
 from acdc.model.functional import FunctionalComponents
 from acdc.model.load import Model, hugging_face_paths, load_model, read_anatomy
 from acdc.model.placed import PlacedComponents
 from acdc.model.placement import Placement, choose_devices, device_map, move, place
-from acdc.model.probe import first_disagreement
 from acdc.model.replay import ReplayComponents
 from acdc.model.shape import Shape, Unloaded, shape_of
 from acdc.model.sources import find_source
 from acdc.model.weights import read_weights
 from acdc.options import Level
+from acdc.planning.search_plan import plan_search
 from acdc.progress import silent
 from acdc.search.discover import DiscoverySettings
 from acdc.search.options import SearchOptions
-from acdc.search.plan import plan_search
 from acdc.search.registry import METHODS
-from acdc.task import optimal
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
 
 CPU, GPUS = torch.device("cpu"), tuple(torch.device("cuda", index) for index in range(2))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from acdc.model import products
-from acdc.model.products import packed, product
+from acdc.execution import products
+from acdc.execution.products import packed, product
 
 ROWS, WIDTH, OUT, HEADS = 128, 256, 192, 3  # large enough to go through oneDNN
 

@@ -41,8 +41,8 @@ def file() -> Path:
 @pytest.fixture(scope="module")
 def found(file) -> Found:
     """In float64: in float32 the effects are off by up to 1e-5. Keeps no model."""
+    from acdc.behaviour.behaviour import Behaviour
     from acdc.model.load import load_model
-    from acdc.task.behaviour import Behaviour
     from acdc.task.load import load_task
     from acdc.task.metrics import METRICS
 

@@ -7,8 +7,8 @@ import pytest
 from test_pictures import SVG, circuit_of, with_changes
 
 import acdc as package
+from acdc.artefacts.circuit import Circuit
 from acdc.benchmark.trained import FOLDERS
-from acdc.circuit.circuit import Circuit
 from acdc.errors import InputError
 from acdc.render import svg
 from acdc.render.comparison import compare

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import acdc
-from acdc.circuit.circuit import Circuit, ScoredEdge
+from acdc.artefacts.circuit import Circuit, ScoredEdge
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.render import graphviz

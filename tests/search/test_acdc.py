@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import Edge
 from acdc.progress import silent
-from acdc.search.acdc import acdc
+from acdc.search.acdc.search import acdc
 from acdc.search.options import SearchOptions
-from acdc.task.behaviour import Behaviour
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS, find_metric
 

@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from acdc.behaviour.workers import ALONE, MemberLost
 from acdc.options import Level
 from acdc.progress import silent
-from acdc.search.acdc import acdc
-from acdc.search.ahead import Ahead
+from acdc.search.acdc.search import acdc
+from acdc.search.acdc.speculation import Ahead
+from acdc.search.acdc.trials import WIDEST
 from acdc.search.discover import DiscoverySettings, bind
-from acdc.search.exact import exact
-from acdc.search.trials import WIDEST
-from acdc.task.crew import ALONE, MemberLost
+from acdc.search.methods.exact import exact
 
 ROWS = tuple(range(8))
 

@@ -12,21 +12,21 @@ from families import HUGGING_FACE, NATIVE, boot
 from noise import noise
 from torch import Tensor
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
+from acdc.execution.executor import Executor, SlotInputs
 from acdc.graph import ReaderKind
-from acdc.model.executor import Executor, SlotInputs
 from acdc.model.relevance import relevance
 from acdc.progress import silent
-from acdc.search.atp_star import atp_star
-from acdc.search.eap import eap
-from acdc.search.eap_ig import clean_corrupted, eap_ig_activations, eap_ig_inputs
-from acdc.search.exact import exact
-from acdc.search.hisp import hisp
-from acdc.search.ifr import ifr
+from acdc.search.methods.atp_star import atp_star
+from acdc.search.methods.eap import eap
+from acdc.search.methods.eap_ig import clean_corrupted, eap_ig_activations, eap_ig_inputs
+from acdc.search.methods.exact import exact
+from acdc.search.methods.hisp import hisp
+from acdc.search.methods.ifr import ifr
+from acdc.search.methods.relp import relp
 from acdc.search.options import SearchOptions
 from acdc.search.registry import METHODS
-from acdc.search.relp import relp
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS, find_metric
 from acdc.task.rows import Row, Task
 

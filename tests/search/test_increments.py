@@ -11,24 +11,24 @@ from conftest import slow_but
 from families import HUGGING_FACE, NATIVE, boot
 from noise import noise
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import is_wire
 from acdc.model.load import load_model
 from acdc.options import SenderOrder
 from acdc.progress import nobody, silent
-from acdc.search.acdc import acdc
-from acdc.search.increments import Increments
+from acdc.search.acdc.increments import Increments
+from acdc.search.acdc.pruning import Pruning
+from acdc.search.acdc.receiver_steps import visits
+from acdc.search.acdc.search import acdc
+from acdc.search.acdc.trials import WholeRuns
 from acdc.search.options import SearchOptions
-from acdc.search.pruning import Pruning
-from acdc.search.trials import WholeRuns
-from acdc.search.visits import visits
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
 
 
 @pytest.fixture(autouse=True)
 def check_often(monkeypatch):
     """Small models make too few tests for the present circuit to be measured from scratch; here every layer does it."""
-    monkeypatch.setattr("acdc.search.pruning.CHECK_TESTS", 1)
+    monkeypatch.setattr("acdc.search.acdc.pruning.CHECK_TESTS", 1)
 
 
 def decide(behaviour: Behaviour, trials, threshold: float, order=SenderOrder.descending):
@@ -149,7 +149,7 @@ def test_a_metric_of_the_users_sees_the_whole_vocabulary(trio, induction):
 
 def test_work_follows_the_circuit(trio, induction, monkeypatch):
     """With few edges kept, far fewer components are computed than by whole runs."""
-    monkeypatch.setattr("acdc.search.pruning.CHECK_TESTS", 1000)
+    monkeypatch.setattr("acdc.search.acdc.pruning.CHECK_TESTS", 1000)
     work = {}
     for trials in (Increments, WholeRuns):
         behaviour = Behaviour(trio, induction, range(6), METRICS["logit_diff"])

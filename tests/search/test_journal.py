@@ -9,8 +9,8 @@ import pytest
 from acdc.errors import DiskError
 from acdc.model.load import load_model
 from acdc.options import Level
+from acdc.search.acdc.journal import Journal
 from acdc.search.discover import DiscoverySettings, discover
-from acdc.search.journal import Journal
 from acdc.task.load import load_task
 
 DEPENDS_ON = {"inputs": "these"}

@@ -11,19 +11,19 @@ from families import boot
 from noise import noise
 
 from acdc.api import discover, verify
-from acdc.model.executor import RemovedEdges
+from acdc.behaviour.behaviour import Behaviour
+from acdc.execution.executor import RemovedEdges
 from acdc.options import Level
 from acdc.progress import silent
-from acdc.search.acdc import acdc
-from acdc.search.edge_pruning import edge_pruning
-from acdc.search.exact import exact
-from acdc.search.hybrid import hybrid
-from acdc.search.masks import GAMMA, ZETA, MaskedEdges, hard_concrete, open_logits, open_probability
+from acdc.search.acdc.search import acdc
+from acdc.search.methods.edge_pruning import edge_pruning
+from acdc.search.methods.exact import exact
+from acdc.search.methods.hybrid import hybrid
+from acdc.search.methods.masks import GAMMA, ZETA, MaskedEdges, hard_concrete, open_logits, open_probability
+from acdc.search.methods.subnetwork_probing import subnetwork_probing
+from acdc.search.methods.ugs import ugs
 from acdc.search.options import SearchOptions
 from acdc.search.registry import METHODS
-from acdc.search.subnetwork_probing import subnetwork_probing
-from acdc.search.ugs import ugs
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS, recovered_fraction
 
 MASKS = [subnetwork_probing, edge_pruning, ugs]

@@ -16,17 +16,17 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from acdc.model import machine
+from acdc.behaviour.behaviour import Behaviour
+from acdc.execution import machine
+from acdc.execution.dry_run import Books, rehearsing
 from acdc.model.load import load_model
-from acdc.model.rehearsal import Books, rehearsing
 from acdc.model.shape import find_model, shape_of
+from acdc.planning.search_cost import Rehearsal, rehearse
 from acdc.progress import silent
 from acdc.search import memory
 from acdc.search.memory import USABLE, working_bytes
 from acdc.search.options import SearchOptions
 from acdc.search.registry import METHODS
-from acdc.search.rehearse import Rehearsal, rehearse
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 

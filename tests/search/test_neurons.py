@@ -8,7 +8,7 @@ import pytest
 import torch
 from noise import noise
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.graph import Neuron, WriterKind
 from acdc.options import Level
@@ -94,7 +94,7 @@ def test_eap_is_the_gradient_at_what_a_component_writes(family):
 
 
 def _by_autograd(behaviour):
-    from acdc.model.executor import SlotInputs
+    from acdc.execution.executor import SlotInputs
 
     class Added(SlotInputs):
         """Adds leaves of zeros to what is written."""

@@ -9,13 +9,13 @@ from families import boot
 from noise import noise
 
 from acdc.api import discover, sweep, verify
+from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
 from acdc.options import Level
 from acdc.progress import silent
-from acdc.search.acdc import acdc as run_acdc
-from acdc.search.acdc import decide as run_sweep
+from acdc.search.acdc.search import acdc as run_acdc
+from acdc.search.acdc.search import decide as run_sweep
 from acdc.search.options import SearchOptions
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
 
 

@@ -6,9 +6,9 @@ import torch
 from families import VOCABULARY, hugging_face
 
 import acdc
+from acdc.behaviour.behaviour import Behaviour
 from acdc.model.load import load_model
-from acdc.search.visits import visits
-from acdc.task.behaviour import Behaviour
+from acdc.search.acdc.receiver_steps import visits
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
 

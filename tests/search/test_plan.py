@@ -10,15 +10,15 @@ from conftest import slow_but
 from families import EACH, HUGGING_FACE, NATIVE, boot, config_folder, random_rows
 
 from acdc.errors import InputError
-from acdc.jobs.plan import plan_job
-from acdc.jobs.spec import DiscoveryJob
-from acdc.model.rehearsal import recording, rehearsing
+from acdc.execution.dry_run import recording, rehearsing
 from acdc.model.shape import find_model, shape_of
 from acdc.model.sources import BUNDLED
 from acdc.options import Level
+from acdc.planning.job_plan import plan_job
+from acdc.planning.search_plan import SearchPlan, plan_search
 from acdc.progress import silent
+from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import DiscoverySettings, bind, prepare
-from acdc.search.plan import SearchPlan, plan_search
 from acdc.search.registry import find_method
 from acdc.task.rows import Task
 

@@ -6,24 +6,24 @@ import torch
 from conftest import slow_but
 from families import HUGGING_FACE, NATIVE, boot, random_rows
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.model.load import Model
 from acdc.options import Level
+from acdc.planning import preview
+from acdc.planning.first_order import first_order
+from acdc.planning.forecast import can_forecast, forecast
+from acdc.planning.preview import Preview, nearest
+from acdc.planning.speed import Load, Speed
 from acdc.progress import nobody, silent
-from acdc.search import preview
-from acdc.search.acdc import acdc
+from acdc.search.acdc.increments import Increments
+from acdc.search.acdc.pace import Pace, widths
+from acdc.search.acdc.pruning import Pruning
+from acdc.search.acdc.receiver_steps import visits
+from acdc.search.acdc.search import acdc
+from acdc.search.acdc.trials import TrialCost
 from acdc.search.discover import DiscoverySettings
-from acdc.search.first_order import first_order
-from acdc.search.forecast import can_forecast, forecast
-from acdc.search.increments import Increments
-from acdc.search.masks import MaskedEdges
+from acdc.search.methods.masks import MaskedEdges
 from acdc.search.options import SearchOptions
-from acdc.search.pace import Pace, widths
-from acdc.search.preview import Preview, nearest
-from acdc.search.pruning import Pruning
-from acdc.search.speed import Load, Speed
-from acdc.search.trials import TrialCost
-from acdc.search.visits import visits
-from acdc.task.behaviour import Behaviour
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 

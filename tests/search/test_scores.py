@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
-from acdc.model.executor import SlotInputs
+from acdc.execution.executor import SlotInputs
 from acdc.progress import silent
-from acdc.search.eap import eap
-from acdc.search.exact import exact
+from acdc.search.methods.eap import eap
+from acdc.search.methods.exact import exact
+from acdc.search.methods.random import random
 from acdc.search.options import SearchOptions
-from acdc.search.random import random
-from acdc.task.behaviour import Behaviour
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS
 

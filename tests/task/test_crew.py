@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from acdc.task.crew import Alone, MemberLost, shared_out
+from acdc.behaviour.workers import Alone, MemberLost, shared_out
 
 
 class Later:

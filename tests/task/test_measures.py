@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
-from acdc.task.behaviour import Behaviour
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS, Metric, RowBatch, find_metric
 from acdc.task.rows import Row, Task
@@ -127,7 +127,7 @@ def test_full_and_empty_are_the_plain_runs(trio, mixed):
 
 def test_runs_are_kept_up_to_a_limit_and_computed_again_beyond(trio, induction, monkeypatch):
     """The same values to the last bit, whatever is kept; what is released comes again."""
-    from acdc.task import batches, behaviour
+    from acdc.behaviour import batches, behaviour
 
     def bound():
         return Behaviour(trio, induction, range(12), METRICS["logit_diff"], batch_size=3)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import acdc
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.verification.examples import MOST_HEADS, MOST_ROWS, MOST_TOKENS, load_examples, take_examples
 

@@ -5,8 +5,8 @@ import pytest
 from families import HUGGING_FACE, NATIVE, boot
 from noise import noise
 
-from acdc.model.removals import Reach, together
-from acdc.task.behaviour import Behaviour
+from acdc.behaviour.behaviour import Behaviour
+from acdc.execution.removals import Reach, together
 from acdc.task.metrics import METRICS
 from acdc.verification import removals
 from acdc.verification.removals import without_each

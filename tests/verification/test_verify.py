@@ -6,8 +6,8 @@ import torch
 
 import acdc
 from acdc.errors import InputError
-from acdc.model.ablated import Ablated
-from acdc.model.executor import RemovedEdges
+from acdc.execution.ablated import Ablated
+from acdc.execution.executor import RemovedEdges
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 
@@ -81,7 +81,7 @@ def test_worse_rows_are_counted_in_the_metrics_own_direction(trio, induction):
 
 def acdc_behaviour(model, task, circuit):
     """Per-row KL of a boolean vector of kept edges, on the circuit's verification rows."""
-    from acdc.task.behaviour import Behaviour
+    from acdc.behaviour.behaviour import Behaviour
 
     rows = [i for i, row in enumerate(task.rows) if row.id in circuit.task.verification]
     behaviour = Behaviour(model, task, rows, METRICS["kl"], batch_size=7)

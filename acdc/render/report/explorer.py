@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.options import Level
 from acdc.verification.integrated import SHARES
 from acdc.verification.report import Report

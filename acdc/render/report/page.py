@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from acdc.circuit.circuit import Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.graph import ReaderKind
 from acdc.render.report import sections
 from acdc.render.report.examples import example_data, examples_section

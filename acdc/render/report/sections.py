@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from acdc.circuit.circuit import Circuit, ScoredEdge, ScoredNode
+from acdc.artefacts.circuit import Circuit, ScoredEdge, ScoredNode
 from acdc.options import Level
 from acdc.render.report.curve import size_curve
 from acdc.render.report.explorer import measured_sizes

@@ -1,0 +1,350 @@
+"""The circuit artefact: edges with scores, and everything that says how they came to be (`circuit.json`)."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import networkx as nx
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from acdc.errors import InputError
+from acdc.execution.threads import MOST_THREADS
+from acdc.files import read_model, write_json
+from acdc.graph import Anatomy, ComponentGraph, Edge, Neuron, Writer, is_wire
+from acdc.model.gguf_file import Quantisation
+from acdc.options import Level
+
+if TYPE_CHECKING:
+    from acdc.verification.report import Report
+
+FILE_NAME, CIRCUITS = "circuit.json", "circuits"  # one circuit of a run; a folder of those of a sweep
+SIGN_CONVENTION = {
+    "effect": "score = metric(edge ablated) - metric(not ablated), mean over rows, in the metric's own sign",
+    "node": "score = metric(node ablated) - metric(not ablated), mean over rows, in the metric's own sign; an edge has "
+    "that of its sender, 0 for embeddings, which are not tested",
+    "scored node": "score = metric(node ablated) - metric(not ablated), mean over rows, in the metric's own sign; an "
+    "edge has that of its sender",
+    "neuron": "score = metric(neuron ablated) - metric(not ablated), mean over rows, in the metric's own sign; a node "
+    "has the sum over its listed neurons, and an edge that of its sender, 0 for embeddings, which are not tested",
+    "importance": "score ranks by magnitude; it is no change of the metric",
+    "imported": "score is that of the file, as the tool that wrote it defines it; it is taken to rank by magnitude",
+    "unscored": "the file has no scores, and 0 stands in the place of each",
+}
+_LIBRARIES = ("acdc", "torch", "transformer-lens", "transformers", "numpy", "networkx")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ModelRecord(_Record):
+    """Which model: `content_hash` is of its config and weight files, `anatomy` the shape that decides its graph.
+
+    `components` says how it was run: from its weights, or by its own modules. `direct_edges`: the wires from attention
+    slots to their heads are edges of the graph. `quantisation`: how the GGUF file of the weights stores them; absent
+    for weights of another file.
+    """
+
+    name: str
+    family: str
+    revision: str | None
+    content_hash: str
+    split_embeddings: bool
+    direct_edges: bool = False
+    components: str = "functional"
+    quantisation: Quantisation | None = None
+    anatomy: dict[str, Any]
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `quantisation` where there is none, as artefacts did before there was any."""
+        written = write(self)
+        if self.quantisation is None:
+            written.pop("quantisation", None)
+        return written
+
+
+class TaskRecord(_Record):
+    """Which rows: ids of discovery and verification rows and the rule of the split."""
+
+    name: str
+    content_hash: str
+    rows_total: int
+    split: str
+    discovery: list[str]
+    verification: list[str]
+    twins: int = 0
+
+
+class ImportRecord(_Record):
+    """The file of another tool that a circuit was read from: its format, SHA-256 of its content, and what of it, or of
+    what it was made from, was lost on the way."""
+
+    format: str
+    content_hash: str
+    lost: list[str]
+
+
+class MethodRecord(_Record):
+    """Which method with which parameters, and how the circuit's size was chosen; of ACDC also what it minimises and in
+    which order it tried. Parameters that the method does not read are None. `imported`: found by another tool."""
+
+    name: str
+    objective: str | None
+    sender_order: str | None = None
+    choose: str | None = None
+    steps: int | None = None
+    updates: int | None = None
+    selection: dict[str, int | float]
+    imported: ImportRecord | None = None
+
+
+class BatchRecord(_Record):
+    """What the last bits of a result may depend on: rows per pass and how unlike in length they may be, threads, how
+    candidates share a pass over the whole graph or a trial of ACDC, how large products are cut to fit caches, and by
+    which library float32 products are computed on a CPU."""
+
+    size: int = Field(ge=1)
+    padding: float = Field(ge=1)
+    threads: int = Field(ge=1, le=MOST_THREADS)
+    candidate_tokens: int
+    candidate_bytes: int
+    trial_width: int
+    trial_bytes: int
+    cache_bytes: int
+    products: str = "default"
+
+
+class ScoredEdge(_Record):
+    id: str
+    score: float = Field(allow_inf_nan=False)
+
+
+class ScoredNode(_Record):
+    id: str
+    score: float = Field(allow_inf_nan=False)
+
+
+class Circuit(_Record):
+    """A circuit with its provenance; frozen, and free of times, paths and machine facts.
+
+    `edges` are ACDC's raw decisions, or for methods that choose from scores what is left after pruning;
+    `edges_effective` counts them after pruning dangling parts. A circuit of nodes has every edge among its `nodes` and
+    the embeddings. A circuit of `neurons` keeps these coordinates of what its nodes write, and ablates the others.
+    """
+
+    format: Literal["acdc-circuit"] = "acdc-circuit"
+    version: Literal[1] = 1
+    model: ModelRecord
+    task: TaskRecord
+    method: MethodRecord
+    metric: str
+    larger_is_better: bool
+    ablation: str
+    level: Level = Level.edges
+    score_kind: Literal["effect", "importance"]
+    sign_convention: str
+    edges_total: int
+    edges_effective: int
+    edges: list[ScoredEdge]
+    nodes: list[ScoredNode] = []
+    neurons: list[ScoredNode] = []
+    seed: int = Field(ge=0)
+    dtype: str
+    batch: BatchRecord
+    versions: dict[str, str]
+
+    @cached_property
+    def graph(self) -> ComponentGraph:
+        """The graph of all candidate edges that this circuit is a part of."""
+        return ComponentGraph(Anatomy(**self.model.anatomy), self.model.split_embeddings, self.model.direct_edges)
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """Its edges as a boolean vector [edges] of the graph."""
+        return self.graph.mask(edge.id for edge in self.edges)
+
+    @property
+    def parts(self) -> Sequence[ScoredEdge | ScoredNode]:
+        """What is removed from it one by one: its edges, or its nodes; of these, at the level of neurons, all neurons
+        together."""
+        return self.edges if self.level is Level.edges else self.nodes
+
+    @property
+    def part_name(self) -> str:
+        """What its parts are called, in the plural."""
+        return "edges" if self.level is Level.edges else "nodes"
+
+    @property
+    def ablated(self) -> np.ndarray:
+        """All that is not in it, boolean as `Behaviour.measure` takes it: [edges], or of neurons [writers, d]."""
+        return ~self._neurons if self.level is Level.neurons else ~self.mask
+
+    @property
+    def own(self) -> np.ndarray:
+        """What is in it and can be ablated, in the same form."""
+        if self.level is not Level.neurons:
+            return self.mask
+        own = self._neurons.copy()
+        own[: len(self.graph.embeddings)] = False
+        return own
+
+    def ablated_without(self, part: str) -> np.ndarray:
+        """All that is not in it, and one of its parts, in the same form."""
+        if self.level is Level.edges:
+            return ~(self.mask & ~self.graph.mask([part]))
+        names = {node.id for node in self.nodes} - {part}
+        kept = np.array([w.id in names or w in self.graph.embeddings for w in self.graph.writers])
+        return ~(self._neurons & kept[:, None]) if self.level is Level.neurons else ~self.graph.between(kept)
+
+    @cached_property
+    def _neurons(self) -> np.ndarray:
+        return self.graph.neurons(neuron.id for neuron in self.neurons)
+
+    @cached_property
+    def effective(self) -> list[ScoredEdge]:
+        """Its edges without dangling parts: what the picture shows."""
+        left = set(self.graph.ids(self.graph.prune(self.mask)))
+        return [edge for edge in self.edges if edge.id in left]
+
+    @cached_property
+    def links(self) -> list[ScoredEdge]:
+        """Its effective edges between components, without the wires inside them."""
+        return [edge for edge in self.effective if not is_wire(edge.id)]
+
+    def to_networkx(self) -> nx.DiGraph:
+        """The effective circuit: components and slots as nodes, edges with `score`, wiring edges slot -> component."""
+        graph = nx.DiGraph(name=f"{self.task.name} in {self.model.name}")
+        writing = {Edge.parse(scored.id).writer for scored in self.links}
+        wires = {scored.id: scored.score for scored in self.effective if is_wire(scored.id)}
+        for scored in self.links:
+            edge = Edge.parse(scored.id)
+            _add_writer(graph, edge.writer)
+            reader = edge.reader
+            graph.add_node(reader.id, kind=reader.kind.value, layer=reader.layer, head=reader.head)
+            graph.add_edge(edge.writer.id, reader.id, score=scored.score, wiring=False)
+            for owner in (owner for owner in self.graph.owners(reader) if owner in writing):
+                _add_writer(graph, owner)
+                name = f"{reader.id}->{owner.id}"
+                if owner.id != reader.id and (name in wires or not self.model.direct_edges):
+                    graph.add_edge(reader.id, owner.id, wiring=True, **({"score": wires[name]} if wires else {}))
+        return graph
+
+    def part(self, kept: np.ndarray, selection: dict[str, int | float]) -> "Circuit":
+        """The same with some of its edges, boolean [edges]; `selection`: how these were chosen, for its method."""
+        ids = set(self.graph.ids(kept))
+        changed = {
+            "method": self.method.model_copy(update={"selection": self.method.selection | selection}),
+            "edges": [edge for edge in self.edges if edge.id in ids],
+            "edges_effective": int(self.graph.prune(kept).sum()),
+        }
+        return Circuit(**{name: getattr(self, name) for name in type(self).model_fields} | changed)
+
+    def save(self, path: str | Path) -> None:
+        """Write `circuit.json` (a folder) or the given file, atomically."""
+        target = Path(path)
+        write_json(target / FILE_NAME if target.is_dir() else target, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Circuit":
+        """Read a run directory or a circuit file. Raises InputError when it is damaged or no circuit."""
+        target = Path(path)
+        if (target / CIRCUITS).is_dir() and not (target / FILE_NAME).exists():
+            raise InputError(f"{target} holds a sweep: name one of its circuits in {target / CIRCUITS}")
+        target = target / FILE_NAME if target.is_dir() else target
+        circuit = read_model(cls, target, "a circuit of acdc")
+        try:
+            circuit.check()
+        except InputError as error:
+            raise InputError(f"{target} is damaged: {error}") from None
+        return circuit
+
+    def check(self) -> None:
+        """Raises InputError where anatomy, edges and counts do not fit each other."""
+        try:
+            total = self.graph.n_edges
+        except (TypeError, IndexError) as error:
+            raise InputError(f"model.anatomy is no anatomy: {error}") from None
+        kept = self.mask
+        if kept.sum() != len(self.edges):
+            raise InputError("an edge is listed twice")
+        for name, said, found in (
+            ("edges_total", self.edges_total, total),
+            ("edges_effective", self.edges_effective, int(self.graph.prune(kept).sum())),
+        ):
+            if said != found:
+                raise InputError(f"{name} says {said}, but it is {found}")
+        if self.level is not Level.edges:
+            self._check_nodes()
+        if self.level is Level.neurons:
+            self._check_neurons()
+        elif self.neurons:
+            raise InputError(f"a circuit of {self.level} lists neurons")
+        if set(self.task.discovery) & set(self.task.verification):
+            raise InputError("a row is on both sides of the split")
+
+    def _check_nodes(self) -> None:
+        names = {node.id for node in self.nodes} | {writer.id for writer in self.graph.embeddings}
+        among = np.array([writer.id in names for writer in self.graph.writers])
+        if (self.graph.between(among) != self.mask).any():
+            raise InputError("its edges are not those among its nodes")
+
+    def _check_neurons(self) -> None:
+        if self.own.sum() != len(self.neurons):
+            raise InputError("a neuron is listed twice")
+        scores: dict[str, list[float]] = defaultdict(list)
+        for neuron in self.neurons:
+            scores[Neuron.parse(neuron.id).writer.id].append(neuron.score)
+        if {name: math.fsum(found) for name, found in scores.items()} != {node.id: node.score for node in self.nodes}:
+            raise InputError("its nodes are not those of its neurons, or have other scores than these add up to")
+
+    def to_dot(self) -> str:
+        """The picture as DOT text."""
+        from acdc.render.dot import to_dot  # drawing stands above the artefact in the pipeline
+
+        return to_dot(self)
+
+    def to_svg(self, path: str | Path) -> None:
+        """Write the picture as SVG; needs no Graphviz."""
+        from acdc.files import write_text
+        from acdc.render.svg import to_svg
+
+        write_text(Path(path), to_svg(self))
+
+    def to_picture(
+        self, path: str | Path, *, fixed: bool = False, group: str = "layer", report: "Report | None" = None
+    ) -> None:
+        """Write the picture as the suffix says: .svg, .dot, or through Graphviz .pdf or .png.
+
+        `fixed`: every component of the model has its own place, the same in the pictures of all its circuits. `group`
+        "role": heads that do the same stand together, as the `report` of a full verification says. Raises InputError
+        for another suffix or group, without Graphviz, and where the report does not say what heads do.
+        """
+        from acdc.render.drawing import draw
+        from acdc.render.look import choose_look
+
+        draw(self, choose_look(self, fixed, group, report)).save(path)
+
+    def __repr__(self) -> str:
+        size = f"{len(self.edges):,} of {self.edges_total:,} edges"
+        return f"<Circuit: {self.task.name} in {self.model.name}, {self.method.name}, {size}>"
+
+    def _repr_svg_(self) -> str:
+        """What notebooks show."""
+        from acdc.render.svg import to_svg
+
+        return to_svg(self)
+
+
+def _add_writer(graph: nx.DiGraph, writer: Writer) -> None:
+    graph.add_node(writer.id, kind=writer.kind.value, layer=writer.layer, head=writer.head)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that a result depends on."""
+    return {name: metadata.version(name) for name in _LIBRARIES}

@@ -1,0 +1,105 @@
+"""What a file of another tool holds, in this package's ids.
+
+A file's edges are those of a graph of its own (its `terms`): most tools have one k and one v slot per query head, where
+the model's heads share some, and one embedding. `acdc.artefacts.codecs.translate` goes between such graphs.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from acdc.artefacts.circuit import Circuit
+from acdc.errors import InputError
+from acdc.graph import Anatomy, ComponentGraph
+from acdc.options import Level
+
+MARK = "acdc"  # the key, where a format has a place for one
+
+
+class Mark(BaseModel):
+    """What acdc notes in a file beside what its format holds; in files of other tools, the defaults.
+
+    `scored`: only the circuit's edges have scores, and 0 stands in the place of others. `repeated`: what is one edge in
+    the model and several in the file has its score in each of them. `lost`: what could not be said, in sentences.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    level: Level = Level.edges
+    score_kind: Literal["effect", "importance"] | None = None
+    scored: Literal["all", "circuit"] = "all"
+    repeated: bool = False
+    split_embeddings: bool = False
+    direct_edges: bool = False
+    lost: tuple[str, ...] = ()
+
+    def losing(self, *sentences: str) -> "Mark":
+        return self.model_copy(update={"lost": (*self.lost, *sentences)})
+
+    @classmethod
+    def read(cls, record: object, place: str) -> "Mark":
+        """Raises InputError for what is there and no mark of acdc's."""
+        try:
+            return cls() if record is None else cls.model_validate(record)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, (MARK, *problem["loc"])))
+            raise InputError(f"{place}: {where} is no note of acdc: {problem['msg']}") from None
+
+
+@dataclass(frozen=True)
+class ForeignGraph:
+    """What a file holds, by ids of edges and components.
+
+    `scores`: of every candidate edge, None where it has none. `edges`: those of its circuit, with their scores where
+    they have one; None where it names no circuit. `node_scores` and `nodes`: the same of components.
+    """
+
+    scores: Mapping[str, float] | None = None
+    edges: Mapping[str, float | None] | None = None
+    node_scores: Mapping[str, float] | None = None
+    nodes: Mapping[str, float | None] | None = None
+    mark: Mark = Mark()
+
+    def losing(self, *sentences: str) -> "ForeignGraph":
+        """The same, with what of it was lost on the way."""
+        return replace(self, mark=self.mark.losing(*sentences))
+
+    @classmethod
+    def of_circuit(
+        cls,
+        circuit: Circuit,
+        scores: Mapping[str, float] | None = None,
+        node_scores: Mapping[str, float] | None = None,
+    ) -> "ForeignGraph":
+        """A circuit of ours, with `scores` of every edge or component where its run has them."""
+        nodes = None if circuit.level is Level.edges else {node.id: node.score for node in circuit.nodes}
+        mark = Mark(
+            level=circuit.level,
+            score_kind=circuit.score_kind,
+            scored="circuit" if scores is None else "all",
+            split_embeddings=circuit.model.split_embeddings,
+            direct_edges=circuit.model.direct_edges,
+        )
+        return cls(scores, {edge.id: edge.score for edge in circuit.edges}, node_scores, nodes, mark)
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One format: the graph whose ids its files use, for a model and a mark; and to and from a file's bytes.
+
+    `encode` takes what `terms` can say. Each raises InputError for what the format, or the file, cannot hold.
+    `scores`, `nodes` and `outside`: whether it has room for scores, for components of their own, and for what is not in
+    the circuit.
+    """
+
+    name: str
+    terms: Callable[[Anatomy, Mark], ComponentGraph]
+    encode: Callable[[ForeignGraph, ComponentGraph], bytes]
+    decode: Callable[[Path, Anatomy], ForeignGraph]
+    scores: bool = True
+    nodes: bool = True
+    outside: bool = True

@@ -1,0 +1,149 @@
+"""What a removed component or edge carries instead of its current value. Other packages may add their own.
+
+`resample`: its value on the row's corrupted prompt. `zero`: nothing. `mean`: its mean over the clean prompts of the
+whole task, over rows and positions. `mean-positional`: the same for each position by itself, over the rows that have
+it. `optimal`: see `acdc.behaviour.optimal`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from acdc.errors import InputError
+from acdc.execution.ablated import Ablated
+from acdc.execution.executor import Executor
+from acdc.extensions import load_named
+from acdc.task.rows import Row
+
+if TYPE_CHECKING:
+    from acdc.behaviour.behaviour import Batch, Behaviour
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A named ablation.
+
+    `carried` gives what removed edges carry for a batch's rows: values [writers, rows or 1, positions or 1, d], in the
+    order of the graph's writers, and where `has_wires`, projections of q, k and v slots, which `--direct-edges` needs.
+    """
+
+    name: str
+    summary: str
+    carried: "Callable[[Behaviour, Batch], Ablated]"
+    has_wires: bool = True
+
+
+def _resample(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+    trace = behaviour.run(batch, corrupted=True)
+    return Ablated(trace.values, trace.projections)
+
+
+def _zero(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+    like = (batch.clean.values, *batch.clean.projections)
+    values, *projections = (x.new_zeros((len(x), 1, 1, x.shape[-1])) for x in like)
+    return Ablated(values, tuple(projections))
+
+
+def _mean(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+    return behaviour.means
+
+
+def _mean_positional(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+    means, length = behaviour.positional_means, batch.tokens.shape[1]
+    return Ablated(means.values[:, :, :length], tuple(x[:, :, :length] for x in means.projections))
+
+
+def _optimal(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+    return behaviour.optimal_constants
+
+
+ABLATIONS = {
+    ablation.name: ablation
+    for ablation in (
+        Ablation("resample", "its value on the corrupted prompt", _resample),
+        Ablation("zero", "nothing", _zero),
+        Ablation("mean", "its mean over the task's clean prompts, all positions together", _mean),
+        Ablation("mean-positional", "its mean over the task's clean prompts at that position", _mean_positional),
+        Ablation("optimal", "the constant that changes the model least", _optimal, has_wires=False),
+    )
+}
+ENTRY_POINTS = "acdc.ablations"
+
+
+@cache
+def all_ablations() -> dict[str, Ablation]:
+    """The ablations of acdc and those of other packages, which have entry points to an `Ablation` in the group
+    `acdc.ablations`. Raises InputError for one that is none, or that has the name of another."""
+    return load_named(ENTRY_POINTS, Ablation, ABLATIONS)
+
+
+def find_ablation(name: str) -> Ablation:
+    """Raises InputError for an ablation that does not exist."""
+    if name not in all_ablations():
+        raise InputError(f"ablation {name!r} is not one of {', '.join(all_ablations())}")
+    return all_ablations()[name]
+
+
+def mean_ablated(executor: Executor, batches: Iterable[tuple[Tensor, Tensor]], positional: bool) -> Ablated:
+    """Means over batches of (tokens [rows, positions], answer positions [rows]): over rows, and over positions too
+    unless `positional`. Every writer's output, and with removable wires every query, key and value; summed in float64.
+    """
+    means: list[_Mean] = []
+    for tokens, positions in batches:
+        trace = executor.run(tokens, positions)
+        tensors = (trace.values, *trace.projections)
+        means = means or [_Mean(x.dtype) for x in tensors]
+        for mean, values in zip(means, tensors, strict=True):
+            mean.add(values)
+    values, *projections = (mean.get(positional) for mean in means)
+    return Ablated(values, tuple(projections))
+
+
+class _Mean:
+    """A running mean of tensors [k, rows, positions, width] that differ in rows and positions."""
+
+    def __init__(self, dtype: torch.dtype):
+        self.dtype = dtype
+        self._sums: tuple[Tensor, Tensor] | None = None  # of values, and how many they were
+
+    def add(self, values: Tensor) -> None:
+        summed = values.double().sum(1)
+        counted = torch.full(summed.shape[1:2], float(values.shape[1]), dtype=torch.float64, device=summed.device)
+        if self._sums is not None:
+            total, count = self._sums
+            longest = max(total.shape[1], summed.shape[1])
+            summed = _lengthen(total, longest, 1) + _lengthen(summed, longest, 1)
+            counted = _lengthen(count, longest, 0) + _lengthen(counted, longest, 0)
+        self._sums = summed, counted
+
+    def get(self, positional: bool) -> Tensor:
+        """[k, 1, 1, width], or [k, 1, longest, width] when `positional`."""
+        assert self._sums is not None  # a mean is made where there is something to add
+        total, count = self._sums
+        if positional:
+            return (total / count[None, :, None]).to(self.dtype)[:, None]
+        return (total.sum(1, keepdim=True) / count.sum()).to(self.dtype)[:, None]
+
+
+def _lengthen(values: Tensor, length: int, axis: int) -> Tensor:
+    missing = list(values.shape)
+    missing[axis] = length - values.shape[axis]
+    return torch.cat([values, values.new_zeros(missing)], dim=axis)
+
+
+def corrupted_tokens(rows: Iterable[Row], device: torch.device) -> Tensor:
+    return _padded([row.corrupted for row in rows], device)
+
+
+def clean_tokens(rows: Iterable[Row], device: torch.device) -> Tensor:
+    return _padded([row.clean for row in rows], device)
+
+
+def _padded(prompts: Sequence[tuple[int, ...]], device: torch.device) -> Tensor:
+    """Token ids [rows, longest]; what stands after the end of a shorter prompt is of no consequence."""
+    longest = max(len(prompt) for prompt in prompts)
+    return torch.tensor([prompt + (0,) * (longest - len(prompt)) for prompt in prompts], device=device)

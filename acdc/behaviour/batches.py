@@ -1,0 +1,105 @@
+"""Batches of rows on the device, and the runs of their prompts, of which only so much is held at once.
+
+Every component's output on every row is what a search reads most and what takes most memory. Runs are kept while they
+fit a number of bytes; the others are computed again whenever they are asked for, by the same operations, so that
+results do not depend on what is kept.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar, overload
+
+import torch
+from torch import Tensor
+
+from acdc.execution.executor import Trace
+from acdc.task.metrics import RowBatch
+
+KEPT_BYTES = 512 * 2**20  # of runs in host memory
+KEPT_SHARE = 0.5  # of the memory that is free on another device
+
+T = TypeVar("T")
+
+
+class RunCache(Generic[T]):
+    """Values by number, made when asked for. The first that fit into so many bytes stay; of the others the last."""
+
+    def __init__(self, make: Callable[[int], T], size: Callable[[T], int], budget: float):
+        self._make, self._size, self._budget = make, size, budget
+        self.clear()
+
+    def clear(self) -> None:
+        """Let go of all values; they are made again when asked for."""
+        self._left = self._budget
+        self._kept: dict[int, T] = {}
+        self._last: tuple[int, T] | None = None
+        self._too_large: set[int] = set()
+
+    def get(self, place: int) -> T:
+        if place in self._kept:
+            return self._kept[place]
+        if self._last is not None and self._last[0] == place:
+            return self._last[1]
+        self._last = None  # let go of it before the next takes as much
+        value = self._make(place)
+        size = self._size(value)
+        if size <= self._left and place not in self._too_large:
+            self._left -= size
+            self._kept[place] = value
+        else:
+            self._too_large.add(place)
+            self._last = place, value
+        return value
+
+
+class Cached(Sequence[T]):
+    """The values of a cache as a sequence of known length."""
+
+    def __init__(self, cache: RunCache[T], length: int):
+        self._cache, self._length = cache, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[T]: ...
+
+    def __getitem__(self, place: int | slice) -> T | list[T]:
+        if isinstance(place, slice):
+            return [self._cache.get(i) for i in range(*place.indices(self._length))]
+        return self._cache.get(range(self._length)[place])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows on the device, padded to one length; `index` are their places in the behaviour, `clean` the plain run of
+    their clean prompts, which may be computed anew when it is read."""
+
+    index: tuple[int, ...]
+    tokens: Tensor
+    corrupted: Tensor
+    positions: Tensor
+    answers: RowBatch
+    run_clean: Callable[[], Trace] = field(repr=False)
+
+    @property
+    def clean(self) -> Trace:
+        return self.run_clean()
+
+    def halves(self) -> "tuple[Batch, Batch]":
+        """Its first and its second half, as views."""
+        middle = len(self.index) // 2
+        return self._part(slice(None, middle)), self._part(slice(middle, None))
+
+    def _part(self, rows: slice) -> "Batch":
+        answers = RowBatch(self.answers.rows[rows], self.answers.full_logits[rows])
+        tensors = (self.tokens[rows], self.corrupted[rows], self.positions[rows])
+        return Batch(self.index[rows], *tensors, answers, lambda: self.clean.part(rows))
+
+
+def budget_on(device: torch.device, free: int | None) -> float:
+    """Bytes of runs that a behaviour may keep on a device with so many `free` bytes."""
+    return KEPT_BYTES if device.type == "cpu" or free is None else max(KEPT_BYTES, KEPT_SHARE * free)

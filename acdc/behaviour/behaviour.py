@@ -1,0 +1,339 @@
+"""A model, rows, a metric and an ablation, bound together: the thing that searches and verification measure.
+
+Rows of like length share a batch, the shorter ones padded at their end, which their answers cannot see; models that
+depend on a prompt's end or length get batches of one length. A batch has at most as many tokens as keep one run of it,
+every component's output included, below `BATCH_BYTES`. Many candidate subgraphs are run at once, as many as fit
+`CANDIDATE_TOKENS` and `CANDIDATE_BYTES`. All are constants, so that the arithmetic does not depend on the machine.
+"""
+
+import itertools
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acdc.behaviour.ablations import clean_tokens, corrupted_tokens, find_ablation, mean_ablated
+from acdc.behaviour.batches import Batch, Cached, RunCache, budget_on
+from acdc.behaviour.optimal import optimal_constants
+from acdc.behaviour.workers import ALONE, Crew, shared_out
+from acdc.errors import InputError, NothingToFind
+from acdc.execution.ablated import Ablated, AblatedStream
+from acdc.execution.executor import Executor, RemovedEdges, RemovedNeurons, SlotInputs, Trace
+from acdc.execution.machine import free_memory, return_free_memory
+from acdc.execution.required_positions import Cone
+from acdc.execution.subgraph import Prompts, SubgraphRun
+from acdc.execution.work import Work
+from acdc.graph import ComponentGraph
+from acdc.model.load import Model
+from acdc.progress import Advance, Ticks, nobody
+from acdc.task.metrics import METRICS, Metric, RowBatch, recovered_fraction
+from acdc.task.rows import Row, Task, bucket
+
+DEFAULT_BATCH = 32
+PADDING = 1.5  # how much longer than its shortest row a batch may be where attention does not look ahead
+TOGETHER = 32  # candidates that another process measures at a time
+BATCH_BYTES = 128 * 2**20
+CANDIDATE_TOKENS = 4096
+CANDIDATE_BYTES = 128 * 2**20
+
+
+class Behaviour:
+    """What is measured: `measure` gives the metric of any subgraph, row by row."""
+
+    def __init__(
+        self,
+        model: Model,
+        task: Task,
+        rows: Sequence[int],
+        metric: Metric,
+        ablation: str = "resample",
+        *,
+        batch_size: int = DEFAULT_BATCH,
+        split_embeddings: bool = False,
+        direct_edges: bool = False,
+        crew: Crew = ALONE,
+    ):
+        """`rows` are indices into the task; means for mean ablation are taken over the whole task. `crew`: others who
+        have the same behaviour, and share in what is measured of many subgraphs.
+
+        Raises InputError for rows without the answers that the metric needs, and for logits that are not finite.
+        """
+        self.model, self.task, self.metric, self.crew = model, task, metric, crew
+        self.ablation = find_ablation(ablation).name
+        self.batch_size = batch_size
+        self.rows: tuple[Row, ...] = task.select(rows)
+        if not self.rows:
+            raise InputError(f"task {task.name!r} has no rows to measure")
+        metric.check(self.rows)
+        if direct_edges and not find_ablation(ablation).has_wires:
+            raise InputError(
+                f"ablation {ablation!r} has no values for queries, keys and values: leave out --direct-edges"
+            )
+        self.executor: Executor = model.executor(split_embeddings, direct_edges)
+        return_free_memory()  # of what was bound before
+        self._work_before = model.components.work.snapshot()
+        places = split_into_batches(self.rows, model, self.graph, batch_size)
+        self._inputs = [_Inputs.of([self.rows[i] for i in index], model.device) for index in places]
+        budget = budget_on(model.device, None if model.device.type == "cpu" else free_memory(model.device)) / 2
+        # not held by their own caches, so that a behaviour's runs are gone as soon as nobody uses it
+        me = weakref.ref(self)
+        self._clean = RunCache(lambda place: _there(me)._run_clean(place), lambda trace: trace.nbytes, budget)
+        self._prompts = RunCache(lambda place: _there(me)._make_prompts(place), lambda found: found.nbytes, budget)
+        self.batches = [self._batch(place, index) for place, index in enumerate(places)]
+
+    @property
+    def graph(self) -> ComponentGraph:
+        return self.executor.graph
+
+    @property
+    def work(self) -> Work:
+        """What has been computed since this behaviour was bound."""
+        return self.model.components.work - self._work_before
+
+    @torch.no_grad()
+    def _run_clean(self, place: int) -> Trace:
+        inputs = self._inputs[place]
+        return self.executor.collect(inputs.clean, inputs.positions)
+
+    def _batch(self, place: int, index: list[int]) -> Batch:
+        rows, inputs = tuple(self.rows[i] for i in index), self._inputs[place]
+        logits = self._clean.get(place).logits
+        full = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if not full.isfinite().all():
+            row = rows[int((~full.isfinite().all(-1)).nonzero()[0])]
+            raise InputError(f"model {self.model.name!r} gives logits that are not finite on row {row.id!r}")
+        answers, run = RowBatch(rows, full), partial(self._clean.get, place)
+        return Batch(tuple(index), inputs.clean, inputs.corrupted, inputs.positions, answers, run)
+
+    def release(self) -> None:
+        """Let go of all runs that are kept; they are computed again when asked for."""
+        self._clean.clear()
+        self._prompts.clear()
+
+    def run(self, batch: Batch, slots: SlotInputs | None = None, corrupted: bool = False) -> Trace:
+        """Run one batch's clean (or corrupted) prompts."""
+        tokens = batch.corrupted if corrupted else batch.tokens
+        if slots is None and not torch.is_grad_enabled():
+            return self.executor.collect(tokens, batch.positions)
+        return self.executor.run(tokens, batch.positions, slots)
+
+    @torch.no_grad()
+    def ablated(self, batch: Batch) -> Ablated:
+        """What removed edges carry for a batch's rows."""
+        ablated = find_ablation(self.ablation).carried(self, batch)
+        rows, positions = batch.tokens.shape
+        wanted = (len(self.graph.writers),), (1, rows), (1, positions), (self.model.anatomy.d_model,)
+        found = ablated.values.shape
+        if len(found) != len(wanted) or any(size not in sizes for size, sizes in zip(found, wanted, strict=True)):
+            raise InputError(
+                f"ablation {self.ablation!r} gives values of shape {list(found)} where [writers, rows or 1, positions "
+                f"or 1, d] are {[sizes[-1] for sizes in wanted]}"
+            )
+        return ablated
+
+    @torch.no_grad()
+    def change(self, batch: Batch) -> Tensor:
+        """What ablation changes of every component's output on the clean prompts: ablated minus clean, [writers, N,
+        P, d]."""
+        if self.ablation == "resample":
+            return self.run(batch, corrupted=True).values.sub_(batch.clean.values)
+        return self.ablated(batch).values - batch.clean.values
+
+    @cached_property
+    def means(self) -> Ablated:
+        """Means over the clean prompts of the whole task, all positions together: [writers, 1, 1, d]."""
+        return mean_ablated(self.executor, self._task_batches(self.batch_size), positional=False)
+
+    @cached_property
+    def positional_means(self) -> Ablated:
+        """The same for each position by itself: [writers, 1, longest, d]."""
+        return mean_ablated(self.executor, self._task_batches(self.batch_size), positional=True)
+
+    @cached_property
+    def optimal_constants(self) -> Ablated:
+        """See `acdc.behaviour.optimal`: [writers, 1, 1, d]."""
+        return optimal_constants(self.executor, self._task_batches(DEFAULT_BATCH), self.means)
+
+    def _task_batches(self, size: int) -> list[tuple[Tensor, Tensor]]:
+        """(clean tokens, answer positions) of all rows of the task."""
+        tokens = tokens_together(self.model, self.graph)
+        batches = bucket(self.task.rows, size, tokens=tokens)
+        inputs = (_Inputs.of(self.task.select(index), self.model.device) for index in batches)
+        return [(found.clean, found.positions) for found in inputs]
+
+    @property
+    def prompts(self) -> Sequence[Prompts]:
+        """The batches as runs of subgraphs need them; computed when asked for."""
+        return Cached(self._prompts, len(self.batches))
+
+    @torch.no_grad()
+    def _make_prompts(self, place: int) -> Prompts:
+        batch = self.batches[place]
+        embedded, ablated = self.executor.embed(batch.tokens), self.ablated(batch)
+        constant = not self.executor.scaled_bias
+        stream = AblatedStream.of(self.model.components, ablated.values, len(embedded)) if constant else None
+        return Prompts(embedded, batch.positions, ablated, stream)
+
+    def measure(
+        self,
+        removed: np.ndarray,
+        metrics: Sequence[Metric] | None = None,
+        advance: Advance = nobody,
+    ) -> np.ndarray:
+        """Metric of subgraphs: `removed` boolean [candidates, edges], or of neurons [candidates, writers, d] -> float64
+        [metrics, candidates, rows].
+
+        Without `metrics`, the behaviour's own alone. `advance` is told of finished work, in prompts run.
+        """
+        metrics = tuple(metrics or [self.metric])
+        step = TOGETHER if self.crew.size else max(1, len(removed))
+        parts = [_Candidates(removed[at : at + step], metrics) for at in range(0, len(removed), step)]
+        values, due, ticks = [], 0, Ticks(advance)
+        here = partial(_measure, advance=ticks)
+        for part, found in zip(parts, shared_out(self.crew, self, _measure, parts, here), strict=True):
+            values.append(found)
+            due += len(part.removed) * len(self.rows)
+            ticks.catch_up(due)
+        return np.concatenate(values, axis=1) if values else np.empty((len(metrics), 0, len(self.rows)))
+
+    def logits(self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None) -> Tensor:
+        """Logits [candidates * rows, V or K] of subgraphs: of what they consist of, or where nothing of the model is
+        left out, of all that comes after what is first removed."""
+        if removed.ndim == 3:
+            return self._logits_of_neurons(batch, prompts, removed, columns)
+        cone = Cone.of(self.graph, ~np.all(removed, axis=0))
+        if not cone.complete and prompts.stream is not None:
+            return SubgraphRun(self.model.components, cone, prompts, ~removed).logits(columns)
+        slots = RemovedEdges(self.graph, removed, prompts.ablated, len(batch.index), prompts.stream)
+        first = self._first_layer(removed)
+        return self.executor.resume(batch.clean, first, len(removed), batch.positions, slots, columns).logits
+
+    def _logits_of_neurons(self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None) -> Tensor:
+        """The same for removed neurons [candidates, writers, d]; embeddings stay whole."""
+        touched = np.any(removed, axis=(0, 2))
+        first = next((w.layer for w, cut in zip(self.graph.writers, touched, strict=True) if cut), None)
+        first = self.model.anatomy.n_layers if first is None else first
+        before = sum(len(block) for block in batch.clean.blocks[: self.executor.blocks_before(first)])
+        slots = RemovedNeurons(removed, prompts.ablated, len(batch.index), before)
+        return self.executor.resume(batch.clean, first, len(removed), batch.positions, slots, columns).logits
+
+    def _first_layer(self, removed: np.ndarray) -> int:
+        """The first layer that a slot of any removed edge belongs to: all before it runs as in the full model."""
+        touched = np.any(removed, axis=0)
+        layers = [g.layer for g in self.graph.groups if touched[g.start : g.stop].any()]
+        layers += [wire.owner.layer for wire in itertools.compress(self.graph.wires, touched[-len(self.graph.wires) :])]
+        return min(layers, default=self.model.anatomy.n_layers)
+
+    def parts(self, candidates: int, batch: Batch) -> Iterator[slice]:
+        """Runs of candidates that are measured in one pass over a batch."""
+        tokens = batch.tokens.numel()
+        per_candidate = tokens * len(self.graph.writers) * self.model.anatomy.d_model * self.model.dtype.itemsize
+        width = max(1, min(CANDIDATE_TOKENS // tokens, CANDIDATE_BYTES // per_candidate))
+        yield from (slice(start, min(start + width, candidates)) for start in range(0, candidates, width))
+
+    def full(self) -> np.ndarray:
+        """Metric of the full model, float64 [rows]."""
+        return self.plain([self.metric])[0]
+
+    def empty(self) -> np.ndarray:
+        """Metric with every edge removed, float64 [rows]; under resample ablation, that of the corrupted run."""
+        return self.measure(np.ones((1, self.graph.n_edges), dtype=bool))[0, 0]
+
+    def ends(self) -> tuple[float, float]:
+        """Mean metric of the full model and of the empty circuit.
+
+        Raises NothingToFind where they are alike: then no circuit can be told from another by this metric.
+        """
+        full, empty = float(self.full().mean()), float(self.empty().mean())
+        if recovered_fraction(full, full, empty) is None:
+            raise NothingToFind(
+                f"metric {self.metric.name!r} is {full:.6g} for the full model and for the empty circuit alike: under "
+                f"{self.ablation} ablation these rows do not tell them apart"
+            )
+        return full, empty
+
+    @torch.no_grad()
+    def plain(self, metrics: Sequence[Metric], corrupted: bool = False) -> np.ndarray:
+        """Metrics of the plain model on the clean or the corrupted prompts, float64 [metrics, rows]."""
+        values = np.empty((len(metrics), len(self.rows)))
+        for batch in self.batches:
+            logits = self.run(batch, corrupted=True).logits if corrupted else batch.answers.full_logits
+            values[:, list(batch.index)] = apply(metrics, logits[None], batch.answers)[:, 0]
+        return values
+
+
+def _there(behaviour: "weakref.ref[Behaviour]") -> Behaviour:
+    found = behaviour()
+    assert found is not None, "a batch outlived its behaviour"
+    return found
+
+
+def split_into_batches(rows: Sequence[Row], model: Model, graph: ComponentGraph, most: int) -> list[list[int]]:
+    """Places of rows, at most so many together, and as few as `BATCH_BYTES` asks for."""
+    stretch = 1.0 if model.components.whole_prompts else PADDING
+    return bucket(rows, most, stretch, tokens_together(model, graph))
+
+
+def tokens_together(model: Model, graph: ComponentGraph) -> int:
+    """How many tokens a batch of several rows may have."""
+    return BATCH_BYTES // (len(graph.writers) * model.anatomy.d_model * model.dtype.itemsize)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Token ids [rows, positions] of a batch's clean and corrupted prompts, and the answer positions [rows]."""
+
+    clean: Tensor
+    corrupted: Tensor
+    positions: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], device: torch.device) -> "_Inputs":
+        positions = torch.tensor([row.answer_position for row in rows], device=device)
+        return cls(clean_tokens(rows, device), corrupted_tokens(rows, device), positions)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """What is removed in each of some subgraphs, as `Behaviour.measure` takes it, and the metrics to measure."""
+
+    removed: np.ndarray
+    metrics: tuple[Metric, ...]
+
+
+@torch.no_grad()
+def _measure(behaviour: Behaviour, candidates: _Candidates, advance: Advance = nobody) -> np.ndarray:
+    """Float64 [metrics, candidates, rows]."""
+    removed, metrics = candidates.removed, candidates.metrics
+    values = np.empty((len(metrics), len(removed), len(behaviour.rows)))
+    for batch, prompts in zip(behaviour.batches, behaviour.prompts, strict=True):
+        answers = batch.answers.for_metrics(metrics)
+        for part in _passes(behaviour, len(removed), batch):
+            cut = removed[part]
+            logits = behaviour.logits(batch, prompts, cut, answers.columns).unflatten(0, (len(cut), -1))
+            values[:, part, list(batch.index)] = apply(metrics, logits, answers)
+            advance(len(cut) * len(batch.index))
+    return values
+
+
+def _passes(behaviour: Behaviour, candidates: int, batch: Batch) -> Iterator[slice]:
+    """Runs of candidates that are measured in one pass, the same whether they come together or `TOGETHER` at a time."""
+    for start in range(0, candidates, TOGETHER):
+        for part in behaviour.parts(min(TOGETHER, candidates - start), batch):
+            yield slice(start + part.start, start + part.stop)
+
+
+def apply(metrics: Sequence[Metric], logits: Tensor, answers: RowBatch) -> np.ndarray:
+    """Metrics of logits [candidates, rows, V], float64 [metrics, candidates, rows]; V is that of `answers`."""
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    out = torch.stack([torch.stack([m.per_row(one, answers) for one in wide]) for m in metrics])
+    return out.double().cpu().numpy()
+
+
+def usable_metrics(rows: Sequence[Row]) -> list[Metric]:
+    """The built-in metrics that every one of these rows has the answers for."""
+    return [m for m in METRICS.values() if all(getattr(row, name) for row in rows for name in m.needs)]

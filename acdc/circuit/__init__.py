@@ -1,1 +1,0 @@
-"""The circuit as an artefact, and how one is chosen from scores."""

@@ -1,5 +1,0 @@
-"""Circuits and scores as files of other tools have them: one module for each format, one value between them."""
-
-from acdc.circuit.codecs.foreign import Codec, ForeignGraph, Mark
-
-__all__ = ["Codec", "ForeignGraph", "Mark"]

@@ -1,0 +1,91 @@
+"""What a transformer's components compute, one by one: the interface that runs, searches and measures share.
+
+Shapes: B sequences, P positions, d the residual width, e the head width, V the vocabulary. Components that are asked
+for only some heads or positions compute no others. Two implementations give the same numbers: `functional` computes
+from weights, `replay` calls the model's own modules.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from acdc.execution.work import Work
+from acdc.graph import Anatomy, ReaderKind
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Where outputs are wanted: at the first `length` positions, or at one position per sequence, `single` [B]."""
+
+    length: int
+    single: Tensor | None = None
+
+    def repeat(self, copies: int) -> "Positions":
+        """The same for `copies` runs of the same sequences, one after the other."""
+        return self if self.single is None else Positions(self.length, self.single.repeat(copies))
+
+    def to(self, device: torch.device) -> "Positions":
+        return self if self.single is None else Positions(self.length, self.single.to(device))
+
+    def take(self, x: Tensor) -> Tensor:
+        """[..., B, P, d] -> [..., B, Q, d]: the wanted positions."""
+        if self.single is None:
+            return x[..., : self.length, :]
+        return x[..., torch.arange(len(self.single), device=x.device), self.single, :].unsqueeze(-2)
+
+
+def needed_length(components: "Components", answers: Tensor, prompt: int) -> int:
+    """How many positions of prompts of that length can matter for logits at `answers` [B]."""
+    return prompt if components.whole_prompts else int(answers.max()) + 1
+
+
+def as_index(places: Sequence[int]) -> slice | list[int]:
+    """Places as an index into a tensor: a slice, which copies nothing, where each follows the one before."""
+    run = range(places[0], places[0] + len(places))
+    return slice(run.start, run.stop) if list(places) == list(run) else list(places)
+
+
+class Components(Protocol):
+    """The components of one transformer; `kind` names the implementation in artefacts."""
+
+    @property
+    def kind(self) -> str: ...
+
+    anatomy: Anatomy
+    work: Work
+    whole_prompts: bool  # what a position computes depends on what comes after it, or on how much does
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token ids [B, P] -> [1 or 2, B, P, d]: token and, where learned, position embeddings."""
+
+    def project(self, layer: int, kind: ReaderKind, x: Tensor, readers: Sequence[int] | None = None) -> Tensor:
+        """What q, k or v slots make of their inputs: [readers or 1, B, P, d] -> [readers, B, P, e].
+
+        Norm and projection with its bias; norms and rotations of queries and keys belong to `attend`.
+        """
+
+    def project_back(
+        self, layer: int, kind: ReaderKind, reads: Sequence[Tensor], gradients: Sequence[Tensor], out: Tensor
+    ) -> None:
+        """Write into `out` [readers, B, P, d], at least float32, the sum over runs of the gradients at the inputs of
+        all slots of a kind, which all read x [1, B, P, d], from those [readers, B, P, e] at what they make of it."""
+
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: Positions, heads: Sequence[int] | None = None
+    ) -> Tensor:
+        """What heads write: q [H, B, Q, e], k and v [H or KV heads, B, P, e] -> [H, B, Q, d], before any post-norm."""
+
+    def attention_bias(self, layer: int) -> Tensor | None:
+        """What a layer's attention adds besides its heads, [d]."""
+
+    def attention_scale(self, layer: int, total: Tensor) -> Tensor:
+        """The factor [B, Q, d] of a post-norm on the sum of a layer's heads and bias; ones without one."""
+
+    def mlp(self, layer: int, x: Tensor) -> Tensor:
+        """What an MLP writes: [B, Q, d] -> [B, Q, d], norms included."""
+
+    def unembed(self, x: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Logits [..., B, V] of final residuals [..., B, d]; with `columns` [B, K] only of those ids, [..., B, K]."""

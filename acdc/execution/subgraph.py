@@ -1,0 +1,216 @@
+"""Run subgraphs at the cost of what they consist of.
+
+Only components with a way to the logits are computed, and only where their outputs are needed (`Cone`). A slot reads
+the ablated residual stream plus, over its kept senders, the current value minus the ablated one: so the values of all
+other components are never needed. The same semantics as `Executor` with `RemovedEdges`, in other words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acdc.execution.ablated import Ablated, AblatedStream
+from acdc.execution.components import Components, Positions, as_index, needed_length
+from acdc.execution.required_positions import Cone, Need
+from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A batch as subgraphs need it: `embedded` [1 or 2, N, P, d] by embedding writer, the answer positions [N], what
+    removed edges carry, and the stream of that (None where there is none that stays the same)."""
+
+    embedded: Tensor
+    answers: Tensor
+    ablated: Ablated
+    stream: AblatedStream | None
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes in memory."""
+        stream = () if self.stream is None else (*self.stream.attention, *self.stream.mlp)
+        return sum(x.nbytes for x in (self.embedded, self.ablated.values, *self.ablated.projections, *stream))
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Current minus ablated value of some writers, [C, writers, N, Q, d], filled in topological order."""
+
+    writers: np.ndarray
+    values: Tensor
+
+    @classmethod
+    def reserve(cls, writers: np.ndarray, size: Sequence[int], like: Tensor) -> "Changes":
+        return cls(writers, like.new_empty((size[0], len(writers), *size[2:])))
+
+    def put(self, writers: Sequence[int], values: Tensor, ablated: Tensor) -> None:
+        """Take down values [C, writers, N, Q, d] of writers, less their ablated ones [writers, N, Q, d]."""
+        places = as_index(np.searchsorted(self.writers, writers).tolist())
+        if isinstance(places, slice):
+            torch.sub(values, ablated, out=self.values[:, places])
+        else:
+            self.values[:, places] = values - ablated
+
+
+# [C * N, Q, e] by layer, kind and the slot's row in its group
+Projections = dict[tuple[int, ReaderKind, int], Tensor]
+
+
+class SubgraphRun:
+    """One run of C subgraphs over the N rows of a batch."""
+
+    def __init__(
+        self,
+        components: Components,
+        cone: Cone,
+        prompts: Prompts,
+        kept: np.ndarray,
+        projections: Projections | None = None,
+    ):
+        """`kept` is boolean [C, edges]; `cone` covers all of them; `prompts` have a stream. `projections`: where to
+        record what the heads are computed from."""
+        self.components, self.cone, self.prompts, self.kept = components, cone, prompts, kept
+        self._projections = projections
+        assert prompts.stream is not None
+        self._stream = prompts.stream
+        self.graph = cone.graph
+        everywhere = np.flatnonzero(cone.needs == Need.EVERYWHERE)
+        embeddings = np.arange(len(self.graph.embeddings))
+        prompt, width = prompts.embedded.shape[2:]
+        self.length = needed_length(components, prompts.answers, prompt)
+        size = (len(kept), -1, self.rows, self.length, width)
+        self._changes = {
+            Need.EVERYWHERE: Changes.reserve(np.union1d(embeddings, everywhere), size, prompts.embedded),
+            Need.ANSWER: Changes.reserve(
+                np.union1d(embeddings, np.flatnonzero(cone.needs)), (*size[:3], 1, size[4]), prompts.embedded
+            ),
+        }
+        for writer, value in enumerate(prompts.embedded):
+            value = value[None, :, : self.length].repeat(1, len(kept), 1, 1)
+            self._record([writer], value, Need.EVERYWHERE)
+
+    @property
+    def rows(self) -> int:
+        return len(self.prompts.answers)
+
+    @cached_property
+    def _at(self) -> dict[Need, Positions]:
+        answers = Positions(self.length, self.prompts.answers).repeat(len(self.kept))
+        return {Need.ANSWER: answers, Need.EVERYWHERE: Positions(self.length)}
+
+    def logits(self, columns: Tensor | None = None) -> Tensor:
+        """[C * N, V] at the answer positions, or [C * N, K] of the `columns` [N, K]."""
+        return self.components.unembed(self.final(), None if columns is None else columns.repeat(len(self.kept), 1))
+
+    def final(self) -> Tensor:
+        """What the logits read at the answer positions, [C * N, d]."""
+        shape = self.graph.anatomy
+        for layer in range(shape.n_layers):
+            self._attend(layer)
+            if not shape.attn_only and self.cone.needs[self.cone.mlp(layer)]:
+                self._feed_forward(layer)
+        group = self.graph.group_at[shape.n_layers, ReaderKind.LOGITS]
+        return self._read([(group, 0)], Need.ANSWER, self._stream.attention[-1])[0, :, 0]
+
+    def _feed_forward(self, layer: int) -> None:
+        """Compute a layer's MLP."""
+        need = Need(int(self.cone.needs[self.cone.mlp(layer)]))
+        read = self._read([(self.graph.group_at[layer, ReaderKind.MLP], 0)], need, self._stream.mlp[layer])
+        self._record([self.cone.mlp(layer)], self.components.mlp(layer, read[0])[None], need)
+
+    def _record(self, writers: Sequence[int], values: Tensor, need: Need) -> None:
+        """Take down values [writers, C * N, Q, d] of writers."""
+        ablated = self._whole(self.prompts.ablated.values[as_index(writers)])
+        if need == Need.ANSWER:
+            ablated = self._take(ablated)
+        values = values.unflatten(1, (len(self.kept), self.rows)).transpose(0, 1)
+        self._changes[need].put(writers, values, ablated)
+        if need == Need.EVERYWHERE:
+            self._changes[Need.ANSWER].put(writers, self._take(values), self._take(ablated))
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """[..., rows or 1, positions or 1, d] -> [..., N, P, d], at the positions that can matter."""
+        return x[..., : self.length, :].expand(*x.shape[:-3], self.rows, self.length, -1)
+
+    def _take(self, x: Tensor) -> Tensor:
+        return Positions(self.length, self.prompts.answers).take(x)
+
+    def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Need, stream: Tensor) -> Tensor:
+        """Inputs of slots with the same senders, given by group and row: [slots, C * N, Q, d]."""
+        changes, senders = self._changes[need], slots[0][0].senders
+        stream = self._whole(stream)
+        base = stream if need == Need.EVERYWHERE else self._take(stream)
+        known = changes.writers[changes.writers < senders]
+        kept = np.stack([self.kept[:, group.start + row * senders + known] for group, row in slots], axis=1)
+        summed = torch.baddbmm(
+            base.reshape(1, 1, -1), torch.from_numpy(kept).to(base), changes.values[:, : len(known)].flatten(2)
+        )
+        return summed.view(len(self.kept), len(slots), *base.shape).transpose(0, 1).flatten(1, 2)
+
+    def _attend(self, layer: int) -> None:
+        """Compute what is needed of a layer's heads."""
+        first = self.cone.heads(layer).start
+        needs = self.cone.needs[self.cone.heads(layer)]
+        if not needs.any():
+            return
+        shared = self.graph.anatomy.group_size
+        heads = {need: np.flatnonzero(needs == need).tolist() for need in (Need.ANSWER, Need.EVERYWHERE)}
+        kv_readers = sorted({h // shared for h in np.flatnonzero(needs).tolist()})
+        projected = self._project(layer, heads[Need.EVERYWHERE], kv_readers)
+        written = {}
+        for need, some in heads.items():
+            if some:
+                q = self._queries(layer, some) if need == Need.ANSWER else projected[ReaderKind.Q]
+                q = self._wire(layer, ReaderKind.Q, some, q, need)
+                places = [kv_readers.index(h // shared) for h in some]
+                k, v = (
+                    self._wire(layer, kind, some, projected[kind][places], Need.EVERYWHERE)
+                    for kind in (ReaderKind.K, ReaderKind.V)
+                )
+                written[need] = self.components.attend(layer, q, k, v, self._at[need], some)
+        for need, out in written.items():
+            if self.graph.anatomy.post_norms:  # then all heads of the layer are needed alike
+                out = out * self.components.attention_scale(layer, out.sum(0))
+            self._record([first + h for h in heads[need]], out, need)
+
+    def _project(self, layer: int, queries: list[int], kv_readers: list[int]) -> dict[ReaderKind, Tensor]:
+        """Queries, keys and values that are needed everywhere; their inputs are summed up together."""
+        wanted = {ReaderKind.Q: queries, ReaderKind.K: kv_readers, ReaderKind.V: kv_readers}
+        slots = [(self.graph.group_at[layer, kind], row) for kind, rows in wanted.items() for row in rows]
+        read = self._read(slots, Need.EVERYWHERE, self._stream.attention[layer])
+        parts = read.split([len(rows) for rows in wanted.values()])
+        return {
+            kind: self._recorded(layer, kind, rows, self.components.project(layer, kind, part, rows))
+            for (kind, rows), part in zip(wanted.items(), parts, strict=True)
+            if rows
+        }
+
+    def _recorded(self, layer: int, kind: ReaderKind, rows: Sequence[int], projected: Tensor) -> Tensor:
+        if self._projections is not None:
+            self._projections.update({(layer, kind, row): x for row, x in zip(rows, projected, strict=True)})
+        return projected
+
+    def _queries(self, layer: int, heads: list[int]) -> Tensor:
+        """Queries at the answer alone."""
+        slots = [(self.graph.group_at[layer, ReaderKind.Q], head) for head in heads]
+        read = self._read(slots, Need.ANSWER, self._stream.attention[layer])
+        return self._recorded(layer, ReaderKind.Q, heads, self.components.project(layer, ReaderKind.Q, read, heads))
+
+    def _wire(self, layer: int, kind: ReaderKind, heads: list[int], projected: Tensor, need: Need) -> Tensor:
+        """Put ablated projections in the place of those whose wire is removed; [heads, C * N, Q, e]."""
+        if not self.graph.direct_edges:
+            return projected
+        start = self.graph.wire_start(layer, kind)
+        cut = ~self.kept[:, [start + h for h in heads]]
+        if not cut.any():
+            return projected
+        ablated = self.prompts.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
+        shared = self.graph.anatomy.n_heads // len(ablated)
+        other = self._whole(ablated[[h // shared for h in heads]])
+        other = (other if need == Need.EVERYWHERE else self._take(other)).repeat(1, len(self.kept), 1, 1)
+        per_sequence = torch.from_numpy(cut.T.repeat(self.rows, axis=1)).to(projected.device)
+        return torch.where(per_sequence[:, :, None, None], other, projected)

@@ -1,0 +1,1 @@
+"""Jobs on Ray: workers on this machine, and on clusters."""

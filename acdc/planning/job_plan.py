@@ -1,0 +1,257 @@
+"""Plan a discovery job on this machine.
+
+Shapes alone say what scores cost, so only the model's configuration and tokenizer are read. What ACDC costs depends on
+the edges that it keeps: for that the model is loaded, and ACDC tried for a short while (`acdc.planning.preview`).
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from acdc.execution.dry_run import rehearsing
+from acdc.execution.machine import Rates, free_memory
+from acdc.execution.threads import fixed_threads
+from acdc.model.gguf_file import Quantisation
+from acdc.model.gguf_weights import bytes_to_read
+from acdc.model.load import DTYPES, load_model
+from acdc.model.shape import Shape, Unloaded, find_model, shape_of
+from acdc.model.sources import NATIVE
+from acdc.options import Extent
+from acdc.planning.follow_up import choosing_runs, verification_flops
+from acdc.planning.forecast import Forecast, can_forecast, forecast
+from acdc.planning.rates import probe
+from acdc.planning.search_cost import Effort
+from acdc.planning.search_plan import SearchPlan, plan_search
+from acdc.progress import Progress, silent
+from acdc.runs.spec import DiscoveryJob
+from acdc.search.registry import find_method
+from acdc.task.load import load_task
+from acdc.task.rows import Task
+from acdc.verification.budget import Costs
+
+
+@dataclass(frozen=True)
+class Cost:
+    """FLOPs, and seconds on this machine."""
+
+    flops: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """A planned search on this machine, and what comes after it.
+
+    `preview`: what trying ACDC on some rows has shown, None where it was not tried. `choosing` a circuit by its
+    faithfulness, at most; None where that is not done. `verification`: at most. `base`: bytes that the interpreter and
+    its libraries hold, 0 on a GPU. `free`: bytes that the run could have; None where the system does not say;
+    `free_elsewhere`: those of other devices with weights. `fitting`: the largest batch size that they suffice for, None
+    where none does.
+    """
+
+    model: str
+    family: str
+    parameters: int
+    quantisation: Quantisation | None
+    task: str
+    method: str
+    takes: tuple[str, ...]
+    level: str
+    device: str
+    dtype: str
+    threads: int
+    batch_size: int
+    search: SearchPlan
+    preview: Forecast | None
+    choosing: Cost | None
+    verify: Extent
+    verification: Cost
+    rates: Rates
+    base: int
+    free: int | None
+    free_elsewhere: dict[str, int | None]
+
+    @property
+    def peak(self) -> int:
+        return self.base + self.search.memory.peak
+
+    @property
+    def flops(self) -> tuple[float, float]:
+        """Of the search, at least and at most."""
+        if self.preview is None:
+            return self.search.least.flops, self.search.most.flops
+        before, found = self.search.before.flops, self.preview.flops
+        return before + found.least, before + found.most
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Of the search, at least and at most."""
+        if self.preview is None:
+            return self._seconds(self.search.least), self._seconds(self.search.most)
+        before, found = self._seconds(self.search.before), self.preview.seconds
+        return before + found.least, before + found.most
+
+    @property
+    def likely(self) -> Cost | None:
+        """What the search is expected to take; None where no more than bounds are known."""
+        if self.preview is not None:
+            before = self.search.before
+            return Cost(before.flops + self.preview.flops.likely, self._seconds(before) + self.preview.seconds.likely)
+        return None if self.search.is_range else Cost(self.flops[1], self.seconds[1])
+
+    def _seconds(self, effort: Effort) -> float:
+        return self.rates.seconds(effort.operations)
+
+    @property
+    def full(self) -> list[str]:
+        """Other devices that have no room for their weights."""
+        needed = self.search.memory.elsewhere
+        return [name for name, free in self.free_elsewhere.items() if free is not None and free < needed[name]]
+
+    @property
+    def fits(self) -> bool | None:
+        return None if self.free is None else self.peak <= self.free and not self.full
+
+    @property
+    def fitting(self) -> int | None:
+        """Halved until it fits; what a batch needs while work is done on it goes with its size."""
+        memory, size = self.search.memory, self.batch_size
+        least = self.base + max(memory.weights + memory.held, memory.loading)
+        if self.free is None or least > self.free or self.full:
+            return None
+        while size and self.base + memory.weights + memory.held + memory.working * size / self.batch_size > self.free:
+            size //= 2
+        return size or None
+
+    def as_record(self) -> dict[str, Any]:
+        """The plan as JSON; pairs are at least and at most, `likely` is null where only bounds are known."""
+        search, memory = self.search, self.search.memory
+        ends = (search.least, search.most)
+        return {
+            "model": self.model,
+            "family": self.family,
+            "parameters": self.parameters,
+            "task": self.task,
+            "rows": search.rows,
+            "batches": search.batches,
+            "longest": search.longest,
+            "method": self.method,
+            "level": self.level,
+            "edges": search.edges,
+            "candidates": search.candidates,
+            "forwards": [round(effort.forwards) for effort in ends],
+            "backwards": [round(effort.backwards) for effort in ends],
+            "flops": [round(end) for end in self.flops],
+            "seconds": list(self.seconds),
+            "likely": None if self.likely is None else asdict(self.likely),
+            "preview": None if self.preview is None else asdict(self.preview),
+            "choosing": None if self.choosing is None else asdict(self.choosing),
+            "verification": {"extent": self.verify.value, **asdict(self.verification)},
+            "memory": {"base": self.base, **asdict(memory), "peak": self.peak, "free": self.free, "fits": self.fits},
+            "free_elsewhere": self.free_elsewhere,
+            "batch_size": self.batch_size,
+            "batch_size_that_fits": self.fitting,
+            "device": self.device,
+            "dtype": self.dtype,
+            "threads": self.threads,
+            "rates": asdict(self.rates),
+        }
+
+
+def plan_job(
+    job: DiscoveryJob,
+    probing: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+    progress: Progress = silent,
+) -> JobPlan:
+    """Plan what `acdc discover` would do. Raises InputError as it would, but for what only weights can tell.
+
+    `probing`: whether the model may be loaded to try ACDC; `say` is told before it is.
+    """
+    job.check()
+    unloaded = find_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
+    device = unloaded.devices[0]
+    with fixed_threads(job.settings.threads):
+        found = probe(device, job.dtype)
+    with rehearsing() as books:
+        shape = shape_of(unloaded)
+        task = load_task(job.task, shape.model)
+        search = plan_search(books, shape, task, job.settings, _read_besides(unloaded, shape))
+        choosing, verification = _follow_up(job, shape, task, search, found.rates)
+    on_cpu = device.type == "cpu"
+    plan = JobPlan(
+        model=shape.model.name,
+        family=shape.model.family,
+        parameters=shape.parameters,
+        quantisation=shape.model.quantisation,
+        task=task.name,
+        method=job.settings.method,
+        takes=find_method(job.settings.method).takes,
+        level=job.settings.level.value,
+        device=shape.model.where,
+        dtype=job.dtype,
+        threads=job.settings.threads,
+        batch_size=min(job.settings.batch_size, search.rows),
+        search=search,
+        preview=None,
+        choosing=choosing,
+        verify=job.verify,
+        verification=verification,
+        rates=found.rates,
+        base=found.base if on_cpu else 0,
+        # this process ends before the run begins
+        free=None if found.free is None else found.free + (found.base if on_cpu else 0),
+        free_elsewhere={name: free_memory(torch.device(name)) for name in search.memory.elsewhere},
+    )
+    if not probing or not can_forecast(shape.model, job.settings):
+        return plan
+    if plan.fits is False or not unloaded.source.weight_files:
+        why = "does not fit this machine" if plan.fits is False else "has no weights here"
+        say(f"{plan.model} {why}, so {plan.method} is not tried on some rows: the plan has bounds alone")
+        return plan
+    say(f"loading {plan.model} and trying {plan.method} on some rows (--no-probe plans without)")
+    return replace(plan, preview=_try(job, search, progress))
+
+
+def _try(job: DiscoveryJob, search: SearchPlan, progress: Progress) -> Forecast:
+    """What a short ACDC on some of the rows says of the search."""
+    model = load_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
+    task = load_task(job.task, model)
+    with fixed_threads(job.settings.threads):
+        return forecast(model, task, job.settings, search.split.discovery, search.clean.flops / search.rows, progress)
+
+
+def _follow_up(
+    job: DiscoveryJob, shape: Shape, task: Task, search: SearchPlan, rates: Rates
+) -> tuple[Cost | None, Cost]:
+    """(choosing, verification)."""
+    settings, unseen = job.settings, task.select(search.split.verification)
+    run = Cost(search.subgraph.flops, rates.seconds(search.subgraph.operations))
+    runs = choosing_runs(settings, search.candidates)
+    choosing = Cost(runs * run.flops, runs * run.seconds) if runs else None
+    flops = 0.0
+    if unseen:
+        graph = shape.model.executor(settings.split_embeddings, settings.direct_edges).graph
+        costs = Costs.of(shape.model, graph, unseen)
+        parts = min(search.candidates, settings.edges or search.candidates)
+        flops = verification_flops(costs, parts, search.rows, len(unseen), job.verify, job.verify_rows)
+    return choosing, Cost(flops, flops * run.seconds / run.flops)
+
+
+def _read_besides(unloaded: Unloaded, shape: Shape) -> int:
+    """Bytes of the weight files that are in memory beside the weights made of them while a model is loaded on a CPU.
+
+    Files in the model's own dtype are mapped and used as they are; native ones are always copied, and GGUF files tensor
+    by tensor.
+    """
+    if unloaded.devices[0].type != "cpu":
+        return 0
+    if unloaded.source.gguf:
+        return bytes_to_read(unloaded.source.gguf, DTYPES[unloaded.dtype_name])
+    config = unloaded.source.config
+    stored = str(config.get("dtype") or config.get("torch_dtype") or unloaded.dtype_name).removeprefix("torch.")
+    if stored == unloaded.dtype_name and unloaded.source.architecture != NATIVE:
+        return 0
+    return shape.parameters * DTYPES.get(stored, torch.float32).itemsize

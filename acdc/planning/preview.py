@@ -1,0 +1,146 @@
+"""A short version of ACDC, which tests only the edges whose effect is hardest to estimate.
+
+At each receiver of the present circuit, in ACDC's order, one gradient estimates the effect of every edge. The edges
+whose estimate is closest to the threshold are tested, as many as a budget allows: all of them near the logits, where
+tests are cheap, and few where tests are expensive. The others are decided by their estimates. So the circuit that is
+left, on which the cost of every later test depends, is close to the one that ACDC would leave.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from acdc.behaviour.behaviour import Behaviour
+from acdc.execution.required_positions import Need
+from acdc.planning.first_order import first_order
+from acdc.planning.speed import Load
+from acdc.progress import Advance
+from acdc.search.acdc.increments import Increments
+from acdc.search.acdc.pruning import Pruning
+from acdc.search.acdc.receiver_steps import Visit
+from acdc.search.acdc.slot_cost import SlotCost, slot_cost
+
+BACKWARD = 2  # FLOPs of going back, in those of going forward
+TEST_SHARE = 0.5  # of the budget, for tests; estimates have the rest
+RECEIVER_SHARE = 0.05  # of what is left for tests, for those of one receiver
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """What ACDC does at a receiver that is live: which of its candidates are `kept`, in the order of their tests; how
+    many of them were `tested`; the cost of trials there; the size of its input, in `numbers`; and how many runs of one
+    candidate it takes besides the trials, for `settling` what the decisions changed."""
+
+    kept: tuple[bool, ...]
+    tested: int
+    cost: SlotCost
+    numbers: int
+    settling: int
+
+
+class Preview(Pruning):
+    """`receivers`: the live ones so far. `loads` and `seconds`: of every trial. The preview ends early when its budget
+    is spent; it has then `visited` so many candidates, the last of them in `layer`, and left so many `unvisited`."""
+
+    def __init__(
+        self, behaviour: Behaviour, threshold: float, plan: Sequence[Visit], proposed: np.ndarray, budget: float
+    ):
+        """`budget`: in FLOPs."""
+        self._increments = Increments(behaviour)
+        super().__init__(behaviour, self._increments, [threshold], plan, proposed)
+        self.receivers: list[Receiver] = []
+        self.loads: list[Load] = []
+        self.seconds: list[float] = []
+        self.visited, self.unvisited, self.layer = 0, 0, behaviour.graph.anatomy.n_layers
+        self._budget, self._for_tests, self._backwards = budget, TEST_SHARE * budget, 0.0
+        self._now: Receiver | None = None
+        self._edges, self._first = np.array([], dtype=int), True
+
+    def finish(self, advance: Advance) -> list[Pruning]:
+        forks = super().finish(advance)
+        self._close()
+        return forks
+
+    def _check_drift(self) -> None:
+        """Decisions that are estimated need no check of rounding."""
+
+    @property
+    def spent(self) -> float:
+        """FLOPs so far."""
+        return self.behaviour.work.flops + self._backwards
+
+    def _open(self, visit: Visit, advance: Advance) -> np.ndarray:
+        self._close()
+        wanted = visit.candidates[self._proposed[visit.candidates]]
+        if self.unvisited or self.spent >= self._budget:
+            self.unvisited += len(wanted)
+            advance(len(visit.candidates))
+            return wanted[:0]
+        self.visited, self.layer = self.visited + len(wanted), visit.layer
+        if not len(wanted) or not self._is_live(visit):
+            return super()._open(visit, advance)
+        self._increments.settle()
+        slot, states = self._slot(int(wanted[0])), self._increments.states
+        numbers = sum(s.rows * (s.length if s.need(slot) == Need.EVERYWHERE else 1) for s in states)
+        cost = slot_cost(self.behaviour, states, slot)
+        settling = 1 + (len(wanted) < len(visit.candidates))
+        self._now = Receiver((), len(wanted), cost, numbers * self.behaviour.graph.anatomy.d_model, settling)
+        self._edges, self._first = wanted, True
+        if wanted[0] >= len(self.behaviour.graph.edges):
+            return super()._open(visit, advance)
+        return self._decide_some(visit, slot, advance)
+
+    def _slot(self, edge: int) -> int:
+        """The slot that an edge leads into, or that a wire starts at."""
+        graph = self.behaviour.graph
+        inside = len(graph.edges)
+        return int(graph.ends[1][edge]) if edge < inside else graph.reader_index[graph.wires[edge - inside].reader]
+
+    def _decide_some(self, visit: Visit, slot: int, advance: Advance) -> np.ndarray:
+        """Decide the edges into a slot whose estimates are far from the threshold; returns the others, to be tested."""
+        assert self._now is not None
+        edges, threshold, (writers, _) = self._edges, self.thresholds[0], self.behaviour.graph.ends
+        found = first_order(self.behaviour, self._increments.states, slot, writers[edges].tolist())
+        self._backwards += BACKWARD * found.flops
+        tested = nearest(found.effects, threshold, int(RECEIVER_SHARE * self._for_tests // found.flops))
+        self._now = replace(self._now, tested=int(tested.sum()), cost=replace(self._now.cost, each=found.flops))
+        sure = ~tested & (found.effects >= threshold)
+        left = np.concatenate([edges[sure], edges[tested]])
+        self.trials.open(left, visit.candidates[~np.isin(visit.candidates, left)])
+        self.current = self.trials.objective() if tested.any() else self.current
+        for edge, effect in zip(edges[sure].tolist(), found.effects[sure].tolist(), strict=True):
+            self._keep(edge, self.current + effect)
+        advance(len(visit.candidates) - int(tested.sum()), self._note())
+        return edges[tested]
+
+    def _objectives(self, tried: np.ndarray) -> np.ndarray:
+        assert self._now is not None
+        before, started = self.behaviour.work.flops, time.perf_counter()
+        found = super()._objectives(tried)
+        self.seconds.append(time.perf_counter() - started)
+        flops = self.behaviour.work.flops - before
+        summed = self._now.tested if self._first else 0  # the first trial at a slot sums up all of its senders
+        self.loads.append(Load(flops, self._now.cost.fixed, self._now.numbers * (len(tried) + summed)))
+        self._for_tests -= flops
+        self._first = False
+        if self._edges[0] >= len(self.behaviour.graph.edges):
+            self._now = replace(self._now, cost=replace(self._now.cost, each=flops))
+        return found
+
+    def _close(self) -> None:
+        """Record how the candidates of a receiver were decided."""
+        if self._now is not None:
+            kept = tuple((~self.trials.removed[self._edges]).tolist())
+            self.receivers.append(replace(self._now, kept=kept))
+            self._now = None
+
+
+def nearest(effects: np.ndarray, threshold: float, count: int) -> np.ndarray:
+    """Boolean [edges]: the `count` edges whose effect is closest to a threshold by ratio; those without are last."""
+    far = np.full(len(effects), np.inf)
+    np.log(effects / threshold, out=far, where=effects > 0)
+    found = np.zeros(len(effects), dtype=bool)
+    found[np.argsort(np.abs(far), kind="stable")[:count]] = True
+    return found

@@ -1,0 +1,157 @@
+"""Plan a search before it is run: what it computes and the memory that it takes, from shapes alone.
+
+Batches of one shape cost the same, so one of each shape is rehearsed; of many or similar shapes some are, and each
+batch counts as the nearest of them, in proportion to its tokens. Counted is the search: binding the rows (a clean run
+of each) and the method, and a run of one subgraph on all rows, of which what comes after the search is made.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from acdc.behaviour.ablations import ABLATIONS
+from acdc.behaviour.batches import KEPT_BYTES
+from acdc.behaviour.behaviour import split_into_batches
+from acdc.behaviour.optimal import UPDATES
+from acdc.errors import InputError
+from acdc.execution.dry_run import Books
+from acdc.model.placement import elsewhere
+from acdc.model.shape import Shape
+from acdc.planning.search_cost import BatchCost, Effort, Rehearsal, rehearse
+from acdc.search.discover import DiscoverySettings, bind, prepare
+from acdc.search.methods.exact import count_candidates
+from acdc.search.registry import find_method
+from acdc.task.rows import Row, Task
+from acdc.task.split import Split
+
+MOST_SHAPES = 4
+ALIKE = 0.75  # a batch of so much of another's tokens costs in proportion
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of tensors: `weights`, what is `held` of all batches throughout, what the largest is `working` with, and
+    what `loading` takes at its peak, weights included. All is on the home device, but for weights `elsewhere`."""
+
+    weights: int
+    held: int
+    working: int
+    loading: int
+    elsewhere: dict[str, int]
+
+    @property
+    def peak(self) -> int:
+        return max(self.weights + self.held + self.working, self.loading)
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """A planned search: its size, its effort at least and at most (equal where they are known beforehand), its memory.
+
+    `candidates`: the edges or nodes that the method scores or decides about. `split`: the rows of discovery and
+    verification. `clean`: the effort of a run of the full model on all rows of discovery, `subgraph`
+    of a part of it. `before`: the effort before anything is decided.
+    """
+
+    edges: int
+    candidates: int
+    rows: int
+    batches: int
+    longest: int
+    split: Split
+    clean: Effort
+    subgraph: Effort
+    before: Effort
+    least: Effort
+    most: Effort
+    memory: Memory
+
+    @property
+    def is_range(self) -> bool:
+        return self.least.flops < self.most.flops
+
+
+def plan_search(books: Books, shape: Shape, task: Task, settings: DiscoverySettings, loading: int) -> SearchPlan:
+    """Plan a search; call it within `rehearsing`. `loading`: bytes that loading takes besides the weights.
+
+    Raises InputError for settings that do not fit the model or the task.
+    """
+    model = shape.model
+    others = elsewhere(model.bridge.original_model, model.device)
+    weights = books.live - sum(others.values())
+    split = prepare(model, task, settings)
+    rows = task.select(split.discovery)
+    graph = model.executor(settings.split_embeddings, settings.direct_edges).graph
+    batches = split_into_batches(rows, model, graph, settings.batch_size)
+    costs = _costs(books, shape, Task(task.name, rows, task.metric), settings, batches)
+    per_token = costs[0].clean * (1 / _tokens(rows, batches[0]))
+    means = _means(settings.ablation, per_token, sum(len(row.clean) for row in task.rows), costs[0].clean)
+    return SearchPlan(
+        edges=graph.n_edges,
+        candidates=count_candidates(graph, settings.level),
+        rows=len(rows),
+        batches=len(batches),
+        longest=max(len(row.clean) for row in rows),
+        split=split,
+        clean=sum((cost.clean for cost in costs), Effort()),
+        subgraph=sum((cost.subgraph for cost in costs), Effort()),
+        before=sum((cost.before for cost in costs), means),
+        least=sum((cost.least for cost in costs), means),
+        most=sum((cost.most for cost in costs), means),
+        memory=Memory(
+            weights=weights,
+            held=min(sum(cost.held for cost in costs), KEPT_BYTES + max(cost.held for cost in costs)),
+            working=max(cost.working for cost in costs),
+            loading=weights + loading,
+            elsewhere=others,
+        ),
+    )
+
+
+def _means(ablation: str, per_token: Effort, tokens: int, clean: Effort) -> Effort:
+    """What it takes to know means or optimal constants: clean runs of the whole task, of so many tokens, and for the
+    latter updates, each of which runs a batch forward and back; going back costs about as much again."""
+    if ablation in ("resample", "zero"):
+        return Effort()
+    if ablation not in ABLATIONS:
+        raise InputError(f"what ablation {ablation!r} of another package would compute is not known: plan with another")
+    means = per_token * tokens
+    if ablation != "optimal":
+        return means
+    back = replace(clean, backwards=clean.forwards, forwards=0.0)
+    return means * 2 + (clean + back) * UPDATES
+
+
+def _costs(
+    books: Books, shape: Shape, task: Task, settings: DiscoverySettings, batches: Sequence[list[int]]
+) -> list[BatchCost]:
+    """What each batch costs."""
+    options, method = settings.search_options, find_method(settings.method)
+
+    def cost(index: list[int]) -> BatchCost:
+        return rehearse(
+            Rehearsal(books, lambda: bind(shape.model, task, settings, index)), method, options, len(batches)
+        )
+
+    typical = [(index, cost(index)) for index in _typical(task.rows, batches)]
+    found = []
+    for index in batches:
+        tokens = _tokens(task.rows, index)
+        known, known_cost = min(typical, key=lambda case: abs(_tokens(task.rows, case[0]) - tokens))
+        found.append(known_cost.resized(tokens / _tokens(task.rows, known), len(index) / len(known)))
+    return found
+
+
+def _typical(rows: Sequence[Row], batches: Sequence[list[int]]) -> list[list[int]]:
+    """Batches of different sizes, at most so many, from the largest down at even distances."""
+    by_size = {_tokens(rows, index): index for index in batches}
+    sizes: list[int] = []
+    for size in sorted(by_size, reverse=True):
+        if not sizes or size < ALIKE * sizes[-1]:
+            sizes.append(size)
+    step = max(1.0, (len(sizes) - 1) / (MOST_SHAPES - 1))
+    return [by_size[sizes[round(place * step)]] for place in range(min(MOST_SHAPES, len(sizes)))]
+
+
+def _tokens(rows: Sequence[Row], index: Sequence[int]) -> int:
+    """Tokens of a batch, padding included."""
+    return len(index) * max(len(rows[i].clean) for i in index)

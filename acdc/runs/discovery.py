@@ -1,0 +1,227 @@
+"""Run discovery and scoring jobs into run directories, stage by stage, resuming what is done."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
+from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit, ModelRecord, library_versions
+from acdc.errors import DiskError, InputError
+from acdc.files import read_model, write_json
+from acdc.runs.finish import FinishedRun, Finishing, Watch, finish_run, unwatched
+from acdc.runs.ranking import DECISIONS, SCORES
+from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
+from acdc.runs.spec import DiscoveryJob
+from acdc.model.load import Model, load_model
+from acdc.execution.threads import fixed_threads
+from acdc.execution.work import Work
+from acdc.options import Level
+from acdc.progress import Progress
+from acdc.search.discover import Result, bind, describe_batch, describe_model, discover, edge_scores, prepare
+from acdc.search.acdc.journal import Journal
+from acdc.search.registry import find_method
+from acdc.artefacts.scores import Scores
+from acdc.behaviour.behaviour import Behaviour
+from acdc.behaviour.workers import Crews, nobody_else
+from acdc.task.load import load_task
+from acdc.task.rows import Task
+from acdc.task.split import split_rows
+
+
+class ScoresRecord(BaseModel):
+    """What reading `scores.json` of `acdc score` relies on; the rest is kept as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: Literal["acdc-scores"]
+    version: Literal[1]
+    model: ModelRecord
+    task: dict[str, JsonValue]
+    score_kind: Literal["effect", "importance"]
+    edges: dict[str, float]
+
+
+T = TypeVar("T")
+
+
+class Loaded:
+    """The model that was loaded last, kept for jobs that name the same one."""
+
+    def __init__(self) -> None:
+        self._named: tuple | None = None
+        self._model: Model | None = None
+
+    def of(self, job: DiscoveryJob) -> tuple[Model, Task]:
+        """The model and the task that a job names."""
+        named = job.model, job.revision, job.device, job.dtype
+        if self._model is None or named != self._named:
+            self.forget()
+            self._model = load_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
+            self._named = named
+        return self._model, load_task(job.task, self._model)
+
+    def forget(self) -> None:
+        self._named = self._model = None
+
+
+def run_discovery(
+    job: DiscoveryJob,
+    out: Path | None,
+    progress: Progress,
+    loaded: Loaded | None = None,
+    crews: Crews = nobody_else,
+    watch: Watch = unwatched,
+) -> FinishedRun:
+    """Discover, draw and verify. A run of the same inputs in `out` is resumed, of other inputs refused."""
+    job.check()
+    model, task = (loaded or Loaded()).of(job)
+    prepare(model, task, job.settings)
+    run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method}")
+    resumed = run.has(CIRCUIT) and run.has(DECISIONS if find_method(job.settings.method).decides else SCORES)
+    if not resumed:
+        result = discarding_refused(run, lambda: _search(run, job, model, task, progress, crews))
+        _write_result(run, result)
+        run.note(result.work)
+    (run.path / JOURNAL).unlink(missing_ok=True)
+    circuit = Circuit.load(run.path)
+    _check_own(run, circuit, job, model, task)
+    how = Finishing(progress, job.scope, crews, watch)
+    finished = finish_run(run.path, model, task, run.record.command, resumed, how)
+    if run.record.status != "complete":
+        run.note(complete=True)
+    return finished
+
+
+def _search(run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, progress: Progress, crews: Crews) -> Result:
+    """Discover; what decides edge by edge goes on where an earlier attempt was cut off."""
+    if not find_method(job.settings.method).decides:
+        return discover(model, task, job.settings, progress, crews=crews)
+    depends_on = {
+        "inputs": run.record.inputs,
+        "batch": describe_batch(job.settings, model).model_dump(mode="json"),
+        "components": model.components.kind,
+        "versions": library_versions(),
+    }
+    with Journal(run.path / JOURNAL, depends_on) as journal:
+        return discover(model, task, job.settings, progress, journal, crews)
+
+
+def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
+    """Score every edge on all rows of a task, or the first `limit`; the run's folder and what `scores.json` holds."""
+    job.settings.check()
+    method = find_method(job.settings.method)
+    if method.decides:
+        raise InputError(f"method {method.name!r} decides edge by edge and gives no scores: use discover")
+    model, task = Loaded().of(job)
+    prepare(model, task, job.settings)
+    run = open_directory(job, model, task, out, "score", f"{task.name}-{model.name}-scores-{method.name}")
+    if run.record.status == "complete" and run.has(SCORES):
+        return run.path, read_model(ScoresRecord, run.path / SCORES, "a score file of acdc").model_dump(mode="json")
+    record, work = discarding_refused(run, lambda: _score(job, model, task, progress))
+    write_json(run.path / SCORES, record)
+    run.note(work, complete=True)
+    return run.path, record
+
+
+def _score(job: DiscoveryJob, model: Model, task: Task, progress: Progress) -> tuple[dict[str, Any], Work]:
+    """(what `scores.json` holds, what was computed)."""
+    with fixed_threads(job.settings.threads):
+        behaviour = bind(model, task, job.settings, range(job.settings.limit or len(task.rows)))
+        found = find_method(job.settings.method).run(behaviour, job.settings.search_options, progress)
+        assert isinstance(found, Scores)  # `run_scoring` refuses what decides
+        return _describe_scores(job, behaviour, found), behaviour.work
+
+
+def discarding_refused(run: RunDirectory, work: Callable[[], T]) -> T:
+    """Do the work of a run; a refusal of its input leaves no empty run directory behind."""
+    try:
+        return work()
+    except DiskError:
+        raise
+    except InputError:
+        run.discard()
+        raise
+
+
+def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> dict[str, Any]:
+    task, method = behaviour.task, find_method(job.settings.method)
+    return {
+        "format": "acdc-scores",
+        "version": 1,
+        "model": describe_model(behaviour).model_dump(mode="json"),
+        "task": {"name": task.name, "content_hash": task.content_hash(), "rows": [row.id for row in behaviour.rows]},
+        "method": job.settings.method,
+        **{name: getattr(job.settings, name) for name in ("steps", "updates") if name in method.takes},
+        "metric": behaviour.metric.name,
+        "larger_is_better": behaviour.metric.larger_is_better,
+        "ablation": behaviour.ablation,
+        "score_kind": found.kind,
+        "sign_convention": SIGN_CONVENTION[found.kind],
+        "metric_full": float(behaviour.full().mean()),
+        "metric_empty": float(behaviour.empty().mean()),
+        "seed": job.settings.seed,
+        "dtype": job.dtype,
+        "batch": describe_batch(job.settings, behaviour.model).model_dump(mode="json"),
+        "versions": library_versions(),
+        **({"halvings": found.halvings} if found.halvings else {}),
+        "edges": edge_scores(behaviour, found),
+    }
+
+
+def open_directory(
+    job: DiscoveryJob,
+    model: Model,
+    task: Task,
+    out: Path | None,
+    verb: Verb,
+    label: str,
+    extra: dict[str, Any] | None = None,
+) -> RunDirectory:
+    """The run directory of a job; `extra` are options that only this command has."""
+    inputs, command = job.inputs(model.content_hash, task) | (extra or {}), job.command(verb, extra)
+    return RunDirectory.open(out, label, verb, inputs, command, job.source(), model.where)
+
+
+def _write_result(run: RunDirectory, result: Result) -> None:
+    """Scores or decisions first: a circuit file means that the search is done."""
+    if result.scores is not None:
+        write_json(run.path / SCORES, {result.circuit.level.value: result.scores})
+    else:
+        name = "node" if result.circuit.level is Level.nodes else "edge"
+        lines = [
+            json.dumps({name: d.candidate, "before": d.before, "after": d.after, "kept": d.kept}, allow_nan=False)
+            for d in result.decisions
+        ]
+        run.write(DECISIONS, "".join(line + "\n" for line in lines))
+    result.circuit.save(run.path)
+
+
+def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Model, task: Task) -> None:
+    """Raises InputError for a circuit file that another run wrote."""
+    settings, selection = job.settings, circuit.method.selection
+    same = (
+        circuit.model.content_hash == model.content_hash
+        and circuit.model.split_embeddings == settings.split_embeddings
+        and circuit.model.direct_edges == settings.direct_edges
+        and circuit.level == settings.level
+        and circuit.method.sender_order in (None, settings.sender_order)
+        and circuit.method.choose in (None, settings.choose)
+        and circuit.method.steps in (None, settings.steps)
+        and circuit.method.updates in (None, settings.updates)
+        and circuit.task.content_hash == task.content_hash()
+        and circuit.task.split == split_rows(task.rows, settings.seed, settings.limit).rule
+        and circuit.method.name == settings.method
+        and circuit.metric == (settings.metric or task.metric)
+        and (circuit.ablation, circuit.seed, circuit.dtype) == (settings.ablation, settings.seed, job.dtype)
+        and circuit.batch == describe_batch(settings, model)
+        and all(
+            getattr(settings, name) in (None, selection.get(name)) for name in ("threshold", "edges", "faithfulness")
+        )
+    )
+    if not same:
+        raise InputError(
+            f"{run.path / CIRCUIT} is of another run, or of other batch limits or libraries: delete it to search again"
+        )

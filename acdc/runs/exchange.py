@@ -1,0 +1,246 @@
+"""The formats that circuits and scores can be written as and read from. Other packages may add their own."""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.codecs import Codec, ForeignGraph, Mark, autocircuit, eap_ig, edge_pruning, mib, networkx_graphs
+from acdc.artefacts.codecs.translate import from_file, to_file
+from acdc.errors import AcdcWarning, InputError
+from acdc.extensions import load_named
+from acdc.files import read_model, write_bytes
+from acdc.graph import Anatomy, ComponentGraph
+from acdc.runs.finish import load_report, report_of_run, warn_unverified
+from acdc.runs.ranking import SCORES, EdgeScores, NodeScores
+from acdc.runs.discovery import ScoresRecord
+from acdc.runs.run_directory import RUN_FILE, read_run
+from acdc.options import Grouping, Level
+from acdc.render.graphviz import to_picture
+from acdc.render.look import PLAIN, Look, choose_look
+
+ENTRY_POINTS = "acdc.formats"
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """What a run has to export: its circuit, or None with scores alone; what it `found`, as edges of its `graph`.
+    `look`: how a picture is to be drawn."""
+
+    path: Path
+    circuit: Circuit | None
+    found: ForeignGraph
+    graph: ComponentGraph
+    task: str
+    model: str
+    look: Look = PLAIN
+
+
+@dataclass(frozen=True)
+class Written:
+    """Files by their paths in the folder that is written, or one file under the empty path; what they cannot say."""
+
+    files: Mapping[str, bytes]
+    lost: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format; `write` and `read` raise InputError for what it, or a file, cannot hold.
+
+    `read` takes a path, the model's shape, and whether token and position embedding are to be two components; what it
+    returns is in the terms of that graph, as its mark says. `file`: which file a path names. `picture`: it heeds the
+    look.
+    """
+
+    name: str
+    summary: str
+    write: Callable[[Exportable], Written] | None = None
+    read: Callable[[Path, Anatomy, bool], ForeignGraph] | None = None
+    file: Callable[[Path], Path] = field(default=lambda path: path)
+    picture: bool = False
+
+
+Encode = Callable[[ForeignGraph, ComponentGraph], Mapping[str, bytes]]
+
+
+def _picture(name: str, summary: str) -> Format:
+    def write(run: Exportable) -> Written:
+        if run.circuit is None:
+            raise InputError(f"run {run.path} holds scores alone: a picture needs the circuit of a discovery")
+        return Written({"": to_picture(run.circuit, name, run.look)})
+
+    return Format(name, summary, write, picture=True)
+
+
+def _report(run: Exportable) -> Written:
+    if run.circuit is None:
+        raise InputError(f"run {run.path} holds scores alone: a report needs the circuit of a discovery")
+    return Written({"": report_of_run(run.path).encode()})
+
+
+def _writes(codec: Codec, encode: Encode | None = None) -> Callable[[Exportable], Written]:
+    def write(run: Exportable) -> Written:
+        found = to_file(codec, run.found, run.graph)
+        target = codec.terms(run.graph.anatomy, found.mark)
+        return Written(encode(found, target) if encode else {"": codec.encode(found, target)}, found.mark.lost)
+
+    return write
+
+
+def _submits(encode: Encode) -> Callable[[Exportable], Written]:
+    """Into a folder of the submission for this task and model."""
+
+    def write(run: Exportable) -> Written:
+        written = _writes(mib.CODEC, encode)(run)
+        folder = mib.folder_name(run.task, run.model)
+        return replace(written, files={f"{folder}/{name}": content for name, content in written.files.items()})
+
+    return write
+
+
+def _reads(codec: Codec) -> Callable[[Path, Anatomy, bool], ForeignGraph]:
+    def read(path: Path, anatomy: Anatomy, split_embeddings: bool) -> ForeignGraph:
+        found = codec.decode(path, anatomy)
+        graph = ComponentGraph(anatomy, split_embeddings or found.mark.split_embeddings, found.mark.direct_edges)
+        read = from_file(codec, found, graph, str(path))
+        return replace(read, mark=read.mark.model_copy(update={"split_embeddings": graph.split_embeddings}))
+
+    return read
+
+
+def _both(summary: str, codec: Codec) -> Format:
+    return Format(codec.name, summary, _writes(codec), _reads(codec))
+
+
+FORMATS = {
+    format.name: format
+    for format in (
+        _picture("svg", "picture; needs no Graphviz"),
+        _picture("dot", "picture as text for Graphviz"),
+        Format("html", "the report, to explore in a browser", _report),
+        _picture("png", "picture, drawn by Graphviz"),
+        _picture("pdf", "picture, drawn by Graphviz"),
+        _both("graph for yEd and Gephi, with all that a circuit has", networkx_graphs.GRAPHML),
+        _both("node-link JSON of networkx, with all that a circuit has", networkx_graphs.NODE_LINK),
+        _both("graph JSON of EAP-IG", eap_ig.CODEC),
+        Format(
+            "mib",
+            "submission to MIB: scores of all edges, in a folder for task and model",
+            _submits(mib.importances),
+            _reads(mib.CODEC),
+            mib.find_file,
+        ),
+        Format("mib-circuits", "submission to MIB: nine circuits instead", _submits(mib.circuits)),
+        _both("prune scores of AutoCircuit, as safetensors; read as JSON too", autocircuit.CODEC),
+        _both("pairs of Edge-Pruning, without scores", edge_pruning.CODEC),
+    )
+}
+
+
+@cache
+def all_formats() -> dict[str, Format]:
+    """The formats of acdc and those of other packages, which have entry points to a `Format` in the group
+    `acdc.formats`. Raises InputError for one that is none, or that has the name of another."""
+    return load_named(ENTRY_POINTS, Format, FORMATS)
+
+
+def find_format(name: str, use: str) -> Format:
+    """The format, which can `use` ("write" or "read"). Raises InputError for one that does not exist or cannot."""
+    able = [format.name for format in all_formats().values() if getattr(format, use) is not None]
+    if name not in able:
+        exists = (
+            f"cannot be {'exported' if use == 'write' else 'imported'}" if name in all_formats() else "does not exist"
+        )
+        raise InputError(f"format {name!r} {exists}; use one of {', '.join(able)}")
+    return all_formats()[name]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The files that were written, and what of the run they cannot say."""
+
+    files: tuple[Path, ...]
+    lost: tuple[str, ...]
+
+
+def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: str = Grouping.layer) -> Exported:
+    """Write a run's circuit or scores to a file, or into a folder; a warning for each thing that is lost.
+
+    `path` may be a circuit file too. `fixed` and `group`: see `acdc.render.look`. Raises InputError for what the format
+    cannot hold; nothing is written then.
+    """
+    target_format, run = find_format(format, "write"), open_exportable(path)
+    if fixed or group != Grouping.layer:
+        if not target_format.picture:
+            raise InputError(f"--fixed and --group go with pictures, not with format {format!r}")
+        run = _looking(run, fixed, group)
+    assert target_format.write is not None  # see `find_format`
+    written = target_format.write(run)
+    targets = {out / name if name else out: content for name, content in written.files.items()}
+    for target, content in targets.items():
+        if target != out:
+            _make_folder(target.parent)
+        write_bytes(target, content)
+    if run.circuit is not None and path.is_dir():
+        warn_unverified(path)
+    for sentence in written.lost:
+        warnings.warn(f"lost in format {format}: {sentence}", AcdcWarning, stacklevel=2)
+    return Exported(tuple(targets), written.lost)
+
+
+def _looking(run: Exportable, fixed: bool, group: str) -> Exportable:
+    if run.circuit is None:
+        return run
+    report = load_report(run.path) if run.path.is_dir() else None
+    return replace(run, look=choose_look(run.circuit, fixed, group, report))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {folder} cannot be made: {error.strerror}") from None
+
+
+def open_exportable(path: Path) -> Exportable:
+    """Read a run directory, or a circuit file. Raises InputError for what is neither or damaged."""
+    if (path / RUN_FILE).is_file() and read_run(path).kind == "score":
+        record = read_model(ScoresRecord, path / SCORES, "a score file of acdc")
+        return _of_scores(path, record)
+    circuit = Circuit.load(path)
+    scores = node_scores = None
+    if path.is_dir() and (path / SCORES).is_file():
+        if circuit.level is Level.edges:
+            scores = read_model(EdgeScores, path / SCORES, "a score file of acdc").edges
+            _check_names(scores, circuit.graph, path / SCORES)
+        elif circuit.level is Level.nodes:
+            node_scores = read_model(NodeScores, path / SCORES, "a score file of acdc").nodes
+    found = ForeignGraph.of_circuit(circuit, scores, node_scores)
+    return Exportable(path, circuit, found, circuit.graph, circuit.task.name, circuit.model.name)
+
+
+def _of_scores(path: Path, record: ScoresRecord) -> Exportable:
+    model = record.model
+    graph = ComponentGraph(Anatomy(**model.anatomy), model.split_embeddings, model.direct_edges)
+    _check_names(record.edges, graph, path / SCORES)
+    mark = Mark(score_kind=record.score_kind, split_embeddings=model.split_embeddings, direct_edges=model.direct_edges)
+    return Exportable(path, None, ForeignGraph(record.edges, mark=mark), graph, str(record.task["name"]), model.name)
+
+
+def _check_names(scores: Mapping[str, float], graph: ComponentGraph, place: Path) -> None:
+    if scores.keys() != set(graph.names):
+        raise InputError(f"{place} does not hold the edges of the run's graph")
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file. Raises InputError where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None

@@ -1,0 +1,178 @@
+"""Make a run of a circuit that another tool found: read its file, fit it to the model, verify and draw."""
+
+import shlex
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from acdc.search.choosing import Choice
+from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
+from acdc.artefacts.circuit import Circuit, ImportRecord, MethodRecord
+from acdc.artefacts.codecs import ForeignGraph
+from acdc.errors import AcdcWarning, InputError
+from acdc.files import write_json
+from acdc.runs.exchange import content_hash, find_format
+from acdc.runs.finish import FinishedRun, Finishing, Watch, finish_run, unwatched
+from acdc.runs.ranking import SCORES
+from acdc.runs.discovery import Loaded, discarding_refused
+from acdc.runs.run_directory import RunDirectory
+from acdc.runs.spec import DiscoveryJob
+from acdc.model.load import Model
+from acdc.execution.threads import fixed_threads
+from acdc.execution.work import Work
+from acdc.options import Level
+from acdc.progress import Progress
+from acdc.search.discover import DiscoverySettings, bind, choose, describe_choice, part_scores
+from acdc.artefacts.scores import Scores
+from acdc.behaviour.behaviour import Behaviour
+from acdc.task.metrics import find_metric
+from acdc.task.rows import Task
+from acdc.task.split import split_rows
+
+METHOD = "imported"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The circuit that a file holds, with the scores of all candidates where the file has them."""
+
+    circuit: Circuit
+    scores: dict[str, float] | None
+    work: Work
+
+
+def run_import(
+    file: Path, format: str, job: DiscoveryJob, out: Path | None, progress: Progress, watch: Watch = unwatched
+) -> FinishedRun:
+    """Read, draw and verify; what was lost on the way is recorded, with a warning each.
+
+    `job`: model, task and rows, and how to choose a circuit where the file has scores alone, or where its own circuit
+    is not wanted. Raises InputError for a file that is none of its format or does not fit the model.
+    """
+    source = find_format(format, "read")
+    assert source.read is not None  # see `find_format`
+    job.settings.check_values()
+    job.settings.check_one_size()
+    job.scope.check()
+    file = source.file(file)
+    digest = content_hash(file)
+    model, task = Loaded().of(job)
+    find_metric(job.settings.metric or task.metric).check(task.rows)
+    found = source.read(file, model.anatomy, job.settings.split_embeddings)
+    job = replace(job, settings=_settings(job.settings, found))
+    inputs = job.inputs(model.content_hash, task) | {"format": format, "file": digest}
+    command = job.command("import", {"format": format}).replace("import", f"import {shlex.quote(file.name)}", 1)
+    label = f"{task.name}-{model.name}-{METHOD}"
+    run = RunDirectory.open(out, label, "import", inputs, command, job.source(), model.where)
+    resumed = run.has(CIRCUIT)
+    if not resumed:
+        record = ImportRecord(format=format, content_hash=digest, lost=list(found.mark.lost))
+        imported = discarding_refused(run, lambda: import_circuit(model, task, job.settings, found, record, str(file)))
+        if imported.scores is not None:
+            write_json(run.path / SCORES, {imported.circuit.level.value: imported.scores})
+        imported.circuit.save(run.path)
+        run.note(imported.work)
+    for sentence in found.mark.lost:
+        warnings.warn(f"{file}: lost on the way: {sentence}", AcdcWarning, stacklevel=2)
+    how = Finishing(progress, job.scope, watch=watch)
+    finished = finish_run(run.path, model, task, run.record.command, resumed, how)
+    run.note(complete=True)
+    return finished
+
+
+def _settings(settings: DiscoverySettings, found: ForeignGraph) -> DiscoverySettings:
+    """With what the file says about its graph."""
+    mark = found.mark
+    level = mark.level if settings.level is Level.edges else settings.level
+    return replace(
+        settings,
+        method=METHOD,
+        level=level,
+        split_embeddings=mark.split_embeddings,
+        direct_edges=mark.direct_edges,
+    )
+
+
+def import_circuit(
+    model: Model, task: Task, settings: DiscoverySettings, found: ForeignGraph, record: ImportRecord, place: str
+) -> Imported:
+    """The circuit of what a file holds, in the terms of the model's graph: that of the file, unless the settings say
+    how large it becomes. Raises InputError where there is none to be had."""
+    _check_held(settings, found, place)
+    split = split_rows(task.rows, settings.seed, settings.limit)
+    with fixed_threads(settings.threads):
+        behaviour = bind(model, task, settings, split.discovery)
+        scores = _scores(behaviour, found, settings.level)
+        chosen = bool(settings.sizes) or not _has_circuit(settings.level, found)
+        if chosen:
+            choice, selection = choose(behaviour, scores, settings)
+        else:
+            choice = _own_choice(behaviour, found, settings.level)
+            selection = {"in_file": len((found.edges if settings.level is Level.edges else found.nodes) or ())}
+    method = MethodRecord(
+        name=METHOD,
+        objective=None,
+        choose=settings.choose if chosen else None,
+        selection=selection,
+        imported=record,
+    )
+    scored = _is_scored(settings.level, found)
+    convention = ("imported" if found.mark.score_kind is None else None) if scored else "unscored"
+    circuit = describe_choice(behaviour, settings, split, scores, choice, method, convention)
+    every = found.scores if settings.level is Level.edges else found.node_scores
+    return Imported(circuit, part_scores(behaviour, scores, settings.level) if every else None, behaviour.work)
+
+
+def _has_circuit(level: Level, found: ForeignGraph) -> bool:
+    return (found.edges if level is Level.edges else found.nodes) is not None
+
+
+def _is_scored(level: Level, found: ForeignGraph) -> bool:
+    """Whether anything that the circuit consists of has a score."""
+    every, own = (found.scores, found.edges) if level is Level.edges else (found.node_scores, found.nodes)
+    return every is not None or any(score is not None for score in (own or {}).values())
+
+
+def _check_held(settings: DiscoverySettings, found: ForeignGraph, place: str) -> None:
+    if settings.level is Level.neurons:
+        raise InputError(
+            f"{place}: which neurons are in a circuit is not in the file: only edges and nodes are imported"
+        )
+    every = found.scores if settings.level is Level.edges else found.node_scores
+    what = settings.level.value
+    if every is None and settings.sizes:
+        raise InputError(f"{place} has no scores of all {what} to choose from: leave out --{settings.sizes[0]}")
+    if every is None and not _has_circuit(settings.level, found):
+        raise InputError(f"{place} has neither scores of {what} nor a circuit of them")
+
+
+def _scores(behaviour: Behaviour, found: ForeignGraph, level: Level) -> Scores:
+    """0 for what has none."""
+    graph = behaviour.graph
+    edges = found.scores if found.scores is not None else found.edges or {}
+    nodes = found.node_scores if found.node_scores is not None else found.nodes or {}
+    return Scores(
+        np.array([edges.get(name) or 0.0 for name in graph.names]),
+        (found.mark.score_kind if _is_scored(level, found) else None) or "importance",
+        nodes=np.array([nodes.get(writer.id) or _sent(writer.id, edges) for writer in graph.writers]),
+    )
+
+
+def _sent(writer: str, edges: Mapping[str, float | None]) -> float:
+    """The score of a component that is not listed as a node, as embeddings are not: in a circuit of nodes, that of its
+    edges."""
+    return next((score or 0.0 for name, score in edges.items() if name.startswith(f"{writer}->")), 0.0)
+
+
+def _own_choice(behaviour: Behaviour, found: ForeignGraph, level: Level) -> Choice:
+    graph = behaviour.graph
+    if level is Level.edges:
+        mask = graph.mask(found.edges or ())
+        return Choice(mask, mask)
+    names = {*(found.nodes or ()), *(writer.id for writer in graph.embeddings)}
+    nodes = np.array([writer.id in names for writer in graph.writers])
+    selected = graph.between(nodes)
+    return Choice(selected, graph.prune(selected), nodes)

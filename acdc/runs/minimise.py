@@ -1,0 +1,51 @@
+"""Make a run's circuit locally minimal on the rows that it was found on, as a run of its own."""
+
+import hashlib
+from pathlib import Path
+
+from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
+from acdc.artefacts.circuit import Circuit
+from acdc.errors import InputError
+from acdc.runs.finish import FinishedRun, Finishing, finish_run
+from acdc.runs.run_directory import RunDirectory, read_run
+from acdc.model.load import Model, load_model
+from acdc.execution.threads import fixed_threads
+from acdc.options import Level
+from acdc.progress import Progress
+from acdc.task.load import load_task
+from acdc.task.metrics import all_metrics
+from acdc.task.rows import Task
+from acdc.verification.binding import behaviour_of, check_same
+from acdc.verification.minimality import TOLERANCE, minimise
+
+
+def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> FinishedRun:
+    """The minimised circuit, verified on unseen rows and drawn. Raises InputError for a circuit of nodes."""
+    record, circuit = read_run(path), Circuit.load(path)
+    if circuit.level is not Level.edges:
+        raise InputError(f"run {path} holds a circuit of {circuit.level}: only circuits of edges are minimised")
+    if circuit.metric not in all_metrics():
+        raise InputError(f"the circuit was found with a metric of the user's, {circuit.metric!r}")
+    model = load_model(record.source.model, revision=record.source.revision, device=device, dtype=circuit.dtype)
+    task = load_task(record.source.task, model)
+    check_same(model, task, circuit)
+    inputs = {"circuit": hashlib.sha256(circuit.model_dump_json().encode()).hexdigest(), "tolerance": TOLERANCE}
+    label, command = f"{task.name}-{model.name}-minimal", f"acdc minimise {path.resolve().name}"
+    run = RunDirectory.open(out, label, "minimise", inputs, command, record.source, model.where)
+    resumed = run.has(CIRCUIT)
+    if not resumed:
+        minimal_circuit(model, task, circuit, how.progress).save(run.path)
+    finished = finish_run(run.path, model, task, command, resumed, how)
+    run.note(complete=True)
+    return finished
+
+
+def minimal_circuit(model: Model, task: Task, circuit: Circuit, progress: Progress) -> Circuit:
+    """A locally minimal part of a circuit of edges, decided on the rows that the circuit was found on."""
+    with fixed_threads(circuit.batch.threads):
+        behaviour = behaviour_of(model, task, circuit, circuit.task.discovery, all_metrics()[circuit.metric])
+        span = abs(float(behaviour.full().mean() - behaviour.empty().mean()))
+        edges, rows = len(circuit.edges), len(behaviour.rows)
+        with progress(f"minimising {edges:,} edges", edges * rows, "prompts") as advance:
+            kept = minimise(behaviour, circuit.mask, span, advance)
+    return circuit.part(kept, {"minimised_from": len(circuit.edges), "tolerance": TOLERANCE * span})

@@ -1,0 +1,84 @@
+"""How all edges rank in a run: by its scores, or by what ACDC saw when it tested them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, Field, ValidationError
+
+from acdc.artefacts.circuit import Circuit
+from acdc.errors import InputError
+from acdc.files import read_model
+from acdc.options import Level
+from acdc.verification.integrated import OWN_TESTS, EdgeRanking
+
+SCORES, DECISIONS = "scores.json", "decisions.jsonl"
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class EdgeScores(BaseModel):
+    """`scores.json` of a discovery over edges."""
+
+    edges: dict[str, Finite]
+
+
+class NodeScores(BaseModel):
+    """`scores.json` of a discovery over nodes."""
+
+    nodes: dict[str, Finite]
+
+
+class TestedEdge(BaseModel):
+    """A line of `decisions.jsonl` over edges: the objective, which is minimised, before and with the edge removed."""
+
+    edge: str
+    before: Finite
+    after: Finite
+    kept: bool
+
+
+def rank_edges(path: Path, circuit: Circuit) -> EdgeRanking | None:
+    """The ranking of all edges in a run's folder; None where it has none. Raises InputError for a damaged file."""
+    if circuit.level is not Level.edges:
+        return None
+    if (path / SCORES).is_file():
+        scores = read_model(EdgeScores, path / SCORES, "a score file of acdc").edges
+        return rank_by(circuit, scores, str(path / SCORES))
+    return by_tests(circuit, _read_tests(path / DECISIONS)) if (path / DECISIONS).is_file() else None
+
+
+def rank_by(circuit: Circuit, scores: Mapping[str, float], where: str = "scores=") -> EdgeRanking:
+    """The ranking by scores of all edges. Raises InputError, saying `where` they are, for those of another graph."""
+    names = circuit.graph.names
+    if scores.keys() != set(names):
+        raise InputError(f"{where} does not hold the edges of the circuit's graph")
+    return EdgeRanking(np.array([scores[name] for name in names]), circuit.score_kind)
+
+
+def by_tests(circuit: Circuit, tests: list[TestedEdge]) -> EdgeRanking:
+    """The circuit's edges first, then by how far their removal raised the objective at their last test; what was never
+    tested, as nothing that was left read it, comes last with 0. Raises InputError for an edge that is none."""
+    graph = circuit.graph
+    rises = {test.edge: test.after - test.before for test in tests}
+    tested, kept = graph.mask(rises), circuit.mask
+    changes = np.array([rises.get(name, 0.0) for name in graph.names])
+    order = np.lexsort((changes, kept, tested))
+    ranks = np.zeros(graph.n_edges)
+    ranks[order] = np.arange(1, graph.n_edges + 1) - (~tested).sum()
+    return EdgeRanking(np.maximum(ranks, 0.0), "importance", OWN_TESTS)
+
+
+def _read_tests(path: Path) -> list[TestedEdge]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    tests = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            tests.append(TestedEdge.model_validate_json(line))
+        except ValidationError as error:
+            problem = error.errors()[0]["msg"]
+            raise InputError(f"{path}, line {number} is damaged: {problem}") from None
+    return tests

@@ -1,0 +1,191 @@
+"""The folder that a run leaves behind: whose it is, how far it got, and what it cost."""
+
+import os
+import platform
+import re
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from acdc.errors import InputError
+from acdc.files import clear_parts, is_part, read_model, write_json, write_text
+from acdc.execution.work import Work
+
+RUN_FILE = "run.json"
+JOURNAL = ".trials.jsonl"  # what a search that decides has measured, until it is done
+DEFAULT_PARENT = Path("runs")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SourceRecord(_Record):
+    """Where model and task came from: names, or absolute paths on the machine of the run."""
+
+    model: str
+    revision: str | None
+    task: str
+
+
+Verb = Literal["discover", "score", "sweep", "minimise", "import"]
+
+
+class RunRecord(_Record):
+    """`run.json`: the inputs that determine the artefacts, and beside them what may differ between equal runs.
+
+    `evaluations` (outputs of one component for one row) and `flops` (of matrix products), both of the search, and
+    `seconds` (wall time) add up over all attempts, stage by stage: what an attempt did not finish does not count.
+    """
+
+    format: Literal["acdc-run"] = "acdc-run"
+    version: Literal[1] = 1
+    kind: Verb
+    status: Literal["running", "complete"] = "running"
+    inputs: dict[str, JsonValue]
+    command: str
+    source: SourceRecord
+    device: str
+    evaluations: int = 0
+    flops: int = 0
+    seconds: float = 0.0
+    started: float
+    machine: dict[str, JsonValue]
+
+
+class RunDirectory:
+    """A run's folder and its record."""
+
+    def __init__(self, path: Path, record: RunRecord, fresh: bool = False, made: bool = False):
+        """`fresh`: the record is new; `made`: so is the folder."""
+        self.path, self.record, self.fresh, self.made = path, record, fresh, made
+        self._since = time.monotonic()
+
+    @classmethod
+    def open(
+        cls,
+        out: Path | None,
+        label: str,
+        kind: Verb,
+        inputs: dict[str, Any],
+        command: str,
+        source: SourceRecord,
+        device: str,
+    ) -> "RunDirectory":
+        """The folder `out`, or a new one under `runs/` named after the run.
+
+        Raises InputError for a folder of another run or of anything else, and where it cannot be made.
+        """
+        path = out if out is not None else _fresh(label)
+        made = out is None or not out.exists()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            empty = all(is_part(file, RUN_FILE) for file in path.iterdir())  # left by a first write that was cut off
+        except FileExistsError:
+            raise InputError(f"--out {path} is a file, not a folder") from None
+        except OSError as error:
+            raise InputError(f"--out {path} cannot be used: {error.strerror}") from None
+        if (path / RUN_FILE).exists():
+            record = read_run(path)
+            _check_same(path, record, kind, inputs)
+            return cls(path, record)
+        if not empty:
+            raise InputError(f"--out {path} is not empty and holds no run of acdc")
+        clear_parts(path)
+        machine: dict[str, JsonValue] = {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        }
+        run = cls(
+            path,
+            RunRecord(
+                kind=kind,
+                inputs=inputs,
+                command=command,
+                source=source,
+                device=device,
+                started=time.time(),
+                machine=machine,
+            ),
+            fresh=True,
+            made=made,
+        )
+        run.note()
+        return run
+
+    def has(self, name: str) -> bool:
+        return (self.path / name).is_file()
+
+    def write(self, name: str, text: str) -> None:
+        write_text(self.path / name, text)
+
+    def discard(self) -> None:
+        """Undo the opening of a new run that has written nothing but its record."""
+        if not self.fresh or {path.name for path in self.path.iterdir()} - {RUN_FILE, JOURNAL}:
+            return
+        (self.path / JOURNAL).unlink(missing_ok=True)
+        (self.path / RUN_FILE).unlink()
+        if self.made:
+            self.path.rmdir()
+            if self.path.parent == DEFAULT_PARENT and not any(DEFAULT_PARENT.iterdir()):
+                DEFAULT_PARENT.rmdir()
+
+    def note(self, work: Work | None = None, complete: bool = False) -> None:
+        """Add finished work and the time since the last note to the record, and perhaps call the run complete."""
+        now = time.monotonic()
+        self.record = self.record.model_copy(
+            update={
+                "evaluations": self.record.evaluations + (work.evaluations if work else 0),
+                "flops": self.record.flops + (work.flops if work else 0),
+                "seconds": round(self.record.seconds + now - self._since, 3),
+                "status": "complete" if complete else self.record.status,
+            }
+        )
+        self._since = now
+        write_json(self.path / RUN_FILE, self.record.model_dump(mode="json"))
+
+
+def _check_same(path: Path, record: RunRecord, kind: str, inputs: dict[str, Any]) -> None:
+    if record.kind != kind:
+        raise InputError(f"--out {path} holds a run of 'acdc {record.kind}': choose another folder")
+    for name, value in inputs.items():
+        if (there := record.inputs.get(name)) != value:
+            raise InputError(
+                f"--out {path} holds a run of other inputs ({name}: {there} there, {value} here): choose another folder"
+            )
+
+
+def read_run(path: Path) -> RunRecord:
+    """The record of a run. Raises InputError when the folder holds none or it is damaged."""
+    if not path.exists():
+        raise InputError(f"run {path} does not exist")
+    if not (path / RUN_FILE).is_file():
+        raise InputError(f"{path} is not a run of acdc: it has no {RUN_FILE}")
+    return read_model(RunRecord, path / RUN_FILE, "a run of acdc")
+
+
+def list_runs(parent: Path) -> list[Path]:
+    """Folders under `parent` that hold a run, by name. Raises InputError when `parent` is a file."""
+    if parent.is_file():
+        raise InputError(f"{parent} is a file, not a folder of runs")
+    return sorted(path.parent for path in parent.glob(f"*/{RUN_FILE}"))
+
+
+def _fresh(label: str) -> Path:
+    """A new folder under runs/: the label with the first free number; made at once, so that no other run takes it."""
+    name = re.sub(r"[^\w.-]+", "-", label)
+    try:
+        DEFAULT_PARENT.mkdir(exist_ok=True)
+        number = 1
+        while True:
+            path = DEFAULT_PARENT / f"{name}-{number:03d}"
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise InputError(f"cannot make a folder under {DEFAULT_PARENT.resolve()}: {error.strerror}") from None

@@ -1,0 +1,107 @@
+"""A discovery job: the options of `acdc discover`, as one value that says everything that its result depends on."""
+
+import shlex
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from acdc.files import existing_path
+from acdc.runs.run_directory import SourceRecord
+from acdc.model.sources import NAMES
+from acdc.options import Extent, Scope
+from acdc.search.discover import DiscoverySettings
+from acdc.task.datasets import DataSet, is_data_set
+from acdc.task.registry import all_tasks
+from acdc.task.rows import Task
+
+# settings that only choosing or deciding needs
+_NOT_SCORING = ("threshold", "edges", "faithfulness", "choose", "level", "direct_edges", "sender_order")
+_NOT_SWEEPING = ("method", "choose", "steps", "updates")
+_NOT_IMPORTING = ("method", "steps", "updates", "sender_order", "direct_edges")
+
+
+@dataclass(frozen=True)
+class DiscoveryJob:
+    """What to discover where; `model` and `task` are names or paths as the user gave them. `verify`: how far the
+    circuit is verified, on at most `verify_rows` rows; neither changes what is found."""
+
+    model: str
+    task: str
+    settings: DiscoverySettings
+    revision: str | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    verify: Extent = Extent.standard
+    verify_rows: int | None = None
+
+    def check(self) -> None:
+        """Raises InputError for values that no job can use, before any work is done."""
+        self.settings.check()
+        self.scope.check()
+
+    @property
+    def scope(self) -> Scope:
+        """How far its circuit is verified."""
+        return Scope(self.verify, self.verify_rows)
+
+    def inputs(self, model_hash: str, task: Task) -> dict[str, Any]:
+        """Everything that determines the artefacts, by content instead of by name."""
+        return {
+            "model": model_hash,
+            "task": task.content_hash(),
+            "task_metric": task.metric,
+            "dtype": self.dtype,
+            **asdict(self.settings),
+        }
+
+    @property
+    def _paths(self) -> tuple[Path | None, Path | None]:
+        """What of model and task is a path on this machine; bundled names come first, as they do when loading."""
+        return (
+            None if self.model in NAMES else existing_path(self.model),
+            None if self.task in all_tasks() else existing_path(self.task),
+        )
+
+    def command(self, verb: str, extra: dict[str, Any] | None = None) -> str:
+        """The command line that finds the same circuit, with file names in the place of paths. How far it is verified
+        is no part of it, as that can be raised later."""
+        model, task = self._paths
+        words = ["acdc", verb, "--model", model.resolve().name if model else self.model]
+        words += ["--task", task.name if task else _named(self.task)]
+        words += ["--revision", self.revision] if self.revision else []
+        words += ["--dtype", self.dtype]
+        left_out = {"score": _NOT_SCORING, "sweep": _NOT_SWEEPING, "import": _NOT_IMPORTING}.get(verb, ())
+        settings = {name: value for name, value in asdict(self.settings).items() if name not in left_out}
+        for name, value in (settings | (extra or {})).items():
+            option = "--" + name.replace("_", "-")
+            if value is True:
+                words.append(option)
+            elif value is not None and value is not False:
+                words += [option, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+        return shlex.join(words)
+
+    def source(self) -> SourceRecord:
+        """Where to load model and task from again, on this machine."""
+        model, task = self._paths
+        return SourceRecord(
+            model=str(model.resolve()) if model else self.model,
+            revision=self.revision,
+            task=str(task.resolve()) if task else located(self.task, Path()),
+        )
+
+
+def located(task: str, folder: Path) -> str:
+    """A task's name with the path of a data set in it, if any, seen from a folder and made absolute."""
+    if not is_data_set(task):
+        return task
+    found = DataSet.parse(task)
+    path = existing_path(str(folder / found.place))
+    return task if path is None else found.at(str(path.resolve()))
+
+
+def _named(task: str) -> str:
+    """The same with the name alone of what is at the path."""
+    if not is_data_set(task):
+        return task
+    found = DataSet.parse(task)
+    return task if found.path is None else found.at(found.path.resolve().name)

@@ -1,0 +1,134 @@
+"""Try removals at the cost of the components that they reach through kept edges (`CircuitState`, `Spread`)."""
+
+import copy
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acdc.behaviour.behaviour import Behaviour, apply
+from acdc.graph import Wire
+from acdc.search.acdc.open_slot import OpenSlot
+from acdc.search.acdc.propagation import Spread
+from acdc.search.acdc.slot_cost import slot_cost
+from acdc.search.acdc.state import CircuitState
+from acdc.search.acdc.trials import TrialCost
+
+
+class Increments:
+    """See `acdc.search.acdc.trials.Trials`. Each batch of rows has a state of its own."""
+
+    def __init__(self, behaviour: Behaviour):
+        self.behaviour, self.graph, self.names = behaviour, behaviour.graph, behaviour.graph.names
+        self.removed = np.zeros(self.graph.n_edges, dtype=bool)
+        self.states = [
+            CircuitState(behaviour.executor, batch.run_clean, partial(behaviour.prompts.__getitem__, place))
+            for place, batch in enumerate(behaviour.batches)
+        ]
+        self._cost: TrialCost | None = None  # of trials of the open slot
+        self._slots: list[OpenSlot] = []  # by state, where the open receiver is a slot of something needed
+
+    @torch.no_grad()
+    def objective(self) -> float:
+        if self._slots:
+            finals = [Spread(slot.state, 1).from_input(slot.reader, slot.present()[None]) for slot in self._slots]
+        else:
+            finals = [state.input(len(self.graph.readers) - 1)[:, 0] for state in self.states]
+        return float(self._objectives(finals)[0])
+
+    def _objectives(self, finals: Sequence[Tensor]) -> np.ndarray:
+        """Mean objectives of what the logits read in each batch, [candidates * rows, d] each -> [candidates]."""
+        behaviour, metric = self.behaviour, self.behaviour.metric
+        values = np.empty((len(finals[0]) // len(behaviour.batches[0].index), len(behaviour.rows)))
+        for batch, final in zip(behaviour.batches, finals, strict=True):
+            answers = batch.answers.for_metrics([metric])
+            columns = None if answers.columns is None else answers.columns.repeat(len(values), 1)
+            logits = behaviour.model.components.unembed(final, columns).unflatten(0, (len(values), -1))
+            values[:, list(batch.index)] = apply([metric], logits, answers)[0]
+        return metric.sign * values.mean(axis=1)
+
+    @torch.no_grad()
+    def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
+        self.settle()
+        self._cost = None
+        if self._wire(np.concatenate([candidates, others])) is not None:
+            if len(others):
+                self.remove(others)
+            return
+        self.removed[others] = True
+        reader = int(self.graph.ends[1][np.concatenate([candidates, others])[0]])
+        if reader == len(self.graph.readers) - 1 or self.states[0].owners(reader):
+            senders = self._senders(candidates)
+            self._slots = [OpenSlot(state, reader, senders, removes=len(others) > 0) for state in self.states]
+
+    def cost(self, candidates: np.ndarray) -> TrialCost:
+        if self._wire(candidates) is not None:
+            return TrialCost(1, 1.0, ahead=False)
+        if self._cost is None:
+            self._cost = slot_cost(self.behaviour, self.states, self._slots[0].reader).trial(self.behaviour.model)
+        return self._cost
+
+    @torch.no_grad()
+    def measure(self, edges: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
+        if wire := self._wire(edges):
+            return self._objectives([Spread(state, 1).from_cut(wire) for state in self.states])
+        senders = self._senders(edges)
+        return self._objectives(
+            [
+                Spread(state, len(senders)).from_input(slot.reader, slot.without(senders))
+                for state, slot in zip(self.states, self._slots, strict=True)
+            ]
+        )
+
+    @torch.no_grad()
+    def remove(self, edges: np.ndarray) -> None:
+        self.removed[edges] = True
+        for slot in self._slots:
+            slot.remove(len(edges))
+        if wire := self._wire(edges):
+            for state in self.states:
+                if state.cone.needs[self.graph.writer_index[wire.owner]]:
+                    spread = Spread(state, 1, record=True)
+                    spread.from_cut(wire)
+                    spread.commit()
+
+    def _wire(self, edges: np.ndarray) -> Wire | None:
+        candidates = len(self.graph.edges)
+        return self.graph.wires[edges[0] - candidates] if edges[0] >= candidates else None
+
+    def _senders(self, edges: np.ndarray) -> list[int]:
+        writers, _ = self.graph.ends
+        return writers[edges].tolist()
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Close the open slot: follow what was removed from it down to the logits."""
+        slots, self._slots = self._slots, []
+        for slot in slots:
+            if slot.removes:
+                spread = Spread(slot.state, 1, record=True)
+                spread.from_input(slot.reader, slot.present()[None])
+                spread.commit()
+            slot.state.decide(slot.reader, changed=slot.removes)
+
+    @torch.no_grad()
+    def keep(self, edge: int) -> None:
+        writers, readers = self.graph.ends
+        if edge < len(writers):
+            for state, slot in zip(self.states, self._slots, strict=True):
+                slot.keep(int(writers[edge]))
+                state.keep(int(writers[edge]), int(readers[edge]))
+
+    def is_read(self, writer: int) -> bool:
+        return self.states[0].is_read(writer)
+
+    def edges(self) -> np.ndarray:
+        return ~self.removed
+
+    def fork(self) -> "Increments":
+        other = copy.copy(self)
+        other.removed, other.states = self.removed.copy(), [state.fork() for state in self.states]
+        other._slots = [slot.fork(state) for slot, state in zip(self._slots, other.states, strict=False)]
+        return other

@@ -1,0 +1,71 @@
+"""ACDC (Conmy et al. 2023, arXiv 2304.14997), exact, at the cost of the circuit instead of the model.
+
+Receivers are visited from the logits backwards; at each, its senders from the latest. An edge is removed for good when
+the objective rises by less than the threshold (strictly), in the subgraph as it stands. A receiver whose component has
+no kept outgoing edge loses its incoming edges without a test. Over nodes, components are removed for all that read
+them, from the latest; the embeddings stay. What a test costs is told in `acdc.search.acdc.state`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from acdc.artefacts.scores import Decisions
+from acdc.behaviour.behaviour import Behaviour
+from acdc.options import Level
+from acdc.progress import Progress
+from acdc.search.acdc.pruning import Pruning
+from acdc.search.acdc.receiver_steps import node_visit, visits
+from acdc.search.acdc.speculation import Ahead, make_trials
+from acdc.search.options import SearchOptions
+
+DEFAULT_THRESHOLD_SHARE = 0.005
+
+
+def acdc(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
+    """Decide every edge or node. Without a threshold, 0.5 % of |metric(full) - metric(empty circuit)| is taken."""
+    threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
+    return decide(behaviour, [threshold], options, progress)[0]
+
+
+def decide(
+    behaviour: Behaviour,
+    thresholds: Sequence[float],
+    options: SearchOptions,
+    progress: Progress,
+    proposed: np.ndarray | None = None,
+) -> list[Decisions]:
+    """What ACDC decides under each threshold, in their order, with the work shared while their decisions agree.
+
+    `proposed`: boolean [edges or nodes] of those to decide about, the others are removed without a test; None for all.
+    """
+    graph, nodes = behaviour.graph, options.level is Level.nodes
+    plan = [node_visit(graph, options.sender_order)] if nodes else list(visits(graph, options.sender_order))
+    several = len(set(thresholds)) > 1
+    trials = Ahead(behaviour, nodes) if behaviour.crew.size and not several else make_trials(behaviour, nodes)
+    total = sum(len(visit.candidates) for visit in plan) * len(set(thresholds))
+    with progress("acdc", total, options.level.value) as advance:
+        proposed = np.ones(len(trials.names), dtype=bool) if proposed is None else proposed
+        waiting = [Pruning(behaviour, trials, sorted(set(thresholds)), plan, proposed, options.journal)]
+        found: dict[float, Decisions] = {}
+        while waiting:
+            run = waiting.pop()
+            waiting += run.finish(advance)
+            found |= run.results()
+    return [_over_nodes(behaviour, found[t]) if nodes else found[t] for t in thresholds]
+
+
+def default_threshold(behaviour: Behaviour) -> float:
+    """A share of the range that the metric spans. Raises InputError where that is nothing."""
+    full, empty = behaviour.ends()
+    return DEFAULT_THRESHOLD_SHARE * abs(full - empty)
+
+
+def _over_nodes(behaviour: Behaviour, found: Decisions) -> Decisions:
+    """Decisions over nodes with the change of each kept node, and of its sender for each edge."""
+    writers, _ = behaviour.graph.ends
+    kept = {test.candidate for test in found.tests if test.kept}
+    changes = {writer.id: float(found.values[i]) for i, writer in enumerate(behaviour.graph.writers)}
+    nodes = {name: change for name, change in changes.items() if name in kept}
+    return replace(found, values=found.values[writers], nodes=nodes)

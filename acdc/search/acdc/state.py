@@ -1,0 +1,242 @@
+"""The present circuit of an ACDC run over one batch of rows: what its slots read and what its components write.
+
+ACDC decides receivers from the logits backwards. When it tests an edge into a slot, everything upstream of the slot
+still has its clean value, and everything downstream is pruned to kept edges already: so most values are those of the
+full model's run, and only what a decision changed is stored here. What a slot reads is summed up anew whenever it is
+asked for, the ablated stream plus what its senders change of it: so rounding cannot add up over the decisions, and
+nothing has to cancel. Everything is held only where it is needed (`Need`).
+
+Shapes: N rows, Q the positions where something is needed (all up to the last answer, or the answer alone), d the
+residual width, e the head width. Readers and writers are named by their index in the graph.
+"""
+
+import copy
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acdc.execution.components import Positions, as_index, needed_length
+from acdc.execution.executor import Executor, Trace
+from acdc.execution.required_positions import Cone, Need
+from acdc.execution.subgraph import Prompts
+from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
+
+ALONG = 32  # components whose outputs are multiplied with a gradient at a time
+
+
+class CircuitState:
+    """Changes, projections and outputs of the present circuit; whatever was never changed is read from the clean run.
+
+    A component's change is what it writes now minus what ablation leaves of it.
+    """
+
+    def __init__(self, executor: Executor, clean: Callable[[], Trace], prompts: Callable[[], Prompts]):
+        """`clean` gives the full model's run of the prompts, which have a stream; neither is held here, so that
+        whoever gives them decides what stays in memory."""
+        self.components, self.graph = executor.components, executor.graph
+        self._make_clean, self._make_prompts = clean, prompts
+        answers = self.prompts.answers
+        self.rows = len(answers)
+        self.length = needed_length(self.components, answers, self.prompts.embedded.shape[2])
+        self.at = {Need.ANSWER: Positions(self.length, answers), Need.EVERYWHERE: Positions(self.length)}
+        self.cone = Cone(self.graph, np.zeros(len(self.graph.writers), dtype=np.int8))
+        self.cut_wires: set[tuple[int, int]] = set()  # (reader index, head)
+        self._decided: set[int] = set()  # slots that have only kept edges left
+        self.senders: dict[int, list[int]] = defaultdict(list)  # of a reader, over kept edges
+        self.readers: dict[int, list[int]] = defaultdict(list)  # of a writer, over kept edges
+        self._changes: dict[int, Tensor] = {}
+        self._projections: dict[int, Tensor] = {}
+        self._unscaled: dict[int, Tensor] = {}  # by layer, heads before their post-norm [H, N, Q, d]
+        self._sums: dict[tuple[int, tuple[int, ...]], Tensor] = {}  # see `input`
+
+    @property
+    def prompts(self) -> Prompts:
+        return self._make_prompts()
+
+    @property
+    def _clean(self) -> Trace:
+        return self._make_clean()
+
+    # what the present circuit consists of
+
+    def fork(self) -> "CircuitState":
+        """A copy to change in another way; tensors are shared, as none is ever changed in place."""
+        other = copy.copy(self)
+        other.cone = Cone(self.graph, self.cone.needs.copy())
+        other.cut_wires, other._decided = set(self.cut_wires), set(self._decided)
+        for name in ("senders", "readers"):
+            kept = {key: list(value) for key, value in getattr(self, name).items()}
+            setattr(other, name, defaultdict(list, kept))
+        for name in ("_changes", "_projections", "_unscaled", "_sums"):
+            setattr(other, name, dict(getattr(self, name)))
+        return other
+
+    def keep(self, writer: int, reader: int) -> None:
+        """Take down that an edge is kept."""
+        self.senders[reader].append(writer)
+        self.readers[writer].append(reader)
+        sharing = self.cone.sharing_scale(writer)
+        self.cone.needs[sharing] = max(self.cone.needs[writer], self.need(reader))
+
+    def decide(self, reader: int, changed: bool) -> None:
+        """Take down that a slot has only kept edges left; `changed`: what it reads now has been adopted.
+
+        Else what was made of its input is forgotten. From now on that is a sum over its senders, which rounds otherwise
+        than the clean run: what is made of it must not depend on whether anybody has asked before.
+        """
+        self._decided.add(reader)
+        if not changed and self._projections.pop(reader, None) is not None:
+            self._unscaled.pop(self.layer(reader), None)
+
+    def is_read(self, writer: int) -> bool:
+        """Whether an edge out of a component is kept."""
+        return bool(self.readers[writer])
+
+    def need(self, reader: int) -> Need:
+        """Where a slot's input is needed."""
+        slot = self.graph.readers[reader]
+        match slot.kind:
+            case ReaderKind.LOGITS:
+                return Need.ANSWER
+            case ReaderKind.MLP:
+                return Need(int(self.cone.needs[self.cone.mlp(slot.layer)]))
+            case ReaderKind.Q:
+                return Need(int(self.cone.needs[self.cone.heads(slot.layer)][slot.head]))
+            case _:
+                return Need.EVERYWHERE
+
+    def layer(self, reader: int) -> int:
+        """The layer that a slot belongs to; the logits come after the last."""
+        slot = self.graph.readers[reader]
+        return self.graph.anatomy.n_layers if slot.kind is ReaderKind.LOGITS else slot.layer
+
+    def owners(self, reader: int) -> list[int]:
+        """The needed components that a slot is wired to, by writer index."""
+        slot = self.graph.readers[reader]
+        owners = (self.graph.writer_index[owner] for owner in self.graph.owners(slot))
+        heads = self.cone.heads(slot.layer).start if slot.kind in ATTENTION_SLOTS else 0
+        return [w for w in owners if self.cone.needs[w] and (reader, w - heads) not in self.cut_wires]
+
+    def reached(self, reader: int) -> set[int]:
+        """The components that hear of a change of a slot's input."""
+        reached, waiting = set(), self.owners(reader)
+        while waiting:
+            writer = waiting.pop()
+            if writer not in reached:
+                reached.add(writer)
+                waiting += [owner for r in self.readers[writer] for owner in self.owners(r)]
+        return reached
+
+    # its present values
+
+    def group(self, reader: int) -> ReaderGroup:
+        """The group that a slot belongs to."""
+        return self.graph.group_at[self.layer(reader), self.graph.readers[reader].kind]
+
+    def whole(self, x: Tensor) -> Tensor:
+        """[..., rows or 1, positions or 1, d] -> [..., N, P, d], at the positions that can matter."""
+        return x[..., : self.length, :].expand(*x.shape[:-3], self.rows, self.length, -1)
+
+    def stream(self, reader: int) -> Tensor:
+        """What a slot reads of a circuit without edges, [N, Q, d]."""
+        assert self.prompts.stream is not None
+        return self.at[self.need(reader)].take(self.whole(self.prompts.stream.at(self.group(reader))))
+
+    def input(self, reader: int, without: Sequence[int] = ()) -> Tensor:
+        """What a slot reads, [N, Q, d]; `without` the changes of some kept senders. Kept until something changes."""
+        if reader not in self._decided:
+            return self.at[self.need(reader)].take(self._clean_input(reader))
+        asked = (reader, tuple(without))
+        if asked not in self._sums:
+            need, total = self.need(reader), self.stream(reader)
+            for writer in self.senders[reader]:
+                if writer not in without:
+                    total = total + self.change(writer, need)
+            self._sums[asked] = total
+        return self._sums[asked]
+
+    def ablated(self, writer: int, need: Need) -> Tensor:
+        """What ablation leaves of a component, [N, Q, d]."""
+        return self.at[need].take(self.whole(self.prompts.ablated.values[writer]))
+
+    def change(self, writer: int, need: Need) -> Tensor:
+        """What a component writes minus what ablation leaves of it, [N, Q, d]."""
+        if writer not in self._changes:
+            return self.at[need].take(self._clean_output(writer)) - self.ablated(writer, need)
+        narrowed = need == Need.ANSWER and self.cone.needs[writer] == Need.EVERYWHERE
+        return self.at[need].take(self._changes[writer]) if narrowed else self._changes[writer]
+
+    def along(self, gradient: Tensor, reader: int, writers: Sequence[int]) -> np.ndarray:
+        """Inner products of a gradient at what a slot reads, [N, Q, d], with the changes of some components: float64
+        [writers]. Outputs that never changed, which are most of them, are multiplied without making the changes."""
+        need, found = self.need(reader), np.empty(len(writers))
+        at, wide = self.at[need], torch.promote_types(gradient.dtype, torch.float32)
+        flat, values, ablated = gradient.to(wide).flatten(), self._clean.values, self.prompts.ablated.values
+        for start in range(0, len(writers), ALONG):
+            some = list(writers[start : start + ALONG])
+            clean, gone = (at.take(self.whole(x[as_index(some)])).to(wide).flatten(1) @ flat for x in (values, ablated))
+            found[start : start + len(some)] = (clean - gone).double().cpu().numpy()
+        for place, writer in enumerate(writers):
+            if writer in self._changes:
+                found[place] = float(self.change(writer, need).to(wide).flatten() @ flat)
+        return found
+
+    def projection(self, reader: int) -> Tensor:
+        """What an attention slot makes of its input, [N, Q, e]."""
+        if reader not in self._projections:
+            slot = self.graph.readers[reader]
+            projected = self.components.project(slot.layer, slot.kind, self.input(reader)[None], [slot.head])
+            self._projections[reader] = projected[0]
+        return self._projections[reader]
+
+    def used_projection(self, layer: int, kind: ReaderKind, head: int, new: dict[int, Tensor]) -> Tensor:
+        """What a head uses as query, key or value: [N, Q, e], or of a slot in `new` what stands there."""
+        reader = self.slot(layer, kind, head)
+        if (reader, head) not in self.cut_wires:
+            return new[reader] if reader in new else self.projection(reader)
+        return self.ablated_projection(layer, kind, head)
+
+    def ablated_projection(self, layer: int, kind: ReaderKind, head: int) -> Tensor:
+        """What a head uses where its wire is cut, [N, Q, e]."""
+        need = self.need(self.slot(layer, kind, head))
+        ablated = self.prompts.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
+        return self.at[need].take(self.whole(ablated[head * len(ablated) // self.graph.anatomy.n_heads]))
+
+    def unscaled_heads(self, layer: int) -> Tensor:
+        """What all heads of a layer write before their post-norm, [H, N, Q, d]."""
+        if layer not in self._unscaled:
+            heads = range(self.graph.anatomy.n_heads)
+            q, k, v = (
+                torch.stack([self.used_projection(layer, kind, head, {}) for head in heads]) for kind in ATTENTION_SLOTS
+            )
+            need = Need(int(self.cone.needs[self.cone.heads(layer)][0]))
+            self._unscaled[layer] = self.components.attend(layer, q, k, v, self.at[need], list(heads))
+        return self._unscaled[layer]
+
+    def slot(self, layer: int, kind: ReaderKind, head: int) -> int:
+        """The slot that a head takes its query, key or value from."""
+        group = self.graph.group_at[layer, kind]
+        return self.graph.reader_index[group.readers[head * len(group.readers) // self.graph.anatomy.n_heads]]
+
+    def adopt(self, changes: dict[int, Tensor], projections: dict[int, Tensor], unscaled: dict[int, Tensor]) -> None:
+        """Make new values the present ones."""
+        self._changes.update(changes)
+        self._projections.update(projections)
+        self._unscaled.update(unscaled)
+        self._sums.clear()
+
+    def _clean_input(self, reader: int) -> Tensor:
+        slot, shape = self.graph.readers[reader], self.graph.anatomy
+        residual = self._clean.residuals[self.layer(reader)]
+        if slot.kind is not ReaderKind.MLP or shape.parallel:
+            return residual
+        bias = self.components.attention_bias(slot.layer)
+        written = self._clean.blocks[1 + 2 * slot.layer].sum(0)
+        return residual + (written if bias is None else written + bias)
+
+    def _clean_output(self, writer: int) -> Tensor:
+        """What a component writes in the full model, [N, positions, d]."""
+        return self._clean.values[writer]

@@ -1,0 +1,138 @@
+"""Try removals in the present circuit. Here, by runs of the whole subgraph; see `increments` for the fast way.
+
+A trial removes several edges into one slot, one after the other; its results are the objectives after each.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from acdc.behaviour.behaviour import Behaviour
+
+WIDEST = {"cpu": 16, "cuda": 256}  # most candidates of one trial
+WHOLE_RUN_COST = 2.0  # see `TrialCost.fixed`, of a run of the whole subgraph
+
+
+@dataclass(frozen=True)
+class TrialCost:
+    """What trying candidates of one receiver costs: so many fit one trial, and what a trial costs besides its
+    candidates, in candidates. `ahead`: whether it can be made before the one before it is decided."""
+
+    widest: int
+    fixed: float
+    ahead: bool = True
+
+
+class Trials(Protocol):
+    """The present circuit, what may be removed from it, and what becomes of it then.
+
+    `names` are the candidates, edges or nodes, and `removed` which of them are gone.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def removed(self) -> np.ndarray: ...
+
+    def objective(self) -> float:
+        """The objective of the present circuit, measured now."""
+
+    def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
+        """Go on to a receiver, whose candidates will be decided in this order; its others are removed at once."""
+
+    def cost(self, candidates: np.ndarray) -> TrialCost:
+        """What trying some of these candidates costs."""
+
+    def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
+        """Objectives with the first, the first two, ... of undecided candidates removed: edges into the open slot, or
+        one wire. They are the next ones, or those after the next ones `before` them, which are removed as well."""
+
+    def remove(self, candidates: np.ndarray) -> None:
+        """Remove edges into the open slot, or one wire, for good."""
+
+    def keep(self, candidate: int) -> None:
+        """Keep one for good."""
+
+    def is_read(self, writer: int) -> bool:
+        """Whether an edge out of a component is kept."""
+
+    def edges(self) -> np.ndarray:
+        """The edges of the present circuit, boolean [edges]."""
+
+    def fork(self) -> "Trials":
+        """Another of the same, to go on in another way."""
+
+
+class WholeRuns:
+    """Trials by runs of the whole subgraph: the slow way, for what the fast one does not cover."""
+
+    def __init__(self, behaviour: Behaviour):
+        self.behaviour = behaviour
+        self.names = behaviour.graph.names
+        self.removed = np.zeros(len(self.names), dtype=bool)
+        self._read: set[int] = set()
+
+    def _edges_left(self, removed: np.ndarray) -> np.ndarray:
+        """Boolean [edges] of what is left without these candidates."""
+        return ~removed
+
+    def _objectives(self, removed: np.ndarray) -> np.ndarray:
+        left = np.stack([self._edges_left(one) for one in removed])
+        return self.behaviour.metric.sign * self.behaviour.measure(~left)[0].mean(axis=1)
+
+    def objective(self) -> float:
+        return float(self._objectives(self.removed[None])[0])
+
+    def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
+        self.removed[others] = True
+
+    def cost(self, candidates: np.ndarray) -> TrialCost:
+        return TrialCost(WIDEST[self.behaviour.model.device.type], WHOLE_RUN_COST)
+
+    def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
+        removed = np.repeat(self.removed[None], len(candidates), axis=0)
+        if before is not None:
+            removed[:, before] = True
+        for place, candidate in enumerate(candidates):
+            removed[place:, candidate] = True
+        return self._objectives(removed)
+
+    def remove(self, candidates: np.ndarray) -> None:
+        self.removed[candidates] = True
+
+    def keep(self, candidate: int) -> None:
+        writers, _ = self.behaviour.graph.ends
+        if candidate < len(writers):
+            self._read.add(int(writers[candidate]))
+
+    def is_read(self, writer: int) -> bool:
+        return writer in self._read
+
+    def edges(self) -> np.ndarray:
+        return self._edges_left(self.removed)
+
+    def fork(self) -> "WholeRuns":
+        other = copy.copy(self)
+        other.removed, other._read = self.removed.copy(), set(self._read)
+        return other
+
+
+class NodeRuns(WholeRuns):
+    """Trials of nodes: a removed one is ablated for all that read it, and reads nothing but ablated values itself.
+
+    The latter matters under post-norms alone, where what a removed head computes still has a part in its layer's scale.
+    """
+
+    def __init__(self, behaviour: Behaviour):
+        super().__init__(behaviour)
+        self.names = tuple(writer.id for writer in behaviour.graph.writers)
+        self.removed = np.zeros(len(self.names), dtype=bool)
+
+    def _edges_left(self, removed: np.ndarray) -> np.ndarray:
+        return self.behaviour.graph.between(~removed)
+
+    def keep(self, candidate: int) -> None:
+        pass

@@ -1,0 +1,1 @@
+"""One file per method of scoring edges, and what several of them share."""

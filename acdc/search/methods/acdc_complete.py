@@ -1,0 +1,65 @@
+"""ACDC, again and again without the alternatives it found, until nothing stands in for what is left.
+
+Where parts of a model stand in for each other, as at an OR, ACDC keeps just enough of them: it is right that the others
+are not needed, and its circuit is incomplete. So of each circuit that it finds, edges that the model can do without are
+taken out, as many as it can do without together, and ACDC decides about the rest once more; they go, untested, when it
+comes to the slots that they lead into. The result is the union. Every edge of it was needed in some round, where what
+had stood in for it was gone.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from acdc.artefacts.scores import Decision, Decisions
+from acdc.behaviour.behaviour import Behaviour
+from acdc.progress import Progress
+from acdc.search.acdc.search import decide, default_threshold
+from acdc.search.options import SearchOptions
+
+
+def acdc_complete(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
+    """The union of the circuits of all rounds, each edge with the change of its first test that kept it."""
+    threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
+    options = replace(options, journal=None)  # it holds the trials of one ACDC
+    gone = np.zeros(behaviour.graph.n_edges, dtype=bool)
+    kept, values = gone.copy(), np.zeros(len(gone))
+    tests: list[Decision] = []
+    drift, tried = 0.0, 0
+    while True:
+        found = decide(behaviour, [threshold], options, progress, ~gone)[0]
+        values = np.where(kept, values, found.values)
+        kept |= found.kept
+        tests += found.tests
+        drift, tried = max(drift, found.drift), tried + found.tried
+        spare = _spare(behaviour, gone, found.kept, threshold)
+        if not spare.any():
+            break
+        gone |= spare
+    objective = _objectives(behaviour, ~kept[None])[0]
+    return Decisions(tuple(tests), kept, values, threshold, float(objective), drift, tried)
+
+
+def _spare(behaviour: Behaviour, gone: np.ndarray, circuit: np.ndarray, threshold: float) -> np.ndarray:
+    """Edges of a circuit that the model can do without, besides those that are gone: each alone, and all together.
+
+    They are taken in the order of ACDC's own tests, from the logits backwards, while the objective stays within the
+    threshold of the whole model's.
+    """
+    graph = behaviour.graph
+    full = _objectives(behaviour, np.zeros((1, graph.n_edges), dtype=bool))[0]
+    places = np.flatnonzero(circuit)[::-1]
+    alone = np.repeat(gone[None], len(places), axis=0)
+    alone[np.arange(len(places)), places] = True
+    spare = np.zeros_like(gone)
+    for place, objective in zip(places, _objectives(behaviour, alone), strict=True):
+        if objective - full < threshold:
+            spare[place] = True
+            if _objectives(behaviour, (gone | spare)[None])[0] - full >= threshold:
+                spare[place] = False
+    return spare
+
+
+def _objectives(behaviour: Behaviour, removed: np.ndarray) -> np.ndarray:
+    """What ACDC minimises [candidates], for `removed` boolean [candidates, edges]."""
+    return behaviour.metric.sign * behaviour.measure(removed)[0].mean(axis=1)

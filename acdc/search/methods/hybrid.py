@@ -1,0 +1,39 @@
+"""Attribution proposes, ACDC decides: exact tests, but only of edges that EAP-IG finds worth one.
+
+The proposal is the top of EAP-IG's ranking (gradients along the inputs), dangling parts pruned away. ACDC visits its
+receivers as ever; of each, all edges outside the proposal go at once and untested, then those inside are tested one by
+one. So the result is a proposal's: an edge that EAP-IG misjudges cannot be found. How much that may be is recorded: the
+objective of the whole proposal, and the largest score outside it.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from acdc.artefacts.scores import Decisions, Proposal
+from acdc.behaviour.behaviour import Behaviour
+from acdc.graph import ComponentGraph
+from acdc.progress import Progress
+from acdc.search.acdc.search import decide, default_threshold
+from acdc.search.choosing import Ranking
+from acdc.search.methods.eap_ig import eap_ig_inputs
+from acdc.search.options import SearchOptions
+
+PROPOSED_SHARE = 0.2  # of all edges, where no number is given
+
+
+def proposal_size(graph: ComponentGraph, options: SearchOptions) -> int:
+    """How many edges are decided about, at most."""
+    return options.edges or max(1, round(PROPOSED_SHARE * graph.n_edges))
+
+
+def hybrid(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
+    """EAP-IG, then ACDC on at most `edges` of the options or 20 % of all edges. Raises InputError as both do."""
+    threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
+    proposed = eap_ig_inputs(behaviour, options, progress)
+    scores = proposed.values
+    inside = Ranking(behaviour.graph, scores).by_edges(proposal_size(behaviour.graph, options)).edges
+    objective = behaviour.metric.sign * behaviour.measure(~inside[None])[0, 0].mean()
+    left_out = float(np.abs(scores[~inside]).max(initial=0.0))
+    found = decide(behaviour, [threshold], options, progress, inside)[0]
+    return replace(found, proposal=Proposal(int(inside.sum()), float(objective), left_out, proposed.halvings))

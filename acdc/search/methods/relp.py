@@ -1,0 +1,32 @@
+"""Relevance patching (Rezaei Jafari et al. 2025): EAP with propagated relevance in the place of gradients.
+
+score(u->v) = mean over rows of sum over positions and d of (ablated - clean output of u) . relevance coefficient of the
+input of v, taken on the clean run. The rules are those of `acdc.model.relevance`.
+"""
+
+from torch import Tensor
+
+from acdc.artefacts.scores import Scores
+from acdc.behaviour.behaviour import Batch, Behaviour
+from acdc.execution.executor import Executor
+from acdc.model.relevance import relevance
+from acdc.progress import Progress
+from acdc.search.methods.gradients import Contraction, Taps, attribute, check_gradient_at_clean, from_embedded
+from acdc.search.options import SearchOptions
+
+
+def relp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+    """Per batch, besides the clean run, one forward and one pass forward and back.
+
+    Raises InputError where gradients carry no information, and for a model some of whose components are not computed
+    from weights.
+    """
+    check_gradient_at_clean(behaviour.metric)
+    relevance(behaviour.model.components)
+    return attribute(behaviour, "relp", options.level, progress, _batch_scores)
+
+
+def _batch_scores(behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction) -> Tensor:
+    executor = Executor(relevance(behaviour.model.components), behaviour.graph)
+    run = from_embedded(behaviour, batch, batch.clean.blocks[0], Taps(), executor)
+    return contract([run], executor.components, behaviour.graph, change)
