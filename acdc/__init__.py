@@ -11,6 +11,8 @@ result.circuit.to_svg("circuit.svg")
 
 from typing import TYPE_CHECKING
 
+from acdc import display
+
 if TYPE_CHECKING:
     from acdc.api import (
         Circuit,
@@ -57,6 +59,19 @@ __all__ = [
     "sweep",
     "verify",
 ]
+
+display.provide(
+    {
+        "circuit as DOT": "acdc.render.dot:to_dot",
+        "circuit as SVG": "acdc.render.svg:to_svg",
+        "circuit in a file": "acdc.render.graphviz:save_circuit",
+        "curve as SVG": "acdc.render.curve:to_svg",
+        "picture as SVG": "acdc.render.svg:write",
+        "picture in a file": "acdc.render.graphviz:save",
+        "report as HTML": "acdc.render.notebook:report_html",
+        "result as HTML": "acdc.render.notebook:circuit_html",
+    }
+)
 
 
 def __getattr__(name: str) -> object:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
 from acdc.jobs.batch import Silent
 from acdc.jobs.batch import run_jobs as run_planned_jobs
@@ -27,7 +28,6 @@ from acdc.search.sweep import sweep as run_sweep
 from acdc.task.load import load_task
 from acdc.task.metrics import Metric, MetricFunction, RowBatch
 from acdc.task.rows import Task
-from acdc.verification.report import Report
 from acdc.verification.verify import verify as run_verification
 
 __all__ = [

@@ -69,3 +69,9 @@ class Grouping(StrEnum):
 
     layer = "layer"
     role = "role"
+
+
+DEFAULT_THREADS = 2
+
+
+MOST_THREADS = 1024

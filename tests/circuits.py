@@ -3,8 +3,8 @@
 import numpy as np
 
 from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit, library_versions
+from acdc.artefacts.verification.report import Report
 from acdc.graph import Anatomy, ComponentGraph
-from acdc.verification.report import Report
 
 SMALL = {"n_layers": 4, "n_heads": 4, "n_kv_heads": 4, "d_model": 64, "d_head": 16, "d_vocab": 250, "d_vocab_out": 250}
 GPT2 = {"n_layers": 12, "n_heads": 12, "n_kv_heads": 12, "d_model": 768, "d_head": 64, "d_vocab": 50257}

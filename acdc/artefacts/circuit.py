@@ -12,15 +12,15 @@ import networkx as nx
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from acdc.artefacts.quantisation import Quantisation
+from acdc.display import show
 from acdc.errors import InputError
-from acdc.execution.threads import MOST_THREADS
-from acdc.files import read_model, write_json
+from acdc.files import read_model, write_json, write_text
 from acdc.graph import Anatomy, ComponentGraph, Edge, Neuron, Writer, is_wire
-from acdc.model.gguf_file import Quantisation
-from acdc.options import Level
+from acdc.options import MOST_THREADS, Level
 
 if TYPE_CHECKING:
-    from acdc.verification.report import Report
+    from acdc.artefacts.verification.report import Report
 
 FILE_NAME, CIRCUITS = "circuit.json", "circuits"  # one circuit of a run; a folder of those of a sweep
 SIGN_CONVENTION = {
@@ -305,16 +305,11 @@ class Circuit(_Record):
 
     def to_dot(self) -> str:
         """The picture as DOT text."""
-        from acdc.render.dot import to_dot  # drawing stands above the artefact in the pipeline
-
-        return to_dot(self)
+        return str(show("circuit as DOT", self))
 
     def to_svg(self, path: str | Path) -> None:
         """Write the picture as SVG; needs no Graphviz."""
-        from acdc.files import write_text
-        from acdc.render.svg import to_svg
-
-        write_text(Path(path), to_svg(self))
+        write_text(Path(path), self._repr_svg_())
 
     def to_picture(
         self, path: str | Path, *, fixed: bool = False, group: str = "layer", report: "Report | None" = None
@@ -325,10 +320,7 @@ class Circuit(_Record):
         "role": heads that do the same stand together, as the `report` of a full verification says. Raises InputError
         for another suffix or group, without Graphviz, and where the report does not say what heads do.
         """
-        from acdc.render.drawing import draw
-        from acdc.render.look import choose_look
-
-        draw(self, choose_look(self, fixed, group, report)).save(path)
+        show("circuit in a file", self, path, fixed, group, report)
 
     def __repr__(self) -> str:
         size = f"{len(self.edges):,} of {self.edges_total:,} edges"
@@ -336,9 +328,7 @@ class Circuit(_Record):
 
     def _repr_svg_(self) -> str:
         """What notebooks show."""
-        from acdc.render.svg import to_svg
-
-        return to_svg(self)
+        return str(show("circuit as SVG", self))
 
 
 def _add_writer(graph: nx.DiGraph, writer: Writer) -> None:

@@ -8,19 +8,35 @@ it. `optimal`: see `acdc.behaviour.optimal`.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from acdc.behaviour.batches import Batch
 from acdc.errors import InputError
 from acdc.execution.ablated import Ablated
-from acdc.execution.executor import Executor
+from acdc.execution.executor import Executor, SlotInputs, Trace
 from acdc.extensions import load_named
 from acdc.task.rows import Row
 
-if TYPE_CHECKING:
-    from acdc.behaviour.behaviour import Batch, Behaviour
+
+class Ablating(Protocol):
+    """What an ablation may ask of a `Behaviour`."""
+
+    @property
+    def rows(self) -> tuple[Row, ...]: ...
+
+    @property
+    def means(self) -> Ablated: ...
+
+    @property
+    def positional_means(self) -> Ablated: ...
+
+    @property
+    def optimal_constants(self) -> Ablated: ...
+
+    def run(self, batch: Batch, slots: SlotInputs | None = None, corrupted: bool = False) -> Trace: ...
 
 
 @dataclass(frozen=True)
@@ -33,31 +49,31 @@ class Ablation:
 
     name: str
     summary: str
-    carried: "Callable[[Behaviour, Batch], Ablated]"
+    carried: Callable[[Ablating, Batch], Ablated]
     has_wires: bool = True
 
 
-def _resample(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+def _resample(behaviour: Ablating, batch: Batch) -> Ablated:
     trace = behaviour.run(batch, corrupted=True)
     return Ablated(trace.values, trace.projections)
 
 
-def _zero(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+def _zero(behaviour: Ablating, batch: Batch) -> Ablated:
     like = (batch.clean.values, *batch.clean.projections)
     values, *projections = (x.new_zeros((len(x), 1, 1, x.shape[-1])) for x in like)
     return Ablated(values, tuple(projections))
 
 
-def _mean(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+def _mean(behaviour: Ablating, batch: Batch) -> Ablated:
     return behaviour.means
 
 
-def _mean_positional(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+def _mean_positional(behaviour: Ablating, batch: Batch) -> Ablated:
     means, length = behaviour.positional_means, batch.tokens.shape[1]
     return Ablated(means.values[:, :, :length], tuple(x[:, :, :length] for x in means.projections))
 
 
-def _optimal(behaviour: "Behaviour", batch: "Batch") -> Ablated:
+def _optimal(behaviour: Ablating, batch: Batch) -> Ablated:
     return behaviour.optimal_constants
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acdc.verification.intervals import Bootstrap, Interval, mean
+from acdc.artefacts.verification.interval import Interval
+from acdc.verification.intervals import Bootstrap, mean
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from acdc.artefacts.verification.interval import Interval
 from acdc.benchmark.evaluate import BenchmarkRow
 from acdc.benchmark.scoring import mean_over_models
 from acdc.files import write_text
 from acdc.render import roc
-from acdc.verification.intervals import Interval
 
 WORKS = 0.9  # share of rows for which a model must still say what its program does
 GRID = 200  # points of a mean ROC curve

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from acdc.artefacts.circuit import ModelRecord
-from acdc.model.gguf_file import Quantisation
+from acdc.artefacts.quantisation import Quantisation
 from acdc.options import Level
 from acdc.render.verdict import percent
 from acdc.runs.check_task import TaskCheck

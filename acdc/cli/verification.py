@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from acdc.artefacts.circuit import Circuit
+    from acdc.artefacts.comparison import Comparison
+    from acdc.artefacts.roles import RoleComparison
+    from acdc.artefacts.verification.audit import Audit
+    from acdc.artefacts.verification.interval import Interval
+    from acdc.artefacts.verification.report import Report
+    from acdc.artefacts.verification.stability import Stability
+    from acdc.artefacts.verification.test_result import TestResult
     from acdc.runs.stability import RepeatPlan
-    from acdc.verification.audit import Audit
-    from acdc.verification.compare import Comparison
-    from acdc.verification.intervals import Interval
-    from acdc.verification.report import Report
-    from acdc.verification.roles import RoleComparison
-    from acdc.verification.stability import Stability
-    from acdc.verification.statistics import TestResult
 
 
 @loads_model
@@ -125,13 +125,13 @@ def diff(
     """Compare the circuits of two runs: edges, nodes, scores, and faithfulness on rows that neither has seen; of
     different models, what their components do."""
     from acdc.artefacts.circuit import Circuit
+    from acdc.artefacts.roles import compare_roles
     from acdc.files import write_bytes
     from acdc.model.load import load_model
     from acdc.runs.finish import load_report, warn_unverified
     from acdc.runs.run_directory import read_run
     from acdc.task.load import load_task
     from acdc.verification.compare import compare
-    from acdc.verification.roles import compare_roles
 
     circuits, source = (Circuit.load(first), Circuit.load(second)), read_run(first).source
     _check_own(circuits[0], dtype, seed)
@@ -261,7 +261,7 @@ def _print_details(report: "Report", audit: "Audit", out: "Console") -> None:
         ]
         _show(out, "\ngeneralisation", head, rows)
     if audit.hints:
-        from acdc.verification.mechanism import columns
+        from acdc.artefacts.verification.mechanism import columns
 
         shares = [columns(hint.attention) for hint in audit.hints]
         head = ("head", f"direct effect on {report.metric}", *shares[0], "mostly")

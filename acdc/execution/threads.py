@@ -5,9 +5,6 @@ from contextlib import contextmanager
 
 import torch
 
-DEFAULT_THREADS = 2
-MOST_THREADS = 1024
-
 
 @contextmanager
 def fixed_threads(count: int) -> Iterator[None]:

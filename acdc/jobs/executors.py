@@ -6,10 +6,10 @@ from typing import Protocol
 import torch
 
 from acdc.errors import InputError
-from acdc.execution.threads import DEFAULT_THREADS
 from acdc.jobs.job import Job
 from acdc.jobs.pulse import answers
 from acdc.jobs.work import Outcome, Report, work_on
+from acdc.options import DEFAULT_THREADS
 from acdc.runs.discovery import Loaded
 
 

@@ -15,15 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from acdc.artefacts.circuit import CIRCUITS, Circuit
 from acdc.artefacts.curve import FILE_NAME as CURVE
+from acdc.artefacts.verification.examples import FILE_NAME as EXAMPLES
+from acdc.artefacts.verification.report import FILE_NAME as VERIFICATION
+from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
 from acdc.files import make_private, write_text
 from acdc.runs.finish import PAGE, RUN_FILES, is_report_of, load_report, no_report
 from acdc.runs.ranking import DECISIONS, SCORES
 from acdc.runs.run_directory import RUN_FILE
 from acdc.runs.sweep import PICTURE
-from acdc.verification.examples import FILE_NAME as EXAMPLES
-from acdc.verification.report import FILE_NAME as VERIFICATION
-from acdc.verification.report import Report
 
 ARTEFACTS = (*RUN_FILES, VERIFICATION, EXAMPLES, SCORES, DECISIONS, CURVE, PICTURE, RUN_FILE)
 VERIFIED = (VERIFICATION, PAGE)  # what verifying a run further changes

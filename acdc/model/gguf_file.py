@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from acdc.artefacts.quantisation import Quantisation
 from acdc.errors import InputError
 
 MAGIC, SUFFIX = b"GGUF", ".gguf"
@@ -21,20 +22,8 @@ VERSIONS = (2, 3)
 EXTRA = 'pip install "acdc[gguf]"'  # what installs the library
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_UNQUANTISED = ("F64", "F32", "F16", "BF16")
 _MOST_DIMENSIONS = 4
 _SHOWN = 60  # characters of a name in a message
-
-
-@dataclass(frozen=True)
-class Quantisation:
-    """How a model's weights are stored: the type of most of them, and the number of `tensors` of each type."""
-
-    type: str
-    tensors: dict[str, int]
-
-    def __str__(self) -> str:
-        return f"{'stored as' if self.type in _UNQUANTISED else 'dequantised from'} {self.type}"
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from acdc.artefacts.quantisation import Quantisation
 from acdc.errors import AcdcWarning, InputError
 from acdc.execution.components import Components
 from acdc.execution.executor import Executor
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.model.check import Disagreement, first_disagreement
 from acdc.model.functional import FunctionalComponents
-from acdc.model.gguf_file import Quantisation
 from acdc.model.gguf_weights import load_gguf_model, load_gguf_tokenizer
 from acdc.model.placed import placed
 from acdc.model.placement import Placement, choose_devices, device_map, module_paths, place, settle

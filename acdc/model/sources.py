@@ -11,10 +11,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from acdc.artefacts.quantisation import Quantisation
 from acdc.errors import InputError
 from acdc.files import existing_path, read_json
 from acdc.model.gguf_config import configure
-from acdc.model.gguf_file import EXTRA, SUFFIX, GgufFile, Quantisation, find_gguf, has_library, is_gguf, read_gguf
+from acdc.model.gguf_file import EXTRA, SUFFIX, GgufFile, find_gguf, has_library, is_gguf, read_gguf
 
 
 @dataclass(frozen=True)

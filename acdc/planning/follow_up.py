@@ -6,6 +6,7 @@ whatever the circuit; what is measured even where it exceeds the budget is bound
 
 import math
 
+from acdc.artefacts.verification.over_sizes import SHARES
 from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import DEFAULT_BATCH
 from acdc.behaviour.optimal import UPDATES as OPTIMAL_UPDATES
@@ -27,7 +28,6 @@ from acdc.verification.budget import (
     Costs,
 )
 from acdc.verification.completeness import knockouts
-from acdc.verification.integrated import SHARES
 from acdc.verification.minimality import DRAWN
 
 

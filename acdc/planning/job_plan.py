@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
+from acdc.artefacts.quantisation import Quantisation
 from acdc.execution.dry_run import rehearsing
 from acdc.execution.machine import Rates, free_memory
 from acdc.execution.threads import fixed_threads
-from acdc.model.gguf_file import Quantisation
 from acdc.model.gguf_weights import bytes_to_read
 from acdc.model.load import DTYPES, load_model
 from acdc.model.shape import Shape, Unloaded, find_model, shape_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acdc.artefacts.circuit import Circuit
-from acdc.files import write_bytes
+from acdc.display import show
 from acdc.graph import ComponentGraph, ReaderKind
 from acdc.render import fixed
 from acdc.render.diagram import Diagram, Link, Node, build_diagram
@@ -112,18 +112,13 @@ class Picture:
     def save(self, path: str | Path) -> None:
         """Write it as the suffix says: .svg, .dot, or through Graphviz .pdf or .png. Raises InputError for another
         suffix, and where Graphviz is needed and not there."""
-        from acdc.render.graphviz import format_of, write  # formats stand above what is drawn
-
-        target = Path(path)
-        write_bytes(target, write(self, format_of(target)))
+        show("picture in a file", self, Path(path))
 
     def __repr__(self) -> str:
         return f"<Picture: {self.heading}>"
 
     def _repr_svg_(self) -> str:
-        from acdc.render.svg import write
-
-        return write(self)
+        return str(show("picture as SVG", self))
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ from pathlib import Path
 import graphviz
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
+from acdc.files import write_bytes
 from acdc.render import dot, svg
 from acdc.render.drawing import Picture, draw
-from acdc.render.look import PLAIN, Look
+from acdc.render.look import PLAIN, Look, choose_look
 
 FORMATS = ("svg", "dot", "pdf", "png")
 DPI, MOST_PIXELS = 200, 6_000
@@ -46,6 +48,16 @@ def write(picture: Picture, format: str) -> bytes:
         case "pdf" | "png":
             return _render(picture, format)
     raise InputError(f"{format!r} is not one of the formats of pictures: {', '.join(FORMATS)}")
+
+
+def save(picture: Picture, path: Path) -> None:
+    """Write a picture as the suffix of a path says, atomically."""
+    write_bytes(path, write(picture, format_of(path)))
+
+
+def save_circuit(circuit: Circuit, path: str | Path, fixed: bool, group: str, report: Report | None) -> None:
+    """Draw a circuit into a file: see `Circuit.to_picture`."""
+    save(draw(circuit, choose_look(circuit, fixed, group, report)), Path(path))
 
 
 def _render(picture: Picture, format: str) -> bytes:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.roles import UNCLEAR, head_roles
+from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
 from acdc.options import Grouping
-from acdc.verification.report import Report
-from acdc.verification.roles import UNCLEAR, head_roles
 
 
 @dataclass(frozen=True)

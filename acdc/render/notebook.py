@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from html import escape
 
+from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.report import Report
 from acdc.render.style import FAINT, INK, PAPER, QUIET
 from acdc.render.svg import to_svg
 from acdc.render.verdict import removals_text
-from acdc.search.discover import Result
-from acdc.verification.report import Report
 
 STRONGEST = 10
 _CARD = (
@@ -17,9 +17,8 @@ _CARD = (
 _TABLE = f"border-collapse:collapse;font:inherit;background:{PAPER};color:{INK}"
 
 
-def result_html(result: Result) -> str:
+def circuit_html(circuit: Circuit) -> str:
     """The picture of a found circuit, and its strongest edges or nodes."""
-    circuit = result.circuit
     strongest = sorted(circuit.parts, key=lambda part: (-abs(part.score), part.id))[:STRONGEST]
     rows = [[part.id, f"{part.score:+.4g}"] for part in strongest]
     names = circuit.part_name

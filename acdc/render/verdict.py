@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.audit import Audit
+from acdc.artefacts.verification.completeness import Completeness
+from acdc.artefacts.verification.faithfulness import FAITHFUL, Faithfulness
+from acdc.artefacts.verification.interval import Interval
+from acdc.artefacts.verification.minimality import Level as Minimal
+from acdc.artefacts.verification.minimality import Minimality
+from acdc.artefacts.verification.over_sizes import Integrated
+from acdc.artefacts.verification.plan import VerificationPlan
+from acdc.artefacts.verification.report import Report
+from acdc.artefacts.verification.stability import Stability
+from acdc.artefacts.verification.test_result import TestResult
 from acdc.options import Extent, Level
-from acdc.verification.audit import Audit
-from acdc.verification.budget import VerificationPlan
-from acdc.verification.completeness import Completeness
-from acdc.verification.faithful import FAITHFUL, Faithfulness
-from acdc.verification.integrated import Integrated
-from acdc.verification.intervals import Interval
-from acdc.verification.minimality import Level as Minimal
-from acdc.verification.minimality import Minimality
-from acdc.verification.report import Report
-from acdc.verification.stability import Stability
-from acdc.verification.statistics import TestResult
 
 
 def verdict(circuit: Circuit, report: Report) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from acdc.runs.discovery import Loaded
 from acdc.runs.spec import DiscoveryJob
-from acdc.model.gguf_file import Quantisation
+from acdc.artefacts.quantisation import Quantisation
 from acdc.execution.threads import fixed_threads
 from acdc.search.discover import bind
 from acdc.behaviour.behaviour import usable_metrics

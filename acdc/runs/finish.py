@@ -25,12 +25,13 @@ from acdc.render.svg import to_svg
 from acdc.behaviour.workers import Crews, nobody_else
 from acdc.task.load import load_task
 from acdc.task.rows import Task
-from acdc.verification.budget import VerificationPlan
-from acdc.verification.examples import FILE_NAME as EXAMPLES
-from acdc.verification.examples import load_examples, take_examples
-from acdc.verification.integrated import OWN_SCORES
-from acdc.verification.report import FILE_NAME as VERIFICATION
-from acdc.verification.report import Report, unverified
+from acdc.artefacts.verification.plan import VerificationPlan
+from acdc.artefacts.verification.examples import FILE_NAME as EXAMPLES
+from acdc.artefacts.verification.examples import load_examples
+from acdc.verification.examples import take_examples
+from acdc.artefacts.verification.over_sizes import OWN_SCORES
+from acdc.artefacts.verification.report import FILE_NAME as VERIFICATION
+from acdc.artefacts.verification.report import Report, unverified
 from acdc.verification.verify import plan_of, verify_in_stages
 
 PICTURES, PAGE = ("circuit.dot", "circuit.svg"), "report.html"

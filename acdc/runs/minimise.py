@@ -16,7 +16,8 @@ from acdc.task.load import load_task
 from acdc.task.metrics import all_metrics
 from acdc.task.rows import Task
 from acdc.verification.binding import behaviour_of, check_same
-from acdc.verification.minimality import TOLERANCE, minimise
+from acdc.artefacts.verification.minimality import TOLERANCE
+from acdc.verification.minimality import minimise
 
 
 def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> FinishedRun:

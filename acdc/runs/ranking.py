@@ -11,7 +11,8 @@ from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.files import read_model
 from acdc.options import Level
-from acdc.verification.integrated import OWN_TESTS, EdgeRanking
+from acdc.artefacts.verification.over_sizes import OWN_TESTS
+from acdc.verification.integrated import EdgeRanking
 
 SCORES, DECISIONS = "scores.json", "decisions.jsonl"
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -14,7 +14,8 @@ from acdc.options import Choosing, Level, SenderOrder
 from acdc.progress import Progress, silent
 from acdc.search.discover import DiscoverySettings, discover
 from acdc.task.rows import Row, Task
-from acdc.verification.stability import FEWEST, FEWEST_ROWS, Stability, compare_repeats, measure_stability, rows_of_a_repeat
+from acdc.artefacts.verification.stability import Stability
+from acdc.verification.stability import FEWEST, FEWEST_ROWS, compare_repeats, measure_stability, rows_of_a_repeat
 
 SEEDS = 3  # other ones
 FEWEST_OF_A_TEMPLATE, MOST_TEMPLATES = 4, 8

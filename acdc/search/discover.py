@@ -22,13 +22,14 @@ from acdc.artefacts.scores import Decision, Decisions, Scores
 from acdc.behaviour.ablations import find_ablation
 from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
 from acdc.behaviour.workers import ALONE, Crew, Crews, nobody_else
+from acdc.display import show
 from acdc.errors import AcdcWarning, InputError
 from acdc.execution.products import KIND as PRODUCTS
-from acdc.execution.threads import DEFAULT_THREADS, MOST_THREADS, fixed_threads
+from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.graph import ComponentGraph, Neuron
 from acdc.model.load import Model
-from acdc.options import Choosing, Level, SenderOrder
+from acdc.options import DEFAULT_THREADS, MOST_THREADS, Choosing, Level, SenderOrder
 from acdc.progress import Progress, silent
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.propagation import CACHE_BYTES
@@ -155,9 +156,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
-        from acdc.render.notebook import result_html  # drawing stands above the search in the pipeline
-
-        return result_html(self)
+        return str(show("result as HTML", self.circuit))
 
 
 def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:

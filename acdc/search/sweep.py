@@ -9,6 +9,7 @@ import numpy as np
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.curve import CurvePoint, CurveRecord, circuit_file
 from acdc.behaviour.behaviour import Behaviour
+from acdc.display import show
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
@@ -96,9 +97,7 @@ class Curve:
 
     def _repr_svg_(self) -> str:
         """What notebooks show."""
-        from acdc.render.curve import to_svg  # drawing stands above the search in the pipeline
-
-        return to_svg(self.record)
+        return str(show("curve as SVG", self.record))
 
 
 def sweep(

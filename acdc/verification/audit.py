@@ -7,8 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from acdc.artefacts.verification.audit import Audit, Failure, Group
+from acdc.artefacts.verification.completeness import Completeness
+from acdc.artefacts.verification.faithfulness import Faithfulness
+from acdc.artefacts.verification.minimality import Minimality
+from acdc.artefacts.verification.over_sizes import SHARES, Integrated
+from acdc.artefacts.verification.plan import VerificationPlan
+from acdc.artefacts.verification.removal import Removal
+from acdc.artefacts.verification.test_result import TestResult
 from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import Behaviour, usable_metrics
 from acdc.behaviour.optimal import UPDATES as OPTIMAL_UPDATES
@@ -17,66 +24,18 @@ from acdc.graph import Writer, WriterKind
 from acdc.progress import Advance, Progress, nobody
 from acdc.task.metrics import METRICS, NOISE, Metric, recovered_fraction
 from acdc.verification import baselines, statistics
-from acdc.verification.budget import Costs, VerificationPlan, rows_within
-from acdc.verification.completeness import Completeness, knockouts, measure_completeness
-from acdc.verification.faithful import Faithfulness, measure_ablations
-from acdc.verification.integrated import SHARES, EdgeRanking, Integrated, helpfulness, integrate
-from acdc.verification.intervals import Bootstrap, Interval, recovered
-from acdc.verification.mechanism import Composition, HeadHint, compose, hint
-from acdc.verification.minimality import DRAWN, Minimality, measure_minimality
-from acdc.verification.removals import Removal
-from acdc.verification.statistics import TestResult
+from acdc.verification.budget import Costs, rows_within
+from acdc.verification.completeness import knockouts, measure_completeness
+from acdc.verification.faithful import measure_ablations
+from acdc.verification.integrated import EdgeRanking, helpfulness, integrate
+from acdc.verification.intervals import Bootstrap, recovered
+from acdc.verification.mechanism import compose, hint
+from acdc.verification.minimality import DRAWN, measure_minimality
 
 RANDOM = 240  # circuits of each kind: the least p-value is 1 / 241, and survives a correction over some ten tests
 MOST_FAILURES = 20
 AUDIT_FLOPS, OPTIMAL_SHARE = 25e12, 0.3  # of what is measured here; of that, for constants of optimal ablation
 FEWEST_AUDITED, FEWEST_AGAINST_RANDOM = 8, 4  # rows of each part, whatever the budget
-
-
-class Group(BaseModel):
-    """Rows of one template, or of one length: how faithful the circuit is there, and how often it and the full model
-    are right."""
-
-    model_config = ConfigDict(frozen=True)
-
-    group: str
-    rows: int
-    faithfulness: Interval
-    accuracy: float | None
-    accuracy_full: float | None
-
-
-class Failure(BaseModel):
-    """A row on which the circuit does worst against the full model, by the metric of discovery, in its unit."""
-
-    model_config = ConfigDict(frozen=True)
-
-    row: str
-    group: str | None
-    circuit: float
-    full: float
-    wrong: bool | None
-
-
-class Audit(BaseModel):
-    """`faithfulness`: by ablation and metric. `only_under`: the ablations under which the circuit is faithful by its
-    own metric, where that is not all. `tests`: corrected together. `over_sizes`: CMD and CPR of the ranking that the
-    circuit was chosen by. `fewer_rows`: what was measured on fewer rows than the metrics, to stay within the budget."""
-
-    model_config = ConfigDict(frozen=True)
-
-    faithfulness: list[Faithfulness]
-    only_under: list[str] | None
-    completeness: Completeness | None
-    minimality: Minimality | None
-    tests: list[TestResult]
-    groups: list[Group]
-    failures: list[Failure]
-    over_sizes: Integrated | None = None
-    hints: list[HeadHint] = []
-    composition: list[Composition] = []
-    left_out: dict[str, str]
-    fewer_rows: dict[str, int] = {}
 
 
 @dataclass(frozen=True)

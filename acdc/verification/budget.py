@@ -8,11 +8,11 @@ is removed one by one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.execution.removals import Reach
 from acdc.execution.required_positions import Need
 from acdc.graph import ComponentGraph, WriterKind
@@ -57,25 +57,6 @@ class Costs:
         """FLOPs of any circuit of so many edges for one prompt, at most: it has no more components than edges."""
         share = min(1.0, edges / len(graph.writers))
         return share * self.plain + self.length * edges * 2 * graph.anatomy.d_model
-
-
-@dataclass(frozen=True)
-class VerificationPlan:
-    """What a verification measures: its metrics on `rows` rows; `random` random circuits on `random_rows`; each of the
-    `removed` parts, by their places in the circuit, on `removal_rows`; and the FLOPs of all that, at most."""
-
-    extent: Extent
-    rows: int
-    random: int
-    random_rows: int
-    removed: tuple[int, ...]
-    removal_rows: int
-    flops: float
-
-    @cached_property
-    def prompts(self) -> int:
-        """How many prompts are run, counted once per circuit."""
-        return 5 * self.rows + self.random * self.random_rows + len(self.removed) * self.removal_rows
 
 
 def plan_verification(

@@ -5,35 +5,14 @@ parts is that of the model without them. Knocked out are random halves of the ci
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from acdc.artefacts.verification.completeness import Completeness, Knockout
+from acdc.artefacts.verification.interval import Interval
 from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Advance
-from acdc.verification.intervals import Bootstrap, Interval, mean
+from acdc.verification.intervals import Bootstrap, mean
 
 SUBSETS = 20
-
-
-class Knockout(BaseModel):
-    """The same parts taken out of the circuit and of the model: the metric of both, mean over rows, in its own sign."""
-
-    model_config = ConfigDict(frozen=True)
-
-    removed: int
-    circuit: float
-    model: float
-
-
-class Completeness(BaseModel):
-    """`difference`: mean |circuit - model| over knockouts, in the metric's unit, lower is better; `share`: of the range
-    between full and empty; `worst`: the knockout where they differ most."""
-
-    model_config = ConfigDict(frozen=True)
-
-    knockouts: int
-    difference: Interval
-    share: Interval
-    worst: Knockout
 
 
 def knockouts(edges: int) -> int:

@@ -3,37 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from acdc.artefacts.verification.faithfulness import Faithfulness
 from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Advance
 from acdc.task.metrics import Metric
-from acdc.verification.intervals import Bootstrap, Interval, recovered
-
-FAITHFUL = 0.8  # recovered fraction, of the lower end of its interval, from which a circuit counts as faithful
-
-
-class Faithfulness(BaseModel):
-    """One metric under one ablation, as fractions of what lies between the empty circuit and the full model.
-
-    `denoised`: what keeping the circuit alone recovers. `noised`: what ablating the circuit alone destroys, 1 where all
-    is lost. Both are 1 for a circuit that does it all and that nothing stands in for.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    ablation: str
-    metric: str
-    denoised: Interval
-    noised: Interval
-
-    @property
-    def holds(self) -> bool:
-        """Whether the circuit is faithful by `FAITHFUL`, for certain: neither less than that, nor so much more."""
-        found = self.denoised
-        if found.low is None or found.high is None:
-            return False
-        return found.low >= FAITHFUL and found.high <= 2 - FAITHFUL
+from acdc.verification.intervals import Bootstrap, recovered
 
 
 def measure_ablations(

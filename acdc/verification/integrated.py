@@ -10,17 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from acdc.artefacts.verification.over_sizes import OWN_SCORES, SHARES, Integrated
 from acdc.behaviour.behaviour import Behaviour
 from acdc.options import ScoreKind
 from acdc.progress import Advance, nobody
 from acdc.search.choosing import Ranking
 from acdc.task.metrics import recovered_fraction
-
-SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-
-
-OWN_SCORES = "scores of all edges"
-OWN_TESTS = "what their removal changed when ACDC tested them, those of the circuit first"
 
 
 @dataclass(frozen=True)
@@ -30,17 +25,6 @@ class EdgeRanking:
 
     values: np.ndarray
     kind: ScoreKind
-    basis: str = OWN_SCORES
-
-
-@dataclass(frozen=True)
-class Integrated:
-    """`by_size`: f at each of `SHARES` of edges ranked by |score|; `cmd` and `cpr` as above; `basis`: see
-    `EdgeRanking`."""
-
-    by_size: tuple[float, ...]
-    cmd: float
-    cpr: float
     basis: str = OWN_SCORES
 
 

@@ -3,23 +3,13 @@
 from collections.abc import Callable
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+
+from acdc.artefacts.verification.interval import Interval
 
 RESAMPLES = 2000
 COVERAGE = 0.95
 Z = 1.959964  # of the normal distribution, for that coverage
 FEWEST = 5  # rows: resamples of fewer hardly differ from each other, and their interval would look sure of itself
-
-
-class Interval(BaseModel):
-    """A number with an interval that covers 95 % of bootstrap resamples of the rows; None where it is not defined,
-    or where there are fewer rows than `FEWEST`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    low: float | None
-    value: float | None
-    high: float | None
 
 
 class Bootstrap:
@@ -39,11 +29,6 @@ class Bootstrap:
             return Interval(low=None, value=own if np.isfinite(own) else None, high=None)
         low, high = np.quantile(spread, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
         return Interval(low=float(low), value=own, high=float(high))
-
-
-def unknown(value: float) -> Interval:
-    """A number whose interval is not known."""
-    return Interval(low=None, value=value, high=None)
 
 
 def wilson(hits: int, trials: int) -> Interval:

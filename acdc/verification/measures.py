@@ -5,6 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.interval import Interval
+from acdc.artefacts.verification.removal import Removal
+from acdc.artefacts.verification.report import Measure, RandomCircuits, RemovalSample
 from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import ComponentGraph
 from acdc.options import Level
@@ -13,9 +16,8 @@ from acdc.search.choosing import Choice, NeuronRanking, NodeRanking, Ranking
 from acdc.task.metrics import NOISE, recovered_fraction
 from acdc.verification.audit import measured_metrics
 from acdc.verification.budget import STRONGEST
-from acdc.verification.intervals import Bootstrap, Interval, mean, wilson
-from acdc.verification.removals import Removal, without_each
-from acdc.verification.report import Measure, RandomCircuits, RemovalSample
+from acdc.verification.intervals import Bootstrap, mean, wilson
+from acdc.verification.removals import without_each
 
 CHUNK = 32  # circuits that are measured at a time where they are run whole
 

@@ -12,47 +12,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from acdc.artefacts.verification.mechanism import ANSWER, Attention, Composition, HeadHint
 from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.execution.components import Positions
 from acdc.graph import ATTENTION_SLOTS, ReaderKind, Writer, WriterKind
 from acdc.model.placed import patterned
 from acdc.model.weights import Attention as AttentionWeights
 from acdc.progress import Advance
-from acdc.verification.intervals import Bootstrap, Interval, mean
+from acdc.verification.intervals import Bootstrap, mean
 
-ANSWER = "answer token"
 TARGETS = ("previous", "same token", "induction", "first", "itself", ANSWER)
 MOSTLY = 0.5  # share of attention from which a head is labelled by where it goes
-
-
-class Attention(BaseModel):
-    """Shares of a head's attention by target, means over rows: `everywhere` over positions, `answer` from the last."""
-
-    model_config = ConfigDict(frozen=True)
-
-    everywhere: dict[str, float]
-    answer: dict[str, float]
-
-
-def columns(attention: Attention) -> dict[str, float]:
-    """Shares to show, by what they are of: of all positions, but to the answer from the last one."""
-    answers = {"answer*": attention.answer[ANSWER]} if ANSWER in attention.answer else {}
-    return {name: share for name, share in attention.everywhere.items() if name != ANSWER} | answers
-
-
-class HeadHint(BaseModel):
-    """`direct`: change of the metric where the head's edge into the logits alone is ablated, in its own sign. `label`:
-    where most of its attention goes, if it is mostly one place; or from the answer position, to the answer."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    direct: Interval
-    attention: Attention
-    label: str | None
 
 
 def hint(
@@ -129,18 +101,6 @@ def _shares(pattern: Tensor, targets: Tensor) -> np.ndarray:
     """Shares of attention by target: mean over positions but the first, and from the last; [2, targets]."""
     to = (pattern.cpu()[None] * targets).sum(-1)
     return torch.stack([to[:, 1:].mean(-1) if to.shape[1] > 1 else to[:, 0], to[:, -1]]).numpy()
-
-
-class Composition(BaseModel):
-    """How much of what a head writes a slot of a later head reads, by their weights alone: |W_out W_slot| / (|W_out|
-    |W_slot|) in Frobenius norms, norms of the residual stream aside (Elhage et al. 2021). `usual`: the mean over all
-    heads and later slots of that kind in the model."""
-
-    model_config = ConfigDict(frozen=True)
-
-    edge: str
-    score: float
-    usual: float
 
 
 def compose(behaviour: Behaviour, edges: np.ndarray) -> list[Composition] | None:

@@ -6,60 +6,21 @@ Subset-minimal: removing any set of parts does; checked by trying all sets where
 """
 
 from collections.abc import Sequence
-from enum import StrEnum
 from itertools import chain, combinations
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from acdc.artefacts.verification.interval import unknown
+from acdc.artefacts.verification.minimality import TOLERANCE, Level, Minimality, Part
+from acdc.artefacts.verification.removal import Removal
 from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import ComponentGraph
 from acdc.progress import Advance, nobody
 from acdc.verification import statistics
-from acdc.verification.intervals import Interval, unknown
-from acdc.verification.removals import Removal, without_each
+from acdc.verification.removals import without_each
 
-TOLERANCE = 0.001  # share of the metric's range
 FEW = 10  # parts of which all sets are tried
 DRAWN = 100  # random edges outside a circuit, for comparison
-
-
-class Level(StrEnum):
-    """How minimal a circuit is, from the weakest claim to the strongest."""
-
-    none = "none"
-    quasi = "quasi-minimal"
-    local = "locally minimal"
-    subset = "subset-minimal"
-
-
-class Part(BaseModel):
-    """An edge of the circuit: by how much the objective gets worse without it, in the metric's unit, positive where it
-    is needed; `p`: corrected chance of as much if it did no more than most random edges beside the circuit."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    worse: Interval
-    needed: bool
-    p: float
-
-
-class Minimality(BaseModel):
-    """`level`: what has been shown for the mean over rows; `tolerance` in the metric's unit; `outside`: the 90 %
-    quantile of what removing random other edges does that were added to the circuit."""
-
-    model_config = ConfigDict(frozen=True)
-
-    level: Level
-    subsets_tried: int
-    tolerance: float
-    parts: list[Part]
-    outside: float | None
-
-    @property
-    def needed(self) -> int:
-        return sum(part.needed for part in self.parts)
 
 
 def measure_minimality(

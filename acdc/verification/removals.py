@@ -6,33 +6,16 @@ from functools import partial
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from acdc.behaviour.behaviour import Behaviour, apply
 from acdc.behaviour.workers import shared_out
 from acdc.execution.removals import CircuitRun, Reach, together
 from acdc.execution.required_positions import Need
 from acdc.progress import Advance, Ticks, nobody
-from acdc.verification.intervals import Interval
 
 AT_ONCE = 1024  # edges whose values on all rows are held together
 WIDEST = 32  # removals in one run
 RUN_BYTES = 128 * 2**20  # what the removals of one run may take
-
-
-class Removal(BaseModel):
-    """The circuit without one of its parts, an edge or a node: change of the metric in its own sign, and on what share
-    of rows it got worse. `worse`: by how much it got worse on average, with an interval over rows, in the metric's
-    unit; older files lack it. `hurts`: worse on average, by more than a millionth of the range between full and
-    empty."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    id: str
-    change: float
-    rows_worse: float
-    hurts: bool
-    worse: Interval | None = None
 
 
 @dataclass(frozen=True)

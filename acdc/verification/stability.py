@@ -10,60 +10,13 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+
+from acdc.artefacts.verification.stability import EdgeStability, Repeat, Repeats, Stability
 
 SHARE = 0.25  # of the rows of a discovery, for each repetition
 CONFIDENCE = 0.95
 FEWEST = 6  # repetitions that can tell: an edge that is found in all of five may still be missing from a half
 FEWEST_ROWS = 8
-
-
-class EdgeStability(BaseModel):
-    """How often an edge was found; `certified`: how many rows could change without changing what is said of it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    frequency: float
-    certified: int
-
-
-class Repeat(BaseModel):
-    """One more discovery: what set it apart, how many edges it found, and the share that it has in common with the
-    circuit (Jaccard: of the edges that either has)."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    edges: int
-    jaccard: float
-
-
-class Repeats(BaseModel):
-    """Discoveries that differ in one thing. `jaccard`: shared edges of any two of them, on average; None of one."""
-
-    model_config = ConfigDict(frozen=True)
-
-    jaccard: float | None
-    each: list[Repeat]
-
-
-class Stability(BaseModel):
-    """`core`: stable edges. `abstained`: those that cannot be told. `unstable`: of the circuit, those that most
-    repetitions miss. `jaccard`: shared edges of two repetitions, on average. `seeds`: discoveries with other seeds,
-    None where a seed makes no difference. `templates`: one on the rows of each, None where rows name no two."""
-
-    model_config = ConfigDict(frozen=True)
-
-    repeats: int
-    rows: int
-    rows_each: int
-    jaccard: float
-    core: list[EdgeStability]
-    abstained: list[EdgeStability]
-    unstable: list[EdgeStability]
-    seeds: Repeats | None = None
-    templates: Repeats | None = None
 
 
 def measure_stability(

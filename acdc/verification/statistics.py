@@ -7,43 +7,16 @@ the largest over it. Ties count half to either side. Scores that do not vary are
 from collections.abc import Callable, Sequence
 from functools import cache
 from math import ceil, comb, floor, log2
-from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-LEVEL = 0.05
+from acdc.artefacts.verification.test_result import LEVEL, TestResult
+
 TOGETHER = 6  # tests of one report
 MARGIN = 0.1  # of the share of rows on which a circuit may score better than the model, about a half
 PERMUTATIONS = 1000
 QUANTILE = 0.9  # of random parts that a needed part must outdo
 POWER_AT = 0.3  # further from a half than the margin: what a test should be able to see
-
-
-class TestResult(BaseModel):
-    """`null`: what is rejected where `rejected`, and whether that `speaks` for or against the circuit.
-
-    `effect` is the size of what was found, in the words of `measures`. `p`: uncorrected; `adjusted`: after Holm's
-    correction over the tests of one report. `power`: the chance to reject, at this number of rows, where the effect is
-    what `power_at` says. Not `testable`: why, in `reason`.
-    """
-
-    __test__ = False  # pytest collects by name
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    null: str
-    speaks: Literal["for", "against"] = "for"
-    measures: str
-    n: int
-    effect: float | None = None
-    p: float | None = None
-    adjusted: float | None = None
-    rejected: bool = False
-    power: float | None = None
-    power_at: str | None = None
-    testable: bool = True
-    reason: str | None = None
 
 
 def equivalence(circuit: np.ndarray, full: np.ndarray, noise: float = 0.0, margin: float = MARGIN) -> TestResult:

@@ -6,6 +6,9 @@ from functools import cached_property
 from typing import Any
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.audit import Audit
+from acdc.artefacts.verification.plan import VerificationPlan
+from acdc.artefacts.verification.report import Measure, RandomCircuits, Report
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import Crews, nobody_else
 from acdc.execution.threads import fixed_threads
@@ -14,12 +17,11 @@ from acdc.options import Extent, Level
 from acdc.progress import Progress, silent
 from acdc.task.metrics import Metric, MetricFunction
 from acdc.task.rows import Task
-from acdc.verification.audit import Audit, Audited, audit
+from acdc.verification.audit import Audited, audit
 from acdc.verification.binding import behaviour_of, check_same, own_metric, rows_of
-from acdc.verification.budget import STRONGEST, VerificationPlan, plan_verification, sample_order, spread_over
+from acdc.verification.budget import STRONGEST, plan_verification, sample_order, spread_over
 from acdc.verification.integrated import EdgeRanking
 from acdc.verification.measures import measure_circuit, random_circuits, remove_each, sample_of
-from acdc.verification.report import Measure, RandomCircuits, Report
 
 
 def verify(

@@ -86,9 +86,9 @@ def test_what_two_verifications_leave_does_not_depend_on_their_order(acdc):
 @pytest.mark.parametrize("repeats", [None, 6])
 def test_a_finished_verification_is_never_without_its_page(acdc, monkeypatch, repeats):
     """Whoever copies a run, or kills what verifies it, has the page of what is measured."""
+    from acdc.artefacts.verification.report import Report
     from acdc.progress import silent
     from acdc.runs.finish import Finishing, report_of_run, reverify
-    from acdc.verification.report import Report
 
     assert acdc("discover", *OPTIONS, "--verify", "quick", "--out", "r").code == 0
     seen, save = [], Report.save

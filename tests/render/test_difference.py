@@ -8,6 +8,9 @@ from test_pictures import SVG, circuit_of, with_changes
 
 import acdc as package
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.audit import Audit
+from acdc.artefacts.verification.faithfulness import Faithfulness
+from acdc.artefacts.verification.interval import Interval
 from acdc.benchmark.trained import FOLDERS
 from acdc.errors import InputError
 from acdc.render import svg
@@ -15,9 +18,6 @@ from acdc.render.comparison import compare
 from acdc.render.difference import BOTH, FIRST, SECOND, draw_difference
 from acdc.render.drawing import Picture
 from acdc.render.look import Look
-from acdc.verification.audit import Audit
-from acdc.verification.faithful import Faithfulness
-from acdc.verification.intervals import Interval
 
 
 @pytest.fixture(scope="module")

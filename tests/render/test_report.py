@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from circuits import GPT2, SMALL, quick_report, random_circuit, unverified
 
+from acdc.artefacts.verification.audit import Audit
+from acdc.artefacts.verification.examples import Example, Examples
+from acdc.artefacts.verification.minimality import Level as Minimal
+from acdc.artefacts.verification.minimality import Minimality, Part
 from acdc.render.report import to_html
 from acdc.render.report.explorer import MOST_EDGES, explorer_data
 from acdc.render.verdict import Standing, claims, minimal_text
-from acdc.verification.audit import Audit
-from acdc.verification.examples import Example, Examples
 from acdc.verification.measures import sample_of
-from acdc.verification.minimality import Level as Minimal
-from acdc.verification.minimality import Minimality, Part
 
 VOID = {"meta", "input", "br", "link", "img"}
 

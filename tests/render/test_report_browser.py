@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from circuits import GPT2, SMALL, quick_report, random_circuit, unverified
 
+from acdc.artefacts.verification.examples import Example, Examples
 from acdc.graph import ComponentGraph, Edge
 from acdc.render.report import to_html
-from acdc.verification.examples import Example, Examples
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]

@@ -8,6 +8,9 @@ import pytest
 from conftest import slow_but
 
 import acdc
+from acdc.artefacts.verification.minimality import TOLERANCE, Level
+from acdc.artefacts.verification.plan import VerificationPlan
+from acdc.artefacts.verification.removal import Removal
 from acdc.benchmark.compiled import CompiledCase
 from acdc.benchmark.programs.library import LIBRARY
 from acdc.graph import WriterKind
@@ -18,13 +21,12 @@ from acdc.task.metrics import METRICS
 from acdc.verification import baselines
 from acdc.verification.audit import Audited, audit
 from acdc.verification.baselines import of_degrees, of_size
-from acdc.verification.budget import VerificationPlan
 from acdc.verification.completeness import measure_completeness
 from acdc.verification.faithful import measure_ablations
 from acdc.verification.intervals import Bootstrap, mean
 from acdc.verification.mechanism import clean_patterns, compose, hint
-from acdc.verification.minimality import TOLERANCE, Level, measure_minimality, minimise
-from acdc.verification.removals import Removal, without_each
+from acdc.verification.minimality import measure_minimality, minimise
+from acdc.verification.removals import without_each
 from acdc.verification.verify import verify
 
 CASES = [*LIBRARY, *(f"random-{seed}" for seed in range(40))]

@@ -9,8 +9,9 @@ import torch
 
 import acdc
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.examples import load_examples
 from acdc.errors import InputError
-from acdc.verification.examples import MOST_HEADS, MOST_ROWS, MOST_TOKENS, load_examples, take_examples
+from acdc.verification.examples import MOST_HEADS, MOST_ROWS, MOST_TOKENS, take_examples
 
 
 @pytest.fixture(scope="module")

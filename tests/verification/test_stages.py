@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 import acdc
+from acdc.artefacts.verification.report import unverified
 from acdc.errors import InputError
 from acdc.options import Extent, Scope
 from acdc.verification import budget, verify
 from acdc.verification.budget import FEWEST_RANDOM, FEWEST_ROWS, STRONGEST
 from acdc.verification.intervals import wilson
-from acdc.verification.report import unverified
 from acdc.verification.verify import plan_of, verify_in_stages
 
 

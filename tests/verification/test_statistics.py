@@ -4,9 +4,10 @@ from math import comb
 
 import numpy as np
 import pytest
+from acdc.artefacts.verification.test_result import LEVEL
 
 from acdc.verification import statistics
-from acdc.verification.statistics import LEVEL, MARGIN, QUANTILE, correct, holm
+from acdc.verification.statistics import MARGIN, QUANTILE, correct, holm
 
 DATASETS = 500
 # one-sided 99.9 % bound of a binomial share with LEVEL: chance of more is below a thousandth

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from acdc.artefacts.verification.examples import Example, Examples
 from acdc.render.report.markup import Markup, element, facts, join, paragraph
 from acdc.render.report.sections import section
 from acdc.render.verdict import number
-from acdc.verification.examples import Example, Examples
 
 UNITS = 1000  # of attention, in what the page holds
 

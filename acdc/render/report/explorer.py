@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.over_sizes import SHARES
+from acdc.artefacts.verification.report import Report
 from acdc.options import Level
-from acdc.verification.integrated import SHARES
-from acdc.verification.report import Report
 
 MOST_EDGES = 6000  # of the candidates, the strongest
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from acdc.verification.intervals import Interval
+from acdc.artefacts.verification.interval import Interval
 
 WIDTH, HEIGHT = 168.0, 18.0  # of an interval that is drawn in a table
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.examples import Examples
+from acdc.artefacts.verification.report import Report
 from acdc.graph import ReaderKind
 from acdc.render.report import sections
 from acdc.render.report.examples import example_data, examples_section
@@ -16,8 +18,6 @@ from acdc.render.report.explorer import explorer_data
 from acdc.render.report.markup import Markup, element, join, safe
 from acdc.render.style import EDGE_COLOUR, NODE_FILL, NODE_LINE, title
 from acdc.render.verdict import verdict
-from acdc.verification.examples import Examples
-from acdc.verification.report import Report
 
 SCRIPTS = ("graph.js", "places.js", "diagram.js", "heatmap.js", "explorer.js", "patterns.js", "page.js")
 KINDS = {"q": ReaderKind.Q, "k": ReaderKind.K, "v": ReaderKind.V, "mlp": ReaderKind.MLP, "logits": ReaderKind.LOGITS}

@@ -3,6 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 from acdc.artefacts.circuit import Circuit, ScoredEdge, ScoredNode
+from acdc.artefacts.verification.interval import Interval
+from acdc.artefacts.verification.mechanism import columns
+from acdc.artefacts.verification.report import Removal, Report
+from acdc.artefacts.verification.stability import Stability
 from acdc.options import Level
 from acdc.render.report.curve import size_curve
 from acdc.render.report.explorer import measured_sizes
@@ -21,10 +25,6 @@ from acdc.render.verdict import (
     spread,
     stable_text,
 )
-from acdc.verification.intervals import Interval
-from acdc.verification.mechanism import columns
-from acdc.verification.report import Removal, Report
-from acdc.verification.stability import Stability
 
 MOST_PARTS = 200  # of the circuit, in the table of its parts
 WORDS = ("worse on average", "drawn", "needed", "stability")  # columns of that table without numbers

@@ -9,10 +9,10 @@ from collections import defaultdict
 from pydantic import BaseModel, ConfigDict
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.comparison import Overlap
+from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
 from acdc.graph import Edge, ReaderKind, Writer, WriterKind
-from acdc.verification.compare import Overlap
-from acdc.verification.report import Report
 
 UNCLEAR = "attends to no one place"
 THIRDS = ("early MLP", "middle MLP", "late MLP")

@@ -6,12 +6,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from acdc.artefacts.verification.audit import Audit
+from acdc.artefacts.verification.interval import Interval
+from acdc.artefacts.verification.removal import Removal
+from acdc.artefacts.verification.stability import Stability
+from acdc.display import show
 from acdc.files import read_model, write_json
 from acdc.options import Extent, Scope
-from acdc.verification.audit import Audit
-from acdc.verification.intervals import Interval
-from acdc.verification.removals import Removal
-from acdc.verification.stability import Stability
 
 FILE_NAME = "verification.json"
 UNVERIFIED = "nobody has verified it yet; 'acdc verify RUN' does"
@@ -152,9 +153,7 @@ class Report(_Record):
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
-        from acdc.render.notebook import report_html  # drawing stands above verification in the pipeline
-
-        return report_html(self)
+        return str(show("report as HTML", self))
 
     def save(self, path: str | Path) -> None:
         """Write `verification.json` into a folder, or the given file, atomically."""

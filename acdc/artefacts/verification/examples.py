@@ -1,0 +1,73 @@
+"""Rows with what the circuit's heads attend to, for the report."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from acdc.artefacts.circuit import Circuit
+from acdc.errors import InputError
+from acdc.files import read_model, write_text
+
+Pattern = list[list[float]]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Example(_Record):
+    """One row. `clean` and `corrupted`: its tokens as text from position `start` on, of `length` in all; `answer`: the
+    place among them of the token that the answer follows. `full`, `circuit`: the metric of both on this row.
+
+    `patterns`: of each head of `Examples.heads`, by position (over those shown) the shares of attention to the
+    positions shown, without trailing zeros.
+    """
+
+    row: str
+    group: str | None
+    start: int = Field(ge=0)
+    length: int = Field(ge=1)
+    clean: list[str]
+    corrupted: list[str]
+    answer: int = Field(ge=0)
+    correct: list[str]
+    incorrect: list[str]
+    full: float
+    circuit: float
+    patterns: list[Pattern]
+
+
+class Examples(_Record):
+    """`of`: the side of the split that the rows are from. `no_patterns`: why there are none, if that is so."""
+
+    format: Literal["acdc-examples"] = "acdc-examples"
+    version: Literal[1] = 1
+    of: Literal["discovery", "verification"]
+    metric: str
+    heads: list[str]
+    rows: list[Example]
+    no_patterns: str | None = None
+
+    def save(self, folder: Path) -> None:
+        """Write `examples.json` into a run directory, atomically, on one line: patterns are long."""
+        text = json.dumps(self.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
+        write_text(folder / FILE_NAME, text + "\n")
+
+
+def load_examples(folder: Path, circuit: Circuit) -> Examples | None:
+    """A run's examples; None for a run of before there were any. Raises InputError where they are damaged or of another
+    circuit."""
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return None
+    examples = read_model(Examples, path, "a file of examples of acdc")
+    known = {*circuit.task.discovery, *circuit.task.verification}
+    of_circuit = examples.metric == circuit.metric and all(example.row in known for example in examples.rows)
+    if not of_circuit or not set(examples.heads) <= {writer.id for writer in circuit.graph.writers}:
+        raise InputError(f"{path} is of another circuit: delete it to look at examples again")
+    return examples
+
+
+FILE_NAME = "examples.json"

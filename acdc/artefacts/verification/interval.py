@@ -1,0 +1,19 @@
+"""A number with its interval over rows."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Interval(BaseModel):
+    """A number with an interval that covers 95 % of bootstrap resamples of the rows; None where it is not defined,
+    or where there are fewer rows than `FEWEST`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    low: float | None
+    value: float | None
+    high: float | None
+
+
+def unknown(value: float) -> Interval:
+    """A number whose interval is not known."""
+    return Interval(low=None, value=value, high=None)
