@@ -19,7 +19,7 @@ import torch
 from shapes import random_gpt2, random_task
 
 from acdc.behaviour.behaviour import Behaviour
-from acdc.execution.required_positions import Cone
+from acdc.execution.required_positions import RequiredPositions
 from acdc.execution.subgraph import SubgraphRun
 from acdc.execution.threads import fixed_threads
 from acdc.model.load import load_model
@@ -45,9 +45,9 @@ def seconds(work) -> float:
 
 def run_circuit(behaviour: Behaviour, kept: np.ndarray) -> None:
     """One circuit over all rows, from the first layer on whatever its size."""
-    cone = Cone.of(behaviour.graph, kept)
+    required = RequiredPositions.of(behaviour.graph, kept)
     for prompts in behaviour.prompts:
-        SubgraphRun(behaviour.model.components, cone, prompts, kept[None]).logits()
+        SubgraphRun(behaviour.model.components, required, prompts, kept[None]).logits()
 
 
 @torch.no_grad()
@@ -57,7 +57,7 @@ def circuits(behaviour: Behaviour, scores: np.ndarray, base: float) -> None:
     print(f"{'circuit':>8} {'edges':>8} {'components':>11} {'everywhere':>11} {'GFLOP':>8} {'ms':>9} {'forwards':>9}")
     for share in SHARES:
         edges = ranking.by_edges(round(share * behaviour.graph.n_edges)).edges
-        needs = Cone.of(behaviour.graph, edges).needs[len(behaviour.graph.embeddings) :]
+        needs = RequiredPositions.of(behaviour.graph, edges).needs[len(behaviour.graph.embeddings) :]
         before = components.work.snapshot()
         run_circuit(behaviour, edges)
         work = components.work - before

@@ -96,8 +96,8 @@ class EdgeNetwork:
     def _attend(self, layer: int, residual: Tensor, written: Tensor, swap: Swap | None) -> Tensor:
         """What the heads of a layer write, [heads, rows, positions, d]."""
         q, k, v = (self._project(layer, kind, residual, written, swap) for kind in ATTENTION_SLOTS)
-        ahead = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool).triu(1)
-        scores = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).masked_fill(ahead, -torch.inf)
+        speculative = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool).triu(1)
+        scores = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).masked_fill(speculative, -torch.inf)
         return _per_head(scores.softmax(-1) @ v, self.parameters[f"blocks.{layer}.attn.W_O"])
 
     def _project(self, layer: int, kind: ReaderKind, *read) -> Tensor:

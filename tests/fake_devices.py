@@ -10,7 +10,7 @@ from torch._subclasses import FakeTensorMode, fake_tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_iter
 
-from acdc.execution.dry_run import Books, rehearsing
+from acdc.execution.dry_run import CostTracker, dry_run
 
 _aten, _ASKED = torch.ops.aten, torch.ops.prim.device.default
 _dispatch = FakeTensorMode.__torch_dispatch__
@@ -18,15 +18,15 @@ _INDEXING = (_aten.index, _aten.index_put, _aten.index_put_, _aten._unsafe_index
 
 
 @contextmanager
-def devices_checked() -> Iterator[Books]:
-    """A rehearsal on fake devices `cuda:0`, `cuda:1`, ..."""
+def devices_checked() -> Iterator[CostTracker]:
+    """A dry run on fake devices `cuda:0`, `cuda:1`, ..."""
     with (
         patch.dict(fake_tensor._DISPATCH_META_HANDLERS, {_ASKED: _told}),
         patch.object(FakeTensorMode, "__torch_dispatch__", _dispatched),
-        rehearsing() as books,
+        dry_run() as tracker,
         _Host(),
     ):
-        yield books
+        yield tracker
 
 
 def _told(arguments: tuple) -> torch.device:

@@ -86,7 +86,7 @@ def test_an_ablation_is_carried_like_ours(acdc, of_another_package, method, thre
 
     words = ("discover", "--task", "induction", "--limit", 16, "--method", method, "--threshold", threshold)
     ours = acdc(*words, "--ablation", "zero", "--json").json
-    of_another_package("acdc.ablations", Ablation("theirs", "nothing", nothing, has_wires=False))
+    of_another_package("acdc.ablations", Ablation("theirs", "nothing", nothing, has_within_head=False))
     theirs = acdc(*words, "--ablation", "theirs", "--json").json
     assert theirs["verification"]["measures"] == ours["verification"]["measures"]
     assert theirs["edges"] == ours["edges"] > 0

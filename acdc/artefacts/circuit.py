@@ -16,7 +16,7 @@ from acdc.artefacts.quantisation import Quantisation
 from acdc.display import show
 from acdc.errors import InputError
 from acdc.files import read_model, write_json, write_text
-from acdc.graph import Anatomy, ComponentGraph, Edge, Neuron, Writer, is_wire
+from acdc.graph import Anatomy, ComponentGraph, Edge, Neuron, Writer, is_within_head
 from acdc.options import MOST_THREADS, Level
 
 if TYPE_CHECKING:
@@ -45,10 +45,9 @@ class _Record(BaseModel):
 class ModelRecord(_Record):
     """Which model: `content_hash` is of its config and weight files, `anatomy` the shape that decides its graph.
 
-    `components` says how it was run: from its weights, or by its own modules. `direct_edges`: the wires from attention
-    slots to their heads are edges of the graph. `quantisation`: how the GGUF file of the weights stores them; absent
-    for weights of another file.
-    """
+    `components` says how it was run: from its weights, or by its own modules. `direct_edges`: the within-head edges
+    from attention slots to their heads are edges of the graph. `quantisation`: how the GGUF file of the weights stores
+    them; absent for weights of another file."""
 
     name: str
     family: str
@@ -78,7 +77,7 @@ class TaskRecord(_Record):
     split: str
     discovery: list[str]
     verification: list[str]
-    twins: int = 0
+    duplicates: int = 0
 
 
 class ImportRecord(_Record):
@@ -214,14 +213,14 @@ class Circuit(_Record):
 
     @cached_property
     def links(self) -> list[ScoredEdge]:
-        """Its effective edges between components, without the wires inside them."""
-        return [edge for edge in self.effective if not is_wire(edge.id)]
+        """Its effective edges between components, without the within-head edges inside them."""
+        return [edge for edge in self.effective if not is_within_head(edge.id)]
 
     def to_networkx(self) -> nx.DiGraph:
         """The effective circuit: components and slots as nodes, edges with `score`, wiring edges slot -> component."""
         graph = nx.DiGraph(name=f"{self.task.name} in {self.model.name}")
         writing = {Edge.parse(scored.id).writer for scored in self.links}
-        wires = {scored.id: scored.score for scored in self.effective if is_wire(scored.id)}
+        within_heads = {scored.id: scored.score for scored in self.effective if is_within_head(scored.id)}
         for scored in self.links:
             edge = Edge.parse(scored.id)
             _add_writer(graph, edge.writer)
@@ -231,8 +230,10 @@ class Circuit(_Record):
             for owner in (owner for owner in self.graph.owners(reader) if owner in writing):
                 _add_writer(graph, owner)
                 name = f"{reader.id}->{owner.id}"
-                if owner.id != reader.id and (name in wires or not self.model.direct_edges):
-                    graph.add_edge(reader.id, owner.id, wiring=True, **({"score": wires[name]} if wires else {}))
+                if owner.id != reader.id and (name in within_heads or not self.model.direct_edges):
+                    graph.add_edge(
+                        reader.id, owner.id, wiring=True, **({"score": within_heads[name]} if within_heads else {})
+                    )
         return graph
 
     def part(self, kept: np.ndarray, selection: dict[str, int | float]) -> "Circuit":

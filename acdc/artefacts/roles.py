@@ -46,7 +46,11 @@ def compare_roles(first: Circuit, first_report: Report, second: Circuit, second_
 def head_roles(circuit: Circuit, report: Report | None) -> dict[str, str]:
     """Role of every head that an edge of the circuit leads out of, by its id, as verification hints at it. Raises
     InputError where it does not."""
-    hints = {hint.id: hint.label or UNCLEAR for hint in report.audit.hints} if report and report.audit else {}
+    hints = (
+        {hint.id: hint.label or UNCLEAR for hint in report.full_verification.hints}
+        if report and report.full_verification
+        else {}
+    )
     heads = [name for name, writer in _writers(circuit).items() if writer.kind is WriterKind.HEAD]
     for name in heads:
         if name not in hints:

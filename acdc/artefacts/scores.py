@@ -23,35 +23,34 @@ class Scores:
     """A score for every candidate edge, float64 [edges].
 
     `kind` is `effect` when a score is the (estimated) change of the metric, in the metric's own sign, when that edge
-    alone is ablated in the full model; `importance` when it only ranks. `halvings`: how often batches had to be halved
-    because memory was short, at most. `nodes`: scores of components [writers], where the method defines them by
+    alone is ablated in the full model; `importance` when it only ranks. `batch_splits`: how often batches had to be
+    halved because memory was short, at most. `nodes`: scores of components [writers], where the method defines them by
     themselves and not as the sum over the edges out of them. `neurons`: of the coordinates of what components write
-    [writers, d], for all that read them; an edge then has the score of its sender, the sum of its neurons'.
-    """
+    [writers, d], for all that read them; an edge then has the score of its sender, the sum of its neurons'."""
 
     values: np.ndarray
     kind: ScoreKind
-    halvings: int = 0
+    batch_splits: int = 0
     nodes: np.ndarray | None = None
     neurons: np.ndarray | None = None
 
     @classmethod
-    def of_neurons(cls, graph: ComponentGraph, neurons: np.ndarray, kind: ScoreKind, halvings: int = 0) -> "Scores":
+    def of_neurons(cls, graph: ComponentGraph, neurons: np.ndarray, kind: ScoreKind, batch_splits: int = 0) -> "Scores":
         """Scores of neurons [writers, d], and what follows from them for components and edges."""
         nodes = neurons.sum(axis=1)
         writers, _ = graph.ends
-        return cls(nodes[writers], kind, halvings, nodes, neurons)
+        return cls(nodes[writers], kind, batch_splits, nodes, neurons)
 
 
 @dataclass(frozen=True)
 class Proposal:
     """The edges that ACDC was let decide about: how many, the objective with all of them kept, the largest |score|
-    among the others, and the scores' `halvings`."""
+    among the others, and the scores' `batch_splits`."""
 
     edges: int
     objective: float
     left_out: float
-    halvings: int
+    batch_splits: int
 
 
 @dataclass(frozen=True)

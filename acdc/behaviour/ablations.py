@@ -44,13 +44,13 @@ class Ablation:
     """A named ablation.
 
     `carried` gives what removed edges carry for a batch's rows: values [writers, rows or 1, positions or 1, d], in the
-    order of the graph's writers, and where `has_wires`, projections of q, k and v slots, which `--direct-edges` needs.
-    """
+    order of the graph's writers, and where `has_within_head`, projections of q, k and v slots, which `--direct-edges`
+    needs."""
 
     name: str
     summary: str
     carried: Callable[[Ablating, Batch], Ablated]
-    has_wires: bool = True
+    has_within_head: bool = True
 
 
 def _resample(behaviour: Ablating, batch: Batch) -> Ablated:
@@ -84,7 +84,7 @@ ABLATIONS = {
         Ablation("zero", "nothing", _zero),
         Ablation("mean", "its mean over the task's clean prompts, all positions together", _mean),
         Ablation("mean-positional", "its mean over the task's clean prompts at that position", _mean_positional),
-        Ablation("optimal", "the constant that changes the model least", _optimal, has_wires=False),
+        Ablation("optimal", "the constant that changes the model least", _optimal, has_within_head=False),
     )
 }
 ENTRY_POINTS = "acdc.ablations"
@@ -106,8 +106,8 @@ def find_ablation(name: str) -> Ablation:
 
 def mean_ablated(executor: Executor, batches: Iterable[tuple[Tensor, Tensor]], positional: bool) -> Ablated:
     """Means over batches of (tokens [rows, positions], answer positions [rows]): over rows, and over positions too
-    unless `positional`. Every writer's output, and with removable wires every query, key and value; summed in float64.
-    """
+    unless `positional`. Every writer's output, and with removable within-head edges every query, key and value; summed
+    in float64."""
     means: list[_Mean] = []
     for tokens, positions in batches:
         trace = executor.run(tokens, positions)

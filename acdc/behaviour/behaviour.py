@@ -19,12 +19,12 @@ from torch import Tensor
 from acdc.behaviour.ablations import clean_tokens, corrupted_tokens, find_ablation, mean_ablated
 from acdc.behaviour.batches import Batch, Cached, RunCache, budget_on
 from acdc.behaviour.optimal import optimal_constants
-from acdc.behaviour.workers import ALONE, Crew, shared_out
+from acdc.behaviour.workers import ALONE, Workers, share_out
 from acdc.errors import InputError, NothingToFind
 from acdc.execution.ablated import Ablated, AblatedStream
 from acdc.execution.executor import Executor, RemovedEdges, RemovedNeurons, SlotInputs, Trace
 from acdc.execution.machine import free_memory, return_free_memory
-from acdc.execution.required_positions import Cone
+from acdc.execution.required_positions import RequiredPositions
 from acdc.execution.subgraph import Prompts, SubgraphRun
 from acdc.execution.work import Work
 from acdc.graph import ComponentGraph
@@ -55,21 +55,21 @@ class Behaviour:
         batch_size: int = DEFAULT_BATCH,
         split_embeddings: bool = False,
         direct_edges: bool = False,
-        crew: Crew = ALONE,
+        workers: Workers = ALONE,
     ):
-        """`rows` are indices into the task; means for mean ablation are taken over the whole task. `crew`: others who
-        have the same behaviour, and share in what is measured of many subgraphs.
+        """`rows` are indices into the task; means for mean ablation are taken over the whole task. `workers`: others
+        who have the same behaviour, and share in what is measured of many subgraphs.
 
         Raises InputError for rows without the answers that the metric needs, and for logits that are not finite.
         """
-        self.model, self.task, self.metric, self.crew = model, task, metric, crew
+        self.model, self.task, self.metric, self.workers = model, task, metric, workers
         self.ablation = find_ablation(ablation).name
         self.batch_size = batch_size
         self.rows: tuple[Row, ...] = task.select(rows)
         if not self.rows:
             raise InputError(f"task {task.name!r} has no rows to measure")
         metric.check(self.rows)
-        if direct_edges and not find_ablation(ablation).has_wires:
+        if direct_edges and not find_ablation(ablation).has_within_head:
             raise InputError(
                 f"ablation {ablation!r} has no values for queries, keys and values: leave out --direct-edges"
             )
@@ -190,11 +190,11 @@ class Behaviour:
         Without `metrics`, the behaviour's own alone. `advance` is told of finished work, in prompts run.
         """
         metrics = tuple(metrics or [self.metric])
-        step = TOGETHER if self.crew.size else max(1, len(removed))
+        step = TOGETHER if self.workers.size else max(1, len(removed))
         parts = [_Candidates(removed[at : at + step], metrics) for at in range(0, len(removed), step)]
         values, due, ticks = [], 0, Ticks(advance)
         here = partial(_measure, advance=ticks)
-        for part, found in zip(parts, shared_out(self.crew, self, _measure, parts, here), strict=True):
+        for part, found in zip(parts, share_out(self.workers, self, _measure, parts, here), strict=True):
             values.append(found)
             due += len(part.removed) * len(self.rows)
             ticks.catch_up(due)
@@ -205,9 +205,9 @@ class Behaviour:
         left out, of all that comes after what is first removed."""
         if removed.ndim == 3:
             return self._logits_of_neurons(batch, prompts, removed, columns)
-        cone = Cone.of(self.graph, ~np.all(removed, axis=0))
-        if not cone.complete and prompts.stream is not None:
-            return SubgraphRun(self.model.components, cone, prompts, ~removed).logits(columns)
+        required = RequiredPositions.of(self.graph, ~np.all(removed, axis=0))
+        if not required.complete and prompts.stream is not None:
+            return SubgraphRun(self.model.components, required, prompts, ~removed).logits(columns)
         slots = RemovedEdges(self.graph, removed, prompts.ablated, len(batch.index), prompts.stream)
         first = self._first_layer(removed)
         return self.executor.resume(batch.clean, first, len(removed), batch.positions, slots, columns).logits
@@ -225,7 +225,10 @@ class Behaviour:
         """The first layer that a slot of any removed edge belongs to: all before it runs as in the full model."""
         touched = np.any(removed, axis=0)
         layers = [g.layer for g in self.graph.groups if touched[g.start : g.stop].any()]
-        layers += [wire.owner.layer for wire in itertools.compress(self.graph.wires, touched[-len(self.graph.wires) :])]
+        layers += [
+            inner.owner.layer
+            for inner in itertools.compress(self.graph.within_heads, touched[-len(self.graph.within_heads) :])
+        ]
         return min(layers, default=self.model.anatomy.n_layers)
 
     def parts(self, candidates: int, batch: Batch) -> Iterator[slice]:

@@ -11,12 +11,12 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 
 
-class MemberLost(Exception):
-    """A member of a crew cannot answer any more; what it was asked is to be done by somebody else."""
+class WorkerLost(Exception):
+    """A member of the workers cannot answer any more; what it was asked is to be done by somebody else."""
 
 
 class Reply(Protocol):
-    """What a member of a crew was asked for."""
+    """What a member of the workers was asked for."""
 
     def ready(self) -> bool:
         """Whether the answer is there."""
@@ -25,7 +25,7 @@ class Reply(Protocol):
         """Wait for the answer. Raises MemberLost, or what the work itself raised."""
 
 
-class Crew(Protocol):
+class Workers(Protocol):
     """The other processes, by their number: 0 .. size - 1."""
 
     @property
@@ -41,20 +41,20 @@ class Alone:
     size = 0
 
     def ask(self, member: int, work: Callable[..., Any], *arguments: Any) -> Reply:
-        raise MemberLost
+        raise WorkerLost
 
 
 ALONE = Alone()
-Crews = Callable[[Sequence[int]], Crew]  # rows of a task -> those who have the behaviour on these rows
+FindWorkers = Callable[[Sequence[int]], Workers]  # rows of a task -> those who have the behaviour on these rows
 
 
-def nobody_else(rows: Sequence[int]) -> Crew:
-    """The crew of a process that works alone."""
+def no_workers(rows: Sequence[int]) -> Workers:
+    """The workers of a process that works alone."""
     return ALONE
 
 
-def shared_out(
-    crew: Crew,
+def share_out(
+    workers: Workers,
     behaviour: Any,
     work: Callable[[Any, Any], T],
     items: Sequence[Any],
@@ -64,7 +64,7 @@ def shared_out(
 
     `here`: the same work as this process does it, for example reporting on the way.
     """
-    left, members = deque(range(len(items))), set(range(crew.size))
+    left, members = deque(range(len(items))), set(range(workers.size))
     asked: dict[int, tuple[int, Reply]] = {}  # by member
     done: dict[int, T] = {}
     for place in range(len(items)):
@@ -72,7 +72,7 @@ def shared_out(
             for member in members - asked.keys():
                 if len(left) > 1:  # the last is no quicker elsewhere
                     item = left.popleft()
-                    asked[member] = item, crew.ask(member, work, items[item])
+                    asked[member] = item, workers.ask(member, work, items[item])
             if left:
                 item = left.popleft()
                 done[item] = (here or work)(behaviour, items[item])
@@ -81,7 +81,7 @@ def shared_out(
                 item, reply = asked.pop(member)
                 try:
                     done[item] = reply.get()
-                except MemberLost:
+                except WorkerLost:
                     members.discard(member)
                     left.appendleft(item)
         yield done.pop(place)

@@ -17,7 +17,7 @@ class Unavailable(InputError):
 
 
 @dataclass(frozen=True)
-class Posed:
+class PreparedCase:
     """A case that is ready to be tried. `truths`: by ablation, None where the circuit is not known. `accuracy`: share
     of the task's rows for which the model says what its program does, None without a program."""
 
@@ -59,7 +59,7 @@ class Case(Protocol):
     @property
     def identity(self) -> str: ...
 
-    def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
+    def prepare(self, folder: Path, device: str, dtype: str | None) -> PreparedCase:
         """Make it ready; models that have to be made are written into `folder`. `dtype`: None for its own. Raises
         Unavailable."""
 

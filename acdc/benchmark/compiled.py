@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from acdc.benchmark.case import Posed
+from acdc.benchmark.case import PreparedCase
 from acdc.benchmark.programs.compiler import compile_program
 from acdc.benchmark.programs.generator import Recipe, random_program
 from acdc.benchmark.programs.library import LIBRARY, NamedProgram, Prompt
@@ -49,7 +49,7 @@ class CompiledCase:
     def identity(self) -> str:
         return repr(self)
 
-    def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
+    def prepare(self, folder: Path, device: str, dtype: str | None) -> PreparedCase:
         """The truth is that of the model without any realism, which only adds what does not belong to it."""
         named, where = find_program(self.program), {"device": device, "dtype": dtype or DTYPE}
         plain = _load(named, Realism(), self.seed, folder / "plain", {"device": device, "dtype": DTYPE})
@@ -60,7 +60,7 @@ class CompiledCase:
         model = plain
         if self.realism != Realism() or where["dtype"] != DTYPE:
             model = _load(named, self.realism, self.seed, folder / "model", where)
-        return Posed(model, task, truths, split_embeddings=True, accuracy=accuracy(model, task))
+        return PreparedCase(model, task, truths, split_embeddings=True, accuracy=accuracy(model, task))
 
 
 def find_program(name: str) -> NamedProgram:

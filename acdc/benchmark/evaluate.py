@@ -1,4 +1,4 @@
-"""Try one method on a posed case under one ablation, and score what it finds."""
+"""Try one method on a prepared case under one ablation, and score what it finds."""
 
 import time
 from collections.abc import Collection
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from acdc.artefacts.scores import Decisions, Scores
 from acdc.behaviour.behaviour import Behaviour
-from acdc.benchmark.case import Posed
+from acdc.benchmark.case import PreparedCase
 from acdc.benchmark.scoring import Agreement, Staircase, widest_gap
 from acdc.benchmark.truth import Truth
 from acdc.errors import InputError
@@ -96,20 +96,20 @@ def settings_of(method: Method, shared: DiscoverySettings) -> DiscoverySettings:
 
 
 class Trial:
-    """A posed case under one ablation."""
+    """A prepared case under one ablation."""
 
-    def __init__(self, posed: Posed, ablation: str, settings: DiscoverySettings):
+    def __init__(self, prepared: PreparedCase, ablation: str, settings: DiscoverySettings):
         """`settings` are those of every method, but for its name, metric and ablation."""
-        self.posed, self.ablation = posed, ablation
-        rows = len(posed.task.rows)
-        self._settings = replace(settings, ablation=ablation, limit=rows, split_embeddings=posed.split_embeddings)
+        self.prepared, self.ablation = prepared, ablation
+        rows = len(prepared.task.rows)
+        self._settings = replace(settings, ablation=ablation, limit=rows, split_embeddings=prepared.split_embeddings)
         self._exact = settings_of(find_method("exact"), self._settings)
         self._effects: dict[str, np.ndarray] = {}
 
     def behaviour(self, settings: DiscoverySettings) -> Behaviour:
         """The behaviour that these settings measure, on all rows. Raises InputError where they do not fit."""
-        prepare(self.posed.model, self.posed.task, settings)
-        return bind(self.posed.model, self.posed.task, settings, range(len(self.posed.task.rows)))
+        prepare(self.prepared.model, self.prepared.task, settings)
+        return bind(self.prepared.model, self.prepared.task, settings, range(len(self.prepared.task.rows)))
 
     @cached_property
     def judge(self) -> Behaviour:
@@ -132,7 +132,7 @@ class Trial:
 
     def score(self, row: BenchmarkRow, progress: Progress) -> BenchmarkRow:
         """A row with all that its method scores; a refusal is its status."""
-        row = row.model_copy(update={"accuracy": self.posed.accuracy})
+        row = row.model_copy(update={"accuracy": self.prepared.accuracy})
         try:
             found = self.search(find_method(row.method), progress)
         except InputError as error:
@@ -141,7 +141,7 @@ class Trial:
             if row.method in BUILT_IN:
                 raise
             return row.model_copy(update={"status": f"it broke: {type(error).__name__}: {error}"})
-        graph, truth = self.judge.graph, self.posed.truths[self.ablation]
+        graph, truth = self.judge.graph, self.prepared.truths[self.ablation]
         integrated = integrate(self.judge, found.ranking, found.helps)
         measured = {
             "edges_found": int(found.chosen.sum()),

@@ -11,8 +11,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from acdc.artefacts.circuit import library_versions
-from acdc.behaviour.workers import Crews
-from acdc.benchmark.case import Case, Posed, Unavailable, content
+from acdc.behaviour.workers import FindWorkers
+from acdc.benchmark.case import Case, PreparedCase, Unavailable, content
 from acdc.benchmark.compiled import describe
 from acdc.benchmark.evaluate import BenchmarkRow, Trial
 from acdc.errors import InputError
@@ -78,7 +78,7 @@ class BenchmarkJob:
         rows = (self._row(ablation, method, even_missing=True) for ablation, method in self._wanted)
         return [row for row in rows if row is not None]
 
-    def do(self, progress: Progress, loaded: Loaded, crews: Crews) -> None:
+    def do(self, progress: Progress, loaded: Loaded, find_workers: FindWorkers) -> None:
         with fixed_threads(self.settings.threads):
             self._do(progress)
 
@@ -86,18 +86,18 @@ class BenchmarkJob:
         missing = [wanted for wanted in self._wanted if not self._row(*wanted)]
         make_private(self.path)
         try:
-            posed = self.case.pose(self.path, self.device, self.dtype)
+            prepared = self.case.prepare(self.path, self.device, self.dtype)
         except Unavailable as error:
             for ablation, method in missing:
                 self._keep(self._empty(ablation, method, status=str(error)), "")
             return
-        known = {ablation: describe(truth) for ablation, truth in posed.truths.items() if truth}
-        write_json(self.path / TRUTHS, {"accuracy": posed.accuracy, "truths": known})
-        trials = {ablation: Trial(posed, ablation, self.settings) for ablation in self.case.ablations}
+        known = {ablation: describe(truth) for ablation, truth in prepared.truths.items() if truth}
+        write_json(self.path / TRUTHS, {"accuracy": prepared.accuracy, "truths": known})
+        trials = {ablation: Trial(prepared, ablation, self.settings) for ablation in self.case.ablations}
         with progress("methods", len(missing), "methods") as advance:
             for ablation, method in missing:
                 row = trials[ablation].score(self._empty(ablation, method), progress)
-                self._draw(posed, row)
+                self._draw(prepared, row)
                 self._keep(row, self._hash((ablation, method, origin(method))))
                 advance(1)
 
@@ -141,9 +141,9 @@ class BenchmarkJob:
             status=status,
         )
 
-    def _draw(self, posed: Posed, row: BenchmarkRow) -> None:
-        truth = posed.truths[row.ablation]
+    def _draw(self, prepared: PreparedCase, row: BenchmarkRow) -> None:
+        truth = prepared.truths[row.ablation]
         if truth is not None and row.status == "done":
-            graph = posed.model.executor(posed.split_embeddings).graph
+            graph = prepared.model.executor(prepared.split_embeddings).graph
             heading = f"{row.case}: {row.method} under {row.ablation} ablation"
             write_text(self._file(row.ablation, row.method, "svg"), compare(graph, heading, row.found, truth.edges))

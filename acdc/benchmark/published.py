@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from acdc.benchmark.case import Posed, Unavailable, content
+from acdc.benchmark.case import PreparedCase, Unavailable, content
 from acdc.benchmark.truth import Truth
 from acdc.errors import InputError
 from acdc.files import read_json
@@ -148,7 +148,7 @@ class PublishedCase:
         )
         return f"{replace(self, data=None)!r} {content(*paths)}"
 
-    def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
+    def prepare(self, folder: Path, device: str, dtype: str | None) -> PreparedCase:
         known = PUBLISHED[self.name]
         try:
             model = load_model(_local(self.data, "models", known.model), device=device, dtype=dtype or DTYPE)
@@ -165,7 +165,7 @@ class PublishedCase:
         except InputError as error:
             raise Unavailable(f"weights not available: {error}") from None
         truths = {known.ablation: Truth(edges, frozenset(), redundant=False, complete=False)}
-        return Posed(model, task, truths, known.split_embeddings)
+        return PreparedCase(model, task, truths, known.split_embeddings)
 
 
 def _local(data: str | None, kind: str, name: str, suffix: str = "") -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from acdc.benchmark.case import Case, Posed, Unavailable, content
+from acdc.benchmark.case import Case, PreparedCase, Unavailable, content
 from acdc.errors import InputError
 from acdc.model.load import load_model
 from acdc.task.load import load_task
@@ -29,7 +29,7 @@ class StoryCase:
         paths = (Path(self.data, "models", MODEL), Path(self.data, "tasks", f"{self.name}.jsonl")) if self.data else ()
         return f"{replace(self, data=None)!r} {content(*paths)}"
 
-    def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
+    def prepare(self, folder: Path, device: str, dtype: str | None) -> PreparedCase:
         if self.data is None:
             raise Unavailable(f"weights not available: give --data, a folder with models/{MODEL} and tasks/")
         try:
@@ -37,7 +37,7 @@ class StoryCase:
             task = load_task(Path(self.data, "tasks", f"{self.name}.jsonl"), model)
         except InputError as error:
             raise Unavailable(f"weights not available: {error}") from None
-        return Posed(model, replace(task, rows=task.rows[:ROWS]), dict.fromkeys(self.ablations))
+        return PreparedCase(model, replace(task, rows=task.rows[:ROWS]), dict.fromkeys(self.ablations))
 
 
 def story_cases(data: Path | None) -> Sequence[Case]:

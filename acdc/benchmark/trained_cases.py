@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from acdc.benchmark.case import Case, Posed, content
+from acdc.benchmark.case import Case, PreparedCase, content
 from acdc.benchmark.compiled import accuracy, draw_rows, find_program
 from acdc.benchmark.trained import FOLDERS
 from acdc.benchmark.truth import Truth
@@ -40,7 +40,7 @@ class TrainedCase:
     def identity(self) -> str:
         return f"{self!r} {content(FOLDERS[self.name])}"
 
-    def pose(self, folder: Path, device: str, dtype: str | None) -> Posed:
+    def prepare(self, folder: Path, device: str, dtype: str | None) -> PreparedCase:
         source = FOLDERS[self.name]
         known = read_model(Known, source / RECORD, "what is known of a trained model")
         named, model = find_program(known.program), load_model(str(source), device=device, dtype=dtype or DTYPE)
@@ -52,7 +52,7 @@ class TrainedCase:
             ablation: Truth(frozenset(edges), frozenset(), redundant=False, complete=True)
             for ablation, edges in known.truth.items()
         }
-        return Posed(model, task, truths, split_embeddings=True, accuracy=accuracy(model, task))
+        return PreparedCase(model, task, truths, split_embeddings=True, accuracy=accuracy(model, task))
 
 
 def trained_cases(data: Path | None) -> Sequence[Case]:

@@ -101,8 +101,8 @@ def _tried(preview: Forecast, rows: int) -> str:
         text += "At each of them every edge was tested."
     else:
         text += f"At {preview.tested} of them every edge was tested; at the others some effects were estimated."
-    if preview.unvisited:
-        text += f" It ended before the receivers of the last {100 * preview.unvisited:.0f} % of the edges."
+    if preview.unreached:
+        text += f" It ended before the receivers of the last {100 * preview.unreached:.0f} % of the edges."
     return text
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from acdc.artefacts.circuit import Circuit
     from acdc.artefacts.comparison import Comparison
     from acdc.artefacts.roles import RoleComparison
-    from acdc.artefacts.verification.audit import Audit
+    from acdc.artefacts.verification.full_verification import FullVerification
     from acdc.artefacts.verification.interval import Interval
     from acdc.artefacts.verification.report import Report
     from acdc.artefacts.verification.stability import Stability
@@ -69,8 +69,8 @@ def verify(
         verify_on(executor, run, model, task, device, scope, stability)
         done = open_run(run)
     printer.finish(done)
-    if not as_json and done.report.audit:
-        _print_audit(done.report, done.report.audit)
+    if not as_json and done.report.full_verification:
+        _print_audit(done.report, done.report.full_verification)
     if not as_json and done.report.stability:
         _print_stability(done.report.stability, show.console())
 
@@ -210,36 +210,36 @@ def _print_roles(comparison: "RoleComparison") -> None:
     )
 
 
-def _print_audit(report: "Report", audit: "Audit") -> None:
-    """Tables of all that an audit found, each with what its numbers mean."""
+def _print_audit(report: "Report", full_verification: "FullVerification") -> None:
+    """Tables of all that an full verification found, each with what its numbers mean."""
     from acdc.cli.show import console
 
     out = console()
-    _print_claims(report, audit, out)
-    _print_tests(audit.tests, out)
-    _print_details(report, audit, out)
+    _print_claims(report, full_verification, out)
+    _print_tests(full_verification.tests, out)
+    _print_details(report, full_verification, out)
 
 
-def _print_claims(report: "Report", audit: "Audit", out: "Console") -> None:
+def _print_claims(report: "Report", full_verification: "FullVerification", out: "Console") -> None:
     """How faithful, complete and minimal the circuit is."""
     from acdc.render.verdict import complete_text, fewer_text, minimal_text, sizes_text
 
-    rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in audit.faithfulness]
+    rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in full_verification.faithfulness]
     head = ("ablation", "metric", "the circuit alone recovers", "without it is lost")
     _show(out, "\nfaithfulness: 100 % is all of the behaviour [95 % interval]", head, rows)
-    if audit.only_under is not None:
-        under = ", ".join(audit.only_under) or "none of them"
+    if full_verification.only_under is not None:
+        under = ", ".join(full_verification.only_under) or "none of them"
         out.print(f"faithful for certain (80 % to 120 % recovered) in {report.metric} under: {under}")
-    if audit.completeness:
-        out.print(f"\ncompleteness: {complete_text(audit.completeness, report.metric)}", soft_wrap=True)
-    if audit.minimality:
-        out.print(f"\nminimality: {minimal_text(audit.minimality, report)}", soft_wrap=True)
-    if audit.over_sizes:
-        out.print(f"\nover all sizes: {sizes_text(audit.over_sizes)}", soft_wrap=True)
-    for name, reason in audit.left_out.items():
+    if full_verification.completeness:
+        out.print(f"\ncompleteness: {complete_text(full_verification.completeness, report.metric)}", soft_wrap=True)
+    if full_verification.minimality:
+        out.print(f"\nminimality: {minimal_text(full_verification.minimality, report)}", soft_wrap=True)
+    if full_verification.over_sizes:
+        out.print(f"\nover all sizes: {sizes_text(full_verification.over_sizes)}", soft_wrap=True)
+    for name, reason in full_verification.left_out.items():
         out.print(f"not measured: {name}, as {reason}")
-    if audit.fewer_rows:
-        out.print(f"\n{fewer_text(audit)}", soft_wrap=True)
+    if full_verification.fewer_rows:
+        out.print(f"\n{fewer_text(full_verification)}", soft_wrap=True)
 
 
 def _print_tests(tests: "Sequence[TestResult]", out: "Console") -> None:
@@ -250,20 +250,20 @@ def _print_tests(tests: "Sequence[TestResult]", out: "Console") -> None:
             out.print(f"{test.name}: that {test.null}", soft_wrap=True)
 
 
-def _print_details(report: "Report", audit: "Audit", out: "Console") -> None:
+def _print_details(report: "Report", full_verification: "FullVerification", out: "Console") -> None:
     """By groups of rows, by heads, and row by row."""
     head: tuple[str, ...]
-    if audit.groups:
+    if full_verification.groups:
         head = ("rows of", "rows", "recovered [95 % interval]", "circuit right", "full model right")
         rows = [
             [g.group, str(g.rows), _percent(g.faithfulness), _share(g.accuracy), _share(g.accuracy_full)]
-            for g in audit.groups
+            for g in full_verification.groups
         ]
         _show(out, "\ngeneralisation", head, rows)
-    if audit.hints:
+    if full_verification.hints:
         from acdc.artefacts.verification.mechanism import columns
 
-        shares = [columns(hint.attention) for hint in audit.hints]
+        shares = [columns(hint.attention) for hint in full_verification.hints]
         head = ("head", f"direct effect on {report.metric}", *shares[0], "mostly")
         rows = [
             [
@@ -272,22 +272,22 @@ def _print_details(report: "Report", audit: "Audit", out: "Console") -> None:
                 *map(_share, share.values()),
                 (h.label or "").removeprefix("attends mostly: "),
             ]
-            for h, share in zip(audit.hints, shares, strict=True)
+            for h, share in zip(full_verification.hints, shares, strict=True)
         ]
         title = (
             "\nwhat heads attend to, shares over all positions of the full model's runs (*: the last): hints, no proof"
         )
         _show(out, title, head, rows)
-    if audit.composition:
-        strongest = sorted(audit.composition, key=lambda c: (c.usual - c.score, c.edge))[:STRONGEST]
+    if full_verification.composition:
+        strongest = sorted(full_verification.composition, key=lambda c: (c.usual - c.score, c.edge))[:STRONGEST]
         rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
         title = "\nhow much of what a head writes the next one reads, by their weights: the most above the usual"
         _show(out, title, ("edge", "composition", "usual"), rows)
-    if audit.failures:
+    if full_verification.failures:
         head = ("row", f"{report.metric} of circuit", "of full model", "answer lost")
         rows = [
             [f.row, _number(f.circuit), _number(f.full), {True: "yes", False: "no", None: "?"}[f.wrong]]
-            for f in audit.failures
+            for f in full_verification.failures
         ]
         _show(out, "\nrows on which the circuit does worst", head, rows)
 

@@ -10,8 +10,8 @@ from acdc.graph import ReaderGroup, ReaderKind
 
 @dataclass(frozen=True)
 class Ablated:
-    """What removed edges carry: values [writers, rows or 1, positions or 1, d], and of removable wires the projections
-    of each layer's q, k and v slots [readers, rows or 1, positions or 1, e]."""
+    """What removed edges carry: values [writers, rows or 1, positions or 1, d], and of removable within-head edges the
+    projections of each layer's q, k and v slots [readers, rows or 1, positions or 1, e]."""
 
     values: Tensor
     projections: tuple[Tensor, ...] = ()

@@ -55,7 +55,7 @@ class Operation:
 
 
 @dataclass
-class Books:
+class CostTracker:
     """What was run: operations by how often, backward passes, and bytes of tensors that are live, now and at most.
 
     `whole_number` is what reading a whole number from a tensor without contents gives.
@@ -67,7 +67,7 @@ class Books:
     peak: int = 0
     whole_number: int = 0
 
-    def turn(self) -> tuple[Counter[Operation], int]:
+    def flush(self) -> tuple[Counter[Operation], int]:
         """(operations, backward passes) since the last turn of the page."""
         page = self.operations, self.backwards
         self.operations, self.backwards = Counter(), 0
@@ -75,36 +75,36 @@ class Books:
 
 
 @contextmanager
-def rehearsing() -> Iterator[Books]:
+def dry_run() -> Iterator[CostTracker]:
     """A block in which tensors have no contents. Scalars that are read from them are 1, true, or the books' whole
     number, and arrays are all ones."""
-    books = Books()
+    tracker = CostTracker()
     with ExitStack() as modes:
         modes.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-        modes.enter_context(_Bookkeeping(books, contents=False))
-        modes.enter_context(_Contents(books))
-        yield books
+        modes.enter_context(_Tracking(tracker, contents=False))
+        modes.enter_context(_Contents(tracker))
+        yield tracker
 
 
-def is_rehearsed(tensor: Tensor) -> bool:
+def is_dry(tensor: Tensor) -> bool:
     """Whether a tensor has no contents."""
     return isinstance(tensor, FakeTensor)
 
 
 @contextmanager
-def recording() -> Iterator[Books]:
-    """A block of real work whose operations are entered as in a rehearsal."""
-    books = Books()
-    with _Bookkeeping(books, contents=True):
-        yield books
+def recording() -> Iterator[CostTracker]:
+    """A block of real work whose operations are entered as in a dry run."""
+    tracker = CostTracker()
+    with _Tracking(tracker, contents=True):
+        yield tracker
 
 
-class _Bookkeeping(TorchDispatchMode):
+class _Tracking(TorchDispatchMode):
     """Enters every operation, those of backward passes too, and follows the storages that they make."""
 
-    def __init__(self, books: Books, contents: bool):
+    def __init__(self, tracker: CostTracker, contents: bool):
         super().__init__()
-        self._books, self._contents = books, contents
+        self._tracker, self._contents = tracker, contents
         self._known: weakref.WeakSet = weakref.WeakSet()
 
     def __torch_dispatch__(
@@ -112,13 +112,13 @@ class _Bookkeeping(TorchDispatchMode):
     ) -> object:
         if func is _aten._local_scalar_dense.default and not self._contents:
             kind = args[0].dtype
-            return True if kind is torch.bool else 1.0 if kind.is_floating_point else self._books.whole_number
+            return True if kind is torch.bool else 1.0 if kind.is_floating_point else self._tracker.whole_number
         out = func(*args, **(kwargs or {}))
         made = [x for x in tree_iter(out) if isinstance(x, Tensor)]
         if made:
             read = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
             entry = _entry(func, args, read, made)
-            self._books.operations[entry] += 1
+            self._tracker.operations[entry] += 1
             for tensor in made if entry.kind is not Kind.view else ():
                 self._follow(tensor.untyped_storage())
         return out
@@ -128,20 +128,20 @@ class _Bookkeeping(TorchDispatchMode):
             return
         self._known.add(storage)
         size = storage.nbytes()
-        self._books.live += size
-        self._books.peak = max(self._books.peak, self._books.live)
+        self._tracker.live += size
+        self._tracker.peak = max(self._tracker.peak, self._tracker.live)
         weakref.finalize(storage, self._freed, size)
 
     def _freed(self, size: int) -> None:
-        self._books.live -= size
+        self._tracker.live -= size
 
 
 class _Contents(TorchFunctionMode):
     """Stands in where code leaves tensors for numbers, and counts backward passes."""
 
-    def __init__(self, books: Books):
+    def __init__(self, tracker: CostTracker):
         super().__init__()
-        self._books = books
+        self._tracker = tracker
 
     def __torch_function__(
         self,
@@ -155,7 +155,7 @@ class _Contents(TorchFunctionMode):
         if func is Tensor.tolist:
             return np.ones(tuple(args[0].shape)).tolist()
         if func is Tensor.backward:
-            self._books.backwards += 1
+            self._tracker.backwards += 1
         return func(*args, **(kwargs or {}))
 
 

@@ -7,9 +7,8 @@ collect gradients.
 
 Semantics are those of path patching (Goldowsky-Dill et al. 2023, arXiv 2304.05969): a slot's input is the residual
 plus, over its removed senders, the ablated value minus the current one. Attention output biases belong to no component.
-Under post-norms (gemma) a head's contribution is what reaches the residual at the current run's scale. A removed wire
-gives its head the ablated query, key or value in the place of the current one.
-"""
+Under post-norms (gemma) a head's contribution is what reaches the residual at the current run's scale. A removed
+within-head edge gives its head the ablated query, key or value in the place of the current one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ class SlotInputs:
         """Inputs of a group of slots, [readers or 1, N, positions, d]; `blocks` are the outputs so far."""
         return residual[None]
 
-    def wire(self, group: ReaderGroup, projected: Tensor) -> Tensor:
+    def inner(self, group: ReaderGroup, projected: Tensor) -> Tensor:
         """What heads use of the projections [readers, N, positions, e] of a group of attention slots."""
         return projected
 
@@ -44,9 +43,8 @@ class Trace:
     """A run: logits [N, V] at the asked positions, the writers' outputs, and the residual entering each layer.
 
     `residuals` has one entry more than there are layers: the last is what the logits read. `projections` are the
-    queries, keys and values of each layer [readers, N, positions, e], kept where the graph has removable wires.
-    `together`: the tensor that all blocks are parts of, where there is one.
-    """
+    queries, keys and values of each layer [readers, N, positions, e], kept where the graph has removable within-head
+    edges. `together`: the tensor that all blocks are parts of, where there is one."""
 
     logits: Tensor
     blocks: tuple[Tensor, ...]
@@ -136,11 +134,11 @@ class RemovedEdges(SlotInputs):
         per_sequence = torch.from_numpy(from_stream.T.repeat(self.rows, axis=1)).to(residual.device)
         return torch.where(per_sequence[:, :, None, None], stream.repeat(len(from_stream), 1, 1), residual)
 
-    def wire(self, group: ReaderGroup, projected: Tensor) -> Tensor:
+    def inner(self, group: ReaderGroup, projected: Tensor) -> Tensor:
         if not self.graph.direct_edges:
             return projected
         heads = self.graph.anatomy.n_heads
-        start = self.graph.wire_start(group.layer, group.kind)
+        start = self.graph.within_head_start(group.layer, group.kind)
         cut = self.removed[:, start : start + heads]
         if not cut.any():
             return projected
@@ -273,7 +271,7 @@ class Executor:
         for kind in ATTENTION_SLOTS:
             group = self.graph.group_at[layer, kind]
             read = slots.read(group, residual, blocks)
-            projected.append(slots.wire(group, self.components.project(layer, kind, read)))
+            projected.append(slots.inner(group, self.components.project(layer, kind, read)))
         return projected
 
     def _attend(self, layer: int, projected: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:

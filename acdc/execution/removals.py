@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from acdc.execution.components import Components, as_index
-from acdc.execution.required_positions import Cone, Need
+from acdc.execution.required_positions import Required, RequiredPositions
 from acdc.execution.subgraph import Changes, Projections, Prompts, SubgraphRun
 from acdc.graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup, ReaderKind
 
@@ -23,10 +23,12 @@ class Reach:
 
     def __init__(self, graph: ComponentGraph, kept: np.ndarray):
         """`kept`: the circuit, boolean [edges]."""
-        self.graph, self.kept, self.cone = graph, kept, Cone.of(graph, kept)
+        self.graph, self.kept, self.required = graph, kept, RequiredPositions.of(graph, kept)
         writers = len(graph.writers)
         self._of_slot = np.zeros((len(graph.readers), writers), dtype=bool)
-        self._after = np.eye(writers, dtype=bool) & (self.cone.needs > 0)  # each needed component and what follows it
+        self._after = np.eye(writers, dtype=bool) & (
+            self.required.needs > 0
+        )  # each needed component and what follows it
         for group in reversed(graph.groups):
             first = graph.reader_index[group.readers[0]]
             reached = self._of_slot[first : first + len(group.readers)]
@@ -36,37 +38,39 @@ class Reach:
             block = kept[group.start : group.stop].reshape(len(group.readers), group.senders)
             if group.kind is not ReaderKind.LOGITS:
                 followed = block.T.astype(np.float32) @ reached.astype(np.float32) > 0
-                needed = self.cone.needs[: group.senders, None] > 0
+                needed = self.required.needs[: group.senders, None] > 0
                 self._after[: group.senders] |= followed & needed
 
     def _live_owners(self, group: ReaderGroup, row: int) -> list[int]:
         """The needed components that use a slot; under post-norms all heads of a layer, which share its scale."""
         owners = [self.graph.writer_index[owner] for owner in self.graph.owners(group.readers[row])]
         if self.graph.direct_edges and group.kind in ATTENTION_SLOTS:
-            start = self.graph.wire_start(group.layer, group.kind) - self.cone.heads(group.layer).start
+            start = self.graph.within_head_start(group.layer, group.kind) - self.required.heads(group.layer).start
             owners = [owner for owner in owners if self.kept[start + owner]]
-        live = [owner for owner in owners if self.cone.needs[owner]]
-        return [other for owner in live for other in range(*self.cone.sharing_scale(owner).indices(10**9))]
+        live = [owner for owner in owners if self.required.needs[owner]]
+        return [other for owner in live for other in range(*self.required.sharing_scale(owner).indices(10**9))]
 
     def of(self, edges: np.ndarray) -> np.ndarray:
-        """Boolean [edges, writers] of what removing each of some edges reaches; a wire reaches its head and on."""
+        """Boolean [edges, writers] of what removing each of some edges reaches; a within-head edge reaches its head and
+        on."""
         inside = len(self.graph.edges)
         reached = np.zeros((len(edges), len(self.graph.writers)), dtype=bool)
         for place, edge in enumerate(edges.tolist()):
             if edge < inside:
                 reached[place] = self._of_slot[self.graph.ends[1][edge]]
             else:
-                owner = self.graph.writer_index[self.graph.wires[edge - inside].owner]
-                reached[place] = self._after[self.cone.sharing_scale(owner)].any(axis=0)
+                owner = self.graph.writer_index[self.graph.within_heads[edge - inside].owner]
+                reached[place] = self._after[self.required.sharing_scale(owner)].any(axis=0)
         return reached
 
 
 def together(graph: ComponentGraph, edges: np.ndarray) -> list[np.ndarray]:
-    """Edges by the group of slots that they lead into, wires by layer and kind: those that one run can remove."""
+    """Edges by the group of slots that they lead into, within-head edges by layer and kind: those that one run can
+    remove."""
     starts = [group.start for group in graph.groups]
     if graph.direct_edges:
         layers = range(graph.anatomy.n_layers)
-        starts += sorted(graph.wire_start(layer, kind) for layer in layers for kind in ATTENTION_SLOTS)
+        starts += sorted(graph.within_head_start(layer, kind) for layer in layers for kind in ATTENTION_SLOTS)
     of = np.searchsorted(starts, edges, side="right")
     return [edges[of == one] for one in np.unique(of)]
 
@@ -78,25 +82,27 @@ class CircuitRun(SubgraphRun):
     def __init__(self, components: Components, reach: Reach, prompts: Prompts):
         """`prompts` have a stream."""
         self.reach, self.projected = reach, Projections()
-        self._inputs: dict[tuple[int, int, Need], Tensor] = {}  # [N, Q, d] by the group's start, the slot's row, where
-        super().__init__(components, reach.cone, prompts, reach.kept[None], self.projected)
+        self._inputs: dict[
+            tuple[int, int, Required], Tensor
+        ] = {}  # [N, Q, d] by the group's start, the slot's row, where
+        super().__init__(components, reach.required, prompts, reach.kept[None], self.projected)
         self.read_by_logits = self.final()
 
     def without(self, edges: np.ndarray) -> Tensor:
         """What the logits read at the answer positions without each of some edges, [C * N, d]. The edges lead into
-        slots of one group, or are wires of one layer and kind: see `together`."""
+        slots of one group, or are within-head edges of one layer and kind: see `together`."""
         return _Removals(self, edges).final()
 
-    def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Need, stream: Tensor) -> Tensor:
+    def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Required, stream: Tensor) -> Tensor:
         read = super()._read(slots, need, stream)
         self._inputs.update({(group.start, row, need): x for (group, row), x in zip(slots, read, strict=True)})
         return read
 
-    def inputs(self, group: ReaderGroup, rows: Sequence[int], need: Need) -> Tensor:
+    def inputs(self, group: ReaderGroup, rows: Sequence[int], need: Required) -> Tensor:
         """What some slots of a group read, [slots, N, Q, d]."""
         return torch.stack([self._inputs[group.start, row, need] for row in rows])
 
-    def change(self, writers: Sequence[int] | np.ndarray, need: Need) -> Tensor:
+    def change(self, writers: Sequence[int] | np.ndarray, need: Required) -> Tensor:
         """What some writers write less their ablated values, [writers, N, Q, d]."""
         changes = self._changes[need]
         return changes.values[0, as_index(np.searchsorted(changes.writers, writers).tolist())]
@@ -107,7 +113,7 @@ class _Removals(SubgraphRun):
     run, so that a slot's input is the circuit's and these differences."""
 
     def __init__(self, run: CircuitRun, edges: np.ndarray):
-        self.components, self.cone, self.prompts, self.graph = run.components, run.cone, run.prompts, run.graph
+        self.components, self.required, self.prompts, self.graph = run.components, run.required, run.prompts, run.graph
         self._run, self._stream, self._projections, self.length = run, run._stream, None, run.length
         self.kept = np.repeat(run.kept, len(edges), axis=0)
         self.kept[np.arange(len(edges)), edges] = False
@@ -115,28 +121,30 @@ class _Removals(SubgraphRun):
         inside = len(self.graph.edges)
         self._opened = {int(reader) for reader in self.graph.ends[1][edges[edges < inside]]}
         size = (len(edges), -1, self.rows, self.length, self.prompts.embedded.shape[-1])
-        everywhere = np.flatnonzero(self._changed & (self.cone.needs == Need.EVERYWHERE))
+        everywhere = np.flatnonzero(self._changed & (self.required.needs == Required.EVERYWHERE))
         like = self.prompts.embedded
         self._changes = {
-            Need.EVERYWHERE: Changes.reserve(everywhere, size, like),
-            Need.ANSWER: Changes.reserve(np.flatnonzero(self._changed), (*size[:3], 1, size[4]), like),
+            Required.EVERYWHERE: Changes.reserve(everywhere, size, like),
+            Required.ANSWER: Changes.reserve(np.flatnonzero(self._changed), (*size[:3], 1, size[4]), like),
         }
 
     def _feed_forward(self, layer: int) -> None:
-        if self._changed[self.cone.mlp(layer)]:
+        if self._changed[self.required.mlp(layer)]:
             super()._feed_forward(layer)
 
-    def _record(self, writers: Sequence[int], values: Tensor, need: Need) -> None:
+    def _record(self, writers: Sequence[int], values: Tensor, need: Required) -> None:
         values = values.unflatten(1, (len(self.kept), self.rows)).transpose(0, 1)
-        places = {Need.EVERYWHERE: (Need.EVERYWHERE, Need.ANSWER), Need.ANSWER: (Need.ANSWER,)}[need]
+        places = {Required.EVERYWHERE: (Required.EVERYWHERE, Required.ANSWER), Required.ANSWER: (Required.ANSWER,)}[
+            need
+        ]
         for at in places:
             ablated = self._whole(self.prompts.ablated.values[as_index(writers)])
-            if at is Need.ANSWER:
+            if at is Required.ANSWER:
                 ablated = self._take(ablated)
-                values = self._take(values) if need is Need.EVERYWHERE else values
+                values = self._take(values) if need is Required.EVERYWHERE else values
             self._changes[at].put(writers, values, ablated + self._run.change(writers, at))
 
-    def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Need, stream: Tensor) -> Tensor:
+    def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Required, stream: Tensor) -> Tensor:
         (group, _), rows = slots[0], [row for _, row in slots]
         changes, senders = self._changes[need], group.senders
         new = changes.writers[changes.writers < senders]
@@ -155,28 +163,30 @@ class _Removals(SubgraphRun):
         return total.view(len(self.kept), len(slots), *size).transpose(0, 1).flatten(1, 2)
 
     def _attend(self, layer: int) -> None:
-        heads = np.flatnonzero(self._changed[self.cone.heads(layer)])
+        heads = np.flatnonzero(self._changed[self.required.heads(layer)])
         if not len(heads):
             return
-        first, shared = self.cone.heads(layer).start, self.graph.anatomy.group_size
-        needs = self.cone.needs[self.cone.heads(layer)]
+        first, shared = self.required.heads(layer).start, self.graph.anatomy.group_size
+        needs = self.required.needs[self.required.heads(layer)]
         keys_and_values = sorted({h // shared for h in heads.tolist()})
         places = {h: keys_and_values.index(h // shared) for h in heads.tolist()}
-        k, v = (self._projected(layer, kind, keys_and_values, Need.EVERYWHERE) for kind in (ReaderKind.K, ReaderKind.V))
-        for need in (Need.ANSWER, Need.EVERYWHERE):
+        k, v = (
+            self._projected(layer, kind, keys_and_values, Required.EVERYWHERE) for kind in (ReaderKind.K, ReaderKind.V)
+        )
+        for need in (Required.ANSWER, Required.EVERYWHERE):
             some = heads[needs[heads] == need].tolist()
             if not some:
                 continue
-            q = self._wire(layer, ReaderKind.Q, some, self._projected(layer, ReaderKind.Q, some, need), need)
+            q = self._within_head(layer, ReaderKind.Q, some, self._projected(layer, ReaderKind.Q, some, need), need)
             at = [places[h] for h in some]
-            keys = self._wire(layer, ReaderKind.K, some, k[at], Need.EVERYWHERE)
-            values = self._wire(layer, ReaderKind.V, some, v[at], Need.EVERYWHERE)
+            keys = self._within_head(layer, ReaderKind.K, some, k[at], Required.EVERYWHERE)
+            values = self._within_head(layer, ReaderKind.V, some, v[at], Required.EVERYWHERE)
             out = self.components.attend(layer, q, keys, values, self._at[need], some)
             if self.graph.anatomy.post_norms:  # then all heads of the layer change alike
                 out = out * self.components.attention_scale(layer, out.sum(0))
             self._record([first + h for h in some], out, need)
 
-    def _projected(self, layer: int, kind: ReaderKind, rows: list[int], need: Need) -> Tensor:
+    def _projected(self, layer: int, kind: ReaderKind, rows: list[int], need: Required) -> Tensor:
         """Projections [slots, C * N, Q, e] of some slots: anew where what they read has changed."""
         group = self.graph.group_at[layer, kind]
         block = self._run.kept[0, group.start : group.stop].reshape(len(group.readers), group.senders)

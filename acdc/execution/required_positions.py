@@ -12,7 +12,7 @@ import numpy as np
 from acdc.graph import ComponentGraph, ReaderGroup, ReaderKind, Writer, WriterKind
 
 
-class Need(IntEnum):
+class Required(IntEnum):
     """Where an output is needed; ordered, so that the larger of two needs serves both."""
 
     NOWHERE = 0
@@ -21,25 +21,25 @@ class Need(IntEnum):
 
 
 @dataclass(frozen=True)
-class Cone:
-    """The `Need` of every writer's output, int8 [writers]."""
+class RequiredPositions:
+    """The `Required` of every writer's output, int8 [writers]."""
 
     graph: ComponentGraph
     needs: np.ndarray
 
     @classmethod
-    def of(cls, graph: ComponentGraph, kept: np.ndarray) -> "Cone":
-        """The cone of a subgraph given as a boolean vector [edges], or of several by their union."""
-        cone = cls(graph, np.zeros(len(graph.writers), dtype=np.int8))
+    def of(cls, graph: ComponentGraph, kept: np.ndarray) -> "RequiredPositions":
+        """The required positions of a subgraph given as a boolean vector [edges], or of several by their union."""
+        required = cls(graph, np.zeros(len(graph.writers), dtype=np.int8))
         for group in reversed(graph.groups):
             if group.kind is ReaderKind.V:
-                for writer in range(cone.heads(group.layer).start, cone.heads(group.layer).stop):
-                    alike = cone.sharing_scale(writer)
-                    cone.needs[alike] = cone.needs[alike].max()
+                for writer in range(required.heads(group.layer).start, required.heads(group.layer).stop):
+                    alike = required.sharing_scale(writer)
+                    required.needs[alike] = required.needs[alike].max()
             block = kept[group.start : group.stop].reshape(len(group.readers), group.senders)
-            reached = (block * cone.reader_needs(group, kept)[:, None]).max(axis=0)
-            np.maximum(cone.needs[: group.senders], reached, out=cone.needs[: group.senders])
-        return cone
+            reached = (block * required.reader_needs(group, kept)[:, None]).max(axis=0)
+            np.maximum(required.needs[: group.senders], reached, out=required.needs[: group.senders])
+        return required
 
     def heads(self, layer: int) -> slice:
         """Where a layer's heads stand among the writers."""
@@ -60,15 +60,15 @@ class Cone:
     def reader_needs(self, group: ReaderGroup, kept: np.ndarray) -> np.ndarray:
         """The need of each of a group's inputs, int8 [readers]."""
         if group.kind is ReaderKind.LOGITS:
-            return np.array([Need.ANSWER], dtype=np.int8)
+            return np.array([Required.ANSWER], dtype=np.int8)
         if group.kind is ReaderKind.MLP:
             return self.needs[[self.mlp(group.layer)]]
         needs = self.needs[self.heads(group.layer)]
         if self.graph.direct_edges:
-            start = self.graph.wire_start(group.layer, group.kind)
+            start = self.graph.within_head_start(group.layer, group.kind)
             needs = needs * kept[start : start + len(needs)]
         needs = needs.reshape(len(group.readers), -1).max(axis=1)
-        return needs if group.kind is ReaderKind.Q else np.where(needs > 0, np.int8(Need.EVERYWHERE), needs)
+        return needs if group.kind is ReaderKind.Q else np.where(needs > 0, np.int8(Required.EVERYWHERE), needs)
 
     @property
     def complete(self) -> bool:

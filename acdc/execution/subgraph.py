@@ -1,9 +1,9 @@
 """Run subgraphs at the cost of what they consist of.
 
-Only components with a way to the logits are computed, and only where their outputs are needed (`Cone`). A slot reads
-the ablated residual stream plus, over its kept senders, the current value minus the ablated one: so the values of all
-other components are never needed. The same semantics as `Executor` with `RemovedEdges`, in other words.
-"""
+Only components with a way to the logits are computed, and only where their outputs are needed (`RequiredPositions`).
+A slot reads the ablated residual stream plus, over its kept senders, the current value minus the ablated one: so the
+values of all other components are never needed. The same semantics as `Executor` with `RemovedEdges`, in other
+words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from acdc.execution.ablated import Ablated, AblatedStream
 from acdc.execution.components import Components, Positions, as_index, needed_length
-from acdc.execution.required_positions import Cone, Need
+from acdc.execution.required_positions import Required, RequiredPositions
 from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
 
 
@@ -66,41 +66,41 @@ class SubgraphRun:
     def __init__(
         self,
         components: Components,
-        cone: Cone,
+        required: RequiredPositions,
         prompts: Prompts,
         kept: np.ndarray,
         projections: Projections | None = None,
     ):
-        """`kept` is boolean [C, edges]; `cone` covers all of them; `prompts` have a stream. `projections`: where to
+        """`kept` is boolean [C, edges]; `required` covers all of them; `prompts` have a stream. `projections`: where to
         record what the heads are computed from."""
-        self.components, self.cone, self.prompts, self.kept = components, cone, prompts, kept
+        self.components, self.required, self.prompts, self.kept = components, required, prompts, kept
         self._projections = projections
         assert prompts.stream is not None
         self._stream = prompts.stream
-        self.graph = cone.graph
-        everywhere = np.flatnonzero(cone.needs == Need.EVERYWHERE)
+        self.graph = required.graph
+        everywhere = np.flatnonzero(required.needs == Required.EVERYWHERE)
         embeddings = np.arange(len(self.graph.embeddings))
         prompt, width = prompts.embedded.shape[2:]
         self.length = needed_length(components, prompts.answers, prompt)
         size = (len(kept), -1, self.rows, self.length, width)
         self._changes = {
-            Need.EVERYWHERE: Changes.reserve(np.union1d(embeddings, everywhere), size, prompts.embedded),
-            Need.ANSWER: Changes.reserve(
-                np.union1d(embeddings, np.flatnonzero(cone.needs)), (*size[:3], 1, size[4]), prompts.embedded
+            Required.EVERYWHERE: Changes.reserve(np.union1d(embeddings, everywhere), size, prompts.embedded),
+            Required.ANSWER: Changes.reserve(
+                np.union1d(embeddings, np.flatnonzero(required.needs)), (*size[:3], 1, size[4]), prompts.embedded
             ),
         }
         for writer, value in enumerate(prompts.embedded):
             value = value[None, :, : self.length].repeat(1, len(kept), 1, 1)
-            self._record([writer], value, Need.EVERYWHERE)
+            self._record([writer], value, Required.EVERYWHERE)
 
     @property
     def rows(self) -> int:
         return len(self.prompts.answers)
 
     @cached_property
-    def _at(self) -> dict[Need, Positions]:
+    def _at(self) -> dict[Required, Positions]:
         answers = Positions(self.length, self.prompts.answers).repeat(len(self.kept))
-        return {Need.ANSWER: answers, Need.EVERYWHERE: Positions(self.length)}
+        return {Required.ANSWER: answers, Required.EVERYWHERE: Positions(self.length)}
 
     def logits(self, columns: Tensor | None = None) -> Tensor:
         """[C * N, V] at the answer positions, or [C * N, K] of the `columns` [N, K]."""
@@ -111,26 +111,26 @@ class SubgraphRun:
         shape = self.graph.anatomy
         for layer in range(shape.n_layers):
             self._attend(layer)
-            if not shape.attn_only and self.cone.needs[self.cone.mlp(layer)]:
+            if not shape.attn_only and self.required.needs[self.required.mlp(layer)]:
                 self._feed_forward(layer)
         group = self.graph.group_at[shape.n_layers, ReaderKind.LOGITS]
-        return self._read([(group, 0)], Need.ANSWER, self._stream.attention[-1])[0, :, 0]
+        return self._read([(group, 0)], Required.ANSWER, self._stream.attention[-1])[0, :, 0]
 
     def _feed_forward(self, layer: int) -> None:
         """Compute a layer's MLP."""
-        need = Need(int(self.cone.needs[self.cone.mlp(layer)]))
+        need = Required(int(self.required.needs[self.required.mlp(layer)]))
         read = self._read([(self.graph.group_at[layer, ReaderKind.MLP], 0)], need, self._stream.mlp[layer])
-        self._record([self.cone.mlp(layer)], self.components.mlp(layer, read[0])[None], need)
+        self._record([self.required.mlp(layer)], self.components.mlp(layer, read[0])[None], need)
 
-    def _record(self, writers: Sequence[int], values: Tensor, need: Need) -> None:
+    def _record(self, writers: Sequence[int], values: Tensor, need: Required) -> None:
         """Take down values [writers, C * N, Q, d] of writers."""
         ablated = self._whole(self.prompts.ablated.values[as_index(writers)])
-        if need == Need.ANSWER:
+        if need == Required.ANSWER:
             ablated = self._take(ablated)
         values = values.unflatten(1, (len(self.kept), self.rows)).transpose(0, 1)
         self._changes[need].put(writers, values, ablated)
-        if need == Need.EVERYWHERE:
-            self._changes[Need.ANSWER].put(writers, self._take(values), self._take(ablated))
+        if need == Required.EVERYWHERE:
+            self._changes[Required.ANSWER].put(writers, self._take(values), self._take(ablated))
 
     def _whole(self, x: Tensor) -> Tensor:
         """[..., rows or 1, positions or 1, d] -> [..., N, P, d], at the positions that can matter."""
@@ -139,11 +139,11 @@ class SubgraphRun:
     def _take(self, x: Tensor) -> Tensor:
         return Positions(self.length, self.prompts.answers).take(x)
 
-    def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Need, stream: Tensor) -> Tensor:
+    def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Required, stream: Tensor) -> Tensor:
         """Inputs of slots with the same senders, given by group and row: [slots, C * N, Q, d]."""
         changes, senders = self._changes[need], slots[0][0].senders
         stream = self._whole(stream)
-        base = stream if need == Need.EVERYWHERE else self._take(stream)
+        base = stream if need == Required.EVERYWHERE else self._take(stream)
         known = changes.writers[changes.writers < senders]
         kept = np.stack([self.kept[:, group.start + row * senders + known] for group, row in slots], axis=1)
         summed = torch.baddbmm(
@@ -153,22 +153,22 @@ class SubgraphRun:
 
     def _attend(self, layer: int) -> None:
         """Compute what is needed of a layer's heads."""
-        first = self.cone.heads(layer).start
-        needs = self.cone.needs[self.cone.heads(layer)]
+        first = self.required.heads(layer).start
+        needs = self.required.needs[self.required.heads(layer)]
         if not needs.any():
             return
         shared = self.graph.anatomy.group_size
-        heads = {need: np.flatnonzero(needs == need).tolist() for need in (Need.ANSWER, Need.EVERYWHERE)}
+        heads = {need: np.flatnonzero(needs == need).tolist() for need in (Required.ANSWER, Required.EVERYWHERE)}
         kv_readers = sorted({h // shared for h in np.flatnonzero(needs).tolist()})
-        projected = self._project(layer, heads[Need.EVERYWHERE], kv_readers)
+        projected = self._project(layer, heads[Required.EVERYWHERE], kv_readers)
         written = {}
         for need, some in heads.items():
             if some:
-                q = self._queries(layer, some) if need == Need.ANSWER else projected[ReaderKind.Q]
-                q = self._wire(layer, ReaderKind.Q, some, q, need)
+                q = self._queries(layer, some) if need == Required.ANSWER else projected[ReaderKind.Q]
+                q = self._within_head(layer, ReaderKind.Q, some, q, need)
                 places = [kv_readers.index(h // shared) for h in some]
                 k, v = (
-                    self._wire(layer, kind, some, projected[kind][places], Need.EVERYWHERE)
+                    self._within_head(layer, kind, some, projected[kind][places], Required.EVERYWHERE)
                     for kind in (ReaderKind.K, ReaderKind.V)
                 )
                 written[need] = self.components.attend(layer, q, k, v, self._at[need], some)
@@ -181,7 +181,7 @@ class SubgraphRun:
         """Queries, keys and values that are needed everywhere; their inputs are summed up together."""
         wanted = {ReaderKind.Q: queries, ReaderKind.K: kv_readers, ReaderKind.V: kv_readers}
         slots = [(self.graph.group_at[layer, kind], row) for kind, rows in wanted.items() for row in rows]
-        read = self._read(slots, Need.EVERYWHERE, self._stream.attention[layer])
+        read = self._read(slots, Required.EVERYWHERE, self._stream.attention[layer])
         parts = read.split([len(rows) for rows in wanted.values()])
         return {
             kind: self._recorded(layer, kind, rows, self.components.project(layer, kind, part, rows))
@@ -197,20 +197,20 @@ class SubgraphRun:
     def _queries(self, layer: int, heads: list[int]) -> Tensor:
         """Queries at the answer alone."""
         slots = [(self.graph.group_at[layer, ReaderKind.Q], head) for head in heads]
-        read = self._read(slots, Need.ANSWER, self._stream.attention[layer])
+        read = self._read(slots, Required.ANSWER, self._stream.attention[layer])
         return self._recorded(layer, ReaderKind.Q, heads, self.components.project(layer, ReaderKind.Q, read, heads))
 
-    def _wire(self, layer: int, kind: ReaderKind, heads: list[int], projected: Tensor, need: Need) -> Tensor:
-        """Put ablated projections in the place of those whose wire is removed; [heads, C * N, Q, e]."""
+    def _within_head(self, layer: int, kind: ReaderKind, heads: list[int], projected: Tensor, need: Required) -> Tensor:
+        """Put ablated projections in the place of those whose within-head edge is removed; [heads, C * N, Q, e]."""
         if not self.graph.direct_edges:
             return projected
-        start = self.graph.wire_start(layer, kind)
+        start = self.graph.within_head_start(layer, kind)
         cut = ~self.kept[:, [start + h for h in heads]]
         if not cut.any():
             return projected
         ablated = self.prompts.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
         shared = self.graph.anatomy.n_heads // len(ablated)
         other = self._whole(ablated[[h // shared for h in heads]])
-        other = (other if need == Need.EVERYWHERE else self._take(other)).repeat(1, len(self.kept), 1, 1)
+        other = (other if need == Required.EVERYWHERE else self._take(other)).repeat(1, len(self.kept), 1, 1)
         per_sequence = torch.from_numpy(cut.T.repeat(self.rows, axis=1)).to(projected.device)
         return torch.where(per_sequence[:, :, None, None], other, projected)

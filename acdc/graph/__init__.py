@@ -2,7 +2,7 @@
 
 from acdc.graph.anatomy import Anatomy
 from acdc.graph.component_graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup
-from acdc.graph.ids import Edge, Neuron, Reader, ReaderKind, Wire, Writer, WriterKind, is_wire
+from acdc.graph.ids import Edge, Neuron, Reader, ReaderKind, WithinHeadEdge, Writer, WriterKind, is_within_head
 
 __all__ = [
     "ATTENTION_SLOTS",
@@ -13,7 +13,7 @@ __all__ = [
     "Reader",
     "ReaderGroup",
     "ReaderKind",
-    "Wire",
+    "WithinHeadEdge",
     "Writer",
     "WriterKind",
     "is_wire",

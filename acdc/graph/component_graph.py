@@ -3,7 +3,7 @@
 Writers stand in topological order. Readers come in groups that share their senders (all q slots of a layer, its k
 slots, its v slots, its MLP, the logits), and the senders of a group are always a prefix of the writers. So the edges
 of a group, reader by reader, form a [readers, senders] block of the vector, starting at `group.start`. With direct
-edges, the wires of all attention slots follow: a [layers, 3, heads] block for q, k and v.
+edges, the within-head edges of all attention slots follow: a [layers, 3, heads] block for q, k and v.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ import numpy as np
 
 from acdc.errors import InputError
 from acdc.graph.anatomy import Anatomy
-from acdc.graph.ids import Edge, Neuron, Reader, ReaderKind, Wire, Writer, WriterKind, is_wire
+from acdc.graph.ids import Edge, Neuron, Reader, ReaderKind, WithinHeadEdge, Writer, WriterKind, is_within_head
 
 ATTENTION_SLOTS = (ReaderKind.Q, ReaderKind.K, ReaderKind.V)
 
@@ -41,8 +41,8 @@ class ComponentGraph:
     def __init__(self, anatomy: Anatomy, split_embeddings: bool = False, direct_edges: bool = False):
         """`split_embeddings` makes token and position embedding two writers; it needs learned positions.
 
-        `direct_edges` makes the wires from attention slots to their heads removable edges, as the original ACDC did.
-        """
+        `direct_edges` makes the within-head edges from attention slots to their heads removable edges, as the original
+        ACDC did."""
         if split_embeddings and not anatomy.learned_positions:
             raise InputError(
                 "--split-embeddings needs learned position embeddings; this model adds no position vector to its input"
@@ -101,31 +101,33 @@ class ComponentGraph:
         )
 
     @cached_property
-    def wires(self) -> tuple[Wire, ...]:
-        """Every removable wire, in the order of the vector; none without direct edges."""
+    def within_heads(self) -> tuple[WithinHeadEdge, ...]:
+        """Every removable within-head edge, in the order of the vector; none without direct edges."""
         if not self.direct_edges:
             return ()
         return tuple(
-            Wire(group.readers[head * len(group.readers) // self.anatomy.n_heads], Writer(WriterKind.HEAD, layer, head))
+            WithinHeadEdge(
+                group.readers[head * len(group.readers) // self.anatomy.n_heads], Writer(WriterKind.HEAD, layer, head)
+            )
             for layer in range(self.anatomy.n_layers)
             for group in self.groups
             if group.layer == layer and group.kind in ATTENTION_SLOTS
             for head in range(self.anatomy.n_heads)
         )
 
-    def wire_start(self, layer: int, kind: ReaderKind) -> int:
-        """Where in the vector a layer's wires of one kind begin, head by head."""
+    def within_head_start(self, layer: int, kind: ReaderKind) -> int:
+        """Where in the vector a layer's within-head edges of one kind begin, head by head."""
         return self.groups[-1].stop + (3 * layer + ATTENTION_SLOTS.index(kind)) * self.anatomy.n_heads
 
     @cached_property
     def n_edges(self) -> int:
-        """Length of the vector: all candidate edges, wires included under direct edges."""
-        return self.groups[-1].stop + len(self.wires)
+        """Length of the vector: all candidate edges, within-head edges included under direct edges."""
+        return self.groups[-1].stop + len(self.within_heads)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Id of every entry of the vector."""
-        return (*(edge.id for edge in self.edges), *(wire.id for wire in self.wires))
+        return (*(edge.id for edge in self.edges), *(inner.id for inner in self.within_heads))
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -160,7 +162,7 @@ class ComponentGraph:
         vector = np.zeros(self.n_edges, dtype=bool)
         for name in ids:
             if name not in self.index:
-                if not is_wire(name):
+                if not is_within_head(name):
                     Edge.parse(name)
                 raise InputError(f"edge {name!r} does not exist in this model's graph of {self.n_edges} edges")
             vector[self.index[name]] = True
@@ -172,7 +174,7 @@ class ComponentGraph:
 
     @cached_property
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Index of the writer and of the reader of every edge that is no wire, [edges] each."""
+        """Index of the writer and of the reader of every edge that is no within-head edge, [edges] each."""
         writers = [np.tile(np.arange(group.senders), len(group.readers)) for group in self.groups]
         readers = [np.repeat(np.arange(len(group.readers)), group.senders) for group in self.groups]
         first = np.cumsum([0, *(len(group.readers) for group in self.groups)])
@@ -188,25 +190,24 @@ class ComponentGraph:
 
     @cached_property
     def _wire_ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Index of the reader and of the writer of every wire."""
-        ends = [(self.reader_index[wire.reader], self.writer_index[wire.owner]) for wire in self.wires]
+        """Index of the reader and of the writer of every within-head edge."""
+        ends = [(self.reader_index[inner.reader], self.writer_index[inner.owner]) for inner in self.within_heads]
         return np.array([r for r, _ in ends], dtype=int), np.array([w for _, w in ends], dtype=int)
 
     def prune(self, kept: np.ndarray) -> np.ndarray:
         """Drop dangling parts of a boolean vector [n_edges] to a fixpoint.
 
         A component keeps its outgoing edges only while an edge reaches one of its slots (embeddings are exempt), and a
-        slot its incoming edges only while a component that owns it has an outgoing edge (logits are exempt); a wire
-        goes with either of its ends. Under resample ablation what is left measures the same, except with post-norms,
-        where an unread head still has a part in its layer's scale.
-        """
+        slot its incoming edges only while a component that owns it has an outgoing edge (logits are exempt); a
+        within-head edge goes with either of its ends. Under resample ablation what is left measures the same, except
+        with post-norms, where an unread head still has a part in its layer's scale."""
         writers, readers = self.ends
         wire_readers, wire_writers = self._wire_ends
         to_logits = ~np.any(self._owned, axis=1)
-        alive, wires = kept[: len(writers)].copy(), kept[len(writers) :].copy()
+        alive, within_heads = kept[: len(writers)].copy(), kept[len(writers) :].copy()
         while True:
             owned = self._owned.copy()
-            owned[wire_readers, wire_writers] = wires
+            owned[wire_readers, wire_writers] = within_heads
             has_edge = np.zeros(len(owned), dtype=bool)
             has_edge[readers[alive]] = True
             has_input = np.any(owned[has_edge], axis=0)
@@ -215,10 +216,10 @@ class ComponentGraph:
             has_output[writers[alive]] = True
             useful = to_logits | np.any(owned & has_output, axis=1)
             left = alive & has_input[writers] & useful[readers]
-            left_wires = wires & has_edge[wire_readers] & has_output[wire_writers]
-            if (left == alive).all() and (left_wires == wires).all():
+            left_wires = within_heads & has_edge[wire_readers] & has_output[wire_writers]
+            if (left == alive).all() and (left_wires == within_heads).all():
                 return np.concatenate([left, left_wires])
-            alive, wires = left, left_wires
+            alive, within_heads = left, left_wires
 
     def between(self, kept: np.ndarray) -> np.ndarray:
         """The edges among components, and from them into the logits: boolean [writers] -> [n_edges].
@@ -227,7 +228,7 @@ class ComponentGraph:
         """
         writers, readers = self.ends
         used = ~np.any(self._owned, axis=1) | np.any(self._owned & kept, axis=1)
-        return np.concatenate([kept[writers] & used[readers], np.ones(len(self.wires), dtype=bool)])
+        return np.concatenate([kept[writers] & used[readers], np.ones(len(self.within_heads), dtype=bool)])
 
     def neurons(self, ids: Iterable[str]) -> np.ndarray:
         """Boolean [writers, d] of a set of neuron ids, and all of what the embeddings write. Raises InputError for an

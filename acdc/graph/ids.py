@@ -1,10 +1,9 @@
 """Ids of writers, readers and edges: the one place where they are formatted and parsed.
 
-A writer puts a vector into the residual stream (`input`, `tok_embed`, `pos_embed`, `a1.h5`, `m3`); a reader is an
-input slot (`a1.h5<q>`, `a1.kv2<k>`, `m3`, `logits`); an edge is `writer->reader`. A wire leads from an attention slot
-to a head that uses it (`a1.h5<q>->a1.h5`, `a1.kv0<k>->a1.h1`). A neuron is one coordinate of what a component writes
-(`a1.h5.n37`, `m3.n12`).
-"""
+A writer puts a vector into the residual stream (`input`, `tok_embed`, `pos_embed`, `a1.h5`, `m3`); a reader is an input
+slot (`a1.h5<q>`, `a1.kv2<k>`, `m3`, `logits`); an edge is `writer->reader`. A within-head edge leads from an attention
+slot to a head that uses it (`a1.h5<q>->a1.h5`, `a1.kv0<k>->a1.h1`). A neuron is one coordinate of what a component
+writes (`a1.h5.n37`, `m3.n12`)."""
 
 import re
 from dataclasses import dataclass
@@ -95,7 +94,7 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Wire:
+class WithinHeadEdge:
     """What connects an attention slot with one of the heads that it belongs to."""
 
     reader: Reader
@@ -132,8 +131,8 @@ class Neuron:
         return cls(_parse_writer(text, writer), int(index))
 
 
-def is_wire(name: str) -> bool:
-    """Whether an id is that of a wire."""
+def is_within_head(name: str) -> bool:
+    """Whether an id is that of a within-head edge."""
     return ">->a" in name
 
 

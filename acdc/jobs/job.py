@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from acdc.behaviour.workers import Crews
+from acdc.behaviour.workers import FindWorkers
 from acdc.progress import Progress
 from acdc.runs.discovery import Loaded
 from acdc.runs.spec import DiscoveryJob
@@ -31,8 +31,8 @@ class Job(Protocol):
     def is_finished(self) -> bool:
         """Whether all results are there."""
 
-    def do(self, progress: Progress, loaded: Loaded, crews: Crews) -> None:
-        """Make what is missing. `loaded` keeps a model for the next job, `crews` share in the work."""
+    def do(self, progress: Progress, loaded: Loaded, find_workers: FindWorkers) -> None:
+        """Make what is missing. `loaded` keeps a model for the next job, `find_workers` share in the work."""
 
 
 @runtime_checkable

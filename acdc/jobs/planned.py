@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from acdc.artefacts.circuit import library_versions
-from acdc.behaviour.workers import Crews
+from acdc.behaviour.workers import FindWorkers
 from acdc.errors import InputError, InputErrors
-from acdc.execution.dry_run import rehearsing
+from acdc.execution.dry_run import dry_run
 from acdc.model.shape import find_model, shape_of
 from acdc.model.sources import find_source
 from acdc.progress import Progress
@@ -55,9 +55,9 @@ class PlannedJob:
         except InputError:
             return False
 
-    def do(self, progress: Progress, loaded: Loaded, crews: Crews) -> None:
+    def do(self, progress: Progress, loaded: Loaded, find_workers: FindWorkers) -> None:
         """Discover, verify and draw."""
-        run_discovery(self.job, self.path, progress, loaded, crews)
+        run_discovery(self.job, self.path, progress, loaded, find_workers)
 
 
 def plan_jobs(jobs: Sequence[DiscoveryJob], folder: Path) -> list[PlannedJob]:
@@ -96,7 +96,7 @@ def plan_one(job: DiscoveryJob, folder: Path, hashes: dict[tuple[str, str | None
     """Plan one job; `hashes`: of models seen before, by name and revision."""
     job.check()
     unloaded = find_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
-    with rehearsing():
+    with dry_run():
         model = shape_of(unloaded).model
         task = load_task(job.task, model)
         prepare(model, task, job.settings)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acdc.artefacts.circuit import Circuit
-from acdc.behaviour.workers import Crews
+from acdc.behaviour.workers import FindWorkers
 from acdc.errors import InputError
 from acdc.jobs.executors import JobExecutor
 from acdc.jobs.store import Stage
@@ -44,8 +44,8 @@ class VerificationJob:
     def is_finished(self) -> bool:
         return False
 
-    def do(self, progress: Progress, loaded: Loaded, crews: Crews) -> None:
-        how = Finishing(progress, self.job.scope, crews)
+    def do(self, progress: Progress, loaded: Loaded, find_workers: FindWorkers) -> None:
+        how = Finishing(progress, self.job.scope, find_workers)
         reverify(self.path, self.job.model, self.job.task, self.job.device, how, self.repeats)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from acdc.behaviour.workers import Crews, nobody_else
+from acdc.behaviour.workers import FindWorkers, no_workers
 from acdc.errors import AcdcWarning, DiskError, InputError, is_out_of_memory, telling
 from acdc.files import clear_parts, make_private, refused
 from acdc.jobs.job import Job
@@ -46,9 +46,9 @@ class Report(Protocol):
         """What a job is at; not more than twice a second."""
 
 
-def work_on(job: Job, report: Report, loaded: Loaded, crews: Crews = nobody_else) -> Outcome:
+def work_on(job: Job, report: Report, loaded: Loaded, find_workers: FindWorkers = no_workers) -> Outcome:
     """Do a job, or what is left of it; whatever goes wrong is the outcome. `loaded` keeps the model for the next;
-    `crews` share in the work."""
+    `find_workers` share in the work."""
     began = time.monotonic()
 
     def outcome(error: str | None, disk_full: bool = False) -> Outcome:
@@ -58,7 +58,7 @@ def work_on(job: Job, report: Report, loaded: Loaded, crews: Crews = nobody_else
     try:
         with _locked(job), _logged(job):
             clear_parts(job.path)
-            job.do(_reporting(job.id, report), loaded, crews)
+            job.do(_reporting(job.id, report), loaded, find_workers)
         return outcome(None)
     except DiskError as error:
         return outcome(str(error), disk_full=True)

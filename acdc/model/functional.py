@@ -123,8 +123,8 @@ class FunctionalComponents:
         key = torch.arange(keys, device=device)
         query = torch.arange(at.length, device=device)[:, None] if at.single is None else at.single[:, None, None]
         distance = query - key
-        ahead = torch.zeros_like(distance, dtype=torch.bool) if self.anatomy.bidirectional else distance < 0
-        return ahead if weights.window is None else ahead | (distance.abs() >= weights.window)
+        speculative = torch.zeros_like(distance, dtype=torch.bool) if self.anatomy.bidirectional else distance < 0
+        return speculative if weights.window is None else speculative | (distance.abs() >= weights.window)
 
 
 def _for_heads(x: Tensor, heads: int) -> Tensor:

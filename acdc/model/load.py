@@ -82,7 +82,8 @@ class Model:
         return ComponentGraph(self.anatomy)
 
     def executor(self, split_embeddings: bool = False, direct_edges: bool = False) -> Executor:
-        """An executor of this model's components, with one embedding writer or two, and wires removable or not."""
+        """An executor of this model's components, with one embedding writer or two, and within-head edges removable or
+        not."""
         usual = not (split_embeddings or direct_edges)
         graph = self.graph if usual else ComponentGraph(self.anatomy, split_embeddings, direct_edges)
         return Executor(self.components, graph)

@@ -59,7 +59,7 @@ def _relevant_mlp(mlp: Mlp | None) -> FeedForward | None:
     if mlp is None:
         return None
     assert isinstance(mlp, FeedForward)  # else the components were not all computed from weights
-    return replace(mlp, activation=_proportional(mlp.activation), multiply=_halved)
+    return replace(mlp, activation=_proportional(mlp.activation), multiply=_split)
 
 
 def _proportional(activation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -71,5 +71,5 @@ def _proportional(activation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], 
     return proportional
 
 
-def _halved(a: Tensor, b: Tensor) -> Tensor:
+def _split(a: Tensor, b: Tensor) -> Tensor:
     return (a * b.detach() + a.detach() * b) / 2

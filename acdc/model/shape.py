@@ -66,7 +66,7 @@ class Shape:
 
 
 def shape_of(unloaded: Unloaded) -> Shape:
-    """Build a model from its configuration; call it within `rehearsing`.
+    """Build a model from its configuration; call it within `dry_run`.
 
     Raises InputError for a configuration that describes no model.
     """

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from acdc.behaviour.behaviour import Behaviour
-from acdc.search.acdc.propagation import Spread
+from acdc.search.acdc.propagation import Propagation
 from acdc.search.acdc.state import CircuitState
 from acdc.search.methods.gradients import gradient_of
 
@@ -31,7 +31,7 @@ def first_order(
         answers = batch.answers.for_metrics([metric])
         with torch.enable_grad():
             read = state.input(reader).detach().clone().requires_grad_()
-            final = Spread(state, 1).from_input(reader, read[None])
+            final = Propagation(state, 1).from_input(reader, read[None])
             logits = behaviour.model.components.unembed(final, answers.columns)
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
             metric.per_row(wide, answers).sum().backward()

@@ -13,7 +13,6 @@ from acdc.behaviour.optimal import UPDATES as OPTIMAL_UPDATES
 from acdc.options import Extent
 from acdc.search.discover import DiscoverySettings
 from acdc.search.registry import find_method
-from acdc.verification.audit import AUDIT_FLOPS, FEWEST_AGAINST_RANDOM, FEWEST_AUDITED, OPTIMAL_SHARE, RANDOM
 from acdc.verification.budget import (
     FEWEST_MEASURED,
     FEWEST_RANDOM,
@@ -28,6 +27,13 @@ from acdc.verification.budget import (
     Costs,
 )
 from acdc.verification.completeness import knockouts
+from acdc.verification.full_verification import (
+    EXTRA_FLOPS,
+    FEWEST_AGAINST_RANDOM,
+    FEWEST_VERIFIED,
+    OPTIMAL_SHARE,
+    RANDOM,
+)
 from acdc.verification.minimality import DRAWN
 
 
@@ -58,13 +64,13 @@ def verification_flops(
     fewest = max(RANDOM_SHARE * budget, FEWEST_RANDOM * few) + STRONGEST * few
     every = measured * subgraph * (RANDOM_CIRCUITS + parts)
     removing = measured * subgraph + min(every, max(budget - metrics, fewest))
-    return metrics + removing + (_audit_flops(costs, parts, measured) if full else 0.0)
+    return metrics + removing + (_extra_flops(costs, parts, measured) if full else 0.0)
 
 
-def _audit_flops(costs: Costs, parts: int, rows: int) -> float:
+def _extra_flops(costs: Costs, parts: int, rows: int) -> float:
     random = 3 * RANDOM
     others = 5 * len(ABLATIONS) + 2 * (knockouts(parts) + DRAWN + len(SHARES))
-    fewest = FEWEST_AUDITED * others + FEWEST_AGAINST_RANDOM * random
-    within = min(AUDIT_FLOPS + fewest * costs.subgraph, rows * (others + random) * costs.subgraph)
-    learning = min(OPTIMAL_SHARE * AUDIT_FLOPS, OPTIMAL_UPDATES * DEFAULT_BATCH * 3 * costs.plain)
+    fewest = FEWEST_VERIFIED * others + FEWEST_AGAINST_RANDOM * random
+    within = min(EXTRA_FLOPS + fewest * costs.subgraph, rows * (others + random) * costs.subgraph)
+    learning = min(OPTIMAL_SHARE * EXTRA_FLOPS, OPTIMAL_UPDATES * DEFAULT_BATCH * 3 * costs.plain)
     return rows * 2 * (costs.plain + costs.subgraph) + within + learning

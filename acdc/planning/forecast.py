@@ -14,7 +14,7 @@ from acdc.planning.speed import Load, Speed
 from acdc.progress import Progress, silent
 from acdc.search.acdc.pace import Pace, widths
 from acdc.search.acdc.pruning import CHECK_TESTS
-from acdc.search.acdc.receiver_steps import visits
+from acdc.search.acdc.receiver_steps import receiver_steps
 from acdc.search.acdc.search import default_threshold
 from acdc.search.acdc.slot_cost import Scale
 from acdc.search.choosing import Ranking
@@ -30,7 +30,7 @@ PASSES = 30  # forward passes over its rows that a preview should have room for
 # effects were estimated, at those that were not reached, and for all of them if the preview had fewer rows; and by
 # which the machine may be faster or slower later on. They come from comparing forecasts with searches: see
 # benchmarks/README.md.
-TESTED, ESTIMATED, UNVISITED, OTHER_ROWS, MACHINE = 1.3, 2.0, 3.0, 1.5, 1.5
+TESTED, ESTIMATED, UNREACHED, OTHER_ROWS, MACHINE = 1.3, 2.0, 3.0, 1.5, 1.5
 ROUNDS = (1, 2, 3)  # of acdc-complete: at least, likely, at most
 LATEST = 0.25  # of the live receivers: the last ones, whose tests cost about as much as the next ones'
 
@@ -60,13 +60,13 @@ class Forecast:
     """What deciding takes: `tests`, of which so many have the edge `kept`, FLOPs and seconds.
 
     The preview had `rows` rows and so many live `receivers`. At `tested` of them every edge was tested; at the others
-    some effects were estimated. `unvisited`: the share of all edges that it did not reach.
+    some effects were estimated. `unreached`: the share of all edges that it did not reach.
     """
 
     rows: int
     receivers: int
     tested: int
-    unvisited: float
+    unreached: float
     tests: float
     kept: float
     flops: Range
@@ -85,7 +85,7 @@ class Forecast:
 
 
 def can_forecast(model: Model, settings: DiscoverySettings) -> bool:
-    """Whether a search makes trials that cost what they reach (`Increments`), which is what a preview makes."""
+    """Whether a search makes passes that cost what they reach (`Increments`), which is what a preview makes."""
     by_whole_runs = model.executor(settings.split_embeddings, settings.direct_edges).scaled_bias
     named = settings.method in ("acdc", "acdc-complete", "hybrid")
     return named and settings.level is Level.edges and not by_whole_runs
@@ -107,9 +107,9 @@ def forecast(
     count = min(len(discovery), max(FEWEST_ROWS, min(MOST_ROWS, int(budget / (PASSES * plain)))))
     behaviour = bind(model, task, settings, [discovery[place * len(discovery) // count] for place in range(count)])
     threshold = default_threshold(behaviour) if settings.threshold is None else settings.threshold
-    plan, proposed = list(visits(behaviour.graph, settings.sender_order)), _proposed(behaviour, settings)
+    plan, proposed = list(receiver_steps(behaviour.graph, settings.sender_order)), _proposed(behaviour, settings)
     preview = Preview(behaviour, threshold, plan, proposed, budget)
-    with progress(f"acdc on {count} rows", sum(len(visit.candidates) for visit in plan), "edges") as advance:
+    with progress(f"acdc on {count} rows", sum(len(step.candidates) for step in plan), "edges") as advance:
         preview.finish(advance)
     found = _Extrapolation(preview, _scale(behaviour, task.select(discovery), settings)).forecast()
     return found.repeated(plain * len(discovery)) if settings.method == "acdc-complete" else found
@@ -162,10 +162,10 @@ class _Extrapolation:
         in_full = [receiver.tested == len(receiver.kept) for receiver in preview.receivers]
         tested = sum((cost for cost, full in zip(costs, in_full, strict=True) if full), _Cost())
         estimated = sum((cost for cost, full in zip(costs, in_full, strict=True) if not full), _Cost())
-        unvisited = self._unvisited(costs)
-        total = tested + estimated + unvisited
+        unreached = self._unreached(costs)
+        total = tested + estimated + unreached
         checks, other_rows = self._checks(total.tests), OTHER_ROWS if self.scale.tokens > 1 else 1.0
-        parts = ((tested + checks, TESTED), (estimated, ESTIMATED), (unvisited, UNVISITED))
+        parts = ((tested + checks, TESTED), (estimated, ESTIMATED), (unreached, UNREACHED))
 
         def within(name: str, also: float = 1.0) -> Range:
             ranges = (Range.within(getattr(part, name), factor * other_rows * also) for part, factor in parts)
@@ -175,7 +175,7 @@ class _Extrapolation:
             rows=len(preview.behaviour.rows),
             receivers=len(costs),
             tested=sum(in_full),
-            unvisited=preview.unvisited / (preview.visited + preview.unvisited),
+            unreached=preview.unreached / (preview.reached + preview.unreached),
             tests=total.tests,
             kept=total.kept,
             flops=within("flops"),
@@ -191,24 +191,24 @@ class _Extrapolation:
         return found
 
     def _load(self, receiver: Receiver, pace: Pace) -> tuple[Load, Pace]:
-        """(the work of the trials at a receiver, the pace after them)."""
+        """(the work of the passes at a receiver, the pace after them)."""
         cost = receiver.cost.scaled(self.scale)
-        trials = list(widths(receiver.kept, cost.trial(self.preview.behaviour.model), pace))
-        tried = sum(width for width, _ in trials)
+        tester = list(widths(receiver.kept, cost.testing(self.preview.behaviour.model), pace))
+        tried = sum(width for width, _ in tester)
         load = Load(
             flops=(tried + receiver.settling) * cost.each,
-            starting=(len(trials) + receiver.settling) * cost.fixed,
+            starting=(len(tester) + receiver.settling) * cost.fixed,
             numbers=(tried + len(receiver.kept)) * receiver.numbers * self.scale.tokens,
         )
-        return load, trials[-1][1]
+        return load, tester[-1][1]
 
-    def _unvisited(self, costs: Sequence[_Cost]) -> _Cost:
+    def _unreached(self, costs: Sequence[_Cost]) -> _Cost:
         """Of the receivers that the preview did not reach: the same share of live ones, whose tests cost as much as the
         latest ones, and more for the layers in between, as a test reaches all layers after it."""
         preview, layers = self.preview, self.preview.behaviour.graph.anatomy.n_layers
-        if not preview.unvisited:
+        if not preview.unreached:
             return _Cost()
-        more, total = preview.unvisited / preview.visited, sum(costs, _Cost())
+        more, total = preview.unreached / preview.reached, sum(costs, _Cost())
         latest = sum(costs[-max(1, round(LATEST * len(costs))) :], _Cost())
         deeper = (layers - preview.layer / 2) / max(1, layers - preview.layer)
         times = more * total.tests / latest.tests * deeper
@@ -216,7 +216,7 @@ class _Extrapolation:
 
     def _checks(self, tests: float) -> _Cost:
         """Of measuring the present circuit from scratch, every `CHECK_TESTS` tests and at the end."""
-        behaviour, removed = self.preview.behaviour, ~self.preview.trials.edges()
+        behaviour, removed = self.preview.behaviour, ~self.preview.tester.edges()
         before = behaviour.work.flops
         seconds = timed(lambda: behaviour.measure(removed[None]), behaviour.model.device)
         times = (1 + tests // CHECK_TESTS) * self.scale.tokens

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from acdc.artefacts.quantisation import Quantisation
-from acdc.execution.dry_run import rehearsing
+from acdc.execution.dry_run import dry_run
 from acdc.execution.machine import Rates, free_memory
 from acdc.execution.threads import fixed_threads
 from acdc.model.gguf_weights import bytes_to_read
@@ -175,10 +175,10 @@ def plan_job(
     device = unloaded.devices[0]
     with fixed_threads(job.settings.threads):
         found = probe(device, job.dtype)
-    with rehearsing() as books:
+    with dry_run() as tracker:
         shape = shape_of(unloaded)
         task = load_task(job.task, shape.model)
-        search = plan_search(books, shape, task, job.settings, _read_besides(unloaded, shape))
+        search = plan_search(tracker, shape, task, job.settings, _read_besides(unloaded, shape))
         choosing, verification = _follow_up(job, shape, task, search, found.rates)
     on_cpu = device.type == "cpu"
     plan = JobPlan(

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
-from acdc.execution.required_positions import Need
+from acdc.execution.required_positions import Required
 from acdc.planning.first_order import first_order
 from acdc.planning.speed import Load
 from acdc.progress import Advance
 from acdc.search.acdc.increments import Increments
 from acdc.search.acdc.pruning import Pruning
-from acdc.search.acdc.receiver_steps import Visit
+from acdc.search.acdc.receiver_steps import ReceiverStep
 from acdc.search.acdc.slot_cost import SlotCost, slot_cost
 
 BACKWARD = 2  # FLOPs of going back, in those of going forward
@@ -30,8 +30,8 @@ RECEIVER_SHARE = 0.05  # of what is left for tests, for those of one receiver
 @dataclass(frozen=True)
 class Receiver:
     """What ACDC does at a receiver that is live: which of its candidates are `kept`, in the order of their tests; how
-    many of them were `tested`; the cost of trials there; the size of its input, in `numbers`; and how many runs of one
-    candidate it takes besides the trials, for `settling` what the decisions changed."""
+    many of them were `tested`; the cost of passes there; the size of its input, in `numbers`; and how many runs of one
+    candidate it takes besides the passes, for `settling` what the decisions changed."""
 
     kept: tuple[bool, ...]
     tested: int
@@ -41,11 +41,11 @@ class Receiver:
 
 
 class Preview(Pruning):
-    """`receivers`: the live ones so far. `loads` and `seconds`: of every trial. The preview ends early when its budget
-    is spent; it has then `visited` so many candidates, the last of them in `layer`, and left so many `unvisited`."""
+    """`receivers`: the live ones so far. `loads` and `seconds`: of every pass. The preview ends early when its budget
+    is spent; it has then `reached` so many candidates, the last of them in `layer`, and left so many `unreached`."""
 
     def __init__(
-        self, behaviour: Behaviour, threshold: float, plan: Sequence[Visit], proposed: np.ndarray, budget: float
+        self, behaviour: Behaviour, threshold: float, plan: Sequence[ReceiverStep], proposed: np.ndarray, budget: float
     ):
         """`budget`: in FLOPs."""
         self._increments = Increments(behaviour)
@@ -53,7 +53,7 @@ class Preview(Pruning):
         self.receivers: list[Receiver] = []
         self.loads: list[Load] = []
         self.seconds: list[float] = []
-        self.visited, self.unvisited, self.layer = 0, 0, behaviour.graph.anatomy.n_layers
+        self.reached, self.unreached, self.layer = 0, 0, behaviour.graph.anatomy.n_layers
         self._budget, self._for_tests, self._backwards = budget, TEST_SHARE * budget, 0.0
         self._now: Receiver | None = None
         self._edges, self._first = np.array([], dtype=int), True
@@ -71,34 +71,36 @@ class Preview(Pruning):
         """FLOPs so far."""
         return self.behaviour.work.flops + self._backwards
 
-    def _open(self, visit: Visit, advance: Advance) -> np.ndarray:
+    def _open(self, step: ReceiverStep, advance: Advance) -> np.ndarray:
         self._close()
-        wanted = visit.candidates[self._proposed[visit.candidates]]
-        if self.unvisited or self.spent >= self._budget:
-            self.unvisited += len(wanted)
-            advance(len(visit.candidates))
+        wanted = step.candidates[self._proposed[step.candidates]]
+        if self.unreached or self.spent >= self._budget:
+            self.unreached += len(wanted)
+            advance(len(step.candidates))
             return wanted[:0]
-        self.visited, self.layer = self.visited + len(wanted), visit.layer
-        if not len(wanted) or not self._is_live(visit):
-            return super()._open(visit, advance)
+        self.reached, self.layer = self.reached + len(wanted), step.layer
+        if not len(wanted) or not self._is_live(step):
+            return super()._open(step, advance)
         self._increments.settle()
         slot, states = self._slot(int(wanted[0])), self._increments.states
-        numbers = sum(s.rows * (s.length if s.need(slot) == Need.EVERYWHERE else 1) for s in states)
+        numbers = sum(s.rows * (s.length if s.need(slot) == Required.EVERYWHERE else 1) for s in states)
         cost = slot_cost(self.behaviour, states, slot)
-        settling = 1 + (len(wanted) < len(visit.candidates))
+        settling = 1 + (len(wanted) < len(step.candidates))
         self._now = Receiver((), len(wanted), cost, numbers * self.behaviour.graph.anatomy.d_model, settling)
         self._edges, self._first = wanted, True
         if wanted[0] >= len(self.behaviour.graph.edges):
-            return super()._open(visit, advance)
-        return self._decide_some(visit, slot, advance)
+            return super()._open(step, advance)
+        return self._decide_some(step, slot, advance)
 
     def _slot(self, edge: int) -> int:
-        """The slot that an edge leads into, or that a wire starts at."""
+        """The slot that an edge leads into, or that a within-head edge starts at."""
         graph = self.behaviour.graph
         inside = len(graph.edges)
-        return int(graph.ends[1][edge]) if edge < inside else graph.reader_index[graph.wires[edge - inside].reader]
+        return (
+            int(graph.ends[1][edge]) if edge < inside else graph.reader_index[graph.within_heads[edge - inside].reader]
+        )
 
-    def _decide_some(self, visit: Visit, slot: int, advance: Advance) -> np.ndarray:
+    def _decide_some(self, step: ReceiverStep, slot: int, advance: Advance) -> np.ndarray:
         """Decide the edges into a slot whose estimates are far from the threshold; returns the others, to be tested."""
         assert self._now is not None
         edges, threshold, (writers, _) = self._edges, self.thresholds[0], self.behaviour.graph.ends
@@ -108,11 +110,11 @@ class Preview(Pruning):
         self._now = replace(self._now, tested=int(tested.sum()), cost=replace(self._now.cost, each=found.flops))
         sure = ~tested & (found.effects >= threshold)
         left = np.concatenate([edges[sure], edges[tested]])
-        self.trials.open(left, visit.candidates[~np.isin(visit.candidates, left)])
-        self.current = self.trials.objective() if tested.any() else self.current
+        self.tester.open(left, step.candidates[~np.isin(step.candidates, left)])
+        self.current = self.tester.objective() if tested.any() else self.current
         for edge, effect in zip(edges[sure].tolist(), found.effects[sure].tolist(), strict=True):
             self._keep(edge, self.current + effect)
-        advance(len(visit.candidates) - int(tested.sum()), self._note())
+        advance(len(step.candidates) - int(tested.sum()), self._note())
         return edges[tested]
 
     def _objectives(self, tried: np.ndarray) -> np.ndarray:
@@ -121,7 +123,7 @@ class Preview(Pruning):
         found = super()._objectives(tried)
         self.seconds.append(time.perf_counter() - started)
         flops = self.behaviour.work.flops - before
-        summed = self._now.tested if self._first else 0  # the first trial at a slot sums up all of its senders
+        summed = self._now.tested if self._first else 0  # the first pass at a slot sums up all of its senders
         self.loads.append(Load(flops, self._now.cost.fixed, self._now.numbers * (len(tried) + summed)))
         self._for_tests -= flops
         self._first = False
@@ -132,7 +134,7 @@ class Preview(Pruning):
     def _close(self) -> None:
         """Record how the candidates of a receiver were decided."""
         if self._now is not None:
-            kept = tuple((~self.trials.removed[self._edges]).tolist())
+            kept = tuple((~self.tester.removed[self._edges]).tolist())
             self.receivers.append(replace(self._now, kept=kept))
             self._now = None
 

@@ -40,6 +40,6 @@ def probe(device: torch.device, dtype_name: str) -> Probe:
     attribution()
     base, free = resident_memory() or 0, free_memory(device)
     took = statistics.median(timed(attribution, device) for _ in range(REPEATS))
-    with recording() as books:
+    with recording() as tracker:
         attribution()
-    return Probe(measure_rates(device, model.dtype).with_start(took, books.operations), base, free)
+    return Probe(measure_rates(device, model.dtype).with_start(took, tracker.operations), base, free)

@@ -1,4 +1,4 @@
-"""What a search costs on one batch of rows, counted by rehearsing it: see `acdc.execution.dry_run`."""
+"""What a search costs on one batch of rows, counted by dry_run it: see `acdc.execution.dry_run`."""
 
 import gc
 from collections import Counter
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from acdc.behaviour.behaviour import TOGETHER, Behaviour
-from acdc.execution.dry_run import Books, Operation
+from acdc.execution.dry_run import CostTracker, Operation
 from acdc.options import Level
 from acdc.progress import silent
-from acdc.search.acdc.slot_cost import TRIAL_BYTES
-from acdc.search.acdc.trials import WIDEST
+from acdc.search.acdc.slot_cost import TESTING_BYTES
+from acdc.search.acdc.tester import WIDEST
 from acdc.search.methods.exact import candidates, count_candidates
 from acdc.search.methods.hybrid import proposal_size
 from acdc.search.options import SearchOptions
@@ -76,19 +76,19 @@ class BatchCost:
         )
 
 
-class Rehearsal:
-    """A behaviour of one batch, bound within `rehearsing`, and the books that are kept of it."""
+class BatchDryRun:
+    """A behaviour of one batch, bound within `dry_run`, and the books that are kept of it."""
 
-    def __init__(self, books: Books, bind: Callable[[], Behaviour]):
+    def __init__(self, tracker: CostTracker, bind: Callable[[], Behaviour]):
         gc.collect()  # what an earlier one left behind would be taken for this one's
-        self.books = books
-        self._before = books.live
-        books.peak = books.live
-        books.turn()
+        self.tracker = tracker
+        self._before = tracker.live
+        tracker.peak = tracker.live
+        tracker.flush()
         self.behaviour = bind()
         (batch,) = self.behaviour.batches
         self.rows, shape = len(batch.index), self.behaviour.graph.anatomy
-        books.whole_number = max(row.answer_position for row in self.behaviour.rows)
+        tracker.whole_number = max(row.answer_position for row in self.behaviour.rows)
         self._components = shape.n_layers * (shape.n_heads + (not shape.attn_only))
         self._evaluations = 0
         self.clean = self._page()
@@ -98,7 +98,7 @@ class Rehearsal:
 
     def _page(self) -> Effort:
         """What has been done since the last page."""
-        operations, backwards = self.books.turn()
+        operations, backwards = self.tracker.flush()
         done = self.behaviour.work.evaluations
         forwards, self._evaluations = (done - self._evaluations) / self._components, done
         return Effort(operations, forwards, float(backwards * self.rows))
@@ -111,9 +111,9 @@ class Rehearsal:
     def cost(
         self, least: Effort, most: Effort, before: Effort | None = None, held: int = 0, working: int = 0
     ) -> BatchCost:
-        """The cost of what has been rehearsed, with bytes that are known to come on top."""
-        stays = self.books.live - self._before
-        working = max(self.books.peak - self.books.live, working)
+        """The cost of what has been dry-run, with bytes that are known to come on top."""
+        stays = self.tracker.live - self._before
+        working = max(self.tracker.peak - self.tracker.live, working)
         return BatchCost(
             clean=self.clean,
             subgraph=self._subgraph(),
@@ -132,21 +132,21 @@ class Rehearsal:
         return self.of(lambda: self.behaviour.measure(copies)) * (1 / together.stop)
 
 
-def rehearse(rehearsal: Rehearsal, method: Method, options: SearchOptions, batches: int) -> BatchCost:
+def search_cost(dry: BatchDryRun, method: Method, options: SearchOptions, batches: int) -> BatchCost:
     """What a method costs on a batch, which is one of so many."""
     if method.name == "exact":
-        return _exact(rehearsal, options)
+        return _exact(dry, options)
     if "updates" in method.takes:
-        return _learnt(rehearsal, method, options, batches)
+        return _learnt(dry, method, options, batches)
     if method.decides:
-        return _decided(rehearsal, method, options)
-    effort = rehearsal.of(lambda: method.run(rehearsal.behaviour, options, silent))
-    return rehearsal.cost(effort, effort)
+        return _decided(dry, method, options)
+    effort = dry.of(lambda: method.run(dry.behaviour, options, silent))
+    return dry.cost(effort, effort)
 
 
-def _exact(rehearsal: Rehearsal, options: SearchOptions) -> BatchCost:
+def _exact(dry: BatchDryRun, options: SearchOptions) -> BatchCost:
     """Runs at even distances among all that exact patching makes, each for the runs around it."""
-    behaviour = rehearsal.behaviour
+    behaviour = dry.behaviour
     (batch,), tried = behaviour.batches, candidates(behaviour, options.level)
     count = tried.count
     parts = [
@@ -154,53 +154,53 @@ def _exact(rehearsal: Rehearsal, options: SearchOptions) -> BatchCost:
         for start in range(0, count, TOGETHER)
         for part in behaviour.parts(min(TOGETHER, count - start), batch)
     ]
-    effort = rehearsal.of(lambda: (behaviour.full(), behaviour.prompts))
+    effort = dry.of(lambda: (behaviour.full(), behaviour.prompts))
     samples = min(SAMPLES, len(parts))
     sampled = [parts[(2 * place + 1) * len(parts) // (2 * samples)] for place in range(samples)]
 
     def run(part: range) -> Effort:
-        return rehearsal.of(lambda: behaviour.measure(tried.removed(np.array(part))))
+        return dry.of(lambda: behaviour.measure(tried.removed(np.array(part))))
 
     for part in sampled:
         effort += run(part) * (count / sum(map(len, sampled)))
     run(parts[0])  # takes the most memory, as it begins at the first layer
-    return rehearsal.cost(effort, effort)
+    return dry.cost(effort, effort)
 
 
-def _learnt(rehearsal: Rehearsal, method: Method, options: SearchOptions, batches: int) -> BatchCost:
+def _learnt(dry: BatchDryRun, method: Method, options: SearchOptions, batches: int) -> BatchCost:
     """Updates take turns over the batches; they end between half and all of those that are allowed. What each training
     begins with is not done again at every update."""
     updates = options.updates / batches
 
     def training(count: int) -> Effort:
-        return rehearsal.of(lambda: method.run(rehearsal.behaviour, replace(options, updates=count), silent))
+        return dry.of(lambda: method.run(dry.behaviour, replace(options, updates=count), silent))
 
     first, one, two = training(1), training(1), training(2)  # what the first keeps is there for the others
     update = two + one * -1.0
     setup = first + update * -1.0
     least, most = (setup + update * (share * updates) for share in (0.5, 1.0))
-    return rehearsal.cost(least, most)
+    return dry.cost(least, most)
 
 
-def _decided(rehearsal: Rehearsal, method: Method, options: SearchOptions) -> BatchCost:
-    """From nothing kept, which is what the rehearsal comes to as every measure is alike, to one run of the whole model
-    for every candidate, which is what the naive algorithm takes; to two where trials are such runs, as of candidates
+def _decided(dry: BatchDryRun, method: Method, options: SearchOptions) -> BatchCost:
+    """From nothing kept, which is what the dry run comes to as every measure is alike, to one run of the whole model
+    for every candidate, which is what the naive algorithm takes; to two where passes are such runs, as of candidates
     tried together the results after a kept one are lost."""
-    behaviour, graph = rehearsal.behaviour, rehearsal.behaviour.graph
-    ends = rehearsal.of(behaviour.empty)
+    behaviour, graph = dry.behaviour, dry.behaviour.graph
+    ends = dry.of(behaviour.empty)
     options = replace(options, threshold=1.0)
-    least = ends + rehearsal.of(lambda: method.run(behaviour, options, silent))
+    least = ends + dry.of(lambda: method.run(behaviour, options, silent))
     if method.name == "hybrid":
-        proposing = rehearsal.of(lambda: METHODS["eap-ig-inputs"].run(behaviour, options, silent))
+        proposing = dry.of(lambda: METHODS["eap-ig-inputs"].run(behaviour, options, silent))
         count = proposal_size(graph, options)
     else:
         proposing = Effort()
         count = count_candidates(graph, options.level)
     (batch,) = behaviour.batches
     present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
-    trial = min(TRIAL_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
+    testing = min(TESTING_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
     if method.name == "acdc-complete":
         count *= ROUNDS
     runs = count * (2 if options.level is Level.nodes or behaviour.executor.scaled_bias else 1)
-    most = ends + proposing + rehearsal.clean * runs
-    return rehearsal.cost(least, most, ends + proposing, held=present, working=trial)
+    most = ends + proposing + dry.clean * runs
+    return dry.cost(least, most, ends + proposing, held=present, working=testing)

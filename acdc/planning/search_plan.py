@@ -1,6 +1,6 @@
 """Plan a search before it is run: what it computes and the memory that it takes, from shapes alone.
 
-Batches of one shape cost the same, so one of each shape is rehearsed; of many or similar shapes some are, and each
+Batches of one shape cost the same, so one of each shape is dry-run; of many or similar shapes some are, and each
 batch counts as the nearest of them, in proportion to its tokens. Counted is the search: binding the rows (a clean run
 of each) and the method, and a run of one subgraph on all rows, of which what comes after the search is made.
 """
@@ -13,10 +13,10 @@ from acdc.behaviour.batches import KEPT_BYTES
 from acdc.behaviour.behaviour import split_into_batches
 from acdc.behaviour.optimal import UPDATES
 from acdc.errors import InputError
-from acdc.execution.dry_run import Books
+from acdc.execution.dry_run import CostTracker
 from acdc.model.placement import elsewhere
 from acdc.model.shape import Shape
-from acdc.planning.search_cost import BatchCost, Effort, Rehearsal, rehearse
+from acdc.planning.search_cost import BatchCost, BatchDryRun, Effort, search_cost
 from acdc.search.discover import DiscoverySettings, bind, prepare
 from acdc.search.methods.exact import count_candidates
 from acdc.search.registry import find_method
@@ -70,19 +70,21 @@ class SearchPlan:
         return self.least.flops < self.most.flops
 
 
-def plan_search(books: Books, shape: Shape, task: Task, settings: DiscoverySettings, loading: int) -> SearchPlan:
-    """Plan a search; call it within `rehearsing`. `loading`: bytes that loading takes besides the weights.
+def plan_search(
+    tracker: CostTracker, shape: Shape, task: Task, settings: DiscoverySettings, loading: int
+) -> SearchPlan:
+    """Plan a search; call it within `dry_run`. `loading`: bytes that loading takes besides the weights.
 
     Raises InputError for settings that do not fit the model or the task.
     """
     model = shape.model
     others = elsewhere(model.bridge.original_model, model.device)
-    weights = books.live - sum(others.values())
+    weights = tracker.live - sum(others.values())
     split = prepare(model, task, settings)
     rows = task.select(split.discovery)
     graph = model.executor(settings.split_embeddings, settings.direct_edges).graph
     batches = split_into_batches(rows, model, graph, settings.batch_size)
-    costs = _costs(books, shape, Task(task.name, rows, task.metric), settings, batches)
+    costs = _costs(tracker, shape, Task(task.name, rows, task.metric), settings, batches)
     per_token = costs[0].clean * (1 / _tokens(rows, batches[0]))
     means = _means(settings.ablation, per_token, sum(len(row.clean) for row in task.rows), costs[0].clean)
     return SearchPlan(
@@ -122,14 +124,14 @@ def _means(ablation: str, per_token: Effort, tokens: int, clean: Effort) -> Effo
 
 
 def _costs(
-    books: Books, shape: Shape, task: Task, settings: DiscoverySettings, batches: Sequence[list[int]]
+    tracker: CostTracker, shape: Shape, task: Task, settings: DiscoverySettings, batches: Sequence[list[int]]
 ) -> list[BatchCost]:
     """What each batch costs."""
     options, method = settings.search_options, find_method(settings.method)
 
     def cost(index: list[int]) -> BatchCost:
-        return rehearse(
-            Rehearsal(books, lambda: bind(shape.model, task, settings, index)), method, options, len(batches)
+        return search_cost(
+            BatchDryRun(tracker, lambda: bind(shape.model, task, settings, index)), method, options, len(batches)
         )
 
     typical = [(index, cost(index)) for index in _typical(task.rows, batches)]

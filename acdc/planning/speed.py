@@ -1,4 +1,4 @@
-"""How fast this machine makes trials, learnt from trials that were timed."""
+"""How fast this machine makes passes, learnt from passes that were timed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Load:
-    """The work of a trial: FLOPs of its products; `starting` them, in FLOPs (see `SlotCost.fixed`); and how many
+    """The work of a pass: FLOPs of its products; `starting` them, in FLOPs (see `SlotCost.fixed`); and how many
     `numbers` it reads of what senders write."""
 
     flops: float = 0.0
@@ -36,7 +36,7 @@ class Speed:
     @classmethod
     def learnt(cls, loads: Sequence[Load], seconds: Sequence[float]) -> "Speed":
         """Non-negative least squares, with variances in proportion to the times, scaled to the total time: other work
-        on the machine makes some trials slow and none fast, so a plain fit would come out too fast."""
+        on the machine makes some passes slow and none fast, so a plain fit would come out too fast."""
         took = np.array(seconds)
         weights = 1 / np.sqrt(np.maximum(took, 1e-6))
         parts, wanted = np.array([load.parts for load in loads]) * weights[:, None], took * weights

@@ -51,9 +51,9 @@ def _verdict(report: Report, spans: dict[str, str]) -> str:
 
 
 def _intervals(report: Report) -> dict[str, str]:
-    """Faithfulness with its interval by metric, under the circuit's own ablation, where it was audited."""
-    audited = report.audit.faithfulness if report.audit else []
-    found = {one.metric: one.denoised for one in audited if one.ablation == report.ablation}
+    """Faithfulness with its interval by metric, under the circuit's own ablation, where it was verified in full."""
+    verified = report.full_verification.faithfulness if report.full_verification else []
+    found = {one.metric: one.denoised for one in verified if one.ablation == report.ablation}
     return {
         metric: f"{_share(span.value)} [{_share(span.low)}, {_share(span.high)}]"
         for metric, span in found.items()

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from acdc.artefacts.circuit import Circuit
-from acdc.artefacts.verification.audit import Audit
 from acdc.artefacts.verification.completeness import Completeness
 from acdc.artefacts.verification.faithfulness import FAITHFUL, Faithfulness
+from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.interval import Interval
 from acdc.artefacts.verification.minimality import Level as Minimal
 from acdc.artefacts.verification.minimality import Minimality
@@ -37,8 +37,8 @@ def verdict(circuit: Circuit, report: Report) -> str:
         f"({report.metric} {measure.circuit:.4g}; full model {measure.full:.4g}, "
         f"every edge ablated {measure.empty:.4g}). {removals_text(report, circuit.part_name)}"
     )
-    if report.twins:
-        text += f" {report.twins} of these rows duplicate or mirror a row of discovery."
+    if report.duplicates:
+        text += f" {report.duplicates} of these rows duplicate or mirror a row of discovery."
     if not report.complete:
         text += f" {UNFINISHED}"
     return text
@@ -116,9 +116,9 @@ def minimal_text(minimal: Minimality, report: Report) -> str:
     )
 
 
-def fewer_text(audit: Audit) -> str:
-    """What an audit measured on fewer rows than the metrics."""
-    parts = ", ".join(f"{what} ({rows})" for what, rows in audit.fewer_rows.items())
+def fewer_text(full_verification: FullVerification) -> str:
+    """What an full verification measured on fewer rows than the metrics."""
+    parts = ", ".join(f"{what} ({rows})" for what, rows in full_verification.fewer_rows.items())
     return f"to stay within the budget, measured on fewer rows: {parts}"
 
 
@@ -162,20 +162,20 @@ def claims(circuit: Circuit, report: Report) -> list[Claim]:
             text += " Discover on fewer rows (--limit) to leave some for verification."
         return [Claim("faithfulness", Standing.open, text)]
     found = [_faithfulness(circuit, report), *_random(circuit, report)]
-    if report.audit is None:
+    if report.full_verification is None:
         text = (
             "Not looked at: intervals, other ablations, completeness, minimality, and tests against chance. 'acdc "
             "verify RUN' does that."
         )
         found.append(Claim("audit", Standing.open, text))
     else:
-        found += _audited(report, report.audit)
-    return [*found, *_stability(report), *_twins(report)]
+        found += _audited(report, report.full_verification)
+    return [*found, *_stability(report), *_duplicates(report)]
 
 
 def own_faithfulness(report: Report) -> Faithfulness | None:
-    """Under the ablation and by the metric of discovery, with intervals; None without an audit."""
-    under = report.audit.faithfulness if report.audit else []
+    """Under the ablation and by the metric of discovery, with intervals; None without an full verification."""
+    under = report.full_verification.faithfulness if report.full_verification else []
     return next((f for f in under if (f.ablation, f.metric) == (report.ablation, report.metric)), None)
 
 
@@ -221,44 +221,42 @@ def _random(circuit: Circuit, report: Report) -> Iterator[Claim]:
     yield Claim("better than chance", Standing.open if beaten == len(known) else Standing.not_shown, text)
 
 
-def _audited(report: Report, audit: Audit) -> Iterator[Claim]:
+def _audited(report: Report, full_verification: FullVerification) -> Iterator[Claim]:
     own = own_faithfulness(report)
     if own is not None and own.noised.value is not None:
         few, lost = own.noised.low is None, own.noised.low is not None and own.noised.low >= FAITHFUL
         text = f"Ablating the circuit alone loses {spread(own.noised)} of the behaviour; 100% is all of it."
         standing = Standing.shown if lost else Standing.open if few else Standing.not_shown
         yield Claim("nothing stands in for it", standing, text)
-    yield from _ablations(report, audit)
-    if audit.completeness:
-        share = audit.completeness.share
+    yield from _ablations(report, full_verification)
+    if full_verification.completeness:
+        share = full_verification.completeness.share
         holds = share.high is not None and share.high <= 1 - FAITHFUL
-        text = (
-            f"{_sentence(complete_text(audit.completeness, report.metric))} Up to {1 - FAITHFUL:.0%} counts as shown."
-        )
+        text = f"{_sentence(complete_text(full_verification.completeness, report.metric))} Up to {1 - FAITHFUL:.0%} counts as shown."
         standing = Standing.shown if holds else Standing.open if share.high is None else Standing.not_shown
         yield Claim("completeness", standing, text)
-    if audit.minimality:
-        shown = audit.minimality.level in (Minimal.local, Minimal.subset)
-        text = _sentence(minimal_text(audit.minimality, report))
+    if full_verification.minimality:
+        shown = full_verification.minimality.level in (Minimal.local, Minimal.subset)
+        text = _sentence(minimal_text(full_verification.minimality, report))
         yield Claim("minimality", Standing.shown if shown else Standing.not_shown, text)
-    yield from map(_test, audit.tests)
-    for name, reason in audit.left_out.items():
+    yield from map(_test, full_verification.tests)
+    for name, reason in full_verification.left_out.items():
         yield Claim(name, Standing.open, f"Not measured, as {reason}.")
-    if audit.fewer_rows:
-        yield Claim("all rows", Standing.open, _sentence(fewer_text(audit)))
+    if full_verification.fewer_rows:
+        yield Claim("all rows", Standing.open, _sentence(fewer_text(full_verification)))
 
 
-def _ablations(report: Report, audit: Audit) -> Iterator[Claim]:
-    under = [f for f in audit.faithfulness if f.metric == report.metric and f.denoised.value is not None]
+def _ablations(report: Report, full_verification: FullVerification) -> Iterator[Claim]:
+    under = [f for f in full_verification.faithfulness if f.metric == report.metric and f.denoised.value is not None]
     others = [f"{f.ablation} {spread(f.denoised)}" for f in under if f.ablation != report.ablation]
     if not others:
         return
     numbers = f"recovered under other ablations: {'; '.join(others)}"
-    if audit.only_under is None:
+    if full_verification.only_under is None:
         text = f"Faithful for certain under all {len(under)} ablations; {numbers}."
         yield Claim("whatever the ablation", Standing.shown, text)
     else:
-        names = ", ".join(audit.only_under) or "none"
+        names = ", ".join(full_verification.only_under) or "none"
         yield Claim(
             "whatever the ablation", Standing.not_shown, f"Faithful for certain only under: {names}; {numbers}."
         )
@@ -298,9 +296,9 @@ def _stability(report: Report) -> Iterator[Claim]:
             yield Claim(f"the same with other {what}", same, text)
 
 
-def _twins(report: Report) -> Iterator[Claim]:
-    if report.twins:
-        text = f"{report.twins} of the {report.rows} rows duplicate or mirror a row of discovery: they are not unseen."
+def _duplicates(report: Report) -> Iterator[Claim]:
+    if report.duplicates:
+        text = f"{report.duplicates} of the {report.rows} rows duplicate or mirror a row of discovery: they are not unseen."
         yield Claim("unseen rows", Standing.not_shown, text)
 
 

@@ -25,7 +25,7 @@ from acdc.search.acdc.journal import Journal
 from acdc.search.registry import find_method
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
-from acdc.behaviour.workers import Crews, nobody_else
+from acdc.behaviour.workers import FindWorkers, no_workers
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
@@ -72,7 +72,7 @@ def run_discovery(
     out: Path | None,
     progress: Progress,
     loaded: Loaded | None = None,
-    crews: Crews = nobody_else,
+    find_workers: FindWorkers = no_workers,
     watch: Watch = unwatched,
 ) -> FinishedRun:
     """Discover, draw and verify. A run of the same inputs in `out` is resumed, of other inputs refused."""
@@ -82,23 +82,23 @@ def run_discovery(
     run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method}")
     resumed = run.has(CIRCUIT) and run.has(DECISIONS if find_method(job.settings.method).decides else SCORES)
     if not resumed:
-        result = discarding_refused(run, lambda: _search(run, job, model, task, progress, crews))
+        result = discarding_refused(run, lambda: _search(run, job, model, task, progress, find_workers))
         _write_result(run, result)
         run.note(result.work)
     (run.path / JOURNAL).unlink(missing_ok=True)
     circuit = Circuit.load(run.path)
     _check_own(run, circuit, job, model, task)
-    how = Finishing(progress, job.scope, crews, watch)
+    how = Finishing(progress, job.scope, find_workers, watch)
     finished = finish_run(run.path, model, task, run.record.command, resumed, how)
     if run.record.status != "complete":
         run.note(complete=True)
     return finished
 
 
-def _search(run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, progress: Progress, crews: Crews) -> Result:
+def _search(run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, progress: Progress, find_workers: FindWorkers) -> Result:
     """Discover; what decides edge by edge goes on where an earlier attempt was cut off."""
     if not find_method(job.settings.method).decides:
-        return discover(model, task, job.settings, progress, crews=crews)
+        return discover(model, task, job.settings, progress, find_workers=find_workers)
     depends_on = {
         "inputs": run.record.inputs,
         "batch": describe_batch(job.settings, model).model_dump(mode="json"),
@@ -106,7 +106,7 @@ def _search(run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, prog
         "versions": library_versions(),
     }
     with Journal(run.path / JOURNAL, depends_on) as journal:
-        return discover(model, task, job.settings, progress, journal, crews)
+        return discover(model, task, job.settings, progress, journal, find_workers)
 
 
 def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
@@ -166,7 +166,7 @@ def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> 
         "dtype": job.dtype,
         "batch": describe_batch(job.settings, behaviour.model).model_dump(mode="json"),
         "versions": library_versions(),
-        **({"halvings": found.halvings} if found.halvings else {}),
+        **({"halvings": found.batch_splits} if found.batch_splits else {}),
         "edges": edge_scores(behaviour, found),
     }
 

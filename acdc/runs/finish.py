@@ -22,7 +22,7 @@ from acdc.progress import Progress
 from acdc.render.dot import to_dot
 from acdc.render.report import to_html
 from acdc.render.svg import to_svg
-from acdc.behaviour.workers import Crews, nobody_else
+from acdc.behaviour.workers import FindWorkers, no_workers
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.artefacts.verification.plan import VerificationPlan
@@ -62,7 +62,7 @@ class Finishing:
 
     progress: Progress
     scope: Scope = Scope()
-    crews: Crews = nobody_else
+    find_workers: FindWorkers = no_workers
     watch: Watch = unwatched
 
 
@@ -92,7 +92,7 @@ def finish_run(path: Path, model: Model, task: Task, command: str, resumed: bool
             ranking=ranking,
             before=report,
             progress=how.progress,
-            crews=how.crews,
+            find_workers=how.find_workers,
         )
         for stage in stages:
             report = stage

@@ -21,7 +21,7 @@ from acdc.artefacts.circuit import (
 from acdc.artefacts.scores import Decision, Decisions, Scores
 from acdc.behaviour.ablations import find_ablation
 from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
-from acdc.behaviour.workers import ALONE, Crew, Crews, nobody_else
+from acdc.behaviour.workers import ALONE, FindWorkers, Workers, no_workers
 from acdc.display import show
 from acdc.errors import AcdcWarning, InputError
 from acdc.execution.products import KIND as PRODUCTS
@@ -33,8 +33,8 @@ from acdc.options import DEFAULT_THREADS, MOST_THREADS, Choosing, Level, SenderO
 from acdc.progress import Progress, silent
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.propagation import CACHE_BYTES
-from acdc.search.acdc.slot_cost import TRIAL_BYTES
-from acdc.search.acdc.trials import WIDEST
+from acdc.search.acdc.slot_cost import TESTING_BYTES
+from acdc.search.acdc.tester import WIDEST
 from acdc.search.choosing import Choice, NeuronRanking, NodeRanking, Ranking
 from acdc.search.options import DEFAULT_STEPS, DEFAULT_UPDATES, SearchOptions
 from acdc.search.registry import DEFAULT_METHOD, Method, all_methods, find_method
@@ -53,9 +53,9 @@ class DiscoverySettings:
     One of `threshold`, `edges` and `faithfulness` says how large the circuit becomes: ACDC takes a threshold (its tau,
     in the metric's unit), a hybrid that and the number of `edges` to decide about, other methods any one of the three.
     `choose`: from scores, the best edges or greedily from the logits. `limit`: discover on the first rows instead of a
-    random half. `level`, `direct_edges` (test the wires from attention slots to their heads too), `sender_order`,
-    `steps` (points of integrated gradients) and `updates` (of learnt masks) go with the methods that read them.
-    """
+    random half. `level`, `direct_edges` (test the within-head edges from attention slots to their heads too),
+    `sender_order`, `steps` (points of integrated gradients) and `updates` (of learnt masks) go with the methods that
+    read them."""
 
     method: str = DEFAULT_METHOD
     metric: str | Metric | MetricFunction | None = None
@@ -179,16 +179,15 @@ def discover(
     settings: DiscoverySettings,
     progress: Progress = silent,
     journal: Journal | None = None,
-    crews: Crews = nobody_else,
+    find_workers: FindWorkers = no_workers,
 ) -> Result:
     """Find the circuit of a task in a model. Raises InputError for settings that do not fit the model or the task.
 
-    `journal`: of an earlier attempt at the same discovery by ACDC, which goes on where that ended. `crews`: others who
-    share in the work.
-    """
+    `journal`: of an earlier attempt at the same discovery by ACDC, which goes on where that ended. `find_workers`:
+    others who share in the work."""
     split = prepare(model, task, settings)
     with fixed_threads(settings.threads):
-        behaviour = bind(model, task, settings, split.discovery, crews(split.discovery))
+        behaviour = bind(model, task, settings, split.discovery, find_workers(split.discovery))
         options = replace(settings.search_options, journal=journal)
         found = find_method(settings.method).run(behaviour, options, progress)
         if isinstance(found, Decisions):
@@ -216,9 +215,9 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
     }
     if found.proposal is not None:
         proposal = asdict(found.proposal)
-        halvings = proposal.pop("halvings")
+        batch_splits = proposal.pop("halvings")
         selection |= {f"proposal_{name}": value for name, value in proposal.items()}
-        selection |= {"halvings": halvings} if halvings else {}
+        selection |= {"halvings": batch_splits} if batch_splits else {}
         selection |= {"edges": settings.edges} if settings.edges is not None else {}
     method = _describe_method(settings, behaviour, selection)
     return _describe(behaviour, settings, split, found, found.kept, method)
@@ -254,7 +253,9 @@ def part_scores(behaviour: Behaviour, scores: Scores, level: Level) -> dict[str,
     return {Neuron(writer, i).id: score for writer, row in scored for i, score in enumerate(row)}
 
 
-def bind(model: Model, task: Task, settings: DiscoverySettings, rows: Sequence[int], crew: Crew = ALONE) -> Behaviour:
+def bind(
+    model: Model, task: Task, settings: DiscoverySettings, rows: Sequence[int], workers: Workers = ALONE
+) -> Behaviour:
     """The behaviour that a search with these settings measures."""
     return Behaviour(
         model,
@@ -265,7 +266,7 @@ def bind(model: Model, task: Task, settings: DiscoverySettings, rows: Sequence[i
         batch_size=settings.batch_size,
         split_embeddings=settings.split_embeddings,
         direct_edges=settings.direct_edges,
-        crew=crew,
+        workers=workers,
     )
 
 
@@ -285,7 +286,7 @@ def choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) ->
     else:
         target = DEFAULT_FAITHFULNESS if settings.faithfulness is None else settings.faithfulness
         choice, rule = ranking.by_faithfulness(target, _faithfulness(behaviour)), {"faithfulness": target}
-    return choice, rule | choice.counts | ({"halvings": scores.halvings} if scores.halvings else {})
+    return choice, rule | choice.counts | ({"halvings": scores.batch_splits} if scores.batch_splits else {})
 
 
 def _node_scores(behaviour: Behaviour, scores: Scores) -> np.ndarray:
@@ -350,7 +351,7 @@ def _describe(
             split=split.rule,
             discovery=[row.id for row in behaviour.rows],
             verification=[row.id for row in task.select(split.verification)],
-            twins=split.twins,
+            duplicates=split.duplicates,
         ),
         method=method,
         metric=behaviour.metric.name,
@@ -423,7 +424,7 @@ def describe_batch(settings: DiscoverySettings, model: Model) -> BatchRecord:
         candidate_tokens=CANDIDATE_TOKENS,
         candidate_bytes=CANDIDATE_BYTES,
         trial_width=WIDEST[model.device.type],
-        trial_bytes=TRIAL_BYTES,
+        trial_bytes=TESTING_BYTES,
         cache_bytes=CACHE_BYTES,
         products=PRODUCTS,
     )

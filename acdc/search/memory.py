@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from acdc.behaviour.behaviour import Batch, Behaviour
-from acdc.execution.dry_run import is_rehearsed
+from acdc.execution.dry_run import is_dry
 from acdc.execution.machine import free_memory
 from acdc.graph import Anatomy, ReaderKind
 
@@ -24,7 +24,7 @@ MOST_NUMBERS = 2**25  # what the senders whose patterns are computed anew togeth
 def has_room(behaviour: Behaviour, method: str, runs: int, batch: Batch) -> bool:
     """Whether a method can be expected to find the memory for a batch; where the system does not say, it can. `runs`:
     as for `working_bytes`."""
-    if is_rehearsed(batch.tokens):
+    if is_dry(batch.tokens):
         return True
     device = behaviour.model.device
     free = free_memory(device)

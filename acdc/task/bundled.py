@@ -1,7 +1,7 @@
-"""The tasks that come with acdc, posed for whatever tokenizer a model has.
+"""The tasks that come with acdc, prepared for whatever tokenizer a model has.
 
 They are generated, not stored: 128 rows from a fixed seed, in words, names and years that are single tokens for the
-model at hand. A task is a module of `acdc.task.generators`, whose `pose` adapts it to a tokenizer, and a line below.
+model at hand. A task is a module of `acdc.task.generators`, whose `prepare` adapts it to a tokenizer, and a line below.
 """
 
 from collections.abc import Callable
@@ -30,13 +30,13 @@ SEED = 20_221_101
 class BundledTask:
     """A named generator with the metric that the behaviour was published with.
 
-    `pose` makes examples for a tokenizer, so many of them, from a seed.
+    `prepare` makes examples for a tokenizer, so many of them, from a seed.
     """
 
     name: str
     metric: str
     summary: str
-    pose: Callable[[PromptTokenizer, int, int], list[Example]]
+    prepare: Callable[[PromptTokenizer, int, int], list[Example]]
 
     def raw_rows(self, tokenizer: PromptTokenizer) -> list[RawRow]:
         """The task's rows as text, answers with what separates them from the prompt.
@@ -44,7 +44,7 @@ class BundledTask:
         Raises InputError for a tokenizer that cannot serve the task.
         """
         try:
-            examples = self.pose(tokenizer, ROWS, SEED)
+            examples = self.prepare(tokenizer, ROWS, SEED)
         except InputError as error:
             raise InputError(f"task {self.name!r}: {error}") from None
         if any(map(tokenizer.is_unknown, tokenizer.encode([e.clean for e in examples]))):
@@ -68,14 +68,14 @@ class BundledTask:
 BUNDLED_TASKS = {
     task.name: task
     for task in (
-        BundledTask("ioi", "logit_diff", "indirect object identification: which name occurs once", ioi.pose),
-        BundledTask("greater_than", "prob_diff", "a later year of the same century", greater_than.pose),
-        BundledTask("docstring", "logit_diff", "the argument that a docstring lists next", docstring.pose),
-        BundledTask("induction", "logit_diff", "what followed this word before", induction.pose),
+        BundledTask("ioi", "logit_diff", "indirect object identification: which name occurs once", ioi.prepare),
+        BundledTask("greater_than", "prob_diff", "a later year of the same century", greater_than.prepare),
+        BundledTask("docstring", "logit_diff", "the argument that a docstring lists next", docstring.prepare),
+        BundledTask("induction", "logit_diff", "what followed this word before", induction.prepare),
         BundledTask(
-            "subject_verb_agreement", "logit_diff", "is or are, across another noun", subject_verb_agreement.pose
+            "subject_verb_agreement", "logit_diff", "is or are, across another noun", subject_verb_agreement.prepare
         ),
-        BundledTask("gendered_pronoun", "logit_diff", "she or he, by a name", gendered_pronoun.pose),
-        BundledTask("country_capital", "logit_diff", "the capital of a country", country_capital.pose),
+        BundledTask("gendered_pronoun", "logit_diff", "she or he, by a name", gendered_pronoun.prepare),
+        BundledTask("country_capital", "logit_diff", "the capital of a country", country_capital.prepare),
     )
 }

@@ -24,7 +24,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Task:
-    """A named list of rows; `metric` is the one the task was posed for."""
+    """A named list of rows; `metric` is the one the task was prepared for."""
 
     name: str
     rows: tuple[Row, ...]

@@ -13,13 +13,13 @@ from acdc.task.rows import Row
 class Split:
     """Row indices of both sides, in the order of the task; `rule` says how they were chosen.
 
-    `twins`: verification rows that duplicate or mirror a discovery row (only a limit can leave any).
+    `duplicates`: verification rows that duplicate or mirror a discovery row (only a limit can leave any).
     """
 
     discovery: tuple[int, ...]
     verification: tuple[int, ...]
     rule: str
-    twins: int = 0
+    duplicates: int = 0
 
 
 def split_rows(rows: Sequence[Row], seed: int, limit: int | None = None) -> Split:

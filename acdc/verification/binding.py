@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from acdc.artefacts.circuit import Circuit
 from acdc.behaviour.behaviour import Behaviour
-from acdc.behaviour.workers import Crews, nobody_else
+from acdc.behaviour.workers import FindWorkers, no_workers
 from acdc.errors import InputError
 from acdc.model.load import Model
 from acdc.task.metrics import Metric, MetricFunction, all_metrics, find_metric
@@ -50,7 +50,7 @@ def behaviour_of(
     rows: Sequence[str],
     metric: Metric,
     ablation: str | None = None,
-    crews: Crews = nobody_else,
+    find_workers: FindWorkers = no_workers,
 ) -> Behaviour:
     """What a circuit is measured with, on rows by their ids; under its own ablation or another. Raises InputError for a
     row that the task does not have."""
@@ -64,7 +64,7 @@ def behaviour_of(
         batch_size=circuit.batch.size,
         split_embeddings=circuit.model.split_embeddings,
         direct_edges=circuit.model.direct_edges,
-        crew=crews(places),
+        workers=find_workers(places),
     )
 
 

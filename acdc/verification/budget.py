@@ -14,7 +14,7 @@ import numpy as np
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.execution.removals import Reach
-from acdc.execution.required_positions import Need
+from acdc.execution.required_positions import Required
 from acdc.graph import ComponentGraph, WriterKind
 from acdc.model.load import Model
 from acdc.options import Extent, Level
@@ -103,7 +103,7 @@ def _removal_flops(circuit: Circuit, costs: Costs) -> np.ndarray:
         return np.full(len(circuit.parts), costs.subgraph)
     graph, kept = circuit.graph, circuit.mask
     reach = Reach(graph, kept)
-    positions = np.where(reach.cone.needs == Need.EVERYWHERE, costs.length, 1.0)
+    positions = np.where(reach.required.needs == Required.EVERYWHERE, costs.length, 1.0)
     width, unembedding = graph.anatomy.d_model, 2 * graph.anatomy.d_model * graph.anatomy.d_vocab_out
     sums = np.zeros(len(graph.writers))  # a slot whose input changes is summed up over all of its senders
     for group in graph.groups:

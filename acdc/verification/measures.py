@@ -14,8 +14,8 @@ from acdc.options import Level
 from acdc.progress import Advance, nobody
 from acdc.search.choosing import Choice, NeuronRanking, NodeRanking, Ranking
 from acdc.task.metrics import NOISE, recovered_fraction
-from acdc.verification.audit import measured_metrics
 from acdc.verification.budget import STRONGEST
+from acdc.verification.full_verification import measured_metrics
 from acdc.verification.intervals import Bootstrap, mean, wilson
 from acdc.verification.removals import without_each
 

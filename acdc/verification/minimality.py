@@ -119,7 +119,8 @@ class _Routes:
         self._out = [np.flatnonzero(self.writers == writer) for writer in range(len(graph.writers))]
 
     def through(self, place: int, generator: np.random.Generator) -> np.ndarray:
-        """A path from the embeddings to the logits through an edge, with the wires of all slots on it, [edges]."""
+        """A path from the embeddings to the logits through an edge, with the within-head edges of all slots on it,
+        [edges]."""
         graph, path = self._graph, np.zeros(self._graph.n_edges, dtype=bool)
         path[place] = True
         writer, reader = int(self.writers[place]), int(self._readers[place])
@@ -130,7 +131,7 @@ class _Routes:
             chosen = int(generator.choice(self._out[generator.choice(self._owners[reader])]))
             path[chosen], reader = True, int(self._readers[chosen])
         entered = set(self._readers[path[: len(self.writers)]].tolist())
-        path[len(self.writers) :] = [graph.reader_index[wire.reader] in entered for wire in graph.wires]
+        path[len(self.writers) :] = [graph.reader_index[inner.reader] in entered for inner in graph.within_heads]
         return path
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from acdc.behaviour.behaviour import Behaviour, apply
-from acdc.behaviour.workers import shared_out
+from acdc.behaviour.workers import share_out
 from acdc.execution.removals import CircuitRun, Reach, together
-from acdc.execution.required_positions import Need
+from acdc.execution.required_positions import Required
 from acdc.progress import Advance, Ticks, nobody
 
 AT_ONCE = 1024  # edges whose values on all rows are held together
@@ -38,7 +38,7 @@ def without_each(
     parts = [_Removed(kept, edges[at : at + AT_ONCE]) for at in range(0, len(edges), AT_ONCE)]
     due, ticks = 0, Ticks(advance)
     here = partial(_measure, advance=ticks)
-    for part, found in zip(parts, shared_out(behaviour.crew, behaviour, _measure, parts, here), strict=True):
+    for part, found in zip(parts, share_out(behaviour.workers, behaviour, _measure, parts, here), strict=True):
         due += len(part.edges) * len(behaviour.rows)
         ticks.catch_up(due)
         yield part.edges, found
@@ -69,8 +69,8 @@ def _runs(behaviour: Behaviour, reach: Reach, edges: np.ndarray, run: CircuitRun
     shape, size = behaviour.model.anatomy, behaviour.model.dtype.itemsize
     slots = 3 * (shape.n_heads + 2 * shape.n_kv_heads)  # of a layer: their inputs, these normed, and what sums them up
     for group in together(behaviour.graph, edges):
-        reached = reach.cone.needs[None] * reach.of(group).any(axis=0, keepdims=True)
-        everywhere, answer = int((reached == Need.EVERYWHERE).sum()), int((reached == Need.ANSWER).sum())
+        reached = reach.required.needs[None] * reach.of(group).any(axis=0, keepdims=True)
+        everywhere, answer = int((reached == Required.EVERYWHERE).sum()), int((reached == Required.ANSWER).sum())
         positions = everywhere * (run.length + 1) + answer + (min(1, everywhere) * run.length + 1) * slots
         each = positions * run.rows * shape.d_model * size
         step = max(1, min(WIDEST, RUN_BYTES // each))

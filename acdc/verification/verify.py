@@ -6,20 +6,20 @@ from functools import cached_property
 from typing import Any
 
 from acdc.artefacts.circuit import Circuit
-from acdc.artefacts.verification.audit import Audit
+from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.report import Measure, RandomCircuits, Report
 from acdc.behaviour.behaviour import Behaviour
-from acdc.behaviour.workers import Crews, nobody_else
+from acdc.behaviour.workers import FindWorkers, no_workers
 from acdc.execution.threads import fixed_threads
 from acdc.model.load import Model
 from acdc.options import Extent, Level
 from acdc.progress import Progress, silent
 from acdc.task.metrics import Metric, MetricFunction
 from acdc.task.rows import Task
-from acdc.verification.audit import Audited, audit
 from acdc.verification.binding import behaviour_of, check_same, own_metric, rows_of
 from acdc.verification.budget import STRONGEST, plan_verification, sample_order, spread_over
+from acdc.verification.full_verification import Verified, full_verification
 from acdc.verification.integrated import EdgeRanking
 from acdc.verification.measures import measure_circuit, random_circuits, remove_each, sample_of
 
@@ -34,7 +34,7 @@ def verify(
     most_rows: int | None = None,
     ranking: EdgeRanking | None = None,
     progress: Progress = silent,
-    crews: Crews = nobody_else,
+    find_workers: FindWorkers = no_workers,
 ) -> Report:
     """Measure a circuit on its verification rows: the last report of `verify_in_stages`."""
     stages = verify_in_stages(
@@ -46,7 +46,7 @@ def verify(
         most_rows=most_rows,
         ranking=ranking,
         progress=progress,
-        crews=crews,
+        find_workers=find_workers,
     )
     *_, report = stages
     return report
@@ -63,20 +63,20 @@ def verify_in_stages(
     ranking: EdgeRanking | None = None,
     before: Report | None = None,
     progress: Progress = silent,
-    crews: Crews = nobody_else,
+    find_workers: FindWorkers = no_workers,
 ) -> Iterator[Report]:
     """Measure a circuit on its verification rows: the report after each stage, of which the last is complete.
 
     First every metric of circuit, complement, empty and full model; then, unless `extent` is quick, random circuits and
-    the circuit without its parts one by one; where it is full, all that `acdc.verification.audit` asks, over all sizes
-    too where there is a `ranking` of all edges. How much of each is measured is decided by `acdc.verification.budget`.
+    the circuit without its parts one by one; where it is full, all that `acdc.verification.full_verification` asks,
+    over all sizes too where there is a `ranking` of all edges. How much of each is measured is decided by
+    `acdc.verification.budget`.
 
     `most_rows`: at most so many rows. `before`: an earlier verification of the circuit; what that measured on the same
-    rows is not measured again. `metric` is only needed where discovery used a callable of the user's. `crews`: others
-    who share in the work. Raises InputError when model or task are not those that the circuit was found with.
-    """
+    rows is not measured again. `metric` is only needed where discovery used a callable of the user's. `find_workers`:
+    others who share in the work. Raises InputError when model or task are not those that the circuit was found with."""
     plan = plan_of(model, task, circuit, extent, most_rows)
-    stages = _Stages(model, task, circuit, own_metric(circuit, metric), plan, progress, crews, most_rows)
+    stages = _Stages(model, task, circuit, own_metric(circuit, metric), plan, progress, find_workers, most_rows)
     if plan is None:
         yield stages.report(extent, before, {})
         return
@@ -93,7 +93,7 @@ def verify_in_stages(
             report = report.model_copy(update=stages.removals(report))
         if extent is Extent.full:
             yield report
-            report = report.model_copy(update={"audit": stages.audit(report, ranking)})
+            report = report.model_copy(update={"audit": stages.full_verification(report, ranking)})
         yield report.model_copy(update={"complete": True})
 
 
@@ -119,7 +119,7 @@ class _Stages:
     metric: Metric
     _plan: VerificationPlan | None
     progress: Progress
-    crews: Crews
+    find_workers: FindWorkers
     most_rows: int | None = None
     _bound: dict[tuple[str, int], Behaviour] = field(default_factory=dict)
 
@@ -143,7 +143,7 @@ class _Stages:
             ablation=circuit.ablation,
             edges=len(circuit.edges),
             edges_total=circuit.edges_total,
-            twins=task.twins if plan else 0,
+            duplicates=task.duplicates if plan else 0,
             stability=None if before is None else before.stability,
             **known,
         )
@@ -171,8 +171,10 @@ class _Stages:
                 bound.release()
             self._bound.clear()
             names = spread_over(self.circuit.task.verification, rows)
-            crews = self.crews if ablation is None else nobody_else
-            self._bound[key] = behaviour_of(self.model, self.task, self.circuit, names, self.metric, key[0], crews)
+            find_workers = self.find_workers if ablation is None else no_workers
+            self._bound[key] = behaviour_of(
+                self.model, self.task, self.circuit, names, self.metric, key[0], find_workers
+            )
         return self._bound[key]
 
     def measures(self) -> dict[str, Measure]:
@@ -206,8 +208,8 @@ class _Stages:
         parts, name = len(self.circuit.parts), self.circuit.part_name
         return f"removing {parts:,} {name}" if asked == parts else f"removing {asked:,} of {parts:,} {name}"
 
-    def audit(self, report: Report, ranking: EdgeRanking | None) -> Audit:
+    def full_verification(self, report: Report, ranking: EdgeRanking | None) -> FullVerification:
         circuit = self.circuit
         edges = circuit.mask if circuit.level is Level.edges else None
-        audited = Audited(circuit.ablated, circuit.own, edges, circuit.seed, None if edges is None else ranking)
-        return audit(self.on, self.plan, report.removals, audited, self.progress)
+        verified = Verified(circuit.ablated, circuit.own, edges, circuit.seed, None if edges is None else ranking)
+        return full_verification(self.on, self.plan, report.removals, verified, self.progress)

@@ -172,7 +172,7 @@ def test_edge_pruning_counts_kv_heads(tmp_path):
     assert set(found.edges) == {"input->a0.kv1<k>", "input->a0.h3<q>"}
 
 
-# ---- shared KV heads, split embeddings, wires
+# ---- shared KV heads, split embeddings, within-head edges
 
 
 def test_slots_that_heads_share_are_repeated_and_come_back(tmp_path):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from acdc.behaviour.workers import Alone, MemberLost, shared_out
+from acdc.behaviour.workers import Alone, WorkerLost, share_out
 
 
 class Later:
@@ -34,7 +34,7 @@ class Fake:
 
         def answer():
             if gone:
-                raise MemberLost
+                raise WorkerLost
             return work("theirs", *arguments)
 
         return Later(answer, self._random.randrange(4))
@@ -49,8 +49,8 @@ def square(behaviour, item):
 @pytest.mark.parametrize("size", [0, 1, 3, 8])
 @pytest.mark.parametrize("count", [0, 1, 2, 17])
 def test_results_are_in_order_and_members_take_part(size, count):
-    crew = Fake(size) if size else Alone()
-    found = list(shared_out(crew, "mine", square, list(range(count))))
+    workers = Fake(size) if size else Alone()
+    found = list(share_out(workers, "mine", square, list(range(count))))
     assert [value for _, value in found] == [n * n for n in range(count)]
     if size and count > 1:
         assert {who for who, _ in found} == {"mine", "theirs"}
@@ -58,12 +58,12 @@ def test_results_are_in_order_and_members_take_part(size, count):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_a_lost_member_was_asked_is_done_by_others(seed):
-    crew = Fake(3, lost={0: 1, 1: 2, 2: 3}, seed=seed)
-    found = list(shared_out(crew, "mine", square, list(range(20))))
+    workers = Fake(3, lost={0: 1, 1: 2, 2: 3}, seed=seed)
+    found = list(share_out(workers, "mine", square, list(range(20))))
     assert [value for _, value in found] == [n * n for n in range(20)]
-    assert crew.asked == [1, 2, 3]
+    assert workers.asked == [1, 2, 3]
 
 
 def test_an_error_of_the_work_itself_is_raised():
     with pytest.raises(ValueError, match="-1"):
-        list(shared_out(Fake(2), "mine", square, [-1, 2, 3]))
+        list(share_out(Fake(2), "mine", square, [-1, 2, 3]))

@@ -79,14 +79,14 @@ def test_random_programs_compute_what_their_definition_says(compiled, name):
 def test_no_other_edge_changes_any_output(tmp_path, name, ablation):
     """Ablated alone, in float64, with distractors that read what they like."""
     case = CompiledCase("test", name, KNOBS["distractors"], ablations=(ablation,), variant="distractors")
-    posed = case.pose(tmp_path, "cpu", None)
-    rows = range(0, len(posed.task.rows), 4)
-    behaviour = Behaviour(posed.model, posed.task, rows, CHANGED, ablation, split_embeddings=True)
+    prepared = case.prepare(tmp_path, "cpu", None)
+    rows = range(0, len(prepared.task.rows), 4)
+    behaviour = Behaviour(prepared.model, prepared.task, rows, CHANGED, ablation, split_embeddings=True)
     changed = single_changes(behaviour)
     along = behaviour.graph.mask(find_program(name).program.edges(behaviour.graph))
     assert changed[~along].max() < EXACT
     assert changed[along].max() > 1e-3
-    assert posed.truths[ablation].edges <= find_program(name).program.edges(behaviour.graph)
+    assert prepared.truths[ablation].edges <= find_program(name).program.edges(behaviour.graph)
 
 
 @pytest.mark.parametrize("knob", ["rotated", "distractors"])

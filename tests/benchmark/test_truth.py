@@ -15,9 +15,11 @@ GPT2 = Anatomy(12, 12, 12, 768, 64, 50257, 50257, 1024, learned_positions=True)
 ATTENTION_ONLY = Anatomy(4, 8, 8, 512, 64, 48262, 48262, 1024, attn_only=True, learned_positions=True)
 
 
-def pose(tmp_path, name):
-    posed = CompiledCase("test", name).pose(tmp_path, "cpu", None)
-    return posed, Behaviour(posed.model, posed.task, range(len(posed.task.rows)), CHANGED, split_embeddings=True)
+def prepare(tmp_path, name):
+    prepared = CompiledCase("test", name).prepare(tmp_path, "cpu", None)
+    return prepared, Behaviour(
+        prepared.model, prepared.task, range(len(prepared.task.rows)), CHANGED, split_embeddings=True
+    )
 
 
 def ablate(behaviour, edges):
@@ -27,8 +29,8 @@ def ablate(behaviour, edges):
 @pytest.mark.parametrize(("name", "redundant"), [("and-gate", False), ("or-gate", True), ("and-gate-off", True)])
 def test_the_truth_is_that_of_all_small_sets(tmp_path, name, redundant):
     """Every edge is in it that is in a set of at most two, no part of which changes anything alone, and no other."""
-    posed, behaviour = pose(tmp_path, name)
-    truth, names = posed.truths["resample"], behaviour.graph.names
+    prepared, behaviour = prepare(tmp_path, name)
+    truth, names = prepared.truths["resample"], behaviour.graph.names
     single = {edge for edge in names if ablate(behaviour, [edge])}
     pairs = (pair for pair in combinations(sorted(set(names) - single), 2) if ablate(behaviour, pair))
     expected = single | ({edge for pair in pairs for edge in pair} if redundant else set())
@@ -38,8 +40,8 @@ def test_the_truth_is_that_of_all_small_sets(tmp_path, name, redundant):
 
 
 def test_no_copy_is_needed_and_all_are_true(tmp_path):
-    posed, behaviour = pose(tmp_path, "majority")
-    truth = posed.truths["resample"]
+    prepared, behaviour = prepare(tmp_path, "majority")
+    truth = prepared.truths["resample"]
     copies = {f"a0.h{head}->m0" for head in range(3)} | {f"tok_embed->a0.h{head}<v>" for head in range(3)}
     assert truth.redundant and truth.edges == copies | {"m0->logits"}
     assert not any(ablate(behaviour, [edge]) for edge in copies)
@@ -47,8 +49,8 @@ def test_no_copy_is_needed_and_all_are_true(tmp_path):
 
 def test_the_truth_depends_on_the_ablation(tmp_path):
     """Positions carry nothing under resample ablation, as they are alike, and something under zero ablation."""
-    posed = CompiledCase("test", "induction", ablations=("resample", "zero")).pose(tmp_path, "cpu", None)
-    resample, zero = (posed.truths[name].edges for name in ("resample", "zero"))
+    prepared = CompiledCase("test", "induction", ablations=("resample", "zero")).prepare(tmp_path, "cpu", None)
+    resample, zero = (prepared.truths[name].edges for name in ("resample", "zero"))
     assert zero - resample == {"pos_embed->a0.h0<q>", "pos_embed->a0.h0<k>"}
     assert resample <= zero
 
@@ -68,10 +70,12 @@ def test_circuits_of_tracr_have_their_edges(name, layers, edges):
     ("name", "anatomy", "edges", "with_wires"),
     [("ioi", GPT2, 963, 1041), ("greater-than", GPT2, 235, 262), ("docstring", ATTENTION_ONLY, 24, 37)],
 )
-def test_published_circuits_have_their_edges(name, anatomy, edges, with_wires):
+def test_published_circuits_have_their_edges(name, anatomy, edges, with_inner):
     graph = ComponentGraph(anatomy, direct_edges=True)
     found = PUBLISHED[name].edges(graph)
     slots = {edge.partition("->")[2] for edge in found}
     assert len(found) == graph.mask(found).sum() == edges
-    assert edges + sum(wire.reader.id in slots for wire in graph.wires) == with_wires
-    assert (graph.prune(graph.mask(found) | graph.mask(w.id for w in graph.wires))[: len(graph.edges)].sum()) == edges
+    assert edges + sum(inner.reader.id in slots for inner in graph.within_heads) == with_inner
+    assert (
+        graph.prune(graph.mask(found) | graph.mask(w.id for w in graph.within_heads))[: len(graph.edges)].sum()
+    ) == edges

@@ -91,7 +91,7 @@ def test_circuits_of_different_models_are_compared_by_roles(acdc, run, tmp_path)
     from acdc.benchmark.trained import FOLDERS
     from acdc.benchmark.trained_cases import TrainedCase
 
-    TrainedCase("induction").pose(tmp_path / "posed", "cpu", None)
+    TrainedCase("induction").prepare(tmp_path / "posed", "cpu", None)
     words = ("--model", FOLDERS["induction"], "--task", tmp_path / "posed/task.jsonl", "--metric", "kl")
     assert acdc("discover", *words, "--limit", 24, "--out", "known").code == 0
     refused = acdc("diff", "found", "known")

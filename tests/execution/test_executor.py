@@ -14,7 +14,7 @@ from transformer_lens.model_bridge.sources.native.model import NativeModel
 
 from acdc.execution.ablated import Ablated, AblatedStream
 from acdc.execution.executor import Executor, RemovedEdges
-from acdc.execution.required_positions import Cone
+from acdc.execution.required_positions import RequiredPositions
 from acdc.execution.subgraph import Prompts, SubgraphRun
 from acdc.graph import ComponentGraph
 from acdc.model.functional import FunctionalComponents
@@ -129,10 +129,10 @@ def test_split_embeddings_add_up():
 @torch.no_grad()
 @pytest.mark.parametrize("wires", [False, True], ids=["edges", "edges-and-wires"])
 @pytest.mark.parametrize("family", [*HUGGING_FACE, *NATIVE])
-def test_sparse_runs_equal_dense_ones(family, wires):
+def test_sparse_runs_equal_dense_ones(family, within_heads):
     """Computing what a subgraph consists of gives what computing everything gives; so do parts of the vocabulary."""
     _, whole = build(family)
-    executor = Executor(whole.components, ComponentGraph(whole.graph.anatomy, direct_edges=wires))
+    executor = Executor(whole.components, ComponentGraph(whole.graph.anatomy, direct_edges=within_heads))
     graph, (clean, corrupted) = executor.graph, prompts()
     positions = torch.tensor([LENGTH - 1, 3])
     trace, other = executor.run(clean, positions), executor.run(corrupted, positions)
@@ -145,12 +145,12 @@ def test_sparse_runs_equal_dense_ones(family, wires):
         dense = executor.resume(trace, 0, 3, positions, RemovedEdges(graph, ~kept, ablated, 2)).logits
         slots = RemovedEdges(graph, ~kept, ablated, 2, stream)
         assert (executor.resume(trace, 0, 3, positions, slots).logits - dense).abs().max() < 1e-10
-        cone = Cone.of(graph, kept.any(axis=0))
-        sparse = SubgraphRun(executor.components, cone, prompt, kept).logits()
-        some = SubgraphRun(executor.components, cone, prompt, kept).logits(columns)
+        required = RequiredPositions.of(graph, kept.any(axis=0))
+        sparse = SubgraphRun(executor.components, required, prompt, kept).logits()
+        some = SubgraphRun(executor.components, required, prompt, kept).logits(columns)
         assert (dense - sparse).abs().max() < 1e-10
         assert (sparse.gather(-1, columns.repeat(3, 1)) - some).abs().max() < 1e-12
-        smallest = min(smallest, (cone.needs > 0).mean())
+        smallest = min(smallest, (required.needs > 0).mean())
     assert smallest < 0.9, "some run must have left something out"
 
 

@@ -10,7 +10,7 @@ from conftest import slow_but
 from families import EACH, HUGGING_FACE, NATIVE, boot, config_folder, random_rows
 
 from acdc.errors import InputError
-from acdc.execution.dry_run import recording, rehearsing
+from acdc.execution.dry_run import dry_run, recording
 from acdc.model.shape import find_model, shape_of
 from acdc.model.sources import BUNDLED
 from acdc.options import Level
@@ -34,17 +34,17 @@ def settings(method: str, **more) -> DiscoverySettings:
 
 
 def planned(model: str, task: Task, wanted: DiscoverySettings, dtype: str = "float64") -> SearchPlan:
-    with rehearsing() as books:
-        return plan_search(books, shape_of(find_model(model, device="cpu", dtype=dtype)), task, wanted, loading=0)
+    with dry_run() as tracker:
+        return plan_search(tracker, shape_of(find_model(model, device="cpu", dtype=dtype)), task, wanted, loading=0)
 
 
 def done(model, task: Task, wanted: DiscoverySettings):
     """(the books of the search as it really is, its behaviour)."""
     split = prepare(model, task, wanted)
-    with recording() as books:
+    with recording() as tracker:
         behaviour = bind(model, task, wanted, split.discovery)
         find_method(wanted.method).run(behaviour, wanted.search_options, silent)
-    return books, behaviour
+    return tracker, behaviour
 
 
 def flops(operations: Counter) -> float:
@@ -56,15 +56,15 @@ def test_a_configuration_tells_shape_and_work_of_every_family(name, tmp_path):
     task, wanted = random_rows([7] * 4), DiscoverySettings(method="eap", limit=4)
     model = boot(name, 2, seed=0)
     _, behaviour = done(model, task, wanted)
-    with rehearsing() as books:
+    with dry_run() as tracker:
         shape = shape_of(find_model(str(config_folder(name, tmp_path)), device="cpu", dtype="float64"))
         assert shape.model.anatomy == model.anatomy
         mine, loaded = (m.components.weights.layers[1].attention for m in (shape.model, model))
         assert [getattr(mine, k).weight.shape for k in "qkv"] == [getattr(loaded, k).weight.shape for k in "qkv"]
         if name in HUGGING_FACE:
             assert shape.parameters == sum(parameter.numel() for parameter in HUGGING_FACE[name]().parameters())
-        assert books.live >= 8 * shape.parameters
-        plan = plan_search(books, shape, task, wanted, loading=0)
+        assert tracker.live >= 8 * shape.parameters
+        plan = plan_search(tracker, shape, task, wanted, loading=0)
     components = model.anatomy.n_layers * (model.anatomy.n_heads + (not model.anatomy.attn_only))
     assert plan.edges == behaviour.graph.n_edges
     assert plan.most.forwards == pytest.approx(behaviour.work.evaluations / components) == 3 * 4
@@ -88,34 +88,34 @@ def test_a_configuration_tells_shape_and_work_of_every_family(name, tmp_path):
 def test_scores_cost_what_was_planned(trio, induction, method, forwards, backwards):
     """Passes are in addition to the clean run of every row that binding makes."""
     wanted = settings(method)
-    books, behaviour = done(trio, induction, wanted)
+    tracker, behaviour = done(trio, induction, wanted)
     plan = planned("trio", induction, wanted)
     assert (plan.most.forwards, plan.most.backwards) == pytest.approx((ROWS * forwards, ROWS * backwards))
     assert plan.least == plan.most and plan.batches == len(behaviour.batches) == 2
-    assert plan.most.flops == pytest.approx(flops(books.operations), rel=1e-6)
+    assert plan.most.flops == pytest.approx(flops(tracker.operations), rel=1e-6)
     assert plan.most.forwards == pytest.approx(behaviour.work.evaluations / 20)
-    assert plan.memory.held + plan.memory.working == pytest.approx(books.peak, rel=0.1)
+    assert plan.memory.held + plan.memory.working == pytest.approx(tracker.peak, rel=0.1)
 
 
 @pytest.mark.parametrize("level", Level)
 def test_exact_costs_about_what_was_planned(trio, induction, level):
-    """Of many runs some are rehearsed."""
+    """Of many runs some are dry-run."""
     wanted = settings("exact", level=level, limit=4)
-    books, behaviour = done(trio, induction, wanted)
+    tracker, behaviour = done(trio, induction, wanted)
     plan = planned("trio", induction, wanted)
-    assert plan.most.flops == pytest.approx(flops(books.operations), rel=0.1)
+    assert plan.most.flops == pytest.approx(flops(tracker.operations), rel=0.1)
     assert plan.most.forwards == pytest.approx(behaviour.work.evaluations / 20, rel=0.1)
-    assert plan.memory.held + plan.memory.working == pytest.approx(books.peak, rel=0.2)
+    assert plan.memory.held + plan.memory.working == pytest.approx(tracker.peak, rel=0.2)
     assert plan.candidates == {Level.edges: 479, Level.nodes: 21, Level.neurons: 20 * 64}[level]
 
 
 def test_masks_cost_what_was_planned(trio, induction):
     wanted = settings("edge-pruning")
-    books, _ = done(trio, induction, wanted)
+    tracker, _ = done(trio, induction, wanted)
     plan = planned("trio", induction, wanted)
     assert plan.is_range and plan.most.backwards == UPDATES * 4
-    assert plan.most.flops == pytest.approx(flops(books.operations), rel=1e-6)
-    assert plan.memory.held + plan.memory.working == pytest.approx(books.peak, rel=0.15)
+    assert plan.most.flops == pytest.approx(flops(tracker.operations), rel=1e-6)
+    assert plan.memory.held + plan.memory.working == pytest.approx(tracker.peak, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -129,29 +129,29 @@ def test_masks_cost_what_was_planned(trio, induction):
 )
 def test_decisions_cost_something_in_between(trio, induction, method, more):
     wanted = settings(method, **more)
-    books, _ = done(trio, induction, wanted)
+    tracker, _ = done(trio, induction, wanted)
     plan = planned("trio", induction, wanted)
-    assert plan.least.flops < flops(books.operations) < plan.most.flops
-    assert books.peak < plan.memory.held + plan.memory.working
+    assert plan.least.flops < flops(tracker.operations) < plan.most.flops
+    assert tracker.peak < plan.memory.held + plan.memory.working
 
 
 @pytest.mark.parametrize("ablation", slow_but(["mean-positional"], ["zero", "mean", "mean-positional"]))
 def test_ablations(trio, induction, ablation):
     """Means take a run of the whole task."""
     wanted = settings("eap", ablation=ablation)
-    books, _ = done(trio, induction, wanted)
+    tracker, _ = done(trio, induction, wanted)
     plan = planned("trio", induction, wanted)
-    assert plan.most.flops == pytest.approx(flops(books.operations), rel=0.02)
+    assert plan.most.flops == pytest.approx(flops(tracker.operations), rel=0.02)
 
 
 def test_batches_of_many_shapes(tmp_path):
-    """A few are rehearsed, the others counted in proportion."""
+    """A few are dry-run, the others counted in proportion."""
     model, task = boot("gpt2", 2, seed=0), random_rows([4, 4, 7, 7, 11, 12, 17, 26, 27, 28])
     wanted = DiscoverySettings(method="eap", limit=10, batch_size=2)
-    books, behaviour = done(model, task, wanted)
+    tracker, behaviour = done(model, task, wanted)
     plan = planned(str(config_folder("gpt2", tmp_path)), task, wanted)
     assert plan.batches == len(behaviour.batches) > 4 and plan.longest == 28
-    assert plan.most.flops == pytest.approx(flops(books.operations), rel=0.05)
+    assert plan.most.flops == pytest.approx(flops(tracker.operations), rel=0.05)
 
 
 def job(**more) -> DiscoveryJob:

@@ -18,9 +18,9 @@ from acdc.progress import nobody, silent
 from acdc.search.acdc.increments import Increments
 from acdc.search.acdc.pace import Pace, widths
 from acdc.search.acdc.pruning import Pruning
-from acdc.search.acdc.receiver_steps import visits
+from acdc.search.acdc.receiver_steps import receiver_steps
 from acdc.search.acdc.search import acdc
-from acdc.search.acdc.trials import TrialCost
+from acdc.search.acdc.tester import TestingCost
 from acdc.search.discover import DiscoverySettings
 from acdc.search.methods.masks import MaskedEdges
 from acdc.search.options import SearchOptions
@@ -53,62 +53,62 @@ def test_first_order_effects_are_slopes_of_soft_masks(family):
     behaviour = behaviour_of(model, random_rows([7, 7, 9, 9, 7, 8]), "zero")
     if behaviour.executor.scaled_bias:
         pytest.skip("not previewed: each test is a run of the whole model")
-    trials, random, compared = Increments(behaviour), np.random.default_rng(0), 0
-    for visit in visits(behaviour.graph):
-        if visit.users and not any(trials.is_read(writer) for writer, _ in visit.users):
-            trials.open(visit.candidates[:0], visit.candidates)
+    tester, random, compared = Increments(behaviour), np.random.default_rng(0), 0
+    for step in receiver_steps(behaviour.graph):
+        if step.users and not any(tester.is_read(writer) for writer, _ in step.users):
+            tester.open(step.candidates[:0], step.candidates)
             continue
-        trials.settle()
+        tester.settle()
         writers, readers = behaviour.graph.ends
-        slot, edges = int(readers[visit.candidates[0]]), visit.candidates
-        found = first_order(behaviour, trials.states, slot, writers[edges].tolist())
-        expected = gradient_of_masks(behaviour, trials.removed)[edges]
+        slot, edges = int(readers[step.candidates[0]]), step.candidates
+        found = first_order(behaviour, tester.states, slot, writers[edges].tolist())
+        expected = gradient_of_masks(behaviour, tester.removed)[edges]
         assert found.effects == pytest.approx(expected, rel=1e-6, abs=1e-12)
         assert found.flops > 0
         compared += int((np.abs(expected) > 1e-9).sum())
-        trials.open(edges, edges[:0])
+        tester.open(edges, edges[:0])
         for edge in edges:
             if random.random() < 0.5:
-                trials.keep(int(edge))
+                tester.keep(int(edge))
             else:
-                trials.measure(np.array([edge]))
-                trials.remove(np.array([edge]))
+                tester.measure(np.array([edge]))
+                tester.remove(np.array([edge]))
     assert compared > 20, "a comparison of nothing"
 
 
 def previewed(behaviour: Behaviour, threshold: float, budget: float) -> Preview:
     everything = np.ones(behaviour.graph.n_edges, dtype=bool)
-    found = Preview(behaviour, threshold, list(visits(behaviour.graph)), everything, budget)
+    found = Preview(behaviour, threshold, list(receiver_steps(behaviour.graph)), everything, budget)
     found.finish(nobody)
     return found
 
 
 def searched(behaviour: Behaviour, threshold: float) -> Pruning:
     everything = np.ones(behaviour.graph.n_edges, dtype=bool)
-    found = Pruning(behaviour, Increments(behaviour), [threshold], list(visits(behaviour.graph)), everything)
+    found = Pruning(behaviour, Increments(behaviour), [threshold], list(receiver_steps(behaviour.graph)), everything)
     found.finish(nobody)
     return found
 
 
 @pytest.mark.parametrize("more", [{}, {"direct_edges": True}, {"split_embeddings": True}])
 def test_with_room_for_every_test_it_is_acdc(trio, induction, more):
-    """The same edges are kept and, trial by trial, as many tests are made together."""
+    """The same edges are kept and, pass by pass, as many tests are made together."""
     wanted = searched(behaviour_of(trio, induction, **more), 0.05)
     found = previewed(behaviour_of(trio, induction, **more), 0.05, budget=1e18)
-    assert (found.trials.edges() == wanted.trials.edges()).all() and 10 < found.trials.edges().sum() < 200
+    assert (found.tester.edges() == wanted.tester.edges()).all() and 10 < found.tester.edges().sum() < 200
     assert sum(len(receiver.kept) for receiver in found.receivers) == len(wanted.tests)
     assert all(receiver.tested == len(receiver.kept) for receiver in found.receivers)
     assert found.tried == wanted.tried == sum(_tried(found))
-    assert found.unvisited == 0 and found.visited == found.behaviour.graph.n_edges
+    assert found.unreached == 0 and found.reached == found.behaviour.graph.n_edges
 
 
 def _tried(found: Preview) -> list[int]:
-    """How many candidates the trials at each receiver are expected to have."""
+    """How many candidates the passes at each receiver are expected to have."""
     pace, counts = Pace(), []
     for receiver in found.receivers:
-        trials = list(widths(receiver.kept, receiver.cost.trial(found.behaviour.model), pace))
-        pace = trials[-1][1]
-        counts.append(sum(width for width, _ in trials))
+        tester = list(widths(receiver.kept, receiver.cost.testing(found.behaviour.model), pace))
+        pace = tester[-1][1]
+        counts.append(sum(width for width, _ in tester))
     return counts
 
 
@@ -120,11 +120,11 @@ def test_a_budget_bounds_it(trio, induction, monkeypatch):
     monkeypatch.setattr(preview, "RECEIVER_SHARE", 1e-4)
     some = previewed(behaviour_of(trio, induction, metric="logit_diff"), 0.3, budget=20 * whole.spent)
     tested = sum(receiver.tested for receiver in some.receivers)
-    assert 0 < tested < len(wanted.tests) and some.unvisited == 0
-    both = (some.trials.edges() & wanted.trials.edges()).sum() / (some.trials.edges() | wanted.trials.edges()).sum()
+    assert 0 < tested < len(wanted.tests) and some.unreached == 0
+    both = (some.tester.edges() & wanted.tester.edges()).sum() / (some.tester.edges() | wanted.tester.edges()).sum()
     assert both > 0.5
     few = previewed(behaviour_of(trio, induction, metric="logit_diff"), 0.3, budget=some.spent / 8)
-    assert few.unvisited > 0 and few.visited + few.unvisited == few.behaviour.graph.n_edges
+    assert few.unreached > 0 and few.reached + few.unreached == few.behaviour.graph.n_edges
     assert few.spent < some.spent / 4
 
 
@@ -135,15 +135,15 @@ def test_nearest_are_those_closest_by_ratio():
 
 
 def test_widths_are_those_of_pruning():
-    """A trial ends at the first edge that is kept; none is kept, and trials become wider."""
-    cost = TrialCost(8, 16.0)
+    """A pass ends at the first edge that is kept; none is kept, and passes become wider."""
+    cost = TestingCost(8, 16.0)
     found = list(widths([False] * 7 + [True] + [False] * 4, cost, Pace(share=0.5)))
     assert [width for width, _ in found] == [8, 4] and found[0][1].share > found[1][1].share
     assert [width for width, _ in widths([False] * 20, cost, Pace(share=1e-9))] == [8, 8, 4]
 
 
 def test_speed_is_learnt_from_trials():
-    """Three parts of known speed are found; where other work made some trials slow, the total time stays right."""
+    """Three parts of known speed are found; where other work made some passes slow, the total time stays right."""
     random = np.random.default_rng(0)
     loads = [Load(*random.uniform(1, 9, 3).tolist()) for _ in range(40)]
     each = (0.5, 0.25, 2.0)
@@ -167,7 +167,7 @@ def test_a_forecast_comes_close(trio, induction, threshold):
     before = behaviour.work.flops
     wanted = acdc(behaviour, SearchOptions(threshold=threshold), silent)
     flops = behaviour.work.flops - before
-    assert found.rows == 16 and found.unvisited == 0 and found.tested == found.receivers
+    assert found.rows == 16 and found.unreached == 0 and found.tested == found.receivers
     assert found.tests == pytest.approx(len(wanted.tests), rel=0.25)
     assert found.kept == pytest.approx(wanted.kept.sum(), rel=0.3)
     assert found.flops.least < flops < found.flops.most < 10 * found.flops.least

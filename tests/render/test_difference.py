@@ -8,8 +8,8 @@ from test_pictures import SVG, circuit_of, with_changes
 
 import acdc as package
 from acdc.artefacts.circuit import Circuit
-from acdc.artefacts.verification.audit import Audit
 from acdc.artefacts.verification.faithfulness import Faithfulness
+from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.interval import Interval
 from acdc.benchmark.trained import FOLDERS
 from acdc.errors import InputError
@@ -108,12 +108,12 @@ def test_command(acdc, tmp_path):
 
 @pytest.fixture(scope="module")
 def shown(trio, induction):
-    """A result, its report with intervals as an audit has them, and a curve."""
+    """A result, its report with intervals as an full verification has them, and a curve."""
     result = package.discover(trio, induction, method="eap", edges=12, limit=64)
     report = package.verify(trio, induction, result.circuit)
     span = Interval(low=0.25, value=report.faithfulness, high=1.5)
     faithfulness = Faithfulness(ablation=report.ablation, metric=report.metric, denoised=span, noised=span)
-    audit = Audit(
+    full_verification = FullVerification(
         faithfulness=[faithfulness, faithfulness.model_copy(update={"ablation": "zero", "noised": span})],
         only_under=None,
         completeness=None,
@@ -123,7 +123,7 @@ def shown(trio, induction):
         failures=[],
         left_out={},
     )
-    report = report.model_copy(update={"audit": audit})
+    report = report.model_copy(update={"audit": full_verification})
     return result, report, package.sweep(trio, induction, [0.5, 2.0], limit=16)
 
 

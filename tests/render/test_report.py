@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from circuits import GPT2, SMALL, quick_report, random_circuit, unverified
 
-from acdc.artefacts.verification.audit import Audit
 from acdc.artefacts.verification.examples import Example, Examples
+from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.minimality import Level as Minimal
 from acdc.artefacts.verification.minimality import Minimality, Part
 from acdc.render.report import to_html
@@ -100,7 +100,7 @@ def test_a_sample_of_removals_is_not_said_to_be_all(removed):
     minimal = Minimality(level=Minimal.quasi, subsets_tried=0, tolerance=0.1, parts=parts, outside=None)
     strongest = [removal.id for removal in removals[:10]]
     sample = sample_of(circuit, removals, strongest, report.rows)
-    audit = Audit(
+    full_verification = FullVerification(
         faithfulness=[],
         only_under=None,
         completeness=None,
@@ -110,7 +110,7 @@ def test_a_sample_of_removals_is_not_said_to_be_all(removed):
         failures=[],
         left_out={},
     )
-    report = report.model_copy(update={"removals": removals, "sample": sample, "audit": audit})
+    report = report.model_copy(update={"removals": removals, "sample": sample, "audit": full_verification})
     hurt = sum(removal.hurts for removal in removals)
     whole = f"{hurt} of 37 edges are needed"
     drawn = f"of the 30 edges that were removed, out of 37, {hurt} are needed"

@@ -98,9 +98,9 @@ def test_a_report_is_made_again_from_the_folder_alone(acdc, tmp_path):
     assert "acdc verify RUN" in page
     assert report_of_run(tmp_path / "r") == page
     assert acdc("verify", "r").code == 0
-    audited = (tmp_path / "r/report.html").read_text()
-    assert audited != page and report_of_run(tmp_path / "r") == audited
-    assert "95% bootstrap interval" in audited and "corrected together (Holm)" in audited
+    verified = (tmp_path / "r/report.html").read_text()
+    assert verified != page and report_of_run(tmp_path / "r") == verified
+    assert "95% bootstrap interval" in verified and "corrected together (Holm)" in verified
     (tmp_path / "r/examples.json").unlink()  # a run of before there were any
     assert "<h2>Examples</h2>" not in report_of_run(tmp_path / "r")
     assert acdc("minimise", "r", "--out", "m").code == 0

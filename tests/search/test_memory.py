@@ -18,10 +18,10 @@ from transformers import (
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution import machine
-from acdc.execution.dry_run import Books, rehearsing
+from acdc.execution.dry_run import CostTracker, dry_run
 from acdc.model.load import load_model
 from acdc.model.shape import find_model, shape_of
-from acdc.planning.search_cost import Rehearsal, rehearse
+from acdc.planning.search_cost import BatchDryRun, search_cost
 from acdc.progress import silent
 from acdc.search import memory
 from acdc.search.memory import USABLE, working_bytes
@@ -80,20 +80,20 @@ def folder_of(name: str, folder) -> str:
     ),
 )
 def test_what_is_reckoned_is_what_is_needed(name, rows, length, dtype, tmp_path):
-    """As a rehearsal counts it; what it may be short of is left free."""
-    with rehearsing() as books:
+    """As a dry run counts it; what it may be short of is left free."""
+    with dry_run() as tracker:
         model = shape_of(find_model(folder_of(name, tmp_path), device="cpu", dtype=dtype)).model
         for method in ATTRIBUTIONS if (name, length) == ("llama", 16) else DIFFERENT:
-            reckoned, counted = both(books, model, random_rows([length] * rows), method)
+            reckoned, counted = both(tracker, model, random_rows([length] * rows), method)
             assert 0.9 * counted <= reckoned <= 1.5 * counted, method
 
 
-def both(books: Books, model, task: Task, method: str) -> tuple[float, int]:
+def both(tracker: CostTracker, model, task: Task, method: str) -> tuple[float, int]:
     """Bytes that a method needs for a batch of all rows, (reckoned, counted)."""
-    rehearsal = Rehearsal(books, lambda: Behaviour(model, task, range(len(task.rows)), METRICS["logit_diff"]))
-    (batch,) = rehearsal.behaviour.batches
-    reckoned = working_bytes(rehearsal.behaviour, method, batch, RUNS.get(method, 1))
-    return reckoned, rehearse(rehearsal, METHODS[method], OPTIONS, 1).working
+    dry = BatchDryRun(tracker, lambda: Behaviour(model, task, range(len(task.rows)), METRICS["logit_diff"]))
+    (batch,) = dry.behaviour.batches
+    reckoned = working_bytes(dry.behaviour, method, batch, RUNS.get(method, 1))
+    return reckoned, search_cost(dry, METHODS[method], OPTIONS, 1).working
 
 
 def run(model, task, method: str, rows: int = 8):
@@ -113,9 +113,9 @@ def test_a_batch_that_would_not_fit_is_halved_beforehand(method, dtype, inductio
     whole = run(model, induction, method)
     free = need(model, induction, method, 3) / USABLE["cpu"]  # quarters fit, halves do not
     monkeypatch.setattr(memory, "free_memory", lambda device: free)
-    halved = run(model, induction, method)
-    assert (whole.halvings, halved.halvings) == (0, 2)
-    assert np.abs(halved.values - whole.values).max() <= 1e-6 * np.abs(whole.values).max()
+    split = run(model, induction, method)
+    assert (whole.batch_splits, split.batch_splits) == (0, 2)
+    assert np.abs(split.values - whole.values).max() <= 1e-6 * np.abs(whole.values).max()
 
 
 @pytest.mark.parametrize("method", ATTRIBUTIONS)
@@ -125,12 +125,12 @@ def test_enough_memory_changes_nothing(method, trio, induction, monkeypatch):
     for free in (need(trio, induction, method) / USABLE["cpu"] + 1, None):
         monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
         found = run(trio, induction, method)
-        assert found.halvings == 0 and found.values.tobytes() == plain.values.tobytes()
+        assert found.batch_splits == 0 and found.values.tobytes() == plain.values.tobytes()
 
 
 def test_a_row_is_tried_whatever_is_free(trio, induction, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda device: 0)
-    assert run(trio, induction, "eap").halvings == 3
+    assert run(trio, induction, "eap").batch_splits == 3
 
 
 def test_memory_that_turns_out_short_is_met_by_further_halvings(trio, induction, monkeypatch):
@@ -148,7 +148,7 @@ def test_memory_that_turns_out_short_is_met_by_further_halvings(trio, induction,
 
     monkeypatch.setattr(behaviour.executor, "run_embedded", cramped)
     found = METHODS["eap"].run(behaviour, OPTIONS, silent)
-    assert found.halvings == 2 and max(tried) == 4
+    assert found.batch_splits == 2 and max(tried) == 4
     assert found.values == pytest.approx(whole.values, abs=1e-12 * np.abs(whole.values).max())
 
 
@@ -161,11 +161,11 @@ def test_the_artefact_says_so(acdc, monkeypatch):
 def test_a_rehearsal_is_of_whole_batches(induction, monkeypatch):
     """So that a plan tells what would be needed."""
     monkeypatch.setattr(memory, "free_memory", lambda device: 0)
-    with rehearsing() as books:
+    with dry_run() as tracker:
         model = shape_of(find_model("trio", device="cpu")).model
-        rehearsal = Rehearsal(books, lambda: Behaviour(model, induction, range(8), METRICS["logit_diff"]))
-        assert rehearse(rehearsal, METHODS["eap"], OPTIONS, 1).most.backwards == 8
-        assert run(model, induction, "eap").halvings == 0
+        dry = BatchDryRun(tracker, lambda: Behaviour(model, induction, range(8), METRICS["logit_diff"]))
+        assert search_cost(dry, METHODS["eap"], OPTIONS, 1).most.backwards == 8
+        assert run(model, induction, "eap").batch_splits == 0
 
 
 def test_files_in_memory_are_free_under_a_containers_limit(tmp_path, monkeypatch):

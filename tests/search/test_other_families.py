@@ -8,7 +8,7 @@ from families import VOCABULARY, hugging_face
 import acdc
 from acdc.behaviour.behaviour import Behaviour
 from acdc.model.load import load_model
-from acdc.search.acdc.receiver_steps import visits
+from acdc.search.acdc.receiver_steps import receiver_steps
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
 
@@ -63,7 +63,7 @@ def replay(behaviour: Behaviour, found: acdc.Result) -> None:
 
 
 def _visiting_order(graph) -> list[int]:
-    return [int(edge) for visit in visits(graph) for edge in visit.candidates]
+    return [int(edge) for step in receiver_steps(graph) for edge in step.candidates]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

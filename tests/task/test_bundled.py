@@ -1,4 +1,4 @@
-"""The bundled tasks, posed for tokenizers of several kinds."""
+"""The bundled tasks, prepared for tokenizers of several kinds."""
 
 import hashlib
 from collections import defaultdict
@@ -37,7 +37,7 @@ COPYING = ("ioi", "docstring", "induction")  # whose answers stand in the prompt
 tokenizer_of = cache(lambda kind: KINDS[kind]())
 
 
-def posed(kind: str, name: str):
+def prepared(kind: str, name: str):
     """A task's raw rows for a tokenizer of a kind."""
     return BUNDLED_TASKS[name].raw_rows(PromptTokenizer(tokenizer_of(kind)))
 
@@ -60,7 +60,7 @@ def test_the_texts_that_artefacts_record_stay_the_same(generator):
 @pytest.mark.parametrize("generator", [ioi, docstring], ids=lambda generator: generator.__name__)
 def test_the_texts_are_those_of_tokenizers_that_keep_words_whole(generator):
     """What worked on GPT-2's kind before other tokenizers were asked works as it did."""
-    rows = generator.pose(PromptTokenizer(tokenizer_of("gpt2")), ROWS, SEED)
+    rows = generator.prepare(PromptTokenizer(tokenizer_of("gpt2")), ROWS, SEED)
     assert digest((e.clean, e.corrupted, *e.correct, "/", *e.incorrect, e.group) for e in rows) == AS_TEXT[generator]
 
 
@@ -68,7 +68,7 @@ def test_the_texts_are_those_of_tokenizers_that_keep_words_whole(generator):
 @pytest.mark.parametrize("name", BUNDLED_TASKS)
 def test_rows_are_fit_for_the_tokenizer(kind, name):
     """By the tokenizer itself: equally long prompts, answers that add one token and leave the prompt's alone."""
-    tokenizer, rows = tokenizer_of(kind), posed(kind, name)
+    tokenizer, rows = tokenizer_of(kind), prepared(kind, name)
     assert len(rows) == len({row.clean for row in rows}) == 128
     for row in rows:
         clean, corrupted = tokenizer([row.clean, row.corrupted])["input_ids"]
@@ -80,7 +80,7 @@ def test_rows_are_fit_for_the_tokenizer(kind, name):
         assert len(set(ids)) == len(ids) and row.correct and row.incorrect
         assert tokenizer.unk_token_id is None or tokenizer.unk_token_id not in clean + corrupted + ids
         assert name not in COPYING or set(ids) <= set(clean)
-    assert rows == posed(kind, name)
+    assert rows == prepared(kind, name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -98,7 +98,7 @@ def test_tasks_load(trio, kind, name):
 def test_induction_repeats_one_and_the_same_token(kind):
     """The last token came before, once, and the correct answer came right after it."""
     tokenizer = tokenizer_of(kind)
-    for row in posed(kind, "induction"):
+    for row in prepared(kind, "induction"):
         for prompt, answer in ((row.clean, row.correct), (row.corrupted, row.incorrect)):
             ids = tokenizer(prompt + answer[0])["input_ids"]
             *before, last, follower = ids
@@ -112,7 +112,7 @@ def test_induction_repeats_one_and_the_same_token(kind):
 )
 def test_greater_than_asks_for_the_next_token_of_the_year(kind, shown, asked):
     """An answer is correct where all years that begin with it are later, and incorrect where none is."""
-    for row in posed(kind, "greater_than"):
+    for row in prepared(kind, "greater_than"):
         start, end = row.clean.split(" from the year ")[1].split(" to the year")
         assert len(end.strip()) == shown
         assert {len(answer.strip()) for answer in (*row.correct, *row.incorrect)} == {asked}
@@ -126,7 +126,7 @@ def test_greater_than_asks_for_the_next_token_of_the_year(kind, shown, asked):
 
 def test_greater_than_leaves_out_years_that_are_whole():
     """GPT-2's kind has some years as one token: they are neither asked nor answers."""
-    rows = posed("gpt2", "greater_than")
+    rows = prepared("gpt2", "greater_than")
     assert not [row for row in rows if "00" in row.incorrect or "76" in (*row.correct, *row.incorrect)]
     assert not [row for row in rows if row.clean.split()[6][2:] in ("00", "76")]
 

@@ -62,7 +62,7 @@ def test_split_keeps_twins_together():
 def test_limit_takes_the_first_rows_and_counts_twins():
     rows = make_rows([((1,), (2,)), ((3,), (4,)), ((2,), (1,)), ((5,), (6,))])
     split = split_rows(rows, 0, limit=2)
-    assert (split.discovery, split.verification, split.twins) == ((0, 1), (2, 3), 1)
+    assert (split.discovery, split.verification, split.duplicates) == ((0, 1), (2, 3), 1)
     assert split_rows(rows, 0, limit=4).verification == ()
     for limit in (0, 5):
         with pytest.raises(InputError, match="--limit"):

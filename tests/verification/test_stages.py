@@ -36,7 +36,7 @@ def test_each_stage_adds_to_the_one_before(trio, induction, circuit):
     assert metrics.measures and metrics.random is None and not metrics.removals and not metrics.complete
     assert random.random and random.measures == metrics.measures and not random.complete
     assert len(whole.removals) == len(circuit.edges) > 50 and whole.random == random.random
-    assert whole.complete and whole.audit is None
+    assert whole.complete and whole.full_verification is None
     assert whole.sample.is_whole and whole.sample.needed.value == whole.needed / len(circuit.edges)
     (quick,) = stages(trio, induction, circuit, extent=Extent.quick)
     assert quick.complete and quick.measures == metrics.measures and quick.random is None

@@ -4,8 +4,8 @@ from math import comb
 
 import numpy as np
 import pytest
-from acdc.artefacts.verification.test_result import LEVEL
 
+from acdc.artefacts.verification.test_result import LEVEL
 from acdc.verification import statistics
 from acdc.verification.statistics import MARGIN, QUANTILE, correct, holm
 

@@ -1,10 +1,9 @@
 """Networkx graphs of components and slots, as node-link JSON and as GraphML for yEd and Gephi.
 
 Edges lead from a component to a slot and have a score; `wiring` leads from a slot to its component, and has a score
-where it is an edge of the circuit itself. Ids are this package's, so a circuit is there as it is: with KV heads, wires
-and dangling edges. Of scores without a circuit, all candidate edges are there. Attributes are plain numbers, texts and
-truth values, as GraphML asks.
-"""
+where it is an edge of the circuit itself. Ids are this package's, so a circuit is there as it is: with KV heads,
+within-head edges and dangling edges. Of scores without a circuit, all candidate edges are there. Attributes are plain
+numbers, texts and truth values, as GraphML asks."""
 
 import io
 import json
@@ -19,7 +18,7 @@ import networkx as nx
 from acdc.artefacts.codecs.foreign import MARK, Codec, ForeignGraph, Mark
 from acdc.artefacts.codecs.reading import number, parse_json, read_bytes, table
 from acdc.errors import InputError
-from acdc.graph import Anatomy, ComponentGraph, Edge, ReaderKind, Writer, is_wire
+from acdc.graph import Anatomy, ComponentGraph, Edge, ReaderKind, Writer, is_within_head
 from acdc.options import Level
 
 _CIRCUIT, _SCORE, _WIRING, _INSIDE = "circuit", "score", "wiring", "in_circuit"
@@ -30,7 +29,7 @@ def to_graph(found: ForeignGraph, graph: ComponentGraph) -> nx.DiGraph:
     edges = found.edges if found.edges is not None else found.scores or {}
     drawn = nx.DiGraph(**{_CIRCUIT: found.edges is not None, MARK: found.mark.model_dump_json()})
     scored = {name: {} if score is None else {_SCORE: float(score)} for name, score in edges.items()}
-    for edge in map(Edge.parse, (name for name in scored if not is_wire(name))):
+    for edge in map(Edge.parse, (name for name in scored if not is_within_head(name))):
         _add_writer(drawn, edge.writer, found)
         if edge.reader.kind is not ReaderKind.MLP:
             drawn.add_node(edge.reader.id, kind=edge.reader.kind.value, layer=edge.reader.layer, head=edge.reader.head)
@@ -39,11 +38,13 @@ def to_graph(found: ForeignGraph, graph: ComponentGraph) -> nx.DiGraph:
             _add_writer(drawn, owner, found)
             if owner.id != edge.reader.id and not graph.direct_edges:
                 drawn.add_edge(edge.reader.id, owner.id, **{_WIRING: True})
-    for wire in graph.wires:
-        if wire.id in scored:
-            _add_writer(drawn, wire.owner, found)
-            drawn.add_node(wire.reader.id, kind=wire.reader.kind.value, layer=wire.reader.layer, head=wire.reader.head)
-            drawn.add_edge(wire.reader.id, wire.owner.id, **{_WIRING: True}, **scored[wire.id])
+    for inner in graph.within_heads:
+        if inner.id in scored:
+            _add_writer(drawn, inner.owner, found)
+            drawn.add_node(
+                inner.reader.id, kind=inner.reader.kind.value, layer=inner.reader.layer, head=inner.reader.head
+            )
+            drawn.add_edge(inner.reader.id, inner.owner.id, **{_WIRING: True}, **scored[inner.id])
     for name in found.nodes or ():  # one that no edge touches is in the circuit all the same
         _add_writer(drawn, next(writer for writer in graph.writers if writer.id == name), found)
     return drawn

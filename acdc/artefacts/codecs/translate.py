@@ -1,4 +1,4 @@
-"""Between a model's graph and that of a file: shared key and value heads, split embeddings, wires.
+"""Between a model's graph and that of a file: shared key and value heads, split embeddings, within-head edges.
 
 An edge of one graph may stand for several of the other. What is one here and several there is repeated, and the file
 says so (`Mark.repeated`): then all must agree on the way back. In files of other tools they need not: ablating the
@@ -48,8 +48,10 @@ def _lost_by_writing(codec: Codec, found: ForeignGraph, graph: ComponentGraph, t
     if graph.split_embeddings and not target.split_embeddings:
         lost.append("token and position embedding are one there: the scores of their edges were added up")
     if graph.direct_edges and not target.direct_edges:
-        removed = sum(wire.id not in (found.edges or {}) for wire in graph.wires)
-        lost.append(f"wires inside heads are no edges there: that the circuit lacks {removed} of {len(graph.wires)}")
+        removed = sum(inner.id not in (found.edges or {}) for inner in graph.within_heads)
+        lost.append(
+            f"wires inside heads are no edges there: that the circuit lacks {removed} of {len(graph.within_heads)}"
+        )
     if not codec.scores:
         lost.append("scores of edges")
     elif not codec.outside and found.edges is not None and found.scores is not None:
@@ -157,7 +159,7 @@ def _members(source: ComponentGraph, target: ComponentGraph) -> Iterator[tuple[s
         writers, readers = _writers(edge.writer, source), _readers(edge.reader, source, target)
         yield edge.id, [Edge(writer, reader).id for writer in writers for reader in readers]
     if target.direct_edges and source.direct_edges:
-        yield from ((wire.id, [wire.id]) for wire in target.wires)
+        yield from ((inner.id, [inner.id]) for inner in target.within_heads)
 
 
 def _writers(writer: Writer, source: ComponentGraph) -> tuple[Writer, ...]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from acdc.artefacts.verification.audit import Audit
+from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.interval import Interval
 from acdc.artefacts.verification.removal import Removal
 from acdc.artefacts.verification.stability import Stability
@@ -68,7 +68,7 @@ class Report(_Record):
 
     `extent`: what was asked for; `complete`: whether all of that has been measured. `unseen`: rows that there were,
     of which `rows` were used for the metrics: as the budget allowed, and at most `most_rows` where that was asked for.
-    `audit`: what a full verification adds; `stability` what its option adds.
+    `full_verification`: what a full verification adds; `stability` what its option adds.
     """
 
     format: Literal["acdc-verification"] = "acdc-verification"
@@ -79,7 +79,7 @@ class Report(_Record):
     complete: bool = True
     unseen: int | None = None
     most_rows: int | None = None
-    twins: int = 0
+    duplicates: int = 0
     metric: str
     ablation: str
     edges: int
@@ -88,7 +88,7 @@ class Report(_Record):
     random: RandomCircuits | None = None
     removals: list[Removal] = []
     sample: RemovalSample | None = None
-    audit: Audit | None = None
+    full_verification: FullVerification | None = None
     stability: Stability | None = None
 
     @model_validator(mode="after")
@@ -112,7 +112,9 @@ class Report(_Record):
     @property
     def scope(self) -> Scope:
         """What was asked for; files of before there was a choice say it by what they hold."""
-        return Scope(self.extent or (Extent.full if self.audit is not None else Extent.standard), self.most_rows)
+        return Scope(
+            self.extent or (Extent.full if self.full_verification is not None else Extent.standard), self.most_rows
+        )
 
     @property
     def measured(self) -> Scope:

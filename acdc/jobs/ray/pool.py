@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc.behaviour.behaviour import Behaviour
-from acdc.behaviour.workers import MemberLost
+from acdc.behaviour.workers import WorkerLost
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
@@ -97,14 +97,14 @@ class _Reply:
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except ray.exceptions.RayError:
-            raise MemberLost from None
+            raise WorkerLost from None
         self._work.add(answer.work)
         return answer.value
 
 
 @dataclass(frozen=True)
 class _Members:
-    """See `acdc.behaviour.workers.Crew`: workers that have a job's behaviour on some rows."""
+    """See `acdc.behaviour.workers.Workers`: workers that have a job's behaviour on some rows."""
 
     workers: tuple[Any, ...]
     job: DiscoveryJob
@@ -136,11 +136,11 @@ class _Worker:
     def work_on(self, job: Job, mailbox: Any, members: Sequence[Any]) -> Outcome:
         self._bound = None
 
-        def crew(rows: Sequence[int]) -> _Members:
-            assert isinstance(job, SharedJob)  # no other asks for a crew
+        def workers(rows: Sequence[int]) -> _Members:
+            assert isinstance(job, SharedJob)  # no other asks for the workers
             return _Members(tuple(members), job.job, tuple(rows), self._loaded.of(job.job)[0].components.work)
 
-        return work_on(job, _ByMail(mailbox), self._loaded, crew)
+        return work_on(job, _ByMail(mailbox), self._loaded, workers)
 
     def assist(self, job: DiscoveryJob, rows: tuple[int, ...], work: Callable[..., Any], arguments: tuple) -> _Answer:
         """work(behaviour, *arguments), with the behaviour of a job on some rows."""

@@ -17,7 +17,8 @@ MOST_EDGES = 6000  # of the candidates, the strongest
 
 
 def explorer_data(circuit: Circuit, report: Report, scores: np.ndarray | None) -> dict[str, Any]:
-    """JSON values; edges and wires are columns, in the order of the graph, and `own` are the places of the circuit's.
+    """JSON values; edges and within-head edges are columns, in the order of the graph, and `own` are the places of the
+    circuit's.
 
     `floor`: the least threshold under which all candidates that reach it are there.
     """
@@ -25,8 +26,8 @@ def explorer_data(circuit: Circuit, report: Report, scores: np.ndarray | None) -
     sizes = _sizes(circuit, values)
     places, floor = _embedded(circuit, sizes, scores is not None)
     writers, readers = graph.ends
-    wire_ends = [(graph.reader_index[wire.reader], graph.writer_index[wire.owner]) for wire in graph.wires]
-    edges, wires = places[places < len(writers)], places[places >= len(writers)]
+    wire_ends = [(graph.reader_index[inner.reader], graph.writer_index[inner.owner]) for inner in graph.within_heads]
+    edges, within_heads = places[places < len(writers)], places[places >= len(writers)]
     return {
         "writers": [writer.id for writer in graph.writers],
         "embeddings": len(graph.embeddings),
@@ -40,9 +41,9 @@ def explorer_data(circuit: Circuit, report: Report, scores: np.ndarray | None) -
             **_columns(circuit, values, sizes, edges),
         },
         "wires": {
-            "w": [wire_ends[place - len(writers)][1] for place in wires],
-            "r": [wire_ends[place - len(writers)][0] for place in wires],
-            **_columns(circuit, values, sizes, wires),
+            "w": [wire_ends[place - len(writers)][1] for place in within_heads],
+            "r": [wire_ends[place - len(writers)][0] for place in within_heads],
+            **_columns(circuit, values, sizes, within_heads),
         },
         "directEdges": graph.direct_edges,
         "total": graph.n_edges,
@@ -82,8 +83,8 @@ def _sizes(circuit: Circuit, values: np.ndarray) -> np.ndarray:
     of_reader = np.array([max(of_writer[owners]) if owners else np.inf for owners in owned])
     sizes = np.minimum(of_writer[writers], of_reader[graph.ends[1]])
     largest = max(strength.values(), default=0.0)
-    wires = [of_writer[graph.writer_index[wire.owner]] for wire in graph.wires]
-    return np.minimum(np.concatenate([sizes, wires]), largest)
+    within_heads = [of_writer[graph.writer_index[inner.owner]] for inner in graph.within_heads]
+    return np.minimum(np.concatenate([sizes, within_heads]), largest)
 
 
 def _embedded(circuit: Circuit, sizes: np.ndarray, scored: bool) -> tuple[np.ndarray, float]:
@@ -110,8 +111,8 @@ def _columns(circuit: Circuit, values: np.ndarray, sizes: np.ndarray, places: np
 
 
 def measured_sizes(circuit: Circuit, report: Report) -> list[tuple[int, float]]:
-    """(edges selected by rank, faithfulness) of the audit's curve over sizes."""
-    sizes = report.audit.over_sizes if report.audit else None
+    """(edges selected by rank, faithfulness) of the full verification's curve over sizes."""
+    sizes = report.full_verification.over_sizes if report.full_verification else None
     if sizes is None:
         return []
     return [(round(share * circuit.edges_total), f) for share, f in zip(SHARES, sizes.by_size, strict=True)]

@@ -59,7 +59,7 @@ def figures(circuit: Circuit, report: Report) -> Markup:
         cards.append(_card(value, "faithfulness", f"{interval}; {report.rows} unseen rows"))
     else:
         cards.append(_card("not verified", "faithfulness", report.reason or "no rows were left for it"))
-    minimal, noun = report.audit.minimality if report.audit else None, circuit.part_name
+    minimal, noun = report.full_verification.minimality if report.full_verification else None, circuit.part_name
     if report.sample is not None and not report.sample.is_whole:
         below = f"95% interval {percent(report.sample.needed.low)} to {percent(report.sample.needed.high)}; estimated"
         below += f" from {report.sample.measured:,} of {report.sample.parts:,}, removed one by one"
@@ -141,11 +141,11 @@ def faithfulness(circuit: Circuit, report: Report) -> Markup:
 
 
 def _ablations(report: Report) -> Markup:
-    if report.audit is None:
+    if report.full_verification is None:
         return Markup("")
     rows = [
         [f.ablation, f.metric, spread(f.denoised), drawn(f.denoised, -0.5, 1.5, (0.0, 1.0)), spread(f.noised)]
-        for f in report.audit.faithfulness
+        for f in report.full_verification.faithfulness
     ]
     head = ["ablation", "metric", "circuit alone recovers", "-50% to 150%", "lost without it"]
     caption = (
@@ -157,16 +157,16 @@ def _ablations(report: Report) -> Markup:
 
 def _over_sizes(circuit: Circuit, report: Report) -> Markup:
     measured = measured_sizes(circuit, report)
-    if report.audit is None or report.audit.over_sizes is None:
+    if report.full_verification is None or report.full_verification.over_sizes is None:
         return Markup("")
     own = None if report.faithfulness is None else (len(circuit.edges), report.faithfulness)
-    text = f"Over all sizes: {sizes_text(report.audit.over_sizes)}. "
+    text = f"Over all sizes: {sizes_text(report.full_verification.over_sizes)}. "
     text += "The diamond is this circuit, by its edges before pruning. Points can be hovered or focused."
     return element("figure", join([element("figcaption", text), size_curve(measured, own)]))
 
 
 def _groups(report: Report) -> Markup:
-    if not report.audit or not report.audit.groups:
+    if not report.full_verification or not report.full_verification.groups:
         return Markup("")
     head = ["rows of", "rows", "circuit recovers", "-50% to 150%", "circuit right", "full model right"]
     rows = [
@@ -178,16 +178,19 @@ def _groups(report: Report) -> Markup:
             percent(g.accuracy),
             percent(g.accuracy_full),
         ]
-        for g in report.audit.groups
+        for g in report.full_verification.groups
     ]
     return table("By template, or by length where the task names none.", head, rows, words=[3])
 
 
 def _failures(report: Report) -> Markup:
-    if not report.audit or not report.audit.failures:
+    if not report.full_verification or not report.full_verification.failures:
         return Markup("")
     lost = {True: "yes", False: "no", None: "not known"}
-    rows = [[f.row, f.group or "-", number(f.circuit), number(f.full), lost[f.wrong]] for f in report.audit.failures]
+    rows = [
+        [f.row, f.group or "-", number(f.circuit), number(f.full), lost[f.wrong]]
+        for f in report.full_verification.failures
+    ]
     head = ["row", "group", f"{report.metric} of the circuit", "of the full model", "right answer lost"]
     return table("Rows on which the circuit does worst against the full model.", head, rows, words=[1, 4])
 
@@ -205,7 +208,7 @@ def parts(circuit: Circuit, report: Report) -> Markup:
     caption = f"The {noun} by |score|. {circuit.sign_convention[:1].upper()}{circuit.sign_convention[1:]}."
     if len(ordered) > MOST_PARTS:
         caption += f" Here are the first {MOST_PARTS} of {len(ordered):,}; circuit.json has all."
-    minimal = report.audit.minimality if report.audit else None
+    minimal = report.full_verification.minimality if report.full_verification else None
     told = paragraph(f"Minimality: {minimal_text(minimal, report)}.") if minimal else ""
     drawn_at = [place for place, name in enumerate(head) if name in WORDS]
     return section("parts", noun.capitalize(), told, table(caption, head, rows, words=drawn_at))
@@ -227,7 +230,7 @@ def _removed(report: Report) -> Column:
 
 
 def _needed(report: Report) -> Column:
-    minimal = report.audit.minimality if report.audit else None
+    minimal = report.full_verification.minimality if report.full_verification else None
     if minimal is None:
         return [], {}
     intervals = [part.worse for part in minimal.parts]
@@ -263,11 +266,11 @@ def _steady(report: Report) -> Column:
 
 def tests(report: Report) -> Markup:
     """Tests against chance, and what each would reject."""
-    if report.audit is None:
+    if report.full_verification is None:
         return Markup("")
-    complete = report.audit.completeness
+    complete = report.full_verification.completeness
     rows = []
-    for test in report.audit.tests:
+    for test in report.full_verification.tests:
         if not test.testable:
             rows.append([test.name, str(test.n), "-", "-", "-", "not testable", test.reason or "", "-"])
             continue
@@ -319,17 +322,17 @@ def _bar(share: float) -> Markup:
 
 def mechanism(report: Report) -> Markup:
     """Where heads attend and what they compose with: evidence, not facts."""
-    audit = report.audit
-    if audit is None or not (audit.hints or audit.composition):
+    full_verification = report.full_verification
+    if full_verification is None or not (full_verification.hints or full_verification.composition):
         return Markup("")
     inside = [
         paragraph("Numbers that hint at what components do. They are evidence for a mechanism, not proof of one.")
     ]
-    if audit.hints:
-        shares = [columns(hint.attention) for hint in audit.hints]
+    if full_verification.hints:
+        shares = [columns(hint.attention) for hint in full_verification.hints]
         rows = [
             [h.id, _interval(h.direct), *map(percent, share.values()), h.label or "-"]
-            for h, share in zip(audit.hints, shares, strict=True)
+            for h, share in zip(full_verification.hints, shares, strict=True)
         ]
         head = ["head", f"direct effect on {report.metric} [95%]", *shares[0], "hint"]
         caption = (
@@ -338,8 +341,8 @@ def mechanism(report: Report) -> Markup:
             "count for several."
         )
         inside.append(table(caption, head, rows, words=[len(head) - 1]))
-    if audit.composition:
-        strongest = sorted(audit.composition, key=lambda c: (c.usual - c.score, c.edge))[:MOST_PARTS]
+    if full_verification.composition:
+        strongest = sorted(full_verification.composition, key=lambda c: (c.usual - c.score, c.edge))[:MOST_PARTS]
         rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
         caption = (
             "Composition by weights alone: how much of what a head writes the next one reads, and the mean over all "

@@ -1,4 +1,4 @@
-"""Try removals at the cost of the components that they reach through kept edges (`CircuitState`, `Spread`)."""
+"""Try removals at the cost of the components that they reach through kept edges (`CircuitState`, `Propagation`)."""
 
 import copy
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from acdc.behaviour.behaviour import Behaviour, apply
-from acdc.graph import Wire
+from acdc.graph import WithinHeadEdge
 from acdc.search.acdc.open_slot import OpenSlot
-from acdc.search.acdc.propagation import Spread
+from acdc.search.acdc.propagation import Propagation
 from acdc.search.acdc.slot_cost import slot_cost
 from acdc.search.acdc.state import CircuitState
-from acdc.search.acdc.trials import TrialCost
+from acdc.search.acdc.tester import TestingCost
 
 
 class Increments:
-    """See `acdc.search.acdc.trials.Trials`. Each batch of rows has a state of its own."""
+    """See `acdc.search.acdc.tester.Tester`. Each batch of rows has a state of its own."""
 
     def __init__(self, behaviour: Behaviour):
         self.behaviour, self.graph, self.names = behaviour, behaviour.graph, behaviour.graph.names
@@ -27,13 +27,13 @@ class Increments:
             CircuitState(behaviour.executor, batch.run_clean, partial(behaviour.prompts.__getitem__, place))
             for place, batch in enumerate(behaviour.batches)
         ]
-        self._cost: TrialCost | None = None  # of trials of the open slot
+        self._cost: TestingCost | None = None  # of passes of the open slot
         self._slots: list[OpenSlot] = []  # by state, where the open receiver is a slot of something needed
 
     @torch.no_grad()
     def objective(self) -> float:
         if self._slots:
-            finals = [Spread(slot.state, 1).from_input(slot.reader, slot.present()[None]) for slot in self._slots]
+            finals = [Propagation(slot.state, 1).from_input(slot.reader, slot.present()[None]) for slot in self._slots]
         else:
             finals = [state.input(len(self.graph.readers) - 1)[:, 0] for state in self.states]
         return float(self._objectives(finals)[0])
@@ -53,7 +53,7 @@ class Increments:
     def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
         self.settle()
         self._cost = None
-        if self._wire(np.concatenate([candidates, others])) is not None:
+        if self._within_head(np.concatenate([candidates, others])) is not None:
             if len(others):
                 self.remove(others)
             return
@@ -63,21 +63,21 @@ class Increments:
             senders = self._senders(candidates)
             self._slots = [OpenSlot(state, reader, senders, removes=len(others) > 0) for state in self.states]
 
-    def cost(self, candidates: np.ndarray) -> TrialCost:
-        if self._wire(candidates) is not None:
-            return TrialCost(1, 1.0, ahead=False)
+    def cost(self, candidates: np.ndarray) -> TestingCost:
+        if self._within_head(candidates) is not None:
+            return TestingCost(1, 1.0, speculative=False)
         if self._cost is None:
-            self._cost = slot_cost(self.behaviour, self.states, self._slots[0].reader).trial(self.behaviour.model)
+            self._cost = slot_cost(self.behaviour, self.states, self._slots[0].reader).testing(self.behaviour.model)
         return self._cost
 
     @torch.no_grad()
     def measure(self, edges: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-        if wire := self._wire(edges):
-            return self._objectives([Spread(state, 1).from_cut(wire) for state in self.states])
+        if inner := self._within_head(edges):
+            return self._objectives([Propagation(state, 1).from_cut(inner) for state in self.states])
         senders = self._senders(edges)
         return self._objectives(
             [
-                Spread(state, len(senders)).from_input(slot.reader, slot.without(senders))
+                Propagation(state, len(senders)).from_input(slot.reader, slot.without(senders))
                 for state, slot in zip(self.states, self._slots, strict=True)
             ]
         )
@@ -87,16 +87,16 @@ class Increments:
         self.removed[edges] = True
         for slot in self._slots:
             slot.remove(len(edges))
-        if wire := self._wire(edges):
+        if inner := self._within_head(edges):
             for state in self.states:
-                if state.cone.needs[self.graph.writer_index[wire.owner]]:
-                    spread = Spread(state, 1, record=True)
-                    spread.from_cut(wire)
+                if state.required.needs[self.graph.writer_index[inner.owner]]:
+                    spread = Propagation(state, 1, record=True)
+                    spread.from_cut(inner)
                     spread.commit()
 
-    def _wire(self, edges: np.ndarray) -> Wire | None:
+    def _within_head(self, edges: np.ndarray) -> WithinHeadEdge | None:
         candidates = len(self.graph.edges)
-        return self.graph.wires[edges[0] - candidates] if edges[0] >= candidates else None
+        return self.graph.within_heads[edges[0] - candidates] if edges[0] >= candidates else None
 
     def _senders(self, edges: np.ndarray) -> list[int]:
         writers, _ = self.graph.ends
@@ -108,7 +108,7 @@ class Increments:
         slots, self._slots = self._slots, []
         for slot in slots:
             if slot.removes:
-                spread = Spread(slot.state, 1, record=True)
+                spread = Propagation(slot.state, 1, record=True)
                 spread.from_input(slot.reader, slot.present()[None])
                 spread.commit()
             slot.state.decide(slot.reader, changed=slot.removes)

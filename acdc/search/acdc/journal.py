@@ -1,6 +1,6 @@
-"""What ACDC's trials have given so far, on disk, so that a run that was cut off goes on in the middle.
+"""What ACDC's passes have given so far, on disk, so that a run that was cut off goes on in the middle.
 
-A line per trial: the objectives that counted. A resumed run takes these in the place of its first trials and so comes
+A line per pass: the objectives that counted. A resumed run takes these in the place of its first passes and so comes
 to the same state, bit by bit. The first line says what the numbers depend on; with another one the journal begins anew.
 """
 
@@ -38,14 +38,14 @@ class Journal:
         self._next = 0
 
     def recorded(self) -> list[float] | None:
-        """What the next trial gave in an earlier attempt; None after the last."""
+        """What the next pass gave in an earlier attempt; None after the last."""
         if self._recorded is None or self._next >= len(self._recorded):
             return None
         self._next += 1
         return self._recorded[self._next - 1]
 
     def add(self, objectives: Sequence[float]) -> None:
-        """Take down what a trial gave. Raises InputError when the disk refuses."""
+        """Take down what a pass gave. Raises InputError when the disk refuses."""
         try:
             self._file.write(json.dumps(list(objectives)).encode() + b"\n")
             if time.monotonic() - self._flushed >= FLUSH_EVERY:
@@ -67,14 +67,14 @@ class Journal:
 
 
 def _numbers(lines: Sequence[bytes]) -> list[list[float]]:
-    """The trials of the lines up to the first that is none."""
-    trials = []
+    """The passes of the lines up to the first that is none."""
+    tester = []
     for line in lines:
         try:
-            trial = json.loads(line)
+            testing = json.loads(line)
         except ValueError:
             break
-        if not (isinstance(trial, list) and trial and all(isinstance(value, float) for value in trial)):
+        if not (isinstance(testing, list) and testing and all(isinstance(value, float) for value in testing)):
             break
-        trials.append(trial)
-    return trials
+        tester.append(testing)
+    return tester

@@ -6,19 +6,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from acdc.execution.required_positions import Need
-from acdc.graph import ATTENTION_SLOTS, ReaderKind, Wire
+from acdc.execution.required_positions import Required
+from acdc.graph import ATTENTION_SLOTS, ReaderKind, WithinHeadEdge
 from acdc.search.acdc.state import CircuitState
 
 CACHE_BYTES = 8 * 2**20  # slot inputs that are projected in one product stay below this
 
 
-class Spread:
+class Propagation:
     """One change of a `CircuitState`, for C candidates.
 
-    It starts with new inputs of one slot, or with a wire that is cut; what it reaches is computed in topological
-    order, every input as the sum of what its senders change of the ablated stream.
-    """
+    It starts with new inputs of one slot, or with a within-head edge that is cut; what it reaches is computed in
+    topological order, every input as the sum of what its senders change of the ablated stream."""
 
     def __init__(self, state: CircuitState, candidates: int, record: bool = False):
         """`record` keeps all that was computed, for `commit`; it is meant for one candidate."""
@@ -26,8 +25,8 @@ class Spread:
         self._inputs: dict[int, Tensor] = {}
         self._projections: dict[int, Tensor] = {}
         self._unscaled: dict[int, Tensor] = {}
-        self._cut: Wire | None = None
-        self._changes: dict[int, dict[Need, Tensor]] = {}
+        self._cut: WithinHeadEdge | None = None
+        self._changes: dict[int, dict[Required, Tensor]] = {}
         self._touched: dict[tuple[int, ReaderKind], set[int]] = defaultdict(set)
 
     def from_input(self, reader: int, new: Tensor) -> Tensor:
@@ -36,21 +35,21 @@ class Spread:
         self._touch(reader)
         return self._run(self.state.layer(reader))
 
-    def from_cut(self, wire: Wire) -> Tensor:
+    def from_cut(self, inner: WithinHeadEdge) -> Tensor:
         """A head is cut off one of its slots: what the logits read at the answer then, [C * N, d]."""
-        self._cut = wire
-        return self._run(wire.owner.layer)
+        self._cut = inner
+        return self._run(inner.owner.layer)
 
     def commit(self) -> None:
         """Make a recorded change of one candidate the state's present."""
         state = self.state
         state.adopt(
-            {writer: found[Need(int(state.cone.needs[writer]))][0] for writer, found in self._changes.items()},
+            {writer: found[Required(int(state.required.needs[writer]))][0] for writer, found in self._changes.items()},
             {reader: projected[0] for reader, projected in self._projections.items()},
             {layer: heads[:, 0] for layer, heads in self._unscaled.items()},
         )
         if self._cut:
-            state.cut_wires.add((state.graph.reader_index[self._cut.reader], self._cut.owner.head))
+            state.cut_within_head.add((state.graph.reader_index[self._cut.reader], self._cut.owner.head))
 
     def _run(self, first: int) -> Tensor:
         shape = self.state.graph.anatomy
@@ -64,17 +63,17 @@ class Spread:
         slot = self.state.graph.readers[reader]
         self._touched[slot.layer, slot.kind].add(reader)
 
-    def _changed(self, writer: int, need: Need, new: Tensor) -> None:
+    def _changed(self, writer: int, need: Required, new: Tensor) -> None:
         """Take down that a component now writes `new` [C, N, Q, d]."""
         self._changes[writer] = {need: new - self.state.ablated(writer, need)}
         for reader in self.state.readers[writer]:
             self._touch(reader)
 
-    def _change(self, writer: int, need: Need) -> Tensor:
+    def _change(self, writer: int, need: Required) -> Tensor:
         found = self._changes[writer]
         if need not in found:
             at = self.state.at[need].repeat(self.candidates)
-            found[need] = at.take(found[Need.EVERYWHERE].flatten(0, 1)).unflatten(0, (self.candidates, -1))
+            found[need] = at.take(found[Required.EVERYWHERE].flatten(0, 1)).unflatten(0, (self.candidates, -1))
         return found[need]
 
     def _input(self, reader: int, out: Tensor | None = None) -> Tensor:
@@ -123,7 +122,7 @@ class Spread:
     def _attention(self, layer: int) -> None:
         """Compute the heads of a layer that the change reaches."""
         state = self.state
-        first = state.cone.heads(layer).start
+        first = state.required.heads(layer).start
         touched = {
             kind: [r for r in sorted(self._touched.pop((layer, kind), ())) if state.owners(r)]
             for kind in ATTENTION_SLOTS
@@ -134,12 +133,12 @@ class Spread:
         if not heads:
             return
         new = {**self._project(touched[ReaderKind.K]), **self._project(touched[ReaderKind.V])}
-        for need in (Need.ANSWER, Need.EVERYWHERE):
-            if some := sorted(h for h in heads if state.cone.needs[first + h] == need):
+        for need in (Required.ANSWER, Required.EVERYWHERE):
+            if some := sorted(h for h in heads if state.required.needs[first + h] == need):
                 queries = [r for r in touched[ReaderKind.Q] if state.need(r) == need]
                 self._heads(layer, some, need, {**new, **self._project(queries)})
 
-    def _heads(self, layer: int, heads: list[int], need: Need, new: dict[int, Tensor]) -> None:
+    def _heads(self, layer: int, heads: list[int], need: Required, new: dict[int, Tensor]) -> None:
         q, k, v = (
             torch.stack([self._used(layer, kind, head, new) for head in heads]).flatten(1, 2)
             for kind in ATTENTION_SLOTS
@@ -150,7 +149,7 @@ class Spread:
         if state.graph.anatomy.post_norms:
             heads, out = self._rescaled(layer, heads, out)
         for head, written in zip(heads, out, strict=True):
-            self._changed(state.cone.heads(layer).start + head, need, written)
+            self._changed(state.required.heads(layer).start + head, need, written)
 
     def _used(self, layer: int, kind: ReaderKind, head: int, new: dict[int, Tensor]) -> Tensor:
         """What a head uses as query, key or value, [C, N, Q, e]."""
@@ -178,4 +177,4 @@ class Spread:
         for reader in touched:
             written = state.components.mlp(layer, self._input(reader).flatten(0, 1))
             need = state.need(reader)
-            self._changed(state.cone.mlp(layer), need, written.unflatten(0, (self.candidates, -1)))
+            self._changed(state.required.mlp(layer), need, written.unflatten(0, (self.candidates, -1)))

@@ -11,15 +11,15 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Advance
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.pace import Pace
-from acdc.search.acdc.receiver_steps import Visit
-from acdc.search.acdc.speculation import Ahead
-from acdc.search.acdc.trials import Trials
+from acdc.search.acdc.receiver_steps import ReceiverStep
+from acdc.search.acdc.speculation import Speculation
+from acdc.search.acdc.tester import Tester
 
 CHECK_TESTS = 1000  # after so many tests, the present circuit is measured from scratch before the next layer
 
 
 class Pruning:
-    """One run: its trials, the objective of the present circuit, the decisions so far, and what is left to visit.
+    """One run: its passes, the objective of the present circuit, the decisions so far, and what is left to visit.
 
     Several candidates are tried in one pass, each together with all before it removed: the results count up to the
     first that is kept, and the rest is tried again. So the decisions are those of one test at a time. With several
@@ -29,19 +29,19 @@ class Pruning:
     def __init__(
         self,
         behaviour: Behaviour,
-        trials: Trials,
+        tester: Tester,
         thresholds: Sequence[float],
-        plan: Sequence[Visit],
+        plan: Sequence[ReceiverStep],
         proposed: np.ndarray,
         journal: Journal | None = None,
     ):
         """`proposed`: boolean [candidates] of those to decide about; the others are removed without a test. `journal`:
-        where a run for one threshold takes its trials down, and takes those of an earlier attempt from."""
-        self.behaviour, self.trials, self.thresholds = behaviour, trials, tuple(sorted(thresholds))
+        where a run for one threshold takes its passes down, and takes those of an earlier attempt from."""
+        self.behaviour, self.tester, self.thresholds = behaviour, tester, tuple(sorted(thresholds))
         self.sign = behaviour.metric.sign
-        self.changes = np.zeros(len(trials.names))
+        self.changes = np.zeros(len(tester.names))
         self.tests: list[Decision] = []
-        self.current = trials.objective()
+        self.current = tester.objective()
         self.drift, self.tried, self._checked = 0.0, 0, 0
         self._proposed, self._journal = proposed, journal
         self._plan, self._next, self._left = plan, 0, np.array([], dtype=int)
@@ -58,41 +58,41 @@ class Pruning:
                 self._test(forks, advance)
         return forks
 
-    def _open(self, visit: Visit, advance: Advance) -> np.ndarray:
+    def _open(self, step: ReceiverStep, advance: Advance) -> np.ndarray:
         """The candidates of a receiver that are to be tested: none where nothing reads what it belongs to."""
-        if visit.layer < self._layer and len(self.tests) - self._checked >= CHECK_TESTS:
+        if step.layer < self._layer and len(self.tests) - self._checked >= CHECK_TESTS:
             self._check_drift()
-        self._layer = visit.layer
-        live = self._is_live(visit)
-        tested = self._proposed[visit.candidates] & live
-        self.trials.open(visit.candidates[tested], visit.candidates[~tested])
+        self._layer = step.layer
+        live = self._is_live(step)
+        tested = self._proposed[step.candidates] & live
+        self.tester.open(step.candidates[tested], step.candidates[~tested])
         # Under post-norms an unread head has a part in its layer's scale. In half precision what a slot reads of the
         # residual stream and what it reads as a sum over its senders differ enough to be mistaken for an effect.
         untested_matter = not tested.all() and (live or self.behaviour.graph.anatomy.post_norms)
         if untested_matter or (tested.any() and self.behaviour.model.dtype.itemsize < 4):
-            self.current = self.trials.objective()
+            self.current = self.tester.objective()
         advance(int((~tested).sum()) * len(self.thresholds), self._note())
-        return visit.candidates[tested]
+        return step.candidates[tested]
 
-    def _is_live(self, visit: Visit) -> bool:
+    def _is_live(self, step: ReceiverStep) -> bool:
         """Whether anything reads what a receiver belongs to."""
-        removed = self.trials.removed
-        return not visit.users or any(
-            self.trials.is_read(writer) and (wire is None or not removed[wire]) for writer, wire in visit.users
+        removed = self.tester.removed
+        return not step.users or any(
+            self.tester.is_read(writer) and (inner is None or not removed[inner]) for writer, inner in step.users
         )
 
     def _check_drift(self) -> None:
-        """See how far rounding has taken the trials from what the present circuit measures in a run from scratch."""
+        """See how far rounding has taken the passes from what the present circuit measures in a run from scratch."""
         self._checked = len(self.tests)
         self.drift = max(self.drift, abs(self._measured() - self.current))
 
     def _measured(self) -> float:
-        removed = ~self.trials.edges()
+        removed = ~self.tester.edges()
         return float(self.sign * self.behaviour.measure(removed[None])[0, 0].mean())
 
     def _test(self, forks: list["Pruning"], advance: Advance) -> None:
-        """Try what is left of a receiver, as much as fits one trial."""
-        tried, rest = np.split(self._left, [self._pace.width(self.trials.cost(self._left))])
+        """Try what is left of a receiver, as much as fits one pass."""
+        tried, rest = np.split(self._left, [self._pace.width(self.tester.cost(self._left))])
         kept = self._kept
         self.tried += len(tried)
         recorded = None if self._journal is None else self._journal.recorded()
@@ -105,23 +105,23 @@ class Pruning:
         advance(decided * len(self.thresholds), self._note())
 
     def _objectives(self, tried: np.ndarray) -> np.ndarray:
-        """What a trial gives, made now or ahead of its time."""
-        if not isinstance(self.trials, Ahead):
-            return self.trials.measure(tried)
-        answer = self.trials.answer(tried)
+        """What a pass gives, made now or ahead of its time."""
+        if not isinstance(self.tester, Speculation):
+            return self.tester.measure(tried)
+        answer = self.tester.answer(tried)
         if answer is not None:
             return answer
-        self.trials.ask(self._following(tried, self.trials.members))
-        return self.trials.measure(tried)
+        self.tester.ask(self._following(tried, self.tester.members))
+        return self.tester.measure(tried)
 
     def _following(self, tried: np.ndarray, most: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The trials that come after this one if nothing is kept, each with the candidates before it."""
+        """The passes that come after this one if nothing is kept, each with the candidates before it."""
         pace, place = self._pace, 0
         found: list[tuple[np.ndarray, np.ndarray]] = []
         while len(found) < most:
             place, pace = place + len(tried), pace.after(len(tried), kept=0)
             left = self._left[place:]
-            if not len(left) or not (cost := self.trials.cost(left)).ahead:
+            if not len(left) or not (cost := self.tester.cost(left)).speculative:
                 break
             tried = left[: pace.width(cost)]
             found.append((tried, self._left[:place]))
@@ -149,26 +149,26 @@ class Pruning:
                 self._remove(tried[removed:place])
                 self._keep(candidate, after)
                 return place + 1
-            self.tests.append(Decision(self.trials.names[candidate], self.current, after, kept=False))
+            self.tests.append(Decision(self.tester.names[candidate], self.current, after, kept=False))
             self.current = after
         self._remove(tried[removed:])
         return len(tried)
 
     def _remove(self, candidates: np.ndarray) -> None:
         if len(candidates):
-            self.trials.remove(candidates)
+            self.tester.remove(candidates)
 
     def _keep(self, candidate: int, after: float) -> None:
-        self.tests.append(Decision(self.trials.names[candidate], self.current, after, kept=True))
+        self.tests.append(Decision(self.tester.names[candidate], self.current, after, kept=True))
         self.changes[candidate] = self.sign * (after - self.current)
-        self.trials.keep(candidate)
+        self.tester.keep(candidate)
         self._kept += 1
 
     def _fork(self, candidate: int, after: float, left: np.ndarray) -> "Pruning":
         """The run of the thresholds that keep this candidate."""
         other = copy.copy(self)
         other.thresholds = tuple(t for t in self.thresholds if not after - self.current < t)
-        other.trials, other.tests, other.changes = self.trials.fork(), list(self.tests), self.changes.copy()
+        other.tester, other.tests, other.changes = self.tester.fork(), list(self.tests), self.changes.copy()
         other._left = left
         other._keep(candidate, after)
         return other
@@ -181,6 +181,6 @@ class Pruning:
         measured = self._measured()
         drift = max(self.drift, abs(measured - self.current))
         found = Decisions(
-            tuple(self.tests), self.trials.edges(), self.changes, self.thresholds[0], measured, drift, self.tried
+            tuple(self.tests), self.tester.edges(), self.changes, self.thresholds[0], measured, drift, self.tried
         )
         return {threshold: replace(found, threshold=threshold) for threshold in self.thresholds}

@@ -12,53 +12,56 @@ _ATTENTION = (ReaderKind.V, ReaderKind.K, ReaderKind.Q)
 
 
 @dataclass(frozen=True)
-class Visit:
+class ReceiverStep:
     """One receiver: the places of its edges in the vector in the order of their tests, and by writer index which
-    components use it, each with the place of the wire in between (None where wires are no edges); for the logits none.
-    Over nodes there is one visit, of writer indices.
-    """
+    components use it, each with the place of the within-head edge in between (None where within-head edges are no
+    edges); for the logits none. Over nodes there is one visit, of writer indices."""
 
     layer: int
     candidates: np.ndarray
     users: tuple[tuple[int, int | None], ...] = ()
 
 
-def visits(graph: ComponentGraph, order: SenderOrder = SenderOrder.descending) -> Iterator[Visit]:
-    """Logits first; then from the last layer its MLP, with direct edges its wires (v, k, q), and its v, k and q slots,
-    each from the last head to the first. Senders latest first: the MLP of a layer before its heads, the input last."""
-    yield Visit(graph.anatomy.n_layers, _senders(graph, graph.groups[-1], 0, order))
+def receiver_steps(graph: ComponentGraph, order: SenderOrder = SenderOrder.descending) -> Iterator[ReceiverStep]:
+    """Logits first; then from the last layer its MLP, with direct edges its within-head edges (v, k, q), and its v, k
+    and q slots, each from the last head to the first. Senders latest first: the MLP of a layer before its heads, the
+    input last."""
+    yield ReceiverStep(graph.anatomy.n_layers, _senders(graph, graph.groups[-1], 0, order))
     for layer in reversed(range(graph.anatomy.n_layers)):
         if group := graph.group_at.get((layer, ReaderKind.MLP)):
             yield _slot(graph, group, 0, order)
         if graph.direct_edges:
-            yield from _wires(graph, layer)
+            yield from _within_heads(graph, layer)
         for kind in _ATTENTION:
             group = graph.group_at[layer, kind]
             yield from (_slot(graph, group, row, order) for row in reversed(range(len(group.readers))))
 
 
-def node_visit(graph: ComponentGraph, order: SenderOrder = SenderOrder.descending) -> Visit:
+def node_step(graph: ComponentGraph, order: SenderOrder = SenderOrder.descending) -> ReceiverStep:
     """All components but the embeddings, latest first: the MLP of a layer before its heads."""
     senders = _latest_first(graph, len(graph.writers), order)
-    return Visit(graph.anatomy.n_layers, senders[senders >= len(graph.embeddings)])
+    return ReceiverStep(graph.anatomy.n_layers, senders[senders >= len(graph.embeddings)])
 
 
-def _slot(graph: ComponentGraph, group: ReaderGroup, row: int, order: SenderOrder) -> Visit:
+def _slot(graph: ComponentGraph, group: ReaderGroup, row: int, order: SenderOrder) -> ReceiverStep:
     users = []
     for owner in graph.owners(group.readers[row]):
-        wired = graph.direct_edges and owner.kind is WriterKind.HEAD
+        within = graph.direct_edges and owner.kind is WriterKind.HEAD
         users.append(
-            (graph.writer_index[owner], graph.wire_start(group.layer, group.kind) + owner.head if wired else None)
+            (
+                graph.writer_index[owner],
+                graph.within_head_start(group.layer, group.kind) + owner.head if within else None,
+            )
         )
-    return Visit(group.layer, _senders(graph, group, row, order), tuple(users))
+    return ReceiverStep(group.layer, _senders(graph, group, row, order), tuple(users))
 
 
-def _wires(graph: ComponentGraph, layer: int) -> Iterator[Visit]:
+def _within_heads(graph: ComponentGraph, layer: int) -> Iterator[ReceiverStep]:
     for kind in _ATTENTION:
-        start = graph.wire_start(layer, kind)
+        start = graph.within_head_start(layer, kind)
         for head in reversed(range(graph.anatomy.n_heads)):
-            owner = graph.wires[start - len(graph.edges) + head].owner
-            yield Visit(layer, np.array([start + head]), ((graph.writer_index[owner], None),))
+            owner = graph.within_heads[start - len(graph.edges) + head].owner
+            yield ReceiverStep(layer, np.array([start + head]), ((graph.writer_index[owner], None),))
 
 
 def _senders(graph: ComponentGraph, group: ReaderGroup, row: int, order: SenderOrder) -> np.ndarray:

@@ -16,8 +16,8 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc.pruning import Pruning
-from acdc.search.acdc.receiver_steps import node_visit, visits
-from acdc.search.acdc.speculation import Ahead, make_trials
+from acdc.search.acdc.receiver_steps import node_step, receiver_steps
+from acdc.search.acdc.speculation import Speculation, make_tester
 from acdc.search.options import SearchOptions
 
 DEFAULT_THRESHOLD_SHARE = 0.005
@@ -41,13 +41,13 @@ def decide(
     `proposed`: boolean [edges or nodes] of those to decide about, the others are removed without a test; None for all.
     """
     graph, nodes = behaviour.graph, options.level is Level.nodes
-    plan = [node_visit(graph, options.sender_order)] if nodes else list(visits(graph, options.sender_order))
+    plan = [node_step(graph, options.sender_order)] if nodes else list(receiver_steps(graph, options.sender_order))
     several = len(set(thresholds)) > 1
-    trials = Ahead(behaviour, nodes) if behaviour.crew.size and not several else make_trials(behaviour, nodes)
-    total = sum(len(visit.candidates) for visit in plan) * len(set(thresholds))
+    tester = Speculation(behaviour, nodes) if behaviour.workers.size and not several else make_tester(behaviour, nodes)
+    total = sum(len(step.candidates) for step in plan) * len(set(thresholds))
     with progress("acdc", total, options.level.value) as advance:
-        proposed = np.ones(len(trials.names), dtype=bool) if proposed is None else proposed
-        waiting = [Pruning(behaviour, trials, sorted(set(thresholds)), plan, proposed, options.journal)]
+        proposed = np.ones(len(tester.names), dtype=bool) if proposed is None else proposed
+        waiting = [Pruning(behaviour, tester, sorted(set(thresholds)), plan, proposed, options.journal)]
         found: dict[float, Decisions] = {}
         while waiting:
             run = waiting.pop()

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import reduce
 
 from acdc.behaviour.behaviour import Behaviour
-from acdc.execution.required_positions import Need
+from acdc.execution.required_positions import Required
 from acdc.graph import WriterKind
 from acdc.model.load import Model
 from acdc.search.acdc.state import CircuitState
-from acdc.search.acdc.trials import WIDEST, TrialCost
+from acdc.search.acdc.tester import WIDEST, TestingCost
 
-TRIAL_BYTES = 256 * 2**20  # what the candidates of one trial may take
+TESTING_BYTES = 256 * 2**20  # what the candidates of one pass may take
 CALL_FLOPS = 2e7  # what starting the products of one component costs, in FLOPs
 FILL_ROWS = 20  # a product of few rows takes as long as if it had so many more
 MLP_SHARE, HEAD_SHARE = 16, 0.6  # FLOPs of an MLP and of a head for one position, in squares of the residual width
@@ -28,7 +28,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class SlotCost:
-    """`numbers` that a candidate brings with it in the largest batch; FLOPs of a trial besides its candidates,
+    """`numbers` that a candidate brings with it in the largest batch; FLOPs of a pass besides its candidates,
     `fixed`, and of `each` candidate, over all batches."""
 
     numbers: float
@@ -43,14 +43,14 @@ class SlotCost:
         """The same on other rows."""
         return SlotCost(self.numbers * scale.largest, self.fixed * scale.batches, self.each * scale.tokens)
 
-    def trial(self, model: Model) -> TrialCost:
-        """How many candidates fit one trial, and what it costs besides them."""
-        fitting = int(TRIAL_BYTES // (self.numbers * model.dtype.itemsize))
-        return TrialCost(max(1, min(WIDEST[model.device.type], fitting)), self.fixed / self.each)
+    def testing(self, model: Model) -> TestingCost:
+        """How many candidates fit one pass, and what it costs besides them."""
+        fitting = int(TESTING_BYTES // (self.numbers * model.dtype.itemsize))
+        return TestingCost(max(1, min(WIDEST[model.device.type], fitting)), self.fixed / self.each)
 
 
 def slot_cost(behaviour: Behaviour, states: Sequence[CircuitState], reader: int) -> SlotCost:
-    """The cost of trials at a slot of the present circuit, which has a state for each batch."""
+    """The cost of passes at a slot of the present circuit, which has a state for each batch."""
     answers = behaviour.batches[0].answers.for_metrics([behaviour.metric])
     unembedded = behaviour.graph.anatomy.d_vocab_out if answers.columns is None else answers.columns.shape[1]
     return reduce(SlotCost.__add__, (_of_batch(state, reader, unembedded) for state in states))
@@ -59,13 +59,13 @@ def slot_cost(behaviour: Behaviour, states: Sequence[CircuitState], reader: int)
 def _of_batch(state: CircuitState, reader: int, unembedded: int) -> SlotCost:
     graph, rows, width = state.graph, state.rows, state.graph.anatomy.d_model
     reached = state.reached(reader)
-    everywhere = sum(state.cone.needs[writer] == Need.EVERYWHERE for writer in reached)
+    everywhere = sum(state.required.needs[writer] == Required.EVERYWHERE for writer in reached)
     numbers = width * rows * (len(reached) + int(everywhere + 3) * state.length)
     per_row = 2.0 * width * unembedded
     fixed, each = CALL_FLOPS + FILL_ROWS * per_row, rows * per_row
     for writer in reached:
         share = HEAD_SHARE if graph.writers[writer].kind is WriterKind.HEAD else MLP_SHARE
-        positions = state.length if state.cone.needs[writer] == Need.EVERYWHERE else 1
+        positions = state.length if state.required.needs[writer] == Required.EVERYWHERE else 1
         fixed += CALL_FLOPS + FILL_ROWS * share * width**2
         each += rows * positions * share * width**2
     return SlotCost(numbers + 2 * rows * unembedded, fixed, each)

@@ -4,7 +4,7 @@ ACDC decides receivers from the logits backwards. When it tests an edge into a s
 still has its clean value, and everything downstream is pruned to kept edges already: so most values are those of the
 full model's run, and only what a decision changed is stored here. What a slot reads is summed up anew whenever it is
 asked for, the ablated stream plus what its senders change of it: so rounding cannot add up over the decisions, and
-nothing has to cancel. Everything is held only where it is needed (`Need`).
+nothing has to cancel. Everything is held only where it is needed (`Required`).
 
 Shapes: N rows, Q the positions where something is needed (all up to the last answer, or the answer alone), d the
 residual width, e the head width. Readers and writers are named by their index in the graph.
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from acdc.execution.components import Positions, as_index, needed_length
 from acdc.execution.executor import Executor, Trace
-from acdc.execution.required_positions import Cone, Need
+from acdc.execution.required_positions import Required, RequiredPositions
 from acdc.execution.subgraph import Prompts
 from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
 
@@ -41,9 +41,9 @@ class CircuitState:
         answers = self.prompts.answers
         self.rows = len(answers)
         self.length = needed_length(self.components, answers, self.prompts.embedded.shape[2])
-        self.at = {Need.ANSWER: Positions(self.length, answers), Need.EVERYWHERE: Positions(self.length)}
-        self.cone = Cone(self.graph, np.zeros(len(self.graph.writers), dtype=np.int8))
-        self.cut_wires: set[tuple[int, int]] = set()  # (reader index, head)
+        self.at = {Required.ANSWER: Positions(self.length, answers), Required.EVERYWHERE: Positions(self.length)}
+        self.required = RequiredPositions(self.graph, np.zeros(len(self.graph.writers), dtype=np.int8))
+        self.cut_within_head: set[tuple[int, int]] = set()  # (reader index, head)
         self._decided: set[int] = set()  # slots that have only kept edges left
         self.senders: dict[int, list[int]] = defaultdict(list)  # of a reader, over kept edges
         self.readers: dict[int, list[int]] = defaultdict(list)  # of a writer, over kept edges
@@ -65,8 +65,8 @@ class CircuitState:
     def fork(self) -> "CircuitState":
         """A copy to change in another way; tensors are shared, as none is ever changed in place."""
         other = copy.copy(self)
-        other.cone = Cone(self.graph, self.cone.needs.copy())
-        other.cut_wires, other._decided = set(self.cut_wires), set(self._decided)
+        other.required = RequiredPositions(self.graph, self.required.needs.copy())
+        other.cut_within_head, other._decided = set(self.cut_within_head), set(self._decided)
         for name in ("senders", "readers"):
             kept = {key: list(value) for key, value in getattr(self, name).items()}
             setattr(other, name, defaultdict(list, kept))
@@ -78,8 +78,8 @@ class CircuitState:
         """Take down that an edge is kept."""
         self.senders[reader].append(writer)
         self.readers[writer].append(reader)
-        sharing = self.cone.sharing_scale(writer)
-        self.cone.needs[sharing] = max(self.cone.needs[writer], self.need(reader))
+        sharing = self.required.sharing_scale(writer)
+        self.required.needs[sharing] = max(self.required.needs[writer], self.need(reader))
 
     def decide(self, reader: int, changed: bool) -> None:
         """Take down that a slot has only kept edges left; `changed`: what it reads now has been adopted.
@@ -95,18 +95,18 @@ class CircuitState:
         """Whether an edge out of a component is kept."""
         return bool(self.readers[writer])
 
-    def need(self, reader: int) -> Need:
+    def need(self, reader: int) -> Required:
         """Where a slot's input is needed."""
         slot = self.graph.readers[reader]
         match slot.kind:
             case ReaderKind.LOGITS:
-                return Need.ANSWER
+                return Required.ANSWER
             case ReaderKind.MLP:
-                return Need(int(self.cone.needs[self.cone.mlp(slot.layer)]))
+                return Required(int(self.required.needs[self.required.mlp(slot.layer)]))
             case ReaderKind.Q:
-                return Need(int(self.cone.needs[self.cone.heads(slot.layer)][slot.head]))
+                return Required(int(self.required.needs[self.required.heads(slot.layer)][slot.head]))
             case _:
-                return Need.EVERYWHERE
+                return Required.EVERYWHERE
 
     def layer(self, reader: int) -> int:
         """The layer that a slot belongs to; the logits come after the last."""
@@ -117,8 +117,8 @@ class CircuitState:
         """The needed components that a slot is wired to, by writer index."""
         slot = self.graph.readers[reader]
         owners = (self.graph.writer_index[owner] for owner in self.graph.owners(slot))
-        heads = self.cone.heads(slot.layer).start if slot.kind in ATTENTION_SLOTS else 0
-        return [w for w in owners if self.cone.needs[w] and (reader, w - heads) not in self.cut_wires]
+        heads = self.required.heads(slot.layer).start if slot.kind in ATTENTION_SLOTS else 0
+        return [w for w in owners if self.required.needs[w] and (reader, w - heads) not in self.cut_within_head]
 
     def reached(self, reader: int) -> set[int]:
         """The components that hear of a change of a slot's input."""
@@ -158,15 +158,15 @@ class CircuitState:
             self._sums[asked] = total
         return self._sums[asked]
 
-    def ablated(self, writer: int, need: Need) -> Tensor:
+    def ablated(self, writer: int, need: Required) -> Tensor:
         """What ablation leaves of a component, [N, Q, d]."""
         return self.at[need].take(self.whole(self.prompts.ablated.values[writer]))
 
-    def change(self, writer: int, need: Need) -> Tensor:
+    def change(self, writer: int, need: Required) -> Tensor:
         """What a component writes minus what ablation leaves of it, [N, Q, d]."""
         if writer not in self._changes:
             return self.at[need].take(self._clean_output(writer)) - self.ablated(writer, need)
-        narrowed = need == Need.ANSWER and self.cone.needs[writer] == Need.EVERYWHERE
+        narrowed = need == Required.ANSWER and self.required.needs[writer] == Required.EVERYWHERE
         return self.at[need].take(self._changes[writer]) if narrowed else self._changes[writer]
 
     def along(self, gradient: Tensor, reader: int, writers: Sequence[int]) -> np.ndarray:
@@ -195,12 +195,12 @@ class CircuitState:
     def used_projection(self, layer: int, kind: ReaderKind, head: int, new: dict[int, Tensor]) -> Tensor:
         """What a head uses as query, key or value: [N, Q, e], or of a slot in `new` what stands there."""
         reader = self.slot(layer, kind, head)
-        if (reader, head) not in self.cut_wires:
+        if (reader, head) not in self.cut_within_head:
             return new[reader] if reader in new else self.projection(reader)
         return self.ablated_projection(layer, kind, head)
 
     def ablated_projection(self, layer: int, kind: ReaderKind, head: int) -> Tensor:
-        """What a head uses where its wire is cut, [N, Q, e]."""
+        """What a head uses where its within-head edge is cut, [N, Q, e]."""
         need = self.need(self.slot(layer, kind, head))
         ablated = self.prompts.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
         return self.at[need].take(self.whole(ablated[head * len(ablated) // self.graph.anatomy.n_heads]))
@@ -212,7 +212,7 @@ class CircuitState:
             q, k, v = (
                 torch.stack([self.used_projection(layer, kind, head, {}) for head in heads]) for kind in ATTENTION_SLOTS
             )
-            need = Need(int(self.cone.needs[self.cone.heads(layer)][0]))
+            need = Required(int(self.required.needs[self.required.heads(layer)][0]))
             self._unscaled[layer] = self.components.attend(layer, q, k, v, self.at[need], list(heads))
         return self._unscaled[layer]
 

@@ -21,7 +21,7 @@ from acdc.search.options import SearchOptions
 def acdc_complete(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
     """The union of the circuits of all rounds, each edge with the change of its first test that kept it."""
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
-    options = replace(options, journal=None)  # it holds the trials of one ACDC
+    options = replace(options, journal=None)  # it holds the passes of one ACDC
     gone = np.zeros(behaviour.graph.n_edges, dtype=bool)
     kept, values = gone.copy(), np.zeros(len(gone))
     tests: list[Decision] = []

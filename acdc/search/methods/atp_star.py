@@ -51,12 +51,12 @@ def atp_star(behaviour: Behaviour, options: SearchOptions, progress: Progress) -
             "atp-star needs attention computed from weights, and this model's components are computed by its own "
             "modules: use eap or eap-ig-inputs"
         )
-    estimates, halvings = summed(behaviour, "atp-star", progress, _estimates)
+    estimates, batch_splits = summed(behaviour, "atp-star", progress, _estimates)
     estimates /= len(behaviour.rows)
     kinds = np.array([behaviour.graph.readers[reader].kind for reader in behaviour.graph.ends[1]])
     linear = torch.from_numpy((kinds != ReaderKind.Q) & (kinds != ReaderKind.K))
     check_scores(behaviour, estimates[-1] * linear)  # rounding makes the others' patterns move where nothing does
-    return Scores(_combined(behaviour, estimates).numpy(), "effect", halvings=halvings)
+    return Scores(_combined(behaviour, estimates).numpy(), "effect", batch_splits=batch_splits)
 
 
 def _combined(behaviour: Behaviour, estimates: Tensor) -> Tensor:
@@ -101,9 +101,9 @@ class _Dropping(Taps):
             self._heads[layer] = own
         return own
 
-    def wire(self, group: ReaderGroup, projected: Tensor) -> Tensor:
+    def inner(self, group: ReaderGroup, projected: Tensor) -> Tensor:
         self.projected[group.layer][group.kind] = projected.detach()
-        return super().wire(group, projected)
+        return super().inner(group, projected)
 
     def settle(self) -> None:
         super().settle()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Batch, Behaviour
-from acdc.behaviour.workers import shared_out
+from acdc.behaviour.workers import share_out
 from acdc.errors import InputError, is_out_of_memory
 from acdc.execution.components import Components
 from acdc.execution.executor import Executor, SlotInputs, Trace
@@ -76,7 +76,7 @@ class Taps(SlotInputs):
             self._taps.append(_Tap(group, own, own))
         return own
 
-    def wire(self, group: ReaderGroup, projected: Tensor) -> Tensor:
+    def inner(self, group: ReaderGroup, projected: Tensor) -> Tensor:
         if projected.requires_grad:
             projected.retain_grad()
             assert self._residual is not None  # slots read before they project
@@ -212,12 +212,12 @@ def attribute(
 
     Raises InputError for scores that are all zero or not finite.
     """
-    total, halvings = summed(behaviour, name, progress, partial(_attribution, batch_scores, level), runs)
+    total, batch_splits = summed(behaviour, name, progress, partial(_attribution, batch_scores, level), runs)
     check_scores(behaviour, total)
     scores = (total / len(behaviour.rows)).numpy()
     if level is Level.neurons:
-        return Scores.of_neurons(behaviour.graph, scores, "effect", halvings)
-    return Scores(scores, "effect", halvings=halvings)
+        return Scores.of_neurons(behaviour.graph, scores, "effect", batch_splits)
+    return Scores(scores, "effect", batch_splits=batch_splits)
 
 
 def _attribution(batch_scores: Attribution, level: Level, behaviour: Behaviour, batch: Batch) -> Tensor:
@@ -230,17 +230,17 @@ def summed(
 ) -> tuple[Tensor, int]:
     """(scores summed over all batches, how often one had to be halved at most).
 
-    Batches are shared out among the behaviour's crew and summed up in their order. One that would not fit into the
+    Batches are shared out among the behaviour's workers and summed up in their order. One that would not fit into the
     memory that is free is halved beforehand, and one that did not is halved and tried again, so that no run is lost.
     `runs`: through a batch, what is taken down of which is held together.
     """
-    total, halvings = torch.zeros((), dtype=torch.float64), 0
+    total, batch_splits = torch.zeros((), dtype=torch.float64), 0
     work, places = partial(_score, batch_scores, name, runs), range(len(behaviour.batches))
     with progress(name, len(behaviour.rows), "rows") as advance:
-        for place, found in zip(places, shared_out(behaviour.crew, behaviour, work, places), strict=True):
-            total, halvings = total + found.scores, max(halvings, found.halvings)
+        for place, found in zip(places, share_out(behaviour.workers, behaviour, work, places), strict=True):
+            total, batch_splits = total + found.scores, max(batch_splits, found.batch_splits)
             advance(len(behaviour.batches[place].index))
-    return total, halvings
+    return total, batch_splits
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ class _Scored:
     """A batch's scores, and how many times it had to be halved."""
 
     scores: Tensor
-    halvings: int
+    batch_splits: int
 
 
 def _score(batch_scores: BatchScores, name: str, runs: int, behaviour: Behaviour, place: int) -> _Scored:
@@ -265,7 +265,7 @@ def _in_memory(batch_scores: BatchScores, fits: Callable[[Batch], bool], behavio
             if not is_out_of_memory(error) or alone:
                 raise
     halves = [_in_memory(batch_scores, fits, behaviour, half) for half in batch.halves()]
-    return _Scored(reduce(torch.add, [half.scores for half in halves]), 1 + max(half.halvings for half in halves))
+    return _Scored(reduce(torch.add, [half.scores for half in halves]), 1 + max(half.batch_splits for half in halves))
 
 
 def check_scores(behaviour: Behaviour, scores: Tensor) -> None:

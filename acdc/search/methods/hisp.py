@@ -21,10 +21,10 @@ from acdc.search.options import SearchOptions
 def hisp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
     """One forward and one backward per batch. Raises InputError where the gradient carries no information."""
     check_gradient_at_clean(behaviour.metric)
-    total, halvings = summed(behaviour, "hisp", progress, _batch_importance)
+    total, batch_splits = summed(behaviour, "hisp", progress, _batch_importance)
     check_scores(behaviour, total)
     importance = _normalised(behaviour.graph, total.numpy())
-    return Scores(lifted(behaviour.graph, importance), "importance", halvings, importance)
+    return Scores(lifted(behaviour.graph, importance), "importance", batch_splits, importance)
 
 
 class _Outputs(SlotInputs):

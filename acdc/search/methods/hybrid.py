@@ -36,4 +36,4 @@ def hybrid(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> 
     objective = behaviour.metric.sign * behaviour.measure(~inside[None])[0, 0].mean()
     left_out = float(np.abs(scores[~inside]).max(initial=0.0))
     found = decide(behaviour, [threshold], options, progress, inside)[0]
-    return replace(found, proposal=Proposal(int(inside.sum()), float(objective), left_out, proposed.halvings))
+    return replace(found, proposal=Proposal(int(inside.sum()), float(objective), left_out, proposed.batch_splits))

@@ -21,8 +21,8 @@ from acdc.search.options import SearchOptions
 
 def ifr(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
     """One forward per batch."""
-    total, halvings = summed(behaviour, "ifr", progress, _batch_shares)
-    return Scores((total / len(behaviour.rows)).numpy(), "importance", halvings)
+    total, batch_splits = summed(behaviour, "ifr", progress, _batch_shares)
+    return Scores((total / len(behaviour.rows)).numpy(), "importance", batch_splits)
 
 
 @torch.no_grad()

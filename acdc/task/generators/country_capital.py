@@ -54,7 +54,7 @@ def generate(rows: int, seed: int, capitals: Sequence[tuple[str, ...]] = CAPITAL
     return found
 
 
-def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
+def prepare(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
     """The task with countries and capitals that are one token. Raises InputError where a tokenizer has too few."""
     fewest = per_group(rows, len(TEMPLATES))
     return generate(rows, seed, whole_sets(tokenizer, CAPITALS, "countries with their capitals", fewest))

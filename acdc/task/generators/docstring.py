@@ -50,6 +50,6 @@ def generate(rows: int, seed: int, words: Sequence[str] = THINGS) -> list[Exampl
     return [example(words, rng) for _ in range(rows)]
 
 
-def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
+def prepare(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
     """The task with words that are one token. Raises InputError where a tokenizer has too few."""
     return generate(rows, seed, whole_words(tokenizer, THINGS, "words", fewest=WORDS))

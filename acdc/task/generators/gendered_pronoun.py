@@ -45,7 +45,7 @@ def generate(
     ]
 
 
-def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
+def prepare(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
     """The task with names that are one token. Raises InputError where a tokenizer has too few."""
     check_answers(tokenizer, PRONOUNS)
     fewest = per_group(rows, len(GROUPS))

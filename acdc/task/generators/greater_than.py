@@ -124,7 +124,7 @@ def generate(rows: int, seed: int, questions: Questions = ALL) -> list[Example]:
     return [example(event, start[:CENTURY], int(start[CENTURY:]), questions) for event, start in drawn]
 
 
-def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
+def prepare(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
     """The task in the form that fits how the tokenizer splits years. Raises InputError where none does."""
     for form in FORMS:
         questions = ask(tokenizer, form)

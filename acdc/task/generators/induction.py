@@ -51,7 +51,7 @@ def generate(rows: int, seed: int, words: Sequence[str] = THINGS, lead: str = ""
     return [example(a, b, words, LENGTHS[i % len(LENGTHS)], rng, lead) for i, (a, b) in enumerate(drawn)]
 
 
-def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
+def prepare(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
     """The task with words that are one and the same token wherever they stand. Raises InputError where there are too
     few."""
     words = whole_words(tokenizer, THINGS, "words")

@@ -49,6 +49,6 @@ def generate(rows: int, seed: int, names: Sequence[str] = NAMES) -> list[Example
     return [example(i % len(TEMPLATES), io, s, names, rng) for i, (io, s) in enumerate(pairs)]
 
 
-def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
+def prepare(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
     """The task with names that are one token. Raises InputError where a tokenizer has too few."""
     return generate(rows, seed, whole_words(tokenizer, NAMES, "names"))

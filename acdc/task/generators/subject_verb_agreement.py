@@ -67,7 +67,7 @@ def generate(
     return found
 
 
-def pose(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
+def prepare(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:
     """The task with words that are one token in both numbers. Raises InputError where a tokenizer has too few."""
     check_answers(tokenizer, VERBS)
     subjects = whole_sets(tokenizer, SUBJECTS, "subjects in singular and plural")

@@ -12,15 +12,15 @@ from families import HUGGING_FACE, NATIVE, boot
 from noise import noise
 
 from acdc.behaviour.behaviour import Behaviour
-from acdc.graph import is_wire
+from acdc.graph import is_within_head
 from acdc.model.load import load_model
 from acdc.options import SenderOrder
 from acdc.progress import nobody, silent
 from acdc.search.acdc.increments import Increments
 from acdc.search.acdc.pruning import Pruning
-from acdc.search.acdc.receiver_steps import visits
+from acdc.search.acdc.receiver_steps import receiver_steps
 from acdc.search.acdc.search import acdc
-from acdc.search.acdc.trials import WholeRuns
+from acdc.search.acdc.tester import WholeRuns
 from acdc.search.options import SearchOptions
 from acdc.task.metrics import METRICS
 
@@ -31,9 +31,9 @@ def check_often(monkeypatch):
     monkeypatch.setattr("acdc.search.acdc.pruning.CHECK_TESTS", 1)
 
 
-def decide(behaviour: Behaviour, trials, threshold: float, order=SenderOrder.descending):
+def decide(behaviour: Behaviour, tester, threshold: float, order=SenderOrder.descending):
     everything = np.ones(behaviour.graph.n_edges, dtype=bool)
-    pruning = Pruning(behaviour, trials, [threshold], list(visits(behaviour.graph, order)), everything)
+    pruning = Pruning(behaviour, tester, [threshold], list(receiver_steps(behaviour.graph, order)), everything)
     assert pruning.finish(nobody) == []
     return pruning.results()[threshold]
 
@@ -89,7 +89,7 @@ def test_fast_equals_naive_with_direct_edges(family, order):
         assert compare(behaviour, threshold, order) > 0
         found = acdc(behaviour, SearchOptions(threshold, sender_order=order), silent)
         tested = {test.candidate for test in found.tests}
-        cut += [name for name in behaviour.graph.ids(~found.kept) if is_wire(name) and name in tested]
+        cut += [name for name in behaviour.graph.ids(~found.kept) if is_within_head(name) and name in tested]
     assert cut
 
 
@@ -117,7 +117,8 @@ def test_padding_changes_no_row(family):
 
 @pytest.mark.parametrize("family", slow_but(["gpt2", "llama-longrope", "gemma2", "gpt-neox-parallel"], UNLIKE, every=2))
 def test_fast_equals_naive_over_several_batches(family):
-    """Rows of unlike length in padded batches, answers inside the prompt, wires and both embeddings at once."""
+    """Rows of unlike length in padded batches, answers inside the prompt, within-head edges and both embeddings at
+    once."""
     model = boot(family, layers=2, seed=6)
     options = {"direct_edges": True, "split_embeddings": model.anatomy.learned_positions, "batch_size": 2}
     for ablation, threshold in (("resample", 0.005), ("mean-positional", 0.005)):
@@ -151,10 +152,10 @@ def test_work_follows_the_circuit(trio, induction, monkeypatch):
     """With few edges kept, far fewer components are computed than by whole runs."""
     monkeypatch.setattr("acdc.search.acdc.pruning.CHECK_TESTS", 1000)
     work = {}
-    for trials in (Increments, WholeRuns):
+    for tester in (Increments, WholeRuns):
         behaviour = Behaviour(trio, induction, range(6), METRICS["logit_diff"])
-        found = decide(behaviour, trials(behaviour), 2.0)
-        work[trials] = behaviour.work
+        found = decide(behaviour, tester(behaviour), 2.0)
+        work[tester] = behaviour.work
     assert 0 < found.kept.sum() < 40
     assert 5 * work[Increments].evaluations < work[WholeRuns].evaluations
     assert 5 * work[Increments].flops < work[WholeRuns].flops

@@ -94,16 +94,16 @@ def test_a_disk_that_refuses_is_an_error_of_the_disk(tmp_path):
 
 
 def test_a_journal_cut_at_any_byte_keeps_its_whole_trials(tmp_path):
-    path, trials = tmp_path / "trials.jsonl", [[1.5], [2.25, -3.0], [float("inf"), 4e-300]]
+    path, tester = tmp_path / "trials.jsonl", [[1.5], [2.25, -3.0], [float("inf"), 4e-300]]
     with Journal(path, DEPENDS_ON) as journal:
-        for trial in trials:
-            journal.add(trial)
+        for testing in tester:
+            journal.add(testing)
     whole = path.read_bytes()
     for length in range(len(whole) + 1):
         path.write_bytes(whole[:length])
         with Journal(path, DEPENDS_ON) as journal:
             kept = list(iter(journal.recorded, None))
-            assert kept == trials[: max(0, whole[:length].count(b"\n") - 1)]
-            for trial in trials[len(kept) :]:
-                journal.add(trial)
+            assert kept == tester[: max(0, whole[:length].count(b"\n") - 1)]
+            for testing in tester[len(kept) :]:
+                journal.add(testing)
         assert path.read_bytes() == whole

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from acdc.behaviour.workers import ALONE, MemberLost
+from acdc.behaviour.workers import ALONE, WorkerLost
 from acdc.options import Level
 from acdc.progress import silent
 from acdc.search.acdc.search import acdc
-from acdc.search.acdc.speculation import Ahead
-from acdc.search.acdc.trials import WIDEST
+from acdc.search.acdc.speculation import Speculation
+from acdc.search.acdc.tester import WIDEST
 from acdc.search.discover import DiscoverySettings, bind
 from acdc.search.methods.exact import exact
 
@@ -29,7 +29,7 @@ class Answered:
 
 
 class Beside:
-    """A crew in this process: every member has a behaviour of its own; some are lost, or begin anew, at their n-th
+    """Workers in this process: every member has a behaviour of its own; some are lost, or begin anew, at their n-th
     question."""
 
     def __init__(self, make, size, lost=None, anew=None):
@@ -45,14 +45,14 @@ class Beside:
 
         def answer():
             if gone:
-                raise MemberLost
+                raise WorkerLost
             return work(self._behaviours[member], *arguments)
 
         return Answered(answer)
 
 
-def bound(model, task, settings, crew=ALONE):
-    return bind(model, task, settings, ROWS, crew)
+def bound(model, task, settings, workers=ALONE):
+    return bind(model, task, settings, ROWS, workers)
 
 
 def same(found, other):
@@ -79,36 +79,36 @@ SETTINGS = {
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_crew_makes_the_decisions_of_one(trio, induction, settings, size):
     alone = acdc(bound(trio, induction, settings), settings.search_options, silent)
-    crew = Beside(lambda: bound(trio, induction, settings), size)
-    together = acdc(bound(trio, induction, settings, crew), settings.search_options, silent)
+    workers = Beside(lambda: bound(trio, induction, settings), size)
+    together = acdc(bound(trio, induction, settings, workers), settings.search_options, silent)
     same(together, alone)
-    assert sum(crew.asked) > 0
+    assert sum(workers.asked) > 0
 
 
 @pytest.mark.parametrize("fault", [{"lost": {0: 5, 1: 9}}, {"anew": {0: 4, 1: 2}}], ids=["lost", "started anew"])
 def test_members_that_go_change_nothing(trio, induction, fault):
     settings = SETTINGS["edges"]
     alone = acdc(bound(trio, induction, settings), settings.search_options, silent)
-    crew = Beside(lambda: bound(trio, induction, settings), 2, **fault)
-    same(acdc(bound(trio, induction, settings, crew), settings.search_options, silent), alone)
+    workers = Beside(lambda: bound(trio, induction, settings), 2, **fault)
+    same(acdc(bound(trio, induction, settings, workers), settings.search_options, silent), alone)
     (first, nth), *_ = next(iter(fault.values())).items()
-    assert crew.asked[first] >= nth  # it came to that
+    assert workers.asked[first] >= nth  # it came to that
 
 
 def test_a_crew_measures_what_one_does(trio, induction):
     settings = DiscoverySettings(method="exact", metric="logit_diff")
     alone = exact(bound(trio, induction, settings), settings.search_options, silent)
-    crew = Beside(lambda: bound(trio, induction, settings), 2)
-    together = exact(bound(trio, induction, settings, crew), settings.search_options, silent)
+    workers = Beside(lambda: bound(trio, induction, settings), 2)
+    together = exact(bound(trio, induction, settings, workers), settings.search_options, silent)
     assert together.values.tobytes() == alone.values.tobytes()
-    assert min(crew.asked) > 2
+    assert min(workers.asked) > 2
 
 
 def test_a_member_is_lost_with_all_that_it_was_asked(trio, induction):
     settings = SETTINGS["edges"]
-    ahead = Ahead(bound(trio, induction, settings, Beside(lambda: None, 1, lost={0: 1})), nodes=False)
+    speculative = Speculation(bound(trio, induction, settings, Beside(lambda: None, 1, lost={0: 1})), nodes=False)
     first, second, nothing = np.array([0]), np.array([1]), np.array([], dtype=int)
-    ahead.ask([(first, nothing)])
-    ahead.ask([(second, first)])
-    assert ahead.answer(first) is None and ahead.answer(second) is None
-    assert ahead.members == 0
+    speculative.ask([(first, nothing)])
+    speculative.ask([(second, first)])
+    assert speculative.answer(first) is None and speculative.answer(second) is None
+    assert speculative.members == 0

@@ -368,9 +368,9 @@ def test_a_batch_too_large_for_memory_is_halved(trio, induction, monkeypatch):
         return run(embedded, *rest)
 
     monkeypatch.setattr(behaviour.executor, "run_embedded", cramped)
-    halved = eap(behaviour, SearchOptions(), silent)
-    assert (whole.halvings, halved.halvings) == (0, 2)
-    assert halved.values == pytest.approx(whole.values, abs=1e-12 * np.abs(whole.values).max())
+    split = eap(behaviour, SearchOptions(), silent)
+    assert (whole.batch_splits, split.batch_splits) == (0, 2)
+    assert split.values == pytest.approx(whole.values, abs=1e-12 * np.abs(whole.values).max())
 
 
 @pytest.mark.parametrize("method", ["eap", "relp", "atp-star", "hisp"])

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acdc.artefacts.verification.audit import Audit, Failure, Group
 from acdc.artefacts.verification.completeness import Completeness
 from acdc.artefacts.verification.faithfulness import Faithfulness
+from acdc.artefacts.verification.full_verification import Failure, FullVerification, Group
 from acdc.artefacts.verification.minimality import Minimality
 from acdc.artefacts.verification.over_sizes import SHARES, Integrated
 from acdc.artefacts.verification.plan import VerificationPlan
@@ -34,13 +34,14 @@ from acdc.verification.minimality import DRAWN, measure_minimality
 
 RANDOM = 240  # circuits of each kind: the least p-value is 1 / 241, and survives a correction over some ten tests
 MOST_FAILURES = 20
-AUDIT_FLOPS, OPTIMAL_SHARE = 25e12, 0.3  # of what is measured here; of that, for constants of optimal ablation
-FEWEST_AUDITED, FEWEST_AGAINST_RANDOM = 8, 4  # rows of each part, whatever the budget
+EXTRA_FLOPS, OPTIMAL_SHARE = 25e12, 0.3  # of what is measured here; of that, for constants of optimal ablation
+FEWEST_VERIFIED, FEWEST_AGAINST_RANDOM = 8, 4  # rows of each part, whatever the budget
 
 
 @dataclass(frozen=True)
-class Audited:
-    """A circuit to audit: by all that is not in it and by what is its own, boolean as `Behaviour.measure` takes it.
+class Verified:
+    """A circuit to full verification: by all that is not in it and by what is its own, boolean as `Behaviour.measure`
+    takes it.
 
     `edges`: its edges, boolean [edges], where it is one of edges, else None. `ranking`: what it was chosen by, if it is
     known of all edges.
@@ -56,38 +57,40 @@ class Audited:
 On = Callable[..., Behaviour]  # on so many rows (and under an ablation): the behaviour
 
 
-def audit(on: On, plan: VerificationPlan, removals: Sequence[Removal], audited: Audited, progress: Progress) -> Audit:
+def full_verification(
+    on: On, plan: VerificationPlan, removals: Sequence[Removal], verified: Verified, progress: Progress
+) -> FullVerification:
     """`on`: the behaviour on so many of the unseen rows, under the circuit's own ablation or another. `plan`: of the
     verification that this is a part of; `removals`: what that measured of the circuit's parts."""
     behaviour, shares = on(plan.rows), _Shares(on(plan.rows), plan.rows)
-    bootstrap, metrics = Bootstrap(plan.rows, audited.seed), measured_metrics(behaviour)
+    bootstrap, metrics = Bootstrap(plan.rows, verified.seed), measured_metrics(behaviour)
     with progress("rows, groups and heads", 2 * plan.rows, "prompts") as advance:
-        runs = _Runs.of(behaviour, audited, advance)
-        hints = hint(behaviour, _heads(behaviour, audited), bootstrap, nobody)
-    faithfulness, left_out = _under_ablations(on, audited, metrics, shares, progress)
-    if audited.edges is None:
+        runs = _Runs.of(behaviour, verified, advance)
+        hints = hint(behaviour, _heads(behaviour, verified), bootstrap, nobody)
+    faithfulness, left_out = _under_ablations(on, verified, metrics, shares, progress)
+    if verified.edges is None:
         left_out |= dict.fromkeys(EDGES_ONLY, "it is no circuit of edges")
     if hints is None:
         left_out["what heads attend to"] = "the model is run by its own modules, which keep their patterns"
-    if audited.ranking is None:
+    if verified.ranking is None:
         left_out["CMD and CPR"] = "there is nothing to rank all edges by"
     full, empty = float(runs.full.mean()), float(runs.empty.mean())
     span = 0.0 if recovered_fraction(full, full, empty) is None else abs(full - empty)
     complete = minimal = None
-    if audited.edges is not None:
-        complete = _complete(on, audited, span, shares, progress)
-        minimal = _minimal(on, plan, audited, removals, span, shares, progress)
-    return Audit(
+    if verified.edges is not None:
+        complete = _complete(on, verified, span, shares, progress)
+        minimal = _minimal(on, plan, verified, removals, span, shares, progress)
+    return FullVerification(
         faithfulness=faithfulness,
         only_under=_only_under(faithfulness, behaviour.metric.name),
         completeness=complete,
         minimality=minimal,
-        tests=statistics.correct(_tests(on, audited, runs, shares, progress)),
-        groups=_groups(behaviour, runs, audited.seed),
+        tests=statistics.correct(_tests(on, verified, runs, shares, progress)),
+        groups=_groups(behaviour, runs, verified.seed),
         failures=_failures(behaviour, runs),
-        over_sizes=_over_sizes(on, audited, shares, progress),
+        over_sizes=_over_sizes(on, verified, shares, progress),
         hints=hints or [],
-        composition=(None if audited.edges is None else compose(behaviour, audited.edges)) or [],
+        composition=(None if verified.edges is None else compose(behaviour, verified.edges)) or [],
         left_out=left_out,
         fewer_rows=shares.fewer,
     )
@@ -100,24 +103,24 @@ class _Shares:
         self.costs, self.rows = Costs.of(behaviour.model, behaviour.graph, behaviour.rows), rows
         self.fewer: dict[str, int] = {}
 
-    def rows_for(self, what: str, share: float, runs: int, fewest: int = FEWEST_AUDITED) -> int:
+    def rows_for(self, what: str, share: float, runs: int, fewest: int = FEWEST_VERIFIED) -> int:
         """For a part that takes so many runs of subgraphs on every row."""
-        rows = rows_within(share * AUDIT_FLOPS, runs, self.costs, fewest, self.rows)
+        rows = rows_within(share * EXTRA_FLOPS, runs, self.costs, fewest, self.rows)
         if rows < self.rows:
             self.fewer[what] = rows
         return rows
 
     def affords_optimal(self, batch: int) -> bool:
         """Whether constants of optimal ablation can be learnt, by passes forward and back."""
-        return OPTIMAL_UPDATES * batch * 3 * self.costs.plain <= OPTIMAL_SHARE * AUDIT_FLOPS
+        return OPTIMAL_UPDATES * batch * 3 * self.costs.plain <= OPTIMAL_SHARE * EXTRA_FLOPS
 
 
 def _under_ablations(
-    on: On, audited: Audited, metrics: Sequence[Metric], shares: _Shares, progress: Progress
+    on: On, verified: Verified, metrics: Sequence[Metric], shares: _Shares, progress: Progress
 ) -> tuple[list[Faithfulness], dict[str, str]]:
     """(faithfulness under every ablation, why it was not measured under some)."""
     rows = shares.rows_for("faithfulness under other ablations", 0.15, 5 * len(ABLATIONS))
-    bootstrap, found, refused = Bootstrap(rows, audited.seed), [], {}
+    bootstrap, found, refused = Bootstrap(rows, verified.seed), [], {}
     own = on(rows).ablation
     names = list(dict.fromkeys([own, *ABLATIONS]))
     with progress(f"faithfulness under {len(names)} ablations", 3 * rows * len(names), "prompts") as advance:
@@ -128,41 +131,43 @@ def _under_ablations(
                 continue
             try:
                 under = on(rows) if name == own else on(rows, name)
-                found += measure_ablations({name: under}, audited.ablated, audited.own, metrics, bootstrap, advance)
+                found += measure_ablations({name: under}, verified.ablated, verified.own, metrics, bootstrap, advance)
             except InputError as error:
                 refused[what] = str(error)
     return found, refused
 
 
-def _complete(on: On, audited: Audited, span: float, shares: _Shares, progress: Progress) -> Completeness | None:
-    assert audited.edges is not None  # asked of circuits of edges alone
-    runs = knockouts(int(audited.edges.sum()))
+def _complete(on: On, verified: Verified, span: float, shares: _Shares, progress: Progress) -> Completeness | None:
+    assert verified.edges is not None  # asked of circuits of edges alone
+    runs = knockouts(int(verified.edges.sum()))
     rows = shares.rows_for("completeness", 0.1, 2 * runs)
     with progress(f"completeness, {runs} knockouts", 2 * runs * rows, "prompts") as advance:
-        return measure_completeness(on(rows), audited.edges, audited.seed, span, Bootstrap(rows, audited.seed), advance)
+        return measure_completeness(
+            on(rows), verified.edges, verified.seed, span, Bootstrap(rows, verified.seed), advance
+        )
 
 
 def _minimal(
     on: On,
     plan: VerificationPlan,
-    audited: Audited,
+    verified: Verified,
     removals: Sequence[Removal],
     span: float,
     shares: _Shares,
     progress: Progress,
 ) -> Minimality | None:
-    assert audited.edges is not None
+    assert verified.edges is not None
     rows = shares.rows_for("minimality", 0.2, 2 * DRAWN)
     with progress(f"minimality, {DRAWN} random edges outside", 2 * DRAWN * rows, "prompts") as advance:
-        whole = len(removals) == int(audited.edges.sum())
-        return measure_minimality(on(rows), audited.edges, removals, whole, audited.seed, span, advance)
+        whole = len(removals) == int(verified.edges.sum())
+        return measure_minimality(on(rows), verified.edges, removals, whole, verified.seed, span, advance)
 
 
 EDGES_ONLY = ("completeness", "minimality", "sufficiency", "necessity")
 
 
-def _over_sizes(on: On, audited: Audited, shares: _Shares, progress: Progress) -> Integrated | None:
-    ranking = audited.ranking
+def _over_sizes(on: On, verified: Verified, shares: _Shares, progress: Progress) -> Integrated | None:
+    ranking = verified.ranking
     if ranking is None:
         return None
     rows = shares.rows_for("CMD and CPR", 0.1, 2 * len(SHARES))
@@ -172,13 +177,13 @@ def _over_sizes(on: On, audited: Audited, shares: _Shares, progress: Progress) -
         return integrate(behaviour, ranking.values, helps, ranking.basis, advance)
 
 
-def _heads(behaviour: Behaviour, audited: Audited) -> list[Writer]:
+def _heads(behaviour: Behaviour, verified: Verified) -> list[Writer]:
     """The heads of a circuit of edges that write something it reads."""
-    if audited.edges is None:
+    if verified.edges is None:
         return []
     graph = behaviour.graph
     writers, _ = graph.ends
-    writing = set(writers[graph.prune(audited.edges)[: len(writers)]].tolist())
+    writing = set(writers[graph.prune(verified.edges)[: len(writers)]].tolist())
     return [writer for i, writer in enumerate(graph.writers) if i in writing and writer.kind is WriterKind.HEAD]
 
 
@@ -195,11 +200,11 @@ class _Runs:
     right_full: np.ndarray | None
 
     @classmethod
-    def of(cls, behaviour: Behaviour, audited: Audited, advance: Advance) -> "_Runs":
+    def of(cls, behaviour: Behaviour, verified: Verified, advance: Advance) -> "_Runs":
         metrics: list[Metric] = [behaviour.metric]
         if METRICS["accuracy"] in usable_metrics(behaviour.rows):
             metrics.append(METRICS["accuracy"])
-        values = behaviour.measure(np.stack([audited.ablated, audited.own]), metrics, advance)
+        values = behaviour.measure(np.stack([verified.ablated, verified.own]), metrics, advance)
         plain = behaviour.plain(metrics)
         answers = (values[1, 0], plain[1]) if len(metrics) > 1 else (None, None)
         return cls(plain[0], values[0, 0], values[0, 1], behaviour.empty(), *answers)
@@ -216,7 +221,7 @@ def _only_under(faithfulness: Sequence[Faithfulness], metric: str) -> list[str] 
     return None if len(holding) == len(own) else holding
 
 
-def _tests(on: On, audited: Audited, runs: _Runs, shares: _Shares, progress: Progress) -> list[TestResult]:
+def _tests(on: On, verified: Verified, runs: _Runs, shares: _Shares, progress: Progress) -> list[TestResult]:
     behaviour = on(shares.rows)
     sign = -behaviour.metric.sign  # higher is better
     full, circuit, complement = sign * runs.full, sign * runs.circuit, sign * runs.complement
@@ -226,26 +231,26 @@ def _tests(on: On, audited: Audited, runs: _Runs, shares: _Shares, progress: Pro
         tests = [statistics.untestable(name, len(full), reason) for name in ("equivalence", "indistinguishable")]
     else:
         tests = [statistics.equivalence(circuit, full, noise), statistics.indistinguishable(circuit, full, noise)]
-    tests.append(statistics.independence(full, complement, audited.seed))
-    if audited.edges is None or not audited.edges.any():
+    tests.append(statistics.independence(full, complement, verified.seed))
+    if verified.edges is None or not verified.edges.any():
         return tests
     rows = shares.rows_for("random circuits", 0.45, 3 * RANDOM, fewest=FEWEST_AGAINST_RANDOM)
     with progress(f"{3 * RANDOM} random circuits", 3 * RANDOM * rows, "prompts") as advance:
-        return tests + _against_random(on(rows), audited, sign, advance)
+        return tests + _against_random(on(rows), verified, sign, advance)
 
 
-def _against_random(behaviour: Behaviour, audited: Audited, sign: float, advance: Advance) -> list[TestResult]:
+def _against_random(behaviour: Behaviour, verified: Verified, sign: float, advance: Advance) -> list[TestResult]:
     """Sufficiency and necessity: the circuit among random ones, on the same rows."""
-    own, graph = audited.edges, behaviour.graph
+    own, graph = verified.edges, behaviour.graph
     assert own is not None  # asked of circuits of edges alone
-    generator = np.random.default_rng(audited.seed)
+    generator = np.random.default_rng(verified.seed)
     sized = np.stack([baselines.of_size(graph, int(own.sum()), generator) for _ in range(RANDOM)])
     busy = np.stack(list(baselines.of_degrees(graph, own, RANDOM, generator)))
     kept = "mean metric of what is kept, as the share of random circuits that do no better"
     lost = "mean metric of what is left without it, as the share of random circuits whose loss does no more harm"
     recovers = "a random circuit {} recovers as much of the behaviour"
     breaks = "losing a random circuit of the same size breaks as much of the behaviour"
-    score, left = (sign * _means(behaviour, np.stack([audited.ablated, audited.own]), nobody)).tolist()
+    score, left = (sign * _means(behaviour, np.stack([verified.ablated, verified.own]), nobody)).tolist()
     tests = []
     for name, drawn, like in (("sufficiency", sized, "of the same size"), ("sufficiency, degrees", busy, DEGREES)):
         values = sign * _means(behaviour, ~drawn, advance)

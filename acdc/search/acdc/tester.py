@@ -1,6 +1,6 @@
 """Try removals in the present circuit. Here, by runs of the whole subgraph; see `increments` for the fast way.
 
-A trial removes several edges into one slot, one after the other; its results are the objectives after each.
+A pass removes several edges into one slot, one after the other; its results are the objectives after each.
 """
 
 import copy
@@ -11,21 +11,21 @@ import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
 
-WIDEST = {"cpu": 16, "cuda": 256}  # most candidates of one trial
-WHOLE_RUN_COST = 2.0  # see `TrialCost.fixed`, of a run of the whole subgraph
+WIDEST = {"cpu": 16, "cuda": 256}  # most candidates of one pass
+WHOLE_RUN_COST = 2.0  # see `TestingCost.fixed`, of a run of the whole subgraph
 
 
 @dataclass(frozen=True)
-class TrialCost:
-    """What trying candidates of one receiver costs: so many fit one trial, and what a trial costs besides its
-    candidates, in candidates. `ahead`: whether it can be made before the one before it is decided."""
+class TestingCost:
+    """What trying candidates of one receiver costs: so many fit one pass, and what a pass costs besides its
+    candidates, in candidates. `speculative`: whether it can be made before the one before it is decided."""
 
     widest: int
     fixed: float
-    ahead: bool = True
+    speculative: bool = True
 
 
-class Trials(Protocol):
+class Tester(Protocol):
     """The present circuit, what may be removed from it, and what becomes of it then.
 
     `names` are the candidates, edges or nodes, and `removed` which of them are gone.
@@ -43,15 +43,16 @@ class Trials(Protocol):
     def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
         """Go on to a receiver, whose candidates will be decided in this order; its others are removed at once."""
 
-    def cost(self, candidates: np.ndarray) -> TrialCost:
+    def cost(self, candidates: np.ndarray) -> TestingCost:
         """What trying some of these candidates costs."""
 
     def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
         """Objectives with the first, the first two, ... of undecided candidates removed: edges into the open slot, or
-        one wire. They are the next ones, or those after the next ones `before` them, which are removed as well."""
+        one within-head edge. They are the next ones, or those after the next ones `before` them, which are removed as
+        well."""
 
     def remove(self, candidates: np.ndarray) -> None:
-        """Remove edges into the open slot, or one wire, for good."""
+        """Remove edges into the open slot, or one within-head edge, for good."""
 
     def keep(self, candidate: int) -> None:
         """Keep one for good."""
@@ -62,12 +63,12 @@ class Trials(Protocol):
     def edges(self) -> np.ndarray:
         """The edges of the present circuit, boolean [edges]."""
 
-    def fork(self) -> "Trials":
+    def fork(self) -> "Tester":
         """Another of the same, to go on in another way."""
 
 
 class WholeRuns:
-    """Trials by runs of the whole subgraph: the slow way, for what the fast one does not cover."""
+    """Passes by runs of the whole subgraph: the slow way, for what the fast one does not cover."""
 
     def __init__(self, behaviour: Behaviour):
         self.behaviour = behaviour
@@ -89,8 +90,8 @@ class WholeRuns:
     def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
         self.removed[others] = True
 
-    def cost(self, candidates: np.ndarray) -> TrialCost:
-        return TrialCost(WIDEST[self.behaviour.model.device.type], WHOLE_RUN_COST)
+    def cost(self, candidates: np.ndarray) -> TestingCost:
+        return TestingCost(WIDEST[self.behaviour.model.device.type], WHOLE_RUN_COST)
 
     def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
         removed = np.repeat(self.removed[None], len(candidates), axis=0)
@@ -121,7 +122,7 @@ class WholeRuns:
 
 
 class NodeRuns(WholeRuns):
-    """Trials of nodes: a removed one is ablated for all that read it, and reads nothing but ablated values itself.
+    """Passes of nodes: a removed one is ablated for all that read it, and reads nothing but ablated values itself.
 
     The latter matters under post-norms alone, where what a removed head computes still has a part in its layer's scale.
     """

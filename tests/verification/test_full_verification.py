@@ -19,10 +19,10 @@ from acdc.progress import silent
 from acdc.search.discover import DiscoverySettings, bind, discover
 from acdc.task.metrics import METRICS
 from acdc.verification import baselines
-from acdc.verification.audit import Audited, audit
 from acdc.verification.baselines import of_degrees, of_size
 from acdc.verification.completeness import measure_completeness
 from acdc.verification.faithful import measure_ablations
+from acdc.verification.full_verification import Verified, full_verification
 from acdc.verification.intervals import Bootstrap, mean
 from acdc.verification.mechanism import clean_patterns, compose, hint
 from acdc.verification.minimality import measure_minimality, minimise
@@ -42,8 +42,8 @@ class Known:
     """A compiled program's behaviour, its true circuit as boolean [edges], and the range of the metric."""
 
     def __init__(self, folder, name):
-        self.posed = CompiledCase("test", name).pose(folder, "cpu", None)
-        self.truth = self.posed.truths["resample"]
+        self.prepared = CompiledCase("test", name).prepare(folder, "cpu", None)
+        self.truth = self.prepared.truths["resample"]
         self.behaviour = self.under("resample")
         self.true = self.behaviour.graph.mask(self.truth.edges)
         self.span = abs(float(self.behaviour.full().mean() - self.behaviour.empty().mean()))
@@ -51,7 +51,7 @@ class Known:
 
     def under(self, ablation):
         settings = DiscoverySettings(metric="kl", ablation=ablation, split_embeddings=True)
-        return bind(self.posed.model, self.posed.task, settings, range(len(self.posed.task.rows)))
+        return bind(self.prepared.model, self.prepared.task, settings, range(len(self.prepared.task.rows)))
 
     def faithful(self, kept):
         (found,) = measure_ablations({"resample": self.behaviour}, ~kept, kept, [METRICS["kl"]], self.bootstrap, nobody)
@@ -186,13 +186,13 @@ def test_the_whole_audit_of_a_true_circuit(known):
     case = known("miniature-ioi")
     rows = len(case.behaviour.rows)
     plan = VerificationPlan(Extent.full, rows, 0, 0, (), rows, 0.0)
-    audited = Audited(~case.true, case.true, case.true, 0)
+    verified = Verified(~case.true, case.true, case.true, 0)
 
     def on(some, ablation="resample"):
         assert some == rows
         return case.under(ablation)
 
-    found = audit(on, plan, case.removals(case.true), audited, silent)
+    found = full_verification(on, plan, case.removals(case.true), verified, silent)
     tests = {test.name: test for test in found.tests}
     assert tests["sufficiency"].rejected and tests["sufficiency"].effect == 1.0
     assert not tests["equivalence"].rejected
@@ -204,8 +204,11 @@ def test_the_whole_audit_of_a_true_circuit(known):
 def test_circuits_of_nodes_say_what_was_left_out(trio, induction):
     circuit = acdc.discover(trio, induction, method="eap", level="nodes", edges=60, limit=32).circuit
     report = verify(trio, induction, circuit, extent=Extent.full, progress=silent)
-    assert report.audit.minimality is None and "minimality" in report.audit.left_out
-    assert report.audit.faithfulness and {test.name for test in report.audit.tests} >= {"equivalence", "independence"}
+    assert report.full_verification.minimality is None and "minimality" in report.full_verification.left_out
+    assert report.full_verification.faithfulness and {test.name for test in report.full_verification.tests} >= {
+        "equivalence",
+        "independence",
+    }
 
 
 def test_heads_are_told_by_where_they_look(known):
@@ -261,7 +264,7 @@ def test_an_empty_circuit_has_no_parts(known):
 
 
 def test_discover_is_as_it_was(trio, induction):
-    """The quick verification of every discovery has no audit."""
+    """The quick verification of every discovery has no full verification."""
     settings = DiscoverySettings(method="eap", edges=20, limit=96)
     circuit = discover(trio, induction, settings).circuit
-    assert verify(trio, induction, circuit).audit is None
+    assert verify(trio, induction, circuit).full_verification is None

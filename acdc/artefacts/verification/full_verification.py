@@ -36,7 +36,7 @@ class Failure(BaseModel):
     wrong: bool | None
 
 
-class Audit(BaseModel):
+class FullVerification(BaseModel):
     """`faithfulness`: by ablation and metric. `only_under`: the ablations under which the circuit is faithful by its
     own metric, where that is not all. `tests`: corrected together. `over_sizes`: CMD and CPR of the ranking that the
     circuit was chosen by. `fewer_rows`: what was measured on fewer rows than the metrics, to stay within the budget."""
