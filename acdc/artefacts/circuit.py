@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from acdc.artefacts.quantisation import Quantisation
 from acdc.display import show
@@ -77,7 +77,7 @@ class TaskRecord(_Record):
     split: str
     discovery: list[str]
     verification: list[str]
-    duplicates: int = 0
+    duplicates: int = Field(0, validation_alias=AliasChoices("duplicates", "twins"))
 
 
 class ImportRecord(_Record):

@@ -1,8 +1,7 @@
-"""Processes that have the same behaviour bound, between which its measurements are shared out.
+"""Workers: other processes that have the same behaviour bound and share its measurements.
 
-What is shared out is fixed beforehand and put together in its own order, whoever did it: so results do not depend on
-how many there are.
-"""
+How the work is divided is fixed in advance, and results are put together in that order, whoever computed them. So they
+do not depend on the number of workers."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +11,11 @@ T = TypeVar("T")
 
 
 class WorkerLost(Exception):
-    """A member of the workers cannot answer any more; what it was asked is to be done by somebody else."""
+    """A worker cannot answer any more; another process must do what it was asked."""
 
 
 class Reply(Protocol):
-    """What a member of the workers was asked for."""
+    """What a worker was asked for."""
 
     def ready(self) -> bool:
         """Whether the answer is there."""
@@ -31,16 +30,16 @@ class Workers(Protocol):
     @property
     def size(self) -> int: ...
 
-    def ask(self, member: int, work: Callable[..., Any], *arguments: Any) -> Reply:
-        """Let a member do work(its behaviour, *arguments); `work` is a function that another process can import."""
+    def ask(self, worker: int, work: Callable[..., Any], *arguments: Any) -> Reply:
+        """Let a worker do work(its behaviour, *arguments); `work` is a function that another process can import."""
 
 
 class Alone:
-    """No others."""
+    """No workers."""
 
     size = 0
 
-    def ask(self, member: int, work: Callable[..., Any], *arguments: Any) -> Reply:
+    def ask(self, worker: int, work: Callable[..., Any], *arguments: Any) -> Reply:
         raise WorkerLost
 
 
@@ -60,28 +59,28 @@ def share_out(
     items: Sequence[Any],
     here: Callable[[Any, Any], T] | None = None,
 ) -> Iterator[T]:
-    """work(behaviour, item) for every item, in their order; this process does its share, and that of members lost.
+    """work(behaviour, item) for every item, in their order; this process does its share, and that of lost workers.
 
     `here`: the same work as this process does it, for example reporting on the way.
     """
-    left, members = deque(range(len(items))), set(range(workers.size))
-    asked: dict[int, tuple[int, Reply]] = {}  # by member
+    left, available = deque(range(len(items))), set(range(workers.size))
+    asked: dict[int, tuple[int, Reply]] = {}  # by worker
     done: dict[int, T] = {}
     for place in range(len(items)):
         while place not in done:
-            for member in members - asked.keys():
+            for worker in available - asked.keys():
                 if len(left) > 1:  # the last is no quicker elsewhere
                     item = left.popleft()
-                    asked[member] = item, workers.ask(member, work, items[item])
+                    asked[worker] = item, workers.ask(worker, work, items[item])
             if left:
                 item = left.popleft()
                 done[item] = (here or work)(behaviour, items[item])
-            waited_for = [member for member, (item, reply) in asked.items() if reply.ready() or not left]
-            for member in waited_for:
-                item, reply = asked.pop(member)
+            waited_for = [worker for worker, (item, reply) in asked.items() if reply.ready() or not left]
+            for worker in waited_for:
+                item, reply = asked.pop(worker)
                 try:
                     done[item] = reply.get()
                 except WorkerLost:
-                    members.discard(member)
+                    available.discard(worker)
                     left.appendleft(item)
         yield done.pop(place)

@@ -59,7 +59,7 @@ Choose = Annotated[
 Steps = Annotated[int, typer.Option(help="eap-ig-*, hybrid: points of the integral, k/STEPS from k = 0.")]
 Updates = Annotated[int, typer.Option(help="Learnt masks: maximum number of optimiser steps.")]
 DirectEdges = Annotated[
-    bool, typer.Option("--direct-edges", help="acdc: also test the wires from attention slots to their heads.")
+    bool, typer.Option("--direct-edges", help="acdc: also test the edges from attention slots to their heads.")
 ]
 SenderOrderName = Annotated[
     SenderOrder, typer.Option("--sender-order", help="acdc: order of a layer's heads as senders.")

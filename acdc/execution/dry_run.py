@@ -1,4 +1,4 @@
-"""Run code on tensors that have shapes and no contents, and keep the books: operations, their FLOPs, memory.
+"""Dry runs: run code on tensors that have shapes but no contents, and count operations, their FLOPs and memory.
 
 What a method costs is counted by running the method itself, so that the count cannot fall out of step with the code.
 Nothing is computed and nothing is held: a model of 70 billion weights is as light as its configuration.
@@ -68,7 +68,7 @@ class CostTracker:
     whole_number: int = 0
 
     def flush(self) -> tuple[Counter[Operation], int]:
-        """(operations, backward passes) since the last turn of the page."""
+        """(operations, backward passes) since the last flush."""
         page = self.operations, self.backwards
         self.operations, self.backwards = Counter(), 0
         return page
@@ -76,7 +76,7 @@ class CostTracker:
 
 @contextmanager
 def dry_run() -> Iterator[CostTracker]:
-    """A block in which tensors have no contents. Scalars that are read from them are 1, true, or the books' whole
+    """A block in which tensors have no contents. Scalars that are read from them are 1, true, or the tracker's whole
     number, and arrays are all ones."""
     tracker = CostTracker()
     with ExitStack() as modes:

@@ -16,5 +16,5 @@ __all__ = [
     "WithinHeadEdge",
     "Writer",
     "WriterKind",
-    "is_wire",
+    "is_within_head",
 ]

@@ -1,4 +1,4 @@
-"""What a search costs on one batch of rows, counted by dry_run it: see `acdc.execution.dry_run`."""
+"""What a search costs on one batch of rows, counted by a dry run: see `acdc.execution.dry_run`."""
 
 import gc
 from collections import Counter
@@ -77,7 +77,7 @@ class BatchCost:
 
 
 class BatchDryRun:
-    """A behaviour of one batch, bound within `dry_run`, and the books that are kept of it."""
+    """A behaviour of one batch, bound within `dry_run`, and the tracker of its costs."""
 
     def __init__(self, tracker: CostTracker, bind: Callable[[], Behaviour]):
         gc.collect()  # what an earlier one left behind would be taken for this one's

@@ -232,7 +232,8 @@ def _audited(report: Report, full_verification: FullVerification) -> Iterator[Cl
     if full_verification.completeness:
         share = full_verification.completeness.share
         holds = share.high is not None and share.high <= 1 - FAITHFUL
-        text = f"{_sentence(complete_text(full_verification.completeness, report.metric))} Up to {1 - FAITHFUL:.0%} counts as shown."
+        found = complete_text(full_verification.completeness, report.metric)
+        text = f"{_sentence(found)} Up to {1 - FAITHFUL:.0%} counts as shown."
         standing = Standing.shown if holds else Standing.open if share.high is None else Standing.not_shown
         yield Claim("completeness", standing, text)
     if full_verification.minimality:
@@ -298,7 +299,7 @@ def _stability(report: Report) -> Iterator[Claim]:
 
 def _duplicates(report: Report) -> Iterator[Claim]:
     if report.duplicates:
-        text = f"{report.duplicates} of the {report.rows} rows duplicate or mirror a row of discovery: they are not unseen."
+        text = f"{report.duplicates} of the {report.rows} rows duplicate or mirror a row of discovery: they are not new."
         yield Claim("unseen rows", Standing.not_shown, text)
 
 

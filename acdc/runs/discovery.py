@@ -166,7 +166,7 @@ def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> 
         "dtype": job.dtype,
         "batch": describe_batch(job.settings, behaviour.model).model_dump(mode="json"),
         "versions": library_versions(),
-        **({"halvings": found.batch_splits} if found.batch_splits else {}),
+        **({"batch_splits": found.batch_splits} if found.batch_splits else {}),
         "edges": edge_scores(behaviour, found),
     }
 

@@ -215,9 +215,9 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
     }
     if found.proposal is not None:
         proposal = asdict(found.proposal)
-        batch_splits = proposal.pop("halvings")
+        batch_splits = proposal.pop("batch_splits")
         selection |= {f"proposal_{name}": value for name, value in proposal.items()}
-        selection |= {"halvings": batch_splits} if batch_splits else {}
+        selection |= {"batch_splits": batch_splits} if batch_splits else {}
         selection |= {"edges": settings.edges} if settings.edges is not None else {}
     method = _describe_method(settings, behaviour, selection)
     return _describe(behaviour, settings, split, found, found.kept, method)
@@ -286,7 +286,7 @@ def choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) ->
     else:
         target = DEFAULT_FAITHFULNESS if settings.faithfulness is None else settings.faithfulness
         choice, rule = ranking.by_faithfulness(target, _faithfulness(behaviour)), {"faithfulness": target}
-    return choice, rule | choice.counts | ({"halvings": scores.batch_splits} if scores.batch_splits else {})
+    return choice, rule | choice.counts | ({"batch_splits": scores.batch_splits} if scores.batch_splits else {})
 
 
 def _node_scores(behaviour: Behaviour, scores: Scores) -> np.ndarray:

@@ -12,7 +12,7 @@ DEFAULT_STEPS, DEFAULT_UPDATES = 5, 400
 class SearchOptions:
     """`threshold`: ACDC's tau in the metric's unit; None takes a share of the range that the metric spans. `edges`: how
     many edges the user wants, or lets a hybrid decide about. `steps`: points of integrated gradients. `updates`: most
-    optimiser steps of a learnt mask. `journal`: where ACDC takes its passes down."""
+    optimiser steps of a learnt mask. `journal`: where ACDC records its passes."""
 
     threshold: float | None = None
     edges: int | None = None

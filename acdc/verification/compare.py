@@ -25,7 +25,7 @@ def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Compar
         )
     if first.edges_total != second.edges_total or first.graph.names != second.graph.names:
         raise InputError(
-            "the circuits are of different graphs: one splits embeddings or tests wires, the other does not"
+            "the circuits are of different graphs: one splits embeddings or tests within-head edges, the other does not"
         )
     edges = [{edge.id for edge in circuit.effective} for circuit in (first, second)]
     nodes = [set(circuit.to_networkx().nodes) for circuit in (first, second)]

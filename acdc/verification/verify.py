@@ -93,7 +93,7 @@ def verify_in_stages(
             report = report.model_copy(update=stages.removals(report))
         if extent is Extent.full:
             yield report
-            report = report.model_copy(update={"audit": stages.full_verification(report, ranking)})
+            report = report.model_copy(update={"full_verification": stages.full_verification(report, ranking)})
         yield report.model_copy(update={"complete": True})
 
 

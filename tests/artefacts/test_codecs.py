@@ -331,7 +331,7 @@ def test_round_trips(cases, tmp_path, codec, case):
     found, after, scores = there_and_back(ALL[codec], cases[case], tmp_path)
     lost = list(found.mark.lost)
     if case == "wires" and codec not in GRAPHS:
-        assert "wires inside heads" in lost.pop(0)
+        assert "within-head edges" in lost.pop(0)
         assert {edge.id for edge in after.edges} == {edge.id for edge in before.edges if ">->" not in edge.id}
         return
     assert [edge.id for edge in after.edges] == [edge.id for edge in before.edges]

@@ -31,10 +31,10 @@ def test_verify_minimise_and_diff(acdc, run, tmp_path):
     ):
         assert words in told.out, words
     report = json.loads((run / "verification.json").read_text())
-    assert report["rows"] == 64 and len(report["audit"]["tests"]) == 6
+    assert report["rows"] == 64 and len(report["full_verification"]["tests"]) == 6
     assert report["stability"]["rows_each"] == 16
     again = acdc("verify", "found", "--json").json["verification"]
-    assert again["audit"] == report["audit"]
+    assert again["full_verification"] == report["full_verification"]
     small = acdc("minimise", "found", "--out", "small", "--json")
     assert small.code == 0, small.err
     circuit, whole = Circuit.load(tmp_path / "small"), Circuit.load(run)
@@ -91,8 +91,8 @@ def test_circuits_of_different_models_are_compared_by_roles(acdc, run, tmp_path)
     from acdc.benchmark.trained import FOLDERS
     from acdc.benchmark.trained_cases import TrainedCase
 
-    TrainedCase("induction").prepare(tmp_path / "posed", "cpu", None)
-    words = ("--model", FOLDERS["induction"], "--task", tmp_path / "posed/task.jsonl", "--metric", "kl")
+    TrainedCase("induction").prepare(tmp_path / "prepared", "cpu", None)
+    words = ("--model", FOLDERS["induction"], "--task", tmp_path / "prepared/task.jsonl", "--metric", "kl")
     assert acdc("discover", *words, "--limit", 24, "--out", "known").code == 0
     refused = acdc("diff", "found", "known")
     assert refused.code == 2 and "acdc verify" in refused.err

@@ -39,7 +39,7 @@ def planned(model: str, task: Task, wanted: DiscoverySettings, dtype: str = "flo
 
 
 def done(model, task: Task, wanted: DiscoverySettings):
-    """(the books of the search as it really is, its behaviour)."""
+    """(the costs of the search as it really is, its behaviour)."""
     split = prepare(model, task, wanted)
     with recording() as tracker:
         behaviour = bind(model, task, wanted, split.discovery)

@@ -123,7 +123,7 @@ def shown(trio, induction):
         failures=[],
         left_out={},
     )
-    report = report.model_copy(update={"audit": full_verification})
+    report = report.model_copy(update={"full_verification": full_verification})
     return result, report, package.sweep(trio, induction, [0.5, 2.0], limit=16)
 
 

@@ -110,7 +110,7 @@ def test_a_sample_of_removals_is_not_said_to_be_all(removed):
         failures=[],
         left_out={},
     )
-    report = report.model_copy(update={"removals": removals, "sample": sample, "audit": full_verification})
+    report = report.model_copy(update={"removals": removals, "sample": sample, "full_verification": full_verification})
     hurt = sum(removal.hurts for removal in removals)
     whole = f"{hurt} of 37 edges are needed"
     drawn = f"of the 30 edges that were removed, out of 37, {hurt} are needed"

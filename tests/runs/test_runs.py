@@ -123,7 +123,7 @@ def test_verify_again_gives_the_same(acdc, tmp_path):
     path.unlink()
     assert acdc("verify", "r").code == 0
     full = path.read_bytes()
-    assert json.loads(full) | {"audit": None, "extent": "standard"} == standard
+    assert json.loads(full) | {"full_verification": None, "extent": "standard"} == standard
     path.write_bytes(full[:-9])
     assert acdc("verify", "r").code == 0
     assert path.read_bytes() == full

@@ -133,7 +133,7 @@ def test_a_row_is_tried_whatever_is_free(trio, induction, monkeypatch):
     assert run(trio, induction, "eap").batch_splits == 3
 
 
-def test_memory_that_turns_out_short_is_met_by_further_halvings(trio, induction, monkeypatch):
+def test_memory_that_turns_out_short_is_met_by_further_splits(trio, induction, monkeypatch):
     whole = run(trio, induction, "eap")
     free = need(trio, induction, "eap", 4) / USABLE["cpu"]
     monkeypatch.setattr(memory, "free_memory", lambda device: free)
@@ -155,10 +155,10 @@ def test_memory_that_turns_out_short_is_met_by_further_halvings(trio, induction,
 def test_the_artefact_says_so(acdc, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda device: 0)
     acdc("discover", "--task", "induction", "--method", "eap", "--edges", 20, "--limit", 8, "--out", "run")
-    assert json.loads(Path("run/circuit.json").read_text())["method"]["selection"]["halvings"] == 3
+    assert json.loads(Path("run/circuit.json").read_text())["method"]["selection"]["batch_splits"] == 3
 
 
-def test_a_rehearsal_is_of_whole_batches(induction, monkeypatch):
+def test_a_dry_run_is_of_whole_batches(induction, monkeypatch):
     """So that a plan tells what would be needed."""
     monkeypatch.setattr(memory, "free_memory", lambda device: 0)
     with dry_run() as tracker:

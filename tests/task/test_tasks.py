@@ -46,7 +46,7 @@ def test_buckets_hold_rows_of_one_length():
     assert batches == [[0, 2], [3], [5], [1, 4]]
 
 
-def test_split_keeps_twins_together():
+def test_split_keeps_duplicates_together():
     """Half of the rows mirror or repeat the other half; no such pair is torn."""
     pairs = [((i, 1), (i, 2)) for i in range(20)]
     rows = make_rows(pairs + [(b, a) for a, b in pairs[:10]] + [(a, (9, 9)) for a, _ in pairs[10:]])
@@ -59,7 +59,7 @@ def test_split_keeps_twins_together():
     assert split_rows(rows, 0) != split_rows(rows, 1)
 
 
-def test_limit_takes_the_first_rows_and_counts_twins():
+def test_limit_takes_the_first_rows_and_counts_duplicates():
     rows = make_rows([((1,), (2,)), ((3,), (4,)), ((2,), (1,)), ((5,), (6,))])
     split = split_rows(rows, 0, limit=2)
     assert (split.discovery, split.verification, split.duplicates) == ((0, 1), (2, 3), 1)

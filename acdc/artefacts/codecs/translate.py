@@ -50,7 +50,7 @@ def _lost_by_writing(codec: Codec, found: ForeignGraph, graph: ComponentGraph, t
     if graph.direct_edges and not target.direct_edges:
         removed = sum(inner.id not in (found.edges or {}) for inner in graph.within_heads)
         lost.append(
-            f"wires inside heads are no edges there: that the circuit lacks {removed} of {len(graph.within_heads)}"
+            f"within-head edges are no edges there: that the circuit lacks {removed} of {len(graph.within_heads)}"
         )
     if not codec.scores:
         lost.append("scores of edges")

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.interval import Interval
@@ -79,7 +79,7 @@ class Report(_Record):
     complete: bool = True
     unseen: int | None = None
     most_rows: int | None = None
-    duplicates: int = 0
+    duplicates: int = Field(0, validation_alias=AliasChoices("duplicates", "twins"))
     metric: str
     ablation: str
     edges: int
@@ -88,7 +88,9 @@ class Report(_Record):
     random: RandomCircuits | None = None
     removals: list[Removal] = []
     sample: RemovalSample | None = None
-    full_verification: FullVerification | None = None
+    full_verification: FullVerification | None = Field(
+        None, validation_alias=AliasChoices("full_verification", "audit")
+    )
     stability: Stability | None = None
 
     @model_validator(mode="after")
@@ -181,4 +183,6 @@ def unverified(metric: str, ablation: str, edges: int, edges_total: int) -> Repo
         ablation=ablation,
         edges=edges,
         edges_total=edges_total,
+        duplicates=0,
+        full_verification=None,
     )

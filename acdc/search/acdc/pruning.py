@@ -19,7 +19,7 @@ CHECK_TESTS = 1000  # after so many tests, the present circuit is measured from 
 
 
 class Pruning:
-    """One run: its passes, the objective of the present circuit, the decisions so far, and what is left to visit.
+    """One run: its tester, the objective of the present circuit, the decisions so far, and what is left to visit.
 
     Several candidates are tried in one pass, each together with all before it removed: the results count up to the
     first that is kept, and the rest is tried again. So the decisions are those of one test at a time. With several
@@ -36,7 +36,7 @@ class Pruning:
         journal: Journal | None = None,
     ):
         """`proposed`: boolean [candidates] of those to decide about; the others are removed without a test. `journal`:
-        where a run for one threshold takes its passes down, and takes those of an earlier attempt from."""
+        where a run for one threshold records its passes, and reads those of an earlier attempt."""
         self.behaviour, self.tester, self.thresholds = behaviour, tester, tuple(sorted(thresholds))
         self.sign = behaviour.metric.sign
         self.changes = np.zeros(len(tester.names))
@@ -111,7 +111,7 @@ class Pruning:
         answer = self.tester.answer(tried)
         if answer is not None:
             return answer
-        self.tester.ask(self._following(tried, self.tester.members))
+        self.tester.ask(self._following(tried, self.tester.workers))
         return self.tester.measure(tried)
 
     def _following(self, tried: np.ndarray, most: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -15,7 +15,7 @@ _ATTENTION = (ReaderKind.V, ReaderKind.K, ReaderKind.Q)
 class ReceiverStep:
     """One receiver: the places of its edges in the vector in the order of their tests, and by writer index which
     components use it, each with the place of the within-head edge in between (None where within-head edges are no
-    edges); for the logits none. Over nodes there is one visit, of writer indices."""
+    edges); for the logits none. Over nodes there is one step, of writer indices."""
 
     layer: int
     candidates: np.ndarray

@@ -1,8 +1,9 @@
-"""Passes of one ACDC run, made by several processes: each but the first tries what comes next if all before is removed.
+"""Speculative passes: workers test what comes next in an ACDC run, on the assumption that all before it is removed.
 
-Every member of the workers keeps a copy of the present circuit, which follows that of the leader command by command; so
-it gives the same numbers, and the decisions are those of one process. A pass that was made for nothing, as something
-before it was kept, is thrown away."""
+Every worker keeps a copy of the present circuit, which follows the leader's command by command. So it gives the same
+numbers, and the decisions are those of one process. If something before a pass turns out to be kept, the pass is
+discarded.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from acdc.behaviour.workers import Reply, WorkerLost
 from acdc.search.acdc.increments import Increments
 from acdc.search.acdc.tester import NodeRuns, Tester, TestingCost, WholeRuns
 
-Command = tuple[str, tuple[Any, ...]]  # a method of Passes that changes them, and its arguments
+Command = tuple[str, tuple[Any, ...]]  # a method of `Tester` that changes it, and its arguments
 
 
 def make_tester(behaviour: Behaviour, nodes: bool) -> Tester:
-    """The fastest passes that a behaviour allows."""
+    """The fastest tester that a behaviour allows."""
     if nodes:
         return NodeRuns(behaviour)
     return WholeRuns(behaviour) if behaviour.executor.scaled_bias else Increments(behaviour)
@@ -28,7 +29,7 @@ def make_tester(behaviour: Behaviour, nodes: bool) -> Tester:
 
 @dataclass
 class _Copy:
-    """A member's passes, and how many commands they have followed."""
+    """A worker's tester, and how many commands it has followed."""
 
     tester: Tester
     followed: int = 0
@@ -40,7 +41,7 @@ _COPIES: WeakKeyDictionary[Behaviour, _Copy] = WeakKeyDictionary()
 def _try(
     behaviour: Behaviour, nodes: bool, start: int, commands: Sequence[Command], before: np.ndarray, tried: np.ndarray
 ) -> np.ndarray:
-    """A member's pass, after the commands from the `start`-th on.
+    """A worker's pass, after the commands from the `start`-th on.
 
     Raises MemberLost in a process that does not know those before, as it was started anew.
     """
@@ -56,12 +57,12 @@ def _try(
 
 
 class Speculation:
-    """The leader's passes, see `acdc.search.acdc.tester.Tester`, with the workers that works ahead of them."""
+    """The leader's `Tester`, with workers that test ahead of it."""
 
     def __init__(self, behaviour: Behaviour, nodes: bool):
         self._tester, self._nodes, self._workers = make_tester(behaviour, nodes), nodes, behaviour.workers
         self._commands: list[Command] = []
-        self._sent = dict.fromkeys(range(self._workers.size), 0)  # by member that is not lost
+        self._sent = dict.fromkeys(range(self._workers.size), 0)  # by worker that is not lost
         self._asked: dict[bytes, tuple[int, Reply]] = {}
 
     @property
@@ -73,28 +74,28 @@ class Speculation:
         return self._tester.removed
 
     @property
-    def members(self) -> int:
+    def workers(self) -> int:
         """How many passes can be made besides the next one."""
         return len(self._sent)
 
-    def ask(self, tester: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Let members make passes, each (candidates, the undecided ones before it)."""
-        for member, (tried, before) in zip(list(self._sent), tester, strict=False):
-            start = self._sent[member]
+    def ask(self, passes: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Let workers make passes, each (candidates, the undecided ones before it)."""
+        for worker, (tried, before) in zip(list(self._sent), passes, strict=False):
+            start = self._sent[worker]
             arguments = self._nodes, start, self._commands[start:], before, tried
-            self._asked[tried.tobytes()] = member, self._workers.ask(member, _try, *arguments)
-            self._sent[member] = len(self._commands)
+            self._asked[tried.tobytes()] = worker, self._workers.ask(worker, _try, *arguments)
+            self._sent[worker] = len(self._commands)
 
     def answer(self, tried: np.ndarray) -> np.ndarray | None:
-        """What a pass gave that a member was asked for; None where none was, or it is lost."""
+        """What a pass gave that a worker was asked for; None where none was, or it is lost."""
         asked = self._asked.pop(tried.tobytes(), None)
         if asked is None:
             return None
-        member, reply = asked
+        worker, reply = asked
         try:
             return reply.get()
         except WorkerLost:
-            self._sent.pop(member, None)  # it may have been found lost by another answer before
+            self._sent.pop(worker, None)  # it may have been found lost by another answer before
             return None
 
     def objective(self) -> float:

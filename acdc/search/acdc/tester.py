@@ -68,7 +68,7 @@ class Tester(Protocol):
 
 
 class WholeRuns:
-    """Passes by runs of the whole subgraph: the slow way, for what the fast one does not cover."""
+    """A tester by runs of the whole subgraph: the slow way, for what the fast one does not cover."""
 
     def __init__(self, behaviour: Behaviour):
         self.behaviour = behaviour
@@ -122,7 +122,7 @@ class WholeRuns:
 
 
 class NodeRuns(WholeRuns):
-    """Passes of nodes: a removed one is ablated for all that read it, and reads nothing but ablated values itself.
+    """A tester of nodes: a removed one is ablated for all that read it, and reads nothing but ablated values itself.
 
     The latter matters under post-norms alone, where what a removed head computes still has a part in its layer's scale.
     """

@@ -111,4 +111,4 @@ def test_a_member_is_lost_with_all_that_it_was_asked(trio, induction):
     speculative.ask([(first, nothing)])
     speculative.ask([(second, first)])
     assert speculative.answer(first) is None and speculative.answer(second) is None
-    assert speculative.members == 0
+    assert speculative.workers == 0
