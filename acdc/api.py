@@ -14,7 +14,7 @@ from acdc.jobs.executors import choose_executor
 from acdc.jobs.jobs_file import make_jobs, read_jobs
 from acdc.jobs.store import StoredJob
 from acdc.model.load import Model, load_model
-from acdc.options import Choosing, Extent, Level, Scope, SenderOrder
+from acdc.options import Choosing, Extent, Level, Scope
 from acdc.progress import Progress, silent
 from acdc.render.difference import draw_difference as draw_both
 from acdc.render.drawing import Picture
@@ -65,23 +65,22 @@ def discover(
     edges: int | None = None,
     faithfulness: float | None = None,
     choose: str = "top",
-    steps: int = 5,
-    updates: int = 400,
     limit: int | None = None,
     batch_size: int = 32,
     split_embeddings: bool = False,
     level: str = "edges",
     direct_edges: bool = False,
-    sender_order: str = "descending",
     seed: int = 0,
     threads: int = 2,
     progress: Progress = silent,
+    **options: Any,
 ) -> Result:
     """Find the circuit that carries a task in a model.
 
     Give at most one of `threshold`, `edges` and `faithfulness`; `choose` takes the best edges by their scores ("top")
-    or greedily from the logits ("greedy"). `steps` is for integrated gradients, `updates` for learnt masks. `metric` is
-    a name, a `Metric`, or a `MetricFunction` that is better when larger; default is the task's own.
+    or greedily from the logits ("greedy"). `metric` is a name, a `Metric`, or a `MetricFunction` that is better when
+    larger; default is the task's own. `options` are those of the method: `steps` of integrated gradients, `updates` of
+    learnt masks, `sender_order` of acdc and hybrid, and what a method of another package declares.
     Discovery uses a seeded random half of the rows, or the first `limit`; `verify` uses the others.
     Raises InputError for settings that do not fit.
     """
@@ -93,14 +92,12 @@ def discover(
         edges=edges,
         faithfulness=faithfulness,
         choose=_choice(Choosing, "choose", choose),
-        steps=steps,
-        updates=updates,
         limit=limit,
         batch_size=batch_size,
         split_embeddings=split_embeddings,
         level=_choice(Level, "level", level),
         direct_edges=direct_edges,
-        sender_order=_choice(SenderOrder, "sender_order", sender_order),
+        options=options,
         seed=seed,
         threads=threads,
     )
@@ -137,7 +134,7 @@ def sweep(
         split_embeddings=split_embeddings,
         level=_choice(Level, "level", level),
         direct_edges=direct_edges,
-        sender_order=_choice(SenderOrder, "sender_order", sender_order),
+        options={"sender_order": sender_order},
         seed=seed,
         threads=threads,
     )

@@ -1,12 +1,11 @@
-"""What other packages add to acdc, found through their entry points."""
+"""What acdc knows by name: its own, and what other packages add through their entry points."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
-from typing import Protocol, TypeVar
+from types import MappingProxyType
+from typing import Generic, Protocol, TypeVar
 
 from acdc.errors import InputError
-
-T = TypeVar("T")
 
 
 class Named(Protocol):
@@ -19,30 +18,58 @@ class Named(Protocol):
 N = TypeVar("N", bound=Named)
 
 
-def load_named(group: str, kinds: type[N] | tuple[type[N], ...], own: Mapping[str, N]) -> dict[str, N]:
-    """acdc's own of some kinds and those of a group's entry points, by name.
+class Registry(Mapping[str, N], Generic[N]):
+    """Everything of one kind by its name: `built_in` is acdc's own, the rest has an entry point in `group`.
 
-    Raises InputError for an entry point that has the name of another, or is refused by `load_entry_points`.
+    Entry points are loaded at the first lookup, so importing acdc imports no other package. Any lookup raises
+    InputError for an entry point that cannot be loaded, is of another kind, or has the name of another.
     """
-    found = dict(own)
-    for entry, one in load_entry_points(group, kinds):
-        if one.name in found:
-            raise InputError(f"entry point {entry}: the name {one.name!r} is taken")
-        found[one.name] = one
-    return found
 
+    def __init__(self, noun: str, group: str, kinds: type[N] | tuple[type[N], ...], built_in: Iterable[N]):
+        """`noun`: what one of them is called in messages."""
+        self.noun, self.group, self._kinds = noun, group, kinds
+        self.built_in: Mapping[str, N] = MappingProxyType({one.name: one for one in built_in})
+        self._all: dict[str, N] | None = None
 
-def load_entry_points(group: str, kinds: type[T] | tuple[type[T], ...]) -> Iterator[tuple[str, T]]:
-    """(where it is, what it is) of all entry points of a group, in the order of their names.
+    def find(self, name: str) -> N:
+        """The one of this name. Raises InputError, with the names that are known, where there is none."""
+        if name not in self:
+            raise InputError(f"{self.noun} {name!r} is not one of {', '.join(self)}")
+        return self[name]
 
-    Raises InputError for one that cannot be imported, or is of none of these kinds.
-    """
-    for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
-        try:
-            found = entry.load()
-        except Exception as error:  # what a package of somebody else does when imported is not ours to know
-            raise InputError(f"entry point {entry.value} ({group}) cannot be loaded: {error}") from None
-        if not isinstance(found, kinds):
-            names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
-            raise InputError(f"entry point {entry.value} ({group}) is no {names} but a {type(found).__name__}")
-        yield entry.value, found
+    def reload(self) -> None:
+        """Load the entry points again at the next lookup: packages may have been installed since."""
+        self._all = None
+
+    def __getitem__(self, name: str) -> N:
+        return self._loaded()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaded())
+
+    def __len__(self) -> int:
+        return len(self._loaded())
+
+    def _loaded(self) -> dict[str, N]:
+        """The built-in ones first, then those of other packages in the order of their entry points' names."""
+        if self._all is None:
+            found = dict(self.built_in)
+            for place, one in self._plugins():
+                if one.name in found:
+                    raise InputError(f"entry point {place}: the name {one.name!r} is taken")
+                found[one.name] = one
+            self._all = found
+        return self._all
+
+    def _plugins(self) -> Iterator[tuple[str, N]]:
+        """(where it is, what it is) of all entry points of the group."""
+        for entry in sorted(entry_points(group=self.group), key=lambda entry: (entry.name, entry.value)):
+            try:
+                found = entry.load()
+            except Exception as error:  # another package may raise anything when it is imported
+                raise InputError(f"entry point {entry.value} ({self.group}) cannot be loaded: {error}") from None
+            if not isinstance(found, self._kinds):
+                kinds = self._kinds if isinstance(self._kinds, tuple) else (self._kinds,)
+                names = " or ".join(kind.__name__ for kind in kinds)
+                raise InputError(f"entry point {entry.value} ({self.group}) is no {names} but a {type(found).__name__}")
+            yield entry.value, found

@@ -35,7 +35,7 @@ from acdc.execution.work import Work
 from acdc.model.load import Model, load_model
 from acdc.progress import Advance
 from acdc.search.acdc.search import acdc
-from acdc.search.options import SearchOptions
+from acdc.search.options import OrderOptions
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
@@ -144,7 +144,7 @@ def measure(model: Model, task: Task, rows: int, metric: str, threshold: float) 
     Path("/proc/self/clear_refs").write_text("5")  # start a new peak
     behaviour = Behaviour(model, task, range(rows), METRICS[metric])
     started = time.perf_counter()
-    found = acdc(behaviour, SearchOptions(threshold), lines)
+    found = acdc(behaviour, OrderOptions(threshold=threshold), lines)
     seconds, fast = time.perf_counter() - started, behaviour.work
     extra = memory("VmHWM") - before
     naive_test, naive_seconds = sample_naive(behaviour)

@@ -26,7 +26,7 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.executor import SlotInputs
 from acdc.execution.threads import fixed_threads
 from acdc.progress import silent
-from acdc.search.options import SearchOptions
+from acdc.search.options import IntegralOptions
 from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS
 
@@ -82,7 +82,7 @@ def bound() -> Behaviour:
 def works(behaviour: Behaviour, methods: list[str]) -> dict[str, Callable[[], object]]:
     work = plain_passes(behaviour)
     for name in methods:
-        work[name] = lambda run=METHODS[name].run: run(behaviour, SearchOptions(steps=STEPS), silent)
+        work[name] = lambda run=METHODS[name].run: run(behaviour, IntegralOptions(steps=STEPS), silent)
     return work
 
 

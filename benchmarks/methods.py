@@ -27,7 +27,7 @@ from acdc.model.load import load_model
 from acdc.progress import silent
 from acdc.search.choosing import Ranking
 from acdc.search.options import SearchOptions
-from acdc.search.registry import METHODS
+from acdc.search.registry import METHODS, Method
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS, recovered_fraction
 from acdc.task.split import split_rows
@@ -84,8 +84,12 @@ def main() -> None:
             truth = METHODS["exact"].run(seen, SearchOptions(), silent).values
             for name in methods:
                 started = time.perf_counter()
-                scores = METHODS[name].run(seen, SearchOptions(updates=options.updates), silent).values
+                scores = METHODS[name].run(seen, _options(METHODS[name], options.updates), silent).values
                 print(row(task.name, name, scores, truth, unseen, time.perf_counter() - started), flush=True)
+
+
+def _options(method: Method, updates: int) -> SearchOptions:
+    return method.options(updates=updates) if method.learns_masks else method.options()
 
 
 if __name__ == "__main__":

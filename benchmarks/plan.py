@@ -99,7 +99,7 @@ def measure(options: argparse.Namespace) -> None:
     from acdc.runs.discovery import Loaded
     from acdc.runs.spec import DiscoveryJob
     from acdc.search.discover import DiscoverySettings, bind, prepare
-    from acdc.search.registry import find_method
+    from acdc.search.registry import METHODS
 
     settings = DiscoverySettings(method=options.method, limit=options.limit, threshold=options.threshold)
     model, task = Loaded().of(DiscoveryJob(options.model, options.task, settings))
@@ -107,7 +107,7 @@ def measure(options: argparse.Namespace) -> None:
     before = model.components.work.snapshot()
     with fixed_threads(settings.threads):
         started = time.perf_counter()
-        find_method(settings.method).run(bind(model, task, settings, split.discovery), settings.search_options, silent)
+        METHODS.find(settings.method).run(bind(model, task, settings, split.discovery), settings.search_options, silent)
         took = time.perf_counter() - started
     status = Path("/proc/self/status").read_text()
     flops = (model.components.work - before).flops

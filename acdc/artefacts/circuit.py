@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 import numpy as np
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from acdc.artefacts.quantisation import Quantisation
 from acdc.display import show
@@ -89,18 +98,43 @@ class ImportRecord(_Record):
     lost: list[str]
 
 
+_BESIDE = ("sender_order", "steps", "updates")
+
+
+def record_options(options: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Options of a method as version 1 of circuits and scores has them: those that it began with stand by themselves,
+    all others are under `options`, which is left out where there is none."""
+    others = {name: value for name, value in options.items() if name not in _BESIDE}
+    beside = {name: value for name, value in options.items() if name in _BESIDE}
+    return beside | ({"options": others} if others else {})
+
+
 class MethodRecord(_Record):
-    """Which method with which parameters, and how the circuit's size was chosen; of ACDC also what it minimises and in
-    which order it tried. Parameters that the method does not read are None. `imported`: found by another tool."""
+    """Which method with which `options` of its own, and how the circuit's size was chosen; of ACDC also what it
+    minimises. `imported`: found by another tool."""
 
     name: str
     objective: str | None
-    sender_order: str | None = None
     choose: str | None = None
-    steps: int | None = None
-    updates: int | None = None
+    options: dict[str, JsonValue] = {}
     selection: dict[str, int | float]
     imported: ImportRecord | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        beside = {name: data[name] for name in _BESIDE if data.get(name) is not None}
+        return data | {"options": beside | data.get("options", {})}
+
+    @model_serializer(mode="wrap")
+    def _spread(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written = write(self)
+        beside = dict.fromkeys(_BESIDE) | record_options(written.pop("options"))
+        order = ("name", "objective", "sender_order", "choose", "steps", "updates", "selection", "imported")
+        written |= beside
+        return {name: written[name] for name in (*order, *(beside.keys() - {*_BESIDE}))}
 
 
 class BatchRecord(_Record):

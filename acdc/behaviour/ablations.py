@@ -7,17 +7,15 @@ it. `optimal`: see `acdc.behaviour.optimal`.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from acdc.behaviour.batches import Batch
-from acdc.errors import InputError
 from acdc.execution.ablated import Ablated
 from acdc.execution.executor import Executor, SlotInputs, Trace
-from acdc.extensions import load_named
+from acdc.extensions import Registry
 from acdc.task.rows import Row
 
 
@@ -77,31 +75,18 @@ def _optimal(behaviour: Ablating, batch: Batch) -> Ablated:
     return behaviour.optimal_constants
 
 
-ABLATIONS = {
-    ablation.name: ablation
-    for ablation in (
+ABLATIONS = Registry(
+    "ablation",
+    "acdc.ablations",
+    Ablation,
+    (
         Ablation("resample", "its value on the corrupted prompt", _resample),
         Ablation("zero", "nothing", _zero),
         Ablation("mean", "its mean over the task's clean prompts, all positions together", _mean),
         Ablation("mean-positional", "its mean over the task's clean prompts at that position", _mean_positional),
         Ablation("optimal", "the constant that changes the model least", _optimal, has_within_head=False),
-    )
-}
-ENTRY_POINTS = "acdc.ablations"
-
-
-@cache
-def all_ablations() -> dict[str, Ablation]:
-    """The ablations of acdc and those of other packages, which have entry points to an `Ablation` in the group
-    `acdc.ablations`. Raises InputError for one that is none, or that has the name of another."""
-    return load_named(ENTRY_POINTS, Ablation, ABLATIONS)
-
-
-def find_ablation(name: str) -> Ablation:
-    """Raises InputError for an ablation that does not exist."""
-    if name not in all_ablations():
-        raise InputError(f"ablation {name!r} is not one of {', '.join(all_ablations())}")
-    return all_ablations()[name]
+    ),
+)
 
 
 def mean_ablated(executor: Executor, batches: Iterable[tuple[Tensor, Tensor]], positional: bool) -> Ablated:

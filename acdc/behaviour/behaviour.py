@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc.behaviour.ablations import clean_tokens, corrupted_tokens, find_ablation, mean_ablated
+from acdc.behaviour.ablations import ABLATIONS, clean_tokens, corrupted_tokens, mean_ablated
 from acdc.behaviour.batches import Batch, Cached, RunCache, budget_on
 from acdc.behaviour.optimal import optimal_constants
 from acdc.behaviour.workers import ALONE, Workers, share_out
@@ -63,13 +63,13 @@ class Behaviour:
         Raises InputError for rows without the answers that the metric needs, and for logits that are not finite.
         """
         self.model, self.task, self.metric, self.workers = model, task, metric, workers
-        self.ablation = find_ablation(ablation).name
+        self.ablation = ABLATIONS.find(ablation).name
         self.batch_size = batch_size
         self.rows: tuple[Row, ...] = task.select(rows)
         if not self.rows:
             raise InputError(f"task {task.name!r} has no rows to measure")
         metric.check(self.rows)
-        if direct_edges and not find_ablation(ablation).has_within_head:
+        if direct_edges and not ABLATIONS.find(ablation).has_within_head:
             raise InputError(
                 f"ablation {ablation!r} has no values for queries, keys and values: leave out --direct-edges"
             )
@@ -124,7 +124,7 @@ class Behaviour:
     @torch.no_grad()
     def ablated(self, batch: Batch) -> Ablated:
         """What removed edges carry for a batch's rows."""
-        ablated = find_ablation(self.ablation).carried(self, batch)
+        ablated = ABLATIONS.find(self.ablation).carried(self, batch)
         rows, positions = batch.tokens.shape
         wanted = (len(self.graph.writers),), (1, rows), (1, positions), (self.model.anatomy.d_model,)
         found = ablated.values.shape
@@ -339,4 +339,4 @@ def apply(metrics: Sequence[Metric], logits: Tensor, answers: RowBatch) -> np.nd
 
 def usable_metrics(rows: Sequence[Row]) -> list[Metric]:
     """The built-in metrics that every one of these rows has the answers for."""
-    return [m for m in METRICS.values() if all(getattr(row, name) for row in rows for name in m.needs)]
+    return [m for m in METRICS.built_in.values() if all(getattr(row, name) for row in rows for name in m.needs)]

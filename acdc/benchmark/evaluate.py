@@ -21,15 +21,13 @@ from acdc.search.acdc.search import decide
 from acdc.search.choosing import Ranking
 from acdc.search.discover import DiscoverySettings, bind, prepare
 from acdc.search.methods.exact import exact
-from acdc.search.options import SearchOptions
-from acdc.search.registry import METHODS as BUILT_IN
-from acdc.search.registry import Method, find_method
-from acdc.task.metrics import find_metric
+from acdc.search.options import OrderOptions
+from acdc.search.registry import METHODS, Method
+from acdc.task.metrics import as_metric
 from acdc.verification.integrated import helpfulness, integrate
 
 METRICS = ("kl", "logit_diff")  # the first that a method can work with
 RANKING_SHARES = (0.001, 0.01, 0.05, 0.2)  # of the metric's range: thresholds that rank what ACDC keeps
-OWN = ("steps", "updates")  # settings that some methods read
 TRUTH_METRIC = "kl"  # over the whole distribution: sees whatever a method might miss
 
 
@@ -91,8 +89,10 @@ class Search:
 
 def settings_of(method: Method, shared: DiscoverySettings) -> DiscoverySettings:
     """Those of shared settings that a method reads, and its name."""
-    usual = {name: getattr(DiscoverySettings, name) for name in OWN if name not in method.takes}
-    return replace(shared, method=method.name, **usual)
+    own = method.options.own()
+    return replace(
+        shared, method=method.name, options={name: value for name, value in shared.options.items() if name in own}
+    )
 
 
 class Trial:
@@ -103,7 +103,7 @@ class Trial:
         self.prepared, self.ablation = prepared, ablation
         rows = len(prepared.task.rows)
         self._settings = replace(settings, ablation=ablation, limit=rows, split_embeddings=prepared.split_embeddings)
-        self._exact = settings_of(find_method("exact"), self._settings)
+        self._exact = settings_of(METHODS.find("exact"), self._settings)
         self._effects: dict[str, np.ndarray] = {}
 
     def behaviour(self, settings: DiscoverySettings) -> Behaviour:
@@ -134,11 +134,11 @@ class Trial:
         """A row with all that its method scores; a refusal is its status."""
         row = row.model_copy(update={"accuracy": self.prepared.accuracy})
         try:
-            found = self.search(find_method(row.method), progress)
+            found = self.search(METHODS.find(row.method), progress)
         except InputError as error:
             return row.model_copy(update={"status": str(error)})
         except Exception as error:
-            if row.method in BUILT_IN:
+            if row.method in METHODS.built_in:
                 raise
             return row.model_copy(update={"status": f"it broke: {type(error).__name__}: {error}"})
         graph, truth = self.judge.graph, self.prepared.truths[self.ablation]
@@ -160,7 +160,7 @@ class Trial:
 def _metric_for(method: Method) -> str:
     for name in METRICS:
         try:
-            method.check(find_metric(name))
+            method.check(as_metric(name))
             return name
         except InputError as error:
             refusal = error
@@ -194,12 +194,13 @@ def _decided(
     seconds, work = time.perf_counter() - began, behaviour.work.evaluations - before
     ranking = behaviour.metric.sign * found.values
     if method.name == "acdc":
+        assert isinstance(options, OrderOptions)
         ranking = _by_threshold(behaviour, options, found.threshold, progress)
     chosen = behaviour.graph.prune(found.kept)
     return Search(chosen, ranking, ranking, behaviour.metric.name, found.threshold, work, seconds)
 
 
-def _by_threshold(behaviour: Behaviour, options: SearchOptions, own: float, progress: Progress) -> np.ndarray:
+def _by_threshold(behaviour: Behaviour, options: OrderOptions, own: float, progress: Progress) -> np.ndarray:
     """The largest of several thresholds, its own among them, under which ACDC keeps each edge, 0 where none is."""
     full, empty = behaviour.ends()
     thresholds = sorted({own, *(share * abs(full - empty) for share in RANKING_SHARES)})

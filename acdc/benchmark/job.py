@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from acdc.progress import Progress
 from acdc.render.comparison import compare
 from acdc.runs.discovery import Loaded
 from acdc.search.discover import DiscoverySettings
-from acdc.search.registry import METHODS, find_method
+from acdc.search.registry import METHODS
 
 ID_LENGTH, TRUTHS = 12, "truths.json"
 
@@ -30,9 +30,9 @@ ID_LENGTH, TRUTHS = 12, "truths.json"
 def origin(method: str) -> str:
     """A hash of the file that a method of another package is in, as its name does not say when it changes; nothing for
     acdc's own, whose version is known."""
-    if method in METHODS:
+    if method in METHODS.built_in:
         return ""
-    file = inspect.getsourcefile(inspect.unwrap(find_method(method).run))
+    file = inspect.getsourcefile(inspect.unwrap(METHODS.find(method).run))
     return content(Path(file)) if file else ""
 
 
@@ -110,7 +110,7 @@ class BenchmarkJob:
         return self.case.identity
 
     def _hash(self, what: tuple[str, ...]) -> str:
-        settings = {name: str(value) for name, value in asdict(self.settings).items()}
+        settings = {name: str(value) for name, value in self.settings.record().items()}
         inputs = [self._identity, self.dtype, *what, settings, library_versions()]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 

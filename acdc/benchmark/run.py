@@ -14,7 +14,7 @@ from acdc.jobs.executors import JobExecutor
 from acdc.jobs.store import Status, StoredJob
 from acdc.model.placement import choose_devices
 from acdc.search.discover import DiscoverySettings
-from acdc.search.registry import all_methods, find_method
+from acdc.search.registry import METHODS
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Plan:
     def jobs(self, out: Path) -> list[BenchmarkJob]:
         """One for each case. Raises InputError for what cannot be run."""
         for method in self.methods:
-            settings_of(find_method(method), self.settings).check()
+            settings_of(METHODS.find(method), self.settings).check()
         choose_devices(self.device)
         if self.data is not None and not self.data.is_dir():
             raise InputError(f"--data {self.data} is no folder")
@@ -63,9 +63,9 @@ def choose_methods(names: str | None) -> tuple[str, ...]:
     """Methods by a list of names with commas; None takes all that learn no masks. Raises InputErrors for unknown
     ones."""
     if names is None:
-        return tuple(method.name for method in all_methods().values() if "updates" not in method.takes)
-    wanted = names.split(",") if names != "all" else list(all_methods())
-    return tuple(dict.fromkeys(find_method(name.strip()).name for name in wanted))
+        return tuple(method.name for method in METHODS.values() if not method.learns_masks)
+    wanted = names.split(",") if names != "all" else list(METHODS)
+    return tuple(dict.fromkeys(METHODS.find(name.strip()).name for name in wanted))
 
 
 def run_benchmark(plan: Plan, out: Path, executor: JobExecutor, watch: Watch) -> FinishedBenchmark:

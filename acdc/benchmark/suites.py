@@ -1,7 +1,6 @@
 """The suites by name. A case of one's own goes into another package, with an entry point in the group `acdc.suites`."""
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 from acdc.benchmark.case import Case, Suite
@@ -11,12 +10,10 @@ from acdc.benchmark.programs.realism import KNOBS
 from acdc.benchmark.published import PUBLISHED, PublishedCase
 from acdc.benchmark.stories import story_cases
 from acdc.benchmark.trained_cases import trained_cases
-from acdc.errors import InputError
-from acdc.extensions import load_named
+from acdc.extensions import Registry
 
 ABLATIONS = ("resample", "zero", "mean")
 RANDOM, REDUNDANT, REALISTIC = 220, 30, 220  # random programs in a suite
-ENTRY_POINTS = "acdc.suites"
 
 
 def _compiled(data: Path | None) -> Sequence[Case]:
@@ -37,28 +34,16 @@ def _published(data: Path | None) -> Sequence[Case]:
     return [PublishedCase(name, str(data) if data else None) for name in PUBLISHED]
 
 
-SUITES = {
-    suite.name: suite
-    for suite in (
+SUITES = Registry(
+    "suite",
+    "acdc.suites",
+    Suite,
+    (
         Suite("compiled", "programs compiled to weights: the circuit is known by construction", _compiled),
         Suite("random", "random programs, compiled: as many known circuits as there are seeds", _random),
         Suite("realism", "compiled programs with rotation, distractors, noise, superposition, LayerNorm", _realism),
         Suite("trained", "models trained until the circuit of a program was theirs", trained_cases),
         Suite("published", "circuits of the literature, where the weights can be had", _published),
         Suite("stories", "a real language model from --data: faithfulness only, as no circuit is known", story_cases),
-    )
-}
-
-
-@cache
-def all_suites() -> dict[str, Suite]:
-    """Those of acdc and of other packages. Raises InputError for two of one name."""
-    return load_named(ENTRY_POINTS, Suite, SUITES)
-
-
-def find_suite(name: str) -> Suite:
-    """Raises InputError for a suite that does not exist."""
-    suites = all_suites()
-    if name not in suites:
-        raise InputError(f"suite {name!r} is not one of {', '.join(suites)}")
-    return suites[name]
+    ),
+)

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from acdc.cli import options as opt
+from acdc.search.options import SCORING
 
 if TYPE_CHECKING:
     from acdc.benchmark.run import FinishedBenchmark
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 WIDTH = 118  # of a table that is not cut
 
 
+@opt.takes_options(*SCORING)
 def benchmark(
     suite: Annotated[str, typer.Option(help="compiled, random, realism, trained, published or stories.")] = "compiled",
     methods: Annotated[
@@ -23,8 +25,7 @@ def benchmark(
     data: Annotated[
         Path | None, typer.Option(help="Folder with models/ and tasks/ for published and stories.", metavar="DIR")
     ] = None,
-    steps: opt.Steps = 5,
-    updates: opt.Updates = 400,
+    option: opt.PluginOptions = None,
     workers: Annotated[
         int | None, typer.Option(help="Run on this many Ray workers (default: in this process).")
     ] = None,
@@ -36,17 +37,20 @@ def benchmark(
     seed: opt.Seed = 0,
     threads: opt.Threads = 1,
     as_json: opt.Json = False,
+    **own: Any,
 ) -> None:
     """Run methods on models whose circuit is known, and score what they find."""
     from acdc.benchmark.run import Plan, choose_methods, run_benchmark
-    from acdc.benchmark.suites import find_suite
+    from acdc.benchmark.suites import SUITES
     from acdc.cli.jobs import watching
     from acdc.jobs.executors import choose_executor
     from acdc.search.discover import DiscoverySettings
 
-    settings = DiscoverySettings(steps=steps, updates=updates, seed=seed, threads=threads)
+    settings = DiscoverySettings(
+        options={**opt.given(own), **opt.named_values(option or [])}, seed=seed, threads=threads
+    )
     chosen = choose_methods(methods)
-    plan = Plan(find_suite(suite), chosen, settings, data, cases, device, dtype and dtype.value)
+    plan = Plan(SUITES.find(suite), chosen, settings, data, cases, device, dtype and dtype.value)
     folder = (out or Path("runs") / f"benchmark-{suite}").resolve()
     executor = choose_executor(workers, threads=threads)
     with watching() as watch:

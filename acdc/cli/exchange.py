@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acdc.cli import options as opt
-from acdc.cli.job_options import DECIDING, takes_job
+from acdc.cli.job_options import DECIDING, SCORING, takes_job
 from acdc.options import Grouping
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def export(
         print(f"wrote {path}")
 
 
-@takes_job(without=("method", "steps", "updates", *DECIDING))
+@takes_job(without=("method", "option", *SCORING, *DECIDING))
 def import_(
     job: "DiscoveryJob",
     file: Annotated[Path, typer.Argument(help="File of another tool; of mib, also its folder.", metavar="FILE")],

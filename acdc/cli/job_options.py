@@ -9,6 +9,9 @@ import typer
 from acdc.cli import options as opt
 from acdc.cli.progress import loads_model
 from acdc.options import Choosing
+from acdc.search.options import DECIDING as DECIDING_KINDS
+from acdc.search.options import SCORING as SCORING_KINDS
+from acdc.search.options import own_options
 
 if TYPE_CHECKING:
     from acdc.runs.spec import DiscoveryJob
@@ -31,14 +34,12 @@ def discovery_job(
     ] = None,
     faithfulness: Annotated[float | None, typer.Option(help="Recovered fraction to reach (default 0.9).")] = None,
     choose: opt.Choose = Choosing.top,
-    steps: opt.Steps = 5,
-    updates: opt.Updates = 400,
     limit: opt.Limit = None,
     batch_size: opt.BatchSize = 32,
     level: opt.LevelName = opt.Level.edges,
     split_embeddings: opt.SplitEmbeddings = False,
     direct_edges: opt.DirectEdges = False,
-    sender_order: opt.SenderOrderName = opt.SenderOrder.descending,
+    option: opt.PluginOptions = None,
     revision: opt.Revision = None,
     device: opt.Device = "auto",
     dtype: opt.DTypeName = opt.DType.float32,
@@ -46,8 +47,9 @@ def discovery_job(
     threads: opt.Threads = 2,
     verify: opt.VerifyExtent = opt.Extent.standard,
     verify_rows: opt.VerifyRows = None,
+    **own: Any,
 ) -> "DiscoveryJob":
-    """The job that the options of `acdc discover` describe."""
+    """The job that the options of `acdc discover` describe; `own`: options of the method, None where not given."""
     from acdc.runs.spec import DiscoveryJob
     from acdc.search.discover import DiscoverySettings
 
@@ -59,25 +61,24 @@ def discovery_job(
         edges=edges,
         faithfulness=faithfulness,
         choose=choose,
-        steps=steps,
-        updates=updates,
         limit=limit,
         batch_size=batch_size,
         split_embeddings=split_embeddings,
         level=level,
         direct_edges=direct_edges,
-        sender_order=sender_order,
+        options={**opt.given(own), **opt.named_values(option or [])},
         seed=seed,
         threads=threads,
     )
     return DiscoveryJob(model, task, settings, revision, device, dtype.value, verify, verify_rows)
 
 
-OPTIONS = inspect.signature(discovery_job).parameters
-SEARCHING = ("method", "ablation", "limit", "steps", "updates", "split_embeddings")
+OPTIONS = opt.parameters(discovery_job, *DECIDING_KINDS, *SCORING_KINDS)
+SEARCHING = ("method", "ablation", "limit", "split_embeddings", "option")
+SCORING = tuple(own_options(*SCORING_KINDS))  # options of methods that give scores
 CHOOSING = ("threshold", "edges", "faithfulness", "choose", "level")  # of a circuit from scores
 VERIFYING = ("verify", "verify_rows")
-DECIDING = ("direct_edges", "sender_order")  # of ACDC
+DECIDING = ("direct_edges", *own_options(*DECIDING_KINDS))  # of ACDC
 
 
 def takes_job(*, without: Sequence[str] = (), **usual: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -85,8 +86,8 @@ def takes_job(*, without: Sequence[str] = (), **usual: Any) -> Callable[[Callabl
     some and with other `usual` values, and then the function's own."""
     ours = [
         parameter.replace(default=usual.get(name, parameter.default), kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in OPTIONS.items()
-        if name not in without
+        for parameter in OPTIONS
+        if (name := parameter.name) not in without
     ]
 
     def wrap(command: Callable[..., None]) -> Callable[..., None]:

@@ -57,28 +57,27 @@ def _models() -> list[dict]:
 
 
 def _tasks() -> list[dict]:
-    from acdc.task.registry import all_tasks
+    from acdc.task.registry import TASKS
 
-    return [{"name": t.name, "metric": t.metric, "what": t.summary} for t in all_tasks().values()]
+    return [{"name": t.name, "metric": t.metric, "what": t.summary} for t in TASKS.values()]
 
 
 def _methods() -> list[dict]:
-    from acdc.search.registry import all_methods
+    from acdc.search.registry import METHODS
 
     return [
-        {"name": m.name, "gives": "a circuit" if m.decides else "scores", "what": m.summary}
-        for m in all_methods().values()
+        {"name": m.name, "gives": "a circuit" if m.decides else "scores", "what": m.summary} for m in METHODS.values()
     ]
 
 
 def _suites() -> list[dict]:
-    from acdc.benchmark.suites import all_suites
+    from acdc.benchmark.suites import SUITES
 
-    return [{"name": suite.name, "what": suite.summary} for suite in all_suites().values()]
+    return [{"name": suite.name, "what": suite.summary} for suite in SUITES.values()]
 
 
 def _formats() -> list[dict]:
-    from acdc.runs.exchange import all_formats
+    from acdc.runs.exchange import FORMATS
 
     answer = {True: "yes", False: "-"}
     return [
@@ -88,7 +87,7 @@ def _formats() -> list[dict]:
             "imports": answer[f.read is not None],
             "what": f.summary,
         }
-        for f in all_formats().values()
+        for f in FORMATS.values()
     ]
 
 

@@ -14,7 +14,7 @@ from acdc.cli import targets
 from acdc.cli.benchmark import benchmark
 from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
-from acdc.cli.job_options import CHOOSING, DECIDING, SEARCHING, VERIFYING, takes_job
+from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, VERIFYING, takes_job
 from acdc.cli.progress import warn
 from acdc.cli.verification import diff, minimise, verify
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling
@@ -62,7 +62,7 @@ def plan(
 
 
 @app.command()
-@takes_job(without=("method", "threshold", "edges", "faithfulness", "choose", "steps", "updates", *VERIFYING))
+@takes_job(without=("method", "threshold", "edges", "faithfulness", "choose", "option", *SCORING, *VERIFYING))
 def sweep(
     job: "DiscoveryJob",
     thresholds: Annotated[
@@ -156,7 +156,7 @@ def list_(
 
 
 @app.command("check-task")
-@takes_job(without=("task", *SEARCHING, *CHOOSING, *DECIDING, *VERIFYING))
+@takes_job(without=("task", *SEARCHING, *SCORING, *CHOOSING, *DECIDING, *VERIFYING))
 def check_task(
     job: "DiscoveryJob",
     task: Annotated[str, typer.Argument(help="Bundled name or task file.", metavar="T")],

@@ -1,13 +1,16 @@
 """Options that several commands share, written once."""
 
+import inspect
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Optional
 
 import typer
 
 from acdc.errors import InputError
-from acdc.options import Choosing, Extent, Level, SenderOrder
+from acdc.options import Choosing, Extent, Level
+from acdc.search.options import SearchOptions, own_options
 
 
 class DType(StrEnum):
@@ -56,13 +59,11 @@ LevelName = Annotated[Level, typer.Option("--level", help="What a circuit consis
 Choose = Annotated[
     Choosing, typer.Option(help="From scores: the best edges wherever they are, or greedily from the logits upwards.")
 ]
-Steps = Annotated[int, typer.Option(help="eap-ig-*, hybrid: points of the integral, k/STEPS from k = 0.")]
-Updates = Annotated[int, typer.Option(help="Learnt masks: maximum number of optimiser steps.")]
 DirectEdges = Annotated[
     bool, typer.Option("--direct-edges", help="acdc: also test the edges from attention slots to their heads.")
 ]
-SenderOrderName = Annotated[
-    SenderOrder, typer.Option("--sender-order", help="acdc: order of a layer's heads as senders.")
+PluginOptions = Annotated[
+    list[str] | None, typer.Option("--option", help="An option of another package's method.", metavar="NAME=VALUE")
 ]
 VerifyExtent = Annotated[
     Extent,
@@ -82,6 +83,54 @@ Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 Threads = Annotated[int, typer.Option(help="Threads per tensor operation; recorded, as it may change the last bits.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of a table.")]
 RunPath = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
+
+
+def parameters(command: Callable[..., Any], *kinds: type[SearchOptions]) -> list[inspect.Parameter]:
+    """Those of a command, with the methods' own options in the place of its `**` parameter: None where not given."""
+    theirs = list(inspect.signature(command).parameters.values())
+    return [p for p in theirs if p.kind is not inspect.Parameter.VAR_KEYWORD] + _flags(*kinds)
+
+
+def takes_options(*kinds: type[SearchOptions]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the methods' own options, which it gets in its `**` parameter."""
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.Signature(
+            [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters(command, *kinds)]
+        )
+        command.__signature__ = signature  # type: ignore[attr-defined]  # known to inspect, not to the stubs
+        command.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+        return command
+
+    return wrap
+
+
+def _flags(*kinds: type[SearchOptions]) -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                Optional[option.annotation],  # noqa: UP045  # which a checker cannot read in the other form
+                typer.Option(help=f"{str(option.description).removesuffix('.')} (default: {option.default})."),
+            ],
+        )
+        for name, option in own_options(*kinds).items()
+    ]
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def named_values(pairs: Sequence[str]) -> dict[str, str]:
+    """Options by name, of NAME=VALUE each. Raises InputError for anything else."""
+    for pair in pairs:
+        if "=" not in pair:
+            raise InputError(f"--option {pair!r} is not of the form NAME=VALUE")
+    return {name.replace("-", "_"): value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def numbers(option: str, text: str | None) -> list[float] | None:

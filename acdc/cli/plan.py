@@ -85,7 +85,7 @@ def _basis(plan: JobPlan) -> str:
         return f"{_tried(plan.preview, plan.search.rows)} {measured}"
     if not plan.search.is_range:
         return measured
-    if "updates" in plan.takes:
+    if plan.learns_masks:
         return f"{measured} Masks may stop learning once half of the updates are done."
     return (
         f"{measured} The work depends on how many {plan.level} are kept, which is unknown: the least is for almost "

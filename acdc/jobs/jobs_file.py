@@ -10,16 +10,19 @@ import tomllib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError, InputErrors
 from acdc.files import existing_path
 from acdc.model.sources import NAMES
 from acdc.runs.spec import DiscoveryJob, located
 from acdc.search.discover import DiscoverySettings
-from acdc.task.registry import all_tasks
+from acdc.search.options import own_options
+from acdc.search.registry import METHODS
+from acdc.task.registry import TASKS
 
 DEFAULT_MODEL, DEFAULT_TASK = "trio", "ioi"
 _TABLES = ("defaults", "jobs")
@@ -30,16 +33,22 @@ def _option(name: str) -> str:
 
 
 def _types() -> dict[str, Any]:
-    """Type and default of every option of a job."""
+    """Type and default of every option of a job; None is the default of what a method alone takes."""
     job = {field.name: (field.type, field.default) for field in fields(DiscoveryJob) if field.name != "settings"}
     settings = {field.name: (field.type, field.default) for field in fields(DiscoverySettings)}
+    del settings["options"]
     own = {"model": (str, DEFAULT_MODEL), "task": (str, DEFAULT_TASK), "metric": (str | None, None)}
-    return job | settings | own
+    methods = {name: (Optional[option.annotation], None) for name, option in _method_options().items()}  # noqa: UP045
+    return job | settings | own | methods
 
 
-JobTable: type[BaseModel] = create_model(
-    "JobTable", __config__=ConfigDict(extra="forbid", alias_generator=_option), **_types()
-)
+def _method_options() -> dict[str, FieldInfo]:
+    """Those of all methods; of several of one name, the first, as acdc's own."""
+    return own_options(*(method.options for method in reversed([*METHODS.values()])))
+
+
+def _table() -> type[BaseModel]:
+    return create_model("JobTable", __config__=ConfigDict(extra="forbid", alias_generator=_option), **_types())
 
 
 def read_jobs(path: Path) -> list[DiscoveryJob]:
@@ -67,10 +76,10 @@ def write_jobs(jobs: Sequence[DiscoveryJob]) -> str:
 
 
 def _options(job: DiscoveryJob) -> Iterator[tuple[str, Any]]:
-    values = {**vars(job), **vars(job.settings)}
-    for name in JobTable.model_fields:
-        if values[name] is not None:
-            yield _option(name), values[name]
+    values = {name: value for name, value in vars(job).items() if name != "settings"} | job.settings.record()
+    for name, value in values.items():
+        if value is not None:
+            yield _option(name), value
 
 
 def _line(name: str, value: Any) -> str:
@@ -82,7 +91,7 @@ def make_jobs(
     defaults: Mapping[str, Any], tables: Sequence[Mapping[str, Any]], folder: Path, where: str = ""
 ) -> list[DiscoveryJob]:
     """The jobs of tables of options, grids expanded; relative paths are relative to `folder`."""
-    jobs, problems = [], []
+    jobs, problems, table_type = [], [], _table()
     for number, table in enumerate(tables, start=1):
         merged = {**defaults, **table}
         problems += [
@@ -90,7 +99,7 @@ def make_jobs(
         ]
         for options in _grid(merged):
             try:
-                jobs.append(_make_job(options, folder))
+                jobs.append(_make_job(options, folder, table_type))
             except InputErrors as error:
                 problems += [f"{where}job {number}: {problem}" for problem in error.problems]
     if problems:
@@ -105,18 +114,19 @@ def _grid(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield dict(zip(table, chosen, strict=True))
 
 
-def _make_job(options: Mapping[str, Any], folder: Path) -> DiscoveryJob:
+def _make_job(options: Mapping[str, Any], folder: Path, table_type: type[BaseModel]) -> DiscoveryJob:
     """Raises InputErrors naming the keys that are wrong."""
     try:
-        table = JobTable.model_validate_json(json.dumps(options, default=str), strict=True)
+        table = table_type.model_validate_json(json.dumps(options, default=str), strict=True)
     except ValidationError as error:
         raise InputErrors([_problem(found) for found in error.errors()]) from None
-    values = {name: getattr(table, name) for name in JobTable.model_fields}
+    values = {name: getattr(table, name) for name in table_type.model_fields}
+    own = {name: values.pop(name) for name in _method_options()}
     job = DiscoveryJob(
         model=_located(values.pop("model"), NAMES, folder),
-        task=located(_located(values.pop("task"), all_tasks(), folder), folder),
+        task=located(_located(values.pop("task"), TASKS, folder), folder),
         **{name: values.pop(name) for name in ("revision", "device", "dtype", "verify", "verify_rows")},
-        settings=DiscoverySettings(**values),
+        settings=DiscoverySettings(**values, options={name: value for name, value in own.items() if value is not None}),
     )
     try:
         job.check()

@@ -16,7 +16,7 @@ from acdc.jobs.planned import for_each, plan_one
 from acdc.model.sources import NAMES, is_hub_name, model_files
 from acdc.runs.spec import DiscoveryJob
 from acdc.task.datasets import is_data_set
-from acdc.task.registry import all_tasks
+from acdc.task.registry import TASKS
 
 JOB_FILE, INPUTS = "jobs.toml", "inputs"
 LIMIT = 64 * 2**20  # bytes of all that is sent; Ray takes 100 MiB
@@ -35,9 +35,9 @@ def check_jobs(jobs: Sequence[DiscoveryJob]) -> None:
         model = job.model in NAMES or existing_path(job.model)
         if not (model or is_hub_name(job.model) or _is_elsewhere(job.model)):
             raise InputError(f"model folder {job.model!r} does not exist")
-        task = job.task in all_tasks() or existing_path(job.task)
+        task = job.task in TASKS or existing_path(job.task)
         if not (task or is_data_set(job.task) or _is_elsewhere(job.task)):
-            raise InputError(f"task {job.task!r} is neither a bundled task ({', '.join(all_tasks())}) nor a file")
+            raise InputError(f"task {job.task!r} is neither a bundled task ({', '.join(TASKS)}) nor a file")
         if model and task:
             plan_one(replace(job, device="cpu"), Path(), hashes)
 
@@ -57,7 +57,7 @@ def pack(jobs: Sequence[DiscoveryJob], folder: Path, files: bool = True) -> str:
     places: dict[str, str] = {}
     if files:
         named = [job.model for job in jobs if job.model not in NAMES]
-        named += [job.task for job in jobs if job.task not in all_tasks()]
+        named += [job.task for job in jobs if job.task not in TASKS]
         found = [path for name in dict.fromkeys(named) if (path := existing_path(name))]
         places = {str(path): f"{INPUTS}/{number}/{path.name}" for number, path in enumerate(found, start=1)}
         _check_size(found)

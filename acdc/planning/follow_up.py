@@ -12,7 +12,7 @@ from acdc.behaviour.behaviour import DEFAULT_BATCH
 from acdc.behaviour.optimal import UPDATES as OPTIMAL_UPDATES
 from acdc.options import Extent
 from acdc.search.discover import DiscoverySettings
-from acdc.search.registry import find_method
+from acdc.search.registry import METHODS
 from acdc.verification.budget import (
     FEWEST_MEASURED,
     FEWEST_RANDOM,
@@ -40,7 +40,7 @@ from acdc.verification.minimality import DRAWN
 def choosing_runs(settings: DiscoverySettings, edges: int) -> int:
     """Subgraphs that are run on all rows of discovery to choose one by faithfulness, at most: by doubling and then by
     bisection, and the empty one. 0 where a circuit is chosen otherwise."""
-    if find_method(settings.method).decides or settings.edges is not None or settings.threshold is not None:
+    if METHODS.find(settings.method).decides or settings.edges is not None or settings.threshold is not None:
         return 0
     return 2 * math.ceil(math.log2(max(2, edges))) + 1
 
@@ -69,7 +69,7 @@ def verification_flops(
 
 def _extra_flops(costs: Costs, parts: int, rows: int) -> float:
     random = 3 * RANDOM
-    others = 5 * len(ABLATIONS) + 2 * (knockouts(parts) + DRAWN + len(SHARES))
+    others = 5 * len(ABLATIONS.built_in) + 2 * (knockouts(parts) + DRAWN + len(SHARES))
     fewest = FEWEST_VERIFIED * others + FEWEST_AGAINST_RANDOM * random
     within = min(EXTRA_FLOPS + fewest * costs.subgraph, rows * (others + random) * costs.subgraph)
     learning = min(OPTIMAL_SHARE * EXTRA_FLOPS, OPTIMAL_UPDATES * DEFAULT_BATCH * 3 * costs.plain)

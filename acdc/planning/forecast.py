@@ -21,6 +21,7 @@ from acdc.search.choosing import Ranking
 from acdc.search.discover import DiscoverySettings, bind
 from acdc.search.methods.eap import eap
 from acdc.search.methods.hybrid import proposal_size
+from acdc.search.options import OrderOptions
 from acdc.task.rows import Row, Task
 
 PREVIEW_FLOPS = {"cpu": 2e12, "cuda": 2e14}  # some ten seconds
@@ -107,7 +108,9 @@ def forecast(
     count = min(len(discovery), max(FEWEST_ROWS, min(MOST_ROWS, int(budget / (PASSES * plain)))))
     behaviour = bind(model, task, settings, [discovery[place * len(discovery) // count] for place in range(count)])
     threshold = default_threshold(behaviour) if settings.threshold is None else settings.threshold
-    plan, proposed = list(receiver_steps(behaviour.graph, settings.sender_order)), _proposed(behaviour, settings)
+    options = settings.search_options
+    assert isinstance(options, OrderOptions)  # see `can_forecast`
+    plan, proposed = list(receiver_steps(behaviour.graph, options.sender_order)), _proposed(behaviour, settings)
     preview = Preview(behaviour, threshold, plan, proposed, budget)
     with progress(f"acdc on {count} rows", sum(len(step.candidates) for step in plan), "edges") as advance:
         preview.finish(advance)

@@ -26,7 +26,7 @@ from acdc.planning.search_cost import Effort
 from acdc.planning.search_plan import SearchPlan, plan_search
 from acdc.progress import Progress, silent
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.registry import find_method
+from acdc.search.registry import METHODS
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.verification.budget import Costs
@@ -57,7 +57,7 @@ class JobPlan:
     quantisation: Quantisation | None
     task: str
     method: str
-    takes: tuple[str, ...]
+    learns_masks: bool
     level: str
     device: str
     dtype: str
@@ -188,7 +188,7 @@ def plan_job(
         quantisation=shape.model.quantisation,
         task=task.name,
         method=job.settings.method,
-        takes=find_method(job.settings.method).takes,
+        learns_masks=METHODS.find(job.settings.method).learns_masks,
         level=job.settings.level.value,
         device=shape.model.where,
         dtype=job.dtype,

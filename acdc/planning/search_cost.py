@@ -15,7 +15,7 @@ from acdc.search.acdc.slot_cost import TESTING_BYTES
 from acdc.search.acdc.tester import WIDEST
 from acdc.search.methods.exact import candidates, count_candidates
 from acdc.search.methods.hybrid import proposal_size
-from acdc.search.options import SearchOptions
+from acdc.search.options import MaskOptions, SearchOptions
 from acdc.search.registry import METHODS, Method
 
 ROUNDS = 3  # of acdc-complete, for want of knowing how many parts stand in for each other
@@ -136,7 +136,7 @@ def search_cost(dry: BatchDryRun, method: Method, options: SearchOptions, batche
     """What a method costs on a batch, which is one of so many."""
     if method.name == "exact":
         return _exact(dry, options)
-    if "updates" in method.takes:
+    if isinstance(options, MaskOptions):
         return _learnt(dry, method, options, batches)
     if method.decides:
         return _decided(dry, method, options)
@@ -167,13 +167,13 @@ def _exact(dry: BatchDryRun, options: SearchOptions) -> BatchCost:
     return dry.cost(effort, effort)
 
 
-def _learnt(dry: BatchDryRun, method: Method, options: SearchOptions, batches: int) -> BatchCost:
+def _learnt(dry: BatchDryRun, method: Method, options: MaskOptions, batches: int) -> BatchCost:
     """Updates take turns over the batches; they end between half and all of those that are allowed. What each training
     begins with is not done again at every update."""
     updates = options.updates / batches
 
     def training(count: int) -> Effort:
-        return dry.of(lambda: method.run(dry.behaviour, replace(options, updates=count), silent))
+        return dry.of(lambda: method.run(dry.behaviour, options.model_copy(update={"updates": count}), silent))
 
     first, one, two = training(1), training(1), training(2)  # what the first keeps is there for the others
     update = two + one * -1.0
@@ -188,7 +188,7 @@ def _decided(dry: BatchDryRun, method: Method, options: SearchOptions) -> BatchC
     tried together the results after a kept one are lost."""
     behaviour, graph = dry.behaviour, dry.behaviour.graph
     ends = dry.of(behaviour.empty)
-    options = replace(options, threshold=1.0)
+    options = options.model_copy(update={"threshold": 1.0})
     least = ends + dry.of(lambda: method.run(behaviour, options, silent))
     if method.name == "hybrid":
         proposing = dry.of(lambda: METHODS["eap-ig-inputs"].run(behaviour, options, silent))

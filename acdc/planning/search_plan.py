@@ -19,7 +19,7 @@ from acdc.model.shape import Shape
 from acdc.planning.search_cost import BatchCost, BatchDryRun, Effort, search_cost
 from acdc.search.discover import DiscoverySettings, bind, prepare
 from acdc.search.methods.exact import count_candidates
-from acdc.search.registry import find_method
+from acdc.search.registry import METHODS
 from acdc.task.rows import Row, Task
 from acdc.task.split import Split
 
@@ -114,7 +114,7 @@ def _means(ablation: str, per_token: Effort, tokens: int, clean: Effort) -> Effo
     latter updates, each of which runs a batch forward and back; going back costs about as much again."""
     if ablation in ("resample", "zero"):
         return Effort()
-    if ablation not in ABLATIONS:
+    if ablation not in ABLATIONS.built_in:
         raise InputError(f"what ablation {ablation!r} of another package would compute is not known: plan with another")
     means = per_token * tokens
     if ablation != "optimal":
@@ -127,7 +127,7 @@ def _costs(
     tracker: CostTracker, shape: Shape, task: Task, settings: DiscoverySettings, batches: Sequence[list[int]]
 ) -> list[BatchCost]:
     """What each batch costs."""
-    options, method = settings.search_options, find_method(settings.method)
+    options, method = settings.search_options, METHODS.find(settings.method)
 
     def cost(index: list[int]) -> BatchCost:
         return search_cost(

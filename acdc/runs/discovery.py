@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
-from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit, ModelRecord, library_versions
+from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit, ModelRecord, library_versions, record_options
 from acdc.errors import DiskError, InputError
 from acdc.files import read_model, write_json
 from acdc.runs.finish import FinishedRun, Finishing, Watch, finish_run, unwatched
@@ -22,7 +22,7 @@ from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.discover import Result, bind, describe_batch, describe_model, discover, edge_scores, prepare
 from acdc.search.acdc.journal import Journal
-from acdc.search.registry import find_method
+from acdc.search.registry import METHODS
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import FindWorkers, no_workers
@@ -80,7 +80,7 @@ def run_discovery(
     model, task = (loaded or Loaded()).of(job)
     prepare(model, task, job.settings)
     run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method}")
-    resumed = run.has(CIRCUIT) and run.has(DECISIONS if find_method(job.settings.method).decides else SCORES)
+    resumed = run.has(CIRCUIT) and run.has(DECISIONS if METHODS.find(job.settings.method).decides else SCORES)
     if not resumed:
         result = discarding_refused(run, lambda: _search(run, job, model, task, progress, find_workers))
         _write_result(run, result)
@@ -97,7 +97,7 @@ def run_discovery(
 
 def _search(run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, progress: Progress, find_workers: FindWorkers) -> Result:
     """Discover; what decides edge by edge goes on where an earlier attempt was cut off."""
-    if not find_method(job.settings.method).decides:
+    if not METHODS.find(job.settings.method).decides:
         return discover(model, task, job.settings, progress, find_workers=find_workers)
     depends_on = {
         "inputs": run.record.inputs,
@@ -112,7 +112,7 @@ def _search(run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, prog
 def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
     """Score every edge on all rows of a task, or the first `limit`; the run's folder and what `scores.json` holds."""
     job.settings.check()
-    method = find_method(job.settings.method)
+    method = METHODS.find(job.settings.method)
     if method.decides:
         raise InputError(f"method {method.name!r} decides edge by edge and gives no scores: use discover")
     model, task = Loaded().of(job)
@@ -130,7 +130,7 @@ def _score(job: DiscoveryJob, model: Model, task: Task, progress: Progress) -> t
     """(what `scores.json` holds, what was computed)."""
     with fixed_threads(job.settings.threads):
         behaviour = bind(model, task, job.settings, range(job.settings.limit or len(task.rows)))
-        found = find_method(job.settings.method).run(behaviour, job.settings.search_options, progress)
+        found = METHODS.find(job.settings.method).run(behaviour, job.settings.search_options, progress)
         assert isinstance(found, Scores)  # `run_scoring` refuses what decides
         return _describe_scores(job, behaviour, found), behaviour.work
 
@@ -147,14 +147,14 @@ def discarding_refused(run: RunDirectory, work: Callable[[], T]) -> T:
 
 
 def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> dict[str, Any]:
-    task, method = behaviour.task, find_method(job.settings.method)
+    task = behaviour.task
     return {
         "format": "acdc-scores",
         "version": 1,
         "model": describe_model(behaviour).model_dump(mode="json"),
         "task": {"name": task.name, "content_hash": task.content_hash(), "rows": [row.id for row in behaviour.rows]},
         "method": job.settings.method,
-        **{name: getattr(job.settings, name) for name in ("steps", "updates") if name in method.takes},
+        **record_options(job.settings.search_options.own_values()),
         "metric": behaviour.metric.name,
         "larger_is_better": behaviour.metric.larger_is_better,
         "ablation": behaviour.ablation,
@@ -207,10 +207,8 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
         and circuit.model.split_embeddings == settings.split_embeddings
         and circuit.model.direct_edges == settings.direct_edges
         and circuit.level == settings.level
-        and circuit.method.sender_order in (None, settings.sender_order)
         and circuit.method.choose in (None, settings.choose)
-        and circuit.method.steps in (None, settings.steps)
-        and circuit.method.updates in (None, settings.updates)
+        and circuit.method.options.items() <= settings.search_options.own_values().items()
         and circuit.task.content_hash == task.content_hash()
         and circuit.task.split == split_rows(task.rows, settings.seed, settings.limit).rule
         and circuit.method.name == settings.method

@@ -4,14 +4,13 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.codecs import Codec, ForeignGraph, Mark, autocircuit, eap_ig, edge_pruning, mib, networkx_graphs
 from acdc.artefacts.codecs.translate import from_file, to_file
 from acdc.errors import AcdcWarning, InputError
-from acdc.extensions import load_named
+from acdc.extensions import Registry
 from acdc.files import read_model, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.runs.finish import load_report, report_of_run, warn_unverified
@@ -21,8 +20,6 @@ from acdc.runs.run_directory import RUN_FILE, read_run
 from acdc.options import Grouping, Level
 from acdc.render.graphviz import to_picture
 from acdc.render.look import PLAIN, Look, choose_look
-
-ENTRY_POINTS = "acdc.formats"
 
 
 @dataclass(frozen=True)
@@ -116,9 +113,11 @@ def _both(summary: str, codec: Codec) -> Format:
     return Format(codec.name, summary, _writes(codec), _reads(codec))
 
 
-FORMATS = {
-    format.name: format
-    for format in (
+FORMATS = Registry(
+    "format",
+    "acdc.formats",
+    Format,
+    (
         _picture("svg", "picture; needs no Graphviz"),
         _picture("dot", "picture as text for Graphviz"),
         Format("html", "the report, to explore in a browser", _report),
@@ -137,26 +136,17 @@ FORMATS = {
         Format("mib-circuits", "submission to MIB: nine circuits instead", _submits(mib.circuits)),
         _both("prune scores of AutoCircuit, as safetensors; read as JSON too", autocircuit.CODEC),
         _both("pairs of Edge-Pruning, without scores", edge_pruning.CODEC),
-    )
-}
+    ),
+)
 
 
-@cache
-def all_formats() -> dict[str, Format]:
-    """The formats of acdc and those of other packages, which have entry points to a `Format` in the group
-    `acdc.formats`. Raises InputError for one that is none, or that has the name of another."""
-    return load_named(ENTRY_POINTS, Format, FORMATS)
-
-
-def find_format(name: str, use: str) -> Format:
+def usable_format(name: str, use: str) -> Format:
     """The format, which can `use` ("write" or "read"). Raises InputError for one that does not exist or cannot."""
-    able = [format.name for format in all_formats().values() if getattr(format, use) is not None]
+    able = [format.name for format in FORMATS.values() if getattr(format, use) is not None]
     if name not in able:
-        exists = (
-            f"cannot be {'exported' if use == 'write' else 'imported'}" if name in all_formats() else "does not exist"
-        )
+        exists = f"cannot be {'exported' if use == 'write' else 'imported'}" if name in FORMATS else "does not exist"
         raise InputError(f"format {name!r} {exists}; use one of {', '.join(able)}")
-    return all_formats()[name]
+    return FORMATS[name]
 
 
 @dataclass(frozen=True)
@@ -173,12 +163,12 @@ def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: s
     `path` may be a circuit file too. `fixed` and `group`: see `acdc.render.look`. Raises InputError for what the format
     cannot hold; nothing is written then.
     """
-    target_format, run = find_format(format, "write"), open_exportable(path)
+    target_format, run = usable_format(format, "write"), open_exportable(path)
     if fixed or group != Grouping.layer:
         if not target_format.picture:
             raise InputError(f"--fixed and --group go with pictures, not with format {format!r}")
         run = _looking(run, fixed, group)
-    assert target_format.write is not None  # see `find_format`
+    assert target_format.write is not None  # see `usable_format`
     written = target_format.write(run)
     targets = {out / name if name else out: content for name, content in written.files.items()}
     for target, content in targets.items():

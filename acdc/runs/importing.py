@@ -14,7 +14,7 @@ from acdc.artefacts.circuit import Circuit, ImportRecord, MethodRecord
 from acdc.artefacts.codecs import ForeignGraph
 from acdc.errors import AcdcWarning, InputError
 from acdc.files import write_json
-from acdc.runs.exchange import content_hash, find_format
+from acdc.runs.exchange import content_hash, usable_format
 from acdc.runs.finish import FinishedRun, Finishing, Watch, finish_run, unwatched
 from acdc.runs.ranking import SCORES
 from acdc.runs.discovery import Loaded, discarding_refused
@@ -28,7 +28,7 @@ from acdc.progress import Progress
 from acdc.search.discover import DiscoverySettings, bind, choose, describe_choice, part_scores
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
-from acdc.task.metrics import find_metric
+from acdc.task.metrics import as_metric
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
 
@@ -52,15 +52,15 @@ def run_import(
     `job`: model, task and rows, and how to choose a circuit where the file has scores alone, or where its own circuit
     is not wanted. Raises InputError for a file that is none of its format or does not fit the model.
     """
-    source = find_format(format, "read")
-    assert source.read is not None  # see `find_format`
+    source = usable_format(format, "read")
+    assert source.read is not None  # see `usable_format`
     job.settings.check_values()
     job.settings.check_one_size()
     job.scope.check()
     file = source.file(file)
     digest = content_hash(file)
     model, task = Loaded().of(job)
-    find_metric(job.settings.metric or task.metric).check(task.rows)
+    as_metric(job.settings.metric or task.metric).check(task.rows)
     found = source.read(file, model.anatomy, job.settings.split_embeddings)
     job = replace(job, settings=_settings(job.settings, found))
     inputs = job.inputs(model.content_hash, task) | {"format": format, "file": digest}

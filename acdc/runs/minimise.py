@@ -13,7 +13,7 @@ from acdc.execution.threads import fixed_threads
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.task.load import load_task
-from acdc.task.metrics import all_metrics
+from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 from acdc.verification.binding import behaviour_of, check_same
 from acdc.artefacts.verification.minimality import TOLERANCE
@@ -25,7 +25,7 @@ def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> F
     record, circuit = read_run(path), Circuit.load(path)
     if circuit.level is not Level.edges:
         raise InputError(f"run {path} holds a circuit of {circuit.level}: only circuits of edges are minimised")
-    if circuit.metric not in all_metrics():
+    if circuit.metric not in METRICS:
         raise InputError(f"the circuit was found with a metric of the user's, {circuit.metric!r}")
     model = load_model(record.source.model, revision=record.source.revision, device=device, dtype=circuit.dtype)
     task = load_task(record.source.task, model)
@@ -44,7 +44,7 @@ def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> F
 def minimal_circuit(model: Model, task: Task, circuit: Circuit, progress: Progress) -> Circuit:
     """A locally minimal part of a circuit of edges, decided on the rows that the circuit was found on."""
     with fixed_threads(circuit.batch.threads):
-        behaviour = behaviour_of(model, task, circuit, circuit.task.discovery, all_metrics()[circuit.metric])
+        behaviour = behaviour_of(model, task, circuit, circuit.task.discovery, METRICS[circuit.metric])
         span = abs(float(behaviour.full().mean() - behaviour.empty().mean()))
         edges, rows = len(circuit.edges), len(behaviour.rows)
         with progress(f"minimising {edges:,} edges", edges * rows, "prompts") as advance:

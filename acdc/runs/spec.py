@@ -1,7 +1,7 @@
 """A discovery job: the options of `acdc discover`, as one value that says everything that its result depends on."""
 
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,15 @@ from acdc.runs.run_directory import SourceRecord
 from acdc.model.sources import NAMES
 from acdc.options import Extent, Scope
 from acdc.search.discover import DiscoverySettings
+from acdc.search.options import BUILT_IN, DECIDING, SCORING, flag, own_options
 from acdc.task.datasets import DataSet, is_data_set
-from acdc.task.registry import all_tasks
+from acdc.task.registry import TASKS
 from acdc.task.rows import Task
 
 # settings that only choosing or deciding needs
-_NOT_SCORING = ("threshold", "edges", "faithfulness", "choose", "level", "direct_edges", "sender_order")
-_NOT_SWEEPING = ("method", "choose", "steps", "updates")
-_NOT_IMPORTING = ("method", "steps", "updates", "sender_order", "direct_edges")
+_NOT_SCORING = ("threshold", "edges", "faithfulness", "choose", "level", "direct_edges", *own_options(*DECIDING))
+_NOT_SWEEPING = ("method", "choose", *own_options(*SCORING))
+_NOT_IMPORTING = ("method", "direct_edges", *BUILT_IN)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class DiscoveryJob:
             "task": task.content_hash(),
             "task_metric": task.metric,
             "dtype": self.dtype,
-            **asdict(self.settings),
+            **self.settings.record(),
         }
 
     @property
@@ -59,7 +60,7 @@ class DiscoveryJob:
         """What of model and task is a path on this machine; bundled names come first, as they do when loading."""
         return (
             None if self.model in NAMES else existing_path(self.model),
-            None if self.task in all_tasks() else existing_path(self.task),
+            None if self.task in TASKS else existing_path(self.task),
         )
 
     def command(self, verb: str, extra: dict[str, Any] | None = None) -> str:
@@ -71,13 +72,15 @@ class DiscoveryJob:
         words += ["--revision", self.revision] if self.revision else []
         words += ["--dtype", self.dtype]
         left_out = {"score": _NOT_SCORING, "sweep": _NOT_SWEEPING, "import": _NOT_IMPORTING}.get(verb, ())
-        settings = {name: value for name, value in asdict(self.settings).items() if name not in left_out}
+        settings = {name: value for name, value in self.settings.record().items() if name not in left_out}
+        plugged = settings.keys() - {one.name for one in fields(DiscoverySettings)} - BUILT_IN.keys()
         for name, value in (settings | (extra or {})).items():
-            option = "--" + name.replace("_", "-")
-            if value is True:
-                words.append(option)
+            if name in plugged:
+                words += ["--option", f"{name}={value}"]
+            elif value is True:
+                words.append(flag(name))
             elif value is not None and value is not False:
-                words += [option, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+                words += [flag(name), ",".join(map(str, value)) if isinstance(value, list) else str(value)]
         return shlex.join(words)
 
     def source(self) -> SourceRecord:

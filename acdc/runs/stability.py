@@ -2,17 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError, NothingToFind
 from acdc.runs.run_directory import RunRecord, read_run
 from acdc.model.load import Model
-from acdc.options import Choosing, Level, SenderOrder
 from acdc.progress import Progress, silent
 from acdc.search.discover import DiscoverySettings, discover
+from acdc.search.registry import METHODS
 from acdc.task.rows import Row, Task
 from acdc.artefacts.verification.stability import Stability
 from acdc.verification.stability import FEWEST, FEWEST_ROWS, compare_repeats, measure_stability, rows_of_a_repeat
@@ -84,16 +83,12 @@ def repeat_discovery(
 
 
 def _settings(record: RunRecord, circuit: Circuit) -> DiscoverySettings:
-    known = {field.name for field in fields(DiscoverySettings)}
-    given: dict[str, Any] = {name: value for name, value in record.inputs.items() if name in known}
-    given["metric"] = circuit.metric
-    kinds = {"choose": Choosing, "level": Level, "sender_order": SenderOrder}
-    return DiscoverySettings(**given | {name: kind(given[name]) for name, kind in kinds.items() if name in given})
+    return DiscoverySettings.of_record(record.inputs | {"metric": circuit.metric})
 
 
 def _draws(settings: DiscoverySettings) -> bool:
     """Whether a seed makes any difference: to the rows that are drawn, or to what the method itself draws."""
-    return settings.limit is None or settings.method in ("subnetwork-probing", "edge-pruning", "ugs", "random")
+    return settings.limit is None or METHODS.find(settings.method).random
 
 
 def _templates(rows: Sequence[Row]) -> dict[str, list[Row]]:

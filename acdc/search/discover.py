@@ -2,8 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from acdc.artefacts.circuit import (
     library_versions,
 )
 from acdc.artefacts.scores import Decision, Decisions, Scores
-from acdc.behaviour.ablations import find_ablation
+from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
 from acdc.behaviour.workers import ALONE, FindWorkers, Workers, no_workers
 from acdc.display import show
@@ -29,16 +30,16 @@ from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.graph import ComponentGraph, Neuron
 from acdc.model.load import Model
-from acdc.options import DEFAULT_THREADS, MOST_THREADS, Choosing, Level, SenderOrder
+from acdc.options import DEFAULT_THREADS, MOST_THREADS, Choosing, Level
 from acdc.progress import Progress, silent
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.propagation import CACHE_BYTES
 from acdc.search.acdc.slot_cost import TESTING_BYTES
 from acdc.search.acdc.tester import WIDEST
 from acdc.search.choosing import Choice, NeuronRanking, NodeRanking, Ranking
-from acdc.search.options import DEFAULT_STEPS, DEFAULT_UPDATES, SearchOptions
-from acdc.search.registry import DEFAULT_METHOD, Method, all_methods, find_method
-from acdc.task.metrics import Metric, MetricFunction, find_metric, recovered_fraction
+from acdc.search.options import BUILT_IN, SearchOptions, flag
+from acdc.search.registry import DEFAULT_METHOD, METHODS, Method
+from acdc.task.metrics import Metric, MetricFunction, as_metric, recovered_fraction
 from acdc.task.rows import Task
 from acdc.task.split import Split, split_rows
 
@@ -53,9 +54,8 @@ class DiscoverySettings:
     One of `threshold`, `edges` and `faithfulness` says how large the circuit becomes: ACDC takes a threshold (its tau,
     in the metric's unit), a hybrid that and the number of `edges` to decide about, other methods any one of the three.
     `choose`: from scores, the best edges or greedily from the logits. `limit`: discover on the first rows instead of a
-    random half. `level`, `direct_edges` (test the within-head edges from attention slots to their heads too),
-    `sender_order`, `steps` (points of integrated gradients) and `updates` (of learnt masks) go with the methods that
-    read them."""
+    random half. `level` and `direct_edges` (test the within-head edges from attention slots to their heads too) go with
+    methods that can. `options`: those of the method alone, by name; what is not given has its default."""
 
     method: str = DEFAULT_METHOD
     metric: str | Metric | MetricFunction | None = None
@@ -69,34 +69,65 @@ class DiscoverySettings:
     split_embeddings: bool = False
     level: Level = Level.edges
     direct_edges: bool = False
-    sender_order: SenderOrder = SenderOrder.descending
-    steps: int = DEFAULT_STEPS
-    updates: int = DEFAULT_UPDATES
+    options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     threads: int = DEFAULT_THREADS
 
     @property
     def search_options(self) -> SearchOptions:
-        return SearchOptions(
-            self.threshold, self.edges, self.seed, self.sender_order, self.level, self.steps, self.updates
-        )
+        """What the method is told. Raises InputError for values of its options that it cannot use."""
+        method = METHODS.find(self.method)
+        own = {name: value for name, value in self.options.items() if name in method.options.own()}
+        return method.options.of(own, threshold=self.threshold, edges=self.edges, seed=self.seed, level=self.level)
+
+    def record(self) -> dict[str, Any]:
+        """All settings by name, as runs record them: in the place of `options`, those of acdc's own methods, with their
+        defaults where the method does not take them, and the others that the method takes."""
+        found: dict[str, Any] = {}
+        for one in fields(self):
+            found |= self._recorded_options() if one.name == "options" else {one.name: getattr(self, one.name)}
+        return found
+
+    def _recorded_options(self) -> dict[str, Any]:
+        usual = {name: option.default for name, option in BUILT_IN.items()}
+        return usual | (self.search_options.own_values() if self.method in METHODS else {})
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> "DiscoverySettings":
+        """The settings that are in a record, which may hold more."""
+        given = {one.name: record[one.name] for one in fields(cls) if one.name in record}
+        kinds = {"choose": Choosing, "level": Level}
+        given |= {name: kind(given[name]) for name, kind in kinds.items() if name in given}
+        method = METHODS.find(given.get("method", DEFAULT_METHOD))
+        return cls(**given, options={name: record[name] for name in method.options.own() if name in record})
 
     def check(self) -> None:
         """Raises InputError for values that no discovery can use, before any work is done."""
-        self._check_method(find_method(self.method))
+        self._check_method(METHODS.find(self.method))
         self.check_values()
+        _ = self.search_options
 
     def _check_method(self, method: Method) -> None:
         self._check_size(method)
-        for option in ("direct_edges", "sender_order", "steps", "updates"):
-            if getattr(self, option) != getattr(DiscoverySettings, option) and option not in method.takes:
-                takers = ", ".join(m.name for m in all_methods().values() if option in m.takes)
-                raise InputError(f"--{option.replace('_', '-')} goes with {takers}, not with {method.name}")
+        if self.direct_edges and not method.direct_edges:
+            takers = ", ".join(m.name for m in METHODS.values() if m.direct_edges)
+            raise InputError(f"--direct-edges goes with {takers}, not with {method.name}")
+        for name in self.options.keys() - method.options.own().keys():
+            self._check_unread(name, method)
         if self.level not in method.levels:
-            takers = ", ".join(m.name for m in all_methods().values() if self.level in m.levels)
+            takers = ", ".join(m.name for m in METHODS.values() if self.level in m.levels)
             raise InputError(f"--level {self.level} goes with {takers}, not with {method.name}")
         if self.choose is not Choosing.top and (method.decides or self.level is not Level.edges):
             raise InputError(f"--choose {self.choose} goes with scores of edges, from which a circuit is chosen")
+
+    def _check_unread(self, name: str, method: Method) -> None:
+        """Raises InputError for an option that the method does not take, unless it has its default."""
+        takers = [m for m in METHODS.values() if name in m.options.own()]
+        if not takers:
+            raise InputError(f"no method takes an option {name!r}")
+        if all(self.options[name] != taker.options.own()[name].default for taker in takers):
+            names = ", ".join(taker.name for taker in takers)
+            raise InputError(f"{flag(name)} goes with {names}, not with {method.name}")
 
     def check_values(self) -> None:
         """What does not depend on the method."""
@@ -108,12 +139,10 @@ class DiscoverySettings:
             raise InputError(f"--faithfulness {self.faithfulness} must be above 0 and at most 1")
         if not 1 <= self.threads <= MOST_THREADS:
             raise InputError(f"--threads {self.threads} must be between 1 and {MOST_THREADS}")
-        if self.steps < 2:
-            raise InputError(f"--steps {self.steps} must be at least 2: one point is no integral")
-        for option in ("batch_size", "edges", "limit", "updates"):
+        for option in ("batch_size", "edges", "limit"):
             value = getattr(self, option)
             if value is not None and value < 1:
-                raise InputError(f"--{option.replace('_', '-')} {value} must be at least 1")
+                raise InputError(f"{flag(option)} {value} must be at least 1")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} must not be negative")
 
@@ -132,7 +161,8 @@ class DiscoverySettings:
         if not method.decides:
             self.check_one_size()
             return
-        wrong = [name for name in self.sizes if name != "threshold" and name not in method.takes]
+        takes = ("threshold", "edges") if method.takes_edges else ("threshold",)
+        wrong = [name for name in self.sizes if name not in takes]
         if wrong:
             raise InputError(
                 f"method {method.name!r} takes --threshold, not --{wrong[0]}: use exact or eap with --{wrong[0]}"
@@ -162,10 +192,10 @@ class Result:
 def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     """The split of the rows. Raises InputError for settings that do not fit the model or the task, before any work."""
     settings.check()
-    metric = find_metric(settings.metric or task.metric)
+    metric = as_metric(settings.metric or task.metric)
     metric.check(task.rows)
-    find_method(settings.method).check(metric)
-    find_ablation(settings.ablation)
+    METHODS.find(settings.method).check(metric)
+    ABLATIONS.find(settings.ablation)
     if settings.edges is not None or settings.split_embeddings:
         n_edges = model.executor(settings.split_embeddings, settings.direct_edges).graph.n_edges
         if settings.edges is not None and settings.edges > n_edges:
@@ -188,8 +218,8 @@ def discover(
     split = prepare(model, task, settings)
     with fixed_threads(settings.threads):
         behaviour = bind(model, task, settings, split.discovery, find_workers(split.discovery))
-        options = replace(settings.search_options, journal=journal)
-        found = find_method(settings.method).run(behaviour, options, progress)
+        options = settings.search_options.model_copy(update={"journal": journal})
+        found = METHODS.find(settings.method).run(behaviour, options, progress)
         if isinstance(found, Decisions):
             return Result(describe_decisions(behaviour, settings, split, found), None, found.tests, behaviour.work)
         choice, selection = choose(behaviour, found, settings)
@@ -261,7 +291,7 @@ def bind(
         model,
         task,
         rows,
-        find_metric(settings.metric or task.metric),
+        as_metric(settings.metric or task.metric),
         settings.ablation,
         batch_size=settings.batch_size,
         split_embeddings=settings.split_embeddings,
@@ -431,14 +461,11 @@ def describe_batch(settings: DiscoverySettings, model: Model) -> BatchRecord:
 
 
 def _describe_method(settings: DiscoverySettings, behaviour: Behaviour, selection: dict) -> MethodRecord:
-    method = find_method(settings.method)
-    decides = method.decides
+    method = METHODS.find(settings.method)
     return MethodRecord(
-        name=settings.method,
-        objective=behaviour.metric.objective if decides else None,
-        sender_order=settings.sender_order if decides else None,
-        choose=None if decides else settings.choose,
-        steps=settings.steps if "steps" in method.takes else None,
-        updates=settings.updates if "updates" in method.takes else None,
+        name=method.name,
+        objective=behaviour.metric.objective if method.decides else None,
+        choose=None if method.decides else settings.choose,
+        options=settings.search_options.own_values(),
         selection=selection,
     )

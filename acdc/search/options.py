@@ -1,24 +1,116 @@
-"""Parameters that searches take; each reads the ones it knows."""
+"""What a search is told: what all share, and the options of each method.
 
-from dataclasses import dataclass
+The command line, the Python interface, job files and artefacts take the names, types, defaults and descriptions from
+here. This file imports no torch, as the command line reads it before anything runs.
+"""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+
+from acdc.errors import InputError
 from acdc.options import Level, SenderOrder
 from acdc.search.acdc.journal import Journal
 
-DEFAULT_STEPS, DEFAULT_UPDATES = 5, 400
+# What commands, job files and runs record beside the options of a method, which therefore have other names.
+RESERVED = frozenset(
+    (
+        *("model", "task", "task_metric", "revision", "device", "dtype", "verify", "verify_rows", "settings"),
+        *("method", "metric", "ablation", "faithfulness", "choose", "limit", "batch_size", "split_embeddings"),
+        *("direct_edges", "threads", "options", "option", "out", "as_json", "json", "format", "file", "thresholds"),
+    )
+)
 
 
-@dataclass(frozen=True)
-class SearchOptions:
-    """`threshold`: ACDC's tau in the metric's unit; None takes a share of the range that the metric spans. `edges`: how
-    many edges the user wants, or lets a hybrid decide about. `steps`: points of integrated gradients. `updates`: most
-    optimiser steps of a learnt mask. `journal`: where ACDC records its passes."""
+class SearchOptions(BaseModel):
+    """What every search is told. A method that takes more declares a subclass of this.
+
+    `threshold`: ACDC's tau in the metric's unit; None takes a share of the range that the metric spans. `edges`: how
+    many edges the user wants, or lets a hybrid decide about. `journal`: where ACDC records its passes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     threshold: float | None = None
     edges: int | None = None
     seed: int = 0
-    sender_order: SenderOrder = SenderOrder.descending
     level: Level = Level.edges
-    steps: int = DEFAULT_STEPS
-    updates: int = DEFAULT_UPDATES
     journal: Journal | None = None
+
+    @classmethod
+    def own(cls) -> dict[str, FieldInfo]:
+        """The options that a subclass adds, by name."""
+        return {name: field for name, field in cls.model_fields.items() if name not in SearchOptions.model_fields}
+
+    @classmethod
+    def of(cls, own: Mapping[str, Any], **shared: Any) -> Self:
+        """Options of which `own` are the user's. Raises InputError for the first value that a method cannot use."""
+        try:
+            return cls(**shared, **own)
+        except ValidationError as error:
+            raise InputError(_sentence(error.errors()[0])) from None
+
+    def own_values(self) -> dict[str, JsonValue]:
+        """The values of `own`, as JSON has them."""
+        return self.model_dump(mode="json", include=set(self.own()))
+
+
+def flag(name: str) -> str:
+    """An option as it is given on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+_WORDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def _sentence(problem: Any) -> str:
+    option, context = f"{flag(str(problem['loc'][0]))} {problem['input']}", problem.get("ctx", {})
+    if problem["type"] == "value_error":
+        return f"{option} {context['error']}"
+    bounds = [f"must be {_WORDS[name]} {limit}" for name, limit in context.items() if name in _WORDS]
+    return f"{option} {bounds[0] if bounds else problem['msg'].replace('Input should be', 'must be')}"
+
+
+class OrderOptions(SearchOptions):
+    """Of methods that decide edge by edge, as ACDC does."""
+
+    sender_order: SenderOrder = Field(SenderOrder.descending, description="acdc: order of a layer's heads as senders.")
+
+
+class IntegralOptions(SearchOptions):
+    """Of integrated gradients."""
+
+    steps: int = Field(5, description="eap-ig-*, hybrid: points of the integral, k/STEPS from k = 0.")
+
+    @field_validator("steps")
+    @classmethod
+    def _is_integral(cls, steps: int) -> int:
+        if steps < 2:
+            raise ValueError("must be at least 2: one point is no integral")
+        return steps
+
+
+class MaskOptions(SearchOptions):
+    """Of learnt masks."""
+
+    updates: int = Field(400, ge=1, description="Learnt masks: maximum number of optimiser steps.")
+
+
+class HybridOptions(IntegralOptions, OrderOptions):
+    """Of attribution that proposes and ACDC that decides."""
+
+
+DECIDING, SCORING = (
+    (OrderOptions,),
+    (IntegralOptions, MaskOptions),
+)  # acdc's own, each option once, by what a method gives
+
+
+def own_options(*kinds: type[SearchOptions]) -> dict[str, FieldInfo]:
+    """The options that some kinds add, by name."""
+    return {name: field for kind in kinds for name, field in kind.own().items()}
+
+
+BUILT_IN = own_options(*DECIDING, *SCORING)  # in the order in which runs record them

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from typing import Any
 
 from acdc.artefacts.scores import Decisions, Scores
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
-from acdc.extensions import load_named
+from acdc.extensions import Registry
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc.search import acdc
@@ -25,7 +25,7 @@ from acdc.search.methods.random import random
 from acdc.search.methods.relp import relp
 from acdc.search.methods.subnetwork_probing import subnetwork_probing
 from acdc.search.methods.ugs import ugs
-from acdc.search.options import SearchOptions
+from acdc.search.options import RESERVED, HybridOptions, IntegralOptions, MaskOptions, OrderOptions, SearchOptions
 from acdc.task.metrics import Metric
 
 _EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), tuple(Level)
@@ -35,36 +35,55 @@ _EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), tuple(Level)
 class Method:
     """A search.
 
-    `decides`: it returns a circuit (Decisions) and no scores. `check` refuses unfit metrics. `levels`: what it can
-    search over. `takes`: which settings it reads besides those that all do.
+    `run` takes a behaviour, `options` and where to show progress. `decides`: it returns a circuit (Decisions) and no
+    scores. `check` refuses unfit metrics. `levels`: what it can search over. `options`: the type of what it is told;
+    what this adds to `SearchOptions` are the method's own options. `random`: its result depends on the seed.
+    `direct_edges`: it can test the edges from attention slots to their heads. `takes_edges`: it decides, and takes a
+    number of edges besides a threshold. Raises InputError for an option that has the name of something else.
     """
 
     name: str
-    run: Callable[[Behaviour, SearchOptions, Progress], Scores | Decisions]
+    run: Callable[[Behaviour, Any, Progress], Scores | Decisions]
     summary: str
     decides: bool = False
     check: Callable[[Metric], None] = lambda metric: None
     levels: tuple[Level, ...] = _EDGES
-    takes: tuple[str, ...] = ()
+    options: type[SearchOptions] = SearchOptions
+    random: bool = False
+    direct_edges: bool = False
+    takes_edges: bool = False
+
+    def __post_init__(self) -> None:
+        if taken := RESERVED & self.options.own().keys():
+            raise InputError(
+                f"method {self.name!r}: an option cannot be called {min(taken)!r}, which means something else"
+            )
+
+    @property
+    def learns_masks(self) -> bool:
+        return issubclass(self.options, MaskOptions)
 
 
-METHODS = {
-    method.name: method
-    for method in (
+METHODS = Registry(
+    "method",
+    "acdc.methods",
+    Method,
+    (
         Method(
             "acdc",
             acdc,
             "greedy edge pruning, every edge tested in the subgraph that is left",
             decides=True,
             levels=_BOTH,
-            takes=("direct_edges", "sender_order"),
+            options=OrderOptions,
+            direct_edges=True,
         ),
         Method(
             "acdc-complete",
             acdc_complete,
             "acdc, repeated without the alternatives it found until nothing stands in for the rest",
             decides=True,
-            takes=("sender_order",),
+            options=OrderOptions,
         ),
         Method(
             "hybrid",
@@ -72,7 +91,8 @@ METHODS = {
             "acdc within what eap-ig-inputs proposes",
             decides=True,
             check=check_gradient,
-            takes=("edges", "steps", "sender_order"),
+            options=HybridOptions,
+            takes_edges=True,
         ),
         Method("exact", exact, "every edge ablated alone in the full model", levels=_ALL),
         Method(
@@ -88,7 +108,7 @@ METHODS = {
             "eap with gradients averaged on the way from the ablated to the clean prompt",
             check=check_gradient,
             levels=_ALL,
-            takes=("steps",),
+            options=IntegralOptions,
         ),
         Method(
             "eap-ig-activations",
@@ -96,7 +116,7 @@ METHODS = {
             "eap with gradients averaged on the way between the outputs of one group of components",
             check=check_gradient,
             levels=_ALL,
-            takes=("steps",),
+            options=IntegralOptions,
         ),
         Method(
             "clean-corrupted",
@@ -124,26 +144,18 @@ METHODS = {
             "subnetwork-probing",
             subnetwork_probing,
             "learnt masks, every open edge at a price",
-            takes=("updates",),
+            options=MaskOptions,
+            random=True,
         ),
-        Method("edge-pruning", edge_pruning, "learnt masks, steered to a number of edges", takes=("updates",)),
-        Method("ugs", ugs, "learnt masks that are mostly open or shut", takes=("updates",)),
-        Method("random", random, "random scores, the baseline", levels=(Level.edges, Level.neurons)),
-    )
-}
-DEFAULT_METHOD, ENTRY_POINTS = "acdc", "acdc.methods"
-
-
-@cache
-def all_methods() -> dict[str, Method]:
-    """The methods of acdc and those of other packages, which have entry points to a `Method` in the group
-    `acdc.methods`. Raises InputError for one that is none, or that has the name of another."""
-    return load_named(ENTRY_POINTS, Method, METHODS)
-
-
-def find_method(name: str) -> Method:
-    """Raises InputError for a method that does not exist."""
-    methods = all_methods()
-    if name not in methods:
-        raise InputError(f"method {name!r} is not one of {', '.join(methods)}")
-    return methods[name]
+        Method(
+            "edge-pruning",
+            edge_pruning,
+            "learnt masks, steered to a number of edges",
+            options=MaskOptions,
+            random=True,
+        ),
+        Method("ugs", ugs, "learnt masks that are mostly open or shut", options=MaskOptions, random=True),
+        Method("random", random, "random scores, the baseline", levels=(Level.edges, Level.neurons), random=True),
+    ),
+)
+DEFAULT_METHOD = "acdc"

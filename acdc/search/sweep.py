@@ -18,7 +18,8 @@ from acdc.options import Level
 from acdc.progress import Progress, silent
 from acdc.search.acdc.search import decide
 from acdc.search.discover import DiscoverySettings, bind, describe_decisions, prepare
-from acdc.search.registry import find_method
+from acdc.search.options import OrderOptions
+from acdc.search.registry import METHODS
 from acdc.task.metrics import recovered_fraction
 from acdc.task.rows import Task
 
@@ -54,7 +55,6 @@ class Curve:
     def record(self) -> CurveRecord:
         """What is written of it, the circuits under their file names."""
         first = self.points[0].circuit
-        assert first.method.sender_order is not None  # ACDC has one
         points = [
             CurvePoint(
                 threshold=point.threshold,
@@ -77,7 +77,7 @@ class Curve:
             larger_is_better=first.larger_is_better,
             ablation=first.ablation,
             level=first.level,
-            sender_order=first.method.sender_order,
+            sender_order=str(first.method.options["sender_order"]),
             edges_total=first.edges_total,
             seed=first.seed,
             dtype=first.dtype,
@@ -118,7 +118,9 @@ def sweep(
         ends = behaviour.ends()
         if thresholds is None:
             thresholds = [share * abs(ends[0] - ends[1]) for share in DEFAULT_SHARES]
-        found = decide(behaviour, sorted(set(thresholds)), settings.search_options, progress)
+        options = settings.search_options
+        assert isinstance(options, OrderOptions)  # a sweep is of acdc
+        found = decide(behaviour, sorted(set(thresholds)), options, progress)
         work = behaviour.work
         circuits = [describe_decisions(behaviour, settings, split, decisions) for decisions in found]
         seen = _measure(behaviour, circuits)
@@ -131,7 +133,7 @@ def sweep(
 
 def check_thresholds(settings: DiscoverySettings, thresholds: Sequence[float] | None) -> None:
     """Raises InputError for what no sweep can use, before any work is done."""
-    if not find_method(settings.method).decides:
+    if not METHODS.find(settings.method).decides:
         raise InputError(f"a sweep over thresholds goes with method acdc, not with {settings.method}")
     if thresholds is not None and not thresholds:
         raise InputError("a sweep needs at least one threshold")

@@ -8,9 +8,9 @@ from acdc.files import existing_path
 from acdc.model.load import Model
 from acdc.task.bundled import BundledTask
 from acdc.task.datasets import PREFIX, is_data_set, read_data_set
-from acdc.task.metrics import all_metrics
+from acdc.task.metrics import METRICS
 from acdc.task.readers import RawTask, read_task_file
-from acdc.task.registry import all_tasks
+from acdc.task.registry import TASKS
 from acdc.task.rows import Task
 from acdc.task.tokenize import PromptTokenizer, tokenize_rows
 
@@ -24,14 +24,14 @@ def load_task(name_or_path: str | Path, model: Model) -> Task:
     Raises InputError naming the file and row that cannot be used.
     """
     name = str(name_or_path)
-    task = all_tasks().get(name)
+    task = TASKS.get(name)
     if isinstance(task, BundledTask):
         return _generate(task, model)
     place = name if task is None else str(task.path)
     raw, label = _read(place)
     label = label if task is None else task.name
-    if raw.header.metric is not None and raw.header.metric not in all_metrics():
-        raise InputError(f"{place}: metric {raw.header.metric!r} is not one of {', '.join(all_metrics())}")
+    if raw.header.metric is not None and raw.header.metric not in METRICS:
+        raise InputError(f"{place}: metric {raw.header.metric!r} is not one of {', '.join(METRICS)}")
     rows = tokenize_rows(raw.rows, raw.places, PromptTokenizer(model.tokenizer, raw.header.prepend_bos), model.anatomy)
     answered = all(row.correct and row.incorrect for row in rows)
     metric = raw.header.metric or ("logit_diff" if answered else FALLBACK_METRIC)
@@ -47,7 +47,7 @@ def _read(name: str) -> tuple[RawTask, str]:
         raw = read_data_set(name)
         return raw, str(raw.header.task)
     if path is None or not path.is_file():
-        names = ", ".join(all_tasks())
+        names = ", ".join(TASKS)
         raise InputError(
             f"task {name!r} is neither a bundled task ({names}) nor a file; a data set begins with {PREFIX}"
         )

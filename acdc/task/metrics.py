@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from acdc.errors import InputError
-from acdc.extensions import load_named
+from acdc.extensions import Registry
 from acdc.task.rows import Row
 
 
@@ -148,26 +148,18 @@ def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum(-1) / mask.sum(-1)
 
 
-METRICS = {
-    metric.name: metric
-    for metric in (
+METRICS = Registry(
+    "metric",
+    "acdc.metrics",
+    Metric,
+    (
         Metric("kl", kl, larger_is_better=False, flat_at_clean=True),
         Metric("logit_diff", logit_diff, larger_is_better=True, needs=("correct", "incorrect"), answers_alone=True),
         Metric("nll", nll, larger_is_better=False, needs=("correct",)),
         Metric("prob_diff", prob_diff, larger_is_better=True, needs=("correct", "incorrect")),
         Metric("accuracy", accuracy, larger_is_better=True, needs=("correct",), steps=True),
-    )
-}
-
-
-ENTRY_POINTS = "acdc.metrics"
-
-
-@cache
-def all_metrics() -> dict[str, Metric]:
-    """The metrics of acdc and those of other packages, which have entry points to a `Metric` in the group
-    `acdc.metrics`. Raises InputError for one that is none, or that has the name of another."""
-    return load_named(ENTRY_POINTS, Metric, METRICS)
+    ),
+)
 
 
 def recovered_fraction(value: float, full: float, empty: float) -> float | None:
@@ -176,7 +168,7 @@ def recovered_fraction(value: float, full: float, empty: float) -> float | None:
     return (value - empty) / span if abs(span) > NOISE * max(abs(full), abs(empty)) else None
 
 
-def find_metric(metric: "str | Metric | MetricFunction") -> Metric:
+def as_metric(metric: "str | Metric | MetricFunction") -> Metric:
     """A metric by name, or a user's callable (logits [rows, V], RowBatch) -> [rows], taken as better when larger.
 
     To say that a callable is better when smaller, wrap it in a `Metric`.
@@ -184,9 +176,7 @@ def find_metric(metric: "str | Metric | MetricFunction") -> Metric:
     if callable(metric) and not isinstance(metric, Metric):
         metric = Metric(getattr(metric, "__name__", "custom"), metric, larger_is_better=True)
     if isinstance(metric, Metric):
-        if all_metrics().get(metric.name, metric) != metric:
+        if METRICS.get(metric.name, metric) != metric:
             raise InputError(f"a metric of your own may not be called {metric.name!r}, like one that is there")
         return metric
-    if metric not in all_metrics():
-        raise InputError(f"metric {metric!r} is not one of {', '.join(all_metrics())}")
-    return all_metrics()[metric]
+    return METRICS.find(metric)

@@ -1,13 +1,10 @@
 """The tasks by name: those that come with acdc, and those of other packages."""
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from acdc.extensions import load_named
+from acdc.extensions import Registry
 from acdc.task.bundled import BUNDLED_TASKS, BundledTask
-
-ENTRY_POINTS = "acdc.tasks"
 
 
 @dataclass(frozen=True)
@@ -20,8 +17,6 @@ class TaskFile:
     metric: str = ""
 
 
-@cache
-def all_tasks() -> dict[str, BundledTask | TaskFile]:
-    """The tasks of acdc and those of other packages, which have entry points to a `BundledTask`, which generates rows,
-    or a `TaskFile`, in the group `acdc.tasks`. Raises InputError for what is neither, or has the name of another."""
-    return load_named(ENTRY_POINTS, (BundledTask, TaskFile), BUNDLED_TASKS)
+TASKS: Registry[BundledTask | TaskFile] = Registry(
+    "task", "acdc.tasks", (BundledTask, TaskFile), BUNDLED_TASKS.values()
+)

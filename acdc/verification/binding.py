@@ -7,7 +7,7 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import FindWorkers, no_workers
 from acdc.errors import InputError
 from acdc.model.load import Model
-from acdc.task.metrics import Metric, MetricFunction, all_metrics, find_metric
+from acdc.task.metrics import METRICS, Metric, MetricFunction, as_metric
 from acdc.task.rows import Row, Task
 
 
@@ -30,9 +30,9 @@ def own_metric(circuit: Circuit, metric: Metric | MetricFunction | None = None) 
 
     Raises InputError where it is another or missing.
     """
-    if metric is None and circuit.metric not in all_metrics():
+    if metric is None and circuit.metric not in METRICS:
         raise InputError(f"the circuit was found with a metric of the user's, {circuit.metric!r}: give it as metric=")
-    found = find_metric(metric or circuit.metric)
+    found = as_metric(metric or circuit.metric)
     if (found.name, found.larger_is_better) != (circuit.metric, circuit.larger_is_better):
         raise InputError(f"the circuit was found with metric {circuit.metric!r}, not with {found.name!r}")
     return found

@@ -9,7 +9,7 @@ from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.model.load import Model
 from acdc.options import Level
-from acdc.task.metrics import all_metrics
+from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 from acdc.verification.binding import behaviour_of, check_same
 from acdc.verification.intervals import Bootstrap, recovered
@@ -55,7 +55,7 @@ def _correlation(first: Circuit, second: Circuit) -> float | None:
 
 
 def _faithfulness(model: Model, task: Task, first: Circuit, second: Circuit, rows: list[str]) -> dict[str, Interval]:
-    if first.metric not in all_metrics():
+    if first.metric not in METRICS:
         raise InputError(f"the first circuit was found with a metric of the user's, {first.metric!r}")
     kept = {
         "first": first.mask,
@@ -64,7 +64,7 @@ def _faithfulness(model: Model, task: Task, first: Circuit, second: Circuit, row
         "intersection": first.mask & second.mask,
     }
     with fixed_threads(first.batch.threads):
-        behaviour = behaviour_of(model, task, first, rows, all_metrics()[first.metric])
+        behaviour = behaviour_of(model, task, first, rows, METRICS[first.metric])
         values = behaviour.measure(~np.stack(list(kept.values())))[0]
         full, empty, bootstrap = behaviour.full(), behaviour.empty(), Bootstrap(len(rows), first.seed)
     return {name: bootstrap.of(recovered, own, full, empty) for name, own in zip(kept, values, strict=True)}

@@ -16,7 +16,7 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.threads import fixed_threads
 from acdc.graph import Edge, Writer, WriterKind
 from acdc.model.load import Model
-from acdc.task.metrics import all_metrics
+from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
 from acdc.verification.binding import behaviour_of, check_same
 from acdc.verification.mechanism import clean_patterns
@@ -39,7 +39,7 @@ def take_examples(model: Model, task: Task, circuit: Circuit) -> Examples:
     has_patterns = hasattr(model.components, "patterns")
     heads = strongest_heads(circuit) if has_patterns else []
     with fixed_threads(circuit.batch.threads):
-        behaviour = behaviour_of(model, task, circuit, [row.id for row in rows], all_metrics()[circuit.metric])
+        behaviour = behaviour_of(model, task, circuit, [row.id for row in rows], METRICS[circuit.metric])
         full, own = behaviour.full(), behaviour.measure(circuit.ablated[None])[0, 0]
         patterns = _patterns(behaviour, heads)
     return Examples(

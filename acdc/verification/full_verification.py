@@ -119,10 +119,10 @@ def _under_ablations(
     on: On, verified: Verified, metrics: Sequence[Metric], shares: _Shares, progress: Progress
 ) -> tuple[list[Faithfulness], dict[str, str]]:
     """(faithfulness under every ablation, why it was not measured under some)."""
-    rows = shares.rows_for("faithfulness under other ablations", 0.15, 5 * len(ABLATIONS))
+    rows = shares.rows_for("faithfulness under other ablations", 0.15, 5 * len(ABLATIONS.built_in))
     bootstrap, found, refused = Bootstrap(rows, verified.seed), [], {}
     own = on(rows).ablation
-    names = list(dict.fromkeys([own, *ABLATIONS]))
+    names = list(dict.fromkeys([own, *ABLATIONS.built_in]))
     with progress(f"faithfulness under {len(names)} ablations", 3 * rows * len(names), "prompts") as advance:
         for name in names:
             what = f"faithfulness under {name} ablation"

@@ -9,7 +9,7 @@ import torch
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
 from acdc.task.load import load_task
-from acdc.task.metrics import METRICS, Metric, RowBatch, find_metric
+from acdc.task.metrics import METRICS, Metric, RowBatch, as_metric
 from acdc.task.rows import Row, Task
 
 ROWS = (
@@ -52,7 +52,7 @@ def test_callables_are_metrics(trio, induction):
     def margin(logits, batch):
         return logits.max(-1).values - logits.mean(-1)
 
-    behaviour = Behaviour(trio, induction, range(8), find_metric(margin))
+    behaviour = Behaviour(trio, induction, range(8), as_metric(margin))
     assert behaviour.metric.name == "margin" and behaviour.metric.larger_is_better
     assert (behaviour.full() > 0).all()
 

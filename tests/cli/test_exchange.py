@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from acdc import extensions
-from acdc.runs.exchange import FORMATS, Format, Written, all_formats
+from acdc.runs.exchange import FORMATS, Format, Written
 
 TASK = ("--task", "t.jsonl", "--limit", 8)
 BOTH_WAYS = [format.name for format in FORMATS.values() if format.read and format.name != "mib"]
@@ -131,7 +131,7 @@ def test_formats_of_other_packages(acdc, runs, monkeypatch):
     monkeypatch.setitem(sys.modules, "other_formats", module)
     entry = EntryPoint("count", "other_formats:count", "acdc.formats")
     monkeypatch.setattr(extensions, "entry_points", lambda group: [entry] if group == "acdc.formats" else [])
-    all_formats.cache_clear()
+    FORMATS.reload()
     try:
         done = acdc("export", "e", "--format", "count", "--out", "x")
         assert Path("x").read_text() == "20" and "lost in format count: all else" in done.err
@@ -141,7 +141,7 @@ def test_formats_of_other_packages(acdc, runs, monkeypatch):
         refused = acdc("import", "x", "--format", "count")
         assert refused.code == 2 and "'count' cannot be imported; use one of" in refused.err
     finally:
-        all_formats.cache_clear()
+        FORMATS.reload()
 
 
 BAD = [

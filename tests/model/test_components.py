@@ -14,7 +14,7 @@ from acdc.model.functional import FunctionalComponents
 from acdc.model.replay import ReplayComponents
 from acdc.progress import silent
 from acdc.search.acdc.search import acdc
-from acdc.search.options import SearchOptions
+from acdc.search.options import OrderOptions
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
 
@@ -95,7 +95,7 @@ def test_decisions_are_those_of_either_implementation(family):
         for components in (model.components, ReplayComponents(model.bridge, model.anatomy)):
             this = replace(model, components=components)
             behaviour = Behaviour(this, task(), range(3), METRICS["kl"], direct_edges=True)
-            kept[components.kind] = acdc(behaviour, SearchOptions(0.01), silent).kept
+            kept[components.kind] = acdc(behaviour, OrderOptions(threshold=0.01), silent).kept
     ours, theirs = kept.values()
     assert len(kept) == 2 and (ours == theirs).all() and 0 < ours.sum() < len(ours)
 

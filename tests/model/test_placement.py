@@ -30,7 +30,7 @@ from acdc.options import Level
 from acdc.planning.search_plan import plan_search
 from acdc.progress import silent
 from acdc.search.discover import DiscoverySettings
-from acdc.search.options import SearchOptions
+from acdc.search.options import IntegralOptions, OrderOptions
 from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS
 
@@ -53,7 +53,8 @@ def behaviour_of(model: Model, ablation: str = "resample", **more) -> Behaviour:
 
 
 def run(model: Model, method: str, ablation: str = "resample", threshold: float = 1.0, level: Level = Level.edges):
-    options = SearchOptions(threshold=threshold, steps=2, updates=2, level=level)
+    kind = METHODS[method].options
+    options = kind(threshold=threshold, level=level, **{name: 2 for name in ("steps", "updates") if name in kind.own()})
     return METHODS[method].run(behaviour_of(model, ablation), options, silent)
 
 
@@ -99,7 +100,7 @@ def test_every_ablation_on_two_gpus(ablation, tmp_path, monkeypatch):
     with devices_checked():
         behaviour = behaviour_of(fake("gemma2", tmp_path), ablation)
         behaviour.measure(np.ones((1, behaviour.graph.n_edges), dtype=bool))
-        METHODS["eap-ig-inputs"].run(behaviour, SearchOptions(steps=2), silent)
+        METHODS["eap-ig-inputs"].run(behaviour, IntegralOptions(steps=2), silent)
 
 
 @pytest.mark.slow
@@ -107,7 +108,7 @@ def test_wires_and_two_embeddings_on_two_gpus(tmp_path):
     with devices_checked():
         behaviour = behaviour_of(fake("gpt2", tmp_path), split_embeddings=True, direct_edges=True)
         for threshold in (-1.0, 1.0):
-            METHODS["acdc"].run(behaviour, SearchOptions(threshold=threshold), silent)
+            METHODS["acdc"].run(behaviour, OrderOptions(threshold=threshold), silent)
 
 
 MOVED = ["project", "project_back", "attend", "patterns", "mix", "attention_bias", "attention_scale", "mlp", "unembed"]

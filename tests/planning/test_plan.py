@@ -19,18 +19,18 @@ from acdc.planning.search_plan import SearchPlan, plan_search
 from acdc.progress import silent
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import DiscoverySettings, bind, prepare
-from acdc.search.registry import find_method
+from acdc.search.registry import METHODS
 from acdc.task.rows import Task
 
 STEPS, UPDATES, ROWS = 2, 4, 8
-SETTINGS = DiscoverySettings(limit=ROWS, batch_size=4, steps=STEPS, updates=UPDATES)
+SETTINGS = DiscoverySettings(limit=ROWS, batch_size=4)
+OPTIONS = {"steps": STEPS, "updates": UPDATES}
 
 
 def settings(method: str, **more) -> DiscoverySettings:
     """Small ones that a method takes."""
-    found = find_method(method)
-    unread = {name: getattr(DiscoverySettings, name) for name in ("steps", "updates") if name not in found.takes}
-    return replace(SETTINGS, method=method, **unread, **more)
+    own = METHODS.find(method).options.own()
+    return replace(SETTINGS, method=method, options={n: v for n, v in OPTIONS.items() if n in own}, **more)
 
 
 def planned(model: str, task: Task, wanted: DiscoverySettings, dtype: str = "float64") -> SearchPlan:
@@ -43,7 +43,7 @@ def done(model, task: Task, wanted: DiscoverySettings):
     split = prepare(model, task, wanted)
     with recording() as tracker:
         behaviour = bind(model, task, wanted, split.discovery)
-        find_method(wanted.method).run(behaviour, wanted.search_options, silent)
+        METHODS.find(wanted.method).run(behaviour, wanted.search_options, silent)
     return tracker, behaviour
 
 

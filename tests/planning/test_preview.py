@@ -23,7 +23,7 @@ from acdc.search.acdc.search import acdc
 from acdc.search.acdc.tester import TestingCost
 from acdc.search.discover import DiscoverySettings
 from acdc.search.methods.masks import MaskedEdges
-from acdc.search.options import SearchOptions
+from acdc.search.options import OrderOptions
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 
@@ -165,7 +165,7 @@ def test_a_forecast_comes_close(trio, induction, threshold):
     found = forecast(trio, induction, settings, discovery, plain=1e6)
     behaviour = Behaviour(trio, induction, discovery, METRICS["kl"], "resample", batch_size=16)
     before = behaviour.work.flops
-    wanted = acdc(behaviour, SearchOptions(threshold=threshold), silent)
+    wanted = acdc(behaviour, OrderOptions(threshold=threshold), silent)
     flops = behaviour.work.flops - before
     assert found.rows == 16 and found.unreached == 0 and found.tested == found.receivers
     assert found.tests == pytest.approx(len(wanted.tests), rel=0.25)

@@ -25,14 +25,14 @@ from acdc.planning.search_cost import BatchDryRun, search_cost
 from acdc.progress import silent
 from acdc.search import memory
 from acdc.search.memory import USABLE, working_bytes
-from acdc.search.options import SearchOptions
+from acdc.search.options import IntegralOptions
 from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 
 ATTRIBUTIONS = ["eap", "eap-ig-inputs", "eap-ig-activations", "clean-corrupted", "relp", "atp-star", "hisp", "ifr"]
 DIFFERENT = ["eap", "relp", "atp-star", "hisp", "ifr"]  # the others are eap with other points
-OPTIONS = SearchOptions(steps=2)
+OPTIONS = IntegralOptions(steps=2)
 RUNS = {
     "eap-ig-inputs": OPTIONS.steps,
     "eap-ig-activations": OPTIONS.steps,

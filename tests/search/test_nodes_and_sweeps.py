@@ -15,7 +15,7 @@ from acdc.options import Level
 from acdc.progress import silent
 from acdc.search.acdc.search import acdc as run_acdc
 from acdc.search.acdc.search import decide as run_sweep
-from acdc.search.options import SearchOptions
+from acdc.search.options import OrderOptions
 from acdc.task.metrics import METRICS
 
 
@@ -48,7 +48,7 @@ def nodes_one_at_a_time(behaviour: Behaviour, threshold: float) -> tuple[set[str
 @pytest.mark.parametrize(("metric", "threshold"), [("kl", 0.5), ("logit_diff", 0.5), ("nll", 0.2)])
 def test_nodes_equal_one_at_a_time(trio, induction, metric, threshold):
     behaviour = Behaviour(trio, induction, range(6), METRICS[metric])
-    found = run_acdc(behaviour, SearchOptions(threshold, level=Level.nodes), silent)
+    found = run_acdc(behaviour, OrderOptions(threshold=threshold, level=Level.nodes), silent)
     kept, tested = nodes_one_at_a_time(behaviour, threshold)
     assert set(found.nodes) == kept and 0 < len(kept) < len(tested)
     assert [test.candidate for test in found.tests] == tested
@@ -61,7 +61,7 @@ def test_nodes_equal_one_at_a_time(trio, induction, metric, threshold):
 def test_nodes_of_other_families(family):
     model = boot(family, layers=3, seed=2)
     behaviour = Behaviour(model, noise(), range(4), METRICS["kl"])
-    found = run_acdc(behaviour, SearchOptions(0.1, level=Level.nodes), silent)
+    found = run_acdc(behaviour, OrderOptions(threshold=0.1, level=Level.nodes), silent)
     assert set(found.nodes) == nodes_one_at_a_time(behaviour, 0.1)[0]
 
 
@@ -95,11 +95,11 @@ def test_a_node_more_or_less_is_a_damaged_circuit(trio, induction, tmp_path):
 def test_a_sweep_decides_as_separate_runs_do(trio, induction, level):
     thresholds = [0.05, 0.4, 0.2, 2.0, 0.4]
     behaviour = Behaviour(trio, induction, range(6), METRICS["logit_diff"])
-    together = run_sweep(behaviour, thresholds, SearchOptions(level=level), silent)
+    together = run_sweep(behaviour, thresholds, OrderOptions(level=level), silent)
     shared = behaviour.work
     apart = Behaviour(trio, induction, range(6), METRICS["logit_diff"])
     for threshold, found in zip(thresholds, together, strict=True):
-        alone = run_acdc(apart, SearchOptions(threshold, level=level), silent)
+        alone = run_acdc(apart, OrderOptions(threshold=threshold, level=level), silent)
         assert (found.kept == alone.kept).all() and found.threshold == threshold
         assert [(t.candidate, t.kept) for t in found.tests] == [(t.candidate, t.kept) for t in alone.tests]
         for mine, theirs in zip(found.tests, alone.tests, strict=True):
@@ -113,8 +113,8 @@ def test_a_sweep_decides_as_separate_runs_do(trio, induction, level):
 def test_a_sweep_forks_with_wires_and_scales(family):
     behaviour = Behaviour(boot(family, 2, 1), noise(), range(4), METRICS["kl"], direct_edges=True)
     thresholds = [0.01, 0.02, 0.05, 0.1]
-    for threshold, found in zip(thresholds, run_sweep(behaviour, thresholds, SearchOptions(), silent), strict=True):
-        alone = run_acdc(behaviour, SearchOptions(threshold), silent)
+    for threshold, found in zip(thresholds, run_sweep(behaviour, thresholds, OrderOptions(), silent), strict=True):
+        alone = run_acdc(behaviour, OrderOptions(threshold=threshold), silent)
         assert (found.kept == alone.kept).all()
         assert found.drift < 1e-9
 
@@ -128,7 +128,7 @@ def test_progress_of_a_sweep_reaches_its_end(trio, induction):
         yield lambda count, note="": done.append(count)
 
     behaviour = Behaviour(trio, induction, range(4), METRICS["logit_diff"])
-    run_sweep(behaviour, [0.1, 0.2, 0.5, 1.0], SearchOptions(), watch)
+    run_sweep(behaviour, [0.1, 0.2, 0.5, 1.0], OrderOptions(), watch)
     assert sum(done) == 0
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from acdc.errors import AcdcWarning, InputError
 from acdc.task.load import load_task
-from acdc.task.registry import TaskFile, all_tasks
+from acdc.task.registry import TASKS, TaskFile
 
 datasets = pytest.importorskip("datasets")
 
@@ -206,10 +206,10 @@ def test_tasks_of_other_packages(tmp_path, trio, monkeypatch, expected):
     monkeypatch.setitem(sys.modules, "other_package", module)
 
     def found(name: str):
-        all_tasks.cache_clear()
+        TASKS.reload()
         entry = EntryPoint(name, f"other_package:{name}", "acdc.tasks")
         monkeypatch.setattr(acdc.extensions, "entry_points", lambda group: [entry] if group == "acdc.tasks" else [])
-        return all_tasks()
+        return dict(TASKS)
 
     try:
         assert found("pairs")["pairs"] is module.pairs
@@ -221,4 +221,4 @@ def test_tasks_of_other_packages(tmp_path, trio, monkeypatch, expected):
             with pytest.raises(InputError, match=message):
                 found(name)
     finally:
-        all_tasks.cache_clear()
+        TASKS.reload()

@@ -355,8 +355,14 @@ def mechanism(report: Report) -> Markup:
 def provenance(circuit: Circuit, command: str) -> Markup:
     """What the result depends on, and how to make it again."""
     model, task, method, batch = circuit.model, circuit.task, circuit.method, circuit.batch
-    settings = [method.objective and f"minimises {method.objective}", method.sender_order, method.choose]
-    settings += [f"{n} {v}" for n, v in (("steps", method.steps), ("updates", method.updates)) if v is not None]
+    options = dict(method.options)
+    order = options.pop("sender_order", None)
+    settings = [
+        method.objective and f"minimises {method.objective}",
+        None if order is None else str(order),
+        method.choose,
+    ]
+    settings += [f"{name} {value}" for name, value in options.items()]
     settings += [f"{name} {value:g}" for name, value in method.selection.items()]
     rows = [
         ("model", f"{model.name} ({model.family}), sha256 {model.content_hash[:16]}"),

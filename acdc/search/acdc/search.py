@@ -18,12 +18,12 @@ from acdc.progress import Progress
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import node_step, receiver_steps
 from acdc.search.acdc.speculation import Speculation, make_tester
-from acdc.search.options import SearchOptions
+from acdc.search.options import OrderOptions
 
 DEFAULT_THRESHOLD_SHARE = 0.005
 
 
-def acdc(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
+def acdc(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Decisions:
     """Decide every edge or node. Without a threshold, 0.5 % of |metric(full) - metric(empty circuit)| is taken."""
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
     return decide(behaviour, [threshold], options, progress)[0]
@@ -32,7 +32,7 @@ def acdc(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> De
 def decide(
     behaviour: Behaviour,
     thresholds: Sequence[float],
-    options: SearchOptions,
+    options: OrderOptions,
     progress: Progress,
     proposed: np.ndarray | None = None,
 ) -> list[Decisions]:

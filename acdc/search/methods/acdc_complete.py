@@ -7,21 +7,19 @@ comes to the slots that they lead into. The result is the union. Every edge of i
 had stood in for it was gone.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from acdc.artefacts.scores import Decision, Decisions
 from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Progress
 from acdc.search.acdc.search import decide, default_threshold
-from acdc.search.options import SearchOptions
+from acdc.search.options import OrderOptions
 
 
-def acdc_complete(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
+def acdc_complete(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Decisions:
     """The union of the circuits of all rounds, each edge with the change of its first test that kept it."""
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
-    options = replace(options, journal=None)  # it holds the passes of one ACDC
+    options = options.model_copy(update={"journal": None})  # it holds the passes of one ACDC
     gone = np.zeros(behaviour.graph.n_edges, dtype=bool)
     kept, values = gone.copy(), np.zeros(len(gone))
     tests: list[Decision] = []

@@ -19,10 +19,10 @@ from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.progress import Progress
 from acdc.search.methods.gradients import Contraction, Taps, attribute, backward, check_gradient, from_embedded
-from acdc.search.options import SearchOptions
+from acdc.search.options import IntegralOptions, SearchOptions
 
 
-def eap_ig_inputs(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+def eap_ig_inputs(behaviour: Behaviour, options: IntegralOptions, progress: Progress) -> Scores:
     """Per batch, besides the clean run, one forward and `steps` passes forward and back.
 
     Raises InputError for a metric without gradient.
@@ -41,7 +41,7 @@ def clean_corrupted(behaviour: Behaviour, options: SearchOptions, progress: Prog
     return attribute(behaviour, "clean-corrupted", options.level, progress, partial(_along_inputs, (0.0, 1.0)), runs=2)
 
 
-def eap_ig_activations(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+def eap_ig_activations(behaviour: Behaviour, options: IntegralOptions, progress: Progress) -> Scores:
     """Per batch, besides the clean run, one forward, and for every group of writers `steps` passes through what comes
     after it.
 

@@ -14,7 +14,7 @@ from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Progress
 from acdc.search.methods.masks import hard_concrete, learn, open_logits, open_probability
-from acdc.search.options import SearchOptions
+from acdc.search.options import MaskOptions
 
 START, RATE, MULTIPLIER_RATE = 0.9, 0.2, 0.5
 DEFAULT_SHARE = 0.05  # of edges to keep, where no number of edges is asked for
@@ -22,7 +22,7 @@ WARM_UP = 0.5  # of the updates
 UNDECIDED = 0.01  # of the edges: fewer are no reason to go on
 
 
-def edge_pruning(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+def edge_pruning(behaviour: Behaviour, options: MaskOptions, progress: Progress) -> Scores:
     """At most `updates` forwards and backwards of one batch under masks; scores are in (0, 1).
 
     The target is `edges` of the options, or 5 % of all.

@@ -17,7 +17,7 @@ from acdc.progress import Progress
 from acdc.search.acdc.search import decide, default_threshold
 from acdc.search.choosing import Ranking
 from acdc.search.methods.eap_ig import eap_ig_inputs
-from acdc.search.options import SearchOptions
+from acdc.search.options import HybridOptions, SearchOptions
 
 PROPOSED_SHARE = 0.2  # of all edges, where no number is given
 
@@ -27,7 +27,7 @@ def proposal_size(graph: ComponentGraph, options: SearchOptions) -> int:
     return options.edges or max(1, round(PROPOSED_SHARE * graph.n_edges))
 
 
-def hybrid(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Decisions:
+def hybrid(behaviour: Behaviour, options: HybridOptions, progress: Progress) -> Decisions:
     """EAP-IG, then ACDC on at most `edges` of the options or 20 % of all edges. Raises InputError as both do."""
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
     proposed = eap_ig_inputs(behaviour, options, progress)

@@ -13,12 +13,12 @@ from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Progress
 from acdc.search.methods.masks import RisingPrice, hard_concrete, learn, open_logits, open_probability
-from acdc.search.options import SearchOptions
+from acdc.search.options import MaskOptions
 
 START, RATE = 0.9, 0.1
 
 
-def subnetwork_probing(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+def subnetwork_probing(behaviour: Behaviour, options: MaskOptions, progress: Progress) -> Scores:
     """At most `updates` forwards and backwards of one batch under masks; scores are in (0, 1)."""
     return Scores(learn(behaviour, _Rule(), options.updates, options.seed, progress), "importance")
 

@@ -15,12 +15,12 @@ from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Progress
 from acdc.search.methods.masks import RisingPrice, learn
-from acdc.search.options import SearchOptions
+from acdc.search.options import MaskOptions
 
 START, RATE = 2.0, 0.1
 
 
-def ugs(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+def ugs(behaviour: Behaviour, options: MaskOptions, progress: Progress) -> Scores:
     """At most `updates` forwards and backwards of one batch under masks; scores are in (0, 1)."""
     return Scores(learn(behaviour, _Rule(), options.updates, options.seed, progress), "importance")
 

@@ -9,9 +9,9 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import Edge
 from acdc.progress import silent
 from acdc.search.acdc.search import acdc
-from acdc.search.options import SearchOptions
+from acdc.search.options import OrderOptions
 from acdc.task.load import load_task
-from acdc.task.metrics import METRICS, find_metric
+from acdc.task.metrics import METRICS, as_metric
 
 SLOTS = {"mlp": 0, "v": 1, "k": 2, "q": 3}
 
@@ -58,7 +58,7 @@ def one_at_a_time(behaviour: Behaviour, threshold: float):
 )
 def test_decisions_equal_one_test_at_a_time(trio, induction, metric, ablation, threshold):
     behaviour = Behaviour(trio, induction, range(6), METRICS[metric], ablation)
-    found = acdc(behaviour, SearchOptions(threshold), silent)
+    found = acdc(behaviour, OrderOptions(threshold=threshold), silent)
     assert set(behaviour.graph.ids(found.kept)) == one_at_a_time(behaviour, threshold)
     assert 0 < found.kept.sum() < behaviour.graph.n_edges
 
@@ -66,7 +66,7 @@ def test_decisions_equal_one_test_at_a_time(trio, induction, metric, ablation, t
 def test_decisions_chain_up(trio, induction):
     """Each test starts from the objective that the last removal left, and is judged strictly."""
     behaviour = Behaviour(trio, induction, range(6), METRICS["logit_diff"])
-    found = acdc(behaviour, SearchOptions(0.5), silent)
+    found = acdc(behaviour, OrderOptions(threshold=0.5), silent)
     current = -behaviour.full().mean()
     for test in found.tests:
         assert test.before == pytest.approx(current, abs=1e-9)
@@ -81,7 +81,7 @@ def test_decisions_chain_up(trio, induction):
 
 def test_default_threshold_is_a_share_of_the_range(trio, induction):
     behaviour = Behaviour(trio, induction, range(6), METRICS["logit_diff"])
-    found = acdc(behaviour, SearchOptions(), silent)
+    found = acdc(behaviour, OrderOptions(), silent)
     assert found.threshold == pytest.approx(0.005 * abs(behaviour.full().mean() - behaviour.empty().mean()))
 
 
@@ -92,8 +92,8 @@ def runs(name: str, shared):
 def check_reference_run(stories, shared, name: str, number: int):
     run = runs(name, shared)[number]
     task = load_task(shared / f"tasks/{name}.jsonl", stories)
-    behaviour = Behaviour(stories, task, range(16), find_metric(run["metric"].removeprefix("neg_")))
-    found = acdc(behaviour, SearchOptions(run["tau"]), silent)
+    behaviour = Behaviour(stories, task, range(16), as_metric(run["metric"].removeprefix("neg_")))
+    found = acdc(behaviour, OrderOptions(threshold=run["tau"]), silent)
     assert behaviour.graph.ids(found.kept) == sorted(run["kept"], key=behaviour.graph.index.get)
     final = behaviour.metric.sign * behaviour.measure(~found.kept[None])[0, 0].mean()
     assert final == pytest.approx(run["final_metric"], abs=1e-5)
@@ -120,5 +120,5 @@ def test_progress_counts_every_edge(trio, induction):
         done.append(-total)
         yield lambda count, note="": done.append(count)
 
-    acdc(Behaviour(trio, induction, range(2), METRICS["kl"]), SearchOptions(1.0), watch)
+    acdc(Behaviour(trio, induction, range(2), METRICS["kl"]), OrderOptions(threshold=1.0), watch)
     assert np.isclose(sum(done), 0)

@@ -21,7 +21,7 @@ from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import receiver_steps
 from acdc.search.acdc.search import acdc
 from acdc.search.acdc.tester import WholeRuns
-from acdc.search.options import SearchOptions
+from acdc.search.options import OrderOptions
 from acdc.task.metrics import METRICS
 
 
@@ -87,7 +87,7 @@ def test_fast_equals_naive_with_direct_edges(family, order):
     for ablation, threshold in (("resample", 0.02), ("mean", 0.1), ("zero", 0.05)):
         behaviour = Behaviour(model, noise(), range(4), METRICS["kl"], ablation, direct_edges=True)
         assert compare(behaviour, threshold, order) > 0
-        found = acdc(behaviour, SearchOptions(threshold, sender_order=order), silent)
+        found = acdc(behaviour, OrderOptions(threshold=threshold, sender_order=order), silent)
         tested = {test.candidate for test in found.tests}
         cut += [name for name in behaviour.graph.ids(~found.kept) if is_within_head(name) and name in tested]
     assert cut
@@ -133,7 +133,7 @@ def test_lower_precision_stays_near(trio, induction, dtype):
     """The same objective for the same circuit, up to the rounding of that precision."""
     model = load_model("trio", dtype=dtype)
     behaviour = Behaviour(model, induction, range(8), METRICS["logit_diff"])
-    found = acdc(behaviour, SearchOptions(0.5), silent)
+    found = acdc(behaviour, OrderOptions(threshold=0.5), silent)
     exact = Behaviour(trio, induction, range(8), METRICS["logit_diff"])
     measured = -exact.measure(~found.kept[None])[0, 0].mean()
     assert found.objective == pytest.approx(measured, abs={"bfloat16": 0.5, "float32": 1e-4}[dtype])
@@ -170,7 +170,7 @@ def test_decisions_of_the_original_implementation(shared, original, case, order)
     model, task = original
     behaviour = Behaviour(model, task, range(16), METRICS["kl"], direct_edges=True)
     assert behaviour.graph.n_edges == expected["n_edges_counted"] == 105
-    found = acdc(behaviour, SearchOptions(expected["threshold"], sender_order=order), silent)
+    found = acdc(behaviour, OrderOptions(threshold=expected["threshold"], sender_order=order), silent)
     for test, step in zip(found.tests, expected["steps"], strict=True):
         assert test.candidate == f"{ours(step['sender'])}->{ours(step['receiver'])}"
         assert test.kept == step["kept"]

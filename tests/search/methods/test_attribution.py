@@ -25,14 +25,14 @@ from acdc.search.methods.exact import exact
 from acdc.search.methods.hisp import hisp
 from acdc.search.methods.ifr import ifr
 from acdc.search.methods.relp import relp
-from acdc.search.options import SearchOptions
+from acdc.search.options import IntegralOptions
 from acdc.search.registry import METHODS
-from acdc.task.metrics import METRICS, find_metric
+from acdc.task.metrics import METRICS, as_metric
 from acdc.task.rows import Row, Task
 
 
 def scores(method, behaviour, **options) -> np.ndarray:
-    return method(behaviour, SearchOptions(**options), silent).values
+    return method(behaviour, IntegralOptions(**options), silent).values
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_information_flow_equals_a_loop(trio, induction):
 def test_head_importance_is_output_times_gradient(trio, induction):
     """Against central differences of the metric when one component's output is scaled."""
     behaviour = Behaviour(trio, induction, range(4), METRICS["logit_diff"])
-    found = hisp(behaviour, SearchOptions(), silent)
+    found = hisp(behaviour, IntegralOptions(), silent)
     raw, step = np.zeros(len(behaviour.graph.writers)), 1e-4
     for index in range(len(raw)):
         for batch in behaviour.batches:
@@ -359,7 +359,7 @@ def readers_owner(behaviour: Behaviour, name: str) -> int:
 
 def test_a_batch_too_large_for_memory_is_halved(trio, induction, monkeypatch):
     behaviour = Behaviour(trio, induction, range(8), METRICS["logit_diff"])
-    whole = eap(behaviour, SearchOptions(), silent)
+    whole = eap(behaviour, IntegralOptions(), silent)
     run = behaviour.executor.run_embedded
 
     def cramped(embedded, *rest):
@@ -368,7 +368,7 @@ def test_a_batch_too_large_for_memory_is_halved(trio, induction, monkeypatch):
         return run(embedded, *rest)
 
     monkeypatch.setattr(behaviour.executor, "run_embedded", cramped)
-    split = eap(behaviour, SearchOptions(), silent)
+    split = eap(behaviour, IntegralOptions(), silent)
     assert (whole.batch_splits, split.batch_splits) == (0, 2)
     assert split.values == pytest.approx(whole.values, abs=1e-12 * np.abs(whole.values).max())
 
@@ -376,7 +376,7 @@ def test_a_batch_too_large_for_memory_is_halved(trio, induction, monkeypatch):
 @pytest.mark.parametrize("method", ["eap", "relp", "atp-star", "hisp"])
 def test_what_looks_at_the_clean_gradient_refuses_kl(trio, induction, method):
     with pytest.raises(InputError, match="smallest on the full model"):
-        METHODS[method].run(Behaviour(trio, induction, range(2), METRICS["kl"]), SearchOptions(), silent)
+        METHODS[method].run(Behaviour(trio, induction, range(2), METRICS["kl"]), METHODS[method].options(), silent)
 
 
 METHODS_THAT_LOOK_FOR_CHANGES = ["eap", "eap-ig-inputs", "eap-ig-activations", "clean-corrupted", "atp-star", "ugs"]
@@ -387,7 +387,7 @@ def test_a_task_without_any_change_is_refused(trio, induction, method):
     rows = tuple(Row(r.id, r.clean, r.clean, r.correct, r.incorrect, r.answer_position) for r in induction.rows[:3])
     behaviour = Behaviour(trio, Task("same", rows, "logit_diff"), range(3), METRICS["logit_diff"])
     with pytest.raises(InputError, match="every score is zero|nothing for masks to learn"):
-        METHODS[method].run(behaviour, SearchOptions(), silent)
+        METHODS[method].run(behaviour, METHODS[method].options(), silent)
 
 
 @pytest.mark.parametrize(("dtype", "near"), [("float32", 1e-4), ("bfloat16", 0.2)])
@@ -416,6 +416,6 @@ def test_a_metric_of_the_users_without_gradient_is_refused(trio, induction, meth
     def right(logits, rows):
         return (logits.argmax(-1) == torch.tensor([row.correct[0] for row in rows.rows])).to(logits.dtype)
 
-    behaviour = Behaviour(trio, induction, range(4), find_metric(right))
+    behaviour = Behaviour(trio, induction, range(4), as_metric(right))
     with pytest.raises(InputError, match="without a gradient|no gradient"):
-        METHODS[method].run(behaviour, SearchOptions(0.1), silent)
+        METHODS[method].run(behaviour, METHODS[method].options(threshold=0.1), silent)

@@ -22,7 +22,7 @@ from acdc.search.methods.hybrid import hybrid
 from acdc.search.methods.masks import GAMMA, ZETA, MaskedEdges, hard_concrete, open_logits, open_probability
 from acdc.search.methods.subnetwork_probing import subnetwork_probing
 from acdc.search.methods.ugs import ugs
-from acdc.search.options import SearchOptions
+from acdc.search.options import HybridOptions, MaskOptions, OrderOptions, SearchOptions
 from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS, recovered_fraction
 
@@ -91,13 +91,13 @@ def best(behaviour):
 
 @pytest.mark.parametrize("method", MASKS)
 def test_a_training_is_seeded(behaviour, method):
-    first, again, other = (method(behaviour, SearchOptions(updates=5, seed=s), silent).values for s in (1, 1, 2))
+    first, again, other = (method(behaviour, MaskOptions(updates=5, seed=s), silent).values for s in (1, 1, 2))
     assert (first == again).all() and (first != other).any()
 
 
 @pytest.mark.parametrize("method", MASKS)
 def test_a_short_training_ranks_what_matters(behaviour, best, method):
-    found = method(behaviour, SearchOptions(updates=60, seed=1), silent).values
+    found = method(behaviour, MaskOptions(updates=60, seed=1), silent).values
     assert ((found > 0) & (found < 1)).all()
     assert found[best].mean() > found[~best].mean() + 0.05
 
@@ -116,8 +116,8 @@ METHODS_BY_RUN = {method.run: method.name for method in METHODS.values()}
 def test_a_hybrid_with_everything_proposed_is_acdc(trio, induction):
     """Where pruning drops nothing, the proposal is the graph."""
     behaviour = Behaviour(trio, induction, range(6), METRICS["logit_diff"])
-    whole = hybrid(behaviour, SearchOptions(0.5, edges=behaviour.graph.n_edges), silent)
-    alone = acdc(behaviour, SearchOptions(0.5), silent)
+    whole = hybrid(behaviour, HybridOptions(threshold=0.5, edges=behaviour.graph.n_edges), silent)
+    alone = acdc(behaviour, OrderOptions(threshold=0.5), silent)
     assert whole.tests == alone.tests and (whole.kept == alone.kept).all()
     assert whole.proposal.edges == behaviour.graph.n_edges and whole.proposal.left_out == 0
 
@@ -126,7 +126,7 @@ def test_a_hybrid_with_everything_proposed_is_acdc(trio, induction):
 def test_a_hybrid_tests_only_what_was_proposed(family):
     model = boot(family, layers=2, seed=3)
     behaviour = Behaviour(model, noise(rows=4), range(4), METRICS["kl"])
-    found = hybrid(behaviour, SearchOptions(0.01, edges=40), silent)
+    found = hybrid(behaviour, HybridOptions(threshold=0.01, edges=40), silent)
     tested = behaviour.graph.mask(test.candidate for test in found.tests)
     assert 0 < found.kept.sum() <= tested.sum() <= found.proposal.edges <= 40
     assert not (found.kept & ~tested).any()
