@@ -128,7 +128,7 @@ METHODS = {
         ),
         Method("edge-pruning", edge_pruning, "learnt masks, steered to a number of edges", takes=("updates",)),
         Method("ugs", ugs, "learnt masks that are mostly open or shut", takes=("updates",)),
-        Method("random", random, "random scores, the baseline", levels=(Level.edges, Level.neurons)),
+        Method("random", random, "random scores, the baseline", levels=(Level.edges, Level.coordinates)),
     )
 }
 DEFAULT_METHOD, ENTRY_POINTS = "acdc", "acdc.methods"
