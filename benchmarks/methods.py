@@ -23,6 +23,7 @@ import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.threads import fixed_threads
+from acdc.graph.units import EdgeUnits
 from acdc.model.load import load_model
 from acdc.progress import silent
 from acdc.search.choosing import Ranking
@@ -53,7 +54,7 @@ def ranks(values: np.ndarray) -> np.ndarray:
 def row(task: str, method: str, scores: np.ndarray, truth: np.ndarray, unseen: Behaviour, seconds: float) -> str:
     spearman = np.corrcoef(ranks(scores), ranks(truth))[0, 1]
     best = [set(np.argsort(-np.abs(values), kind="stable")[:50].tolist()) for values in (scores, truth)]
-    ranking = Ranking(unseen.graph, scores)
+    ranking = Ranking(EdgeUnits(unseen.graph), scores)
     chosen = np.stack([ranking.by_edges(max(1, round(size * unseen.graph.n_edges))).edges for size in SIZES])
     full, empty = float(unseen.full().mean()), float(unseen.empty().mean())
     means = unseen.measure(~chosen)[0].mean(axis=1)

@@ -22,6 +22,7 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.required_positions import RequiredPositions
 from acdc.execution.subgraph import SubgraphRun
 from acdc.execution.threads import fixed_threads
+from acdc.graph.units import EdgeUnits
 from acdc.model.load import load_model
 from acdc.progress import silent
 from acdc.search.choosing import Ranking
@@ -53,7 +54,7 @@ def run_circuit(behaviour: Behaviour, kept: np.ndarray) -> None:
 @torch.no_grad()
 def circuits(behaviour: Behaviour, scores: np.ndarray, base: float) -> None:
     behaviour.prompts  # noqa: B018 - ablated values, computed once
-    ranking, components = Ranking(behaviour.graph, scores), behaviour.model.components
+    ranking, components = Ranking(EdgeUnits(behaviour.graph), scores), behaviour.model.components
     print(f"{'circuit':>8} {'edges':>8} {'components':>11} {'everywhere':>11} {'GFLOP':>8} {'ms':>9} {'forwards':>9}")
     for share in SHARES:
         edges = ranking.by_edges(round(share * behaviour.graph.n_edges)).edges

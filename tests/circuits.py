@@ -34,7 +34,9 @@ def random_circuit(edges: int, shape: dict | None = None, level: str = "edges", 
         kept = graph.between(np.array([writer.id in names for writer in graph.writers]))
         of = {node["id"]: node["score"] for node in nodes}
         scores = np.array([of.get(name.split("->")[0], 0.0) for name in graph.names])
-    neurons = [{"id": f"{node['id']}.n0", "score": node["score"]} for node in nodes] if level == "neurons" else []
+    coordinates = []
+    if level == "coordinates":
+        coordinates = [{"id": f"{node['id']}.n0", "score": node["score"]} for node in nodes]
     circuit = Circuit.model_validate(
         {
             "model": {"name": "random", "family": "gpt2", "revision": None, "content_hash": "0" * 64}
@@ -53,7 +55,7 @@ def random_circuit(edges: int, shape: dict | None = None, level: str = "edges", 
             "edges_effective": int(graph.prune(kept).sum()),
             "edges": [{"id": graph.names[place], "score": float(scores[place])} for place in np.flatnonzero(kept)],
             "nodes": nodes,
-            "neurons": neurons,
+            "coordinates": coordinates,
             "seed": 0,
             "dtype": "float32",
             "batch": BATCH | {"trial_bytes": 1, "cache_bytes": 1},

@@ -21,11 +21,13 @@ from pydantic import (
     model_validator,
 )
 
+from acdc.artefacts.levels import RecordedLevel
 from acdc.artefacts.quantisation import Quantisation
 from acdc.display import show
 from acdc.errors import InputError
 from acdc.files import read_model, write_json, write_text
-from acdc.graph import Anatomy, ComponentGraph, Edge, Neuron, Writer, is_within_head
+from acdc.graph import Anatomy, ComponentGraph, Coordinate, Edge, Writer, is_within_head
+from acdc.graph.units import Units, units_of
 from acdc.options import MOST_THREADS, Level
 
 if TYPE_CHECKING:
@@ -38,8 +40,9 @@ SIGN_CONVENTION = {
     "that of its sender, 0 for embeddings, which are not tested",
     "scored node": "score = metric(node ablated) - metric(not ablated), mean over rows, in the metric's own sign; an "
     "edge has that of its sender",
-    "neuron": "score = metric(neuron ablated) - metric(not ablated), mean over rows, in the metric's own sign; a node "
-    "has the sum over its listed neurons, and an edge that of its sender, 0 for embeddings, which are not tested",
+    "coordinate": "score = metric(coordinate ablated) - metric(not ablated), mean over rows, in the metric's own sign; "
+    "a node has the sum over its listed coordinates, and an edge that of its sender, 0 for embeddings, which are not "
+    "tested",
     "importance": "score ranks by magnitude; it is no change of the metric",
     "imported": "score is that of the file, as the tool that wrote it defines it; it is taken to rank by magnitude",
     "unscored": "the file has no scores, and 0 stands in the place of each",
@@ -168,7 +171,7 @@ class Circuit(_Record):
 
     `edges` are ACDC's raw decisions, or for methods that choose from scores what is left after pruning;
     `edges_effective` counts them after pruning dangling parts. A circuit of nodes has every edge among its `nodes` and
-    the embeddings. A circuit of `neurons` keeps these coordinates of what its nodes write, and ablates the others.
+    the embeddings. A circuit of `coordinates` keeps these coordinates of what its nodes write, and ablates the others.
     """
 
     format: Literal["acdc-circuit"] = "acdc-circuit"
@@ -179,14 +182,14 @@ class Circuit(_Record):
     metric: str
     larger_is_better: bool
     ablation: str
-    level: Level = Level.edges
+    level: RecordedLevel = Level.edges
     score_kind: Literal["effect", "importance"]
     sign_convention: str
     edges_total: int
     edges_effective: int
     edges: list[ScoredEdge]
     nodes: list[ScoredNode] = []
-    neurons: list[ScoredNode] = []
+    coordinates: list[ScoredNode] = Field([], validation_alias=AliasChoices("coordinates", "neurons"))
     seed: int = Field(ge=0)
     dtype: str
     batch: BatchRecord
@@ -198,46 +201,54 @@ class Circuit(_Record):
         return ComponentGraph(Anatomy(**self.model.anatomy), self.model.split_embeddings, self.model.direct_edges)
 
     @cached_property
+    def units(self) -> Units:
+        """What it consists of."""
+        return units_of(self.graph, self.level)
+
+    @property
+    def members(self) -> Sequence[ScoredEdge | ScoredNode]:
+        """The units that it lists."""
+        return getattr(self, self.level.value)
+
+    @property
+    def size(self) -> int:
+        """Number of its units; of edges, of those that do not dangle."""
+        return self.edges_effective if self.level is Level.edges else len(self.members)
+
+    @cached_property
+    def kept(self) -> np.ndarray:
+        """Its units as a mask, and what always stays, [units.shape]."""
+        return self.units.mask(unit.id for unit in self.members)
+
+    @cached_property
     def mask(self) -> np.ndarray:
         """Its edges as a boolean vector [edges] of the graph."""
         return self.graph.mask(edge.id for edge in self.edges)
 
     @property
     def parts(self) -> Sequence[ScoredEdge | ScoredNode]:
-        """What is removed from it one by one: its edges, or its nodes; of these, at the level of neurons, all neurons
-        together."""
-        return self.edges if self.level is Level.edges else self.nodes
+        """What is removed from it one by one: its edges, or its nodes; at the level of coordinates, each node with all
+        of its coordinates."""
+        return getattr(self, self.units.parts.value)
 
     @property
     def part_name(self) -> str:
         """What its parts are called, in the plural."""
-        return "edges" if self.level is Level.edges else "nodes"
+        return self.units.parts.value
 
     @property
     def ablated(self) -> np.ndarray:
-        """All that is not in it, boolean as `Behaviour.measure` takes it: [edges], or of neurons [writers, d]."""
-        return ~self._neurons if self.level is Level.neurons else ~self.mask
+        """All that is not in it, boolean as `Behaviour.measure` takes it: [edges], or of coordinates [writers, d]."""
+        return self.units.ablated(self.kept)
 
     @property
     def own(self) -> np.ndarray:
         """What is in it and can be ablated, in the same form."""
-        if self.level is not Level.neurons:
-            return self.mask
-        own = self._neurons.copy()
-        own[: len(self.graph.embeddings)] = False
-        return own
+        return self.units.own(self.kept)
 
     def ablated_without(self, part: str) -> np.ndarray:
         """All that is not in it, and one of its parts, in the same form."""
-        if self.level is Level.edges:
-            return ~(self.mask & ~self.graph.mask([part]))
-        names = {node.id for node in self.nodes} - {part}
-        kept = np.array([w.id in names or w in self.graph.embeddings for w in self.graph.writers])
-        return ~(self._neurons & kept[:, None]) if self.level is Level.neurons else ~self.graph.between(kept)
-
-    @cached_property
-    def _neurons(self) -> np.ndarray:
-        return self.graph.neurons(neuron.id for neuron in self.neurons)
+        return self.units.ablated(self.kept & ~self.units.in_part(part))
 
     @cached_property
     def effective(self) -> list[ScoredEdge]:
@@ -314,29 +325,24 @@ class Circuit(_Record):
         ):
             if said != found:
                 raise InputError(f"{name} says {said}, but it is {found}")
-        if self.level is not Level.edges:
-            self._check_nodes()
-        if self.level is Level.neurons:
-            self._check_neurons()
-        elif self.neurons:
-            raise InputError(f"a circuit of {self.level} lists neurons")
+        if (self.units.edges(self.kept) != kept).any():
+            raise InputError("its edges are not those among its nodes")
+        if self.kept.sum() - self.units.always != len(self.members):
+            raise InputError(f"its {self.units.plural} are not all different")
+        self._check_coordinates()
         if set(self.task.discovery) & set(self.task.verification):
             raise InputError("a row is on both sides of the split")
 
-    def _check_nodes(self) -> None:
-        names = {node.id for node in self.nodes} | {writer.id for writer in self.graph.embeddings}
-        among = np.array([writer.id in names for writer in self.graph.writers])
-        if (self.graph.between(among) != self.mask).any():
-            raise InputError("its edges are not those among its nodes")
-
-    def _check_neurons(self) -> None:
-        if self.own.sum() != len(self.neurons):
-            raise InputError("a neuron is listed twice")
+    def _check_coordinates(self) -> None:
+        if self.level is not Level.coordinates:
+            if self.coordinates:
+                raise InputError(f"a circuit of {self.level} lists coordinates")
+            return
         scores: dict[str, list[float]] = defaultdict(list)
-        for neuron in self.neurons:
-            scores[Neuron.parse(neuron.id).writer.id].append(neuron.score)
+        for coordinate in self.coordinates:
+            scores[Coordinate.parse(coordinate.id).writer.id].append(coordinate.score)
         if {name: math.fsum(found) for name, found in scores.items()} != {node.id: node.score for node in self.nodes}:
-            raise InputError("its nodes are not those of its neurons, or have other scores than these add up to")
+            raise InputError("its nodes are not those of its coordinates, or have other scores than these add up to")
 
     def to_dot(self) -> str:
         """The picture as DOT text."""

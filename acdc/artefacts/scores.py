@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acdc.graph import ComponentGraph
-from acdc.options import ScoreKind
+from acdc.options import Level, ScoreKind
 
 
 @dataclass(frozen=True)
@@ -20,26 +19,16 @@ class Decision:
 
 @dataclass(frozen=True)
 class Scores:
-    """A score for every candidate edge, float64 [edges].
+    """A score for every unit of a level, float64 of these units' shape: [edges], [writers] or [writers, d].
 
-    `kind` is `effect` when a score is the (estimated) change of the metric, in the metric's own sign, when that edge
+    `kind` is `effect` when a score is the (estimated) change of the metric, in the metric's own sign, when that unit
     alone is ablated in the full model; `importance` when it only ranks. `batch_splits`: how often batches had to be
-    halved because memory was short, at most. `nodes`: scores of components [writers], where the method defines them by
-    themselves and not as the sum over the edges out of them. `neurons`: of the coordinates of what components write
-    [writers, d], for all that read them; an edge then has the score of its sender, the sum of its neurons'."""
+    halved because memory was short, at most."""
 
     values: np.ndarray
     kind: ScoreKind
     batch_splits: int = 0
-    nodes: np.ndarray | None = None
-    neurons: np.ndarray | None = None
-
-    @classmethod
-    def of_neurons(cls, graph: ComponentGraph, neurons: np.ndarray, kind: ScoreKind, batch_splits: int = 0) -> "Scores":
-        """Scores of neurons [writers, d], and what follows from them for components and edges."""
-        nodes = neurons.sum(axis=1)
-        writers, _ = graph.ends
-        return cls(nodes[writers], kind, batch_splits, nodes, neurons)
+    level: Level = Level.edges
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from acdc.behaviour.optimal import optimal_constants
 from acdc.behaviour.workers import ALONE, Workers, share_out
 from acdc.errors import InputError, NothingToFind
 from acdc.execution.ablated import Ablated, AblatedStream
-from acdc.execution.executor import Executor, RemovedEdges, RemovedNeurons, SlotInputs, Trace
+from acdc.execution.executor import Executor, RemovedCoordinates, RemovedEdges, SlotInputs, Trace
 from acdc.execution.machine import free_memory, return_free_memory
 from acdc.execution.required_positions import RequiredPositions
 from acdc.execution.subgraph import Prompts, SubgraphRun
@@ -184,8 +184,8 @@ class Behaviour:
         metrics: Sequence[Metric] | None = None,
         advance: Advance = nobody,
     ) -> np.ndarray:
-        """Metric of subgraphs: `removed` boolean [candidates, edges], or of neurons [candidates, writers, d] -> float64
-        [metrics, candidates, rows].
+        """Metric of subgraphs: `removed` boolean [candidates, edges], or of coordinates [candidates, writers, d] ->
+        float64 [metrics, candidates, rows].
 
         Without `metrics`, the behaviour's own alone. `advance` is told of finished work, in prompts run.
         """
@@ -204,7 +204,7 @@ class Behaviour:
         """Logits [candidates * rows, V or K] of subgraphs: of what they consist of, or where nothing of the model is
         left out, of all that comes after what is first removed."""
         if removed.ndim == 3:
-            return self._logits_of_neurons(batch, prompts, removed, columns)
+            return self._logits_of_coordinates(batch, prompts, removed, columns)
         required = RequiredPositions.of(self.graph, ~np.all(removed, axis=0))
         if not required.complete and prompts.stream is not None:
             return SubgraphRun(self.model.components, required, prompts, ~removed).logits(columns)
@@ -212,13 +212,15 @@ class Behaviour:
         first = self._first_layer(removed)
         return self.executor.resume(batch.clean, first, len(removed), batch.positions, slots, columns).logits
 
-    def _logits_of_neurons(self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None) -> Tensor:
-        """The same for removed neurons [candidates, writers, d]; embeddings stay whole."""
+    def _logits_of_coordinates(
+        self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None
+    ) -> Tensor:
+        """The same for removed coordinates [candidates, writers, d]; embeddings stay whole."""
         touched = np.any(removed, axis=(0, 2))
         first = next((w.layer for w, cut in zip(self.graph.writers, touched, strict=True) if cut), None)
         first = self.model.anatomy.n_layers if first is None else first
         before = sum(len(block) for block in batch.clean.blocks[: self.executor.blocks_before(first)])
-        slots = RemovedNeurons(removed, prompts.ablated, len(batch.index), before)
+        slots = RemovedCoordinates(removed, prompts.ablated, len(batch.index), before)
         return self.executor.resume(batch.clean, first, len(removed), batch.positions, slots, columns).logits
 
     def _first_layer(self, removed: np.ndarray) -> int:

@@ -16,6 +16,7 @@ from acdc.benchmark.truth import Truth
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.graph import ATTENTION_SLOTS, Edge
+from acdc.graph.units import EdgeUnits
 from acdc.progress import Progress
 from acdc.search.acdc.search import decide
 from acdc.search.choosing import Ranking
@@ -176,7 +177,9 @@ def _scored(
     seconds, work = time.perf_counter() - began, behaviour.work.evaluations
     threshold = widest_gap(np.abs(found.values))
     none = np.zeros(len(found.values), dtype=bool)
-    chosen = none if threshold is None else Ranking(behaviour.graph, found.values).by_threshold(threshold).edges
+    chosen = (
+        none if threshold is None else Ranking(EdgeUnits(behaviour.graph), found.values).by_threshold(threshold).edges
+    )
     helps = helpfulness(found.values, found.kind, behaviour.metric.sign)
     return Search(chosen, found.values, helps, behaviour.metric.name, threshold, work, seconds)
 

@@ -55,7 +55,10 @@ BatchSize = Annotated[int, typer.Option(help="Maximum number of rows in one forw
 SplitEmbeddings = Annotated[
     bool, typer.Option("--split-embeddings", help="Token and position embedding as two components.")
 ]
-LevelName = Annotated[Level, typer.Option("--level", help="What a circuit consists of.")]
+LevelName = Annotated[
+    Level,
+    typer.Option("--level", help="What a circuit consists of.", parser=Level.named, metavar=f"[{'|'.join(Level)}]"),
+]
 Choose = Annotated[
     Choosing, typer.Option(help="From scores: the best edges wherever they are, or greedily from the logits upwards.")
 ]

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from acdc.cli.progress import clear_line
 from acdc.cli.show import console
-from acdc.options import Extent, Level
+from acdc.options import Extent
 from acdc.planning.forecast import Forecast
 from acdc.planning.job_plan import Cost, JobPlan
 
@@ -27,7 +27,7 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
     search, out = plan.search, console()
     out.print(f"plan of {plan.method} for {plan.task} in {plan.model}\n", style="bold")
     out.print(_table(plan))
-    sizes = f"{search.edges:,} edges" if plan.level == Level.edges else f"{search.candidates:,} {plan.level}"
+    sizes = f"{search.candidates:,} {plan.level}"
     out.print(
         f"\n{sizes}; {search.rows} rows of at most {search.longest} tokens in batches of at most {plan.batch_size}; "
         f"{plan.parameters:,} parameters in {plan.dtype}, {_place(plan)}."

@@ -161,8 +161,8 @@ class RemovedEdges(SlotInputs):
         return known
 
 
-class RemovedNeurons(SlotInputs):
-    """Runs of several circuits of neurons at once: the removed coordinates of what components write carry their
+class RemovedCoordinates(SlotInputs):
+    """Runs of several circuits of coordinates at once: the removed coordinates of what components write carry their
     ablated value, for all that read them. One object serves one run of C x rows sequences, candidate by candidate."""
 
     def __init__(self, removed: np.ndarray, ablated: Ablated, rows: int, before: int = 0):

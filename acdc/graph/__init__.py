@@ -2,14 +2,14 @@
 
 from acdc.graph.anatomy import Anatomy
 from acdc.graph.component_graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup
-from acdc.graph.ids import Edge, Neuron, Reader, ReaderKind, WithinHeadEdge, Writer, WriterKind, is_within_head
+from acdc.graph.ids import Coordinate, Edge, Reader, ReaderKind, WithinHeadEdge, Writer, WriterKind, is_within_head
 
 __all__ = [
     "ATTENTION_SLOTS",
     "Anatomy",
     "ComponentGraph",
     "Edge",
-    "Neuron",
+    "Coordinate",
     "Reader",
     "ReaderGroup",
     "ReaderKind",

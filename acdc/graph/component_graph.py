@@ -15,7 +15,7 @@ import numpy as np
 
 from acdc.errors import InputError
 from acdc.graph.anatomy import Anatomy
-from acdc.graph.ids import Edge, Neuron, Reader, ReaderKind, WithinHeadEdge, Writer, WriterKind, is_within_head
+from acdc.graph.ids import Coordinate, Edge, Reader, ReaderKind, WithinHeadEdge, Writer, WriterKind, is_within_head
 
 ATTENTION_SLOTS = (ReaderKind.Q, ReaderKind.K, ReaderKind.V)
 
@@ -230,16 +230,16 @@ class ComponentGraph:
         used = ~np.any(self._owned, axis=1) | np.any(self._owned & kept, axis=1)
         return np.concatenate([kept[writers] & used[readers], np.ones(len(self.within_heads), dtype=bool)])
 
-    def neurons(self, ids: Iterable[str]) -> np.ndarray:
-        """Boolean [writers, d] of a set of neuron ids, and all of what the embeddings write. Raises InputError for an
-        id that this graph lacks."""
+    def coordinates(self, ids: Iterable[str]) -> np.ndarray:
+        """Boolean [writers, d] of a set of coordinate ids, and all of what the embeddings write. Raises InputError for
+        an id that this graph lacks."""
         kept = np.zeros((len(self.writers), self.anatomy.d_model), dtype=bool)
         kept[: len(self.embeddings)] = True
         for name in ids:
-            neuron = Neuron.parse(name)
-            if neuron.writer not in self.writer_index or neuron.index >= self.anatomy.d_model:
-                raise InputError(f"neuron {name!r} does not exist in this model")
-            kept[self.writer_index[neuron.writer], neuron.index] = True
+            coordinate = Coordinate.parse(name)
+            if coordinate.writer not in self.writer_index or coordinate.index >= self.anatomy.d_model:
+                raise InputError(f"coordinate {name!r} does not exist in this model")
+            kept[self.writer_index[coordinate.writer], coordinate.index] = True
         return kept
 
     def to_networkx(self) -> nx.DiGraph:

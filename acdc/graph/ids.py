@@ -2,8 +2,8 @@
 
 A writer puts a vector into the residual stream (`input`, `tok_embed`, `pos_embed`, `a1.h5`, `m3`); a reader is an input
 slot (`a1.h5<q>`, `a1.kv2<k>`, `m3`, `logits`); an edge is `writer->reader`. A within-head edge leads from an attention
-slot to a head that uses it (`a1.h5<q>->a1.h5`, `a1.kv0<k>->a1.h1`). A neuron is one coordinate of what a component
-writes (`a1.h5.n37`, `m3.n12`)."""
+slot to a head that uses it (`a1.h5<q>->a1.h5`, `a1.kv0<k>->a1.h1`). A coordinate is a single one of the d_model numbers
+that a component adds to the residual stream at a position (`a1.h5.n37`, `m3.n12`)."""
 
 import re
 from dataclasses import dataclass
@@ -105,11 +105,11 @@ class WithinHeadEdge:
         return f"{self.reader.id}->{self.owner.id}"
 
 
-_NEURON = re.compile(r"(a[0-9]+\.h[0-9]+|m[0-9]+)\.n(0|[1-9][0-9]{0,8})")
+_COORDINATE = re.compile(r"(a[0-9]+\.h[0-9]+|m[0-9]+)\.n(0|[1-9][0-9]{0,8})")
 
 
 @dataclass(frozen=True)
-class Neuron:
+class Coordinate:
     """One coordinate of what a head or an MLP adds to the residual stream."""
 
     writer: Writer
@@ -120,14 +120,14 @@ class Neuron:
         return f"{self.writer.id}.n{self.index}"
 
     @classmethod
-    def parse(cls, text: str) -> "Neuron":
-        """The neuron of an id. Raises InputError for a string that is no neuron id."""
-        found = _NEURON.fullmatch(text)
+    def parse(cls, text: str) -> "Coordinate":
+        """The coordinate of an id. Raises InputError for a string that is no coordinate id."""
+        found = _COORDINATE.fullmatch(text)
         if not found:
-            raise InputError(f"{text[:50]!r} is not a neuron id: expected component.nINDEX, such as 'a1.h5.n37'")
+            raise InputError(f"{text[:50]!r} is not a coordinate id: expected component.nINDEX, such as 'a1.h5.n37'")
         text, index = found.groups()
         writer = _WRITER.fullmatch(text)
-        assert writer is not None  # what names a neuron's component names a writer
+        assert writer is not None  # what names a coordinate's component names a writer
         return cls(_parse_writer(text, writer), int(index))
 
 

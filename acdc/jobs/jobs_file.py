@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from acdc.errors import InputError, InputErrors
 from acdc.files import existing_path
 from acdc.model.sources import NAMES
+from acdc.options import FORMER_LEVELS, former_level
 from acdc.runs.spec import DiscoveryJob, located
 from acdc.search.discover import DiscoverySettings
 from acdc.search.options import own_options
@@ -139,6 +140,8 @@ def _problem(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{key}: is no option of 'acdc discover'"
+    if key == "level" and error["input"] in FORMER_LEVELS:
+        return f"{key}: {former_level(error['input'])}"
     return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}, not {error['input']!r}"
 
 

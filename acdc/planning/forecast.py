@@ -7,6 +7,7 @@ import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour, split_into_batches
 from acdc.execution.machine import timed
+from acdc.graph.units import EdgeUnits
 from acdc.model.load import Model
 from acdc.options import Level
 from acdc.planning.preview import Preview, Receiver
@@ -123,7 +124,7 @@ def _proposed(behaviour: Behaviour, settings: DiscoverySettings) -> np.ndarray:
     options = settings.search_options
     if settings.method != "hybrid":
         return np.ones(behaviour.graph.n_edges, dtype=bool)
-    ranking = Ranking(behaviour.graph, eap(behaviour, options, silent).values)
+    ranking = Ranking(EdgeUnits(behaviour.graph), eap(behaviour, options, silent).values)
     return ranking.by_edges(proposal_size(behaviour.graph, options)).edges
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from acdc.behaviour.behaviour import TOGETHER, Behaviour
 from acdc.execution.dry_run import CostTracker, Operation
+from acdc.graph.units import units_of
 from acdc.options import Level
 from acdc.progress import silent
 from acdc.search.acdc.slot_cost import TESTING_BYTES
 from acdc.search.acdc.tester import WIDEST
-from acdc.search.methods.exact import candidates, count_candidates
 from acdc.search.methods.hybrid import proposal_size
 from acdc.search.options import MaskOptions, SearchOptions
 from acdc.search.registry import METHODS, Method
@@ -147,7 +147,7 @@ def search_cost(dry: BatchDryRun, method: Method, options: SearchOptions, batche
 def _exact(dry: BatchDryRun, options: SearchOptions) -> BatchCost:
     """Runs at even distances among all that exact patching makes, each for the runs around it."""
     behaviour = dry.behaviour
-    (batch,), tried = behaviour.batches, candidates(behaviour, options.level)
+    (batch,), tried = behaviour.batches, units_of(behaviour.graph, options.level)
     count = tried.count
     parts = [
         range(start + part.start, start + part.stop)
@@ -159,7 +159,7 @@ def _exact(dry: BatchDryRun, options: SearchOptions) -> BatchCost:
     sampled = [parts[(2 * place + 1) * len(parts) // (2 * samples)] for place in range(samples)]
 
     def run(part: range) -> Effort:
-        return dry.of(lambda: behaviour.measure(tried.removed(np.array(part))))
+        return dry.of(lambda: behaviour.measure(tried.alone(np.array(part))))
 
     for part in sampled:
         effort += run(part) * (count / sum(map(len, sampled)))
@@ -195,7 +195,7 @@ def _decided(dry: BatchDryRun, method: Method, options: SearchOptions) -> BatchC
         count = proposal_size(graph, options)
     else:
         proposing = Effort()
-        count = count_candidates(graph, options.level)
+        count = units_of(graph, options.level).count
     (batch,) = behaviour.batches
     present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
     testing = min(TESTING_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change

@@ -14,11 +14,11 @@ from acdc.behaviour.behaviour import split_into_batches
 from acdc.behaviour.optimal import UPDATES
 from acdc.errors import InputError
 from acdc.execution.dry_run import CostTracker
+from acdc.graph.units import units_of
 from acdc.model.placement import elsewhere
 from acdc.model.shape import Shape
 from acdc.planning.search_cost import BatchCost, BatchDryRun, Effort, search_cost
 from acdc.search.discover import DiscoverySettings, bind, prepare
-from acdc.search.methods.exact import count_candidates
 from acdc.search.registry import METHODS
 from acdc.task.rows import Row, Task
 from acdc.task.split import Split
@@ -89,7 +89,7 @@ def plan_search(
     means = _means(settings.ablation, per_token, sum(len(row.clean) for row in task.rows), costs[0].clean)
     return SearchPlan(
         edges=graph.n_edges,
-        candidates=count_candidates(graph, settings.level),
+        candidates=units_of(graph, settings.level).count,
         rows=len(rows),
         batches=len(batches),
         longest=max(len(row.clean) for row in rows),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from acdc.artefacts.circuit import Circuit, ScoredEdge
 from acdc.graph import ReaderKind
-from acdc.options import Level
+from acdc.graph.units import NodeUnits
 
 NODE_FILL = {
     "embedding": "#d8efe4",
@@ -96,13 +96,9 @@ LEGEND = (
 
 def title(circuit: Circuit) -> str:
     """One line that says what the picture shows."""
-    size = f"{circuit.edges_effective:,} of {circuit.edges_total:,} edges"
-    components = len(circuit.graph.writers) - len(circuit.graph.embeddings)
-    if circuit.level is Level.nodes:
-        size = f"{len(circuit.nodes)} of {components} nodes"
-    if circuit.level is Level.neurons:
-        every = components * circuit.graph.anatomy.d_model
-        size = f"{len(circuit.neurons):,} of {every:,} neurons, in {len(circuit.nodes)} of {components} nodes"
+    size = f"{circuit.size:,} of {circuit.units.total:,} {circuit.units.plural}"
+    if circuit.units.parts is not circuit.level:
+        size += f", in {len(circuit.nodes):,} of {NodeUnits(circuit.graph).total:,} nodes"
     return f"{circuit.task.name} in {circuit.model.name}: {size}"
 
 

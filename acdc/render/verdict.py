@@ -20,7 +20,7 @@ from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.report import Report
 from acdc.artefacts.verification.stability import Stability
 from acdc.artefacts.verification.test_result import TestResult
-from acdc.options import Extent, Level
+from acdc.options import Extent
 
 
 def verdict(circuit: Circuit, report: Report) -> str:
@@ -213,10 +213,9 @@ def _random(circuit: Circuit, report: Report) -> Iterator[Claim]:
     if not known or report.faithfulness is None:
         return
     beaten = sum(value < report.faithfulness for value in known)
-    kind = "edges" if circuit.level is Level.edges else circuit.level.value
     text = (
-        f"It does better than {beaten} of {len(known)} random circuits of at most as many {kind}, which recover "
-        f"{percent(min(known))} to {percent(max(known))}."
+        f"It does better than {beaten} of {len(known)} random circuits of at most as many {circuit.units.plural}, "
+        f"which recover {percent(min(known))} to {percent(max(known))}."
     )
     yield Claim("better than chance", Standing.open if beaten == len(known) else Standing.not_shown, text)
 

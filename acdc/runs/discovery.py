@@ -18,7 +18,6 @@ from acdc.runs.spec import DiscoveryJob
 from acdc.model.load import Model, load_model
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
-from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.discover import Result, bind, describe_batch, describe_model, discover, edge_scores, prepare
 from acdc.search.acdc.journal import Journal
@@ -190,7 +189,7 @@ def _write_result(run: RunDirectory, result: Result) -> None:
     if result.scores is not None:
         write_json(run.path / SCORES, {result.circuit.level.value: result.scores})
     else:
-        name = "node" if result.circuit.level is Level.nodes else "edge"
+        name = result.circuit.units.singular
         lines = [
             json.dumps({name: d.candidate, "before": d.before, "after": d.after, "kept": d.kept}, allow_nan=False)
             for d in result.decisions

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc.search.choosing import Choice
+from acdc.graph.units import Choice, units_of
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
 from acdc.artefacts.circuit import Circuit, ImportRecord, MethodRecord
 from acdc.artefacts.codecs import ForeignGraph
@@ -23,7 +23,7 @@ from acdc.runs.spec import DiscoveryJob
 from acdc.model.load import Model
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
-from acdc.options import Level
+from acdc.options import Choosing, Level
 from acdc.progress import Progress
 from acdc.search.discover import DiscoverySettings, bind, choose, describe_choice, part_scores
 from acdc.artefacts.scores import Scores
@@ -111,7 +111,7 @@ def import_circuit(
             choice, selection = choose(behaviour, scores, settings)
         else:
             choice = _own_choice(behaviour, found, settings.level)
-            selection = {"in_file": len((found.edges if settings.level is Level.edges else found.nodes) or ())}
+            selection = {"in_file": len(_own(settings.level, found) or ())}
     method = MethodRecord(
         name=METHOD,
         objective=None,
@@ -122,26 +122,38 @@ def import_circuit(
     scored = _is_scored(settings.level, found)
     convention = ("imported" if found.mark.score_kind is None else None) if scored else "unscored"
     circuit = describe_choice(behaviour, settings, split, scores, choice, method, convention)
-    every = found.scores if settings.level is Level.edges else found.node_scores
+    every = _every(settings.level, found)
     return Imported(circuit, part_scores(behaviour, scores, settings.level) if every else None, behaviour.work)
 
 
+def _every(level: Level, found: ForeignGraph) -> Mapping[str, float] | None:
+    """Scores of all candidates on a level, where a file has them."""
+    return found.scores if level is Level.edges else found.node_scores
+
+
+def _own(level: Level, found: ForeignGraph) -> Mapping[str, float | None] | None:
+    """The circuit of a file on a level, with scores where these are known."""
+    return found.edges if level is Level.edges else found.nodes
+
+
 def _has_circuit(level: Level, found: ForeignGraph) -> bool:
-    return (found.edges if level is Level.edges else found.nodes) is not None
+    return _own(level, found) is not None
 
 
 def _is_scored(level: Level, found: ForeignGraph) -> bool:
     """Whether anything that the circuit consists of has a score."""
-    every, own = (found.scores, found.edges) if level is Level.edges else (found.node_scores, found.nodes)
-    return every is not None or any(score is not None for score in (own or {}).values())
+    own = _own(level, found) or {}
+    return _every(level, found) is not None or any(score is not None for score in own.values())
 
 
 def _check_held(settings: DiscoverySettings, found: ForeignGraph, place: str) -> None:
-    if settings.level is Level.neurons:
+    if settings.level is Level.coordinates:
         raise InputError(
-            f"{place}: which neurons are in a circuit is not in the file: only edges and nodes are imported"
+            f"{place}: which coordinates are in a circuit is not in the file: only edges and nodes are imported"
         )
-    every = found.scores if settings.level is Level.edges else found.node_scores
+    if settings.level is not Level.edges and settings.choose is not Choosing.top:
+        raise InputError(f"--choose {settings.choose} goes with scores of edges, but {place} holds {settings.level}")
+    every = _every(settings.level, found)
     what = settings.level.value
     if every is None and settings.sizes:
         raise InputError(f"{place} has no scores of all {what} to choose from: leave out --{settings.sizes[0]}")
@@ -154,11 +166,12 @@ def _scores(behaviour: Behaviour, found: ForeignGraph, level: Level) -> Scores:
     graph = behaviour.graph
     edges = found.scores if found.scores is not None else found.edges or {}
     nodes = found.node_scores if found.node_scores is not None else found.nodes or {}
-    return Scores(
-        np.array([edges.get(name) or 0.0 for name in graph.names]),
-        (found.mark.score_kind if _is_scored(level, found) else None) or "importance",
-        nodes=np.array([nodes.get(writer.id) or _sent(writer.id, edges) for writer in graph.writers]),
-    )
+    if level is Level.edges:
+        values = np.array([edges.get(name) or 0.0 for name in graph.names])
+    else:
+        values = np.array([nodes.get(writer.id) or _sent(writer.id, edges) for writer in graph.writers])
+    kind = (found.mark.score_kind if _is_scored(level, found) else None) or "importance"
+    return Scores(values, kind, level=level)
 
 
 def _sent(writer: str, edges: Mapping[str, float | None]) -> float:
@@ -168,11 +181,8 @@ def _sent(writer: str, edges: Mapping[str, float | None]) -> float:
 
 
 def _own_choice(behaviour: Behaviour, found: ForeignGraph, level: Level) -> Choice:
-    graph = behaviour.graph
-    if level is Level.edges:
-        mask = graph.mask(found.edges or ())
-        return Choice(mask, mask)
-    names = {*(found.nodes or ()), *(writer.id for writer in graph.embeddings)}
-    nodes = np.array([writer.id in names for writer in graph.writers])
-    selected = graph.between(nodes)
-    return Choice(selected, graph.prune(selected), nodes)
+    """That of the file, as it is: edges that dangle stay."""
+    units = units_of(behaviour.graph, level)
+    own = _own(level, found) or ()
+    choice = units.choose(units.mask(name for name in own if name != "logits"))  # an end of edges, and no unit
+    return replace(choice, edges=choice.selected, listed=choice.selected) if level is Level.edges else choice

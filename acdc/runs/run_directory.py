@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 
+from acdc.artefacts.levels import renamed
 from acdc.errors import InputError
 from acdc.files import clear_parts, is_part, read_model, write_json, write_text
 from acdc.execution.work import Work
@@ -53,6 +54,12 @@ class RunRecord(_Record):
     seconds: float = 0.0
     started: float
     machine: dict[str, JsonValue]
+
+    @field_validator("inputs")
+    @classmethod
+    def _with_present_names(cls, inputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """A run that is found again under its options' present names goes on."""
+        return inputs | ({"level": renamed(inputs["level"])} if "level" in inputs else {})
 
 
 class RunDirectory:

@@ -1,9 +1,8 @@
 """Find a circuit: split the rows, search, choose, and bind the result to everything that it depends on."""
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.execution.products import KIND as PRODUCTS
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
-from acdc.graph import ComponentGraph, Neuron
+from acdc.graph.units import Choice, units_of
 from acdc.model.load import Model
 from acdc.options import DEFAULT_THREADS, MOST_THREADS, Choosing, Level
 from acdc.progress import Progress, silent
@@ -36,7 +35,7 @@ from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.propagation import CACHE_BYTES
 from acdc.search.acdc.slot_cost import TESTING_BYTES
 from acdc.search.acdc.tester import WIDEST
-from acdc.search.choosing import Choice, NeuronRanking, NodeRanking, Ranking
+from acdc.search.choosing import Ranking
 from acdc.search.options import BUILT_IN, SearchOptions, flag
 from acdc.search.registry import DEFAULT_METHOD, METHODS, Method
 from acdc.task.metrics import Metric, MetricFunction, as_metric, recovered_fraction
@@ -250,7 +249,10 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
         selection |= {"batch_splits": batch_splits} if batch_splits else {}
         selection |= {"edges": settings.edges} if settings.edges is not None else {}
     method = _describe_method(settings, behaviour, selection)
-    return _describe(behaviour, settings, split, found, found.kept, method)
+    names, values = behaviour.graph.names, found.values
+    edges = {names[i]: float(values[i]) for i in np.flatnonzero(found.kept)}
+    listed = {Level.edges: edges, Level.nodes: found.nodes or {}}
+    return _describe(behaviour, settings, split, found, listed, method)
 
 
 def describe_choice(
@@ -263,7 +265,9 @@ def describe_choice(
     convention: str | None = None,
 ) -> Circuit:
     """The circuit that was chosen from scores; `convention`: what these mean, by default what their kind says."""
-    return _describe(behaviour, settings, split, *_over_level(behaviour, scores, choice), method, convention)
+    units = units_of(behaviour.graph, settings.level)
+    listed = units.listing(choice, units.of(scores.level, scores.values))
+    return _describe(behaviour, settings, split, scores, listed, method, convention)
 
 
 def edge_scores(behaviour: Behaviour, scores: Scores) -> dict[str, float]:
@@ -273,14 +277,8 @@ def edge_scores(behaviour: Behaviour, scores: Scores) -> dict[str, float]:
 
 def part_scores(behaviour: Behaviour, scores: Scores, level: Level) -> dict[str, float]:
     """Score of every candidate on a level by its id."""
-    graph = behaviour.graph
-    if level is Level.edges:
-        return edge_scores(behaviour, scores)
-    if level is Level.nodes:
-        ids = (writer.id for writer in graph.writers)
-        return dict(zip(ids, _node_scores(behaviour, scores).tolist(), strict=True))
-    scored = list(zip(graph.writers, _neuron_scores(scores).tolist(), strict=True))[len(graph.embeddings) :]
-    return {Neuron(writer, i).id: score for writer, row in scored for i, score in enumerate(row)}
+    units = units_of(behaviour.graph, level)
+    return units.by_name(units.of(scores.level, scores.values))
 
 
 def bind(
@@ -302,13 +300,8 @@ def bind(
 
 def choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) -> tuple[Choice, dict]:
     """(the circuit, how its size came to be)."""
-    ranking: Ranking
-    if settings.level is Level.neurons:
-        ranking = NeuronRanking(behaviour.graph, _neuron_scores(scores))
-    elif settings.level is Level.nodes:
-        ranking = NodeRanking(behaviour.graph, _node_scores(behaviour, scores))
-    else:
-        ranking = Ranking(behaviour.graph, scores.values, settings.choose)
+    units = units_of(behaviour.graph, settings.level)
+    ranking = Ranking(units, units.of(scores.level, scores.values), settings.choose)
     if settings.threshold is not None:
         choice, rule = ranking.by_threshold(settings.threshold), {"threshold": settings.threshold}
     elif settings.edges is not None:
@@ -317,36 +310,6 @@ def choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) ->
         target = DEFAULT_FAITHFULNESS if settings.faithfulness is None else settings.faithfulness
         choice, rule = ranking.by_faithfulness(target, _faithfulness(behaviour)), {"faithfulness": target}
     return choice, rule | choice.counts | ({"batch_splits": scores.batch_splits} if scores.batch_splits else {})
-
-
-def _node_scores(behaviour: Behaviour, scores: Scores) -> np.ndarray:
-    """Scores of components [writers]. For linear estimates they are the sums over the edges out of them, as ablating a
-    component is ablating all these."""
-    if scores.nodes is not None:
-        return scores.nodes
-    writers, _ = behaviour.graph.ends
-    return np.bincount(writers, weights=scores.values, minlength=len(behaviour.graph.writers))
-
-
-def _neuron_scores(scores: Scores) -> np.ndarray:
-    """Scores of neurons [writers, d], which a method that searches over them gives."""
-    assert scores.neurons is not None
-    return scores.neurons
-
-
-def _over_level(behaviour: Behaviour, scores: Scores, choice: Choice) -> tuple[Scores | Decisions, np.ndarray]:
-    """(scores, edges) as the circuit lists them: over nodes or neurons, all edges between the components, each with its
-    sender's score; nan for what is not chosen."""
-    if choice.nodes is None:
-        return scores, choice.edges
-    nodes, neurons, (writers, _) = _node_scores(behaviour, scores), None, behaviour.graph.ends
-    if choice.neurons is not None:
-        scored = _neuron_scores(scores)
-        neurons = np.where(choice.neurons, scored, np.nan)
-        rows = zip(choice.neurons, scored, strict=True)
-        nodes = np.array([math.fsum(row[kept]) for kept, row in rows])  # whatever order they are added up in
-    chosen = np.where(choice.nodes, nodes, np.nan)
-    return replace(scores, values=nodes[writers], nodes=chosen, neurons=neurons), choice.selected
 
 
 def _faithfulness(behaviour: Behaviour) -> Callable[[np.ndarray], float]:
@@ -365,13 +328,12 @@ def _describe(
     settings: DiscoverySettings,
     split: Split,
     found: Scores | Decisions,
-    kept: np.ndarray,
+    listed: Mapping[Level, Mapping[str, float]],
     method: MethodRecord,
     convention: str | None = None,
 ) -> Circuit:
+    """`listed`: ids with their scores, by levels."""
     model, task, graph = behaviour.model, behaviour.task, behaviour.graph
-    nodes = {} if settings.level is Level.edges else _listed_nodes(graph, found)
-    neurons = _listed_neurons(graph, found) if settings.level is Level.neurons and isinstance(found, Scores) else {}
     return Circuit(
         model=describe_model(behaviour),
         task=TaskRecord(
@@ -391,10 +353,10 @@ def _describe(
         score_kind=found.kind,
         sign_convention=SIGN_CONVENTION[convention or _convention(found, settings.level)],
         edges_total=graph.n_edges,
-        edges_effective=int(graph.prune(kept).sum()),
-        edges=[ScoredEdge(id=graph.names[i], score=float(found.values[i])) for i in np.flatnonzero(kept)],
-        nodes=[ScoredNode(id=name, score=score) for name, score in nodes.items()],
-        neurons=[ScoredNode(id=name, score=score) for name, score in neurons.items()],
+        edges_effective=int(graph.prune(graph.mask(listed[Level.edges])).sum()),
+        edges=[ScoredEdge(id=name, score=score) for name, score in listed[Level.edges].items()],
+        nodes=[ScoredNode(id=name, score=score) for name, score in listed.get(Level.nodes, {}).items()],
+        coordinates=[ScoredNode(id=name, score=score) for name, score in listed.get(Level.coordinates, {}).items()],
         seed=settings.seed,
         dtype=model.dtype_name,
         batch=describe_batch(settings, model),
@@ -405,28 +367,9 @@ def _describe(
 def _convention(found: Scores | Decisions, level: Level) -> str:
     if level is Level.edges or found.kind != "effect":
         return found.kind
-    if level is Level.neurons:
-        return "neuron"
+    if level is Level.coordinates:
+        return "coordinate"
     return "node" if isinstance(found, Decisions) else "scored node"
-
-
-def _listed_nodes(graph: ComponentGraph, found: Scores | Decisions) -> dict[str, float]:
-    """Chosen components other than the embeddings, with their scores."""
-    if isinstance(found, Decisions):
-        return found.nodes or {}
-    listed = enumerate(graph.writers[len(graph.embeddings) :], start=len(graph.embeddings))
-    assert found.nodes is not None  # see `_over_level`
-    scores = found.nodes
-    return {writer.id: float(scores[i]) for i, writer in listed if not np.isnan(scores[i])}
-
-
-def _listed_neurons(graph: ComponentGraph, found: Scores) -> dict[str, float]:
-    """Chosen neurons with their scores."""
-    first, scores = len(graph.embeddings), _neuron_scores(found)
-    chosen = zip(*np.nonzero(~np.isnan(scores[first:])), strict=True)
-    return {
-        Neuron(graph.writers[first + row], int(index)).id: float(scores[first + row, index]) for row, index in chosen
-    }
 
 
 def describe_model(behaviour: Behaviour) -> ModelRecord:

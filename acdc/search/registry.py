@@ -155,7 +155,7 @@ METHODS = Registry(
             random=True,
         ),
         Method("ugs", ugs, "learnt masks that are mostly open or shut", options=MaskOptions, random=True),
-        Method("random", random, "random scores, the baseline", levels=(Level.edges, Level.neurons), random=True),
+        Method("random", random, "random scores, the baseline", levels=(Level.edges, Level.coordinates), random=True),
     ),
 )
 DEFAULT_METHOD = "acdc"

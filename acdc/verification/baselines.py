@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from acdc.graph import ComponentGraph
+from acdc.graph.units import EdgeUnits
 from acdc.search.choosing import Ranking
 
 SWAPS = 10  # tried for each edge
@@ -12,7 +13,7 @@ SWAPS = 10  # tried for each edge
 
 def of_size(graph: ComponentGraph, edges: int, generator: np.random.Generator) -> np.ndarray:
     """A random ranking cut where pruning leaves at most so many edges, boolean [edges]."""
-    return Ranking(graph, generator.random(graph.n_edges)).by_edges(max(1, edges)).edges
+    return Ranking(EdgeUnits(graph), generator.random(graph.n_edges)).by_edges(max(1, edges)).edges
 
 
 def of_degrees(

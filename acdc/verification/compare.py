@@ -19,9 +19,9 @@ def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Compar
     """Raises InputError for circuits of different models, tasks or graphs."""
     for circuit in (first, second):
         check_same(model, task, circuit)
-    if Level.neurons in (first.level, second.level):
+    if Level.coordinates in (first.level, second.level):
         raise InputError(
-            "a circuit of neurons keeps parts of what edges carry: only circuits of edges or nodes are compared"
+            "a circuit of coordinates keeps parts of what edges carry: only circuits of edges or nodes are compared"
         )
     if first.edges_total != second.edges_total or first.graph.names != second.graph.names:
         raise InputError(

@@ -12,6 +12,7 @@ import numpy as np
 
 from acdc.artefacts.verification.over_sizes import OWN_SCORES, SHARES, Integrated
 from acdc.behaviour.behaviour import Behaviour
+from acdc.graph.units import EdgeUnits
 from acdc.options import ScoreKind
 from acdc.progress import Advance, nobody
 from acdc.search.choosing import Ranking
@@ -40,7 +41,9 @@ def integrate(
     metric does not tell the full model from the empty circuit."""
     ranks = np.empty(len(scores))
     ranks[np.argsort(helps, kind="stable")] = np.arange(1, len(scores) + 1)
-    matters, helpful = (_faithfulness(behaviour, Ranking(behaviour.graph, by), advance) for by in (scores, ranks))
+    matters, helpful = (
+        _faithfulness(behaviour, Ranking(EdgeUnits(behaviour.graph), by), advance) for by in (scores, ranks)
+    )
     if matters is None or helpful is None:
         return None
     cmd, cpr = (float(np.trapezoid(values, SHARES)) for values in (np.abs(1 - np.array(matters)), helpful))
@@ -48,7 +51,7 @@ def integrate(
 
 
 def _faithfulness(behaviour: Behaviour, ranking: Ranking, advance: Advance) -> list[float] | None:
-    removed = np.stack([ranking.top(round(share * len(ranking.scores))).removed for share in SHARES])
+    removed = np.stack([ranking.top(round(share * len(ranking.scores))).ablated for share in SHARES])
     full, empty = float(behaviour.full().mean()), float(behaviour.empty().mean())
     values = behaviour.measure(removed, advance=advance)[0].mean(axis=1).tolist()
     found = [recovered_fraction(value, full, empty) for value in values]

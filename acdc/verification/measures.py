@@ -9,10 +9,10 @@ from acdc.artefacts.verification.interval import Interval
 from acdc.artefacts.verification.removal import Removal
 from acdc.artefacts.verification.report import Measure, RandomCircuits, RemovalSample
 from acdc.behaviour.behaviour import Behaviour
-from acdc.graph import ComponentGraph
+from acdc.graph.units import Choice
 from acdc.options import Level
 from acdc.progress import Advance, nobody
-from acdc.search.choosing import Choice, NeuronRanking, NodeRanking, Ranking
+from acdc.search.choosing import Ranking
 from acdc.task.metrics import NOISE, recovered_fraction
 from acdc.verification.budget import STRONGEST
 from acdc.verification.full_verification import measured_metrics
@@ -51,19 +51,10 @@ def measure_circuit(
 
 def random_circuits(behaviour: Behaviour, circuit: Circuit, count: int, advance: Advance = nobody) -> RandomCircuits:
     """So many random rankings cut where pruning leaves at most as many edges as the effective circuit has; for a
-    circuit of nodes or of neurons, as many random ones."""
+    circuit of nodes or of coordinates, as many random ones."""
     generator = np.random.default_rng(circuit.seed)
-    graph = behaviour.graph
-    size = max(1, circuit.edges_effective)
-    if circuit.level is Level.neurons:
-        shape = len(graph.writers), graph.anatomy.d_model
-        neurons = len(circuit.neurons)
-        chosen = [NeuronRanking(graph, generator.random(shape)).top(neurons) for _ in range(count)]
-    elif circuit.level is Level.nodes:
-        chosen = [_random_nodes(graph, len(circuit.nodes), generator) for _ in range(count)]
-    else:
-        chosen = [Ranking(graph, generator.random(graph.n_edges)).by_edges(size) for _ in range(count)]
-    values = behaviour.measure(np.stack([choice.removed for choice in chosen]), advance=advance)[0].mean(axis=1)
+    chosen = [_random_choice(circuit, generator) for _ in range(count)]
+    values = behaviour.measure(np.stack([choice.ablated for choice in chosen]), advance=advance)[0].mean(axis=1)
     full, empty = float(behaviour.full().mean()), float(behaviour.empty().mean())
     return RandomCircuits(
         edges=[int(choice.edges.sum()) for choice in chosen],
@@ -72,10 +63,15 @@ def random_circuits(behaviour: Behaviour, circuit: Circuit, count: int, advance:
     )
 
 
-def _random_nodes(graph: ComponentGraph, count: int, generator: np.random.Generator) -> Choice:
-    first, scores = len(graph.embeddings), np.zeros(len(graph.writers))
-    scores[generator.choice(np.arange(first, len(scores)), count, replace=False)] = 1
-    return NodeRanking(graph, scores).top(count)
+def _random_choice(circuit: Circuit, generator: np.random.Generator) -> Choice:
+    units = circuit.units
+    if circuit.level is Level.nodes:
+        places = generator.choice(np.arange(units.always, len(units.graph.writers)), len(circuit.nodes), replace=False)
+        return units.choose(units.first(places - units.always))
+    ranking = Ranking(units, generator.random(units.shape))
+    if circuit.level is Level.edges:
+        return ranking.by_edges(max(1, circuit.size))
+    return ranking.top(len(circuit.members))
 
 
 def remove_each(

@@ -375,13 +375,13 @@ def test_graphml_has_plain_attributes(cases, tmp_path):
     assert drawn.is_directed() and nx.is_directed_acyclic_graph(drawn)
 
 
-def test_neurons_are_refused_or_said(trio, induction):
-    settings = DiscoverySettings(method="eap", limit=8, edges=40, level=Level.neurons)
+def test_coordinates_are_refused_or_said(trio, induction):
+    settings = DiscoverySettings(method="eap", limit=8, edges=40, level=Level.coordinates)
     circuit = discover(trio, induction, settings).circuit
-    with pytest.raises(InputError, match="cannot hold a circuit of neurons"):
+    with pytest.raises(InputError, match="cannot hold a circuit of coordinates"):
         to_file(eap_ig.CODEC, ForeignGraph.of_circuit(circuit), circuit.graph)
     found = to_file(networkx_graphs.GRAPHML, ForeignGraph.of_circuit(circuit), circuit.graph)
-    assert found.mark.lost == ("which neurons of its nodes are in the circuit",)
+    assert found.mark.lost == ("which coordinates of its nodes are in the circuit",)
 
 
 # ---- bad files

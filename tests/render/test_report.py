@@ -160,7 +160,7 @@ def test_what_was_not_looked_at_is_said_to_be_open():
     assert [claim.standing for claim in claims(circuit, unverified(circuit))] == [Standing.open]
 
 
-@pytest.mark.parametrize("level", ["nodes", "neurons"])
+@pytest.mark.parametrize("level", ["nodes", "coordinates"])
 def test_circuits_of_components(level):
     circuit, _ = random_circuit(8, SMALL, level=level)
     text = to_html(circuit, quick_report(circuit), "acdc discover")

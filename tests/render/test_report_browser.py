@@ -314,7 +314,7 @@ def test_dark_and_light(show):
     assert show(text, color_scheme="light").evaluate(ground) == light
 
 
-@pytest.mark.parametrize("level", ["nodes", "neurons"])
+@pytest.mark.parametrize("level", ["nodes", "coordinates"])
 def test_circuits_of_components(show, level):
     circuit, _ = random_circuit(8, SMALL, level=level)
     page, graph = show(to_html(circuit, unverified(circuit), "acdc discover")), circuit.graph

@@ -5,8 +5,9 @@ import pytest
 
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, Edge
+from acdc.graph.units import EdgeUnits, NodeUnits
 from acdc.options import Choosing
-from acdc.search.choosing import NodeRanking, Ranking
+from acdc.search.choosing import Ranking
 
 GRAPH = ComponentGraph(
     Anatomy(n_layers=2, n_heads=4, n_kv_heads=4, d_model=16, d_head=4, d_vocab=40, d_vocab_out=40, n_ctx=32)
@@ -15,7 +16,7 @@ SCORES = np.random.default_rng(0).normal(size=GRAPH.n_edges)
 
 
 def test_threshold_takes_by_magnitude():
-    choice = Ranking(GRAPH, SCORES).by_threshold(1.0)
+    choice = Ranking(EdgeUnits(GRAPH), SCORES).by_threshold(1.0)
     assert (choice.selected == (np.abs(SCORES) >= 1.0)).all()
     assert (choice.edges == GRAPH.prune(choice.selected)).all()
 
@@ -23,7 +24,7 @@ def test_threshold_takes_by_magnitude():
 @pytest.mark.parametrize("n", [1, 3, 10, 40, GRAPH.n_edges])
 def test_edges_counts_what_pruning_leaves(n):
     """The next edge of the ranking would leave more than n."""
-    ranking = Ranking(GRAPH, SCORES)
+    ranking = Ranking(EdgeUnits(GRAPH), SCORES)
     choice = ranking.by_edges(n)
     assert choice.edges.sum() <= n
     k = int(choice.selected.sum())
@@ -34,23 +35,23 @@ def test_edges_counts_what_pruning_leaves(n):
 @pytest.mark.parametrize("n", [0, -1, GRAPH.n_edges + 1])
 def test_impossible_sizes_are_refused(n):
     with pytest.raises(InputError, match="--edges"):
-        Ranking(GRAPH, SCORES).by_edges(n)
+        Ranking(EdgeUnits(GRAPH), SCORES).by_edges(n)
 
 
 def test_ties_follow_the_graph():
-    assert Ranking(GRAPH, np.ones(GRAPH.n_edges)).top(5).selected[:5].all()
+    assert Ranking(EdgeUnits(GRAPH), np.ones(GRAPH.n_edges)).top(5).selected[:5].all()
 
 
 @pytest.mark.parametrize("target", [0.05, 0.5, 0.95, 1.0])
 def test_faithfulness_is_reached_with_the_least_of_a_growing_measure(target):
-    ranking = Ranking(GRAPH, SCORES)
+    ranking = Ranking(EdgeUnits(GRAPH), SCORES)
 
     def share(removed: np.ndarray) -> float:
         return 1 - removed.sum() / GRAPH.n_edges
 
     choice = ranking.by_faithfulness(target, share)
-    assert share(choice.removed) >= target
-    assert share(ranking.top(int(choice.selected.sum()) - 1).removed) < target
+    assert share(choice.ablated) >= target
+    assert share(ranking.top(int(choice.selected.sum()) - 1).ablated) < target
 
 
 def greedily(scores: np.ndarray, pops: int) -> list[str]:
@@ -70,14 +71,14 @@ def greedily(scores: np.ndarray, pops: int) -> list[str]:
 
 @pytest.mark.parametrize("pops", [1, 5, 30, GRAPH.n_edges])
 def test_greedy_goes_from_the_logits_upwards(pops):
-    choice = Ranking(GRAPH, SCORES, Choosing.greedy).top(pops)
+    choice = Ranking(EdgeUnits(GRAPH), SCORES, Choosing.greedy).top(pops)
     assert set(GRAPH.ids(choice.selected)) == set(greedily(SCORES, pops))
     unread = choice.selected & ~choice.edges  # only what reads nothing may be pruned: all of it is read
     assert all(name.split("->")[0] != "input" for name in GRAPH.ids(unread))
 
 
 def test_a_greedy_threshold_stops_at_the_first_smaller_score():
-    ranking = Ranking(GRAPH, SCORES, Choosing.greedy)
+    ranking = Ranking(EdgeUnits(GRAPH), SCORES, Choosing.greedy)
     threshold = 0.8
     chosen = GRAPH.ids(ranking.by_threshold(threshold).selected)
     order = greedily(SCORES, len(chosen) + 1)
@@ -89,7 +90,7 @@ def test_a_greedy_threshold_stops_at_the_first_smaller_score():
 def test_nodes_are_chosen_by_their_scores():
     scores = np.random.default_rng(1).normal(size=len(GRAPH.writers))
     scores[0] = 99.0  # the input stays whatever its score
-    choice = NodeRanking(GRAPH, scores).by_threshold(0.5)
-    assert choice.nodes.tolist() == [True, *(np.abs(scores[1:]) >= 0.5).tolist()]
-    assert (choice.selected == GRAPH.between(choice.nodes)).all()
-    assert NodeRanking(GRAPH, scores).by_edges(20).edges.sum() <= 20
+    choice = Ranking(NodeUnits(GRAPH), scores).by_threshold(0.5)
+    assert choice.kept.tolist() == [True, *(np.abs(scores[1:]) >= 0.5).tolist()]
+    assert (choice.selected == GRAPH.between(choice.kept)).all()
+    assert Ranking(NodeUnits(GRAPH), scores).by_edges(20).edges.sum() <= 20

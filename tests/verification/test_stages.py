@@ -117,7 +117,7 @@ def test_rows_are_limited_in_every_stage(trio, induction, circuit):
             acdc.verify(trio, induction, circuit, rows=rows)
 
 
-@pytest.mark.parametrize("level", ["nodes", "neurons"])
+@pytest.mark.parametrize("level", ["nodes", "coordinates"])
 def test_circuits_of_components_are_sampled_too(trio, induction, level, monkeypatch):
     options = {"method": "eap", "level": level, "limit": 24, "threshold": 0.02}
     circuit = acdc.discover(trio, induction, **options).circuit

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.levels import RecordedLevel
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.options import Level
@@ -28,7 +29,7 @@ class Mark(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    level: Level = Level.edges
+    level: RecordedLevel = Level.edges
     score_kind: Literal["effect", "importance"] | None = None
     scored: Literal["all", "circuit"] = "all"
     repeated: bool = False

@@ -23,10 +23,10 @@ def per_head(anatomy: Anatomy) -> ComponentGraph:
 
 def to_file(codec: Codec, found: ForeignGraph, graph: ComponentGraph) -> ForeignGraph:
     """What is of `graph`, in the terms of a format. Raises InputError for what the format cannot say."""
-    if found.mark.level is Level.neurons and codec.outside:
+    if found.mark.level is Level.coordinates and codec.outside:
         raise InputError(
-            f"format {codec.name} cannot hold a circuit of neurons, which keeps parts of what edges carry: export it "
-            "as a picture or a networkx graph"
+            f"format {codec.name} cannot hold a circuit of coordinates, which keeps parts of what edges carry: export "
+            "it as a picture or a networkx graph"
         )
     target = codec.terms(graph.anatomy, found.mark)
     lost = _lost_by_writing(codec, found, graph, target)
@@ -58,8 +58,8 @@ def _lost_by_writing(codec: Codec, found: ForeignGraph, graph: ComponentGraph, t
         lost.append(f"scores of the {len(found.scores) - len(found.edges)} edges outside the circuit")
     elif not codec.outside and found.nodes is not None and found.node_scores is not None:
         lost.append(f"scores of the {len(found.node_scores) - len(found.nodes)} nodes outside the circuit")
-    if found.mark.level is Level.neurons:
-        lost.append("which neurons of its nodes are in the circuit")
+    if found.mark.level is Level.coordinates:
+        lost.append("which coordinates of its nodes are in the circuit")
     if not codec.nodes and found.mark.level is Level.nodes:
         lost.append("that it is a circuit of nodes, and their scores")
     return lost

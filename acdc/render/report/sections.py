@@ -86,7 +86,8 @@ def _size_card(circuit: Circuit) -> Markup:
     if circuit.level is Level.nodes:
         return _card(f"{len(circuit.nodes)}", "nodes", f"of {components}; {circuit.edges_effective:,} edges among them")
     every = components * circuit.graph.anatomy.d_model
-    return _card(f"{len(circuit.neurons):,}", "neurons", f"of {every:,}, in {len(circuit.nodes)} of {components} nodes")
+    inside = f"of {every:,}, in {len(circuit.nodes)} of {components} nodes"
+    return _card(f"{len(circuit.coordinates):,}", "coordinates", inside)
 
 
 def _card(value: str, name: str, below: str) -> Markup:

@@ -29,7 +29,7 @@ from acdc.task.metrics import Metric
 # Functions that other processes can import; scores are summed over the rows of a batch.
 BatchScores = Callable[[Behaviour, Batch], Tensor]
 Attribution = Callable[[Behaviour, Batch, Tensor, "Contraction"], Tensor]  # given what ablation changes
-Contraction = Callable[..., Tensor]  # `contract` or `contract_neurons`
+Contraction = Callable[..., Tensor]  # `contract` or `contract_coordinates`
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,10 @@ def contract(
 
 
 @torch.no_grad()
-def contract_neurons(
+def contract_coordinates(
     runs: Sequence[Taps], components: Components, graph: ComponentGraph, change: Tensor, first: int = 0
 ) -> Tensor:
-    """The same for neurons, each for all that read it: float64 [writers, d] on the CPU.
+    """The same for coordinates, each for all that read it: float64 [writers, d] on the CPU.
 
     The gradient at what a component writes is the sum of those at all slots after it.
     """
@@ -215,13 +215,11 @@ def attribute(
     total, batch_splits = summed(behaviour, name, progress, partial(_attribution, batch_scores, level), runs)
     check_scores(behaviour, total)
     scores = (total / len(behaviour.rows)).numpy()
-    if level is Level.neurons:
-        return Scores.of_neurons(behaviour.graph, scores, "effect", batch_splits)
-    return Scores(scores, "effect", batch_splits=batch_splits)
+    return Scores(scores, "effect", batch_splits, Level.coordinates if level is Level.coordinates else Level.edges)
 
 
 def _attribution(batch_scores: Attribution, level: Level, behaviour: Behaviour, batch: Batch) -> Tensor:
-    contraction = contract_neurons if level is Level.neurons else contract
+    contraction = contract_coordinates if level is Level.coordinates else contract
     return batch_scores(behaviour, batch, behaviour.change(batch), contraction)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from acdc.artefacts.scores import Decisions, Proposal
 from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import ComponentGraph
+from acdc.graph.units import EdgeUnits
 from acdc.progress import Progress
 from acdc.search.acdc.search import decide, default_threshold
 from acdc.search.choosing import Ranking
@@ -32,7 +33,7 @@ def hybrid(behaviour: Behaviour, options: HybridOptions, progress: Progress) -> 
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
     proposed = eap_ig_inputs(behaviour, options, progress)
     scores = proposed.values
-    inside = Ranking(behaviour.graph, scores).by_edges(proposal_size(behaviour.graph, options)).edges
+    inside = Ranking(EdgeUnits(behaviour.graph), scores).by_edges(proposal_size(behaviour.graph, options)).edges
     objective = behaviour.metric.sign * behaviour.measure(~inside[None])[0, 0].mean()
     left_out = float(np.abs(scores[~inside]).max(initial=0.0))
     found = decide(behaviour, [threshold], options, progress, inside)[0]

@@ -4,15 +4,12 @@ import numpy as np
 
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
-from acdc.options import Level
+from acdc.graph.units import units_of
 from acdc.progress import Progress
 from acdc.search.options import SearchOptions
 
 
 def random(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
     """Independent uniform scores in (0, 1], reproducible from the seed."""
-    generator, graph = np.random.default_rng(options.seed), behaviour.graph
-    if options.level is Level.neurons:
-        drawn = generator.random((len(graph.writers), behaviour.model.anatomy.d_model))
-        return Scores.of_neurons(graph, 1.0 - drawn, "importance")
-    return Scores(1.0 - generator.random(graph.n_edges), "importance")
+    drawn = np.random.default_rng(options.seed).random(units_of(behaviour.graph, options.level).shape)
+    return Scores(1.0 - drawn, "importance", level=options.level)

@@ -155,7 +155,7 @@ def test_exact_scores_of_nodes_equal_cutting_all_their_edges(trio, induction, ab
     for index in (0, 3, 5, 10, 20):
         cut = np.array([edge.writer == behaviour.graph.writers[index] for edge in behaviour.graph.edges])
         effect = (behaviour.measure(cut[None])[0, 0] - behaviour.full()).mean()
-        assert found.nodes[index] == pytest.approx(effect, abs=1e-10)
+        assert found.values[index] == pytest.approx(effect, abs=1e-10)
 
 
 SCORES_OF_NODES = [m.name for m in METHODS.values() if Level.nodes in m.levels and not m.decides]

@@ -1,6 +1,8 @@
-"""Neurons: single coordinates of what components write, against loops over the bridge and against autograd."""
+"""Single coordinates of what components write, against loops over the bridge and against autograd."""
 
 import json
+import shutil
+from pathlib import Path
 
 import families
 import numpy as np
@@ -8,9 +10,12 @@ import pytest
 import torch
 from noise import noise
 
+from acdc.api import discover as discover_circuit
+from acdc.api import sweep as sweep_circuits
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
-from acdc.graph import Neuron, WriterKind
+from acdc.graph import Coordinate, WriterKind
+from acdc.jobs.jobs_file import read_jobs
 from acdc.options import Level
 from acdc.progress import silent
 from acdc.search.discover import DiscoverySettings, bind, discover
@@ -18,11 +23,11 @@ from acdc.search.registry import METHODS
 from acdc.verification.verify import verify
 
 ROWS = tuple(range(6))
-NEURONS = DiscoverySettings(metric="logit_diff", level=Level.neurons)
+COORDINATES = DiscoverySettings(metric="logit_diff", level=Level.coordinates)
 
 
 def scores(model, task, method, rows=ROWS, **options):
-    settings = DiscoverySettings(method=method, metric="logit_diff", level=Level.neurons, **options)
+    settings = DiscoverySettings(method=method, metric="logit_diff", level=Level.coordinates, **options)
     behaviour = bind(model, task, settings, rows)
     return behaviour, METHODS[method].run(behaviour, settings.search_options, silent)
 
@@ -65,32 +70,32 @@ def test_an_exact_score_is_what_the_bridge_gives(trio, induction):
     graph, full = behaviour.graph, behaviour.full().mean()
     drawn = np.random.default_rng(0)
     for index in drawn.choice(np.arange(1, len(graph.writers)), 8, replace=False):
-        neuron = drawn.integers(trio.anatomy.d_model)
-        removed = np.zeros(found.neurons.shape, dtype=bool)
-        removed[index, neuron] = True
+        coordinate = drawn.integers(trio.anatomy.d_model)
+        removed = np.zeros(found.values.shape, dtype=bool)
+        removed[index, coordinate] = True
         try:
             effect = by_bridge(trio, behaviour, removed) - full
         finally:
             trio.bridge.reset_hooks()
-        assert found.neurons[index, neuron] == pytest.approx(effect, abs=1e-9)
+        assert found.values[index, coordinate] == pytest.approx(effect, abs=1e-9)
 
 
 @pytest.mark.parametrize("method", ["eap", "eap-ig-inputs", "eap-ig-activations", "clean-corrupted"])
-def test_the_neurons_of_a_node_add_up_to_it(trio, induction, method):
+def test_the_coordinates_of_a_node_add_up_to_it(trio, induction, method):
     settings = DiscoverySettings(method=method, metric="logit_diff", level=Level.nodes)
     behaviour, found = scores(trio, induction, method)
     edges = METHODS[method].run(behaviour, settings.search_options, silent).values
     writers, _ = behaviour.graph.ends
     nodes = np.bincount(writers, weights=edges)
-    assert np.abs(found.neurons.sum(1) - nodes).max() < 1e-10 * np.abs(nodes).max()
-    assert np.abs(found.neurons[-1]).max() > 0
+    assert np.abs(found.values.sum(1) - nodes).max() < 1e-10 * np.abs(nodes).max()
+    assert np.abs(found.values[-1]).max() > 0
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "gpt-neox-parallel", "native-attention-only"])
 def test_eap_is_the_gradient_at_what_a_component_writes(family):
     model, task = families.boot(family, layers=2, seed=0), noise()
     behaviour, found = scores(model, task, "eap", rows=range(len(task.rows)))
-    assert found.neurons == pytest.approx(_by_autograd(behaviour), abs=1e-10)
+    assert found.values == pytest.approx(_by_autograd(behaviour), abs=1e-10)
 
 
 def _by_autograd(behaviour):
@@ -118,7 +123,7 @@ def _by_autograd(behaviour):
 
 
 @pytest.mark.parametrize("ablation", ["resample", "zero", "mean"])
-def test_all_neurons_are_the_model_and_a_circuit_is_what_the_bridge_gives(trio, induction, ablation):
+def test_all_coordinates_are_the_model_and_a_circuit_is_what_the_bridge_gives(trio, induction, ablation):
     behaviour = bind(trio, induction, DiscoverySettings(metric="logit_diff", ablation=ablation), ROWS[:3])
     shape = len(behaviour.graph.writers), trio.anatomy.d_model
     removed = np.random.default_rng(1).random((3, *shape)) < 0.5
@@ -135,13 +140,13 @@ def test_all_neurons_are_the_model_and_a_circuit_is_what_the_bridge_gives(trio, 
                 trio.bridge.reset_hooks()
 
 
-def test_a_circuit_of_neurons_is_chosen_saved_and_verified(trio, induction, tmp_path):
-    result = discover(trio, induction, DiscoverySettings(method="eap", level=Level.neurons, faithfulness=0.8))
+def test_a_circuit_of_coordinates_is_chosen_saved_and_verified(trio, induction, tmp_path):
+    result = discover(trio, induction, DiscoverySettings(method="eap", level=Level.coordinates, faithfulness=0.8))
     circuit = result.circuit
-    assert 0 < len(circuit.neurons) < 17 * 64
+    assert 0 < len(circuit.coordinates) < 17 * 64
     assert len(result.scores) == (len(circuit.graph.writers) - 1) * trio.anatomy.d_model
     strongest = max(result.scores, key=lambda name: abs(result.scores[name]))
-    assert strongest in {neuron.id for neuron in circuit.neurons}
+    assert strongest in {coordinate.id for coordinate in circuit.coordinates}
     circuit.save(tmp_path / "circuit.json")
     assert Circuit.load(tmp_path / "circuit.json") == circuit
     report = verify(trio, induction, circuit)
@@ -153,10 +158,10 @@ def test_a_circuit_of_neurons_is_chosen_saved_and_verified(trio, induction, tmp_
     one = record["nodes"][0]["id"]
     for damage in (
         {"nodes": record["nodes"][1:]},
-        {"neurons": [neuron for neuron in record["neurons"] if not neuron["id"].startswith(f"{one}.")]},
-        {"neurons": [*record["neurons"], {"id": "m9.n1", "score": 0.0}]},
-        {"neurons": [*record["neurons"], record["neurons"][0]]},
-        {"neurons": [record["neurons"][0] | {"score": 7.0}, *record["neurons"][1:]]},
+        {"coordinates": [entry for entry in record["coordinates"] if not entry["id"].startswith(f"{one}.")]},
+        {"coordinates": [*record["coordinates"], {"id": "m9.n1", "score": 0.0}]},
+        {"coordinates": [*record["coordinates"], record["coordinates"][0]]},
+        {"coordinates": [record["coordinates"][0] | {"score": 7.0}, *record["coordinates"][1:]]},
         {"level": "nodes"},
     ):
         (tmp_path / "circuit.json").write_text(json.dumps(record | damage))
@@ -167,27 +172,62 @@ def test_a_circuit_of_neurons_is_chosen_saved_and_verified(trio, induction, tmp_
 @pytest.mark.parametrize(
     "text", ["input.n3", "a1.h2", "a1.h2.n", "a1.h2.n-1", "m3.nx", "m3.n07", "m3.n" + "9" * 5000, "m\u0663.n1", ""]
 )
-def test_what_is_no_neuron_is_refused(text):
-    with pytest.raises(InputError, match="neuron id"):
-        Neuron.parse(text)
+def test_what_is_no_coordinate_is_refused(text):
+    with pytest.raises(InputError, match="coordinate id"):
+        Coordinate.parse(text)
 
 
-def test_the_command_line_finds_resumes_and_shows_neurons(acdc, tmp_path):
-    words = ["discover", "--task", "induction", "--method", "eap", "--level", "neurons", "--threshold", "0.05"]
+def test_the_command_line_finds_resumes_and_shows_coordinates(acdc, tmp_path):
+    words = ["discover", "--task", "induction", "--method", "eap", "--level", "coordinates", "--threshold", "0.05"]
     first = acdc(*words, "--out", "run")
-    assert first.code == 0 and "neurons, in" in first.out
+    assert first.code == 0 and "coordinates, in" in first.out
     circuit = (tmp_path / "run/circuit.json").read_bytes()
     assert acdc(*words, "--out", "run").code == 0
     assert acdc(*words, "--out", "other").code == 0
     assert (tmp_path / "other/circuit.json").read_bytes() == circuit
     assert acdc("show", "run").out
     assert acdc("plan", *words[1:]).code == 0
-    assert "neurons" in json.loads((tmp_path / "run/scores.json").read_text())
+    assert "coordinates" in json.loads((tmp_path / "run/scores.json").read_text())
 
 
 @pytest.mark.parametrize(
     "words", [["--method", "acdc"], ["--method", "eap", "--direct-edges"], ["--method", "eap", "--choose", "greedy"]]
 )
-def test_what_neurons_do_not_go_with_is_refused(acdc, words):
-    refused = acdc("discover", "--task", "induction", "--level", "neurons", *words)
+def test_what_coordinates_do_not_go_with_is_refused(acdc, words):
+    refused = acdc("discover", "--task", "induction", "--level", "coordinates", *words)
     assert refused.code == 2 and "goes with" in refused.err
+
+
+OLD_RUN = Path(__file__).parent.parent / "artefacts/version1_neurons"  # written when coordinates were called neurons
+
+
+def test_a_circuit_under_the_former_name_is_read(tmp_path):
+    old = json.loads((OLD_RUN / "circuit.json").read_text())
+    circuit = Circuit.load(OLD_RUN)
+    assert circuit.level is Level.coordinates
+    assert [entry.id for entry in circuit.coordinates] == [entry["id"] for entry in old["neurons"]] != []
+    circuit.save(tmp_path / "circuit.json")
+    assert json.loads((tmp_path / "circuit.json").read_text()) == {
+        "coordinates" if key == "neurons" else key: "coordinates" if key == "level" else value
+        for key, value in old.items()
+    }
+
+
+def test_a_run_under_the_former_name_goes_on_under_the_new_one(acdc, tmp_path):
+    shutil.copytree(OLD_RUN, tmp_path / "run")
+    words = ["--task", "induction", "--method", "eap", "--threshold", "0.35", "--limit", "8", "--verify", "quick"]
+    done = acdc("discover", *words, "--level", "coordinates", "--out", "run")
+    assert done.code == 0 and "3 of 1,280 coordinates" in done.out
+    assert (tmp_path / "run/circuit.json").read_bytes() == (OLD_RUN / "circuit.json").read_bytes()
+    assert "coordinates" in acdc("show", "run").out
+
+
+def test_the_former_name_is_answered_with_the_new_one(trio, induction, tmp_path):
+    said = "'neurons' is now called 'coordinates'"
+    with pytest.raises(InputError, match=f"level {said}"):
+        discover_circuit(trio, induction, method="eap", level="neurons")
+    with pytest.raises(InputError, match=f"level {said}"):
+        sweep_circuits(trio, induction, level="neurons")
+    (tmp_path / "jobs.toml").write_text('[[jobs]]\nmethod = "eap"\nlevel = "neurons"')
+    with pytest.raises(InputError, match=f"job 1: level: {said}"):
+        read_jobs(tmp_path / "jobs.toml")
