@@ -11,8 +11,9 @@ from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
 from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit, ModelRecord, library_versions
 from acdc.errors import DiskError, InputError
 from acdc.files import read_model, write_json
-from acdc.runs.finish import FinishedRun, Finishing, Watch, finish_run, unwatched
-from acdc.runs.ranking import DECISIONS, SCORES
+from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
+from acdc.runs.finished import FinishedRun
+from acdc.runs.ranking import DECISIONS, SCORES, ScoresRecord
 from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
 from acdc.runs.spec import DiscoveryJob
 from acdc.model.load import Model, load_model
@@ -29,19 +30,6 @@ from acdc.behaviour.workers import FindWorkers, no_workers
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
-
-
-class ScoresRecord(BaseModel):
-    """What reading `scores.json` of `acdc score` relies on; the rest is kept as it is."""
-
-    model_config = ConfigDict(extra="allow")
-
-    format: Literal["acdc-scores"]
-    version: Literal[1]
-    model: ModelRecord
-    task: dict[str, JsonValue]
-    score_kind: Literal["effect", "importance"]
-    edges: dict[str, float]
 
 
 T = TypeVar("T")

@@ -15,7 +15,8 @@ from acdc.artefacts.codecs import ForeignGraph
 from acdc.errors import AcdcWarning, InputError
 from acdc.files import write_json
 from acdc.runs.exchange import content_hash, find_format
-from acdc.runs.finish import FinishedRun, Finishing, Watch, finish_run, unwatched
+from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
+from acdc.runs.finished import FinishedRun
 from acdc.runs.ranking import SCORES
 from acdc.runs.discovery import Loaded, discarding_refused
 from acdc.runs.run_directory import RunDirectory

@@ -6,7 +6,8 @@ from pathlib import Path
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
-from acdc.runs.finish import FinishedRun, Finishing, finish_run
+from acdc.runs.finish import Finishing, finish_run
+from acdc.runs.finished import FinishedRun
 from acdc.runs.run_directory import RunDirectory, read_run
 from acdc.model.load import Model, load_model
 from acdc.execution.threads import fixed_threads
