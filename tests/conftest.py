@@ -1,5 +1,6 @@
 """What tests share: the bundled model and tasks, the material beside the checkout, and the command line."""
 
+import hashlib
 import json
 import os
 import sys
@@ -17,6 +18,38 @@ import torch  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rotation",
+        type=rotation,
+        metavar="N/K",
+        help="run one part of the thorough tests, 0/K to K-1/K; the part that a test is in follows from its id",
+    )
+
+
+def rotation(text: str) -> tuple[int, int]:
+    """(part, number of parts) of `N/K`. Raises ValueError for anything else, which pytest reports."""
+    part, parts = map(int, text.split("/"))
+    if not 0 <= part < parts:
+        raise ValueError(text)
+    return part, parts
+
+
+def part_of(node_id: str, parts: int) -> int:
+    """The part that a test is in: the same on every machine, and whatever other tests there are."""
+    return int.from_bytes(hashlib.sha256(node_id.encode()).digest()[:8]) % parts
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (chosen := config.getoption("--rotation")) is None:
+        return
+    part, parts = chosen
+    others = [i for i in items if i.get_closest_marker("thorough") and part_of(i.nodeid, parts) != part]
+    config.hook.pytest_deselected(items=others)
+    left_out = set(others)
+    items[:] = [item for item in items if item not in left_out]
 
 
 def slow_but(quick: Collection, values: Iterable, every: int = 1) -> list:

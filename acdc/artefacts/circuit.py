@@ -8,7 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import networkx as nx
 import numpy as np
 from pydantic import (
     AliasChoices,
@@ -31,6 +30,8 @@ from acdc.graph.units import Units, units_of
 from acdc.options import MOST_THREADS, Level
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     from acdc.artefacts.verification.report import Report
 
 FILE_NAME, CIRCUITS = "circuit.json", "circuits"  # one circuit of a run; a folder of those of a sweep
@@ -261,8 +262,10 @@ class Circuit(_Record):
         """Its effective edges between components, without the within-head edges inside them."""
         return [edge for edge in self.effective if not is_within_head(edge.id)]
 
-    def to_networkx(self) -> nx.DiGraph:
+    def to_networkx(self) -> "nx.DiGraph":
         """The effective circuit: components and slots as nodes, edges with `score`, wiring edges slot -> component."""
+        import networkx as nx  # here, as it takes longer to import than a circuit to read
+
         graph = nx.DiGraph(name=f"{self.task.name} in {self.model.name}")
         writing = {Edge.parse(scored.id).writer for scored in self.links}
         within_heads = {scored.id: scored.score for scored in self.effective if is_within_head(scored.id)}
@@ -372,7 +375,7 @@ class Circuit(_Record):
         return str(show("circuit as SVG", self))
 
 
-def _add_writer(graph: nx.DiGraph, writer: Writer) -> None:
+def _add_writer(graph: "nx.DiGraph", writer: Writer) -> None:
     graph.add_node(writer.id, kind=writer.kind.value, layer=writer.layer, head=writer.head)
 
 

@@ -4,12 +4,14 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from acdc.benchmark.truth import Truth
 from acdc.errors import InputError
-from acdc.model.load import Model
 from acdc.task.rows import Task
+
+if TYPE_CHECKING:
+    from acdc.benchmark.truth import Truth
+    from acdc.model.load import Model
 
 
 class Unavailable(InputError):
@@ -21,9 +23,9 @@ class PreparedCase:
     """A case that is ready to be tried. `truths`: by ablation, None where the circuit is not known. `accuracy`: share
     of the task's rows for which the model says what its program does, None without a program."""
 
-    model: Model
+    model: "Model"
     task: Task
-    truths: Mapping[str, Truth | None]
+    truths: Mapping[str, "Truth | None"]
     split_embeddings: bool = False
     accuracy: float | None = None
 

@@ -67,7 +67,7 @@ def _print(done: "FinishedBenchmark") -> None:
     from rich.table import Table
 
     from acdc.benchmark.summary import HEADER, cells, ranked
-    from acdc.cli.show import console
+    from acdc.cli.console import console
 
     out = console()
     out.width = max(out.width, WIDTH)

@@ -10,9 +10,9 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from acdc.cli.console import console
 from acdc.cli.plan import duration
 from acdc.cli.progress import RateColumn
-from acdc.cli.show import console
 from acdc.jobs.job import Job
 from acdc.jobs.state import JobsState, JobState, SubmissionState
 from acdc.jobs.store import Stage, Status

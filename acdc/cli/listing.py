@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from acdc.cli.show import console
+from acdc.cli.console import console
 from acdc.errors import InputError
 from acdc.runs.run_directory import list_runs, read_run
 
@@ -105,7 +105,7 @@ def _runs(parent: Path) -> list[dict]:
 def _summary(path: Path) -> dict:
     from acdc.artefacts.circuit import Circuit
     from acdc.render.verdict import percent
-    from acdc.runs.finish import load_report
+    from acdc.runs.finished import load_report
 
     if not (path / "circuit.json").is_file():
         return {}

@@ -135,7 +135,7 @@ def show(
 ) -> None:
     """Print what a run found. Device, dtype and seed make no difference here."""
     from acdc.cli.show_run import RunPrinter
-    from acdc.runs.finish import open_run
+    from acdc.runs.finished import open_run
 
     RunPrinter(as_json).finish(open_run(run))
 

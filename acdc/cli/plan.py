@@ -5,8 +5,8 @@ import sys
 
 from rich.table import Table
 
+from acdc.cli.console import console
 from acdc.cli.progress import clear_line
-from acdc.cli.show import console
 from acdc.options import Extent
 from acdc.planning.forecast import Forecast
 from acdc.planning.job_plan import Cost, JobPlan

@@ -3,26 +3,23 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from acdc.artefacts.circuit import ModelRecord
 from acdc.artefacts.quantisation import Quantisation
+from acdc.cli.console import console
 from acdc.options import Level
 from acdc.render.verdict import percent
-from acdc.runs.check_task import TaskCheck
-from acdc.runs.sweep import FinishedSweep
+
+if TYPE_CHECKING:
+    from acdc.runs.check_task import TaskCheck
+    from acdc.runs.sweep import FinishedSweep
 
 STRONGEST = 10
 GROUPS = 20  # of a task, shown by check-task
-
-
-def console() -> Console:
-    """A readable width in pipes and on wide terminals; names of files and models are never read as markup."""
-    plain = Console()
-    return Console(highlight=False, markup=False, width=min(plain.width, 110) if plain.is_terminal else 110)
 
 
 def print_stored(model: str, quantisation: Quantisation | None, out: Console) -> None:
@@ -56,7 +53,7 @@ def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
     out.print(f"\nscores  {path / 'scores.json'}", soft_wrap=True)
 
 
-def print_curve(sweep: FinishedSweep, as_json: bool) -> None:
+def print_curve(sweep: "FinishedSweep", as_json: bool) -> None:
     """A sweep's points by rising threshold and where its files are."""
     record = sweep.record
     if record.points[0].unseen_metric is None:
@@ -90,7 +87,7 @@ def print_curve(sweep: FinishedSweep, as_json: bool) -> None:
     out.print(f"picture  {sweep.path / 'curve.svg'}", soft_wrap=True)
 
 
-def print_check(check: TaskCheck, as_json: bool) -> None:
+def print_check(check: "TaskCheck", as_json: bool) -> None:
     """Whether a task fits a model, and the model's metrics on it."""
     if as_json:
         print(json.dumps(check.as_record()))
@@ -112,7 +109,7 @@ def print_check(check: TaskCheck, as_json: bool) -> None:
         out.print(f"warning: {warning}", style="yellow")
 
 
-def _groups(check: TaskCheck) -> Table:
+def _groups(check: "TaskCheck") -> Table:
     table = Table(title="clean prompts by group", title_justify="left", box=None, pad_edge=False)
     table.add_column("group")
     table.add_column("rows", justify="right")

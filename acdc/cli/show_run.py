@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 from rich.table import Table
 
-from acdc.cli.show import STRONGEST, console, print_stored
+from acdc.cli.console import console
+from acdc.cli.show import STRONGEST, print_stored
 from acdc.options import Extent
 from acdc.render.style import subtitle, title
 from acdc.render.verdict import percent, planned_text, verdict
-from acdc.runs.finish import FinishedRun
+from acdc.runs.finished import FinishedRun
 
 SLOW_FLOPS = 3e11  # of a verification: a few seconds, after which the first table is shown before it
 

@@ -50,7 +50,8 @@ def verify(
     from acdc.cli.show_run import RunPrinter
     from acdc.jobs.executors import choose_executor
     from acdc.jobs.verification import verify_on
-    from acdc.runs.finish import Finishing, open_run, reverify
+    from acdc.runs.finish import Finishing, reverify
+    from acdc.runs.finished import open_run
     from acdc.runs.stability import plan_repeats
 
     circuit = Circuit.load(run)
@@ -128,7 +129,7 @@ def diff(
     from acdc.artefacts.roles import compare_roles
     from acdc.files import write_bytes
     from acdc.model.load import load_model
-    from acdc.runs.finish import load_report, warn_unverified
+    from acdc.runs.finished import load_report, warn_unverified
     from acdc.runs.run_directory import read_run
     from acdc.task.load import load_task
     from acdc.verification.compare import compare
@@ -174,7 +175,7 @@ def _check_own(circuit: "Circuit", dtype: opt.DType | None, seed: int | None) ->
 
 
 def _print_comparison(comparison: "Comparison") -> None:
-    from acdc.cli.show import console
+    from acdc.cli.console import console
 
     out = console()
     head = ("", "in both", "first alone", "second alone", "Jaccard")
@@ -195,7 +196,7 @@ def _print_comparison(comparison: "Comparison") -> None:
 
 
 def _print_roles(comparison: "RoleComparison") -> None:
-    from acdc.cli.show import console
+    from acdc.cli.console import console
 
     out = console()
     rows = [
@@ -212,7 +213,7 @@ def _print_roles(comparison: "RoleComparison") -> None:
 
 def _print_audit(report: "Report", full_verification: "FullVerification") -> None:
     """Tables of all that an full verification found, each with what its numbers mean."""
-    from acdc.cli.show import console
+    from acdc.cli.console import console
 
     out = console()
     _print_claims(report, full_verification, out)

@@ -16,17 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+# Private: tensors with shapes and devices but no contents, and the type of the operations that a dispatch mode sees.
+# A meta tensor knows no device, and a model on several would lose where its layers are.
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from acdc.execution.products import WORTHWHILE_FLOPS
+from acdc.execution.products import LINEAR, WORTHWHILE_FLOPS
 
 _aten = torch.ops.aten
 _PRODUCTS = {_aten.mm: (0, 1), _aten.bmm: (0, 1), _aten.addmm: (1, 2), _aten.baddbmm: (1, 2)}  # places of the factors
-_LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 _CURVED = {
     getattr(_aten, name + backward)
     for name in ("gelu", "silu", "sigmoid", "tanh", "_softmax", "_log_softmax")
@@ -170,7 +172,7 @@ def _entry(func: OpOverload, args: tuple[Any, ...], read: list[Tensor], made: li
         flops = 2 * left.numel() * right.shape[-1]
         large = flops >= WORTHWHILE_FLOPS * matrices
         return Operation(Kind.matrix if large else Kind.small, flops, moved)
-    if packet is _LINEAR:
+    if packet is LINEAR:
         return Operation(Kind.linear, 2 * args[0].numel() * args[1].shape[0], moved)
     return Operation(Kind.curved if packet in _CURVED else Kind.plain, 0, moved)
 

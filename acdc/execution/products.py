@@ -12,8 +12,9 @@ from torch.autograd.function import BackwardCFunction, FunctionCtx
 
 WORTHWHILE_FLOPS = 5e6  # of one product
 
-_linear = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
-KIND = "default" if _linear is None else "onednn"
+# Private: nothing public reaches oneDNN's product of two matrices.
+LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+KIND = "default" if LINEAR is None else "onednn"
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -41,7 +42,7 @@ def products(x: Tensor, weights: Tensor) -> Tensor:
 
 def packed(weights: Tensor) -> Tensor:
     """Matrices [H, in, out] laid out in memory as `products` likes them on a CPU; a view wherever they are already."""
-    fits = _linear is not None and weights.dtype == torch.float32 and weights.device.type == "cpu"
+    fits = LINEAR is not None and weights.dtype == torch.float32 and weights.device.type == "cpu"
     if not fits or weights.is_contiguous():
         return weights
     return weights.transpose(1, 2).contiguous().transpose(1, 2)  # a view where they are stored by columns
@@ -50,7 +51,7 @@ def packed(weights: Tensor) -> Tensor:
 def suits(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN can take a product: float32 on a CPU, a dense weight (in rows or columns) that is not trained."""
     return (
-        _linear is not None
+        LINEAR is not None
         and x.dtype == weight.dtype == torch.float32
         and x.device.type == "cpu"
         and not weight.requires_grad
@@ -59,10 +60,10 @@ def suits(x: Tensor, weight: Tensor) -> bool:
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    assert _linear is not None  # see `suits`
+    assert LINEAR is not None  # see `suits`
     flat = x.reshape(-1, x.shape[-1]).contiguous()
     with torch.no_grad():
-        return _linear(flat, weight.T, bias, "none", [], "").view(*x.shape[:-1], -1)
+        return LINEAR(flat, weight.T, bias, "none", [], "").view(*x.shape[:-1], -1)
 
 
 class _Product(torch.autograd.Function):

@@ -9,13 +9,18 @@ edges, the within-head edges of all attention slots follow: a [layers, 3, heads]
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 
 from acdc.errors import InputError
 from acdc.graph.anatomy import Anatomy
+from acdc.graph.edge_names import EdgeIndex, EdgeLayout, EdgeNames, Edges
 from acdc.graph.ids import Coordinate, Edge, Reader, ReaderKind, WithinHeadEdge, Writer, WriterKind, is_within_head
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 ATTENTION_SLOTS = (ReaderKind.Q, ReaderKind.K, ReaderKind.V)
 
@@ -91,14 +96,14 @@ class ComponentGraph:
         return {(group.layer, group.kind): group for group in self.groups}
 
     @cached_property
-    def edges(self) -> tuple[Edge, ...]:
-        """Every edge between a writer and a slot, in the order of the vector."""
-        return tuple(
-            Edge(writer, reader)
-            for group in self.groups
-            for reader in group.readers
-            for writer in self.writers[: group.senders]
-        )
+    def _layout(self) -> EdgeLayout:
+        senders = tuple(group.senders for group in self.groups for _ in group.readers)
+        return EdgeLayout(self.writers, self.readers, senders, self.within_heads)
+
+    @property
+    def edges(self) -> Edges:
+        """Every edge between a writer and a slot, in the order of the vector; made when asked for."""
+        return Edges(self._layout)
 
     @cached_property
     def within_heads(self) -> tuple[WithinHeadEdge, ...]:
@@ -124,15 +129,15 @@ class ComponentGraph:
         """Length of the vector: all candidate edges, within-head edges included under direct edges."""
         return self.groups[-1].stop + len(self.within_heads)
 
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """Id of every entry of the vector."""
-        return (*(edge.id for edge in self.edges), *(inner.id for inner in self.within_heads))
+    @property
+    def names(self) -> EdgeNames:
+        """Id of every entry of the vector; made when asked for."""
+        return EdgeNames(self._layout)
 
-    @cached_property
-    def index(self) -> dict[str, int]:
-        """Position of each edge id in the vector."""
-        return {name: i for i, name in enumerate(self.names)}
+    @property
+    def index(self) -> EdgeIndex:
+        """Position of each edge id in the vector; read from the id."""
+        return EdgeIndex(self._layout)
 
     @cached_property
     def readers(self) -> tuple[Reader, ...]:
@@ -161,24 +166,28 @@ class ComponentGraph:
         """Boolean vector [n_edges] of a set of edge ids. Raises InputError for an id that this graph lacks."""
         vector = np.zeros(self.n_edges, dtype=bool)
         for name in ids:
-            if name not in self.index:
+            position = self.index.get(name)
+            if position is None:
                 if not is_within_head(name):
                     Edge.parse(name)
                 raise InputError(f"edge {name!r} does not exist in this model's graph of {self.n_edges} edges")
-            vector[self.index[name]] = True
+            vector[position] = True
         return vector
 
     def ids(self, mask: np.ndarray) -> list[str]:
         """Edge ids of a boolean vector [n_edges], in the order of the vector."""
-        return [self.names[i] for i in np.flatnonzero(mask)]
+        names = self.names
+        return [names[i] for i in np.flatnonzero(mask)]
 
     @cached_property
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
-        """Index of the writer and of the reader of every edge that is no within-head edge, [edges] each."""
-        writers = [np.tile(np.arange(group.senders), len(group.readers)) for group in self.groups]
-        readers = [np.repeat(np.arange(len(group.readers)), group.senders) for group in self.groups]
-        first = np.cumsum([0, *(len(group.readers) for group in self.groups)])
-        return np.concatenate(writers), np.concatenate([r + at for r, at in zip(readers, first, strict=False)])
+        """Index of the writer and of the reader of every edge that is no within-head edge, int32 [edges] each."""
+        layout = self._layout
+        senders = np.array(layout.senders)
+        writers = np.empty(layout.n_edges, dtype=np.int32)
+        for start, stop in pairwise(layout.starts):
+            writers[start:stop] = np.arange(stop - start)
+        return writers, np.repeat(np.arange(len(senders), dtype=np.int32), senders)
 
     @cached_property
     def _owned(self) -> np.ndarray:
@@ -242,8 +251,10 @@ class ComponentGraph:
             kept[self.writer_index[coordinate.writer], coordinate.index] = True
         return kept
 
-    def to_networkx(self) -> nx.DiGraph:
+    def to_networkx(self) -> "nx.DiGraph":
         """Components and slots as nodes; candidate edges writer -> slot, and `wiring` edges slot -> component."""
+        import networkx as nx  # here, as it is slow to import and of no use to those who read artefacts
+
         graph = nx.DiGraph()
         for writer in self.writers:
             graph.add_node(writer.id, kind=writer.kind.value, layer=writer.layer, head=writer.head)

@@ -20,7 +20,7 @@ from acdc.artefacts.verification.report import FILE_NAME as VERIFICATION
 from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
 from acdc.files import make_private, write_text
-from acdc.runs.finish import PAGE, RUN_FILES, is_report_of, load_report, no_report
+from acdc.runs.finished import PAGE, RUN_FILES, is_report_of, load_report, no_report
 from acdc.runs.ranking import DECISIONS, SCORES
 from acdc.runs.run_directory import RUN_FILE
 from acdc.runs.sweep import PICTURE

@@ -18,7 +18,7 @@ from acdc.model.shape import find_model, shape_of
 from acdc.model.sources import find_source
 from acdc.progress import Progress
 from acdc.runs.discovery import Loaded, run_discovery
-from acdc.runs.finish import RUN_FILES, load_report
+from acdc.runs.finished import RUN_FILES, load_report
 from acdc.runs.run_directory import read_run
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import prepare

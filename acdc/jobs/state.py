@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.jobs.store import Status, StoredJob
-from acdc.runs.finish import load_report
+from acdc.runs.finished import load_report
 
 
 class _State(BaseModel):

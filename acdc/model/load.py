@@ -19,6 +19,7 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.execution.components import Components
 from acdc.execution.executor import Executor
 from acdc.graph import Anatomy, ComponentGraph
+from acdc.model.bridge_builder import build_bridge, describe_bridge
 from acdc.model.check import Disagreement, first_disagreement
 from acdc.model.functional import FunctionalComponents
 from acdc.model.gguf_weights import load_gguf_model, load_gguf_tokenizer
@@ -170,14 +171,11 @@ def bridge_to(
 ) -> "TransformerBridge":
     """The bridge over a Hugging Face model, which is on one device or placed on several."""
     from accelerate.hooks import remove_hook_from_module
-    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
     if hasattr(model.config, "num_local_experts"):
         model.set_experts_implementation("eager")  # the grouped kernels take no float64
     remove_hook_from_module(model, recurse=True)  # loading onto several devices puts some on; `settle` has its own
-    bridge = build_bridge_from_module(
-        model, architecture=architecture, hf_config=model.config, dtype=dtype, device=device
-    )
+    bridge = build_bridge(model, architecture, hf_config=model.config, dtype=dtype, device=device)
     settle(bridge, placement)
     return bridge
 
@@ -185,9 +183,8 @@ def bridge_to(
 def hugging_face_paths(config: "PretrainedConfig", architecture: str, dtype: torch.dtype) -> dict[str, str]:
     """Names of the modules that a configuration describes by those that the bridge gives them."""
     from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
-    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_config_from_hf
 
-    described = build_bridge_config_from_hf(config, architecture, architecture, dtype)
+    described = describe_bridge(config, architecture, dtype)
     return module_paths(ArchitectureAdapterFactory.select_architecture_adapter(described))
 
 

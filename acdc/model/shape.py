@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from acdc.errors import InputError
 from acdc.execution.products import product
+from acdc.model.bridge_builder import build_bridge
 from acdc.model.feed_forward import FeedForward
 from acdc.model.functional import FunctionalComponents
 from acdc.model.load import (
@@ -118,7 +119,6 @@ def _hugging_face(
 
 def _native(source: Source, devices: Devices, dtype: torch.dtype) -> "tuple[TransformerBridge, int, Placement | None]":
     """As for Hugging Face models. Booting would convert the parameters, which those without contents do not stand."""
-    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
     from transformer_lens.model_bridge.sources.native.model import NativeModel
 
     config, before = native_config(source, devices[0], dtype), torch.get_default_dtype()
@@ -126,7 +126,7 @@ def _native(source: Source, devices: Devices, dtype: torch.dtype) -> "tuple[Tran
     try:
         with devices[0]:
             model = NativeModel(config)
-        parameters, bridge = _count(model), build_bridge_from_module(model, NATIVE, tl_config=config)
+        parameters, bridge = _count(model), build_bridge(model, NATIVE, tl_config=config)
         placement = place(model, module_paths(bridge.adapter), devices)
         settle(bridge, placement)
         return bridge, parameters, placement

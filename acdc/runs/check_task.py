@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acdc.artefacts.quantisation import Quantisation
+from acdc.behaviour.behaviour import usable_metrics
+from acdc.execution.threads import fixed_threads
 from acdc.runs.discovery import Loaded
 from acdc.runs.spec import DiscoveryJob
-from acdc.artefacts.quantisation import Quantisation
-from acdc.execution.threads import fixed_threads
 from acdc.search.discover import bind
-from acdc.behaviour.behaviour import usable_metrics
 from acdc.task.metrics import Metric, RowBatch
 from acdc.task.rows import Row
 from acdc.task.split import split_rows

@@ -3,45 +3,30 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict, JsonValue
+from typing import Any, TypeVar
 
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
-from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit, ModelRecord, library_versions, record_options
-from acdc.errors import DiskError, InputError
-from acdc.files import read_model, write_json
-from acdc.runs.finish import FinishedRun, Finishing, Watch, finish_run, unwatched
-from acdc.runs.ranking import DECISIONS, SCORES
-from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
-from acdc.runs.spec import DiscoveryJob
-from acdc.model.load import Model, load_model
-from acdc.execution.threads import fixed_threads
-from acdc.execution.work import Work
-from acdc.progress import Progress
-from acdc.search.discover import Result, bind, describe_batch, describe_model, discover, edge_scores, prepare
-from acdc.search.acdc.journal import Journal
-from acdc.search.registry import METHODS
+from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit, library_versions, record_options
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import FindWorkers, no_workers
+from acdc.errors import DiskError, InputError
+from acdc.execution.threads import fixed_threads
+from acdc.execution.work import Work
+from acdc.files import read_model, write_json
+from acdc.model.load import Model, load_model
+from acdc.progress import Progress
+from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
+from acdc.runs.finished import FinishedRun
+from acdc.runs.ranking import DECISIONS, SCORES, ScoresRecord
+from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
+from acdc.runs.spec import DiscoveryJob
+from acdc.search.acdc.journal import Journal
+from acdc.search.discover import Result, bind, describe_batch, describe_model, discover, edge_scores, prepare
+from acdc.search.registry import METHODS
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
-
-
-class ScoresRecord(BaseModel):
-    """What reading `scores.json` of `acdc score` relies on; the rest is kept as it is."""
-
-    model_config = ConfigDict(extra="allow")
-
-    format: Literal["acdc-scores"]
-    version: Literal[1]
-    model: ModelRecord
-    task: dict[str, JsonValue]
-    score_kind: Literal["effect", "importance"]
-    edges: dict[str, float]
-
 
 T = TypeVar("T")
 
@@ -94,7 +79,9 @@ def run_discovery(
     return finished
 
 
-def _search(run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, progress: Progress, find_workers: FindWorkers) -> Result:
+def _search(
+    run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, progress: Progress, find_workers: FindWorkers
+) -> Result:
     """Discover; what decides edge by edge goes on where an earlier attempt was cut off."""
     if not METHODS.find(job.settings.method).decides:
         return discover(model, task, job.settings, progress, find_workers=find_workers)

@@ -13,13 +13,13 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.extensions import Registry
 from acdc.files import read_model, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
-from acdc.runs.finish import load_report, report_of_run, warn_unverified
-from acdc.runs.ranking import SCORES, EdgeScores, NodeScores
-from acdc.runs.discovery import ScoresRecord
-from acdc.runs.run_directory import RUN_FILE, read_run
 from acdc.options import Grouping, Level
 from acdc.render.graphviz import to_picture
 from acdc.render.look import PLAIN, Look, choose_look
+from acdc.runs.finished import load_report, warn_unverified
+from acdc.runs.page import report_of_run
+from acdc.runs.ranking import SCORES, EdgeScores, NodeScores, ScoresRecord
+from acdc.runs.run_directory import RUN_FILE, read_run
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _of_scores(path: Path, record: ScoresRecord) -> Exportable:
 
 
 def _check_names(scores: Mapping[str, float], graph: ComponentGraph, place: Path) -> None:
-    if scores.keys() != set(graph.names):
+    if scores.keys() != graph.index.keys():
         raise InputError(f"{place} does not hold the edges of the run's graph")
 
 

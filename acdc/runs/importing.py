@@ -8,26 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
-from acdc.graph.units import Choice, units_of
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
 from acdc.artefacts.circuit import Circuit, ImportRecord, MethodRecord
 from acdc.artefacts.codecs import ForeignGraph
-from acdc.errors import AcdcWarning, InputError
-from acdc.files import write_json
-from acdc.runs.exchange import content_hash, usable_format
-from acdc.runs.finish import FinishedRun, Finishing, Watch, finish_run, unwatched
-from acdc.runs.ranking import SCORES
-from acdc.runs.discovery import Loaded, discarding_refused
-from acdc.runs.run_directory import RunDirectory
-from acdc.runs.spec import DiscoveryJob
-from acdc.model.load import Model
-from acdc.execution.threads import fixed_threads
-from acdc.execution.work import Work
-from acdc.options import Choosing, Level
-from acdc.progress import Progress
-from acdc.search.discover import DiscoverySettings, bind, choose, describe_choice, part_scores
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
+from acdc.errors import AcdcWarning, InputError
+from acdc.execution.threads import fixed_threads
+from acdc.execution.work import Work
+from acdc.files import write_json
+from acdc.graph.units import Choice, units_of
+from acdc.model.load import Model
+from acdc.options import Choosing, Level
+from acdc.progress import Progress
+from acdc.runs.discovery import Loaded, discarding_refused
+from acdc.runs.exchange import content_hash, usable_format
+from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
+from acdc.runs.finished import FinishedRun
+from acdc.runs.ranking import SCORES
+from acdc.runs.run_directory import RunDirectory
+from acdc.runs.spec import DiscoveryJob
+from acdc.search.discover import DiscoverySettings, bind, choose, describe_choice, part_scores
 from acdc.task.metrics import as_metric
 from acdc.task.rows import Task
 from acdc.task.split import split_rows

@@ -5,18 +5,19 @@ from pathlib import Path
 
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.minimality import TOLERANCE
 from acdc.errors import InputError
-from acdc.runs.finish import FinishedRun, Finishing, finish_run
-from acdc.runs.run_directory import RunDirectory, read_run
-from acdc.model.load import Model, load_model
 from acdc.execution.threads import fixed_threads
+from acdc.model.load import Model, load_model
 from acdc.options import Level
 from acdc.progress import Progress
+from acdc.runs.finish import Finishing, finish_run
+from acdc.runs.finished import FinishedRun
+from acdc.runs.run_directory import RunDirectory, read_run
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 from acdc.verification.binding import behaviour_of, check_same
-from acdc.artefacts.verification.minimality import TOLERANCE
 from acdc.verification.minimality import minimise
 
 

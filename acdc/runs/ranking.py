@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.circuit import Circuit, ModelRecord
+from acdc.artefacts.verification.over_sizes import OWN_TESTS, EdgeRanking
 from acdc.errors import InputError
 from acdc.files import read_model
 from acdc.options import Level
-from acdc.artefacts.verification.over_sizes import OWN_TESTS
-from acdc.verification.integrated import EdgeRanking
 
 SCORES, DECISIONS = "scores.json", "decisions.jsonl"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -28,6 +27,19 @@ class NodeScores(BaseModel):
     """`scores.json` of a discovery over nodes."""
 
     nodes: dict[str, Finite]
+
+
+class ScoresRecord(BaseModel):
+    """What reading `scores.json` of `acdc score` relies on; the rest is kept as it is."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: Literal["acdc-scores"]
+    version: Literal[1]
+    model: ModelRecord
+    task: dict[str, JsonValue]
+    score_kind: Literal["effect", "importance"]
+    edges: dict[str, float]
 
 
 class TestedEdge(BaseModel):
@@ -51,10 +63,10 @@ def rank_edges(path: Path, circuit: Circuit) -> EdgeRanking | None:
 
 def rank_by(circuit: Circuit, scores: Mapping[str, float], where: str = "scores=") -> EdgeRanking:
     """The ranking by scores of all edges. Raises InputError, saying `where` they are, for those of another graph."""
-    names = circuit.graph.names
-    if scores.keys() != set(names):
+    graph = circuit.graph
+    if scores.keys() != graph.index.keys():
         raise InputError(f"{where} does not hold the edges of the circuit's graph")
-    return EdgeRanking(np.array([scores[name] for name in names]), circuit.score_kind)
+    return EdgeRanking(np.array([scores[name] for name in graph.names]), circuit.score_kind)
 
 
 def by_tests(circuit: Circuit, tests: list[TestedEdge]) -> EdgeRanking:

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 
 from acdc.artefacts.levels import renamed
 from acdc.errors import InputError
-from acdc.files import clear_parts, is_part, read_model, write_json, write_text
 from acdc.execution.work import Work
+from acdc.files import clear_parts, is_part, read_model, write_json, write_text
 
 RUN_FILE = "run.json"
 JOURNAL = ".trials.jsonl"  # what a search that decides has measured, until it is done

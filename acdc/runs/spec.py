@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from acdc.files import existing_path
-from acdc.runs.run_directory import SourceRecord
 from acdc.model.sources import NAMES
 from acdc.options import Extent, Scope
+from acdc.runs.run_directory import SourceRecord
 from acdc.search.discover import DiscoverySettings
 from acdc.search.options import BUILT_IN, DECIDING, SCORING, flag, own_options
 from acdc.task.datasets import DataSet, is_data_set

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.stability import Stability
 from acdc.errors import InputError, NothingToFind
-from acdc.runs.run_directory import RunRecord, read_run
 from acdc.model.load import Model
 from acdc.progress import Progress, silent
+from acdc.runs.run_directory import RunRecord, read_run
 from acdc.search.discover import DiscoverySettings, discover
 from acdc.search.registry import METHODS
 from acdc.task.rows import Row, Task
-from acdc.artefacts.verification.stability import Stability
 from acdc.verification.stability import FEWEST, FEWEST_ROWS, compare_repeats, measure_stability, rows_of_a_repeat
 
 SEEDS = 3  # other ones

@@ -7,11 +7,11 @@ from pathlib import Path
 from acdc.artefacts.circuit import CIRCUITS
 from acdc.artefacts.curve import FILE_NAME, CurveRecord, circuit_file
 from acdc.files import read_model, write_json, write_text
+from acdc.progress import Progress
+from acdc.render.curve import to_svg
 from acdc.runs.discovery import Loaded, discarding_refused, open_directory
 from acdc.runs.run_directory import RunDirectory
 from acdc.runs.spec import DiscoveryJob
-from acdc.progress import Progress
-from acdc.render.curve import to_svg
 from acdc.search.discover import prepare
 from acdc.search.sweep import Curve, check_thresholds, sweep
 

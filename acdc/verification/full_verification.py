@@ -12,7 +12,7 @@ from acdc.artefacts.verification.completeness import Completeness
 from acdc.artefacts.verification.faithfulness import Faithfulness
 from acdc.artefacts.verification.full_verification import Failure, FullVerification, Group
 from acdc.artefacts.verification.minimality import Minimality
-from acdc.artefacts.verification.over_sizes import SHARES, Integrated
+from acdc.artefacts.verification.over_sizes import SHARES, EdgeRanking, Integrated
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.removal import Removal
 from acdc.artefacts.verification.test_result import TestResult
@@ -27,7 +27,7 @@ from acdc.verification import baselines, statistics
 from acdc.verification.budget import Costs, rows_within
 from acdc.verification.completeness import knockouts, measure_completeness
 from acdc.verification.faithful import measure_ablations
-from acdc.verification.integrated import EdgeRanking, helpfulness, integrate
+from acdc.verification.integrated import helpfulness, integrate
 from acdc.verification.intervals import Bootstrap, recovered
 from acdc.verification.mechanism import compose, hint
 from acdc.verification.minimality import DRAWN, measure_minimality

@@ -6,8 +6,6 @@ ranked by how much they matter. Both by trapezoids from the smallest share to th
 leads.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from acdc.artefacts.verification.over_sizes import OWN_SCORES, SHARES, Integrated
@@ -17,16 +15,6 @@ from acdc.options import ScoreKind
 from acdc.progress import Advance, nobody
 from acdc.search.choosing import Ranking
 from acdc.task.metrics import recovered_fraction
-
-
-@dataclass(frozen=True)
-class EdgeRanking:
-    """Values of all edges [edges] by which they rank, of a kind (see `acdc.artefacts.scores.Scores`); `basis` says in
-    words what they are."""
-
-    values: np.ndarray
-    kind: ScoreKind
-    basis: str = OWN_SCORES
 
 
 def helpfulness(scores: np.ndarray, kind: ScoreKind, sign: float) -> np.ndarray:

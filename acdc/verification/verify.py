@@ -7,6 +7,7 @@ from typing import Any
 
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.full_verification import FullVerification
+from acdc.artefacts.verification.over_sizes import EdgeRanking
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.report import Measure, RandomCircuits, Report
 from acdc.behaviour.behaviour import Behaviour
@@ -20,7 +21,6 @@ from acdc.task.rows import Task
 from acdc.verification.binding import behaviour_of, check_same, own_metric, rows_of
 from acdc.verification.budget import STRONGEST, plan_verification, sample_order, spread_over
 from acdc.verification.full_verification import Verified, full_verification
-from acdc.verification.integrated import EdgeRanking
 from acdc.verification.measures import measure_circuit, random_circuits, remove_each, sample_of
 
 

@@ -12,7 +12,7 @@ OPTIONS = ("--task", "induction", "--method", "eap", "--edges", "12", "--limit",
 KILLED = """
 import os, signal
 from acdc.cli.job_options import discovery_job
-from acdc.jobs.run import run_discovery
+from acdc.runs.discovery import run_discovery
 from acdc.progress import silent
 from pathlib import Path
 
@@ -86,9 +86,11 @@ def test_what_two_verifications_leave_does_not_depend_on_their_order(acdc):
 @pytest.mark.parametrize("repeats", [None, 6])
 def test_a_finished_verification_is_never_without_its_page(acdc, monkeypatch, repeats):
     """Whoever copies a run, or kills what verifies it, has the page of what is measured."""
+    from acdc.runs.page import report_of_run
+
     from acdc.artefacts.verification.report import Report
     from acdc.progress import silent
-    from acdc.runs.finish import Finishing, report_of_run, reverify
+    from acdc.runs.finish import Finishing, reverify
 
     assert acdc("discover", *OPTIONS, "--verify", "quick", "--out", "r").code == 0
     seen, save = [], Report.save

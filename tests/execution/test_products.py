@@ -44,8 +44,8 @@ def test_values_and_gradients(layout, biased, rows):
 
 def test_large_products_do_go_through_onednn(monkeypatch):
     calls = []
-    through = products._linear
-    monkeypatch.setattr(products, "_linear", lambda *given: calls.append(1) or through(*given))
+    through = products.LINEAR
+    monkeypatch.setattr(products, "LINEAR", lambda *given: calls.append(1) or through(*given))
     product(random(ROWS, WIDTH), random(WIDTH, OUT))
     assert len(calls) == 1
     product(random(1, WIDTH), random(WIDTH, OUT))  # too small

@@ -90,7 +90,7 @@ def test_a_report_is_one_file_without_network(acdc, tmp_path):
 
 
 def test_a_report_is_made_again_from_the_folder_alone(acdc, tmp_path):
-    from acdc.runs.finish import report_of_run
+    from acdc.runs.page import report_of_run
 
     words = ("discover", "--task", "induction", "--limit", "120", "--method", "eap", "--edges", "9", "--out", "r")
     assert acdc(*words).code == 0

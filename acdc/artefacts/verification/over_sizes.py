@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from acdc.options import ScoreKind
+
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -9,6 +13,16 @@ OWN_SCORES = "scores of all edges"
 
 
 OWN_TESTS = "what their removal changed when ACDC tested them, those of the circuit first"
+
+
+@dataclass(frozen=True)
+class EdgeRanking:
+    """Values of all edges [edges] by which they rank, of a kind (see `acdc.artefacts.scores.Scores`); `basis` says in
+    words what they are."""
+
+    values: np.ndarray
+    kind: ScoreKind
+    basis: str = OWN_SCORES
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from acdc.errors import InputError
+from acdc.jobs.ray.internals import CHATTY
 from acdc.jobs.ray.on_cluster import ERROR, MARK
 
 PACKAGE = Path(__file__).parent.parent
@@ -31,7 +32,6 @@ MOST_NODES = 10_000  # that Ray lists
 # A driver that is asked to stop has so long to put everything away before Ray kills it.
 _ENVIRONMENT = {"RAY_JOB_STOP_WAIT_TIME_S": "30", "OMP_WAIT_POLICY": "PASSIVE"}
 _OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-_CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def connect(address: str) -> Iterator[Cluster]:
         from ray.job_submission import JobSubmissionClient
     except ImportError:
         raise InputError("--address needs Ray: install acdc with the extra 'cluster'") from None
-    for name in _CHATTY:
+    for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
     with _speaking(address):
         client = JobSubmissionClient(address)

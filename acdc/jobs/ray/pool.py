@@ -27,6 +27,7 @@ from acdc.execution.work import Work
 from acdc.files import make_private
 from acdc.jobs.job import Job, SharedJob
 from acdc.jobs.pulse import Pulse
+from acdc.jobs.ray.internals import listens_on_the_network, read_settings_again
 from acdc.jobs.store import Stage
 from acdc.jobs.work import LOCKS, Outcome, Report, work_on
 from acdc.runs.discovery import Loaded
@@ -318,10 +319,10 @@ def _import_ray(local: bool) -> Any:
         import ray
     except ImportError:
         raise InputError("--workers needs Ray: install acdc with the extra 'cluster'") from None
-    if local and ray._private.ray_constants.ENABLE_RAY_CLUSTER:
+    if local and listens_on_the_network(ray):
         raise InputError("Ray was imported before, and would listen on every network device: do not import it yourself")
     # Where it was imported before, as to ask a cluster, it would start servers that want a token and show them none.
-    ray._raylet.Config.initialize("")  # type: ignore[attr-defined]  # it is compiled
+    read_settings_again(ray)
     return ray
 
 

@@ -66,7 +66,7 @@ class Speculation:
         self._asked: dict[bytes, tuple[int, Reply]] = {}
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def names(self) -> Sequence[str]:
         return self._tester.names
 
     @property

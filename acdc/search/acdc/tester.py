@@ -4,6 +4,7 @@ A pass removes several edges into one slot, one after the other; its results are
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,7 +33,7 @@ class Tester(Protocol):
     """
 
     @property
-    def names(self) -> tuple[str, ...]: ...
+    def names(self) -> Sequence[str]: ...
 
     @property
     def removed(self) -> np.ndarray: ...
@@ -72,7 +73,7 @@ class WholeRuns:
 
     def __init__(self, behaviour: Behaviour):
         self.behaviour = behaviour
-        self.names = behaviour.graph.names
+        self.names: Sequence[str] = behaviour.graph.names
         self.removed = np.zeros(len(self.names), dtype=bool)
         self._read: set[int] = set()
 

@@ -1,0 +1,31 @@
+"""The HTML report of a run, from what its directory holds alone."""
+
+from pathlib import Path
+
+from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.examples import load_examples
+from acdc.artefacts.verification.over_sizes import OWN_SCORES
+from acdc.artefacts.verification.report import Report
+from acdc.files import write_text
+from acdc.render.report import to_html
+from acdc.runs.finished import PAGE, open_run
+from acdc.runs.ranking import rank_edges
+from acdc.runs.run_directory import read_run
+
+
+def report_of_run(path: Path) -> str:
+    """The HTML report of a finished run, from what its directory holds alone. Raises InputError for a directory that is
+    none of a discovery's, a minimisation's or an import's, or whose files are damaged or do not belong together."""
+    run = open_run(path)
+    return _page(path, run.circuit, run.report, read_run(path).command)
+
+
+def _page(path: Path, circuit: Circuit, report: Report, command: str) -> str:
+    ranking = rank_edges(path, circuit)
+    scores = ranking.values if ranking is not None and ranking.basis == OWN_SCORES else None
+    return to_html(circuit, report, command, scores, load_examples(path, circuit))
+
+
+def write_page(path: Path, circuit: Circuit, report: Report, command: str) -> None:
+    """Write a run's HTML report."""
+    write_text(path / PAGE, _page(path, circuit, report, command))
