@@ -82,7 +82,7 @@ class TaskRecord(_Record):
 
 class ImportRecord(_Record):
     """The file of another tool that a circuit was read from: its format, SHA-256 of its content, and what of it, or of
-    what it was made from, was lost on the way."""
+    what it was made from, was lost on import."""
 
     format: str
     content_hash: str
@@ -132,9 +132,10 @@ class ScoredNode(_Record):
 class Circuit(_Record):
     """A circuit with its provenance; frozen, and free of times, paths and machine facts.
 
-    `edges` are ACDC's raw decisions, or for methods that choose from scores what is left after pruning;
-    `edges_effective` counts them after pruning dangling parts. A circuit of nodes has every edge among its `nodes` and
-    the embeddings. A circuit of `neurons` keeps these coordinates of what its nodes write, and ablates the others.
+    `edges` are the edges that the method kept. The circuit that is verified and drawn has those of them that are on a
+    path from the input to the logits: `effective` lists these and `edges_effective` counts them. ACDC may keep others,
+    methods that choose from scores never do. A circuit of nodes has every edge among its `nodes` and the
+    embeddings. A circuit of `neurons` keeps these coordinates of what its nodes write, and ablates the others.
     """
 
     format: Literal["acdc-circuit"] = "acdc-circuit"
@@ -165,14 +166,19 @@ class Circuit(_Record):
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """Its edges as a boolean vector [edges] of the graph."""
+        """The edges that the method kept, as a boolean vector [edges] of the graph."""
         return self.graph.mask(edge.id for edge in self.edges)
+
+    @cached_property
+    def kept(self) -> np.ndarray:
+        """Its edges on a path from the input to the logits, in the same form."""
+        return self.graph.prune(self.mask)
 
     @property
     def parts(self) -> Sequence[ScoredEdge | ScoredNode]:
         """What is removed from it one by one: its edges, or its nodes; of these, at the level of neurons, all neurons
         together."""
-        return self.edges if self.level is Level.edges else self.nodes
+        return self.effective if self.level is Level.edges else self.nodes
 
     @property
     def part_name(self) -> str:
@@ -182,21 +188,25 @@ class Circuit(_Record):
     @property
     def ablated(self) -> np.ndarray:
         """All that is not in it, boolean as `Behaviour.measure` takes it: [edges], or of neurons [writers, d]."""
-        return ~self._neurons if self.level is Level.neurons else ~self.mask
+        return ~self._neurons if self.level is Level.neurons else ~self._own_edges
 
     @property
     def own(self) -> np.ndarray:
         """What is in it and can be ablated, in the same form."""
         if self.level is not Level.neurons:
-            return self.mask
+            return self._own_edges
         own = self._neurons.copy()
         own[: len(self.graph.embeddings)] = False
         return own
 
+    @property
+    def _own_edges(self) -> np.ndarray:
+        return self.kept if self.level is Level.edges else self.mask
+
     def ablated_without(self, part: str) -> np.ndarray:
         """All that is not in it, and one of its parts, in the same form."""
         if self.level is Level.edges:
-            return ~(self.mask & ~self.graph.mask([part]))
+            return ~(self.kept & ~self.graph.mask([part]))
         names = {node.id for node in self.nodes} - {part}
         kept = np.array([w.id in names or w in self.graph.embeddings for w in self.graph.writers])
         return ~(self._neurons & kept[:, None]) if self.level is Level.neurons else ~self.graph.between(kept)
@@ -207,8 +217,8 @@ class Circuit(_Record):
 
     @cached_property
     def effective(self) -> list[ScoredEdge]:
-        """Its edges without dangling parts: what the picture shows."""
-        left = set(self.graph.ids(self.graph.prune(self.mask)))
+        """Its edges on a path from the input to the logits, with their scores."""
+        left = set(self.graph.ids(self.kept))
         return [edge for edge in self.edges if edge.id in left]
 
     @cached_property
@@ -324,7 +334,7 @@ class Circuit(_Record):
         show("circuit in a file", self, path, fixed, group, report)
 
     def __repr__(self) -> str:
-        size = f"{len(self.edges):,} of {self.edges_total:,} edges"
+        size = f"{self.edges_effective:,} of {self.edges_total:,} edges"
         return f"<Circuit: {self.task.name} in {self.model.name}, {self.method.name}, {size}>"
 
     def _repr_svg_(self) -> str:

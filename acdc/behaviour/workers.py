@@ -1,6 +1,6 @@
 """Processes that have the same behaviour bound, between which its measurements are shared out.
 
-What is shared out is fixed beforehand and put together in its own order, whoever did it: so results do not depend on
+What is shared out is fixed in advance and put together in its own order, whoever did it: so results do not depend on
 how many there are.
 """
 

@@ -1,4 +1,4 @@
-"""Run code on tensors that have shapes and no contents, and keep the books: operations, their FLOPs, memory.
+"""Run code on tensors with shapes but no data, and count operations, their FLOPs and memory.
 
 What a method costs is counted by running the method itself, so that the count cannot fall out of step with the code.
 Nothing is computed and nothing is held: a model of 70 billion weights is as light as its configuration.

@@ -110,6 +110,15 @@ def subtitle(circuit: Circuit) -> str:
     return f"{circuit.method.name}, {circuit.metric}, {circuit.ablation} ablation"
 
 
+def dropped(circuit: Circuit) -> str:
+    """How many of the edges that the method kept are not in the circuit; nothing where all are."""
+    count = len(circuit.edges) - circuit.edges_effective if circuit.level is Level.edges else 0
+    if not count:
+        return ""
+    which = "1 edge" if count == 1 else f"{count:,} edges"
+    return f"{which} without a path from input to logits {'was' if count == 1 else 'were'} dropped"
+
+
 def advice(circuit: Circuit) -> str:
     """How to get a circuit that can be read, of one with too many edges for that; else nothing."""
     count = len(circuit.links)

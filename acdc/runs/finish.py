@@ -1,6 +1,6 @@
 """What comes after a circuit has been found: pictures and report at once, then verification, stage by stage.
 
-Every stage is on disk before the next begins, so that a run that was cut off goes on there, and one that was never
+Every stage is on disk before the next begins, so that an interrupted run resumes there, and one that was never
 verified can be shown, exported and verified later.
 """
 
@@ -166,7 +166,7 @@ def warn_unverified(path: Path) -> None:
     report = load_report(path)
     if not report.complete:
         how_far = "is not finished" if report.rows else "is missing"
-        warnings.warn(f"the verification of run {path} {how_far}: 'acdc verify' does it", AcdcWarning, stacklevel=2)
+        warnings.warn(f"the verification of run {path} {how_far}: 'acdc verify' finishes it", AcdcWarning, stacklevel=2)
 
 
 def load_report(path: Path) -> Report:
@@ -182,10 +182,11 @@ def load_report(path: Path) -> Report:
 
 def no_report(circuit: Circuit) -> Report:
     """What stands for the verification of a circuit that has none."""
-    return unverified(circuit.metric, circuit.ablation, len(circuit.edges), circuit.edges_total)
+    return unverified(circuit.metric, circuit.ablation, circuit.edges_effective, circuit.edges_total)
 
 
 def is_report_of(report: Report, circuit: Circuit) -> bool:
     """Whether a verification can be that of a circuit."""
     removed = {removal.id for removal in report.removals}
-    return report.metric == circuit.metric and removed <= {part.id for part in circuit.parts}
+    there = {edge.id for edge in circuit.edges} | {node.id for node in circuit.nodes}
+    return report.metric == circuit.metric and removed <= there

@@ -109,7 +109,7 @@ class DiscoverySettings:
         if not 1 <= self.threads <= MOST_THREADS:
             raise InputError(f"--threads {self.threads} must be between 1 and {MOST_THREADS}")
         if self.steps < 2:
-            raise InputError(f"--steps {self.steps} must be at least 2: one point is no integral")
+            raise InputError(f"--steps {self.steps} must be at least 2: an integral needs two points")
         for option in ("batch_size", "edges", "limit", "updates"):
             value = getattr(self, option)
             if value is not None and value < 1:

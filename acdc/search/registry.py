@@ -54,7 +54,7 @@ METHODS = {
         Method(
             "acdc",
             acdc,
-            "greedy edge pruning, every edge tested in the subgraph that is left",
+            "greedy edge pruning: every edge is tested in the remaining subgraph",
             decides=True,
             levels=_BOTH,
             takes=("direct_edges", "sender_order"),
@@ -62,14 +62,14 @@ METHODS = {
         Method(
             "acdc-complete",
             acdc_complete,
-            "acdc, repeated without the alternatives it found until nothing stands in for the rest",
+            "acdc, repeated without edges that have an alternative, so that backup components are found too",
             decides=True,
             takes=("sender_order",),
         ),
         Method(
             "hybrid",
             hybrid,
-            "acdc within what eap-ig-inputs proposes",
+            "acdc on the edges that eap-ig-inputs ranks highest",
             decides=True,
             check=check_gradient,
             takes=("edges", "steps", "sender_order"),
