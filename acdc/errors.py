@@ -28,7 +28,7 @@ class DiskError(InputError):
 
 
 class AcdcWarning(UserWarning):
-    """A result is to be had, but not as one would expect: one sentence, printed on stderr by the command line."""
+    """There is a result, but not the expected one: one sentence, printed on stderr by the command line."""
 
 
 def printable(text: str) -> str:
@@ -37,7 +37,7 @@ def printable(text: str) -> str:
 
 
 def telling(tell: Callable[[str], None]) -> Callable[..., None]:
-    """What stands in for `warnings.showwarning`: our own warnings are told, those of libraries are of no use."""
+    """Replaces `warnings.showwarning`: our own warnings are told, those of libraries are of no use."""
 
     def show(
         message: Warning | str,

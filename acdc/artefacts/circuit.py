@@ -95,7 +95,7 @@ class TaskRecord(_Record):
 
 class ImportRecord(_Record):
     """The file of another tool that a circuit was read from: its format, SHA-256 of its content, and what of it, or of
-    what it was made from, was lost on the way."""
+    what it was made from, was lost on import."""
 
     format: str
     content_hash: str
@@ -170,9 +170,10 @@ class ScoredNode(_Record):
 class Circuit(_Record):
     """A circuit with its provenance; frozen, and free of times, paths and machine facts.
 
-    `edges` are ACDC's raw decisions, or for methods that choose from scores what is left after pruning;
-    `edges_effective` counts them after pruning dangling parts. A circuit of nodes has every edge among its `nodes` and
-    the embeddings. A circuit of `coordinates` keeps these coordinates of what its nodes write, and ablates the others.
+    `edges` are the edges that the method kept. The circuit that is verified and drawn has those of them that are on a
+    path from the input to the logits: `effective` lists these and `edges_effective` counts them. ACDC may keep others,
+    methods that choose from scores never do. A circuit of nodes has every edge among its `nodes` and the
+    embeddings. A circuit of `coordinates` keeps these coordinates of what its nodes write, and ablates the others.
     """
 
     format: Literal["acdc-circuit"] = "acdc-circuit"
@@ -217,20 +218,25 @@ class Circuit(_Record):
         return self.edges_effective if self.level is Level.edges else len(self.members)
 
     @cached_property
-    def kept(self) -> np.ndarray:
-        """Its units as a mask, and what always stays, [units.shape]."""
+    def listed(self) -> np.ndarray:
+        """The units that it lists as a mask, with those that always stay, [units.shape]."""
         return self.units.mask(unit.id for unit in self.members)
 
     @cached_property
+    def kept(self) -> np.ndarray:
+        """The same without edges that are on no path from the input to the logits."""
+        return self.graph.prune(self.listed) if self.level is Level.edges else self.listed
+
+    @cached_property
     def mask(self) -> np.ndarray:
-        """Its edges as a boolean vector [edges] of the graph."""
+        """The edges that the method kept, as a boolean vector [edges] of the graph."""
         return self.graph.mask(edge.id for edge in self.edges)
 
     @property
     def parts(self) -> Sequence[ScoredEdge | ScoredNode]:
         """What is removed from it one by one: its edges, or its nodes; at the level of coordinates, each node with all
         of its coordinates."""
-        return getattr(self, self.units.parts.value)
+        return self.effective if self.level is Level.edges else getattr(self, self.units.parts.value)
 
     @property
     def part_name(self) -> str:
@@ -253,7 +259,7 @@ class Circuit(_Record):
 
     @cached_property
     def effective(self) -> list[ScoredEdge]:
-        """Its edges without dangling parts: what the picture shows."""
+        """Its edges on a path from the input to the logits, with their scores."""
         left = set(self.graph.ids(self.graph.prune(self.mask)))
         return [edge for edge in self.edges if edge.id in left]
 
@@ -328,9 +334,9 @@ class Circuit(_Record):
         ):
             if said != found:
                 raise InputError(f"{name} says {said}, but it is {found}")
-        if (self.units.edges(self.kept) != kept).any():
+        if (self.units.edges(self.listed) != kept).any():
             raise InputError("its edges are not those among its nodes")
-        if self.kept.sum() - self.units.always != len(self.members):
+        if self.listed.sum() - self.units.always != len(self.members):
             raise InputError(f"its {self.units.plural} are not all different")
         self._check_coordinates()
         if set(self.task.discovery) & set(self.task.verification):
@@ -367,7 +373,7 @@ class Circuit(_Record):
         show("circuit in a file", self, path, fixed, group, report)
 
     def __repr__(self) -> str:
-        size = f"{len(self.edges):,} of {self.edges_total:,} edges"
+        size = f"{self.edges_effective:,} of {self.edges_total:,} edges"
         return f"<Circuit: {self.task.name} in {self.model.name}, {self.method.name}, {size}>"
 
     def _repr_svg_(self) -> str:

@@ -29,7 +29,7 @@ class RunCache(Generic[T]):
         self.clear()
 
     def clear(self) -> None:
-        """Let go of all values; they are made again when asked for."""
+        """Let go of all values; they are recomputed when asked for."""
         self._left = self._budget
         self._kept: dict[int, T] = {}
         self._last: tuple[int, T] | None = None

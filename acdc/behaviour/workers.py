@@ -1,7 +1,8 @@
 """Workers: other processes that have the same behaviour bound and share its measurements.
 
 How the work is divided is fixed in advance, and results are put together in that order, whoever computed them. So they
-do not depend on the number of workers."""
+do not depend on the number of workers.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence

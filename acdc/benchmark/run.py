@@ -46,7 +46,7 @@ class Plan:
             settings_of(METHODS.find(method), self.settings).check()
         choose_devices(self.device)
         if self.data is not None and not self.data.is_dir():
-            raise InputError(f"--data {self.data} is no folder")
+            raise InputError(f"--data {self.data} is not a folder")
         cases = [case for case in self.suite.cases(self.data) if self._wanted(case.name)]
         if not cases:
             raise InputError(f"--cases {self.only}: no case of suite {self.suite.name!r} is called so")
@@ -56,7 +56,7 @@ class Plan:
         try:
             return self.only is None or re.fullmatch(self.only, name) is not None
         except re.error as error:
-            raise InputError(f"--cases {self.only} is no regular expression: {error}") from None
+            raise InputError(f"--cases {self.only} is not a regular expression: {error}") from None
 
 
 def choose_methods(names: str | None) -> tuple[str, ...]:

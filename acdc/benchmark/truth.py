@@ -2,7 +2,7 @@
 
 The truth depends on what an ablated edge carries. An edge belongs to it where ablating that edge alone changes any
 output on any row by more than `CHANGE`. Where ablating all others together still changes an output, the model is
-redundant: parts stand in for each other, and no test of single edges can tell. Then every edge belongs to the truth
+redundant: parts are backups of each other, and no test of single edges can tell. Then every edge belongs to the truth
 too that is in a pair along which the program computes, whose joint ablation changes an output while that of neither
 does; and where ablating all else together still changes one, in such a set of three.
 
@@ -24,7 +24,7 @@ from acdc.task.metrics import Metric, RowBatch
 from acdc.task.rows import Task
 
 CHANGE = 1e-6  # of a log probability
-SIZES = (2, 3)  # of sets whose parts stand in for each other
+SIZES = (2, 3)  # of sets of parts that are backups of each other
 CHUNK = 256
 
 

@@ -19,9 +19,9 @@ WIDTH = 118  # of a table that is not cut
 def benchmark(
     suite: Annotated[str, typer.Option(help="compiled, random, realism, trained, published or stories.")] = "compiled",
     methods: Annotated[
-        str | None, typer.Option(help="Names with commas, or all (default: all but learnt masks).", metavar="A,B")
+        str | None, typer.Option(help="Names with commas, or all (default: all but learned masks).", metavar="A,B")
     ] = None,
-    cases: Annotated[str | None, typer.Option(help="Only cases that this matches.", metavar="REGEX")] = None,
+    cases: Annotated[str | None, typer.Option(help="Only cases whose name matches.", metavar="REGEX")] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder with models/ and tasks/ for published and stories.", metavar="DIR")
     ] = None,
@@ -39,7 +39,7 @@ def benchmark(
     as_json: opt.Json = False,
     **own: Any,
 ) -> None:
-    """Run methods on models whose circuit is known, and score what they find."""
+    """Run methods on models whose circuit is known, and score the circuits that they find."""
     from acdc.benchmark.run import Plan, choose_methods, run_benchmark
     from acdc.benchmark.suites import SUITES
     from acdc.cli.jobs import watching
@@ -80,7 +80,7 @@ def _print(done: "FinishedBenchmark") -> None:
         out.print(table)
         out.print()
     if done.summary.broken:
-        out.print(f"left out, as these models no longer do their task: {', '.join(done.summary.broken)}")
+        out.print(f"left out because these models no longer do their task: {', '.join(done.summary.broken)}")
     for case, method, reason in done.summary.missing:
         out.print(f"not run: {case}, {method}: {reason}", soft_wrap=True)
     for job in done.failed:

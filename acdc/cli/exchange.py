@@ -21,18 +21,17 @@ def export(
     format: FormatName,
     out: Annotated[Path, typer.Option("--out", help="File to write; of mib, a folder.", metavar="F")],
     fixed: Annotated[
-        bool, typer.Option("--fixed", help="Pictures: every component of the model in its own place.")
+        bool, typer.Option("--fixed", help="Pictures: give every component of the model a fixed place.")
     ] = False,
     group: Annotated[
-        Grouping, typer.Option(help="Pictures: heads by layer, or by role, where 'acdc verify' has looked.")
+        Grouping, typer.Option(help="Pictures: group heads by layer, or by role, which needs 'acdc verify'.")
     ] = Grouping.layer,
     device: opt.Device = "auto",
     dtype: opt.DTypeName = opt.DType.float32,
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """Write a run's circuit, or its scores, as a picture or for another tool. Device, dtype and seed make no
-    difference here."""
+    """Write a run's circuit or scores as a picture or for another tool. Ignores --device, --dtype and --seed."""
     from acdc.runs.exchange import export_run
 
     exported = export_run(run, format, out, fixed, group)
@@ -52,8 +51,8 @@ def import_(
     out: opt.Out = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Make a run of a circuit that another tool found, verify it on unseen rows and draw it. From scores alone, a
-    circuit is chosen as discover does."""
+    """Import a circuit from another tool, verify it on unseen rows and draw it. If the file has only scores, choose a
+    circuit as discover does."""
     from acdc.cli.progress import bars
     from acdc.cli.show_run import RunPrinter
     from acdc.runs.importing import run_import

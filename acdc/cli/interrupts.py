@@ -9,7 +9,7 @@ from typing import Any
 
 from acdc.cli.progress import clear_line
 
-SENTENCE = "acdc: interrupted; what is done is kept: the same command with the same --out goes on"
+SENTENCE = "acdc: interrupted; finished work is kept: repeat the command with the same --out to resume"
 Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

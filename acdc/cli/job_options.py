@@ -27,12 +27,17 @@ def discovery_job(
     ablation: opt.AblationName = "resample",
     threshold: Annotated[
         float | None,
-        typer.Option(help="acdc: its tau, in the metric's unit (default: 0.5 % of its range). Others: least |score|."),
+        typer.Option(
+            help="acdc: edges with a smaller effect are removed, in the metric's unit (default: 0.5 % of its range). "
+            "Others: smallest |score|."
+        ),
     ] = None,
     edges: Annotated[
-        int | None, typer.Option(help="Maximum number of edges, after pruning; hybrid: of edges to test.")
+        int | None, typer.Option(help="Maximum number of edges in the circuit; hybrid: number of edges to test.")
     ] = None,
-    faithfulness: Annotated[float | None, typer.Option(help="Recovered fraction to reach (default 0.9).")] = None,
+    faithfulness: Annotated[
+        float | None, typer.Option(help="Faithfulness that the circuit must reach (default 0.9).")
+    ] = None,
     choose: opt.Choose = Choosing.top,
     limit: opt.Limit = None,
     batch_size: opt.BatchSize = 32,

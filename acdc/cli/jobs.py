@@ -127,7 +127,7 @@ def print_jobs(state: JobsState, as_json: bool) -> None:
             out.print(f"{job.name}: {problem}", soft_wrap=True)
     out.print(f"\njobs  {state.out}", soft_wrap=True)
     if not state.driven and any(job.status in _UNFINISHED for job in state.jobs):
-        out.print("nobody runs these jobs now: the command that did goes on with them")
+        out.print("no process is running these jobs now: run the same command again to resume them")
 
 
 def jobs_table(state: JobsState) -> Table:

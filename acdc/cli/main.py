@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="acdc",
-    help="Find, verify and draw the circuit that carries a behaviour in a transformer.",
+    help="Find, verify and draw the circuit behind a behaviour of a transformer.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -49,11 +49,12 @@ def plan(
     job: "DiscoveryJob",
     out: Annotated[Path | None, typer.Option(help="Accepted as in discover; a plan writes no files.")] = None,
     probing: Annotated[
-        bool, typer.Option("--probe/--no-probe", help="acdc: load the model and try it for some seconds.")
+        bool,
+        typer.Option("--probe/--no-probe", help="acdc: load the model and run a short search to estimate the time."),
     ] = True,
     as_json: opt.Json = False,
 ) -> None:
-    """Estimate the time and memory of a discovery. Weights are loaded for acdc alone, to try it for some seconds."""
+    """Estimate the time and memory of a discovery. Only for acdc, loads the weights and runs a short search."""
     from acdc.cli.plan import announce, print_plan
     from acdc.cli.progress import bars
     from acdc.planning.job_plan import plan_job
@@ -72,7 +73,7 @@ def sweep(
     out: opt.Out = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Run acdc under many thresholds: how the circuit's size and the metric trade off."""
+    """Run acdc with many thresholds, to compare circuit size with the metric."""
     from acdc.cli import show
     from acdc.cli.progress import bars
     from acdc.runs.sweep import run_sweep
@@ -83,7 +84,7 @@ def sweep(
 @app.command()
 @takes_job(without=(*CHOOSING, *DECIDING, *VERIFYING), method="eap")
 def score(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -> None:
-    """Score every edge, on all rows of a task or the first ROWS, without choosing a circuit."""
+    """Score every edge without choosing a circuit, on all rows of a task or the first ROWS."""
     from acdc.cli import show
     from acdc.cli.progress import bars
     from acdc.runs.discovery import run_scoring
@@ -97,18 +98,18 @@ def run(
     jobs: Annotated[Path, typer.Argument(help=r"Job file: \[defaults] and \[\[jobs]] with the options of discover.")],
     workers: Annotated[
         int | None,
-        typer.Option(help="Run on this many Ray workers (default: in this process, one job after the other)."),
+        typer.Option(help="Run on this many Ray workers (default: in this process, one job after another)."),
     ] = None,
-    gpus_per_worker: Annotated[float, typer.Option(help="GPUs, or a part of one, for each worker.")] = 0.0,
+    gpus_per_worker: Annotated[float, typer.Option(help="GPUs for each worker; can be a fraction of one.")] = 0.0,
     address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster to work on, from one of its machines: auto, HOST:PORT.")
+        str | None, typer.Option(help="Use this running Ray cluster, from one of its machines: auto, HOST:PORT.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run directories (default: runs/ and the file's name).")
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Run the jobs of a file; finished jobs in the folder are not run again."""
+    """Run the jobs of a file. Finished jobs in the folder are not run again."""
     from acdc.cli.jobs import print_jobs, watching
     from acdc.jobs.batch import run_jobs
     from acdc.jobs.executors import choose_executor
@@ -133,7 +134,7 @@ def show(
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """Print what a run found. Device, dtype and seed make no difference here."""
+    """Print the result of a run. Ignores --device, --dtype and --seed."""
     from acdc.cli.show_run import RunPrinter
     from acdc.runs.finished import open_run
 
@@ -149,7 +150,7 @@ def list_(
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """List models, tasks, methods, suites, formats or runs. Device, dtype and seed make no difference here."""
+    """List models, tasks, methods, suites, formats or runs. Ignores --device, --dtype and --seed."""
     from acdc.cli import listing
 
     listing.print_listing(what.value, out, as_json)
@@ -162,7 +163,7 @@ def check_task(
     task: Annotated[str, typer.Argument(help="Bundled name or task file.", metavar="T")],
     as_json: opt.Json = False,
 ) -> None:
-    """Check that a task can be used with a model, and how well the model does it."""
+    """Check that a task fits a model, and measure how well the model does it."""
     from acdc.cli import show
     from acdc.runs.check_task import check
 

@@ -50,20 +50,20 @@ AblationName = Annotated[
         metavar="NAME",
     ),
 ]
-Limit = Annotated[int | None, typer.Option(help="Use the first ROWS rows.", metavar="ROWS")]
+Limit = Annotated[int | None, typer.Option(help="Discover on the first ROWS rows.", metavar="ROWS")]
 BatchSize = Annotated[int, typer.Option(help="Maximum number of rows in one forward pass.")]
 SplitEmbeddings = Annotated[
-    bool, typer.Option("--split-embeddings", help="Token and position embedding as two components.")
+    bool, typer.Option("--split-embeddings", help="Treat token and position embedding as two components.")
 ]
 LevelName = Annotated[
     Level,
     typer.Option("--level", help="What a circuit consists of.", parser=Level.named, metavar=f"[{'|'.join(Level)}]"),
 ]
 Choose = Annotated[
-    Choosing, typer.Option(help="From scores: the best edges wherever they are, or greedily from the logits upwards.")
+    Choosing, typer.Option(help="From scores: take the best edges overall, or go greedily from the logits upwards.")
 ]
 DirectEdges = Annotated[
-    bool, typer.Option("--direct-edges", help="acdc: also test the edges from attention slots to their heads.")
+    bool, typer.Option("--direct-edges", help="acdc: also test the edges within each head, from its q, k and v slots.")
 ]
 PluginOptions = Annotated[
     list[str] | None, typer.Option("--option", help="An option of another package's method.", metavar="NAME=VALUE")
@@ -72,18 +72,20 @@ VerifyExtent = Annotated[
     Extent,
     typer.Option(
         "--verify",
-        help="How far to verify: none; quick: metrics; standard: also random circuits and single removals, about a "
-        "minute; full: also intervals, other ablations and tests, some minutes.",
+        help="How much to verify: none; quick: metrics; standard: also random circuits and single removals, about a "
+        "minute; full: also intervals, other ablations and tests, a few minutes.",
     ),
 ]
 VerifyRows = Annotated[
     int | None, typer.Option("--verify-rows", help="Verify on at most this many unseen rows.", metavar="ROWS")
 ]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: a new one under runs/.", metavar="DIR")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, or cuda:0,cuda:1,... to spread the layers.")]
-DTypeName = Annotated[DType, typer.Option("--dtype", help="Arithmetic of the model.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
-Threads = Annotated[int, typer.Option(help="Threads per tensor operation; recorded, as it may change the last bits.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, or cuda:0,cuda:1,... to distribute the layers.")]
+DTypeName = Annotated[DType, typer.Option("--dtype", help="Floating-point type of the model.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
+Threads = Annotated[
+    int, typer.Option(help="Threads per tensor operation; recorded, because it can change the last bits.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of a table.")]
 RunPath = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 

@@ -1,4 +1,4 @@
-"""Print a plan: what it will take first, then what that rests on; or JSON."""
+"""Print a plan: first the estimates, then what they are based on; or JSON."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from acdc.planning.job_plan import Cost, JobPlan
 
 
 def announce(text: str) -> None:
-    """Say on stderr what a plan is about to do."""
+    """Say on stderr what a plan will do."""
     clear_line()
     print(text, file=sys.stderr, flush=True)
 
@@ -80,7 +80,7 @@ def _basis(plan: JobPlan) -> str:
         f"{rates.linear / 1e9:.0f} GFLOP/s in large products, {rates.plain / 1e9:.0f} GB/s of memory, "
         f"{1e6 * rates.start:.0f} microseconds to start an operation"
     )
-    measured = f"Times are for this machine at its present speed: {machine}. Loading and drawing come on top."
+    measured = f"Times are for this machine at its present speed: {machine}. Loading and drawing are not included."
     if plan.preview is not None:
         return f"{_tried(plan.preview, plan.search.rows)} {measured}"
     if not plan.search.is_range:
@@ -88,13 +88,13 @@ def _basis(plan: JobPlan) -> str:
     if plan.learns_masks:
         return f"{measured} Masks may stop learning once half of the updates are done."
     return (
-        f"{measured} The work depends on how many {plan.level} are kept, which is unknown: the least is for almost "
-        "none, the most for testing each by a run of the whole model."
+        f"{measured} The work depends on how many {plan.level} are kept, which is unknown: the lower bound assumes "
+        "almost none, the upper bound a run of the whole model for each test."
     )
 
 
 def _tried(preview: Forecast, rows: int) -> str:
-    """What the estimate rests on."""
+    """What the estimate is based on."""
     of_all = "all" if preview.rows == rows else f"{preview.rows} of the {rows}"
     text = f"The search is estimated from a short one on {of_all} rows, with {preview.receivers} live receivers. "
     if preview.tested == preview.receivers:
@@ -110,22 +110,23 @@ def _memory(plan: JobPlan) -> str:
     memory = plan.search.memory
     base = "" if plan.device != "cpu" else f"interpreter and libraries {size(plan.base)}, "
     parts = (
-        f"Memory of the search: {base}weights {size(memory.weights)}, runs that are kept {size(memory.held)}, "
+        f"Memory of the search: {base}weights {size(memory.weights)}, cached runs {size(memory.held)}, "
         f"work on a batch {size(memory.working)}."
     )
     parts += "".join(f" Weights on {name} {size(held)}." for name, held in memory.elsewhere.items())
     if plan.fits is None or plan.free is None:
-        return f"{parts} How much is free is unknown here."
+        return f"{parts} How much is free is unknown on this machine."
     if plan.fits:
         return parts
     if plan.fitting:
         return f"{parts} Only {size(plan.free)} are free: use --batch-size {plan.fitting}."
     if plan.full:
-        return f"{parts} Not as much is free on {' and '.join(plan.full)}: name more GPUs, or use a smaller --dtype."
+        where = " and ".join(plan.full)
+        return f"{parts} There is too little free memory on {where}: name more GPUs, or use a smaller --dtype."
     least = plan.base + max(memory.weights + memory.held, memory.loading)
     return (
-        f"{parts} Only {size(plan.free)} are free, and {size(least)} are needed whatever the batch size: ask for a "
-        "machine with more, or use --limit or a smaller --dtype."
+        f"{parts} Only {size(plan.free)} are free, and {size(least)} are needed at any batch size: use a machine "
+        "with more memory, or --limit or a smaller --dtype."
     )
 
 

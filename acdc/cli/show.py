@@ -76,7 +76,7 @@ def print_curve(sweep: "FinishedSweep", as_json: bool) -> None:
         table.add_row(
             f"{point.threshold:.4g}",
             *sizes,
-            f"{point.edges:,}",
+            f"{point.edges_effective:,}",
             f"{point.tests:,}",
             f"{point.metric:.4g}",
             percent(point.faithfulness),

@@ -1,6 +1,6 @@
-"""Print a run as it becomes known: first what was found, then each stage of its verification, then where its files are.
+"""Print a run while it progresses: the circuit first, then each stage of the verification, then the paths of its files.
 
-In JSON, one object once all is known.
+With --json, one object at the end.
 """
 
 import json
@@ -12,7 +12,7 @@ from rich.table import Table
 from acdc.cli.console import console
 from acdc.cli.show import STRONGEST, print_stored
 from acdc.options import Extent
-from acdc.render.style import subtitle, title
+from acdc.render.style import dropped, subtitle, title
 from acdc.render.verdict import percent, planned_text, verdict
 from acdc.runs.finished import FinishedRun
 
@@ -20,7 +20,7 @@ SLOW_FLOPS = 3e11  # of a verification: a few seconds, after which the first tab
 
 
 class RunPrinter:
-    """Told of a run whenever more is known of it; prints what it has not printed yet."""
+    """Called whenever a run has new results; prints those that it has not printed yet."""
 
     def __init__(self, as_json: bool):
         self._as_json, self._printed = as_json, set[str]()
@@ -31,7 +31,7 @@ class RunPrinter:
             return
         report, out, begins = run.report, self._out, "head" not in self._printed
         self._once("head", lambda: self._head(run))
-        if begins and run.plan is not None:  # what an earlier verification measured may be of other rows
+        if begins and run.plan is not None:  # an earlier verification may have used other rows
             if run.plan.flops > SLOW_FLOPS:
                 self._once("first table", lambda: self._first_table(run))
             return
@@ -41,9 +41,9 @@ class RunPrinter:
             self._once("random", lambda: self._random(run))
 
     def finish(self, run: FinishedRun) -> None:
-        """Print what is left of a run, of which all is known that will be."""
+        """Print what has not been printed of a finished run."""
         if not run.report.rows and run.report.extent is not Extent.none:
-            print(f"acdc: warning: no rows left to verify on: {run.report.reason}", file=sys.stderr)
+            print(f"acdc: warning: no rows are left for verification: {run.report.reason}", file=sys.stderr)
         if self._as_json:
             print(json.dumps(_record(run)))
             return
@@ -65,6 +65,8 @@ class RunPrinter:
         circuit, out = run.circuit, self._out
         out.print(title(circuit), style="bold")
         out.print(subtitle(circuit))
+        if dropped(circuit):
+            out.print(dropped(circuit))
         print_stored(circuit.model.name, circuit.model.quantisation, out)
         out.print()
 
@@ -96,7 +98,7 @@ def _record(run: FinishedRun) -> dict:
         "metric": circuit.metric,
         "ablation": circuit.ablation,
         "edges_total": circuit.edges_total,
-        "edges": len(circuit.edges),
+        "edges": circuit.edges_effective,
         "edges_effective": circuit.edges_effective,
         "faithfulness": report.faithfulness,
         "verification": report.model_dump(mode="json", exclude={"removals"}),

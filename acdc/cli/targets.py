@@ -1,4 +1,4 @@
-"""The commands for jobs that somebody runs somewhere: in a folder on this machine, or on a Ray cluster."""
+"""The commands for jobs in a folder on this machine or on a Ray cluster."""
 
 import json
 from pathlib import Path
@@ -22,16 +22,17 @@ def submit(
         str, typer.Option(help="Dashboard of a Ray cluster, such as http://127.0.0.1:8265.", metavar="URL")
     ],
     workers: Annotated[int, typer.Option(help="Ray workers that run the jobs.")] = 1,
-    gpus_per_worker: Annotated[float, typer.Option(help="GPUs, or a part of one, for each worker.")] = 0.0,
+    gpus_per_worker: Annotated[float, typer.Option(help="GPUs for each worker; can be a fraction of one.")] = 0.0,
     cluster_dir: Annotated[
-        str, typer.Option(help="Folder on the cluster that all its machines share.", metavar="DIR")
+        str, typer.Option(help="Folder that all machines of the cluster share.", metavar="DIR")
     ] = "~/.acdc",
     shared_files: Annotated[
-        bool, typer.Option("--shared-files", help="Send no models and tasks: the cluster has them at the same paths.")
+        bool,
+        typer.Option("--shared-files", help="Do not send models and tasks: the cluster has them at the same paths."),
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Send the jobs of a file to a Ray cluster; submitted again, they continue from what is finished there."""
+    """Send the jobs of a file to a Ray cluster. Submitting the same file again resumes its jobs."""
     from acdc.jobs.jobs_file import read_jobs
     from acdc.jobs.ray.cluster import connect
     from acdc.jobs.ray.submission import Workers, submit
@@ -68,12 +69,12 @@ def status(
 def logs(
     target: TargetName,
     job: Annotated[
-        str | None, typer.Argument(help="A job's name, or a part that no other has (default: all).", metavar="JOB")
+        str | None, typer.Argument(help="A job's name, or a unique part of it (default: all).", metavar="JOB")
     ] = None,
     address: Address = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Print what jobs have logged; of a submission, what the process that runs its jobs has printed."""
+    """Print the logs of jobs; for a submission, the output of the process that runs its jobs."""
     from acdc.jobs.target import find_target
 
     with find_target(target, address) as found:
@@ -88,7 +89,7 @@ def logs(
 
 
 def stop(target: TargetName, address: Address = None, as_json: opt.Json = False) -> None:
-    """Stop jobs; what they have done so far is kept."""
+    """Stop jobs. Their finished work is kept."""
     from acdc.jobs.target import find_target
 
     with find_target(target, address) as found:
@@ -98,12 +99,12 @@ def stop(target: TargetName, address: Address = None, as_json: opt.Json = False)
 
 def fetch(
     target: TargetName,
-    out: Annotated[Path, typer.Option("--out", help="Folder to bring the runs into.", metavar="DIR")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the runs.", metavar="DIR")],
     address: Address = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Copy finished runs into a folder on this machine. Existing files are kept; only a verification is replaced, by
-    one that goes further."""
+    """Copy finished runs into a folder on this machine. Existing files are kept, except that a verification is replaced
+    by one that goes further."""
     from acdc.jobs.target import fetch, find_target
 
     with find_target(target, address) as found:

@@ -1,4 +1,4 @@
-"""The commands that look closer at circuits: verify, minimise, diff; and how what they find is shown."""
+"""The commands verify, minimise and diff, and how their results are printed."""
 
 import json
 import sys
@@ -43,7 +43,7 @@ def verify(
     seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Verify a run's circuit on the rows that its discovery did not use, continuing from what has been measured."""
+    """Verify a run's circuit on the rows that discovery did not use. Continues an earlier verification."""
     from acdc.artefacts.circuit import Circuit
     from acdc.cli import show
     from acdc.cli.progress import bars
@@ -95,7 +95,7 @@ def minimise(
     seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Remove what a run's circuit does not need, until every edge is needed, as a new run."""
+    """Remove edges from a run's circuit until every edge left is needed. Writes a new run."""
     from acdc.artefacts.circuit import Circuit
     from acdc.cli.progress import bars
     from acdc.cli.show_run import RunPrinter
@@ -113,18 +113,18 @@ def diff(
     first: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
     second: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
     picture: Annotated[
-        Path | None, typer.Option(help="Write both as one picture: .svg, .dot, .pdf or .png.", metavar="F")
+        Path | None, typer.Option(help="Draw both circuits in one picture: .svg, .dot, .pdf or .png.", metavar="F")
     ] = None,
     fixed: Annotated[
-        bool, typer.Option("--fixed", help="In the picture every component of the model has its own place.")
+        bool, typer.Option("--fixed", help="Give every component of the model a fixed place in the picture.")
     ] = False,
     device: opt.Device = "auto",
     dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the first run's, the default.")] = None,
     seed: Annotated[int | None, typer.Option(help="Must be the first run's, the default.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Compare the circuits of two runs: edges, nodes, scores, and faithfulness on rows that neither has seen; of
-    different models, what their components do."""
+    """Compare the circuits of two runs: edges, nodes, scores, and faithfulness on rows that neither discovery used.
+    Circuits of different models are compared by what their components do."""
     from acdc.artefacts.circuit import Circuit
     from acdc.artefacts.roles import compare_roles
     from acdc.files import write_bytes
@@ -203,7 +203,7 @@ def _print_roles(comparison: "RoleComparison") -> None:
         [role, ", ".join(first) or "-", ", ".join(second) or "-"]
         for role, (first, second) in comparison.components.items()
     ]
-    _show(out, "different models, compared by what components do", ("role", "first", "second"), rows)
+    _show(out, "different models, compared by what their components do", ("role", "first", "second"), rows)
     out.print(
         f"\nroles in both: {comparison.roles.both} (Jaccard {_number(comparison.roles.jaccard)}); edges between roles "
         f"in both: {comparison.edges.both} (Jaccard {_number(comparison.edges.jaccard)})",
@@ -226,11 +226,11 @@ def _print_claims(report: "Report", full_verification: "FullVerification", out: 
     from acdc.render.verdict import complete_text, fewer_text, minimal_text, sizes_text
 
     rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in full_verification.faithfulness]
-    head = ("ablation", "metric", "the circuit alone recovers", "without it is lost")
+    head = ("ablation", "metric", "the circuit alone recovers", "ablating it loses")
     _show(out, "\nfaithfulness: 100 % is all of the behaviour [95 % interval]", head, rows)
     if full_verification.only_under is not None:
-        under = ", ".join(full_verification.only_under) or "none of them"
-        out.print(f"faithful for certain (80 % to 120 % recovered) in {report.metric} under: {under}")
+        under = ", ".join(full_verification.only_under) or "none"
+        out.print(f"faithful in {report.metric} (whole interval between 80 % and 120 %) only under: {under}")
     if full_verification.completeness:
         out.print(f"\ncompleteness: {complete_text(full_verification.completeness, report.metric)}", soft_wrap=True)
     if full_verification.minimality:
@@ -238,17 +238,18 @@ def _print_claims(report: "Report", full_verification: "FullVerification", out: 
     if full_verification.over_sizes:
         out.print(f"\nover all sizes: {sizes_text(full_verification.over_sizes)}", soft_wrap=True)
     for name, reason in full_verification.left_out.items():
-        out.print(f"not measured: {name}, as {reason}")
+        out.print(f"not measured: {name}: {reason}", soft_wrap=True)
     if full_verification.fewer_rows:
         out.print(f"\n{fewer_text(full_verification)}", soft_wrap=True)
 
 
 def _print_tests(tests: "Sequence[TestResult]", out: "Console") -> None:
-    """What would be likely by chance, and what it speaks for."""
+    """The numbers of each test, then its result in a sentence."""
+    from acdc.render.verdict import result_text
+
     _show(out, "\ntests, corrected together (Holm), at a level of 5 %", TESTS, map(_test, tests))
     for test in tests:
-        if test.testable:
-            out.print(f"{test.name}: that {test.null}", soft_wrap=True)
+        out.print(f"{test.name}: {result_text(test)}", soft_wrap=True)
 
 
 def _print_details(report: "Report", full_verification: "FullVerification", out: "Console") -> None:
@@ -276,13 +277,15 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
             for h, share in zip(full_verification.hints, shares, strict=True)
         ]
         title = (
-            "\nwhat heads attend to, shares over all positions of the full model's runs (*: the last): hints, no proof"
+            "\nwhat heads attend to: shares over all positions of the full model's runs (*: the last); hints, not proof"
         )
         _show(out, title, head, rows)
     if full_verification.composition:
         strongest = sorted(full_verification.composition, key=lambda c: (c.usual - c.score, c.edge))[:STRONGEST]
         rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
-        title = "\nhow much of what a head writes the next one reads, by their weights: the most above the usual"
+        title = (
+            "\ncomposition: how much of one head's output the next reads, by their weights; furthest above the usual"
+        )
         _show(out, title, ("edge", "composition", "usual"), rows)
     if full_verification.failures:
         head = ("row", f"{report.metric} of circuit", "of full model", "answer lost")
@@ -294,15 +297,15 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
 
 
 STRONGEST = 10
-TESTS = ("claim tested (below)", "n", "effect", "p", "corrected p", "rejected", "speaks", "power")
+TESTS = ("test", "n", "effect", "p", "corrected p", "result", "power")
 
 
 def _test(test: "TestResult") -> list[str]:
     if not test.testable:
-        return [test.name, str(test.n), "", "", "", "not testable", test.reason or "", ""]
+        return [test.name, str(test.n), "", "", "", "not testable", ""]
     values = (_number(value) for value in (test.effect, test.p, test.adjusted))
-    rejected, speaks = ("yes", f"{test.speaks} it") if test.rejected else ("no", "")
-    return [test.name, str(test.n), *values, rejected, speaks, _share(test.power)]
+    result = f"{test.speaks} the circuit" if test.rejected else "not significant"
+    return [test.name, str(test.n), *values, result, _share(test.power)]
 
 
 def _print_stability(stability: "Stability", out: "Console") -> None:
@@ -312,7 +315,11 @@ def _print_stability(stability: "Stability", out: "Console") -> None:
     for what, repeats in (("seeds", stability.seeds), ("templates", stability.templates)):
         if repeats is not None:
             rows = [[repeat.name, str(repeat.edges), _share(repeat.jaccard)] for repeat in repeats.each]
-            among = "" if repeats.jaccard is None else f"; any two share {_share(repeats.jaccard)} on average"
+            among = (
+                ""
+                if repeats.jaccard is None
+                else f"; any two share {_share(repeats.jaccard)} of their edges on average"
+            )
             _show(out, f"\nother {what}{among}", ("discovery", "edges", "shared with the circuit"), rows)
 
 

@@ -1,4 +1,4 @@
-"""Dry runs: run code on tensors that have shapes but no contents, and count operations, their FLOPs and memory.
+"""Dry runs: run code on tensors with shapes but no data, and count operations, their FLOPs and memory.
 
 What a method costs is counted by running the method itself, so that the count cannot fall out of step with the code.
 Nothing is computed and nothing is held: a model of 70 billion weights is as light as its configuration.

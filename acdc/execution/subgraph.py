@@ -48,7 +48,7 @@ class Changes:
         return cls(writers, like.new_empty((size[0], len(writers), *size[2:])))
 
     def put(self, writers: Sequence[int], values: Tensor, ablated: Tensor) -> None:
-        """Take down values [C, writers, N, Q, d] of writers, less their ablated ones [writers, N, Q, d]."""
+        """Record values [C, writers, N, Q, d] of writers, less their ablated ones [writers, N, Q, d]."""
         places = as_index(np.searchsorted(self.writers, writers).tolist())
         if isinstance(places, slice):
             torch.sub(values, ablated, out=self.values[:, places])
@@ -123,7 +123,7 @@ class SubgraphRun:
         self._record([self.required.mlp(layer)], self.components.mlp(layer, read[0])[None], need)
 
     def _record(self, writers: Sequence[int], values: Tensor, need: Required) -> None:
-        """Take down values [writers, C * N, Q, d] of writers."""
+        """Record values [writers, C * N, Q, d] of writers."""
         ablated = self._whole(self.prompts.ablated.values[as_index(writers)])
         if need == Required.ANSWER:
             ablated = self._take(ablated)

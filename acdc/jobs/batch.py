@@ -51,7 +51,7 @@ class Silent:
 
 @dataclass
 class Ledger:
-    """Takes down what is reported of jobs, in the store and for whoever watches."""
+    """Records what jobs report, in the store, and passes it on to the display."""
 
     store: Store
     jobs: dict[str, Job]
@@ -77,10 +77,10 @@ class Ledger:
         status = Status.done if outcome.error is None else Status.failed
         self.store.mark(outcome.id, status, outcome.error, outcome.seconds)
         if outcome.disk_full:
-            raise DiskError(f"{outcome.error}; what is finished is kept, the same command goes on from there")
+            raise DiskError(f"{outcome.error}; finished work is kept; run the same command again to resume")
 
     def stopped(self) -> None:
-        """Take down that whatever runs is no longer waited for."""
+        """Record that running jobs are no longer waited for."""
         for id in sorted(self.running):
             self.store.mark(id, Status.stopped)
 

@@ -52,7 +52,7 @@ class FileEntry(BaseModel):
 
 
 class Source(Protocol):
-    """Where finished runs are to be had."""
+    """Where finished runs can be fetched from."""
 
     def files(self) -> list[FileEntry]:
         """The files of all finished runs."""

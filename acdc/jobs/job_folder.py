@@ -82,8 +82,8 @@ def _stop(store: Store, folder: Path) -> str:
     if elsewhere:
         raise InputError(f"the jobs in {folder} are run on {', '.join(elsewhere)}: use 'acdc stop' there")
     if not stopped:
-        return f"nobody runs the jobs in {folder}"
-    return f"stopped; 'acdc run' with --out {folder} goes on"
+        return f"no process is running the jobs in {folder}"
+    return f"stopped; 'acdc run' with --out {folder} resumes the jobs"
 
 
 def _terminate(driver: Driver) -> None:

@@ -74,7 +74,7 @@ def _check_size(paths: Sequence[Path]) -> None:
         largest = max(sizes, key=lambda path: sizes[path])
         raise InputError(
             f"{largest} and the other files of the jobs take {sum(sizes.values()) / 2**20:.0f} MiB, more than the "
-            f"{LIMIT // 2**20} MiB that are sent along: name the model as the hub does, or by an absolute path that "
+            f"{LIMIT // 2**20} MiB that can be sent: name the model as the hub does, or by an absolute path that "
             "only the cluster's machines have, or use --shared-files if they have all files where this machine has them"
         )
 

@@ -8,7 +8,7 @@ from acdc.errors import InputError
 
 EVERY = 1.0  # seconds between two questions
 UNANSWERED = 10.0  # seconds without an answer after which a cluster is taken for dead
-GONE = "the Ray cluster is gone; what is finished is kept, the same command goes on from there"
+GONE = "the Ray cluster is gone; finished work is kept; run the same command again to resume"
 
 
 def answers(address: str) -> bool:

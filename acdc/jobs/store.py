@@ -122,19 +122,19 @@ class Store:
                 )
 
     def mark(self, id: str, status: Status, error: str | None = None, seconds: float | None = None) -> None:
-        """Take down how far a job is."""
+        """Record the status of a job."""
         self._write(
             "UPDATE jobs SET status = ?, error = ?, seconds = ?, stage = NULL, changed = ? WHERE id = ?",
             *(status, error, seconds, time.time(), id),
         )
 
     def found_done(self, id: str) -> None:
-        """Take down that a job turned out to be done already."""
+        """Record that a job turned out to be done already."""
         statement = "UPDATE jobs SET status = ?, error = NULL, changed = ? WHERE id = ? AND status <> ?"
         self._write(statement, Status.done, time.time(), id, Status.done)
 
     def at(self, id: str, stage: Stage) -> None:
-        """Take down what a job is at, and of a stage that is new, when it began and with how much done."""
+        """Record the stage of a job, and for a new stage when it began and how much was done."""
         now = time.time()
         self._write(
             "UPDATE jobs SET since = iif(stage IS ?, since, ?), begun = iif(stage IS ?, begun, ?), "
@@ -163,7 +163,7 @@ class Store:
         return [_job(row) for row in rows]
 
     def enter(self, pid: int, host: str) -> None:
-        """Take down a process that runs the jobs of this folder, until it leaves.
+        """Record a process that runs the jobs of this folder, until it ends.
 
         It holds a lock meanwhile, which the system takes back when it dies: a number would not tell it from a later
         process of the same number. What those of this host have left that were killed is cleared away.
@@ -179,7 +179,7 @@ class Store:
         self._write("INSERT INTO drivers VALUES (?, ?, ?)", pid, host, time.time())
 
     def leave(self, pid: int, host: str) -> None:
-        """Take down that it has ended."""
+        """Record that it has ended."""
         self._forget(Driver(pid, host))
         if self._entered:
             self._entered.close()
@@ -220,7 +220,7 @@ class Store:
 def open_store(folder: Path) -> Store:
     """The store of a folder of jobs. Raises InputError where there is none."""
     if not (folder / FILE_NAME).is_file():
-        raise InputError(f"{folder} is no folder of jobs: it has no {FILE_NAME}; 'acdc run' makes one")
+        raise InputError(f"{folder} is not a folder of jobs: it has no {FILE_NAME}; 'acdc run' makes one")
     return Store(folder)
 
 

@@ -36,7 +36,7 @@ def find_target(name: str, address: str | None) -> Iterator[Target]:
     if address is None:
         folder = existing_path(name)
         if folder is None or not folder.is_dir():
-            raise InputError(f"{name!r} is no folder of jobs; a submission's id needs --address too")
+            raise InputError(f"{name!r} is not a folder of jobs; a submission's id needs --address too")
         yield JobFolder(folder)
         return
     from acdc.jobs.ray.cluster import connect

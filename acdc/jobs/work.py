@@ -83,7 +83,7 @@ def _locked(job: Job) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > waited_until:
-                    raise InputError(f"another process is at work on {job.path}") from None
+                    raise InputError(f"another process is working on {job.path}") from None
                 time.sleep(0.2)
         yield
 

@@ -35,7 +35,7 @@ class Disagreement:
 
 
 class _MlpInputs(SlotInputs):
-    """Takes down what the MLPs read."""
+    """Records what the MLPs read."""
 
     def __init__(self) -> None:
         self.seen: dict[int, Tensor] = {}

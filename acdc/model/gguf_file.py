@@ -132,7 +132,7 @@ class _Header:
 
     def read(self) -> GgufFile:
         if self._file.read(len(MAGIC)) != MAGIC:
-            raise InputError(f"{self._path} is no GGUF file: it does not begin with {MAGIC.decode()}")
+            raise InputError(f"{self._path} is not a GGUF file: it does not begin with {MAGIC.decode()}")
         version = self._number("I")
         if version not in VERSIONS:
             byte_order = ", or big-endian" if version & 0xFFFF == 0 else ""
@@ -181,7 +181,9 @@ class _Header:
         try:
             known = GGMLQuantizationType(kind)
         except ValueError:
-            raise InputError(f"{self._path}: tensor {quoted(name)} is of type {kind}, which is unknown here") from None
+            raise InputError(
+                f"{self._path}: tensor {quoted(name)} is of type {kind}, which acdc does not know"
+            ) from None
         block, width = GGML_QUANT_SIZES[known]
         if shape[-1] % block or not prod(shape):
             self._damaged(f"tensor {quoted(name)} of shape {list(shape)}, which {known.name} does not store")

@@ -128,7 +128,7 @@ def load_gguf_tokenizer(file: GgufFile) -> "PreTrainedTokenizerBase | None":
             tokenizer.backend_tokenizer.pre_tokenizer = _single_digits()
         elif way not in _KNOWN:
             warnings.warn(
-                f"{file.path} splits texts in the way {quoted(way)}, which is unknown here: they are split as GPT-2 "
+                f"{file.path} splits texts in the way {quoted(way)}, which acdc does not know: they are split as GPT-2 "
                 "does; give token ids where that makes a difference",
                 AcdcWarning,
                 stacklevel=2,

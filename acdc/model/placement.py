@@ -60,7 +60,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"device {name!r} is not to be had on this machine: use cpu or auto") from None
+        raise InputError(f"device {name!r} is not available on this machine: use cpu or auto") from None
     return device
 
 

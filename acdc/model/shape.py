@@ -60,7 +60,7 @@ def find_model(name: str, *, revision: str | None = None, device: str = "auto", 
 
 @dataclass(frozen=True)
 class Shape:
-    """A model whose weights have shapes and no contents, and how many parameters it has."""
+    """A model whose weights have shapes but no data, and its number of parameters."""
 
     model: Model
     parameters: int

@@ -163,12 +163,14 @@ def _download(name: str, revision: str | None, weights: bool) -> tuple[Path, str
         raise InputError(f"model {name!r} has no revision {revision!r} on the hub") from None
     except RepositoryNotFoundError:
         raise InputError(
-            f"model {name!r} is not on the hub, no bundled model ({', '.join(BUNDLED)}) and no folder"
+            f"model {name!r} is not on the hub, and is not a bundled model ({', '.join(BUNDLED)}) or a folder"
         ) from None
-    except Exception as error:  # the hub client raises errors of several HTTP libraries; all mean: not to be had now
+    except (
+        Exception
+    ) as error:  # the hub client raises errors of several HTTP libraries; all mean that it cannot be fetched now
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"model {name!r} is no bundled model ({', '.join(BUNDLED)}), no local folder, "
+            f"model {name!r} is not a bundled model ({', '.join(BUNDLED)}) or a local folder, "
             f"and cannot be fetched from the hub: {reason}"
         ) from None
     return folder, folder.name

@@ -18,7 +18,7 @@ from acdc.search.methods.hybrid import proposal_size
 from acdc.search.options import MaskOptions, SearchOptions
 from acdc.search.registry import METHODS, Method
 
-ROUNDS = 3  # of acdc-complete, for want of knowing how many parts stand in for each other
+ROUNDS = 3  # assumed for acdc-complete, as the number of backup components is unknown
 SAMPLES = 6  # of the runs of exact patching, of which there may be thousands alike
 
 

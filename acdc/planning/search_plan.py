@@ -45,7 +45,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A planned search: its size, its effort at least and at most (equal where they are known beforehand), its memory.
+    """A planned search: its size, its effort at least and at most (equal where they are known in advance), its memory.
 
     `candidates`: the edges or nodes that the method scores or decides about. `split`: the rows of discovery and
     verification. `clean`: the effort of a run of the full model on all rows of discovery, `subgraph`

@@ -20,8 +20,8 @@ def to_svg(curve: CurveRecord) -> str:
     points, heading, metric = curve.points, f"{curve.task.name} in {curve.model.name}", curve.metric
     axes = _Axes(points)
     lines = [
-        *_curve([(p.edges, p.unseen_faithfulness, p) for p in points], axes, UNSEEN),
-        *_curve([(p.edges, p.faithfulness, p) for p in points], axes, SEEN),
+        *_curve([(p.edges_effective, p.unseen_faithfulness, p) for p in points], axes, UNSEEN),
+        *_curve([(p.edges_effective, p.faithfulness, p) for p in points], axes, SEEN),
     ]
     return "\n".join(
         [
@@ -44,7 +44,7 @@ class _Axes:
     """Edges from left to right by powers of ten, faithfulness from below up."""
 
     def __init__(self, points: Sequence[CurvePoint]):
-        sizes = [max(1, p.edges) for p in points]
+        sizes = [max(1, p.edges_effective) for p in points]
         values = [f for p in points for f in (p.faithfulness, p.unseen_faithfulness) if f is not None]
         self.first, self.last = floor(log10(min(sizes))), max(ceil(log10(max(sizes))), floor(log10(min(sizes))) + 1)
         low, high = min(0.0, *values, 0.0), max(1.0, *values, 1.0)
@@ -83,7 +83,7 @@ def _curve(points: Sequence[tuple[int, float | None, CurvePoint]], axes: _Axes, 
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in placed)
     dots = (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}">'
-        f"<title>threshold {p.threshold:.4g}: {p.edges:,} edges</title></circle>"
+        f"<title>threshold {p.threshold:.4g}: {p.edges_effective:,} edges</title></circle>"
         for x, y, p in placed
     )
     return [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>', *dots]

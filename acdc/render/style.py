@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from acdc.artefacts.circuit import Circuit, ScoredEdge
 from acdc.graph import ReaderKind
 from acdc.graph.units import NodeUnits
+from acdc.options import Level
 
 NODE_FILL = {
     "embedding": "#d8efe4",
@@ -104,6 +105,15 @@ def title(circuit: Circuit) -> str:
 
 def subtitle(circuit: Circuit) -> str:
     return f"{circuit.method.name}, {circuit.metric}, {circuit.ablation} ablation"
+
+
+def dropped(circuit: Circuit) -> str:
+    """How many of the edges that the method kept are not in the circuit; nothing where all are."""
+    count = len(circuit.edges) - circuit.edges_effective if circuit.level is Level.edges else 0
+    if not count:
+        return ""
+    which = "1 edge" if count == 1 else f"{count:,} edges"
+    return f"{which} without a path from input to logits {'was' if count == 1 else 'were'} dropped"
 
 
 def advice(circuit: Circuit) -> str:

@@ -1,7 +1,8 @@
-"""What was shown of a circuit and what was not, in sentences: the terminal and the report say the same.
+"""What the verification of a circuit shows, in sentences that the terminal and the report share.
 
-A claim counts as shown where an interval or a corrected test bears it out, as not shown where that was tried and
-failed, and as open where it was not looked at, or where a test found nothing against it, which proves nothing.
+A claim is shown if an interval or a corrected test supports it, and not shown if it was measured and not supported. It
+is open if it was not measured, if the test has too little power at this number of rows, or if a test that could have
+spoken against it found nothing, which is no evidence for it.
 """
 
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ from acdc.artefacts.verification.completeness import Completeness
 from acdc.artefacts.verification.faithfulness import FAITHFUL, Faithfulness
 from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.interval import Interval
+from acdc.artefacts.verification.minimality import TOLERANCE, Minimality
 from acdc.artefacts.verification.minimality import Level as Minimal
-from acdc.artefacts.verification.minimality import Minimality
 from acdc.artefacts.verification.over_sizes import Integrated
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.report import Report
@@ -24,11 +25,11 @@ from acdc.options import Extent
 
 
 def verdict(circuit: Circuit, report: Report) -> str:
-    """What was shown, in a sentence or two."""
+    """The result in a sentence or two."""
     if not report.rows:
         return f"Not verified: {report.reason}."
     measure = report.measures[report.metric]
-    share = "cannot be stated: full model and empty circuit score alike"
+    share = "is undefined, because full model and empty circuit score the same"
     if measure.faithfulness is not None:
         share = f"is {measure.faithfulness:.1%}"
     of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
@@ -48,32 +49,37 @@ UNFINISHED = "The verification is not finished: 'acdc verify RUN' completes it."
 
 
 def removals_text(report: Report, parts: str) -> str:
-    """How many of a circuit's parts it needs, as far as they were removed one by one."""
+    """How many of a circuit's parts are needed, of those that were removed one by one."""
     sample, measured = report.sample, len(report.removals)
     if not measured:
         return f"Its {parts} have not been removed one by one."
-    if sample is None or (sample.is_whole and sample.rows == report.rows):
-        return f"{report.needed} of its {measured:,} {parts} make it worse when removed alone."
-    on = "" if sample.rows == report.rows else f" on {sample.rows} rows"
-    if sample.is_whole:
-        return f"{report.needed:,} of its {measured:,} {parts} make it worse when removed alone{on}."
+    threshold = needed_threshold(report)
+    on = "" if sample is None or sample.rows == report.rows else f" on {sample.rows} rows"
+    if sample is None or sample.is_whole:
+        return f"{report.needed:,} of its {measured:,} {parts} are needed{on}: {threshold}."
     drawn = measured - sample.strongest
     which = f"the {sample.strongest} strongest" + (f" and {drawn:,} drawn at random" if drawn else "")
     return (
-        f"Of its {sample.parts:,} {parts}, {which} were removed one by one{on}: {report.needed} of these "
-        f"{measured:,} make it worse, which puts the share of all {parts} that it needs at {spread(sample.needed)}."
+        f"Of its {sample.parts:,} {parts}, {which} were removed one by one{on}. {report.needed:,} of these "
+        f"{measured:,} are needed: {threshold}. For all {parts}, the estimated share is {spread(sample.needed)}."
     )
 
 
+def needed_threshold(report: Report) -> str:
+    """What it means that a part is needed."""
+    worse = f"makes {report.metric} worse by more than {number(report.tolerance)}"
+    return f"removing any one of them {worse} ({TOLERANCE:.1%} of its range)"
+
+
 def planned_text(plan: VerificationPlan) -> str:
-    """What a verification is going to measure."""
+    """What a verification will measure."""
     text = f"verifying: metrics on {plan.rows} unseen rows"
     if plan.random:
         text += f", {plan.random} random circuits on {plan.random_rows}"
     if plan.removed:
         text += f", {len(plan.removed):,} single removals on {plan.removal_rows}"
     if plan.extent is Extent.full:
-        text += ", then intervals, tests and all that a full verification adds"
+        text += ", then intervals, tests and the other parts of a full verification"
     return f"{text} (at most {plan.flops / 1e12:.1f} TFLOP{' before that' if plan.extent is Extent.full else ''})"
 
 
@@ -98,43 +104,43 @@ def spread(interval: Interval) -> str:
 
 def complete_text(complete: Completeness, metric: str) -> str:
     return (
-        f"with {complete.knockouts} random parts of the circuit knocked out of both, circuit and "
-        f"model differ by {number(complete.difference.value)} in {metric} on average, "
-        f"{spread(complete.share)} of its range (0% is complete)"
+        f"after the same ablation of a random part of the circuit in both, circuit and full model differ by "
+        f"{number(complete.difference.value)} in {metric}, {spread(complete.share)} of its range, on average over "
+        f"{complete.knockouts} such parts (0% is complete)"
     )
 
 
 def minimal_text(minimal: Minimality, report: Report) -> str:
-    sets = f", as trying {minimal.subsets_tried:,} sets of edges has shown" if minimal.subsets_tried else ""
+    sets = f" (tried {minimal.subsets_tried:,} sets of edges)" if minimal.subsets_tried else ""
     needed = f"{minimal.needed:,} of {len(minimal.parts):,} edges are needed"
     if report.sample is not None and not report.sample.is_whole:
         removed = f"of the {len(minimal.parts):,} edges that were removed, out of {report.sample.parts:,}"
         needed = f"{removed}, {minimal.needed:,} are needed"
-    return (
-        f"{minimal.level.value}{sets}; {needed}: "
-        f"removing any of them makes {report.metric} worse by more than {number(minimal.tolerance)}"
-    )
+    return f"{minimal.level.value}{sets}; {needed}: {needed_threshold(report)}"
 
 
 def fewer_text(full_verification: FullVerification) -> str:
-    """What an full verification measured on fewer rows than the metrics."""
+    """What a full verification measured on fewer rows than the metrics."""
     parts = ", ".join(f"{what} ({rows})" for what, rows in full_verification.fewer_rows.items())
-    return f"to stay within the budget, measured on fewer rows: {parts}"
+    return f"measured on fewer rows to stay within the budget: {parts}"
 
 
 def sizes_text(sizes: Integrated) -> str:
     return (
-        f"CMD {number(sizes.cmd)} (0 is best), CPR {number(sizes.cpr)} (1 is all, more is possible) of circuits chosen "
-        f"by {sizes.basis}"
+        f"CMD {number(sizes.cmd)} (best: 0), CPR {number(sizes.cpr)} (1 recovers all, larger is possible), "
+        f"for circuits chosen by {sizes.basis}"
     )
 
 
 def stable_text(stability: Stability) -> str:
     return (
         f"{stability.repeats} discoveries on {stability.rows_each} of {stability.rows} rows each; "
-        f"{len(stability.core)} edges are stable, {len(stability.abstained)} cannot be told, {len(stability.unstable)} "
-        f"of the circuit's are unstable; two discoveries share {stability.jaccard:.1%} of their edges on average"
+        f"{len(stability.core)} edges are stable, {len(stability.abstained)} undecided, and {len(stability.unstable)} "
+        f"of the circuit's edges unstable; two discoveries share {stability.jaccard:.1%} of their edges on average"
     )
+
+
+POWER = 0.8  # of a test: below it, a result that is not significant leaves the claim open
 
 
 class Standing(StrEnum):
@@ -147,7 +153,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed, in a word or two, how it stands, and the numbers of it."""
+    """What is claimed in a word or two, how it stands, and its numbers."""
 
     name: str
     standing: Standing
@@ -155,7 +161,7 @@ class Claim:
 
 
 def claims(circuit: Circuit, report: Report) -> list[Claim]:
-    """All that can be said of a circuit, the most important first."""
+    """All claims about a circuit, the most important first."""
     if not report.rows:
         text = f"Not verified: {report.reason}."
         if report.extent is not Extent.none:
@@ -164,10 +170,10 @@ def claims(circuit: Circuit, report: Report) -> list[Claim]:
     found = [_faithfulness(circuit, report), *_random(circuit, report)]
     if report.full_verification is None:
         text = (
-            "Not looked at: intervals, other ablations, completeness, minimality, and tests against chance. 'acdc "
-            "verify RUN' does that."
+            "Not measured: intervals, other ablations, completeness, minimality, and tests against chance. 'acdc "
+            "verify RUN' measures them."
         )
-        found.append(Claim("audit", Standing.open, text))
+        found.append(Claim("full verification", Standing.open, text))
     else:
         found += _audited(report, report.full_verification)
     return [*found, *_stability(report), *_duplicates(report)]
@@ -192,17 +198,21 @@ def _faithfulness(circuit: Circuit, report: Report) -> Claim:
     )
     if measure.faithfulness is None:
         return Claim(
-            "faithfulness", Standing.not_shown, f"It cannot be stated, as full and empty are alike: {numbers}."
+            "faithfulness",
+            Standing.not_shown,
+            f"It is undefined, because full model and empty circuit score the same: {numbers}.",
         )
     share, within = percent(measure.faithfulness), FAITHFUL <= measure.faithfulness <= 2 - FAITHFUL
     if own is None or own.denoised.low is None:
         standing = Standing.open if within else Standing.not_shown
-        share += " (without an interval, as there " + ("was no audit)" if own is None else "are too few rows)")
+        share += " (no interval: " + ("only a full verification has one)" if own is None else "too few rows)")
     else:
         standing = Standing.shown if own.holds else Standing.not_shown
         share = f"{spread(own.denoised)} (95% bootstrap interval over rows)"
     line = (
-        "" if standing is Standing.shown else f" Faithful is {FAITHFUL:.0%} to {2 - FAITHFUL:.0%}, interval included."
+        ""
+        if standing is Standing.shown
+        else f" It counts as faithful if the whole interval lies between {FAITHFUL:.0%} and {2 - FAITHFUL:.0%}."
     )
     text = f"The circuit alone recovers {share} of the behaviour: {numbers}.{line}"
     return Claim("faithfulness", standing, text)
@@ -214,8 +224,8 @@ def _random(circuit: Circuit, report: Report) -> Iterator[Claim]:
         return
     beaten = sum(value < report.faithfulness for value in known)
     text = (
-        f"It does better than {beaten} of {len(known)} random circuits of at most as many {circuit.units.plural}, "
-        f"which recover {percent(min(known))} to {percent(max(known))}."
+        f"The circuit does better than {beaten} of {len(known)} random circuits of at most as many "
+        f"{circuit.units.plural}, which recover {percent(min(known))} to {percent(max(known))}."
     )
     yield Claim("better than chance", Standing.open if beaten == len(known) else Standing.not_shown, text)
 
@@ -224,15 +234,15 @@ def _audited(report: Report, full_verification: FullVerification) -> Iterator[Cl
     own = own_faithfulness(report)
     if own is not None and own.noised.value is not None:
         few, lost = own.noised.low is None, own.noised.low is not None and own.noised.low >= FAITHFUL
-        text = f"Ablating the circuit alone loses {spread(own.noised)} of the behaviour; 100% is all of it."
+        text = f"Ablating only the circuit loses {spread(own.noised)} of the behaviour."
         standing = Standing.shown if lost else Standing.open if few else Standing.not_shown
-        yield Claim("nothing stands in for it", standing, text)
+        yield Claim("no backup outside the circuit", standing, text)
     yield from _ablations(report, full_verification)
     if full_verification.completeness:
         share = full_verification.completeness.share
         holds = share.high is not None and share.high <= 1 - FAITHFUL
         found = complete_text(full_verification.completeness, report.metric)
-        text = f"{_sentence(found)} Up to {1 - FAITHFUL:.0%} counts as shown."
+        text = f"{_sentence(found)} It counts as complete if the interval lies below {1 - FAITHFUL:.0%}."
         standing = Standing.shown if holds else Standing.open if share.high is None else Standing.not_shown
         yield Claim("completeness", standing, text)
     if full_verification.minimality:
@@ -241,7 +251,7 @@ def _audited(report: Report, full_verification: FullVerification) -> Iterator[Cl
         yield Claim("minimality", Standing.shown if shown else Standing.not_shown, text)
     yield from map(_test, full_verification.tests)
     for name, reason in full_verification.left_out.items():
-        yield Claim(name, Standing.open, f"Not measured, as {reason}.")
+        yield Claim(name, Standing.open, f"Not measured: {reason}.")
     if full_verification.fewer_rows:
         yield Claim("all rows", Standing.open, _sentence(fewer_text(full_verification)))
 
@@ -251,35 +261,77 @@ def _ablations(report: Report, full_verification: FullVerification) -> Iterator[
     others = [f"{f.ablation} {spread(f.denoised)}" for f in under if f.ablation != report.ablation]
     if not others:
         return
-    numbers = f"recovered under other ablations: {'; '.join(others)}"
+    numbers = f"Recovered under other ablations: {'; '.join(others)}."
     if full_verification.only_under is None:
-        text = f"Faithful for certain under all {len(under)} ablations; {numbers}."
-        yield Claim("whatever the ablation", Standing.shown, text)
+        text = f"Faithful under all {len(under)} ablations, whole intervals included. {numbers}"
+        yield Claim("under every ablation", Standing.shown, text)
     else:
-        names = ", ".join(full_verification.only_under) or "none"
-        yield Claim(
-            "whatever the ablation", Standing.not_shown, f"Faithful for certain only under: {names}; {numbers}."
-        )
+        text = f"{faithful_under(full_verification.only_under)} {numbers}"
+        yield Claim("under every ablation", Standing.not_shown, text)
+
+
+def faithful_under(ablations: list[str]) -> str:
+    """Under which ablations alone a circuit is faithful, in a sentence."""
+    if not ablations:
+        return "Faithful under no ablation, whole interval included."
+    return f"Faithful, whole interval included, only under: {', '.join(ablations)}."
 
 
 def _test(test: TestResult) -> Claim:
+    return Claim(test.name, _standing(test), _sentence(result_text(test)))
+
+
+def _standing(test: TestResult) -> Standing:
     if not test.testable:
-        return Claim(test.name, Standing.open, f"Not testable: {test.reason}.")
-    chance = f"p = {number(test.adjusted)} after correction over all tests"
-    power = "" if test.power is None else f"; power {test.power:.0%} where {test.power_at}"
+        return Standing.open
     if test.rejected:
-        standing = Standing.shown if test.speaks == "for" else Standing.not_shown
-        return Claim(
-            test.name, standing, f"Rejected: that {test.null} ({chance}). This speaks {test.speaks} the circuit."
-        )
-    standing = Standing.not_shown if test.speaks == "for" else Standing.open
-    rest = "" if test.speaks == "for" else " That is no proof of it."
-    return Claim(test.name, standing, f"Not rejected: that {test.null} ({chance}{power}).{rest}")
+        return Standing.shown if test.speaks == "for" else Standing.not_shown
+    weak = test.power is not None and test.power < POWER
+    return Standing.open if weak or test.speaks == "against" else Standing.not_shown
+
+
+def result_text(test: TestResult) -> str:
+    """The result of a test in one sentence, without its full stop."""
+    if not test.testable:
+        return f"not testable: {test.reason}"
+    weak = "" if test.power is None or test.rejected else f"; power at {test.n} rows: {test.power:.0%}"
+    return f"{_result(test)} (p = {number(test.adjusted)} after correction over all tests{weak})"
+
+
+def _result(test: TestResult) -> str:
+    share = 0.0 if test.effect is None else test.effect
+    wins = f"the circuit beats the full model on {share:.0%} of rows"
+    if share < 0.5:
+        wins = f"the full model beats the circuit on {1 - share:.0%} of rows"
+    many = f"all {test.n} random circuits" if share == 1 else f"{percent(share)} of {test.n} random circuits"
+    of_size, of_degrees = f"{many} of the same size", f"{many} with as many edges at every component"
+    rejected, kept = {
+        "equivalence": (f"{wins}, so the two are not equivalent", f"{wins}, which does not show a difference"),
+        "indistinguishable": (
+            f"{wins}, so neither beats the other much more often",
+            f"{wins}, which does not show that the two are indistinguishable",
+        ),
+        "independence": (
+            "with the circuit ablated, the scores still depend on those of the full model, so part of the behaviour "
+            "lies outside the circuit",
+            "with the circuit ablated, no dependence on the scores of the full model was found",
+        ),
+        "sufficiency": (f"the circuit recovers more than {of_size}", f"the circuit recovers more than only {of_size}"),
+        "sufficiency, degrees": (
+            f"the circuit recovers more than {of_degrees}",
+            f"the circuit recovers more than only {of_degrees}",
+        ),
+        "necessity": (
+            f"ablating the circuit does more harm than ablating {of_size}",
+            f"ablating the circuit does more harm than ablating only {of_size}",
+        ),
+    }.get(test.name, (f"rejected: {test.null}", f"not rejected: {test.null}"))
+    return rejected if test.rejected else kept
 
 
 def _stability(report: Report) -> Iterator[Claim]:
     if report.stability is None:
-        text = "Not looked at: whether other rows give the same edges. 'acdc verify RUN --stability 20' does that."
+        text = "Not measured: whether other rows give the same edges. 'acdc verify RUN --stability 20' measures it."
         yield Claim("stability", Standing.open, text)
         return
     steady = not report.stability.unstable and not report.stability.abstained
@@ -289,8 +341,8 @@ def _stability(report: Report) -> Iterator[Claim]:
         if repeats is not None and repeats.each:
             shares = [repeat.jaccard for repeat in repeats.each]
             text = (
-                f"Discoveries with other {what} share {percent(min(shares))} to {percent(max(shares))} of their edges "
-                "with the circuit (of those that either has)."
+                f"Discoveries with other {what} have a Jaccard overlap of {percent(min(shares))} to "
+                f"{percent(max(shares))} with the circuit's edges."
             )
             same = Standing.shown if min(shares) == 1 else Standing.not_shown
             yield Claim(f"the same with other {what}", same, text)
@@ -299,7 +351,7 @@ def _stability(report: Report) -> Iterator[Claim]:
 def _duplicates(report: Report) -> Iterator[Claim]:
     if report.duplicates:
         text = (
-            f"{report.duplicates} of the {report.rows} rows duplicate or mirror a row of discovery: they are not new."
+            f"{report.duplicates} of the {report.rows} rows repeat or mirror a row of discovery, so they are not new."
         )
         yield Claim("unseen rows", Standing.not_shown, text)
 

@@ -67,7 +67,7 @@ Encode = Callable[[ForeignGraph, ComponentGraph], Mapping[str, bytes]]
 def _picture(name: str, summary: str) -> Format:
     def write(run: Exportable) -> Written:
         if run.circuit is None:
-            raise InputError(f"run {run.path} holds scores alone: a picture needs the circuit of a discovery")
+            raise InputError(f"run {run.path} holds only scores: a picture needs the circuit of a discovery")
         return Written({"": to_picture(run.circuit, name, run.look)})
 
     return Format(name, summary, write, picture=True)
@@ -75,7 +75,7 @@ def _picture(name: str, summary: str) -> Format:
 
 def _report(run: Exportable) -> Written:
     if run.circuit is None:
-        raise InputError(f"run {run.path} holds scores alone: a report needs the circuit of a discovery")
+        raise InputError(f"run {run.path} holds only scores: a report needs the circuit of a discovery")
     return Written({"": report_of_run(run.path).encode()})
 
 

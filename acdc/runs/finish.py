@@ -1,6 +1,6 @@
 """What comes after a circuit has been found: pictures and report at once, then verification, stage by stage.
 
-Every stage is on disk before the next begins, so that a run that was cut off goes on there, and one that was never
+Every stage is on disk before the next begins, so that an interrupted run resumes there, and one that was never
 verified can be shown, exported and verified later.
 """
 

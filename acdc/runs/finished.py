@@ -43,7 +43,7 @@ def warn_unverified(path: Path) -> None:
     report = load_report(path)
     if not report.complete:
         how_far = "is not finished" if report.rows else "is missing"
-        warnings.warn(f"the verification of run {path} {how_far}: 'acdc verify' does it", AcdcWarning, stacklevel=2)
+        warnings.warn(f"the verification of run {path} {how_far}: 'acdc verify' finishes it", AcdcWarning, stacklevel=2)
 
 
 def load_report(path: Path) -> Report:
@@ -59,10 +59,11 @@ def load_report(path: Path) -> Report:
 
 def no_report(circuit: Circuit) -> Report:
     """What stands for the verification of a circuit that has none."""
-    return unverified(circuit.metric, circuit.ablation, len(circuit.edges), circuit.edges_total)
+    return unverified(circuit.metric, circuit.ablation, circuit.edges_effective, circuit.edges_total)
 
 
 def is_report_of(report: Report, circuit: Circuit) -> bool:
     """Whether a verification can be that of a circuit."""
     removed = {removal.id for removal in report.removals}
-    return report.metric == circuit.metric and removed <= {part.id for part in circuit.parts}
+    there = {edge.id for edge in circuit.edges} | {node.id for node in circuit.nodes}
+    return report.metric == circuit.metric and removed <= there

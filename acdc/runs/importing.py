@@ -48,7 +48,7 @@ class Imported:
 def run_import(
     file: Path, format: str, job: DiscoveryJob, out: Path | None, progress: Progress, watch: Watch = unwatched
 ) -> FinishedRun:
-    """Read, draw and verify; what was lost on the way is recorded, with a warning each.
+    """Read, draw and verify; what was lost on import is recorded, with a warning each.
 
     `job`: model, task and rows, and how to choose a circuit where the file has scores alone, or where its own circuit
     is not wanted. Raises InputError for a file that is none of its format or does not fit the model.
@@ -77,7 +77,7 @@ def run_import(
         imported.circuit.save(run.path)
         run.note(imported.work)
     for sentence in found.mark.lost:
-        warnings.warn(f"{file}: lost on the way: {sentence}", AcdcWarning, stacklevel=2)
+        warnings.warn(f"{file}: lost on import: {sentence}", AcdcWarning, stacklevel=2)
     how = Finishing(progress, job.scope, watch=watch)
     finished = finish_run(run.path, model, task, run.record.command, resumed, how)
     run.note(complete=True)
@@ -101,7 +101,7 @@ def import_circuit(
     model: Model, task: Task, settings: DiscoverySettings, found: ForeignGraph, record: ImportRecord, place: str
 ) -> Imported:
     """The circuit of what a file holds, in the terms of the model's graph: that of the file, unless the settings say
-    how large it becomes. Raises InputError where there is none to be had."""
+    how large it becomes. Raises InputError where there is none."""
     _check_held(settings, found, place)
     split = split_rows(task.rows, settings.seed, settings.limit)
     with fixed_threads(settings.threads):

@@ -27,7 +27,7 @@ def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> F
     if circuit.level is not Level.edges:
         raise InputError(f"run {path} holds a circuit of {circuit.level}: only circuits of edges are minimised")
     if circuit.metric not in METRICS:
-        raise InputError(f"the circuit was found with a metric of the user's, {circuit.metric!r}")
+        raise InputError(f"the circuit was found with a user-defined metric, {circuit.metric!r}")
     model = load_model(record.source.model, revision=record.source.revision, device=device, dtype=circuit.dtype)
     task = load_task(record.source.task, model)
     check_same(model, task, circuit)
@@ -47,7 +47,7 @@ def minimal_circuit(model: Model, task: Task, circuit: Circuit, progress: Progre
     with fixed_threads(circuit.batch.threads):
         behaviour = behaviour_of(model, task, circuit, circuit.task.discovery, METRICS[circuit.metric])
         span = abs(float(behaviour.full().mean() - behaviour.empty().mean()))
-        edges, rows = len(circuit.edges), len(behaviour.rows)
+        edges, rows = circuit.edges_effective, len(behaviour.rows)
         with progress(f"minimising {edges:,} edges", edges * rows, "prompts") as advance:
             kept = minimise(behaviour, circuit.mask, span, advance)
-    return circuit.part(kept, {"minimised_from": len(circuit.edges), "tolerance": TOLERANCE * span})
+    return circuit.part(kept, {"minimised_from": circuit.edges_effective, "tolerance": TOLERANCE * span})

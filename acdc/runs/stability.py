@@ -38,7 +38,7 @@ def plan_repeats(path: Path, repeats: int) -> RepeatPlan:
     if record.kind != "discover":
         raise InputError("--stability repeats a discovery: name a run of 'acdc discover'")
     if repeats < FEWEST:
-        raise InputError(f"--stability {repeats} must be at least {FEWEST}: fewer repetitions cannot tell anything")
+        raise InputError(f"--stability {repeats} must be at least {FEWEST}: fewer repetitions cannot show anything")
     rows = len(circuit.task.discovery)
     if rows < FEWEST_ROWS:
         raise InputError(f"--stability needs a discovery on at least {FEWEST_ROWS} rows")
@@ -50,7 +50,7 @@ def repeat_discovery(
     record: RunRecord, circuit: Circuit, model: Model, task: Task, repeats: int, progress: Progress
 ) -> Stability:
     """How stable the circuit of a run is; `plan_repeats` says what can be repeated."""
-    settings, found = _settings(record, circuit), frozenset(edge.id for edge in circuit.edges)
+    settings, found = _settings(record, circuit), frozenset(edge.id for edge in circuit.effective)
     ids = set(circuit.task.discovery)
     rows = tuple(row for row in task.rows if row.id in ids)
     templates = _templates(rows)
@@ -58,7 +58,7 @@ def repeat_discovery(
 
     def find(some: Sequence[Row], chosen: DiscoverySettings) -> frozenset[str]:
         try:
-            edges = discover(model, replace(task, rows=tuple(some)), chosen, silent).circuit.edges
+            edges = discover(model, replace(task, rows=tuple(some)), chosen, silent).circuit.effective
         except NothingToFind:
             edges = []
         advance(1)

@@ -72,7 +72,7 @@ METHODS = Registry(
         Method(
             "acdc",
             acdc,
-            "greedy edge pruning, every edge tested in the subgraph that is left",
+            "greedy edge pruning: every edge is tested in the remaining subgraph",
             decides=True,
             levels=_BOTH,
             options=OrderOptions,
@@ -81,14 +81,14 @@ METHODS = Registry(
         Method(
             "acdc-complete",
             acdc_complete,
-            "acdc, repeated without the alternatives it found until nothing stands in for the rest",
+            "acdc, repeated without edges that have an alternative, so that backup components are found too",
             decides=True,
             options=OrderOptions,
         ),
         Method(
             "hybrid",
             hybrid,
-            "acdc within what eap-ig-inputs proposes",
+            "acdc on the edges that eap-ig-inputs ranks highest",
             decides=True,
             check=check_gradient,
             options=HybridOptions,

@@ -97,7 +97,7 @@ def _load(source: DataSet) -> tuple[Any, str | None]:
         found = _open(datasets, source)
     except InputError:
         raise
-    except Exception as error:  # it raises errors of several libraries; all mean: not to be had
+    except Exception as error:  # it raises errors of several libraries; all mean that it cannot be loaded
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(f"data set {source.place!r} cannot be loaded: {lines[0]}") from None
     if not isinstance(found, Mapping):

@@ -31,7 +31,7 @@ def own_metric(circuit: Circuit, metric: Metric | MetricFunction | None = None) 
     Raises InputError where it is another or missing.
     """
     if metric is None and circuit.metric not in METRICS:
-        raise InputError(f"the circuit was found with a metric of the user's, {circuit.metric!r}: give it as metric=")
+        raise InputError(f"the circuit was found with a user-defined metric, {circuit.metric!r}: give it as metric=")
     found = as_metric(metric or circuit.metric)
     if (found.name, found.larger_is_better) != (circuit.metric, circuit.larger_is_better):
         raise InputError(f"the circuit was found with metric {circuit.metric!r}, not with {found.name!r}")

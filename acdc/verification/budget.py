@@ -1,7 +1,7 @@
 """How much a verification computes, decided before it begins.
 
 The unit is FLOPs, counted from the shapes of model, rows and circuit: so equal inputs are verified alike on every
-machine, and what it will take can be said beforehand. Where everything fits the budget, everything is measured on all
+machine, and its cost is known in advance. Where everything fits the budget, everything is measured on all
 rows. Else parts are measured on fewer rows, fewer random circuits are drawn, and a random sample of the circuit's edges
 is removed one by one.
 """
@@ -101,7 +101,7 @@ def _removal_flops(circuit: Circuit, costs: Costs) -> np.ndarray:
     """FLOPs of removing each part of a circuit, for one prompt [parts]."""
     if circuit.level is not Level.edges:
         return np.full(len(circuit.parts), costs.subgraph)
-    graph, kept = circuit.graph, circuit.mask
+    graph, kept = circuit.graph, circuit.kept
     reach = Reach(graph, kept)
     positions = np.where(reach.required.needs == Required.EVERYWHERE, costs.length, 1.0)
     width, unembedding = graph.anatomy.d_model, 2 * graph.anatomy.d_model * graph.anatomy.d_vocab_out

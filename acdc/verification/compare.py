@@ -45,7 +45,7 @@ def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Compar
 
 
 def _correlation(first: Circuit, second: Circuit) -> float | None:
-    ours, theirs = ({edge.id: edge.score for edge in circuit.edges} for circuit in (first, second))
+    ours, theirs = ({edge.id: edge.score for edge in circuit.effective} for circuit in (first, second))
     shared = sorted(ours.keys() & theirs.keys())
     pairs = np.array([[ours[name], theirs[name]] for name in shared])
     alike = (first.score_kind, first.metric) == (second.score_kind, second.metric)
@@ -56,13 +56,9 @@ def _correlation(first: Circuit, second: Circuit) -> float | None:
 
 def _faithfulness(model: Model, task: Task, first: Circuit, second: Circuit, rows: list[str]) -> dict[str, Interval]:
     if first.metric not in METRICS:
-        raise InputError(f"the first circuit was found with a metric of the user's, {first.metric!r}")
-    kept = {
-        "first": first.mask,
-        "second": second.mask,
-        "union": first.mask | second.mask,
-        "intersection": first.mask & second.mask,
-    }
+        raise InputError(f"the first circuit was found with a user-defined metric, {first.metric!r}")
+    ours, theirs = ~first.ablated, ~second.ablated
+    kept = {"first": ours, "second": theirs, "union": ours | theirs, "intersection": ours & theirs}
     with fixed_threads(first.batch.threads):
         behaviour = behaviour_of(model, task, first, rows, METRICS[first.metric])
         values = behaviour.measure(~np.stack(list(kept.values())))[0]

@@ -69,11 +69,11 @@ def full_verification(
         hints = hint(behaviour, _heads(behaviour, verified), bootstrap, nobody)
     faithfulness, left_out = _under_ablations(on, verified, metrics, shares, progress)
     if verified.edges is None:
-        left_out |= dict.fromkeys(EDGES_ONLY, "it is no circuit of edges")
+        left_out |= dict.fromkeys(EDGES_ONLY, "it needs a circuit of edges")
     if hints is None:
-        left_out["what heads attend to"] = "the model is run by its own modules, which keep their patterns"
+        left_out["what heads attend to"] = "the model is run by its own modules, which do not return attention patterns"
     if verified.ranking is None:
-        left_out["CMD and CPR"] = "there is nothing to rank all edges by"
+        left_out["CMD and CPR"] = "it needs scores of all edges"
     full, empty = float(runs.full.mean()), float(runs.empty.mean())
     span = 0.0 if recovered_fraction(full, full, empty) is None else abs(full - empty)
     complete = minimal = None
@@ -127,7 +127,9 @@ def _under_ablations(
         for name in names:
             what = f"faithfulness under {name} ablation"
             if name == "optimal" != own and not shares.affords_optimal(len(on(rows).batches[0].index)):
-                refused[what] = "learning its constants exceeds the budget: discover with --ablation optimal for that"
+                refused[what] = (
+                    "learning its constants exceeds the budget; discover with --ablation optimal to measure it"
+                )
                 continue
             try:
                 under = on(rows) if name == own else on(rows, name)
@@ -227,7 +229,7 @@ def _tests(on: On, verified: Verified, runs: _Runs, shares: _Shares, progress: P
     full, circuit, complement = sign * runs.full, sign * runs.circuit, sign * runs.complement
     noise = NOISE * float(np.abs(full.mean() - sign * runs.empty.mean()))
     if behaviour.metric.flat_at_clean:
-        reason = f"{behaviour.metric.name} measures the distance to the full model, which is always the better"
+        reason = f"{behaviour.metric.name} measures the distance to the full model, which therefore always scores best"
         tests = [statistics.untestable(name, len(full), reason) for name in ("equivalence", "indistinguishable")]
     else:
         tests = [statistics.equivalence(circuit, full, noise), statistics.indistinguishable(circuit, full, noise)]
@@ -246,10 +248,10 @@ def _against_random(behaviour: Behaviour, verified: Verified, sign: float, advan
     generator = np.random.default_rng(verified.seed)
     sized = np.stack([baselines.of_size(graph, int(own.sum()), generator) for _ in range(RANDOM)])
     busy = np.stack(list(baselines.of_degrees(graph, own, RANDOM, generator)))
-    kept = "mean metric of what is kept, as the share of random circuits that do no better"
-    lost = "mean metric of what is left without it, as the share of random circuits whose loss does no more harm"
+    kept = "share of random circuits with a lower mean metric, all else ablated"
+    lost = "share of random circuits whose ablation does less harm"
     recovers = "a random circuit {} recovers as much of the behaviour"
-    breaks = "losing a random circuit of the same size breaks as much of the behaviour"
+    breaks = "ablating a random circuit of the same size does as much harm"
     score, left = (sign * _means(behaviour, np.stack([verified.ablated, verified.own]), nobody)).tolist()
     tests = []
     for name, drawn, like in (("sufficiency", sized, "of the same size"), ("sufficiency, degrees", busy, DEGREES)):

@@ -78,25 +78,27 @@ def remove_each(
     behaviour: Behaviour,
     circuit: Circuit,
     places: Sequence[int],
+    tolerance: float,
     known: Mapping[str, Removal] | None = None,
     advance: Advance = nobody,
 ) -> list[Removal]:
-    """The circuit without each of some of its parts, given by their places, in turn. `known`: what has been measured on
-    the same rows before."""
+    """The circuit without each of some of its parts, given by their places, in turn. A part is needed if the metric
+    gets worse by more than `tolerance` without it. `known`: what has been measured on the same rows before."""
     known = known or {}
     ids = [circuit.parts[place].id for place in places]
     asked = [name for name in ids if name not in known]
     base = behaviour.measure(circuit.ablated[None])[0, 0]
     noise = NOISE * abs(float(behaviour.full().mean() - behaviour.empty().mean()))
-    bootstrap, found = Bootstrap(len(behaviour.rows), circuit.seed), dict(known)
+    bootstrap, sign = Bootstrap(len(behaviour.rows), circuit.seed), behaviour.metric.sign
+    found = {name: old.model_copy(update={"hurts": sign * old.change > tolerance}) for name, old in known.items()}
     for names, values in _without(behaviour, circuit, asked, advance):
         for name, change in zip(names, values - base, strict=True):
-            worse = behaviour.metric.sign * change
+            worse = sign * change
             found[name] = Removal(
                 id=name,
                 change=float(change.mean()),
                 rows_worse=float((worse > noise).mean()),
-                hurts=bool(worse.mean() > noise),
+                hurts=bool(worse.mean() > tolerance),
                 worse=bootstrap.of(mean, worse),
             )
     return [found[name] for name in ids]
@@ -109,7 +111,7 @@ def _without(
     graph = circuit.graph
     if circuit.level is Level.edges:
         edges = np.array([graph.index[name] for name in names], dtype=int)
-        for some, values in without_each(behaviour, circuit.mask, edges, advance):
+        for some, values in without_each(behaviour, circuit.kept, edges, advance):
             yield [graph.names[edge] for edge in some], values
         return
     for start in range(0, len(names), CHUNK):

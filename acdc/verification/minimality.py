@@ -52,25 +52,26 @@ def measure_minimality(
 def minimise(behaviour: Behaviour, own: np.ndarray, span: float, advance: Advance = nobody) -> np.ndarray:
     """A locally minimal circuit inside one, boolean [edges], as good as that and the tolerance.
 
-    In rounds: what each part does alone is measured, then those that do least go first, each while the rest is good
-    enough without it, dangling parts with it. The last round, in which none can go, is the proof.
+    Edges on no path from the input to the logits are dropped first. Then, in rounds, the effect of removing each edge
+    alone is measured, and edges are removed, those with the smallest effect first, as long as what is left is good
+    enough. With an edge go those that lose their last path: under other ablations than resample these may matter, and
+    then the edge stays. The last round, in which no edge can be removed, is the proof.
     """
     graph = behaviour.graph
 
     def good_enough(kept: np.ndarray) -> bool:
         return _objectives(behaviour, ~kept[None], nobody).mean() <= limit
 
-    limit = float(_objectives(behaviour, ~own[None], nobody).mean()) + TOLERANCE * span
-    left = next(kept for kept in (graph.prune(own), own) if kept is own or good_enough(kept))
+    left = graph.prune(own)
+    limit = float(_objectives(behaviour, ~left[None], nobody).mean()) + TOLERANCE * span
     while True:
         places = np.flatnonzero(left)
         alone = _objectives_without(behaviour, left, places, advance)
         before = left
         for place in places[np.argsort(alone, kind="stable")][: int((alone <= limit).sum())]:
-            without = left & (np.arange(len(left)) != place)
-            # what dangles goes too, where that does no harm: only under resample ablation it never does
-            smaller = (kept for kept in (graph.prune(without), without) if left[place] and good_enough(kept))
-            left = next(smaller, left)
+            without = graph.prune(left & (np.arange(len(left)) != place))
+            if left[place] and good_enough(without):
+                left = without
         if (left == before).all():
             return left
 

@@ -24,10 +24,10 @@ def equivalence(circuit: np.ndarray, full: np.ndarray, noise: float = 0.0, margi
     up to `noise` are ties."""
     wins, n = _wins(circuit - full, noise), len(full)
     if not n or np.all(np.abs(circuit - full) <= noise):
-        return untestable("equivalence", n, "circuit and model score alike on every row" if n else "no rows")
+        return untestable("equivalence", n, "circuit and full model score the same on every row" if n else "no rows")
     return TestResult(
         name="equivalence",
-        null=f"the circuit scores better than the full model on a half of all rows, give or take {margin:g}",
+        null=f"the circuit scores better than the full model on {0.5 - margin:.0%} to {0.5 + margin:.0%} of rows",
         speaks="against",
         measures="share of rows on which the circuit scores better, ties counted half",
         n=n,
@@ -47,13 +47,13 @@ def indistinguishable(
         return untestable("indistinguishable", n, "scores do not vary over the rows" if n else "no rows")
     return TestResult(
         name="indistinguishable",
-        null=f"one of circuit and full model scores better on a half of all rows and {margin:.2g} more, or further off",
+        null=f"either the circuit or the full model scores better on at least {0.5 + margin:.0%} of rows",
         measures="share of rows on which the circuit scores better, ties counted half",
         n=n,
         effect=wins / n,
         p=_inside(wins, n, margin),
         power=_power(n, 0.5, lambda k: _inside(k, n, margin)),
-        power_at="each scores better on a half of all rows",
+        power_at="each scores better on half of the rows",
     )
 
 
@@ -73,9 +73,9 @@ def independence(full: np.ndarray, complement: np.ndarray, seed: int, permutatio
     size = np.sqrt((ours**2).sum() * (theirs**2).sum())
     return TestResult(
         name="independence",
-        null="without the circuit, the model's score has nothing to do with what it is with it",
+        null="with the circuit ablated, scores are independent of those of the full model",
         speaks="against",
-        measures="HSIC between both scores, as a share of the most there could be",
+        measures="HSIC between both scores, as a share of its maximum",
         n=n,
         effect=found / size if size else None,
         p=(1 + reached) / (1 + permutations),
@@ -86,7 +86,7 @@ def outdoes(name: str, null: str, own: float, others: Sequence[float], measures:
     """Whether a circuit's value is higher than those of others drawn at random as its null says; ties count half."""
     values, n = np.array(others, dtype=float), len(others)
     if not n or np.ptp(np.append(values, own)) == 0:
-        return untestable(name, n, "all values are alike" if n else "nothing to compare with")
+        return untestable(name, n, "all values are the same" if n else "there is nothing to compare with")
     above = float((values > own).sum() + (values == own).sum())
     return TestResult(
         name=name,

@@ -141,7 +141,7 @@ class _Stages:
             most_rows=self.most_rows,
             metric=circuit.metric,
             ablation=circuit.ablation,
-            edges=len(circuit.edges),
+            edges=circuit.edges_effective,
             edges_total=circuit.edges_total,
             duplicates=task.duplicates if plan else 0,
             stability=None if before is None else before.stability,
@@ -200,7 +200,7 @@ class _Stages:
         known = {removal.id: removal for removal in report.removals}
         asked = len([name for name in self._removed() if name not in known])
         with self.progress(self._what(asked), asked * rows, "prompts") as advance:
-            found = remove_each(self.on(rows), circuit, self.plan.removed, known, advance)
+            found = remove_each(self.on(rows), circuit, self.plan.removed, report.tolerance, known, advance)
         strongest = [circuit.parts[place].id for place in sample_order(circuit)[:STRONGEST]]
         return {"removals": found, "sample": sample_of(circuit, found, strongest, rows)}
 
@@ -210,6 +210,6 @@ class _Stages:
 
     def full_verification(self, report: Report, ranking: EdgeRanking | None) -> FullVerification:
         circuit = self.circuit
-        edges = circuit.mask if circuit.level is Level.edges else None
+        edges = circuit.kept if circuit.level is Level.edges else None
         verified = Verified(circuit.ablated, circuit.own, edges, circuit.seed, None if edges is None else ranking)
         return full_verification(self.on, self.plan, report.removals, verified, self.progress)

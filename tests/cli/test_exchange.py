@@ -55,7 +55,7 @@ def test_there_and_back(acdc, runs, run, format):
     assert exported["files"] == ["x.json"]
     done = acdc("import", "x.json", "--format", format, *TASK, "--out", "i", "--json")
     assert done.code == 0, done.err
-    assert done.err.count("lost on the way") == len(exported["lost"]) or format == "edge-pruning"
+    assert done.err.count("lost on import") == len(exported["lost"]) or format == "edge-pruning"
     before, after = load(f"{run}/circuit.json"), load("i/circuit.json")
     assert [edge["id"] for edge in after["edges"]] == [edge["id"] for edge in before["edges"]]
     assert load("i/verification.json") == load(f"{run}/verification.json")
@@ -146,7 +146,7 @@ def test_formats_of_other_packages(acdc, runs, monkeypatch):
 
 BAD = [
     ("export a --format gif --out x", "format 'gif' does not exist; use one of svg"),
-    ("export s --format svg --out x", "holds scores alone: a picture needs the circuit"),
+    ("export s --format svg --out x", "holds only scores: a picture needs the circuit"),
     ("export s --format edge-pruning --out x", "the run has scores alone"),
     ("export a --format mib --out x", "needs a score for every edge, which this run lacks"),
     ("export nowhere --format eap-ig --out x", "does not exist"),

@@ -24,7 +24,7 @@ def test_verify_minimise_and_diff(acdc, run, tmp_path):
         "completeness",
         "minimality",
         "sufficiency",
-        "speaks",
+        "for the circuit",
         "generalisation",
         "stability: 6",
         "CMD",
@@ -66,9 +66,9 @@ def test_what_an_audit_measures_on_fewer_rows_is_said(acdc, run, monkeypatch):
     parts = (
         "faithfulness under other ablations (8), completeness (8), minimality (8), random circuits (4), CMD and CPR (8)"
     )
-    assert f"to stay within the budget, measured on fewer rows: {parts}" in told.out
-    assert "not measured: faithfulness under optimal ablation, as learning its constants exceeds the budget" in told.out
-    assert f"To stay within the budget, measured on fewer rows: {parts}." in (run / "report.html").read_text()
+    assert f"measured on fewer rows to stay within the budget: {parts}" in told.out
+    assert "not measured: faithfulness under optimal ablation: learning its constants exceeds the budget" in told.out
+    assert f"Measured on fewer rows to stay within the budget: {parts}." in (run / "report.html").read_text()
 
 
 @pytest.mark.parametrize("rows", [0, -1])
@@ -128,11 +128,11 @@ def test_stability_over_seeds_and_templates(acdc, induction, tmp_path):
     stability = json.loads((tmp_path / "found/verification.json").read_text())["stability"]
     assert {repeat["name"] for repeat in stability["templates"]["each"]} == {"even", "odd"}
     assert "other seeds" in told.out and "other templates" in told.out
-    own = {edge.id for edge in Circuit.load(tmp_path / "found").edges}
+    own = {edge.id for edge in Circuit.load(tmp_path / "found").effective}
     for repeat in stability["seeds"]["each"]:
         seed = repeat["name"].removeprefix("seed ")
         assert acdc(*words, "--seed", seed, "--out", f"seed-{seed}").code == 0
-        other = {edge.id for edge in Circuit.load(tmp_path / f"seed-{seed}").edges}
+        other = {edge.id for edge in Circuit.load(tmp_path / f"seed-{seed}").effective}
         assert repeat["edges"] == len(other)
         assert repeat["jaccard"] == pytest.approx(len(own & other) / len(own | other))
 
@@ -141,7 +141,7 @@ def test_sizes_of_what_acdc_decided(acdc, tmp_path):
     """The circuit comes first in the ranking, the rest by its tests; faithfulness against circuits made by hand."""
     assert acdc("discover", "--task", "induction", "--threshold", 0.5, "--out", "found").code == 0
     told = acdc("verify", "found")
-    assert "chosen by what their removal changed when ACDC tested them" in told.out
+    assert "chosen by the change that ACDC measured when it tested each edge" in told.out
     circuit = Circuit.load(tmp_path / "found")
     ranking = rank_edges(tmp_path / "found", circuit)
     order = [circuit.graph.names[i] for i in (-ranking.values).argsort(kind="stable")]

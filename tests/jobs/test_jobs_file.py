@@ -108,7 +108,7 @@ UNUSABLE_JOBS = [
     ("ablation = 'magic'", "magic"),
     ("limit = 1000", "rows"),
     ("dtype = 'float8'", "float8"),
-    ("device = 'cuda:99'", "not to be had on this machine"),
+    ("device = 'cuda:99'", "not available on this machine"),
 ]
 
 

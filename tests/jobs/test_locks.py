@@ -59,7 +59,7 @@ def test_a_job_that_another_process_keeps_is_left_to_it(job, monkeypatch):
     finally:
         holder.kill()
         holder.wait()
-    assert outcome.error == f"another process is at work on {job.path}"
+    assert outcome.error == f"another process is working on {job.path}"
     assert not job.path.exists()
     (outcome,) = InProcess().run([job], Nobody())
     assert outcome.error is None, "the lock of a process that was killed is free"

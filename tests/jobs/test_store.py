@@ -148,7 +148,7 @@ def test_a_lost_store_is_made_anew_and_nothing_is_run_again(acdc, lost):
 
 
 def test_a_folder_without_a_store_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is no folder of jobs"):
+    with pytest.raises(InputError, match="is not a folder of jobs"):
         open_store(tmp_path)
 
 

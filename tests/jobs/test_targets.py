@@ -67,7 +67,7 @@ def test_logs(acdc, finished):
     [
         (("logs", "{}", "no-such"), "has 'no-such' in its name"),
         (("logs", "{}", "random"), "is a part of 2 jobs' names"),
-        (("status", "nowhere"), "is no folder of jobs; a submission's id needs --address"),
+        (("status", "nowhere"), "is not a folder of jobs; a submission's id needs --address"),
         (("fetch", ".", "--out", "x"), "it has no jobs.sqlite3"),
         (("stop", "{}", "--address", "http://127.0.0.1:1"), "no Ray cluster can be reached"),
         (("submit", "{}/../jobs.toml", "--address", "ray://127.0.0.1:1"), "is not that of a Ray dashboard"),
@@ -222,8 +222,8 @@ def test_what_nobody_runs_any_more_is_interrupted(acdc, driven, way):
     driver.wait()
     record = acdc("status", folder, "--watch", "--json").json
     assert not record["driven"] and {job["status"] for job in record["jobs"]} == {"interrupted"}
-    assert "nobody runs these jobs now" in acdc("status", folder).out
-    assert acdc("stop", folder).out.startswith("nobody runs the jobs")
+    assert "no process is running these jobs now" in acdc("status", folder).out
+    assert acdc("stop", folder).out.startswith("no process is running the jobs")
 
 
 def test_jobs_that_run_elsewhere_are_not_stopped(acdc, finished):

@@ -202,7 +202,7 @@ def test_an_unknown_way_to_split_texts_is_a_warning(tmp_path):
         "tokenizer.ggml.merges": ["a b"],
         "tokenizer.ggml.eos_token_id": 0,
     }
-    with pytest.warns(AcdcWarning, match=r"splits texts in the way '\\x1b\[31m', which is unknown here"):
+    with pytest.warns(AcdcWarning, match=r"splits texts in the way '\\x1b\[31m', which acdc does not know"):
         assert load_model(str(written(tmp_path / "m.gguf", metadata=metadata))).tokenizer("abb").input_ids == [3, 2]
 
 

@@ -230,5 +230,5 @@ def test_devices_that_are_none_or_not_different(name):
 
 
 def test_gpus_that_are_not_there():
-    with pytest.raises(InputError, match="'cuda:9998' is not to be had on this machine"):
+    with pytest.raises(InputError, match="'cuda:9998' is not available on this machine"):
         choose_devices("cuda:9998,cuda:9999")

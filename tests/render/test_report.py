@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from circuits import GPT2, SMALL, quick_report, random_circuit, unverified
 
+from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.examples import Example, Examples
 from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.minimality import Level as Minimal
 from acdc.artefacts.verification.minimality import Minimality, Part
+from acdc.artefacts.verification.test_result import TestResult
 from acdc.render.report import to_html
 from acdc.render.report.explorer import MOST_EDGES, explorer_data
-from acdc.render.verdict import Standing, claims, minimal_text
+from acdc.render.style import dropped, title
+from acdc.render.verdict import Standing, claims, minimal_text, result_text
 from acdc.verification.measures import sample_of
 
 VOID = {"meta", "input", "br", "link", "img"}
@@ -148,16 +151,83 @@ def test_what_was_not_looked_at_is_said_to_be_open():
     circuit, _ = random_circuit(10, SMALL)
     found = {claim.name: claim for claim in claims(circuit, quick_report(circuit))}
     assert found["faithfulness"].standing is Standing.open and "90.0%" in found["faithfulness"].text
-    assert "without an interval" in found["faithfulness"].text
+    assert "no interval" in found["faithfulness"].text
     assert "higher is better" in found["faithfulness"].text
     assert found["better than chance"].standing is Standing.open
-    assert found["audit"].standing is Standing.open and "acdc verify RUN" in found["audit"].text
+    assert found["full verification"].standing is Standing.open and "acdc verify RUN" in found["full verification"].text
     assert found["stability"].standing is Standing.open
     poor = quick_report(circuit)
     measure = poor.measures["logit_diff"].model_copy(update={"faithfulness": 0.79})
     poor = poor.model_copy(update={"measures": {"logit_diff": measure}})
     assert claims(circuit, poor)[0].standing is Standing.not_shown
     assert [claim.standing for claim in claims(circuit, unverified(circuit))] == [Standing.open]
+
+
+def test_edges_on_no_path_are_dropped_everywhere():
+    """One count in terminal, report and verification; the file keeps what the method kept."""
+    whole, _ = random_circuit(10, SMALL)
+    graph, values = whole.graph, whole.model_dump()
+    single = (~whole.mask[:, None] & np.eye(graph.n_edges, dtype=bool)).T
+    place = next(
+        i for i, edge in enumerate(single) if edge.any() and (graph.prune(whole.mask | edge) == whole.mask).all()
+    )
+    values["edges"].append({"id": graph.names[place], "score": 99.0})
+    circuit = Circuit(**values)
+    circuit.check()
+    assert len(circuit.edges) == len(whole.edges) + 1 and [p.id for p in circuit.parts] == [p.id for p in whole.parts]
+    assert (circuit.own == whole.mask).all() and (circuit.ablated == ~whole.mask).all()
+    assert title(circuit) == title(whole) and dropped(whole) == ""
+    assert dropped(circuit) == "1 edge without a path from input to logits was dropped"
+    page = to_html(circuit, quick_report(circuit), "acdc discover")
+    assert dropped(circuit) in page
+
+
+def result(**values) -> TestResult:
+    """A test of equivalence, unless `values` say otherwise, that is not significant."""
+    usual = {"name": "equivalence", "null": "", "measures": "", "n": 64, "speaks": "against", "adjusted": 1.0}
+    return TestResult(**(usual | {"effect": 0.5, "power": 1.0} | values))
+
+
+def test_each_test_says_its_result_in_a_sentence():
+    beaten = result(rejected=True, effect=1.0, adjusted=0.001)
+    assert result_text(beaten).startswith(
+        "the circuit beats the full model on 100% of rows, so the two are not equivalent"
+    )
+    lost = result_text(result(rejected=True, effect=0.0, adjusted=0.001))
+    assert lost.startswith("the full model beats the circuit on 100% of rows, so the two are not equivalent")
+    assert "does not show a difference" in result_text(result()) and "power at 64 rows: 100%" in result_text(result())
+    chance = result(name="sufficiency", speaks="for", n=240, effect=1.0, rejected=True, power=None)
+    assert result_text(chance).startswith(
+        "the circuit recovers more than all 240 random circuits of the same size (p = 1"
+    )
+    assert result_text(result(testable=False, reason="no rows")) == "not testable: no rows"
+
+
+@pytest.mark.parametrize(
+    ("speaks", "rejected", "power", "standing"),
+    [
+        ("for", True, 0.0, Standing.shown),
+        ("for", False, 0.9, Standing.not_shown),
+        ("for", False, 0.1, Standing.open),
+        ("against", True, 0.9, Standing.not_shown),
+        ("against", False, 0.9, Standing.open),
+    ],
+)
+def test_a_test_without_power_leaves_its_claim_open(speaks, rejected, power, standing):
+    circuit, _ = random_circuit(10, SMALL)
+    test = result(name="indistinguishable", speaks=speaks, rejected=rejected, power=power)
+    full_verification = FullVerification(
+        faithfulness=[],
+        only_under=None,
+        completeness=None,
+        minimality=None,
+        tests=[test],
+        groups=[],
+        failures=[],
+        left_out={},
+    )
+    found = claims(circuit, quick_report(circuit).model_copy(update={"full_verification": full_verification}))
+    assert [claim.standing for claim in found if claim.name == test.name] == [standing]
 
 
 @pytest.mark.parametrize("level", ["nodes", "coordinates"])
@@ -188,4 +258,4 @@ def test_the_same_bytes_every_time():
 def test_a_long_table_is_cut_and_says_so():
     circuit, text, _ = page_of(450, scored=False)
     assert len(re.findall(r'<th scope="row" class="word">[^<]*-&gt;', text)) == 200 < len(circuit.edges)
-    assert f"Here are the first 200 of {len(circuit.edges):,}" in text
+    assert f"The table has the first 200 of {len(circuit.edges):,}" in text

@@ -135,7 +135,7 @@ def test_without_scores_the_slider_goes_over_the_circuit(show):
     page, graph = show(text), circuit.graph
     threshold = drag_slider(page, 0.5)
     assert shown(page) == set(graph.ids(graph.prune(circuit.mask & (np.abs(scores) >= threshold))))
-    assert "over the circuit's own edges" in page.inner_text("#legend")
+    assert "applies to the circuit's edges only" in page.inner_text("#legend")
 
 
 def paths_through(graph: ComponentGraph, edges: list[str], component: str) -> set[str]:
@@ -205,7 +205,7 @@ def test_search_finds_components_and_edges(show):
     page.fill("#search", edge)
     assert page.inner_text("#details h3") == edge
     page.fill("#search", "a99.h1")
-    assert page.inner_text("#search-status") == "nothing of that name"
+    assert page.inner_text("#search-status") == "no component or edge of that name"
     absent = next(w.id for w in circuit.graph.writers[1:] if not any(w.id in e.id for e in circuit.edges))
     page.fill("#search", absent)
     assert page.inner_text("#search-status") == "not shown at this threshold"

@@ -66,7 +66,7 @@ class ForeignGraph:
     mark: Mark = Mark()
 
     def losing(self, *sentences: str) -> "ForeignGraph":
-        """The same, with what of it was lost on the way."""
+        """The same, with what of it was lost on import."""
         return replace(self, mark=self.mark.losing(*sentences))
 
     @classmethod

@@ -11,7 +11,7 @@ class Faithfulness(BaseModel):
     """One metric under one ablation, as fractions of what lies between the empty circuit and the full model.
 
     `denoised`: what keeping the circuit alone recovers. `noised`: what ablating the circuit alone destroys, 1 where all
-    is lost. Both are 1 for a circuit that does it all and that nothing stands in for.
+    is lost. Both are 1 for a circuit that does it all and that has no backup.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -12,7 +12,7 @@ SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 OWN_SCORES = "scores of all edges"
 
 
-OWN_TESTS = "what their removal changed when ACDC tested them, those of the circuit first"
+OWN_TESTS = "the change that ACDC measured when it tested each edge, with the edges of the circuit first"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.interval import Interval
+from acdc.artefacts.verification.minimality import TOLERANCE
 from acdc.artefacts.verification.removal import Removal
 from acdc.artefacts.verification.stability import Stability
 from acdc.display import show
@@ -15,7 +16,7 @@ from acdc.files import read_model, write_json
 from acdc.options import Extent, Scope
 
 FILE_NAME = "verification.json"
-UNVERIFIED = "nobody has verified it yet; 'acdc verify RUN' does"
+UNVERIFIED = "no verification has been run yet; 'acdc verify RUN' runs one"
 
 
 class _Record(BaseModel):
@@ -49,8 +50,8 @@ class RandomCircuits(_Record):
 
 class RemovalSample(_Record):
     """Which of a circuit's parts were removed one by one, and on how many rows: the `strongest` by |score|, and of the
-    others a random sample, or all. `needed`: the estimated share of all parts that make the circuit worse when removed,
-    with its 95 % interval where it is an estimate."""
+    others a random sample, or all. `needed`: the estimated share of all parts that are needed (`Removal.hurts`), with
+    its 95 % interval where it is an estimate."""
 
     parts: int
     measured: int
@@ -148,8 +149,14 @@ class Report(_Record):
 
     @property
     def needed(self) -> int:
-        """How many of the edges or nodes that were removed alone make the circuit worse without them."""
+        """How many of the edges or nodes that were removed alone are needed."""
         return sum(removal.hurts for removal in self.removals)
+
+    @property
+    def tolerance(self) -> float:
+        """By how much its metric must get worse, in the metric's unit, without a part that is needed."""
+        own = self.measures[self.metric]
+        return 0.0 if own.faithfulness is None else TOLERANCE * abs(own.full - own.empty)
 
     def __repr__(self) -> str:
         share = "unknown" if self.faithfulness is None else f"{self.faithfulness:.1%}"
@@ -173,7 +180,7 @@ class Report(_Record):
 
 
 def unverified(metric: str, ablation: str, edges: int, edges_total: int) -> Report:
-    """What is known of a circuit that nobody has verified."""
+    """The report of a circuit before any verification."""
     return Report(
         extent=Extent.none,
         complete=False,

@@ -278,7 +278,7 @@ def _outcome(ray: Any, ref: Any, job: Job, attempt: int) -> Outcome | None:
         if attempt < ATTEMPTS:
             return None
         short = isinstance(error, ray.exceptions.OutOfMemoryError)
-        reason = "for want of memory: use a smaller batch-size or limit" if short else "(killed, or out of memory)"
+        reason = "(out of memory: use a smaller batch-size or limit)" if short else "(killed, or out of memory)"
         return Outcome(job.id, f"its worker died {ATTEMPTS} times {reason}", 0.0)
 
 
@@ -309,7 +309,7 @@ def _answers(ray: Any, pool: Sequence[Any], path: Path, text: str) -> list[bool]
             raise InputError(f"the workers did not start within {START_SECONDS:.0f} s") from None
         except ray.exceptions.RayActorError:  # one was killed; it is being started anew
             continue
-    raise InputError(f"the workers died {ATTEMPTS} times while they started: is there memory for so many?")
+    raise InputError(f"the workers died {ATTEMPTS} times while starting: there may be too little memory for that many")
 
 
 def _import_ray(local: bool) -> Any:

@@ -135,7 +135,7 @@ class Submission:
         info = self._cluster.info(self.id)
         if info.status.is_terminal():
             return f"{self.id} has ended before: {info.status.value}"
-        return f"{self.id}: {self._cluster.stop(self.id).status.value}; 'acdc submit' of the same jobs goes on"
+        return f"{self.id}: {self._cluster.stop(self.id).status.value}; 'acdc submit' of the same jobs resumes them"
 
     def files(self) -> list[FileEntry]:
         return self._ask(FileEntry, "files")

@@ -63,7 +63,7 @@ def _row(place: int, example: Example, metric: str) -> Markup:
         ("corrupted", _tokens(example.corrupted, differs, example.answer)),
         ("correct", _answers(example.correct)),
         ("incorrect", _answers(example.incorrect)),
-        (metric, f"{number(example.full)} of the full model, {number(example.circuit)} of the circuit"),
+        (metric, f"full model {number(example.full)}, circuit {number(example.circuit)}"),
     ]
     patterns = element("div", "", class_="patterns", data_row=str(place))
     return element(

@@ -207,7 +207,7 @@ class Explorer {
     const found = this.data.removals[id];
     if (!found) return "";
     const [change, rows, hurts] = found;
-    return `removed alone: ${this.data.metric} ${signed(change)}, worse on ${(100 * rows).toFixed(0)}% of rows${hurts ? "" : ", not on average"}`;
+    return `removed alone: ${this.data.metric} ${signed(change)}, worse on ${(100 * rows).toFixed(0)}% of rows${hurts ? ", needed" : ", not needed"}`;
   }
 
   edgeText(i) {
@@ -312,7 +312,7 @@ class Explorer {
   missing(query, matches) {
     if (matches) return `${matches} match`;
     const there = this.graph.writers.includes(query) || this.graph.names.includes(query);
-    return there ? "not shown at this threshold" : "nothing of that name";
+    return there ? "not shown at this threshold" : "no component or edge of that name";
   }
 
   fit() {
@@ -322,11 +322,11 @@ class Explorer {
   legend() {
     const { data } = this, parts = ["Layers run downwards.", "Width grows with |score|;"];
     parts.push(data.effects ? "dashed edges work against the behaviour: ablating one alone makes the metric better." : "scores rank edges and have no sign of help or harm.");
-    if (data.candidates === null) parts.push("The threshold goes over the circuit's own edges: this run has no scores of all candidates.");
+    if (data.candidates === null) parts.push("The threshold applies to the circuit's edges only: this run has no scores of other candidates.");
     else if (this.graph.count < data.total - data.wires.w.length && this.graph.count < data.candidates)
-      parts.push(`The threshold goes over the ${this.graph.count.toLocaleString("en")} strongest of ${data.candidates.toLocaleString("en")} candidate edges.`);
-    else parts.push(`The threshold goes over all ${data.candidates.toLocaleString("en")} candidate edges.`);
-    parts.push("What dangles is pruned away. Drag to move, wheel to zoom, click a component for all paths through it.");
+      parts.push(`The threshold applies to the ${this.graph.count.toLocaleString("en")} strongest of ${data.candidates.toLocaleString("en")} candidate edges.`);
+    else parts.push(`The threshold applies to all ${data.candidates.toLocaleString("en")} candidate edges.`);
+    parts.push("Edges without a path from input to logits are not shown. Drag to move, wheel to zoom, click a component for all paths through it.");
     byId("legend").textContent = parts.join(" ");
   }
 }

@@ -11,6 +11,7 @@ from acdc.options import Level
 from acdc.render.report.curve import size_curve
 from acdc.render.report.explorer import measured_sizes
 from acdc.render.report.markup import Markup, drawn, element, facts, join, paragraph, table
+from acdc.render.style import dropped
 from acdc.render.verdict import (
     Claim,
     Standing,
@@ -21,22 +22,23 @@ from acdc.render.verdict import (
     number,
     own_faithfulness,
     percent,
+    result_text,
     sizes_text,
     spread,
     stable_text,
 )
 
 MOST_PARTS = 200  # of the circuit, in the table of its parts
-WORDS = ("worse on average", "drawn", "needed", "stability")  # columns of that table without numbers
+WORDS = ("needed", "drawn", "stability")  # columns of that table without numbers
 HEADINGS = {
     Standing.shown: "Shown",
     Standing.not_shown: "Not shown",
     Standing.open: "Open",
 }
 MEANINGS = {
-    Standing.shown: "borne out by its interval, by a corrected test, or by each removal that was measured",
-    Standing.not_shown: "looked at, and not borne out",
-    Standing.open: "not looked at, or nothing was found against it, which is no proof",
+    Standing.shown: "supported by an interval, by a corrected test, or by every removal that was measured",
+    Standing.not_shown: "measured, and not supported",
+    Standing.open: "not measured, or the test could not decide",
 }
 
 
@@ -53,25 +55,22 @@ def figures(circuit: Circuit, report: Report) -> Markup:
     cards = [_size_card(circuit)]
     if report.rows:
         value = "unknown" if report.faithfulness is None else percent(report.faithfulness)
-        interval = "no interval: too few rows" if own else "no interval: not audited"
+        interval = "no interval: too few rows" if own else "no interval: needs a full verification"
         if own and own.denoised.low is not None:
             interval = f"95% interval {percent(own.denoised.low)} to {percent(own.denoised.high)}"
         cards.append(_card(value, "faithfulness", f"{interval}; {report.rows} unseen rows"))
     else:
-        cards.append(_card("not verified", "faithfulness", report.reason or "no rows were left for it"))
+        cards.append(_card("not verified", "faithfulness", report.reason or "no rows were left"))
     minimal, noun = report.full_verification.minimality if report.full_verification else None, circuit.part_name
     if report.sample is not None and not report.sample.is_whole:
         below = f"95% interval {percent(report.sample.needed.low)} to {percent(report.sample.needed.high)}; estimated"
         below += f" from {report.sample.measured:,} of {report.sample.parts:,}, removed one by one"
-        cards.append(_card(percent(report.sample.needed.value), f"of {noun} matter", below))
-    elif minimal:
-        needed, tolerance = f"{minimal.needed} of {len(minimal.parts)}", number(minimal.tolerance)
-        cards.append(_card(needed, f"{noun} needed", f"{report.metric} worse by more than {tolerance} without each"))
+        cards.append(_card(percent(report.sample.needed.value), f"of {noun} are needed", below))
     elif report.removals:
-        matter = f"{report.needed} of {len(report.removals)}"
-        cards.append(_card(matter, f"{noun} matter", f"{report.metric} worse on average without each"))
+        needed, tolerance = f"{report.needed:,} of {len(report.removals):,}", number(report.tolerance)
+        cards.append(_card(needed, f"{noun} needed", f"{report.metric} worse by more than {tolerance} without each"))
     if minimal:
-        cards.append(_card(minimal.level.value, "minimality", "the most that was shown"))
+        cards.append(_card(minimal.level.value, "minimality", "the strongest level that was shown"))
     if report.stability:
         share = percent(report.stability.jaccard)
         cards.append(_card(share, "stability", f"shared edges of two of {report.stability.repeats} discoveries"))
@@ -81,7 +80,8 @@ def figures(circuit: Circuit, report: Report) -> Markup:
 def _size_card(circuit: Circuit) -> Markup:
     if circuit.level is Level.edges:
         share = circuit.edges_effective / max(1, circuit.edges_total)
-        return _card(f"{circuit.edges_effective:,}", "edges", f"{percent(share)} of {circuit.edges_total:,}")
+        below = "; ".join(filter(None, [f"{percent(share)} of {circuit.edges_total:,}", dropped(circuit)]))
+        return _card(f"{circuit.edges_effective:,}", "edges", below)
     components = len(circuit.graph.writers) - len(circuit.graph.embeddings)
     if circuit.level is Level.nodes:
         return _card(f"{len(circuit.nodes)}", "nodes", f"of {components}; {circuit.edges_effective:,} edges among them")
@@ -128,7 +128,7 @@ def faithfulness(circuit: Circuit, report: Report) -> Markup:
     head = ["metric", "full model", "circuit", "complement", "all ablated", "corrupted run", "faithfulness"]
     caption = (
         f"Every metric, means over {report.rows} unseen rows, each in its own unit. Discovery used {report.metric}: "
-        f"{better(circuit.larger_is_better)}. Complement: the circuit's own edges ablated, all else kept."
+        f"{better(circuit.larger_is_better)}. Complement: the circuit's edges are ablated, all others kept."
     )
     return section(
         "faithfulness",
@@ -150,8 +150,8 @@ def _ablations(report: Report) -> Markup:
     ]
     head = ["ablation", "metric", "circuit alone recovers", "-50% to 150%", "lost without it"]
     caption = (
-        "Under every ablation: 100% is all of the behaviour, 0% none; in brackets 95% bootstrap intervals over rows. "
-        "The lines mark 0% and 100%; what is further off is drawn at the edge."
+        "Under every ablation: 100% is all of the behaviour, 0% none; 95% bootstrap intervals over rows in brackets. "
+        "The lines mark 0% and 100%; values beyond the range are drawn at its edge."
     )
     return table(caption, head, rows, words=[1, 3])
 
@@ -160,9 +160,9 @@ def _over_sizes(circuit: Circuit, report: Report) -> Markup:
     measured = measured_sizes(circuit, report)
     if report.full_verification is None or report.full_verification.over_sizes is None:
         return Markup("")
-    own = None if report.faithfulness is None else (len(circuit.edges), report.faithfulness)
+    own = None if report.faithfulness is None else (circuit.edges_effective, report.faithfulness)
     text = f"Over all sizes: {sizes_text(report.full_verification.over_sizes)}. "
-    text += "The diamond is this circuit, by its edges before pruning. Points can be hovered or focused."
+    text += "The diamond is this circuit. Hover over a point or focus it for its numbers."
     return element("figure", join([element("figcaption", text), size_curve(measured, own)]))
 
 
@@ -193,22 +193,22 @@ def _failures(report: Report) -> Markup:
         for f in report.full_verification.failures
     ]
     head = ["row", "group", f"{report.metric} of the circuit", "of the full model", "right answer lost"]
-    return table("Rows on which the circuit does worst against the full model.", head, rows, words=[1, 4])
+    return table("Rows on which the circuit does worst compared with the full model.", head, rows, words=[1, 4])
 
 
 def parts(circuit: Circuit, report: Report) -> Markup:
-    """Edges or nodes one by one: scores, what removing each does, whether it is needed and stable."""
+    """Edges or nodes one by one: score, effect of removing it, whether it is needed and stable."""
     scored, noun = {part.id: part for part in circuit.parts}, circuit.part_name
     ordered = sorted(scored.values(), key=lambda part: (-abs(part.score), part.id))
     if not ordered:
         return Markup("")
-    columns = [_removed(report), _needed(report), _steady(report)]
+    columns = [_removed(report), _worse(report), _steady(report)]
     columns = [column for column in columns if column[1]]
     rows = [[part.id, f"{part.score:+.4g}", *_cells(part, columns)] for part in ordered[:MOST_PARTS]]
     head = [noun.removesuffix("s"), "score", *(name for names, _ in columns for name in names)]
     caption = f"The {noun} by |score|. {circuit.sign_convention[:1].upper()}{circuit.sign_convention[1:]}."
     if len(ordered) > MOST_PARTS:
-        caption += f" Here are the first {MOST_PARTS} of {len(ordered):,}; circuit.json has all."
+        caption += f" The table has the first {MOST_PARTS} of {len(ordered):,}, circuit.json all."
     minimal = report.full_verification.minimality if report.full_verification else None
     told = paragraph(f"Minimality: {minimal_text(minimal, report)}.") if minimal else ""
     drawn_at = [place for place, name in enumerate(head) if name in WORDS]
@@ -226,11 +226,11 @@ def _removed(report: Report) -> Column:
     def cells(removal: Removal) -> list[str]:
         return [f"{removal.change:+.4g}", percent(removal.rows_worse), "yes" if removal.hurts else "no"]
 
-    head = [f"change of {report.metric} without it", "rows that get worse", "worse on average"]
+    head = [f"change of {report.metric} without it", "rows that get worse", "needed"]
     return head, {removal.id: cells(removal) for removal in report.removals}
 
 
-def _needed(report: Report) -> Column:
+def _worse(report: Report) -> Column:
     minimal = report.full_verification.minimality if report.full_verification else None
     if minimal is None:
         return [], {}
@@ -242,12 +242,11 @@ def _needed(report: Report) -> Column:
         part.id: [
             _interval(part.worse),
             drawn(part.worse, low, high, (0.0,)),
-            "yes" if part.needed else "no",
             number(part.p),
         ]
         for part in minimal.parts
     }
-    return ["worse without it [95% interval]", "drawn", "needed", "p, corrected"], cells
+    return ["worse without it [95% interval]", "drawn", "p, corrected"], cells
 
 
 def _interval(interval: Interval) -> str:
@@ -259,31 +258,29 @@ def _interval(interval: Interval) -> str:
 def _steady(report: Report) -> Column:
     if report.stability is None:
         return [], {}
-    kinds = {"stable": report.stability.core, "cannot be told": report.stability.abstained}
+    kinds = {"stable": report.stability.core, "undecided": report.stability.abstained}
     kinds["unstable"] = report.stability.unstable
     cells = {edge.id: [percent(edge.frequency), kind] for kind, edges in kinds.items() for edge in edges}
     return ["found again in", "stability"], cells
 
 
 def tests(report: Report) -> Markup:
-    """Tests against chance, and what each would reject."""
+    """Tests against chance: numbers, and the result of each in a sentence."""
     if report.full_verification is None:
         return Markup("")
     complete = report.full_verification.completeness
     rows = []
     for test in report.full_verification.tests:
-        if not test.testable:
-            rows.append([test.name, str(test.n), "-", "-", "-", "not testable", test.reason or "", "-"])
-            continue
-        outcome = f"rejected: speaks {test.speaks} it" if test.rejected else "not rejected"
         values = (number(value) for value in (test.effect, test.p, test.adjusted))
-        said = f"{test.null[:1].upper()}{test.null[1:]}. Effect: {test.measures}."
+        said, measured = result_text(test), "-"
+        if test.testable:
+            measured = f"Null hypothesis: {test.null}. Effect: {test.measures}."
         power = "-" if test.power is None else f"{percent(test.power)} where {test.power_at}"
-        rows.append([test.name, str(test.n), *values, outcome, said, power])
-    head = ["test", "n", "effect", "p", "corrected p", "outcome at 5%", "null hypothesis, and what effect is", "power"]
+        rows.append([test.name, str(test.n), *values, f"{said[:1].upper()}{said[1:]}.", measured, power])
+    head = ["test", "n", "effect", "p", "corrected p", "result at 5%", "null hypothesis and effect", "power"]
     caption = (
-        "All tests are corrected together (Holm). n: rows, or random circuits to compare with. A null that is not "
-        "rejected is not proven."
+        "All tests are corrected together (Holm). n: number of rows, or of random circuits to compare with. A null "
+        "hypothesis that is not rejected is not proven."
     )
     text = paragraph(f"Completeness: {complete_text(complete, report.metric)}.") if complete else ""
     return section("tests", "Tests", table(caption, head, rows, words=[5, 6, 7]), text)
@@ -294,15 +291,18 @@ def stability(report: Report) -> Markup:
     found = report.stability
     if found is None:
         return Markup("")
-    kinds = (("stable", found.core), ("cannot be told", found.abstained), ("unstable, in the circuit", found.unstable))
+    kinds = (("stable", found.core), ("undecided", found.abstained), ("unstable, in the circuit", found.unstable))
     rows = [
         [e.id, kind, percent(e.frequency), _bar(e.frequency), str(e.certified)]
         for kind, edges in kinds
         for e in sorted(edges, key=lambda e: (-e.frequency, e.id))[:MOST_PARTS]
     ]
-    head = ["edge", "stability", "found in", "share of discoveries", "rows that may change"]
+    head = ["edge", "stability", "found in", "share of discoveries", "rows that could be replaced"]
     text = paragraph(f"{stable_text(found)[:1].upper()}{stable_text(found)[1:]}.")
-    caption = "How often discovery on a random part of the rows found an edge, and how many rows may change unnoticed."
+    caption = (
+        "The share of discoveries on random parts of the rows that found an edge, and how many rows could be replaced "
+        "without changing the result."
+    )
     inside = table(caption, head, rows, words=[1, 3])
     each = element("details", element("summary", "Edge by edge") + inside)
     return section("stability", "Stability", text, *_repeats(found), each)
@@ -312,8 +312,8 @@ def _repeats(stability: Stability) -> Iterator[Markup]:
     for what, repeats in (("seeds", stability.seeds), ("templates", stability.templates)):
         if repeats is not None:
             rows = [[r.name, str(r.edges), percent(r.jaccard), _bar(r.jaccard)] for r in repeats.each]
-            any_two = "" if repeats.jaccard is None else f" Any two share {percent(repeats.jaccard)} on average."
-            caption = f"Discoveries with other {what}: edges that either has, and both share (Jaccard).{any_two}"
+            any_two = "" if repeats.jaccard is None else f" Any two have {percent(repeats.jaccard)} on average."
+            caption = f"Discoveries with other {what}, and their Jaccard overlap with the circuit's edges.{any_two}"
             yield table(caption, ["discovery", "edges", "shared with the circuit", "share"], rows, words=[3])
 
 
@@ -322,12 +322,12 @@ def _bar(share: float) -> Markup:
 
 
 def mechanism(report: Report) -> Markup:
-    """Where heads attend and what they compose with: evidence, not facts."""
+    """Where heads attend and what they compose with."""
     full_verification = report.full_verification
     if full_verification is None or not (full_verification.hints or full_verification.composition):
         return Markup("")
     inside = [
-        paragraph("Numbers that hint at what components do. They are evidence for a mechanism, not proof of one.")
+        paragraph("These numbers suggest what components do. They are evidence for a mechanism, not proof of one.")
     ]
     if full_verification.hints:
         shares = [columns(hint.attention) for hint in full_verification.hints]
@@ -337,24 +337,24 @@ def mechanism(report: Report) -> Markup:
         ]
         head = ["head", f"direct effect on {report.metric} [95%]", *shares[0], "hint"]
         caption = (
-            "Direct effect: change of the metric where the edge from the head to the logits alone is ablated. Then "
-            "shares of attention in the full model's clean runs, means over positions (*: from the last), which may "
-            "count for several."
+            "Direct effect: change of the metric when only the edge from the head to the logits is ablated. The other "
+            "columns are shares of attention in the full model's clean runs, averaged over positions (*: from the last "
+            "one alone). A position may count in several columns."
         )
         inside.append(table(caption, head, rows, words=[len(head) - 1]))
     if full_verification.composition:
         strongest = sorted(full_verification.composition, key=lambda c: (c.usual - c.score, c.edge))[:MOST_PARTS]
         rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
         caption = (
-            "Composition by weights alone: how much of what a head writes the next one reads, and the mean over all "
-            "heads of the model for that kind of slot."
+            "Composition, from the weights alone: how much of one head's output the next head reads, and the mean over "
+            "all pairs of heads of the model for that kind of slot."
         )
         inside.append(table(caption, ["edge", "composition", "usual"], rows))
     return section("mechanism", "Hints at the mechanism", *inside)
 
 
 def provenance(circuit: Circuit, command: str) -> Markup:
-    """What the result depends on, and how to make it again."""
+    """What the result depends on, and how to reproduce it."""
     model, task, method, batch = circuit.model, circuit.task, circuit.method, circuit.batch
     options = dict(method.options)
     order = options.pop("sender_order", None)
@@ -381,4 +381,4 @@ def provenance(circuit: Circuit, command: str) -> Markup:
         ("versions", ", ".join(f"{name} {version}" for name, version in circuit.versions.items())),
     ]
     again = element("pre", element("code", command), class_="command", tabindex="0")
-    return section("provenance", "How it was made", facts(rows), paragraph("The same again:"), again)
+    return section("provenance", "Provenance", facts(rows), paragraph("To reproduce it:"), again)

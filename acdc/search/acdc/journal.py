@@ -45,7 +45,7 @@ class Journal:
         return self._recorded[self._next - 1]
 
     def add(self, objectives: Sequence[float]) -> None:
-        """Record what a pass gave. Raises InputError when the disk refuses."""
+        """Record the result of a pass. Raises InputError when the disk refuses."""
         try:
             self._file.write(json.dumps(list(objectives)).encode() + b"\n")
             if time.monotonic() - self._flushed >= FLUSH_EVERY:

@@ -46,12 +46,12 @@ class OpenSlot:
         return out
 
     def remove(self, count: int) -> None:
-        """Take down that so many of the next undecided edges are removed."""
+        """Record that so many of the next undecided edges are removed."""
         self.removes = True
         self._next += count
 
     def keep(self, sender: int) -> None:
-        """Take down that the next undecided edge is kept."""
+        """Record that the next undecided edge is kept."""
         self._kept = self._kept + self._change(sender)
         self._next += 1
 

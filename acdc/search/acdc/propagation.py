@@ -64,7 +64,7 @@ class Propagation:
         self._touched[slot.layer, slot.kind].add(reader)
 
     def _changed(self, writer: int, need: Required, new: Tensor) -> None:
-        """Take down that a component now writes `new` [C, N, Q, d]."""
+        """Record that a component now writes `new` [C, N, Q, d]."""
         self._changes[writer] = {need: new - self.state.ablated(writer, need)}
         for reader in self.state.readers[writer]:
             self._touch(reader)

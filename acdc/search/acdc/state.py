@@ -75,14 +75,14 @@ class CircuitState:
         return other
 
     def keep(self, writer: int, reader: int) -> None:
-        """Take down that an edge is kept."""
+        """Record that an edge is kept."""
         self.senders[reader].append(writer)
         self.readers[writer].append(reader)
         sharing = self.required.sharing_scale(writer)
         self.required.needs[sharing] = max(self.required.needs[writer], self.need(reader))
 
     def decide(self, reader: int, changed: bool) -> None:
-        """Take down that a slot has only kept edges left; `changed`: what it reads now has been adopted.
+        """Record that a slot has only kept edges left; `changed`: what it reads now has been adopted.
 
         Else what was made of its input is forgotten. From now on that is a sum over its senders, which rounds otherwise
         than the clean run: what is made of it must not depend on whether anybody has asked before.
@@ -121,7 +121,7 @@ class CircuitState:
         return [w for w in owners if self.required.needs[w] and (reader, w - heads) not in self.cut_within_head]
 
     def reached(self, reader: int) -> set[int]:
-        """The components that hear of a change of a slot's input."""
+        """The components that read a slot, and so depend on its input."""
         reached, waiting = set(), self.owners(reader)
         while waiting:
             writer = waiting.pop()

@@ -1,10 +1,10 @@
-"""ACDC, again and again without the alternatives it found, until nothing stands in for what is left.
+"""ACDC, repeated to find backup components as well.
 
-Where parts of a model stand in for each other, as at an OR, ACDC keeps just enough of them: it is right that the others
-are not needed, and its circuit is incomplete. So of each circuit that it finds, edges that the model can do without are
-taken out, as many as it can do without together, and ACDC decides about the rest once more; they go, untested, when it
-comes to the slots that they lead into. The result is the union. Every edge of it was needed in some round, where what
-had stood in for it was gone.
+If one part of a model can do the job of another, as at an OR, ACDC keeps just enough of them. It is right that the
+others are not needed, but its circuit is incomplete. So this method takes each circuit that ACDC finds, removes the
+largest set of edges that the full model can do without, and runs ACDC again. The removed edges go, untested, when ACDC
+reaches the slots that they lead into. The result is the union of all circuits: every edge of it was needed in some
+round, in which its alternatives were absent.
 """
 
 import numpy as np

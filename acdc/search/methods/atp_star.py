@@ -74,7 +74,7 @@ def _combined(behaviour: Behaviour, estimates: Tensor) -> Tensor:
 class _Dropping(Taps):
     """Taps of a run that lets no gradient through one layer's components, or through all of them for None.
 
-    By layer, it also takes down what attention slots read [N, P, d] and what they made of it, and, once settled, the
+    By layer, it also records what attention slots read [N, P, d] and what they made of it, and, once settled, the
     gradient [N, P, d] at what the heads have `written` into the residual stream: the same for all of them.
     """
 

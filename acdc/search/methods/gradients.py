@@ -1,6 +1,6 @@
 """Gradients of a metric at every slot's input, contracted with what ablation changes of every component's output.
 
-A run takes down the gradients of queries, keys and values and of the inputs of MLPs and logits. Layer by layer, the
+A run records the gradients of queries, keys and values and of the inputs of MLPs and logits. Layer by layer, the
 former are carried back through projection and norm, slot by slot, and multiplied with the changes of all components
 before: so no tensor with an axis for slots is ever held for more than one layer.
 """
@@ -34,7 +34,7 @@ Contraction = Callable[..., Tensor]  # `contract` or `contract_coordinates`
 
 @dataclass(frozen=True)
 class _Tap:
-    """Where a group of slots reads: the input that all of them share, and the tensor whose gradient is taken down."""
+    """Where a group of slots reads: the input that all of them share, and the tensor whose gradient is recorded."""
 
     group: ReaderGroup
     read: Tensor
@@ -43,7 +43,7 @@ class _Tap:
 
 @dataclass(frozen=True)
 class _Gradient:
-    """The gradient [readers, N, P, e or d] that was taken down for a group of slots, which all read `read`."""
+    """The gradient [readers, N, P, e or d] that was recorded for a group of slots, which all read `read`."""
 
     group: ReaderGroup
     read: Tensor
@@ -57,7 +57,7 @@ def gradient_of(x: Tensor) -> Tensor:
 
 
 class Taps(SlotInputs):
-    """Takes down, in a run with gradients, what their contraction needs: `gradients`, once settled.
+    """Records, in a run with gradients, what their contraction needs: `gradients`, once settled.
 
     An MLP's and the logits' input is watched itself, as one slot alone reads it; of attention slots what they project.
     """
@@ -229,8 +229,8 @@ def summed(
     """(scores summed over all batches, how often one had to be halved at most).
 
     Batches are shared out among the behaviour's workers and summed up in their order. One that would not fit into the
-    memory that is free is halved beforehand, and one that did not is halved and tried again, so that no run is lost.
-    `runs`: through a batch, what is taken down of which is held together.
+    free memory is split in two in advance, and one that ran out of memory is split and tried again, so no run is lost.
+    `runs`: through a batch, what is recorded of which is held together.
     """
     total, batch_splits = torch.zeros((), dtype=torch.float64), 0
     work, places = partial(_score, batch_scores, name, runs), range(len(behaviour.batches))

@@ -30,7 +30,7 @@ def hisp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sc
 
 
 class _Outputs(SlotInputs):
-    """Takes down every block of outputs, with its gradient."""
+    """Records every block of outputs, with its gradient."""
 
     def __init__(self) -> None:
         self.blocks: list[Tensor] = []

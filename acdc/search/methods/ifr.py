@@ -33,7 +33,7 @@ def _batch_shares(behaviour: Behaviour, batch: Batch) -> Tensor:
 
 
 class _Shares(SlotInputs):
-    """Sums over rows of the shares of senders, float64 [edges], taken down as a run goes on."""
+    """Sums over rows of the shares of senders, float64 [edges], recorded as a run goes on."""
 
     def __init__(self, graph: ComponentGraph, batch: Batch):
         self.total = torch.zeros(graph.n_edges, dtype=torch.float64)
