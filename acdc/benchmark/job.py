@@ -110,7 +110,8 @@ class BenchmarkJob:
         return self.case.identity
 
     def _hash(self, what: tuple[str, ...]) -> str:
-        settings = {name: str(value) for name, value in self.settings.record().items()}
+        every = {**self.settings.record(), **self.settings.options}  # whichever method takes them
+        settings = {name: str(value) for name, value in every.items()}
         inputs = [self._identity, self.dtype, *what, settings, library_versions()]
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 

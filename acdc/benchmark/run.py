@@ -42,6 +42,7 @@ class Plan:
 
     def jobs(self, out: Path) -> list[BenchmarkJob]:
         """One for each case. Raises InputError for what cannot be run."""
+        self.settings.check_values()
         for method in self.methods:
             settings_of(METHODS.find(method), self.settings).check()
         choose_devices(self.device)

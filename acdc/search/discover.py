@@ -121,15 +121,15 @@ class DiscoverySettings:
 
     def _check_unread(self, name: str, method: Method) -> None:
         """Raises InputError for an option that the method does not take, unless it has its default."""
-        takers = [m for m in METHODS.values() if name in m.options.own()]
-        if not takers:
-            raise InputError(f"no method takes an option {name!r}")
+        takers = _takers(name)
         if all(self.options[name] != taker.options.own()[name].default for taker in takers):
             names = ", ".join(taker.name for taker in takers)
             raise InputError(f"{flag(name)} goes with {names}, not with {method.name}")
 
     def check_values(self) -> None:
         """What does not depend on the method."""
+        for name in self.options:
+            _takers(name)
         if self.level is not Level.edges and self.direct_edges:
             raise InputError("--direct-edges goes with --level edges: a node is removed with all its edges")
         if self.threshold is not None and not 0 < self.threshold < np.inf:
@@ -166,6 +166,14 @@ class DiscoverySettings:
             raise InputError(
                 f"method {method.name!r} takes --threshold, not --{wrong[0]}: use exact or eap with --{wrong[0]}"
             )
+
+
+def _takers(option: str) -> list[Method]:
+    """The methods that take an option of their own. Raises InputError where there is none."""
+    takers = [method for method in METHODS.values() if option in method.options.own()]
+    if not takers:
+        raise InputError(f"no method takes an option {option!r}")
+    return takers
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,7 @@ def test_a_real_model_has_faithfulness_and_no_truth(acdc, shared):
         (["--cases", "nothing"], "no case"),
         (["--cases", "("], "regular expression"),
         (["--steps", "1"], "--steps"),
+        (["--option", "force=2"], "no method takes an option 'force'"),
         (["--workers", "0"], "--workers"),
     ],
 )
