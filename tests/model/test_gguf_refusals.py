@@ -82,7 +82,7 @@ DAMAGED = {
     "dimensions": (header(text("x"), struct.pack("<I", 9), bytes(99), tensors=1), "a tensor of 9 dimensions"),
     "nothing in it": (header(text("x"), struct.pack("<IQIQ", 1, 0, 0, 0), tensors=1), "does not store"),
     "part of a block": (header(text("x"), struct.pack("<IQIQ", 1, 33, 8, 0), tensors=1), "which Q8_0 does not store"),
-    "type": (header(text("x"), struct.pack("<IQIQ", 1, 32, 999, 0), tensors=1), "type 999, which is unknown"),
+    "type": (header(text("x"), struct.pack("<IQIQ", 1, 32, 999, 0), tensors=1), "type 999, which acdc does not know"),
     "vast": (header(text("x"), struct.pack("<IQQIQ", 2, 2**40, 2**40, 0, 0), tensors=1), "cut short: tensor 'x'"),
     "far": (header(text("x"), struct.pack("<IQIQ", 1, 32, 0, 2**63), tensors=1), "cut short: tensor 'x'"),
     "tensor twice": (header(LLAMA, TENSOR, TENSOR, bytes(9999), keys=1, tensors=2), "tensor 'token_embd.weight' twice"),
