@@ -350,9 +350,7 @@ def _stability(report: Report) -> Iterator[Claim]:
 
 def _duplicates(report: Report) -> Iterator[Claim]:
     if report.duplicates:
-        text = (
-            f"{report.duplicates} of the {report.rows} rows repeat or mirror a row of discovery: they are not new."
-        )
+        text = f"{report.duplicates} of the {report.rows} rows repeat or mirror a row of discovery: they are not new."
         yield Claim("unseen rows", Standing.not_shown, text)
 
 
