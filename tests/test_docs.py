@@ -13,11 +13,11 @@ GUIDES = sorted((ROOT / "docs").glob("*.md"))
 @pytest.fixture
 def reader(acdc, tmp_path, capsys, monkeypatch):
     """Somebody in an empty folder, whose packages are forgotten afterwards."""
-    from test_extensions import CACHES
+    from test_extensions import REGISTRIES
 
     def forget():
-        for cache in CACHES:
-            cache.cache_clear()
+        for registry in REGISTRIES:
+            registry.reload()
 
     def install(folder: Path) -> None:
         monkeypatch.syspath_prepend(folder)

@@ -28,9 +28,10 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
     out.print(f"plan of {plan.method} for {plan.task} in {plan.model}\n", style="bold")
     out.print(_table(plan))
     sizes = f"{search.candidates:,} {plan.level}"
+    stored = f", {plan.quantisation}" if plan.quantisation else ""
     out.print(
         f"\n{sizes}; {search.rows} rows of at most {search.longest} tokens in batches of at most {plan.batch_size}; "
-        f"{plan.parameters:,} parameters in {plan.dtype}, {_place(plan)}."
+        f"{plan.parameters:,} parameters in {plan.dtype}{stored}, {_place(plan)}."
     )
     out.print(f"\n{_basis(plan)}")
     out.print(f"\n{_memory(plan)}")

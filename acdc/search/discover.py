@@ -72,6 +72,11 @@ class DiscoverySettings:
     seed: int = 0
     threads: int = DEFAULT_THREADS
 
+    def __post_init__(self) -> None:
+        """An option that is given its default is as one that is not given."""
+        given = {name: x for name, x in self.options.items() if name not in BUILT_IN or x != BUILT_IN[name].default}
+        object.__setattr__(self, "options", given)
+
     @property
     def search_options(self) -> SearchOptions:
         """What the method is told. Raises InputError for values of its options that it cannot use."""

@@ -88,7 +88,7 @@ class IntegralOptions(SearchOptions):
     @classmethod
     def _is_integral(cls, steps: int) -> int:
         if steps < 2:
-            raise ValueError("must be at least 2: one point is no integral")
+            raise ValueError("must be at least 2: an integral needs two points")
         return steps
 
 

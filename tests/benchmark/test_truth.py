@@ -67,7 +67,7 @@ def test_circuits_of_tracr_have_their_edges(name, layers, edges):
 
 
 @pytest.mark.parametrize(
-    ("name", "anatomy", "edges", "with_wires"),
+    ("name", "anatomy", "edges", "with_inner"),
     [("ioi", GPT2, 963, 1041), ("greater-than", GPT2, 235, 262), ("docstring", ATTENTION_ONLY, 24, 37)],
 )
 def test_published_circuits_have_their_edges(name, anatomy, edges, with_inner):

@@ -59,8 +59,8 @@ def test_what_is_measured_anew_is_printed(acdc, run):
     assert standard.partition("\n\nrun ")[0] == shown.partition("\n\nrun ")[0]
 
 
-def test_what_an_audit_measures_on_fewer_rows_is_said(acdc, run, monkeypatch):
-    monkeypatch.setattr("acdc.verification.audit.AUDIT_FLOPS", 0.0)
+def test_what_a_full_verification_measures_on_fewer_rows_is_said(acdc, run, monkeypatch):
+    monkeypatch.setattr("acdc.verification.full_verification.EXTRA_FLOPS", 0.0)
     told = acdc("verify", "found")
     assert told.code == 0, told.err
     parts = (

@@ -127,7 +127,7 @@ def test_split_embeddings_add_up():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("wires", [False, True], ids=["edges", "edges-and-wires"])
+@pytest.mark.parametrize("within_heads", [False, True], ids=["edges", "edges-within-heads-too"])
 @pytest.mark.parametrize("family", [*HUGGING_FACE, *NATIVE])
 def test_sparse_runs_equal_dense_ones(family, within_heads):
     """Computing what a subgraph consists of gives what computing everything gives; so do parts of the vocabulary."""

@@ -233,6 +233,6 @@ def test_acdc_is_tried_before_it_is_planned(acdc):
     run, circuit = (json.loads(Path(f"r/{name}.json").read_text()) for name in ("run", "circuit"))
     assert plan["flops"][0] < run["flops"] < plan["flops"][1] < 3 * run["flops"]
     assert plan["preview"]["tests"] == circuit["method"]["selection"]["tests"]
-    assert plan["likely"]["seconds"] > 0 and plan["preview"]["unvisited"] == 0
+    assert plan["likely"]["seconds"] > 0 and plan["preview"]["unreached"] == 0
     bounds = acdc("plan", *words, "--no-probe", "--json").json
     assert bounds["preview"] is None and bounds["likely"] is None and bounds["flops"][1] > plan["flops"][1]

@@ -131,7 +131,7 @@ def test_verify_again_gives_the_same(acdc, tmp_path):
 
 def test_no_rows_left_is_a_warning(acdc, tmp_path):
     done = acdc("discover", "--task", "induction", "--limit", "128", "--method", "eap", "--edges", "9", "--out", "r")
-    assert done.code == 0 and "warning: no rows left" in done.err
+    assert done.code == 0 and "warning: no rows are left" in done.err
     record = json.loads((tmp_path / "r/verification.json").read_text())
     assert record["rows"] == 0 and record["reason"]
 

@@ -207,6 +207,7 @@ def test_a_circuit_under_the_former_name_is_read(tmp_path):
     assert circuit.level is Level.coordinates
     assert [entry.id for entry in circuit.coordinates] == [entry["id"] for entry in old["neurons"]] != []
     circuit.save(tmp_path / "circuit.json")
+    old["task"]["duplicates"] = old["task"].pop("twins")
     assert json.loads((tmp_path / "circuit.json").read_text()) == {
         "coordinates" if key == "neurons" else key: "coordinates" if key == "level" else value
         for key, value in old.items()

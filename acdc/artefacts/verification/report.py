@@ -12,6 +12,7 @@ from acdc.artefacts.verification.minimality import TOLERANCE
 from acdc.artefacts.verification.removal import Removal
 from acdc.artefacts.verification.stability import Stability
 from acdc.display import show
+from acdc.errors import InputError
 from acdc.files import read_model, write_json
 from acdc.options import Extent, Scope
 
@@ -157,6 +158,11 @@ class Report(_Record):
         """By how much its metric must get worse, in the metric's unit, without a part that is needed."""
         own = self.measures[self.metric]
         return 0.0 if own.faithfulness is None else TOLERANCE * abs(own.full - own.empty)
+
+    @property
+    def audit(self) -> FullVerification:
+        """What `full_verification` was called before."""
+        raise InputError("'audit' of a report is now called 'full_verification'")
 
     def __repr__(self) -> str:
         share = "unknown" if self.faithfulness is None else f"{self.faithfulness:.1%}"
