@@ -25,7 +25,7 @@ from acdc.errors import InputError
 from acdc.jobs.ray.internals import CHATTY
 from acdc.jobs.ray.on_cluster import ERROR, MARK
 
-PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parents[2]
 CONNECT_SECONDS, ANSWER_SECONDS, STOP_SECONDS = 10.0, 180.0, 60.0
 POLL = 0.3
 MOST_NODES = 10_000  # that Ray lists
