@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from acdc.runs.finished import FinishedRun
 from test_targets import artefacts
 
 from acdc.errors import InputError
@@ -17,6 +16,7 @@ from acdc.jobs.jobs_file import make_jobs
 from acdc.options import Extent, Scope
 from acdc.progress import silent
 from acdc.runs.finish import Finishing, reverify
+from acdc.runs.finished import FinishedRun
 
 TABLE = {"task": ["few.jsonl", "ioi"], "method": "eap", "edges": 9, "limit": 8, "verify": "none", "threads": 1}
 ANSWERS = ("correct", "incorrect")
