@@ -59,5 +59,5 @@ def test_the_guide_states_the_budget_of_every_verification():
         Extent.none: "none",
         Extent.quick: told(budget.MEASURES_SHARE * budget.STANDARD_FLOPS),
         Extent.standard: told(budget.STANDARD_FLOPS),
-        Extent.full: f"{told(budget.FULL_FLOPS)}, and {told(full_verification.EXTRA_FLOPS)} for the audit",
+        Extent.full: f"{told(budget.FULL_FLOPS)}, and {told(full_verification.EXTRA_FLOPS)} for these",
     }

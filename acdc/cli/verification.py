@@ -71,7 +71,7 @@ def verify(
         done = open_run(run)
     printer.finish(done)
     if not as_json and done.report.full_verification:
-        _print_audit(done.report, done.report.full_verification)
+        _print_in_full(done.report, done.report.full_verification)
     if not as_json and done.report.stability:
         _print_stability(done.report.stability, show.console())
 
@@ -211,8 +211,8 @@ def _print_roles(comparison: "RoleComparison") -> None:
     )
 
 
-def _print_audit(report: "Report", full_verification: "FullVerification") -> None:
-    """Tables of all that an full verification found, each with what its numbers mean."""
+def _print_in_full(report: "Report", full_verification: "FullVerification") -> None:
+    """Tables of all that a full verification found, each with what its numbers mean."""
     from acdc.cli.console import console
 
     out = console()

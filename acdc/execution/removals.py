@@ -82,9 +82,8 @@ class CircuitRun(SubgraphRun):
     def __init__(self, components: Components, reach: Reach, prompts: Prompts):
         """`prompts` have a stream."""
         self.reach, self.projected = reach, Projections()
-        self._inputs: dict[
-            tuple[int, int, Required], Tensor
-        ] = {}  # [N, Q, d] by the group's start, the slot's row, where
+        # [N, Q, d] by the group's start, the slot's row in it, and where it is read
+        self._inputs: dict[tuple[int, int, Required], Tensor] = {}
         super().__init__(components, reach.required, prompts, reach.kept[None], self.projected)
         self.read_by_logits = self.final()
 
@@ -134,14 +133,12 @@ class _Removals(SubgraphRun):
 
     def _record(self, writers: Sequence[int], values: Tensor, need: Required) -> None:
         values = values.unflatten(1, (len(self.kept), self.rows)).transpose(0, 1)
-        places = {Required.EVERYWHERE: (Required.EVERYWHERE, Required.ANSWER), Required.ANSWER: (Required.ANSWER,)}[
-            need
-        ]
-        for at in places:
+        everywhere = need is Required.EVERYWHERE
+        for at in (Required.EVERYWHERE, Required.ANSWER) if everywhere else (Required.ANSWER,):
             ablated = self._whole(self.prompts.ablated.values[as_index(writers)])
             if at is Required.ANSWER:
                 ablated = self._take(ablated)
-                values = self._take(values) if need is Required.EVERYWHERE else values
+                values = self._take(values) if everywhere else values
             self._changes[at].put(writers, values, ablated + self._run.change(writers, at))
 
     def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Required, stream: Tensor) -> Tensor:

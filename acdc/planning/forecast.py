@@ -197,14 +197,14 @@ class _Extrapolation:
     def _load(self, receiver: Receiver, pace: Pace) -> tuple[Load, Pace]:
         """(the work of the passes at a receiver, the pace after them)."""
         cost = receiver.cost.scaled(self.scale)
-        tester = list(widths(receiver.kept, cost.testing(self.preview.behaviour.model), pace))
-        tried = sum(width for width, _ in tester)
+        passes = list(widths(receiver.kept, cost.testing(self.preview.behaviour.model), pace))
+        tried = sum(width for width, _ in passes)
         load = Load(
             flops=(tried + receiver.settling) * cost.each,
-            starting=(len(tester) + receiver.settling) * cost.fixed,
+            starting=(len(passes) + receiver.settling) * cost.fixed,
             numbers=(tried + len(receiver.kept)) * receiver.numbers * self.scale.tokens,
         )
-        return load, tester[-1][1]
+        return load, passes[-1][1]
 
     def _unreached(self, costs: Sequence[_Cost]) -> _Cost:
         """Of the receivers that the preview did not reach: the same share of live ones, whose tests cost as much as the

@@ -111,7 +111,7 @@ class BatchDryRun:
     def cost(
         self, least: Effort, most: Effort, before: Effort | None = None, held: int = 0, working: int = 0
     ) -> BatchCost:
-        """The cost of what has been dry-run, with bytes that are known to come on top."""
+        """The cost of what has been run dry, with bytes that are known to come on top."""
         stays = self.tracker.live - self._before
         working = max(self.tracker.peak - self.tracker.live, working)
         return BatchCost(
@@ -198,9 +198,9 @@ def _decided(dry: BatchDryRun, method: Method, options: SearchOptions) -> BatchC
         count = units_of(graph, options.level).count
     (batch,) = behaviour.batches
     present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
-    testing = min(TESTING_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
+    changed = min(TESTING_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
     if method.name == "acdc-complete":
         count *= ROUNDS
     runs = count * (2 if options.level is Level.nodes or behaviour.executor.scaled_bias else 1)
     most = ends + proposing + dry.clean * runs
-    return dry.cost(least, most, ends + proposing, held=present, working=testing)
+    return dry.cost(least, most, ends + proposing, held=present, working=changed)

@@ -175,12 +175,12 @@ def claims(circuit: Circuit, report: Report) -> list[Claim]:
         )
         found.append(Claim("full verification", Standing.open, text))
     else:
-        found += _audited(report, report.full_verification)
+        found += _in_full(report, report.full_verification)
     return [*found, *_stability(report), *_duplicates(report)]
 
 
 def own_faithfulness(report: Report) -> Faithfulness | None:
-    """Under the ablation and by the metric of discovery, with intervals; None without an full verification."""
+    """Under the ablation and by the metric of discovery, with intervals; None without a full verification."""
     under = report.full_verification.faithfulness if report.full_verification else []
     return next((f for f in under if (f.ablation, f.metric) == (report.ablation, report.metric)), None)
 
@@ -230,7 +230,7 @@ def _random(circuit: Circuit, report: Report) -> Iterator[Claim]:
     yield Claim("better than chance", Standing.open if beaten == len(known) else Standing.not_shown, text)
 
 
-def _audited(report: Report, full_verification: FullVerification) -> Iterator[Claim]:
+def _in_full(report: Report, full_verification: FullVerification) -> Iterator[Claim]:
     own = own_faithfulness(report)
     if own is not None and own.noised.value is not None:
         few, lost = own.noised.low is None, own.noised.low is not None and own.noised.low >= FAITHFUL

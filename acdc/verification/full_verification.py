@@ -40,7 +40,7 @@ FEWEST_VERIFIED, FEWEST_AGAINST_RANDOM = 8, 4  # rows of each part, whatever the
 
 @dataclass(frozen=True)
 class Verified:
-    """A circuit to full verification: by all that is not in it and by what is its own, boolean as `Behaviour.measure`
+    """A circuit to verify in full: by all that is not in it and by what is its own, boolean as `Behaviour.measure`
     takes it.
 
     `edges`: its edges, boolean [edges], where it is one of edges, else None. `ranking`: what it was chosen by, if it is

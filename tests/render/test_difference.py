@@ -108,7 +108,7 @@ def test_command(acdc, tmp_path):
 
 @pytest.fixture(scope="module")
 def shown(trio, induction):
-    """A result, its report with intervals as an full verification has them, and a curve."""
+    """A result, its report with intervals as a full verification has them, and a curve."""
     result = package.discover(trio, induction, method="eap", edges=12, limit=64)
     report = package.verify(trio, induction, result.circuit)
     span = Interval(low=0.25, value=report.faithfulness, high=1.5)

@@ -68,13 +68,13 @@ class Journal:
 
 def _numbers(lines: Sequence[bytes]) -> list[list[float]]:
     """The passes of the lines up to the first that is none."""
-    tester = []
+    passes = []
     for line in lines:
         try:
-            testing = json.loads(line)
+            found = json.loads(line)
         except ValueError:
             break
-        if not (isinstance(testing, list) and testing and all(isinstance(value, float) for value in testing)):
+        if not (isinstance(found, list) and found and all(isinstance(value, float) for value in found)):
             break
-        tester.append(testing)
-    return tester
+        passes.append(found)
+    return passes
