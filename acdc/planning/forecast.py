@@ -197,7 +197,7 @@ class _Extrapolation:
     def _load(self, receiver: Receiver, pace: Pace) -> tuple[Load, Pace]:
         """(the work of the passes at a receiver, the pace after them)."""
         cost = receiver.cost.scaled(self.scale)
-        passes = list(widths(receiver.kept, cost.testing(self.preview.behaviour.model), pace))
+        passes = list(widths(receiver.kept, cost.of_pass(self.preview.behaviour.model), pace))
         tried = sum(width for width, _ in passes)
         load = Load(
             flops=(tried + receiver.settling) * cost.each,

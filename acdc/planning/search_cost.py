@@ -12,7 +12,7 @@ from acdc.execution.dry_run import CostTracker, Operation
 from acdc.graph.units import units_of
 from acdc.options import Level
 from acdc.progress import silent
-from acdc.search.acdc.slot_cost import TESTING_BYTES
+from acdc.search.acdc.slot_cost import PASS_BYTES
 from acdc.search.acdc.tester import WIDEST
 from acdc.search.methods.hybrid import proposal_size
 from acdc.search.options import MaskOptions, SearchOptions
@@ -198,7 +198,7 @@ def _decided(dry: BatchDryRun, method: Method, options: SearchOptions) -> BatchC
         count = units_of(graph, options.level).count
     (batch,) = behaviour.batches
     present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
-    changed = min(TESTING_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
+    changed = min(PASS_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
     if method.name == "acdc-complete":
         count *= ROUNDS
     runs = count * (2 if options.level is Level.nodes or behaviour.executor.scaled_bias else 1)

@@ -33,7 +33,7 @@ from acdc.options import DEFAULT_THREADS, MOST_THREADS, Choosing, Level
 from acdc.progress import Progress, silent
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.propagation import CACHE_BYTES
-from acdc.search.acdc.slot_cost import TESTING_BYTES
+from acdc.search.acdc.slot_cost import PASS_BYTES
 from acdc.search.acdc.tester import WIDEST
 from acdc.search.choosing import Ranking
 from acdc.search.options import BUILT_IN, SearchOptions, flag
@@ -410,7 +410,7 @@ def describe_batch(settings: DiscoverySettings, model: Model) -> BatchRecord:
         candidate_tokens=CANDIDATE_TOKENS,
         candidate_bytes=CANDIDATE_BYTES,
         trial_width=WIDEST[model.device.type],
-        trial_bytes=TESTING_BYTES,
+        trial_bytes=PASS_BYTES,
         cache_bytes=CACHE_BYTES,
         products=PRODUCTS,
     )

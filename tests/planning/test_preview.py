@@ -20,7 +20,7 @@ from acdc.search.acdc.pace import Pace, widths
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import receiver_steps
 from acdc.search.acdc.search import acdc
-from acdc.search.acdc.tester import TestingCost
+from acdc.search.acdc.tester import PassCost
 from acdc.search.discover import DiscoverySettings
 from acdc.search.methods.masks import MaskedEdges
 from acdc.search.options import OrderOptions
@@ -106,7 +106,7 @@ def _tried(found: Preview) -> list[int]:
     """How many candidates the passes at each receiver are expected to have."""
     pace, counts = Pace(), []
     for receiver in found.receivers:
-        tester = list(widths(receiver.kept, receiver.cost.testing(found.behaviour.model), pace))
+        tester = list(widths(receiver.kept, receiver.cost.of_pass(found.behaviour.model), pace))
         pace = tester[-1][1]
         counts.append(sum(width for width, _ in tester))
     return counts
@@ -136,7 +136,7 @@ def test_nearest_are_those_closest_by_ratio():
 
 def test_widths_are_those_of_pruning():
     """A pass ends at the first edge that is kept; none is kept, and passes become wider."""
-    cost = TestingCost(8, 16.0)
+    cost = PassCost(8, 16.0)
     found = list(widths([False] * 7 + [True] + [False] * 4, cost, Pace(share=0.5)))
     assert [width for width, _ in found] == [8, 4] and found[0][1].share > found[1][1].share
     assert [width for width, _ in widths([False] * 20, cost, Pace(share=1e-9))] == [8, 8, 4]

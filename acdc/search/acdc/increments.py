@@ -14,7 +14,7 @@ from acdc.search.acdc.open_slot import OpenSlot
 from acdc.search.acdc.propagation import Propagation
 from acdc.search.acdc.slot_cost import slot_cost
 from acdc.search.acdc.state import CircuitState
-from acdc.search.acdc.tester import TestingCost
+from acdc.search.acdc.tester import PassCost
 
 
 class Increments:
@@ -27,7 +27,7 @@ class Increments:
             CircuitState(behaviour.executor, batch.run_clean, partial(behaviour.prompts.__getitem__, place))
             for place, batch in enumerate(behaviour.batches)
         ]
-        self._cost: TestingCost | None = None  # of passes of the open slot
+        self._cost: PassCost | None = None  # of passes of the open slot
         self._slots: list[OpenSlot] = []  # by state, where the open receiver is a slot of something needed
 
     @torch.no_grad()
@@ -63,11 +63,11 @@ class Increments:
             senders = self._senders(candidates)
             self._slots = [OpenSlot(state, reader, senders, removes=len(others) > 0) for state in self.states]
 
-    def cost(self, candidates: np.ndarray) -> TestingCost:
+    def cost(self, candidates: np.ndarray) -> PassCost:
         if self._within_head(candidates) is not None:
-            return TestingCost(1, 1.0, speculative=False)
+            return PassCost(1, 1.0, speculative=False)
         if self._cost is None:
-            self._cost = slot_cost(self.behaviour, self.states, self._slots[0].reader).testing(self.behaviour.model)
+            self._cost = slot_cost(self.behaviour, self.states, self._slots[0].reader).of_pass(self.behaviour.model)
         return self._cost
 
     @torch.no_grad()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from acdc.search.acdc.tester import TestingCost
+from acdc.search.acdc.tester import PassCost
 
 FIRST_SHARE, MEMORY = 0.25, 50  # of candidates that are kept: the first guess, and over how many tests it is learnt
 
@@ -14,7 +14,7 @@ class Pace:
 
     share: float = FIRST_SHARE
 
-    def width(self, cost: TestingCost) -> int:
+    def width(self, cost: PassCost) -> int:
         """How many candidates to try together."""
         best = round((2 * cost.fixed / max(self.share, 1e-6)) ** 0.5)
         return max(1, min(best, cost.widest))
@@ -25,7 +25,7 @@ class Pace:
         return Pace(fade * self.share + (1 - fade) * kept / decided)
 
 
-def widths(kept: Sequence[bool], cost: TestingCost, pace: Pace) -> Iterator[tuple[int, Pace]]:
+def widths(kept: Sequence[bool], cost: PassCost, pace: Pace) -> Iterator[tuple[int, Pace]]:
     """(how many candidates each pass has, the pace after it) where candidates turn out to be `kept` or not."""
     place = 0
     while place < len(kept):

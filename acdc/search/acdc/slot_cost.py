@@ -9,9 +9,9 @@ from acdc.execution.required_positions import Required
 from acdc.graph import WriterKind
 from acdc.model.load import Model
 from acdc.search.acdc.state import CircuitState
-from acdc.search.acdc.tester import WIDEST, TestingCost
+from acdc.search.acdc.tester import WIDEST, PassCost
 
-TESTING_BYTES = 256 * 2**20  # what the candidates of one pass may take
+PASS_BYTES = 256 * 2**20  # what the candidates of one pass may take
 CALL_FLOPS = 2e7  # what starting the products of one component costs, in FLOPs
 FILL_ROWS = 20  # a product of few rows takes as long as if it had so many more
 MLP_SHARE, HEAD_SHARE = 16, 0.6  # FLOPs of an MLP and of a head for one position, in squares of the residual width
@@ -43,10 +43,10 @@ class SlotCost:
         """The same on other rows."""
         return SlotCost(self.numbers * scale.largest, self.fixed * scale.batches, self.each * scale.tokens)
 
-    def testing(self, model: Model) -> TestingCost:
+    def of_pass(self, model: Model) -> PassCost:
         """How many candidates fit one pass, and what it costs besides them."""
-        fitting = int(TESTING_BYTES // (self.numbers * model.dtype.itemsize))
-        return TestingCost(max(1, min(WIDEST[model.device.type], fitting)), self.fixed / self.each)
+        fitting = int(PASS_BYTES // (self.numbers * model.dtype.itemsize))
+        return PassCost(max(1, min(WIDEST[model.device.type], fitting)), self.fixed / self.each)
 
 
 def slot_cost(behaviour: Behaviour, states: Sequence[CircuitState], reader: int) -> SlotCost:

@@ -15,7 +15,7 @@ import numpy as np
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import Reply, WorkerLost
 from acdc.search.acdc.increments import Increments
-from acdc.search.acdc.tester import NodeRuns, Tester, TestingCost, WholeRuns
+from acdc.search.acdc.tester import NodeRuns, PassCost, Tester, WholeRuns
 
 Command = tuple[str, tuple[Any, ...]]  # a method of `Tester` that changes it, and its arguments
 
@@ -104,7 +104,7 @@ class Speculation:
     def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
         self._do("open", candidates, others)
 
-    def cost(self, candidates: np.ndarray) -> TestingCost:
+    def cost(self, candidates: np.ndarray) -> PassCost:
         return self._tester.cost(candidates)
 
     def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:

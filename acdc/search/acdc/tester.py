@@ -13,11 +13,11 @@ import numpy as np
 from acdc.behaviour.behaviour import Behaviour
 
 WIDEST = {"cpu": 16, "cuda": 256}  # most candidates of one pass
-WHOLE_RUN_COST = 2.0  # see `TestingCost.fixed`, of a run of the whole subgraph
+WHOLE_RUN_COST = 2.0  # see `PassCost.fixed`, of a run of the whole subgraph
 
 
 @dataclass(frozen=True)
-class TestingCost:
+class PassCost:
     """What trying candidates of one receiver costs: so many fit one pass, and what a pass costs besides its
     candidates, in candidates. `speculative`: whether it can be made before the one before it is decided."""
 
@@ -44,7 +44,7 @@ class Tester(Protocol):
     def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
         """Go on to a receiver, whose candidates will be decided in this order; its others are removed at once."""
 
-    def cost(self, candidates: np.ndarray) -> TestingCost:
+    def cost(self, candidates: np.ndarray) -> PassCost:
         """What trying some of these candidates costs."""
 
     def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
@@ -91,8 +91,8 @@ class WholeRuns:
     def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
         self.removed[others] = True
 
-    def cost(self, candidates: np.ndarray) -> TestingCost:
-        return TestingCost(WIDEST[self.behaviour.model.device.type], WHOLE_RUN_COST)
+    def cost(self, candidates: np.ndarray) -> PassCost:
+        return PassCost(WIDEST[self.behaviour.model.device.type], WHOLE_RUN_COST)
 
     def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
         removed = np.repeat(self.removed[None], len(candidates), axis=0)
