@@ -12,6 +12,7 @@ from acdc.options import Level
 from acdc.planning.preview import Preview, Receiver
 from acdc.planning.speed import Load, Speed
 from acdc.progress import Progress, silent
+from acdc.search.acdc.acdc_tests import AcdcTests
 from acdc.search.acdc.pace import Pace, widths
 from acdc.search.acdc.pruning import CHECK_TESTS
 from acdc.search.acdc.receiver_steps import receiver_steps
@@ -19,7 +20,6 @@ from acdc.search.acdc.search import default_threshold
 from acdc.search.acdc.slot_cost import Scale
 from acdc.search.discover import DiscoverySettings, bind
 from acdc.search.options import OrderOptions, SearchOptions
-from acdc.search.registry import AcdcTests
 from acdc.task.rows import Row, Task
 
 PREVIEW_FLOPS = {"cpu": 2e12, "cuda": 2e14}  # some ten seconds

@@ -5,34 +5,19 @@ Listing methods imports no torch: what a built-in one computes with is imported 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from acdc.errors import InputError
 from acdc.extensions import Registry, deferred
 from acdc.options import Level
+from acdc.search.acdc.acdc_tests import ROUNDS, AcdcTests
 from acdc.search.options import RESERVED, HybridOptions, IntegralOptions, MaskOptions, OrderOptions, SearchOptions
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from acdc.behaviour.behaviour import Behaviour
     from acdc.search.cost import Cost, Run
     from acdc.task.metrics import Metric
 
 _EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), tuple(Level)
-
-
-@dataclass(frozen=True)
-class AcdcTests:
-    """What a method tests as ACDC does, which a plan tries on some rows.
-
-    `edges`: those that it tests, or about those, boolean [edges] from behaviour and options; None for all. `rounds`: of
-    a method that repeats ACDC, how often at least, likely and at most; in each round it then removes the kept edges
-    from the full model, one by one and together.
-    """
-
-    edges: "Callable[[Behaviour, Any], np.ndarray] | None" = None
-    rounds: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +94,7 @@ METHODS = Registry(
             decides=True,
             options=OrderOptions,
             cost=deferred("acdc.search.methods.acdc_complete:acdc_complete_cost"),
-            tests=AcdcTests(rounds=(1, 2, 3)),
+            tests=AcdcTests(rounds=ROUNDS),
         ),
         Method(
             "hybrid",

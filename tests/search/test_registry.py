@@ -9,7 +9,8 @@ import pytest
 
 from acdc.errors import InputError
 from acdc.search import registry
-from acdc.search.registry import METHODS, AcdcTests, Method
+from acdc.search.acdc.acdc_tests import AcdcTests
+from acdc.search.registry import METHODS, Method
 
 
 def test_every_deferred_function_exists():

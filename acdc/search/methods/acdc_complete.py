@@ -12,12 +12,11 @@ import numpy as np
 from acdc.artefacts.scores import Decision, Decisions
 from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Progress
+from acdc.search.acdc.acdc_tests import ROUNDS
 from acdc.search.acdc.cost import cost_of_tests
 from acdc.search.acdc.search import decide, default_threshold
 from acdc.search.cost import BatchCost, BatchDryRun, Run
 from acdc.search.options import OrderOptions
-
-MOST_ROUNDS = 3  # assumed for its cost, as the number of backup components is unknown
 
 
 def acdc_complete(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Decisions:
@@ -68,5 +67,5 @@ def _objectives(behaviour: Behaviour, removed: np.ndarray) -> np.ndarray:
 
 
 def acdc_complete_cost(dry: BatchDryRun, run: Run, options: OrderOptions) -> BatchCost:
-    """That of ACDC in each round."""
-    return cost_of_tests(dry, run, options, MOST_ROUNDS * dry.behaviour.graph.n_edges)
+    """That of ACDC, as often as it may be repeated."""
+    return cost_of_tests(dry, run, options, ROUNDS[-1] * dry.behaviour.graph.n_edges)
