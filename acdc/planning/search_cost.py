@@ -9,8 +9,7 @@ import numpy as np
 
 from acdc.behaviour.behaviour import TOGETHER, Behaviour
 from acdc.execution.dry_run import CostTracker, Operation
-from acdc.graph.units import units_of
-from acdc.options import Level
+from acdc.graph.units import kind_of, units_of
 from acdc.progress import silent
 from acdc.search.acdc.slot_cost import PASS_BYTES
 from acdc.search.acdc.tester import WIDEST
@@ -201,6 +200,6 @@ def _decided(dry: BatchDryRun, method: Method, options: SearchOptions) -> BatchC
     changed = min(PASS_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
     if method.name == "acdc-complete":
         count *= ROUNDS
-    runs = count * (2 if options.level is Level.nodes or behaviour.executor.scaled_bias else 1)
+    runs = count * (1 if kind_of(options.level).are_edges and not behaviour.executor.scaled_bias else 2)
     most = ends + proposing + dry.clean * runs
     return dry.cost(least, most, ends + proposing, held=present, working=changed)

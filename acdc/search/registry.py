@@ -28,7 +28,7 @@ from acdc.search.methods.ugs import ugs
 from acdc.search.options import RESERVED, HybridOptions, IntegralOptions, MaskOptions, OrderOptions, SearchOptions
 from acdc.task.metrics import Metric
 
-_EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), tuple(Level)
+_EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), (Level.edges, Level.nodes, Level.coordinates)
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def test_edges_on_no_path_are_dropped_everywhere():
     circuit = Circuit(**values)
     circuit.check()
     assert len(circuit.edges) == len(whole.edges) + 1 and [p.id for p in circuit.parts] == [p.id for p in whole.parts]
-    assert (circuit.own == whole.mask).all() and (circuit.ablated == ~whole.mask).all()
+    assert (circuit.own.values == whole.mask).all() and (circuit.ablated.values == ~whole.mask).all()
     assert title(circuit) == title(whole) and dropped(whole) == ""
     assert dropped(circuit) == "1 edge without a path from input to logits was dropped"
     page = to_html(circuit, quick_report(circuit), "acdc discover")

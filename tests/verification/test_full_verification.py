@@ -8,7 +8,7 @@ import pytest
 from conftest import slow_but
 
 import acdc
-from acdc.artefacts.verification.minimality import TOLERANCE, Level
+from acdc.artefacts.verification.minimality import TOLERANCE, MinimalityLevel
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.removal import Removal
 from acdc.benchmark.compiled import CompiledCase
@@ -89,7 +89,7 @@ def test_the_true_circuit_passes(known, name):
     case = known(name)
     found, minimal = case.faithful(case.true), case.minimality(case.true)
     assert found.holds and found.denoised.value == pytest.approx(1.0, abs=1e-6)
-    assert minimal.level in (Level.local, Level.subset) and minimal.needed == len(minimal.parts)
+    assert minimal.level in (MinimalityLevel.local, MinimalityLevel.subset) and minimal.needed == len(minimal.parts)
     if case.true.sum() < len(case.true):
         complete = measure_completeness(case.behaviour, case.true, 0, case.span, case.bootstrap, nobody)
         assert complete.share.value < 0.05
@@ -112,7 +112,7 @@ def test_edges_too_many_are_told_and_removed(known, name):
     more = case.true.copy()
     more[np.random.default_rng(0).choice(others, min(FALSE, len(others)), replace=False)] = True
     minimal = case.minimality(more)
-    assert minimal.level is Level.quasi
+    assert minimal.level is MinimalityLevel.quasi
     unneeded = {part.id for part in minimal.parts if not part.needed}
     assert unneeded == set(case.behaviour.graph.ids(more & ~case.true))
     assert (minimise(case.behaviour, more, case.span) == case.true).all()
@@ -147,7 +147,10 @@ def test_numbers_are_those_of_loops(known):
 def test_a_subset_is_minimal_where_no_set_of_parts_can_go(known):
     case = known("lookup-composition")
     minimal = case.minimality(case.true)
-    assert minimal.level is Level.subset and minimal.subsets_tried == 2 ** len(minimal.parts) - len(minimal.parts) - 1
+    assert (
+        minimal.level is MinimalityLevel.subset
+        and minimal.subsets_tried == 2 ** len(minimal.parts) - len(minimal.parts) - 1
+    )
     for size in (2, 3):
         for some in combinations(np.flatnonzero(case.true), size):
             kept = case.true & ~np.isin(np.arange(len(case.true)), some)

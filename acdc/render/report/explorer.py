@@ -11,7 +11,6 @@ import numpy as np
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.over_sizes import SHARES
 from acdc.artefacts.verification.report import Report
-from acdc.options import Level
 
 MOST_EDGES = 6000  # of the candidates, the strongest
 
@@ -73,7 +72,7 @@ def _sizes(circuit: Circuit, values: np.ndarray) -> np.ndarray:
     Of a circuit of components, an edge stays while its sender does (embeddings always do) and one that its slot belongs
     to does: the same edges as `ComponentGraph.between` of the components with enough.
     """
-    if circuit.level is Level.edges:
+    if circuit.units.are_edges:
         return np.nan_to_num(np.abs(values), nan=-1.0)
     graph, writers = circuit.graph, circuit.graph.ends[0]
     strength = {node.id: abs(node.score) for node in circuit.nodes}
@@ -105,7 +104,7 @@ def _embedded(circuit: Circuit, sizes: np.ndarray, scored: bool) -> tuple[np.nda
 def _columns(circuit: Circuit, values: np.ndarray, sizes: np.ndarray, places: np.ndarray) -> dict[str, Any]:
     return {
         "score": values[places].tolist(),
-        "size": None if circuit.level is Level.edges else sizes[places].tolist(),
+        "size": None if circuit.units.are_edges else sizes[places].tolist(),
         "own": np.flatnonzero(circuit.mask[places]).tolist(),
     }
 
