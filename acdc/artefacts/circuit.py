@@ -212,7 +212,11 @@ class Circuit(_Record):
     @property
     def members(self) -> Sequence[ScoredEdge | ScoredNode]:
         """The units that it lists."""
-        return getattr(self, self.level.value)
+        return self.at(self.level)
+
+    def at(self, level: Level) -> Sequence[ScoredEdge | ScoredNode]:
+        """What it lists at a level."""
+        return getattr(self, level.value)
 
     @property
     def size(self) -> int:
@@ -238,7 +242,7 @@ class Circuit(_Record):
     def parts(self) -> Sequence[ScoredEdge | ScoredNode]:
         """What is removed from it one by one: its edges, or its nodes; at the level of coordinates, each node with all
         of its coordinates."""
-        return self.effective if self.units.are_edges else getattr(self, self.units.parts.value)
+        return self.effective if self.units.are_edges else self.at(self.units.parts)
 
     @property
     def part_name(self) -> str:
@@ -340,7 +344,7 @@ class Circuit(_Record):
             raise InputError("its edges are not those among its nodes")
         if self.listed.sum() - self.units.always != len(self.members):
             raise InputError(f"its {self.units.plural} are not all different")
-        self.units.check_listing({level: {u.id: u.score for u in getattr(self, level.value)} for level in Level})
+        self.units.check_listing({level: {unit.id: unit.score for unit in self.at(level)} for level in Level})
         if set(self.task.discovery) & set(self.task.verification):
             raise InputError("a row is on both sides of the split")
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from acdc.artefacts.codecs.foreign import Codec, ForeignGraph
+from acdc.artefacts.codecs.foreign import HELD, Codec, ForeignGraph
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, Edge, Reader, Writer
 from acdc.graph.masks import EdgeMask
@@ -64,7 +64,7 @@ def _lost_by_writing(codec: Codec, found: ForeignGraph, graph: ComponentGraph, t
     kind = kind_of(found.mark.level)
     if kind.parts is not kind.level:
         lost.append(f"which {kind.level} of its {kind.parts} are in the circuit")
-    elif not codec.nodes and not kind.are_edges:
+    elif not kind.are_edges and not (codec.nodes and kind.level in HELD):
         lost.append(f"that it is a circuit of {kind.level}, and their scores")
     return lost
 
