@@ -21,7 +21,7 @@ def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Compar
         check_same(model, task, circuit)
         if circuit.units.form is not EdgeMask:
             raise InputError(
-                f"a circuit of {circuit.level} keeps parts of what edges carry: only circuits of edges or nodes are "
+                f"a circuit of {circuit.level} keeps parts of what edges carry: only circuits of whole edges are "
                 "compared"
             )
     if first.edges_total != second.edges_total or first.graph.names != second.graph.names:
