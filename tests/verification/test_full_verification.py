@@ -14,6 +14,7 @@ from acdc.artefacts.verification.removal import Removal
 from acdc.benchmark.compiled import CompiledCase
 from acdc.benchmark.programs.library import LIBRARY
 from acdc.graph import WriterKind
+from acdc.graph.masks import EdgeMask
 from acdc.options import Extent
 from acdc.progress import silent
 from acdc.search.discover import DiscoverySettings, bind, discover
@@ -54,7 +55,8 @@ class Known:
         return bind(self.prepared.model, self.prepared.task, settings, range(len(self.prepared.task.rows)))
 
     def faithful(self, kept):
-        (found,) = measure_ablations({"resample": self.behaviour}, ~kept, kept, [METRICS["kl"]], self.bootstrap, nobody)
+        masks = EdgeMask.one(~kept), EdgeMask.one(kept)
+        (found,) = measure_ablations({"resample": self.behaviour}, *masks, [METRICS["kl"]], self.bootstrap, nobody)
         return found
 
     def minimality(self, kept):
