@@ -191,7 +191,7 @@ def test_the_whole_audit_of_a_true_circuit(known):
     case = known("miniature-ioi")
     rows = len(case.behaviour.rows)
     plan = VerificationPlan(Extent.full, rows, 0, 0, (), rows, 0.0)
-    verified = Verified(~case.true, case.true, case.true, 0)
+    verified = Verified(EdgeMask.one(~case.true), EdgeMask.one(case.true), case.true, 0)
 
     def on(some, ablation="resample"):
         assert some == rows
