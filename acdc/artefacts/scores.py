@@ -47,7 +47,7 @@ class Decisions:
     """The tests of an ACDC run in order, the edges it kept as a boolean vector [edges], and the threshold it used.
 
     `values` holds the change of the metric, in its own sign, at the test of each kept edge (0 elsewhere); over nodes,
-    at that of its sender. `nodes` are the kept nodes with their changes, None over edges. `objective` is that of the
+    at that of its sender. `units` are the kept nodes with their changes, None over edges. `objective` is that of the
     final circuit, measured from scratch, and `drift` how far the search's own account was ever off. `tried` counts
     computed candidates: more than tests, as those after a kept one in the same pass do not count. `proposal`: what was
     decided about, None for all edges.
@@ -60,6 +60,6 @@ class Decisions:
     objective: float
     drift: float
     tried: int
-    nodes: dict[str, float] | None = None
+    units: dict[str, float] | None = None
     proposal: Proposal | None = None
     kind: ScoreKind = "effect"

@@ -7,8 +7,8 @@ import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour, split_into_batches
 from acdc.execution.machine import timed
+from acdc.graph.units import kind_of
 from acdc.model.load import Model
-from acdc.options import Level
 from acdc.planning.preview import Preview, Receiver
 from acdc.planning.speed import Load, Speed
 from acdc.progress import Progress, silent
@@ -84,7 +84,7 @@ class Forecast:
 def can_forecast(model: Model, settings: DiscoverySettings) -> bool:
     """Whether a search makes passes that cost what they reach (`Increments`), which is what a preview makes."""
     by_whole_runs = model.executor(settings.split_embeddings, settings.direct_edges).scaled_bias
-    return settings.method.tests is not None and settings.level is Level.edges and not by_whole_runs
+    return settings.method.tests is not None and kind_of(settings.level).are_edges and not by_whole_runs
 
 
 def forecast(

@@ -13,9 +13,8 @@ from acdc.artefacts.circuit import (
     Circuit,
     MethodRecord,
     ModelRecord,
-    ScoredEdge,
-    ScoredNode,
     TaskRecord,
+    effect_convention,
     library_versions,
 )
 from acdc.artefacts.scores import Decision, Decisions, Scores
@@ -27,7 +26,8 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.execution.products import KIND as PRODUCTS
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
-from acdc.graph.units import Choice, units_of
+from acdc.graph.masks import Mask
+from acdc.graph.units import Choice, Listing, kind_of, units_of
 from acdc.model.load import Model
 from acdc.options import DEFAULT_THREADS, MOST_THREADS, Choosing, Level
 from acdc.progress import Progress, silent
@@ -121,7 +121,7 @@ class DiscoverySettings:
         if self.level not in method.levels:
             takers = ", ".join(m.name for m in METHODS.values() if self.level in m.levels)
             raise InputError(f"--level {self.level} goes with {takers}, not with {method.name}")
-        if self.choose is not Choosing.top and (method.decides or self.level is not Level.edges):
+        if self.choose is not Choosing.top and (method.decides or not kind_of(self.level).are_edges):
             raise InputError(f"--choose {self.choose} goes with scores of edges, from which a circuit is chosen")
 
     def _check_unread(self, name: str) -> None:
@@ -135,7 +135,7 @@ class DiscoverySettings:
         """What does not depend on the method."""
         for name in self.options:
             _takers(name)
-        if self.level is not Level.edges and self.direct_edges:
+        if self.direct_edges and not kind_of(self.level).are_edges:
             raise InputError("--direct-edges goes with --level edges: a node is removed with all its edges")
         if self.threshold is not None and not 0 < self.threshold < np.inf:
             raise InputError(f"--threshold {self.threshold} must be a positive number")
@@ -265,7 +265,7 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
     method = _describe_method(settings, behaviour, selection)
     names, values = behaviour.graph.names, found.values
     edges = {names[i]: float(values[i]) for i in np.flatnonzero(found.kept)}
-    listed = {Level.edges: edges, Level.nodes: found.nodes or {}}
+    listed = {Level.edges: edges} | ({} if found.units is None else {settings.level: found.units})
     return _describe(behaviour, settings, split, found, listed, method)
 
 
@@ -326,11 +326,11 @@ def choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) ->
     return choice, rule | choice.counts | ({"batch_splits": scores.batch_splits} if scores.batch_splits else {})
 
 
-def _faithfulness(behaviour: Behaviour) -> Callable[[np.ndarray], float]:
+def _faithfulness(behaviour: Behaviour) -> Callable[[Mask], float]:
     full, empty = behaviour.ends()
 
-    def recovered(removed: np.ndarray) -> float:
-        fraction = recovered_fraction(float(behaviour.measure(removed[None])[0, 0].mean()), full, empty)
+    def recovered(removed: Mask) -> float:
+        fraction = recovered_fraction(float(behaviour.measure(removed)[0, 0].mean()), full, empty)
         assert fraction is not None  # `Behaviour.ends` refuses what spans nothing
         return fraction
 
@@ -342,12 +342,15 @@ def _describe(
     settings: DiscoverySettings,
     split: Split,
     found: Scores | Decisions,
-    listed: Mapping[Level, Mapping[str, float]],
+    listed: Listing,
     method: MethodRecord,
     convention: str | None = None,
 ) -> Circuit:
-    """`listed`: ids with their scores, by levels."""
+    """`convention`: what scores mean, by default what their kind says."""
     model, task, graph = behaviour.model, behaviour.task, behaviour.graph
+    members: dict[str, Any] = {
+        level.value: [{"id": name, "score": score} for name, score in own.items()] for level, own in listed.items()
+    }
     return Circuit(
         model=describe_model(behaviour),
         task=TaskRecord(
@@ -365,12 +368,10 @@ def _describe(
         ablation=behaviour.ablation,
         level=settings.level,
         score_kind=found.kind,
-        sign_convention=SIGN_CONVENTION[convention or _convention(found, settings.level)],
+        sign_convention=SIGN_CONVENTION[convention] if convention else _convention(found, settings.level),
         edges_total=graph.n_edges,
         edges_effective=int(graph.prune(graph.mask(listed[Level.edges])).sum()),
-        edges=[ScoredEdge(id=name, score=score) for name, score in listed[Level.edges].items()],
-        nodes=[ScoredNode(id=name, score=score) for name, score in listed.get(Level.nodes, {}).items()],
-        coordinates=[ScoredNode(id=name, score=score) for name, score in listed.get(Level.coordinates, {}).items()],
+        **members,
         seed=settings.seed,
         dtype=model.dtype_name,
         batch=describe_batch(settings, model),
@@ -379,11 +380,10 @@ def _describe(
 
 
 def _convention(found: Scores | Decisions, level: Level) -> str:
-    if level is Level.edges or found.kind != "effect":
-        return found.kind
-    if level is Level.coordinates:
-        return "coordinate"
-    return "node" if isinstance(found, Decisions) else "scored node"
+    if found.kind != "effect":
+        return SIGN_CONVENTION[found.kind]
+    kind = kind_of(level)
+    return effect_convention(kind, embeddings_scored=isinstance(found, Scores) and kind.scores_embeddings)
 
 
 def describe_model(behaviour: Behaviour) -> ModelRecord:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from acdc.search.cost import Cost, Run
     from acdc.task.metrics import Metric
 
-_EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), tuple(Level)
+_EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), (Level.edges, Level.nodes, Level.coordinates)
 
 
 @dataclass(frozen=True)

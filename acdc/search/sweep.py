@@ -14,7 +14,6 @@ from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.model.load import Model
-from acdc.options import Level
 from acdc.progress import Progress, silent
 from acdc.search.acdc.search import decide
 from acdc.search.discover import DiscoverySettings, bind, describe_decisions, prepare
@@ -59,7 +58,7 @@ class Curve:
                 threshold=point.threshold,
                 edges=len(point.circuit.edges),
                 edges_effective=point.circuit.edges_effective,
-                nodes=len(point.circuit.nodes) if first.level is Level.nodes else None,
+                nodes=None if first.units.are_edges else len(point.circuit.nodes),
                 tests=int(point.circuit.method.selection["tests"]),
                 metric=point.metric,
                 faithfulness=point.faithfulness,

@@ -295,8 +295,7 @@ def there_and_back(codec, case, tmp_path) -> tuple[ForeignGraph, Circuit, dict |
     model, task, result = case
     result: Result
     circuit = result.circuit
-    by_edge, by_node = (result.scores, None) if circuit.level is Level.edges else (None, result.scores)
-    found = to_file(codec, ForeignGraph.of_circuit(circuit, by_edge, by_node), circuit.graph)
+    found = to_file(codec, ForeignGraph.of_circuit(circuit, result.scores), circuit.graph)
     path = tmp_path / codec.name
     path.write_bytes(codec.encode(found, codec.terms(circuit.graph.anatomy, found.mark)))
     decoded = codec.decode(path, model.anatomy)

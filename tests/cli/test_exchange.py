@@ -202,6 +202,15 @@ def test_places_and_roles_of_pictures(acdc, tmp_path):
     assert other.code == 2 and "go with pictures" in other.err and not (tmp_path / "x.json").exists()
 
 
+def test_greedy_choice_goes_with_edges_alone(acdc, runs):
+    acdc("export", "e", "--format", "eap-ig", "--out", "x.json")
+    words = ("import", "x.json", "--format", "eap-ig", *TASK, "--choose", "greedy", "--edges", 20, "--verify", "none")
+    refused = acdc(*words, "--level", "nodes", "--out", "n")
+    assert refused.code == 2 and refused.err.count("\n") == 1 and not Path("n").exists(), refused.err
+    assert "--choose greedy goes with scores of edges, but x.json holds nodes" in refused.err
+    assert acdc(*words, "--out", "i").code == 0
+
+
 def test_files_of_another_kind_are_one_sentence(acdc, tmp_path):
     (tmp_path / "graph.json").write_text(
         '{"directed": true, "multigraph": false, "graph": [], "nodes": [], "edges": []}'

@@ -15,6 +15,7 @@ from acdc.api import sweep as sweep_circuits
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.graph import Coordinate, WriterKind
+from acdc.graph.masks import CoordinateMask
 from acdc.jobs.jobs_file import read_jobs
 from acdc.options import Level
 from acdc.progress import silent
@@ -130,7 +131,7 @@ def test_all_coordinates_are_the_model_and_a_circuit_is_what_the_bridge_gives(tr
     removed[:, 0] = False
     removed[0] = False
     removed[1, :10] = False
-    found = behaviour.measure(removed)[0]
+    found = behaviour.measure(CoordinateMask(removed))[0]
     assert found[0] == pytest.approx(behaviour.full(), abs=1e-12)
     if ablation == "resample":
         for one, values in zip(removed[1:], found[1:], strict=True):

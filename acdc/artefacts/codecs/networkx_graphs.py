@@ -17,6 +17,7 @@ from acdc.artefacts.codecs.foreign import MARK, Codec, ForeignGraph, Mark
 from acdc.artefacts.codecs.reading import number, parse_json, read_bytes, table
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, Edge, ReaderKind, Writer, is_within_head
+from acdc.graph.units import kind_of
 from acdc.options import Level
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def from_graph(drawn: "nx.Graph", place: str) -> ForeignGraph:
         for name, data in drawn.nodes(data=True)
         if data.get(_INSIDE) is True
     }
-    found = ForeignGraph(edges=edges, nodes=nodes if mark.level is not Level.edges else None, mark=mark)
+    found = ForeignGraph(edges=edges, nodes=nodes if Level.nodes in kind_of(mark.level).lists else None, mark=mark)
     if drawn.graph.get(_CIRCUIT, True):
         return replace(found, mark=mark.model_copy(update={"scored": "circuit"}))
     if None in edges.values():

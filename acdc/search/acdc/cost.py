@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from acdc.graph.units import units_of
-from acdc.options import Level
+from acdc.graph.units import kind_of, units_of
 from acdc.progress import silent
 from acdc.search.acdc.slot_cost import PASS_BYTES
 from acdc.search.acdc.tester import WIDEST
@@ -33,5 +32,5 @@ def cost_of_tests(
     (batch,) = behaviour.batches
     present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
     changed = min(PASS_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
-    runs = tests * (2 if options.level is Level.nodes or behaviour.executor.scaled_bias else 1)
+    runs = tests * (1 if kind_of(options.level).are_edges and not behaviour.executor.scaled_bias else 2)
     return dry.cost(least, before + dry.clean * runs, before, held=present, working=changed)

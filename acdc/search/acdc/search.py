@@ -13,7 +13,7 @@ import numpy as np
 
 from acdc.artefacts.scores import Decisions
 from acdc.behaviour.behaviour import Behaviour
-from acdc.options import Level
+from acdc.graph.units import kind_of
 from acdc.progress import Progress
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import node_step, receiver_steps
@@ -40,7 +40,7 @@ def decide(
 
     `proposed`: boolean [edges or nodes] of those to decide about, the others are removed without a test; None for all.
     """
-    graph, nodes = behaviour.graph, options.level is Level.nodes
+    graph, nodes = behaviour.graph, not kind_of(options.level).are_edges
     plan = [node_step(graph, options.sender_order)] if nodes else list(receiver_steps(graph, options.sender_order))
     several = len(set(thresholds)) > 1
     tester = Speculation(behaviour, nodes) if behaviour.workers.size and not several else make_tester(behaviour, nodes)
@@ -68,4 +68,4 @@ def _over_nodes(behaviour: Behaviour, found: Decisions) -> Decisions:
     kept = {test.candidate for test in found.tests if test.kept}
     changes = {writer.id: float(found.values[i]) for i, writer in enumerate(behaviour.graph.writers)}
     nodes = {name: change for name, change in changes.items() if name in kept}
-    return replace(found, values=found.values[writers], nodes=nodes)
+    return replace(found, values=found.values[writers], units=nodes)
