@@ -80,7 +80,7 @@ def discover(
     Give at most one of `threshold`, `edges` and `faithfulness`; `choose` takes the best edges by their scores ("top")
     or greedily from the logits ("greedy"). `metric` is a name, a `Metric`, or a `MetricFunction` that is better when
     larger; default is the task's own. `options` are those of the method: `steps` of integrated gradients, `updates` of
-    learnt masks, `sender_order` of acdc and hybrid, and what a method of another package declares.
+    learned masks, `sender_order` of acdc and hybrid, and what a method of another package declares.
     Discovery uses a seeded random half of the rows, or the first `limit`; `verify` uses the others.
     Raises InputError for settings that do not fit.
     """

@@ -76,13 +76,17 @@ def _sentence(problem: Any) -> str:
 class OrderOptions(SearchOptions):
     """Of methods that decide edge by edge, as ACDC does."""
 
-    sender_order: SenderOrder = Field(SenderOrder.descending, description="acdc: order of a layer's heads as senders.")
+    sender_order: SenderOrder = Field(
+        SenderOrder.descending, description="acdc: order in which the heads of a layer are tested as senders."
+    )
 
 
 class IntegralOptions(SearchOptions):
     """Of integrated gradients."""
 
-    steps: int = Field(5, description="eap-ig-*, hybrid: points of the integral, k/STEPS from k = 0.")
+    steps: int = Field(
+        5, description="eap-ig-*, hybrid: number of points between ablated and clean run at which gradients are taken."
+    )
 
     @field_validator("steps")
     @classmethod
@@ -93,9 +97,9 @@ class IntegralOptions(SearchOptions):
 
 
 class MaskOptions(SearchOptions):
-    """Of learnt masks."""
+    """Of learned masks."""
 
-    updates: int = Field(400, ge=1, description="Learnt masks: maximum number of optimiser steps.")
+    updates: int = Field(400, ge=1, description="Learned masks: maximum number of optimiser steps.")
 
 
 class HybridOptions(IntegralOptions, OrderOptions):
