@@ -123,8 +123,8 @@ def test_options_of_a_method(acdc, of_another_package, trio, induction):
         (("--option", "power=high"), "--power high must be a valid number"),
         (("--option", "power"), "--option 'power' is not of the form NAME=VALUE"),
         (("--option", "force=2"), "no method takes an option 'force'"),
-        (("--option", "power=3", "--method", "eap"), "--power goes with powers, not with eap"),
-        (("--steps", 3), "--steps goes with hybrid, eap-ig-inputs, eap-ig-activations, not with powers"),
+        (("--option", "power=3", "--method", "eap"), "--power works only with powers, not with eap"),
+        (("--steps", 3), "--steps works only with hybrid, eap-ig-inputs, eap-ig-activations, not with powers"),
     ],
 )
 def test_options_that_are_refused(acdc, of_another_package, words, said):

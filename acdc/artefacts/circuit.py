@@ -44,9 +44,9 @@ SIGN_CONVENTION = {
     "coordinate": "score = metric(coordinate ablated) - metric(not ablated), mean over rows, in the metric's own sign; "
     "a node has the sum over its listed coordinates, and an edge that of its sender, 0 for embeddings, which are not "
     "tested",
-    "importance": "score ranks by magnitude; it is no change of the metric",
+    "importance": "score ranks by magnitude; it is not a change of the metric",
     "imported": "score is that of the file, as the tool that wrote it defines it; it is taken to rank by magnitude",
-    "unscored": "the file has no scores, and 0 stands in the place of each",
+    "unscored": "the file has no scores, so all are 0",
 }
 _LIBRARIES = ("acdc", "torch", "transformer-lens", "transformers", "numpy", "networkx")
 
@@ -324,7 +324,7 @@ class Circuit(_Record):
         try:
             total = self.graph.n_edges
         except (TypeError, IndexError) as error:
-            raise InputError(f"model.anatomy is no anatomy: {error}") from None
+            raise InputError(f"model.anatomy is not valid: {error}") from None
         kept = self.mask
         if kept.sum() != len(self.edges):
             raise InputError("an edge is listed twice")

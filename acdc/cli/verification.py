@@ -141,7 +141,7 @@ def diff(
     if picture is not None:
         write_bytes(picture, _picture_of_both(circuits, (first, second), picture, fixed))
     elif fixed:
-        raise InputError("--fixed goes with --picture")
+        raise InputError("--fixed needs --picture")
     if circuits[0].model.content_hash != circuits[1].model.content_hash:
         roles = compare_roles(circuits[0], load_report(first), circuits[1], load_report(second))
         print(json.dumps(roles.model_dump(mode="json"))) if as_json else _print_roles(roles)

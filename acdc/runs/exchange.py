@@ -170,7 +170,7 @@ def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: s
     target_format, run = usable_format(format, "write"), open_exportable(path)
     if fixed or group != Grouping.layer:
         if not target_format.picture:
-            raise InputError(f"--fixed and --group go with pictures, not with format {format!r}")
+            raise InputError(f"--fixed and --group work only with pictures, not with format {format!r}")
         run = _looking(run, fixed, group)
     assert target_format.write is not None  # see `usable_format`
     written = target_format.write(run)

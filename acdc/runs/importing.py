@@ -153,7 +153,9 @@ def _check_held(settings: DiscoverySettings, found: ForeignGraph, place: str) ->
             f"{place}: which coordinates are in a circuit is not in the file: only edges and nodes are imported"
         )
     if settings.level is not Level.edges and settings.choose is not Choosing.top:
-        raise InputError(f"--choose {settings.choose} goes with scores of edges, but {place} holds {settings.level}")
+        raise InputError(
+            f"--choose {settings.choose} works only with scores of edges, but {place} holds {settings.level}"
+        )
     every = _every(settings.level, found)
     what = settings.level.value
     if every is None and settings.sizes:
