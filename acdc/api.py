@@ -121,7 +121,7 @@ def sweep(
     threads: int = 2,
     progress: Progress = silent,
 ) -> Curve:
-    """Run acdc with many thresholds: by default 0.1 % to 20 % of the metric's range.
+    """Run acdc with many thresholds: by default 0.1% to 20% of the metric's range.
 
     Returns one point per threshold, in rising order, each with the circuit that `discover` finds. Thresholds share work
     as long as their decisions agree. Raises InputError as `discover` does.

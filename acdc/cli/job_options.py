@@ -29,7 +29,7 @@ def discovery_job(
         float | None,
         typer.Option(
             help="acdc: remove an edge if that makes the metric worse by less than this, in the metric's unit "
-            "(default: 0.5 % of its range). Methods that score: keep edges with at least this |score|."
+            "(default: 0.5% of its range). Methods that score: keep edges with at least this |score|."
         ),
     ] = None,
     edges: Annotated[

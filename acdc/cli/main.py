@@ -68,7 +68,7 @@ def sweep(
     job: "DiscoveryJob",
     thresholds: Annotated[
         str | None,
-        typer.Option(help="Thresholds of acdc, separated by commas (default: 0.1 % to 20 % of the metric's range)."),
+        typer.Option(help="Thresholds of acdc, separated by commas (default: 0.1% to 20% of the metric's range)."),
     ] = None,
     out: opt.Out = None,
     as_json: opt.Json = False,

@@ -103,7 +103,7 @@ def _tried(preview: Forecast, rows: int) -> str:
     else:
         text += f"Every edge into {preview.tested} of them was tested; at the others some effects were estimated."
     if preview.unreached:
-        text += f" It ended before it reached the last {100 * preview.unreached:.0f} % of the edges."
+        text += f" It ended before it reached the last {100 * preview.unreached:.0f}% of the edges."
     return text
 
 

@@ -190,7 +190,7 @@ def _print_comparison(comparison: "Comparison") -> None:
             "that neither discovery used"
         )
         rows = [[name, _percent(interval)] for name, interval in comparison.faithfulness.items()]
-        _show(out, title, ("circuit", "recovered [95 % interval]"), rows)
+        _show(out, title, ("circuit", "recovered [95% interval]"), rows)
     else:
         out.print("\nno rows that neither discovery used: faithfulness is not compared")
 
@@ -227,10 +227,10 @@ def _print_claims(report: "Report", full_verification: "FullVerification", out: 
 
     rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in full_verification.faithfulness]
     head = ("ablation", "metric", "the circuit alone recovers", "ablating it loses")
-    _show(out, "\nfaithfulness: share of the behaviour [95 % interval]", head, rows)
+    _show(out, "\nfaithfulness: share of the behaviour [95% interval]", head, rows)
     if full_verification.only_under is not None:
         under = ", ".join(full_verification.only_under) or "none"
-        out.print(f"faithful in {report.metric} (whole interval between 80 % and 120 %) only under: {under}")
+        out.print(f"faithful in {report.metric} (whole interval between 80% and 120%) only under: {under}")
     if full_verification.completeness:
         out.print(f"\ncompleteness: {complete_text(full_verification.completeness, report.metric)}", soft_wrap=True)
     if full_verification.minimality:
@@ -247,7 +247,7 @@ def _print_tests(tests: "Sequence[TestResult]", out: "Console") -> None:
     """The numbers of each test, then its result in a sentence."""
     from acdc.render.verdict import result_text
 
-    _show(out, "\ntests, corrected together (Holm), at a level of 5 %", TESTS, map(_test, tests))
+    _show(out, "\ntests, corrected together (Holm), at a level of 5%", TESTS, map(_test, tests))
     for test in tests:
         out.print(f"{test.name}: {result_text(test)}", soft_wrap=True)
 
@@ -256,7 +256,7 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
     """By groups of rows, by heads, and row by row."""
     head: tuple[str, ...]
     if full_verification.groups:
-        head = ("rows of", "rows", "recovered [95 % interval]", "circuit right", "full model right")
+        head = ("rows of", "rows", "recovered [95% interval]", "circuit right", "full model right")
         rows = [
             [g.group, str(g.rows), _percent(g.faithfulness), _share(g.accuracy), _share(g.accuracy_full)]
             for g in full_verification.groups
