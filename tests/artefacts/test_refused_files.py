@@ -67,7 +67,7 @@ BAD = [
         json.dumps(autocircuit_file() | {"blocks.0.hook_mlp_in": [1, None, 2]}),
         "mlp_in[1]: expected a number",
     ),
-    ("autocircuit", "\x00" * 8 + "{" * 40, "holds no safetensors"),
+    ("autocircuit", "\x00" * 8 + "{" * 40, "cannot be read as safetensors"),
     ("edge-pruning", "{}", "a list of [writer, reader] pairs"),
     ("edge-pruning", '[["m0"]]', "pair 0: expected [writer, reader]"),
     ("edge-pruning", '[["tok_embeds", "m0"], ["tok_embeds", "m0"]]', "pair 1: ['tok_embeds', 'm0'] occurs twice"),

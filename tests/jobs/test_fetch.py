@@ -211,7 +211,7 @@ def test_a_verification_that_is_not_what_was_announced_is_not_believed(states, t
     shutil.copytree(states["standard"], tmp_path / "there")
     path = run_of(tmp_path / "there") / "verification.json"
     damage(path, path.read_text() + "\n")
-    with pytest.raises(InputError, match="other content than it has: fetch again"):
+    with pytest.raises(InputError, match="other content than it had: fetch again"):
         take(Liar(tmp_path / "there"), here)
     assert artefacts(here) == artefacts(states["standard"])
 
