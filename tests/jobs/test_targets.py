@@ -158,7 +158,7 @@ def test_symbolic_links_are_not_followed(tmp_path, linked):
 
 def test_contents_are_checked(tmp_path):
     announced = [FileEntry(name="a/run.json", size=2, sha256=hashlib.sha256(b"{}").hexdigest())]
-    with pytest.raises(InputError, match="other content than it has"):
+    with pytest.raises(InputError, match="other content than it had"):
         take(Sender({"a/run.json": b"[]"}, announced), tmp_path / "out")
     with pytest.raises(InputError, match="is not text"):
         take(Sender({"a/run.json": b"\xff"}), tmp_path / "out")
