@@ -45,7 +45,7 @@ class SenderOrder(StrEnum):
 
 
 class Choosing(StrEnum):
-    """How a circuit is chosen from scores: the best edges wherever they are, or greedily from the logits upwards."""
+    """How a circuit is chosen from scores: the best edges overall, or greedily backwards from the logits."""
 
     top = "top"
     greedy = "greedy"

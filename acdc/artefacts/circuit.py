@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 FILE_NAME, CIRCUITS = "circuit.json", "circuits"  # one circuit of a run; a folder of those of a sweep
 SIGN_CONVENTION = {
     "effect": "score = metric(edge ablated) - metric(not ablated), mean over rows, in the metric's own sign",
-    "importance": "score ranks by magnitude; it is no change of the metric",
+    "importance": "score ranks by magnitude; it is not a change of the metric",
     "imported": "score is that of the file, as the tool that wrote it defines it; it is taken to rank by magnitude",
-    "unscored": "the file has no scores, and 0 stands in the place of each",
+    "unscored": "the file has no scores, so all are 0",
 }
 
 
@@ -330,7 +330,7 @@ class Circuit(_Record):
         try:
             total = self.graph.n_edges
         except (TypeError, IndexError) as error:
-            raise InputError(f"model.anatomy is no anatomy: {error}") from None
+            raise InputError(f"model.anatomy is not valid: {error}") from None
         kept = self.mask
         if kept.sum() != len(self.edges):
             raise InputError("an edge is listed twice")

@@ -21,7 +21,7 @@ _NOT_NAMED = {
     ],
     "tasks": [
         {"name": "FILE", "metric": "", "what": ".jsonl (acdc), .json (AutoCircuit) or .csv (EAP-IG)"},
-        {"name": "hf:NAME:SPLIT", "metric": "", "what": "data set of the Hugging Face hub, or its folder here"},
+        {"name": "hf:NAME:SPLIT", "metric": "", "what": "data set on the Hugging Face hub, or in a local folder"},
     ],
 }
 
@@ -84,7 +84,8 @@ def _models() -> list[dict]:
 
     families = ", ".join(FAMILIES.values())
     rows = [
-        {"name": name, "installed": "yes", "what": f"bundled; families of other models: {families}"} for name in BUNDLED
+        {"name": name, "installed": "yes", "what": f"bundled; other models can be of the families {families}"}
+        for name in BUNDLED
     ]
     for name, model in PACKAGED.items():
         installed = "no" if model.folder is None else "yes"

@@ -99,13 +99,13 @@ def _basis(plan: JobPlan) -> str:
 def _tried(preview: Forecast, rows: int) -> str:
     """What the estimate is based on."""
     of_all = "all" if preview.rows == rows else f"{preview.rows} of the {rows}"
-    text = f"The search is estimated from a short one on {of_all} rows, with {preview.receivers} live receivers. "
+    text = f"The estimate comes from a short search on {of_all} rows, which visited {preview.receivers} slots. "
     if preview.tested == preview.receivers:
-        text += "At each of them every edge was tested."
+        text += "Every edge into each of them was tested."
     else:
-        text += f"At {preview.tested} of them every edge was tested; at the others some effects were estimated."
+        text += f"Every edge into {preview.tested} of them was tested; at the others some effects were estimated."
     if preview.unreached:
-        text += f" It ended before the receivers of the last {100 * preview.unreached:.0f} % of the edges."
+        text += f" It ended before it reached the last {100 * preview.unreached:.0f}% of the edges."
     return text
 
 

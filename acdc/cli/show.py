@@ -69,7 +69,7 @@ def print_curve(sweep: "FinishedSweep", as_json: bool) -> None:
     over_nodes = record.points[0].nodes is not None
     for name in ("threshold", *(["nodes"] if over_nodes else []), "edges", "tests", record.metric, "faithfulness"):
         table.add_column(name, justify="right")
-    table.add_column("on unseen rows", justify="right")
+    table.add_column("faithfulness on unseen rows", justify="right")
     for point in record.points:
         sizes = [str(point.nodes)] if over_nodes else []
         table.add_row(
@@ -92,7 +92,8 @@ def print_check(check: "TaskCheck", as_json: bool) -> None:
         print(json.dumps(check.as_record()))
         return
     out = console()
-    out.print(f"{check.task} for {check.model}: {check.rows} rows of {check.shortest} to {check.longest} tokens")
+    tokens = f"{check.shortest} to {check.longest}" if check.shortest < check.longest else f"{check.longest}"
+    out.print(f"{check.task} for {check.model}: {check.rows} rows of {tokens} tokens")
     print_stored(check.model, check.quantisation, out)
     out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
     table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)

@@ -142,7 +142,7 @@ def _make_job(options: Mapping[str, Any], folder: Path, table_type: type[BaseMod
 def _problem(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{key}: is no option of 'acdc discover'"
+        return f"{key}: is not an option of 'acdc discover'"
     if key == "level" and error["input"] in FORMER_LEVELS:
         return f"{key}: {former_level(error['input'])}"
     return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}, not {error['input']!r}"

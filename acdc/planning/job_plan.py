@@ -207,9 +207,9 @@ def plan_job(
         return plan
     if plan.fits is False or not unloaded.source.weight_files:
         why = "does not fit this machine" if plan.fits is False else "has no weights here"
-        say(f"{plan.model} {why}, so {plan.method.name} is not tried on some rows: the plan has bounds alone")
+        say(f"{plan.model} {why}, so no short {plan.method.name} search is run: the plan gives only bounds")
         return plan
-    say(f"loading {plan.model} and trying {plan.method.name} on some rows (--no-probe plans without)")
+    say(f"loading {plan.model} and running a short {plan.method.name} search (--no-probe: plan without it)")
     return replace(plan, preview=_try(job, search, progress))
 
 

@@ -315,14 +315,17 @@ def _result(test: TestResult) -> str:
             "lies outside the circuit",
             "with the circuit ablated, no dependence on the scores of the full model was found",
         ),
-        "sufficiency": (f"the circuit recovers more than {of_size}", f"the circuit recovers more than only {of_size}"),
+        "sufficiency": (
+            f"the circuit recovers more than {of_size}",
+            f"the circuit recovers more than {of_size}, which is not enough",
+        ),
         "sufficiency, degrees": (
             f"the circuit recovers more than {of_degrees}",
-            f"the circuit recovers more than only {of_degrees}",
+            f"the circuit recovers more than {of_degrees}, which is not enough",
         ),
         "necessity": (
             f"ablating the circuit does more harm than ablating {of_size}",
-            f"ablating the circuit does more harm than ablating only {of_size}",
+            f"ablating the circuit does more harm than ablating {of_size}, which is not enough",
         ),
     }.get(test.name, (f"rejected: {test.null}", f"not rejected: {test.null}"))
     return rejected if test.rejected else kept

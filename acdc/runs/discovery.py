@@ -206,5 +206,6 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
     )
     if not same:
         raise InputError(
-            f"{run.path / CIRCUIT} is of another run, or of other batch limits or libraries: delete it to search again"
+            f"{run.path / CIRCUIT} belongs to another run, or to other batch limits or library versions: delete it "
+            "to search again"
         )

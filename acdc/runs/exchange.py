@@ -131,22 +131,26 @@ FORMATS = Registry(
     (
         _picture("svg", "picture; needs no Graphviz"),
         _picture("dot", "picture as text for Graphviz"),
-        Format("html", "the report, to explore in a browser", _report),
+        Format("html", "the report, for a browser", _report),
         _picture("png", "picture, drawn by Graphviz"),
         _picture("pdf", "picture, drawn by Graphviz"),
-        _both("graph for yEd and Gephi, with all that a circuit has", networkx_graphs.GRAPHML),
-        _both("node-link JSON of networkx, with all that a circuit has", networkx_graphs.NODE_LINK),
-        _both("graph JSON of EAP-IG", eap_ig.CODEC),
+        _both("graph for yEd and Gephi, with everything in the circuit", networkx_graphs.GRAPHML),
+        _both("node-link JSON of networkx, with everything in the circuit", networkx_graphs.NODE_LINK),
+        _both("graph of EAP-IG, as JSON", eap_ig.CODEC),
         Format(
             "mib",
-            "submission to MIB: scores of all edges, in a folder for task and model",
+            "submission to MIB: scores of all edges, in a folder named after task and model",
             _submits(mib.importances),
             _reads(mib.CODEC),
             mib.find_file,
         ),
-        Format("mib-circuits", "submission to MIB: nine circuits instead", _submits(mib.circuits)),
-        _both("prune scores of AutoCircuit, as safetensors; read as JSON too", autocircuit.CODEC),
-        _both("pairs of Edge-Pruning, without scores", edge_pruning.CODEC),
+        Format(
+            "mib-circuits",
+            "submission to MIB: nine circuits of different sizes, without scores",
+            _submits(mib.circuits),
+        ),
+        _both("prune scores of AutoCircuit, as safetensors; imports JSON too", autocircuit.CODEC),
+        _both("edges of Edge-Pruning, as JSON pairs, without scores", edge_pruning.CODEC),
     ),
 )
 
@@ -177,7 +181,7 @@ def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: s
     target_format, run = usable_format(format, "write"), open_exportable(path)
     if fixed or group != Grouping.layer:
         if not target_format.picture:
-            raise InputError(f"--fixed and --group go with pictures, not with format {format!r}")
+            raise InputError(f"--fixed and --group work only with pictures, not with format {format!r}")
         run = _looking(run, fixed, group)
     assert target_format.write is not None  # see `usable_format`
     written = target_format.write(run)

@@ -53,7 +53,7 @@ def load_report(path: Path) -> Report:
         return no_report(circuit)
     report = Report.load(path)
     if not is_report_of(report, circuit):
-        raise InputError(f"{path / VERIFICATION} is of another circuit: delete it to verify again")
+        raise InputError(f"{path / VERIFICATION} belongs to another circuit: delete it to verify again")
     return report
 
 

@@ -139,7 +139,9 @@ def _check_held(settings: DiscoverySettings, found: ForeignGraph, place: str) ->
             "imported"
         )
     if settings.choose is not Choosing.top and not kind_of(settings.level).are_edges:
-        raise InputError(f"--choose {settings.choose} goes with scores of edges, but {place} holds {settings.level}")
+        raise InputError(
+            f"--choose {settings.choose} works only with scores of edges, but {place} holds {settings.level}"
+        )
     every = found.every(settings.level)
     what = settings.level.value
     if every is None and settings.sizes:

@@ -115,28 +115,28 @@ class DiscoverySettings:
         self._check_size()
         if self.direct_edges and not method.direct_edges:
             takers = ", ".join(m.name for m in METHODS.values() if m.direct_edges)
-            raise InputError(f"--direct-edges goes with {takers}, not with {method.name}")
+            raise InputError(f"--direct-edges works only with {takers}, not with {method.name}")
         for name in self.options.keys() - method.options.own().keys():
             self._check_unread(name)
         if self.level not in method.levels:
             takers = ", ".join(m.name for m in METHODS.values() if self.level in m.levels)
-            raise InputError(f"--level {self.level} goes with {takers}, not with {method.name}")
+            raise InputError(f"--level {self.level} works only with {takers}, not with {method.name}")
         if self.choose is not Choosing.top and (method.decides or not kind_of(self.level).are_edges):
-            raise InputError(f"--choose {self.choose} goes with scores of edges, from which a circuit is chosen")
+            raise InputError(f"--choose {self.choose} works only with methods that score edges")
 
     def _check_unread(self, name: str) -> None:
         """Raises InputError for an option that the method does not take, unless it has its default."""
         takers = _takers(name)
         if all(self.options[name] != taker.options.own()[name].default for taker in takers):
             names = ", ".join(taker.name for taker in takers)
-            raise InputError(f"{flag(name)} goes with {names}, not with {self.method.name}")
+            raise InputError(f"{flag(name)} works only with {names}, not with {self.method.name}")
 
     def check_values(self) -> None:
         """What does not depend on the method."""
         for name in self.options:
             _takers(name)
         if self.direct_edges and not kind_of(self.level).are_edges:
-            raise InputError("--direct-edges goes with --level edges: a node is removed with all its edges")
+            raise InputError("--direct-edges works only with --level edges: a node is removed with all its edges")
         if self.threshold is not None and not 0 < self.threshold < np.inf:
             raise InputError(f"--threshold {self.threshold} must be a positive number")
         if self.faithfulness is not None and not 0 < self.faithfulness <= 1:

@@ -76,13 +76,15 @@ def _sentence(problem: Any) -> str:
 class OrderOptions(SearchOptions):
     """Of methods that decide edge by edge, as ACDC does."""
 
-    sender_order: SenderOrder = Field(SenderOrder.descending, description="Order of a layer's heads as senders.")
+    sender_order: SenderOrder = Field(
+        SenderOrder.descending, description="Order in which the heads of a layer are tested as senders."
+    )
 
 
 class IntegralOptions(SearchOptions):
     """Of integrated gradients."""
 
-    steps: int = Field(5, description="Points of the integral, k/STEPS from k = 0.")
+    steps: int = Field(5, description="Number of points between ablated and clean run at which gradients are taken.")
 
     @field_validator("steps")
     @classmethod
@@ -93,7 +95,7 @@ class IntegralOptions(SearchOptions):
 
 
 class MaskOptions(SearchOptions):
-    """Of learnt masks."""
+    """Of learned masks."""
 
     updates: int = Field(400, ge=1, description="Maximum number of optimiser steps.")
 

@@ -79,7 +79,7 @@ METHODS = Registry(
         Method(
             "acdc",
             deferred("acdc.search.acdc.search:acdc"),
-            "greedy edge pruning: every edge is tested in the remaining subgraph",
+            "tests every edge within the remaining circuit, backwards from the logits",
             decides=True,
             levels=_BOTH,
             options=OrderOptions,
@@ -90,7 +90,7 @@ METHODS = Registry(
         Method(
             "acdc-complete",
             deferred("acdc.search.methods.acdc_complete:acdc_complete"),
-            "acdc, repeated without edges that have an alternative, so that backup components are found too",
+            "acdc, repeated without the edges that the model can replace, to find backup components too",
             decides=True,
             options=OrderOptions,
             cost=deferred("acdc.search.methods.acdc_complete:acdc_complete_cost"),
@@ -110,14 +110,14 @@ METHODS = Registry(
         Method(
             "exact",
             deferred("acdc.search.methods.exact:exact"),
-            "every edge ablated alone in the full model",
+            "ablates every edge alone in the full model",
             levels=_ALL,
             cost=deferred("acdc.search.methods.exact:exact_cost"),
         ),
         Method(
             "eap",
             deferred("acdc.search.methods.eap:eap"),
-            "first-order estimate of exact, from one backward pass",
+            "first-order estimate of exact, from the gradient at the clean prompt",
             check=_gradient_at_clean,
             levels=_ALL,
             cost=_once,
@@ -125,7 +125,7 @@ METHODS = Registry(
         Method(
             "eap-ig-inputs",
             deferred("acdc.search.methods.eap_ig:eap_ig_inputs"),
-            "eap with gradients averaged on the way from the ablated to the clean prompt",
+            "eap with gradients averaged between ablated and clean inputs",
             check=_gradient,
             levels=_ALL,
             options=IntegralOptions,
@@ -134,7 +134,7 @@ METHODS = Registry(
         Method(
             "eap-ig-activations",
             deferred("acdc.search.methods.eap_ig:eap_ig_activations"),
-            "eap with gradients averaged on the way between the outputs of one group of components",
+            "eap with gradients averaged between ablated and clean outputs of each group of components",
             check=_gradient,
             levels=_ALL,
             options=IntegralOptions,
@@ -143,7 +143,7 @@ METHODS = Registry(
         Method(
             "clean-corrupted",
             deferred("acdc.search.methods.eap_ig:clean_corrupted"),
-            "eap with the mean of the gradients at both ends",
+            "eap with the mean of the gradients at the clean and the ablated inputs",
             check=_gradient,
             levels=_ALL,
             cost=_once,
@@ -151,21 +151,21 @@ METHODS = Registry(
         Method(
             "atp-star",
             deferred("acdc.search.methods.atp_star:atp_star"),
-            "eap with attention patterns computed anew and cancelling paths told apart",
+            "eap with recomputed attention patterns, and with paths that cancel each other separated",
             check=_gradient_at_clean,
             cost=_once,
         ),
         Method(
             "relp",
             deferred("acdc.search.methods.relp:relp"),
-            "eap with relevance in the place of gradients",
+            "eap with relevance propagation instead of gradients",
             check=_gradient_at_clean,
             cost=_once,
         ),
         Method(
             "hisp",
             deferred("acdc.search.methods.hisp:hisp"),
-            "importance of components by output times gradient, lifted to edges",
+            "output times gradient of each component; an edge scores as the lower of its two ends",
             check=_gradient_at_clean,
             levels=_BOTH,
             cost=_once,
@@ -173,13 +173,13 @@ METHODS = Registry(
         Method(
             "ifr",
             deferred("acdc.search.methods.ifr:ifr"),
-            "information flow routes: the share of a component in what a slot reads",
+            "information flow routes: the share of a component in the input of a slot",
             cost=_once,
         ),
         Method(
             "subnetwork-probing",
             deferred("acdc.search.methods.subnetwork_probing:subnetwork_probing"),
-            "learnt masks, every open edge at a price",
+            "learned masks (hard concrete), with a penalty on every kept edge",
             options=MaskOptions,
             random=True,
             cost=_training,
@@ -187,7 +187,7 @@ METHODS = Registry(
         Method(
             "edge-pruning",
             deferred("acdc.search.methods.edge_pruning:edge_pruning"),
-            "learnt masks, steered to a number of edges",
+            "learned masks (hard concrete), trained towards a given number of edges",
             options=MaskOptions,
             random=True,
             cost=_training,
@@ -195,7 +195,7 @@ METHODS = Registry(
         Method(
             "ugs",
             deferred("acdc.search.methods.ugs:ugs"),
-            "learnt masks that are mostly open or shut",
+            "learned masks by uniform gradient sampling, with a penalty on every kept edge",
             options=MaskOptions,
             random=True,
             cost=_training,

@@ -132,7 +132,7 @@ def sweep(
 def check_thresholds(settings: DiscoverySettings, thresholds: Sequence[float] | None) -> None:
     """Raises InputError for what no sweep can use, before any work is done."""
     if not settings.method.decides:
-        raise InputError(f"a sweep over thresholds goes with method acdc, not with {settings.method.name}")
+        raise InputError(f"a sweep over thresholds works only with method acdc, not with {settings.method.name}")
     if thresholds is not None and not thresholds:
         raise InputError("a sweep needs at least one threshold")
     settings.check()

@@ -79,9 +79,9 @@ BAD_FILES = [
 ]
 
 BAD_JOBS = [
-    ("tau = 1", "tau: is no option of 'acdc discover'"),
-    ("batch_size = 1", "batch_size: is no option of 'acdc discover'"),
-    ("out = 'x'", "out: is no option of 'acdc discover'"),
+    ("tau = 1", "tau: is not an option of 'acdc discover'"),
+    ("batch_size = 1", "batch_size: is not an option of 'acdc discover'"),
+    ("out = 'x'", "out: is not an option of 'acdc discover'"),
     ("seed = 'one'", "seed: input should be a valid integer, not 'one'"),
     ("seed = 1.5", "seed: "),
     ("seed = true", "seed: "),

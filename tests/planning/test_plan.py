@@ -217,7 +217,7 @@ def test_the_command_needs_no_weights(acdc):
     assert chosen["choosing"] is None and chosen["verification"] == {"extent": "none", "flops": 0, "seconds": 0}
     printed = acdc("plan", "--model", "m", "--method", "acdc", "--limit", "4")
     assert printed.code == 0 and printed.err == (
-        "m has no weights here, so acdc is not tried on some rows: the plan has bounds alone\n"
+        "m has no weights here, so no short acdc search is run: the plan gives only bounds\n"
     )
     assert "at most" in printed.out and "which is unknown" in " ".join(printed.out.split())
     assert not [path for path in Path().rglob("*") if path.suffix not in (".json", "")]
@@ -227,10 +227,10 @@ def test_acdc_is_tried_before_it_is_planned(acdc):
     """What the estimate rests on is said; the search then takes what was planned."""
     words = ("--method", "acdc", "--task", "induction", "--limit", "16", "--threshold", "0.3")
     done = acdc("plan", *words)
-    assert done.err == "loading trio and trying acdc on some rows (--no-probe plans without)\n"
+    assert done.err == "loading trio and running a short acdc search (--no-probe: plan without it)\n"
     printed = " ".join(done.out.split())
     assert "search about" in printed and "edges kept" in printed and "verification at most" in printed
-    assert "estimated from a short one on all rows" in printed and "every edge was tested" in printed
+    assert "comes from a short search on all rows" in printed and "Every edge into each of them was tested" in printed
     plan = acdc("plan", *words, "--json").json
     assert acdc("discover", *words, "--verify", "none", "--out", "r").code == 0
     run, circuit = (json.loads(Path(f"r/{name}.json").read_text()) for name in ("run", "circuit"))

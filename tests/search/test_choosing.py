@@ -71,7 +71,7 @@ def greedily(scores: np.ndarray, pops: int) -> list[str]:
 
 
 @pytest.mark.parametrize("pops", [1, 5, 30, GRAPH.n_edges])
-def test_greedy_goes_from_the_logits_upwards(pops):
+def test_greedy_goes_backwards_from_the_logits(pops):
     choice = Ranking(EdgeUnits(GRAPH), SCORES, Choosing.greedy).top(pops)
     assert set(GRAPH.ids(choice.selected)) == set(greedily(SCORES, pops))
     unread = choice.selected & ~choice.edges  # only what reads nothing may be pruned: all of it is read

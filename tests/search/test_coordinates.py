@@ -198,7 +198,7 @@ def test_the_command_line_finds_resumes_and_shows_coordinates(acdc, tmp_path):
 )
 def test_what_coordinates_do_not_go_with_is_refused(acdc, words):
     refused = acdc("discover", "--task", "induction", "--level", "coordinates", *words)
-    assert refused.code == 2 and "goes with" in refused.err
+    assert refused.code == 2 and "works only with" in refused.err
 
 
 OLD_RUN = Path(__file__).parent.parent / "artefacts/version1_neurons"  # written when coordinates were called neurons

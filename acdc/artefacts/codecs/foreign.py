@@ -49,7 +49,7 @@ class Mark(BaseModel):
         except ValidationError as error:
             problem = error.errors()[0]
             where = ".".join(map(str, (MARK, *problem["loc"])))
-            raise InputError(f"{place}: {where} is no note of acdc: {problem['msg']}") from None
+            raise InputError(f"{place}: {where} was not written by acdc: {problem['msg']}") from None
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def _add_writer(drawn: "nx.DiGraph", writer: Writer, found: ForeignGraph) -> Non
 def from_graph(drawn: "nx.Graph", place: str) -> ForeignGraph:
     """The inverse. Raises InputError for a graph of another kind."""
     if drawn.is_multigraph() or not drawn.is_directed():
-        raise InputError(f"{place}: expected a directed graph in which no edge is there twice")
+        raise InputError(f"{place}: expected a directed graph in which no edge occurs twice")
     mark = drawn.graph.get(MARK)
     mark = Mark.read(None if mark is None else parse_json(str(mark).encode(), Path(place)), place)
     edges: dict[str, float | None] = {}
@@ -104,9 +104,9 @@ def _decode_json(path: Path, anatomy: Anatomy) -> ForeignGraph:
     try:
         drawn = nx.node_link_graph(record, edges=key)
     except (KeyError, TypeError, AttributeError, ValueError, nx.NetworkXException) as error:
-        raise InputError(f"{path} is no node-link graph of networkx: {error!r}") from None
+        raise InputError(f"{path} is not a node-link graph of networkx: {error!r}") from None
     if drawn.number_of_edges() != len(record[key]):
-        raise InputError(f"{path}: an edge is there twice")
+        raise InputError(f"{path}: an edge occurs twice")
     return from_graph(drawn, str(path))
 
 
@@ -125,7 +125,7 @@ def _decode_graphml(path: Path, anatomy: Anatomy) -> ForeignGraph:
     try:
         drawn = nx.read_graphml(io.BytesIO(content))
     except (ParseError, LookupError, TypeError, ValueError, nx.NetworkXException) as error:
-        raise InputError(f"{path} is no GraphML: {error}") from None
+        raise InputError(f"{path} is not valid GraphML: {error}") from None
     return from_graph(drawn, str(path))
 
 

@@ -124,7 +124,7 @@ def faithfulness(circuit: Circuit, report: Report) -> Markup:
         [name, *map(number, (m.full, m.circuit, m.complement, m.empty, m.corrupted)), percent(m.faithfulness)]
         for name, m in report.measures.items()
     ]
-    head = ["metric", "full model", "circuit", "complement", "all ablated", "corrupted run", "faithfulness"]
+    head = ["metric", "full model", "circuit", "complement", "empty circuit", "corrupted run", "faithfulness"]
     caption = (
         f"Every metric, means over {report.rows} unseen rows, each in its own unit. Discovery used {report.metric}: "
         f"{better(circuit.larger_is_better)}. Complement: the circuit's edges are ablated, all others kept."
