@@ -14,10 +14,11 @@ import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.required_positions import Required
-from acdc.planning.first_order import first_order
+from acdc.search.acdc.first_order import first_order
 from acdc.planning.speed import Load
 from acdc.progress import Advance
 from acdc.search.acdc.increments import Increments
+from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import ReceiverStep
 from acdc.search.acdc.slot_cost import SlotCost, slot_cost
@@ -117,14 +118,14 @@ class Preview(Pruning):
         advance(len(step.candidates) - int(tested.sum()), self._note())
         return edges[tested]
 
-    def _objectives(self, tried: np.ndarray) -> np.ndarray:
+    def _objectives(self, wanted: Pass) -> np.ndarray:
         assert self._now is not None
         before, started = self.behaviour.work.flops, time.perf_counter()
-        found = super()._objectives(tried)
+        found = super()._objectives(wanted)
         self.seconds.append(time.perf_counter() - started)
         flops = self.behaviour.work.flops - before
         summed = self._now.tested if self._first else 0  # the first pass at a slot sums up all of its senders
-        self.loads.append(Load(flops, self._now.cost.fixed, self._now.numbers * (len(tried) + summed)))
+        self.loads.append(Load(flops, self._now.cost.fixed, self._now.numbers * (len(wanted.columns) + summed)))
         self._for_tests -= flops
         self._first = False
         if self._edges[0] >= len(self.behaviour.graph.edges):

@@ -77,6 +77,13 @@ class OrderOptions(SearchOptions):
     """Of methods that decide edge by edge, as ACDC does."""
 
     sender_order: SenderOrder = Field(SenderOrder.descending, description="acdc: order of a layer's heads as senders.")
+    screen: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="acdc: remove edges without a test where gradients estimate an effect below this share of the "
+        "threshold; 0 tests every edge.",
+    )
 
 
 class IntegralOptions(SearchOptions):

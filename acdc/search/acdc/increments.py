@@ -10,7 +10,9 @@ from torch import Tensor
 
 from acdc.behaviour.behaviour import Behaviour, apply
 from acdc.graph import WithinHeadEdge
+from acdc.search.acdc.first_order import first_order
 from acdc.search.acdc.open_slot import OpenSlot
+from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.propagation import Propagation
 from acdc.search.acdc.slot_cost import slot_cost
 from acdc.search.acdc.state import CircuitState
@@ -71,16 +73,19 @@ class Increments:
         return self._cost
 
     @torch.no_grad()
-    def measure(self, edges: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-        if inner := self._within_head(edges):
+    def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:
+        if inner := self._within_head(wanted.tried):
             return self._objectives([Propagation(state, 1).from_cut(inner) for state in self.states])
-        senders = self._senders(edges)
+        senders, columns = self._senders(wanted.tried), wanted.columns
         return self._objectives(
             [
-                Propagation(state, len(senders)).from_input(slot.reader, slot.without(senders))
+                Propagation(state, len(columns)).from_input(slot.reader, slot.without(senders, columns))
                 for state, slot in zip(self.states, self._slots, strict=True)
             ]
         )
+
+    def foretell(self, edges: np.ndarray) -> np.ndarray:
+        return first_order(self.behaviour, self.states, self._slots[0].reader, self._senders(edges)).effects
 
     @torch.no_grad()
     def remove(self, edges: np.ndarray) -> None:

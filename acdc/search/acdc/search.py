@@ -17,6 +17,7 @@ from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import node_step, receiver_steps
+from acdc.search.acdc.screening import Screen
 from acdc.search.acdc.speculation import Speculation, make_tester
 from acdc.search.options import OrderOptions
 
@@ -42,17 +43,22 @@ def decide(
     """
     graph, nodes = behaviour.graph, options.level is Level.nodes
     plan = [node_step(graph, options.sender_order)] if nodes else list(receiver_steps(graph, options.sender_order))
-    several = len(set(thresholds)) > 1
-    tester = Speculation(behaviour, nodes) if behaviour.workers.size and not several else make_tester(behaviour, nodes)
-    total = sum(len(step.candidates) for step in plan) * len(set(thresholds))
+    apart = sorted(set(thresholds))
+    together = [[threshold] for threshold in apart] if options.screen else [apart]  # a screen is for one threshold
+    total = sum(len(step.candidates) for step in plan) * len(apart)
+    found: dict[float, Decisions] = {}
     with progress("acdc", total, options.level.value) as advance:
-        proposed = np.ones(len(tester.names), dtype=bool) if proposed is None else proposed
-        waiting = [Pruning(behaviour, tester, sorted(set(thresholds)), plan, proposed, options.journal)]
-        found: dict[float, Decisions] = {}
-        while waiting:
-            run = waiting.pop()
-            waiting += run.finish(advance)
-            found |= run.results()
+        for some in together:
+            speculates = behaviour.workers.size and len(some) == 1
+            tester = Speculation(behaviour, nodes) if speculates else make_tester(behaviour, nodes)
+            every = np.ones(len(tester.names), dtype=bool)
+            screen = Screen(options.screen, some[0], tester.names, options.seed)
+            wanted = every if proposed is None else proposed
+            waiting = [Pruning(behaviour, tester, some, plan, wanted, screen, options.journal)]
+            while waiting:
+                run = waiting.pop()
+                waiting += run.finish(advance)
+                found |= run.results()
     return [_over_nodes(behaviour, found[t]) if nodes else found[t] for t in thresholds]
 
 

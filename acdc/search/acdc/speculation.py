@@ -15,6 +15,7 @@ import numpy as np
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import Reply, WorkerLost
 from acdc.search.acdc.increments import Increments
+from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.tester import NodeRuns, PassCost, Tester, WholeRuns
 
 Command = tuple[str, tuple[Any, ...]]  # a method of `Tester` that changes it, and its arguments
@@ -39,7 +40,7 @@ _COPIES: WeakKeyDictionary[Behaviour, _Copy] = WeakKeyDictionary()
 
 
 def _try(
-    behaviour: Behaviour, nodes: bool, start: int, commands: Sequence[Command], before: np.ndarray, tried: np.ndarray
+    behaviour: Behaviour, nodes: bool, start: int, commands: Sequence[Command], before: np.ndarray, wanted: Pass
 ) -> np.ndarray:
     """A worker's pass, after the commands from the `start`-th on.
 
@@ -53,7 +54,7 @@ def _try(
     for name, arguments in commands:
         getattr(copy.tester, name)(*arguments)
     copy.followed += len(commands)
-    return copy.tester.measure(tried, before)
+    return copy.tester.measure(wanted, before)
 
 
 class Speculation:
@@ -78,17 +79,17 @@ class Speculation:
         """How many passes can be made besides the next one."""
         return len(self._sent)
 
-    def ask(self, passes: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Let workers make passes, each (candidates, the undecided ones before it)."""
-        for worker, (tried, before) in zip(list(self._sent), passes, strict=False):
+    def ask(self, passes: Sequence[tuple[Pass, np.ndarray]]) -> None:
+        """Let workers make passes, each with the undecided candidates before it."""
+        for worker, (wanted, before) in zip(list(self._sent), passes, strict=False):
             start = self._sent[worker]
-            arguments = self._nodes, start, self._commands[start:], before, tried
-            self._asked[tried.tobytes()] = worker, self._workers.ask(worker, _try, *arguments)
+            arguments = self._nodes, start, self._commands[start:], before, wanted
+            self._asked[wanted.key] = worker, self._workers.ask(worker, _try, *arguments)
             self._sent[worker] = len(self._commands)
 
-    def answer(self, tried: np.ndarray) -> np.ndarray | None:
+    def answer(self, wanted: Pass) -> np.ndarray | None:
         """What a pass gave that a worker was asked for; None where none was, or it is lost."""
-        asked = self._asked.pop(tried.tobytes(), None)
+        asked = self._asked.pop(wanted.key, None)
         if asked is None:
             return None
         worker, reply = asked
@@ -107,8 +108,11 @@ class Speculation:
     def cost(self, candidates: np.ndarray) -> PassCost:
         return self._tester.cost(candidates)
 
-    def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-        return self._tester.measure(candidates, before)
+    def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:
+        return self._tester.measure(wanted, before)
+
+    def foretell(self, candidates: np.ndarray) -> np.ndarray:
+        return self._tester.foretell(candidates)
 
     def remove(self, candidates: np.ndarray) -> None:
         self._do("remove", candidates)

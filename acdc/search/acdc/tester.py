@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
+from acdc.errors import InputError
+from acdc.search.acdc.passes import Pass
 
 WIDEST = {"cpu": 16, "cuda": 256}  # most candidates of one pass
 WHOLE_RUN_COST = 2.0  # see `PassCost.fixed`, of a run of the whole subgraph
@@ -47,10 +49,14 @@ class Tester(Protocol):
     def cost(self, candidates: np.ndarray) -> PassCost:
         """What trying some of these candidates costs."""
 
-    def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-        """Objectives with the first, the first two, ... of undecided candidates removed: edges into the open slot, or
+    def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:
+        """Objectives [columns] with the first so many of undecided candidates removed: edges into the open slot, or
         one within-head edge. They are the next ones, or those after the next ones `before` them, which are removed as
         well."""
+
+    def foretell(self, candidates: np.ndarray) -> np.ndarray:
+        """Estimates [candidates] of by how much the objective rises without each of the undecided edges into the open
+        slot. Raises InputError where nothing gives any."""
 
     def remove(self, candidates: np.ndarray) -> None:
         """Remove edges into the open slot, or one within-head edge, for good."""
@@ -94,13 +100,19 @@ class WholeRuns:
     def cost(self, candidates: np.ndarray) -> PassCost:
         return PassCost(WIDEST[self.behaviour.model.device.type], WHOLE_RUN_COST)
 
-    def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-        removed = np.repeat(self.removed[None], len(candidates), axis=0)
+    def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:
+        removed = np.repeat(self.removed[None], len(wanted.columns), axis=0)
         if before is not None:
             removed[:, before] = True
-        for place, candidate in enumerate(candidates):
-            removed[place:, candidate] = True
+        for row, count in zip(removed, wanted.columns, strict=True):
+            row[wanted.tried[:count]] = True
         return self._objectives(removed)
+
+    def foretell(self, candidates: np.ndarray) -> np.ndarray:
+        raise InputError(
+            "--screen estimates edges from gradients of what a test recomputes, which is not available over nodes "
+            "and in models with post-norms: test every candidate with --screen 0"
+        )
 
     def remove(self, candidates: np.ndarray) -> None:
         self.removed[candidates] = True
