@@ -18,6 +18,7 @@ SAMPLE = 800  # are drawn of all candidates; those at receivers that nothing rea
 
 
 class Screen:
+    tolerance = 0.3
     """Which candidates of a run for one threshold are screened. A `share` of 0 screens none."""
 
     def __init__(self, share: float, threshold: float, names: Sequence[str], seed: int):
@@ -25,6 +26,7 @@ class Screen:
         self._drawn = np.random.default_rng(seed).random(len(names)) < SAMPLE / max(len(names), 1)
         # Boolean [candidates]: need no test; likely kept; tested although screened; a group is split after it.
         self._screened, self._likely, self._sampled, self._split = np.zeros((4, len(names)), dtype=bool)
+        self._estimates = np.zeros(len(names))
         self._groups: list[GroupRemoval] = []
         self._wrong = 0
 
@@ -34,6 +36,7 @@ class Screen:
         self._sampled[candidates] = low & self._drawn[candidates]
         self._screened[candidates] = low & ~self._drawn[candidates]
         self._likely[candidates] = estimates >= self.threshold
+        self._estimates[candidates] = estimates
 
     def next(self, left: np.ndarray, width: int) -> Pass:
         """The next pass over what is left of a receiver, with so many measurements at most."""
@@ -45,7 +48,8 @@ class Screen:
     def accept(self, group: np.ndarray, change: float) -> bool:
         """Whether a group of screened candidates may go that changes the objective so; else it is split for another
         pass."""
-        if change < self.threshold:
+        off = abs(change - self._estimates[group].sum())
+        if change < self.threshold and off < self.tolerance * self.threshold:
             self._groups.append(GroupRemoval(self._names[group[0]], len(group), change))
             return True
         if len(group) == 1:
