@@ -42,7 +42,7 @@ class Pruning:
         which of them a run for one threshold removes in groups. `journal`: where a run for one threshold records its
         passes, and reads those of an earlier attempt."""
         self.behaviour, self.tester, self.thresholds = behaviour, tester, tuple(sorted(thresholds))
-        self.sign = behaviour.metric.sign
+        self.sign = tester.measured.objective.sign
         self.changes = np.zeros(len(tester.names))
         self.tests: list[Decision] = []
         self.current = tester.objective()
@@ -79,17 +79,8 @@ class Pruning:
         advance(int((~tested).sum()) * len(self.thresholds), self._note())
         left = step.candidates[tested]
         if self._screen.share and len(left):
-            self._screen.foretell(left, self._foretold(left))
+            self._screen.open(left, self.tester.foretell(left), self.tester.measured)
         return left
-
-    def _foretold(self, candidates: np.ndarray) -> np.ndarray:
-        recorded = None if self._journal is None else self._journal.recorded()
-        if recorded is not None:
-            return np.array(recorded)
-        found = self.tester.foretell(candidates)
-        if self._journal is not None:
-            self._journal.add(found.tolist())
-        return found
 
     def _is_live(self, step: ReceiverStep) -> bool:
         """Whether anything reads what a receiver belongs to."""
@@ -104,8 +95,7 @@ class Pruning:
         self.drift = max(self.drift, abs(self._measured() - self.current))
 
     def _measured(self) -> float:
-        removed = ~self.tester.edges()
-        return float(self.sign * self.behaviour.measure(removed[None])[0, 0].mean())
+        return float(self.tester.measured.of_subgraphs(~self.tester.edges()[None])[0])
 
     def _test(self, forks: list["Pruning"], advance: Advance) -> None:
         """Try what is left of a receiver, as much as fits one pass."""
@@ -117,7 +107,7 @@ class Pruning:
         decided, used = self._accept(wanted.first(len(objectives)), objectives, forks, advance)
         if self._journal is not None and recorded is None:
             self._journal.add(objectives[:used].tolist())
-        self._pace = self._pace.after(used, self._kept - kept)
+        self._pace = self._pace.after(used, self._kept > kept or decided < len(wanted.tried))
         self._left = self._left[decided:]
         advance(decided * len(self.thresholds), self._note())
 
@@ -170,6 +160,7 @@ class Pruning:
                 self._keep(candidate, after)
                 return end, used
             self.tests.append(Decision(self.tester.names[candidate], self.current, after, kept=False))
+            self._screen.tested(candidate, kept=False)
             self.current, decided = after, end
         self._remove(tried[removed:])
         return len(tried), len(objectives)
@@ -181,7 +172,7 @@ class Pruning:
     def _keep(self, candidate: int, after: float) -> None:
         self.tests.append(Decision(self.tester.names[candidate], self.current, after, kept=True))
         self.changes[candidate] = self.sign * (after - self.current)
-        self._screen.kept(candidate)
+        self._screen.tested(candidate, kept=True)
         self.tester.keep(candidate)
         self._kept += 1
 
@@ -195,7 +186,7 @@ class Pruning:
         return other
 
     def _note(self) -> str:
-        return f"{self._kept} kept, {self.behaviour.metric.objective} {self.current:.4g}"
+        return f"{self._kept} kept, {self.tester.measured.objective.name} {self.current:.4g}"
 
     def results(self) -> dict[float, Decisions]:
         """The decisions under each of its thresholds, the objective of the circuit measured by a run from scratch."""

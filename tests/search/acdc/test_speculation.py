@@ -8,8 +8,8 @@ import pytest
 from acdc.behaviour.workers import ALONE, WorkerLost
 from acdc.options import Level
 from acdc.progress import silent
-from acdc.search.acdc.search import acdc
 from acdc.search.acdc.passes import Pass
+from acdc.search.acdc.search import acdc
 from acdc.search.acdc.speculation import Speculation
 from acdc.search.acdc.tester import WIDEST
 from acdc.search.discover import DiscoverySettings, bind
