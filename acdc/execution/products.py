@@ -2,9 +2,9 @@
 
 PyTorch multiplies float32 matrices on a CPU with MKL, which leaves half of the speed of AMD's processors unused
 (measured: 210 against 480 GFLOP/s) and none of Intel's. PyTorch's oneDNN is reached by the operator below alone. Very
-small products stay with MKL, as calling oneDNN costs more. So the processor's maker and the shapes decide, not a timing:
-the same inputs give the same bytes on the same machine. The environment variable ACDC_PRODUCTS (`onednn` or `default`)
-overrides the maker. `KIND` is recorded in artefacts.
+small products stay with MKL, as calling oneDNN costs more. The processor's maker and the shapes decide, not a timing,
+so the same inputs give the same bytes on the same machine. The environment variable ACDC_PRODUCTS (`onednn` or
+`default`) overrides the maker. `KIND` is recorded in artefacts.
 """
 
 import os

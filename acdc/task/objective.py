@@ -1,8 +1,8 @@
 """What a search that decides edge by edge minimises: a mean over rows, of one metric or of several.
 
 `raw` is the metric itself, with the sign that makes smaller better, as in the original ACDC. It rewards whatever raises
-a logit difference beyond the full model's. `match` is each row's distance from the full model's value, which nothing can
-overshoot. A share of KL asks about all tokens as well.
+a logit difference beyond the full model's. `match` is each row's distance from the full model's value, which nothing
+can overshoot. A share of KL asks about all tokens as well.
 """
 
 from collections.abc import Sequence

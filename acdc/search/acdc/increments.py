@@ -73,7 +73,8 @@ class Increments:
         if self._within_head(candidates) is not None:
             return PassCost(1, 1.0, speculative=False)
         if self._cost is None:
-            self._cost = slot_cost(self.behaviour, self.states, self._slots[0].reader, self.measured.objective.metrics).of_pass(self.behaviour.model)
+            reader, metrics = self._slots[0].reader, self.measured.objective.metrics
+            self._cost = slot_cost(self.behaviour, self.states, reader, metrics).of_pass(self.behaviour.model)
         return self._cost
 
     @torch.no_grad()

@@ -13,6 +13,7 @@ import numpy as np
 
 from acdc.artefacts.scores import Decisions
 from acdc.behaviour.behaviour import Behaviour
+from acdc.errors import NothingToFind
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc.pruning import Pruning
@@ -72,6 +73,8 @@ def wanted_objective(behaviour: Behaviour, options: OrderOptions) -> Wanted:
     full, empty = behaviour.ends()
     nothing = np.ones((1, behaviour.graph.n_edges), dtype=bool)
     nats = float(behaviour.measure(nothing, [METRICS["kl"]])[0, 0].mean())
+    if nats <= 0:
+        raise NothingToFind("the empty circuit gives the full model's output, so that its KL weighs nothing")
     return Wanted(options.objective, options.kl_share * abs(full - empty) / nats, 1 - options.kl_share)
 
 
