@@ -23,6 +23,7 @@ from acdc.render.look import Look, choose_look
 from acdc.runs.ranking import rank_by
 from acdc.search.discover import DiscoverySettings, Result
 from acdc.search.discover import discover as run_discovery
+from acdc.search.registry import METHODS
 from acdc.search.sweep import Curve
 from acdc.search.sweep import sweep as run_sweep
 from acdc.task.load import load_task
@@ -85,7 +86,7 @@ def discover(
     Raises InputError for settings that do not fit.
     """
     settings = DiscoverySettings(
-        method=method,
+        method=METHODS.find(method),
         metric=metric,
         ablation=ablation,
         threshold=threshold,

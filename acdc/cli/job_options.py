@@ -57,9 +57,10 @@ def discovery_job(
     """The job that the options of `acdc discover` describe; `own`: options of the method, None where not given."""
     from acdc.runs.spec import DiscoveryJob
     from acdc.search.discover import DiscoverySettings
+    from acdc.search.registry import METHODS
 
     settings = DiscoverySettings(
-        method=method,
+        method=METHODS.find(method),
         metric=metric,
         ablation=ablation,
         threshold=threshold,

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
+from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError
 from acdc.options import Choosing, Extent, Level
 from acdc.search.options import SearchOptions, own_options
+from acdc.search.registry import METHODS
 
 
 class DType(StrEnum):
@@ -110,6 +112,13 @@ def takes_options(*kinds: type[SearchOptions]) -> Callable[[Callable[..., None]]
     return wrap
 
 
+def _help(name: str, option: FieldInfo) -> str:
+    """Which of acdc's own methods take an option, what it means, and its default."""
+    takers = ", ".join(method.name for method in METHODS.built_in.values() if name in method.options.own())
+    meaning = str(option.description).removesuffix(".")
+    return f"{takers}: {meaning[0].lower()}{meaning[1:]} (default: {option.default})."
+
+
 def _flags(*kinds: type[SearchOptions]) -> list[inspect.Parameter]:
     return [
         inspect.Parameter(
@@ -118,7 +127,7 @@ def _flags(*kinds: type[SearchOptions]) -> list[inspect.Parameter]:
             default=None,
             annotation=Annotated[
                 Optional[option.annotation],  # noqa: UP045  # which a checker cannot read in the other form
-                typer.Option(help=f"{str(option.description).removesuffix('.')} (default: {option.default})."),
+                typer.Option(help=_help(name, option)),
             ],
         )
         for name, option in own_options(*kinds).items()

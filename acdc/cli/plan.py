@@ -25,7 +25,7 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
         print(json.dumps(plan.as_record()))
         return
     search, out = plan.search, console()
-    out.print(f"plan of {plan.method} for {plan.task} in {plan.model}\n", style="bold")
+    out.print(f"plan of {plan.method.name} for {plan.task} in {plan.model}\n", style="bold")
     out.print(_table(plan))
     sizes = f"{search.candidates:,} {plan.level}"
     stored = f", {plan.quantisation}" if plan.quantisation else ""
@@ -86,8 +86,10 @@ def _basis(plan: JobPlan) -> str:
         return f"{_tried(plan.preview, plan.search.rows)} {measured}"
     if not plan.search.is_range:
         return measured
-    if plan.learns_masks:
+    if plan.method.learns_masks:
         return f"{measured} Masks may stop learning once half of the updates are done."
+    if not plan.method.decides:
+        return f"{measured} The work depends on what the search finds."
     return (
         f"{measured} The work depends on how many {plan.level} are kept, which is unknown: the lower bound assumes "
         "almost none, the upper bound a run of the whole model for each test."

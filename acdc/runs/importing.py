@@ -64,7 +64,7 @@ def run_import(
     as_metric(job.settings.metric or task.metric).check(task.rows)
     found = source.read(file, model.anatomy, job.settings.split_embeddings)
     job = replace(job, settings=_settings(job.settings, found))
-    inputs = job.inputs(model.content_hash, task) | {"format": format, "file": digest}
+    inputs = job.inputs(model.content_hash, task) | {"method": METHOD, "format": format, "file": digest}
     command = job.command("import", {"format": format}).replace("import", f"import {shlex.quote(file.name)}", 1)
     label = f"{task.name}-{model.name}-{METHOD}"
     run = RunDirectory.open(out, label, "import", inputs, command, job.source(), model.where)
@@ -90,7 +90,6 @@ def _settings(settings: DiscoverySettings, found: ForeignGraph) -> DiscoverySett
     level = mark.level if settings.level is Level.edges else settings.level
     return replace(
         settings,
-        method=METHOD,
         level=level,
         split_embeddings=mark.split_embeddings,
         direct_edges=mark.direct_edges,

@@ -56,7 +56,7 @@ class DiscoverySettings:
     random half. `level` and `direct_edges` (test the within-head edges from attention slots to their heads too) go with
     methods that can. `options`: those of the method alone, by name; what is not given has its default."""
 
-    method: str = DEFAULT_METHOD
+    method: Method = DEFAULT_METHOD
     metric: str | Metric | MetricFunction | None = None
     ablation: str = "resample"
     threshold: float | None = None
@@ -80,21 +80,20 @@ class DiscoverySettings:
     @property
     def search_options(self) -> SearchOptions:
         """What the method is told. Raises InputError for values of its options that it cannot use."""
-        method = METHODS.find(self.method)
-        own = {name: value for name, value in self.options.items() if name in method.options.own()}
-        return method.options.of(own, threshold=self.threshold, edges=self.edges, seed=self.seed, level=self.level)
+        kind = self.method.options
+        own = {name: value for name, value in self.options.items() if name in kind.own()}
+        return kind.of(own, threshold=self.threshold, edges=self.edges, seed=self.seed, level=self.level)
 
     def record(self) -> dict[str, Any]:
-        """All settings by name, as runs record them: in the place of `options`, those of acdc's own methods, with their
-        defaults where the method does not take them, and the others that the method takes."""
+        """All settings by name, as runs record them: the method's name; in the place of `options`, those of acdc's own
+        methods, with their defaults where the method does not take them, and the others that the method takes."""
         found: dict[str, Any] = {}
         for one in fields(self):
             found |= self._recorded_options() if one.name == "options" else {one.name: getattr(self, one.name)}
-        return found
+        return found | {"method": self.method.name}
 
     def _recorded_options(self) -> dict[str, Any]:
-        usual = {name: option.default for name, option in BUILT_IN.items()}
-        return usual | (self.search_options.own_values() if self.method in METHODS else {})
+        return {name: option.default for name, option in BUILT_IN.items()} | self.search_options.own_values()
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "DiscoverySettings":
@@ -102,34 +101,35 @@ class DiscoverySettings:
         given = {one.name: record[one.name] for one in fields(cls) if one.name in record}
         kinds = {"choose": Choosing, "level": Level}
         given |= {name: kind(given[name]) for name, kind in kinds.items() if name in given}
-        method = METHODS.find(given.get("method", DEFAULT_METHOD))
-        return cls(**given, options={name: record[name] for name in method.options.own() if name in record})
+        method = METHODS.find(given.pop("method", DEFAULT_METHOD.name))
+        return cls(method, **given, options={name: record[name] for name in method.options.own() if name in record})
 
     def check(self) -> None:
         """Raises InputError for values that no discovery can use, before any work is done."""
-        self._check_method(METHODS.find(self.method))
+        self._check_method()
         self.check_values()
         _ = self.search_options
 
-    def _check_method(self, method: Method) -> None:
-        self._check_size(method)
+    def _check_method(self) -> None:
+        method = self.method
+        self._check_size()
         if self.direct_edges and not method.direct_edges:
             takers = ", ".join(m.name for m in METHODS.values() if m.direct_edges)
             raise InputError(f"--direct-edges goes with {takers}, not with {method.name}")
         for name in self.options.keys() - method.options.own().keys():
-            self._check_unread(name, method)
+            self._check_unread(name)
         if self.level not in method.levels:
             takers = ", ".join(m.name for m in METHODS.values() if self.level in m.levels)
             raise InputError(f"--level {self.level} goes with {takers}, not with {method.name}")
         if self.choose is not Choosing.top and (method.decides or self.level is not Level.edges):
             raise InputError(f"--choose {self.choose} goes with scores of edges, from which a circuit is chosen")
 
-    def _check_unread(self, name: str, method: Method) -> None:
+    def _check_unread(self, name: str) -> None:
         """Raises InputError for an option that the method does not take, unless it has its default."""
         takers = _takers(name)
         if all(self.options[name] != taker.options.own()[name].default for taker in takers):
             names = ", ".join(taker.name for taker in takers)
-            raise InputError(f"{flag(name)} goes with {names}, not with {method.name}")
+            raise InputError(f"{flag(name)} goes with {names}, not with {self.method.name}")
 
     def check_values(self) -> None:
         """What does not depend on the method."""
@@ -161,7 +161,8 @@ class DiscoverySettings:
         """Which of the options that say how large a circuit becomes are given."""
         return [name for name in ("threshold", "edges", "faithfulness") if getattr(self, name) is not None]
 
-    def _check_size(self, method: Method) -> None:
+    def _check_size(self) -> None:
+        method = self.method
         if not method.decides:
             self.check_one_size()
             return
@@ -206,7 +207,7 @@ def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     settings.check()
     metric = as_metric(settings.metric or task.metric)
     metric.check(task.rows)
-    METHODS.find(settings.method).check(metric)
+    settings.method.check(metric)
     ABLATIONS.find(settings.ablation)
     if settings.edges is not None or settings.split_embeddings:
         n_edges = model.executor(settings.split_embeddings, settings.direct_edges).graph.n_edges
@@ -231,7 +232,7 @@ def discover(
     with fixed_threads(settings.threads):
         behaviour = bind(model, task, settings, split.discovery, find_workers(split.discovery))
         options = settings.search_options.model_copy(update={"journal": journal})
-        found = METHODS.find(settings.method).run(behaviour, options, progress)
+        found = settings.method.run(behaviour, options, progress)
         if isinstance(found, Decisions):
             return Result(describe_decisions(behaviour, settings, split, found), None, found.tests, behaviour.work)
         choice, selection = choose(behaviour, found, settings)
@@ -417,7 +418,7 @@ def describe_batch(settings: DiscoverySettings, model: Model) -> BatchRecord:
 
 
 def _describe_method(settings: DiscoverySettings, behaviour: Behaviour, selection: dict) -> MethodRecord:
-    method = METHODS.find(settings.method)
+    method = settings.method
     return MethodRecord(
         name=method.name,
         objective=behaviour.metric.objective if method.decides else None,

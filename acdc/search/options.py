@@ -76,28 +76,26 @@ def _sentence(problem: Any) -> str:
 class OrderOptions(SearchOptions):
     """Of methods that decide edge by edge, as ACDC does."""
 
-    sender_order: SenderOrder = Field(SenderOrder.descending, description="acdc: order of a layer's heads as senders.")
+    sender_order: SenderOrder = Field(SenderOrder.descending, description="Order of a layer's heads as senders.")
     screen: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="acdc: remove edges without a test where gradients estimate an effect below this share of the "
-        "threshold; 0 tests every edge.",
+        description="Remove edges in groups, without a test for each, where gradients estimate an effect below this "
+        "share of the threshold; 0 tests every edge.",
     )
     objective: ObjectiveKind = Field(
         ObjectiveKind.raw,
-        description="acdc: minimise the metric (raw), or each row's distance from the full model's metric, which a "
-        "circuit cannot overshoot (match).",
+        description="Minimise the metric (raw), or each row's distance from the full model's metric, which a circuit "
+        "cannot overshoot (match).",
     )
-    kl_share: float = Field(
-        0.0, ge=0, le=1, description="acdc: share of KL from the full model in what is minimised, over all tokens."
-    )
+    kl_share: float = Field(0.0, ge=0, le=1, description="Share of KL from the full model in what is minimised.")
 
 
 class IntegralOptions(SearchOptions):
     """Of integrated gradients."""
 
-    steps: int = Field(5, description="eap-ig-*, hybrid: points of the integral, k/STEPS from k = 0.")
+    steps: int = Field(5, description="Points of the integral, k/STEPS from k = 0.")
 
     @field_validator("steps")
     @classmethod
@@ -110,7 +108,7 @@ class IntegralOptions(SearchOptions):
 class MaskOptions(SearchOptions):
     """Of learnt masks."""
 
-    updates: int = Field(400, ge=1, description="Learnt masks: maximum number of optimiser steps.")
+    updates: int = Field(400, ge=1, description="Maximum number of optimiser steps.")
 
 
 class HybridOptions(IntegralOptions, OrderOptions):

@@ -19,7 +19,6 @@ from acdc.progress import Progress, silent
 from acdc.search.acdc.search import decide
 from acdc.search.discover import DiscoverySettings, bind, describe_decisions, prepare
 from acdc.search.options import OrderOptions
-from acdc.search.registry import METHODS
 from acdc.task.metrics import recovered_fraction
 from acdc.task.rows import Task
 
@@ -133,8 +132,8 @@ def sweep(
 
 def check_thresholds(settings: DiscoverySettings, thresholds: Sequence[float] | None) -> None:
     """Raises InputError for what no sweep can use, before any work is done."""
-    if not METHODS.find(settings.method).decides:
-        raise InputError(f"a sweep over thresholds goes with method acdc, not with {settings.method}")
+    if not settings.method.decides:
+        raise InputError(f"a sweep over thresholds goes with method acdc, not with {settings.method.name}")
     if thresholds is not None and not thresholds:
         raise InputError("a sweep needs at least one threshold")
     settings.check()

@@ -24,15 +24,16 @@ def made(tmp_path_factory, induction) -> Path:
     from acdc.runs.discovery import run_discovery, run_scoring
     from acdc.runs.spec import DiscoveryJob
     from acdc.search.discover import DiscoverySettings
+    from acdc.search.registry import METHODS
 
     folder = tmp_path_factory.mktemp("made")
     rows = [{**asdict(row), "id": row.id} for row in induction.rows[:16]]
     (folder / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     task = str(folder / "t.jsonl")
     run_discovery(DiscoveryJob("trio", task, DiscoverySettings(limit=8)), folder / "a", silent)
-    eap = DiscoverySettings(method="eap", limit=8, edges=20)
+    eap = DiscoverySettings(method=METHODS["eap"], limit=8, edges=20)
     run_discovery(DiscoveryJob("trio", task, eap), folder / "e", silent)
-    run_scoring(DiscoveryJob("trio", task, DiscoverySettings(method="eap", limit=8)), folder / "s", silent)
+    run_scoring(DiscoveryJob("trio", task, DiscoverySettings(method=METHODS["eap"], limit=8)), folder / "s", silent)
     return folder
 
 

@@ -29,8 +29,9 @@ OPTIONS = {"steps": STEPS, "updates": UPDATES}
 
 def settings(method: str, **more) -> DiscoverySettings:
     """Small ones that a method takes."""
-    own = METHODS.find(method).options.own()
-    return replace(SETTINGS, method=method, options={n: v for n, v in OPTIONS.items() if n in own}, **more)
+    found = METHODS.find(method)
+    own = found.options.own()
+    return replace(SETTINGS, method=found, options={n: v for n, v in OPTIONS.items() if n in own}, **more)
 
 
 def planned(model: str, task: Task, wanted: DiscoverySettings, dtype: str = "float64") -> SearchPlan:
@@ -43,7 +44,7 @@ def done(model, task: Task, wanted: DiscoverySettings):
     split = prepare(model, task, wanted)
     with recording() as tracker:
         behaviour = bind(model, task, wanted, split.discovery)
-        METHODS.find(wanted.method).run(behaviour, wanted.search_options, silent)
+        wanted.method.run(behaviour, wanted.search_options, silent)
     return tracker, behaviour
 
 
@@ -53,7 +54,7 @@ def flops(operations: Counter) -> float:
 
 @pytest.mark.parametrize("name", slow_but(EACH, [*HUGGING_FACE, *NATIVE]))
 def test_a_configuration_tells_shape_and_work_of_every_family(name, tmp_path):
-    task, wanted = random_rows([7] * 4), DiscoverySettings(method="eap", limit=4)
+    task, wanted = random_rows([7] * 4), DiscoverySettings(method=METHODS["eap"], limit=4)
     model = boot(name, 2, seed=0)
     _, behaviour = done(model, task, wanted)
     with dry_run() as tracker:
@@ -147,7 +148,7 @@ def test_ablations(trio, induction, ablation):
 def test_batches_of_many_shapes(tmp_path):
     """A few are dry-run, the others counted in proportion."""
     model, task = boot("gpt2", 2, seed=0), random_rows([4, 4, 7, 7, 11, 12, 17, 26, 27, 28])
-    wanted = DiscoverySettings(method="eap", limit=10, batch_size=2)
+    wanted = DiscoverySettings(method=METHODS["eap"], limit=10, batch_size=2)
     tracker, behaviour = done(model, task, wanted)
     plan = planned(str(config_folder("gpt2", tmp_path)), task, wanted)
     assert plan.batches == len(behaviour.batches) > 4 and plan.longest == 28
@@ -194,7 +195,9 @@ def test_a_search_that_would_be_refused_is_not_planned(tmp_path):
     """Experts are no part of what relp can do."""
     with pytest.raises(InputError, match="relp needs"):
         planned(
-            str(config_folder("mixtral", tmp_path)), random_rows([7] * 4), DiscoverySettings(method="relp", limit=4)
+            str(config_folder("mixtral", tmp_path)),
+            random_rows([7] * 4),
+            DiscoverySettings(method=METHODS["relp"], limit=4),
         )
 
 

@@ -25,6 +25,7 @@ from acdc.search.acdc.tester import PassCost
 from acdc.search.discover import DiscoverySettings
 from acdc.search.methods.masks import MaskedEdges
 from acdc.search.options import OrderOptions
+from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 
@@ -162,7 +163,7 @@ def test_speed_is_learnt_from_trials():
 @pytest.mark.parametrize("threshold", [0.02, 0.2])
 def test_a_forecast_comes_close(trio, induction, threshold):
     """On a quarter of the rows, in other batches."""
-    settings = DiscoverySettings(method="acdc", metric="kl", threshold=threshold, batch_size=16)
+    settings = DiscoverySettings(method=METHODS["acdc"], metric="kl", threshold=threshold, batch_size=16)
     discovery = list(range(64))
     found = forecast(trio, induction, settings, discovery, plain=1e6)
     behaviour = Behaviour(trio, induction, discovery, METRICS["kl"], "resample", batch_size=16)
@@ -178,16 +179,16 @@ def test_a_forecast_comes_close(trio, induction, threshold):
 
 def test_rounds_of_the_complete_search(trio, induction):
     """As many times the work, and the removals in each."""
-    plain = DiscoverySettings(method="acdc", threshold=0.05, limit=8)
-    complete = DiscoverySettings(method="acdc-complete", threshold=0.05, limit=8)
+    plain = DiscoverySettings(method=METHODS["acdc"], threshold=0.05, limit=8)
+    complete = DiscoverySettings(method=METHODS["acdc-complete"], threshold=0.05, limit=8)
     one, rounds = (forecast(trio, induction, of, list(range(8)), plain=1e6) for of in (plain, complete))
     assert rounds.flops.least == pytest.approx(one.flops.least + 2 * one.kept * 8e6)
     assert rounds.flops.most == pytest.approx(3 * (one.flops.most + 2 * one.kept * 8e6))
 
 
 def test_what_is_forecast(trio):
-    assert can_forecast(trio, DiscoverySettings(method="acdc")) and can_forecast(
-        trio, DiscoverySettings(method="hybrid")
+    assert can_forecast(trio, DiscoverySettings(method=METHODS["acdc"])) and can_forecast(
+        trio, DiscoverySettings(method=METHODS["hybrid"])
     )
-    assert not can_forecast(trio, DiscoverySettings(method="acdc", level=Level.nodes))
-    assert not can_forecast(trio, DiscoverySettings(method="exact"))
+    assert not can_forecast(trio, DiscoverySettings(method=METHODS["acdc"], level=Level.nodes))
+    assert not can_forecast(trio, DiscoverySettings(method=METHODS["exact"]))

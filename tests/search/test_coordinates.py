@@ -27,7 +27,7 @@ COORDINATES = DiscoverySettings(metric="logit_diff", level=Level.coordinates)
 
 
 def scores(model, task, method, rows=ROWS, **options):
-    settings = DiscoverySettings(method=method, metric="logit_diff", level=Level.coordinates, **options)
+    settings = DiscoverySettings(method=METHODS[method], metric="logit_diff", level=Level.coordinates, **options)
     behaviour = bind(model, task, settings, rows)
     return behaviour, METHODS[method].run(behaviour, settings.search_options, silent)
 
@@ -82,7 +82,7 @@ def test_an_exact_score_is_what_the_bridge_gives(trio, induction):
 
 @pytest.mark.parametrize("method", ["eap", "eap-ig-inputs", "eap-ig-activations", "clean-corrupted"])
 def test_the_coordinates_of_a_node_add_up_to_it(trio, induction, method):
-    settings = DiscoverySettings(method=method, metric="logit_diff", level=Level.nodes)
+    settings = DiscoverySettings(method=METHODS[method], metric="logit_diff", level=Level.nodes)
     behaviour, found = scores(trio, induction, method)
     edges = METHODS[method].run(behaviour, settings.search_options, silent).values
     writers, _ = behaviour.graph.ends
@@ -141,7 +141,9 @@ def test_all_coordinates_are_the_model_and_a_circuit_is_what_the_bridge_gives(tr
 
 
 def test_a_circuit_of_coordinates_is_chosen_saved_and_verified(trio, induction, tmp_path):
-    result = discover(trio, induction, DiscoverySettings(method="eap", level=Level.coordinates, faithfulness=0.8))
+    result = discover(
+        trio, induction, DiscoverySettings(method=METHODS["eap"], level=Level.coordinates, faithfulness=0.8)
+    )
     circuit = result.circuit
     assert 0 < len(circuit.coordinates) < 17 * 64
     assert len(result.scores) == (len(circuit.graph.writers) - 1) * trio.anatomy.d_model

@@ -17,6 +17,7 @@ from acdc.graph import WriterKind
 from acdc.options import Extent
 from acdc.progress import silent
 from acdc.search.discover import DiscoverySettings, bind, discover
+from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS
 from acdc.verification import baselines
 from acdc.verification.baselines import of_degrees, of_size
@@ -265,6 +266,6 @@ def test_an_empty_circuit_has_no_parts(known):
 
 def test_discover_is_as_it_was(trio, induction):
     """The quick verification of every discovery has no full verification."""
-    settings = DiscoverySettings(method="eap", edges=20, limit=96)
+    settings = DiscoverySettings(method=METHODS["eap"], edges=20, limit=96)
     circuit = discover(trio, induction, settings).circuit
     assert verify(trio, induction, circuit).full_verification is None

@@ -14,6 +14,7 @@ from acdc.search.acdc.speculation import Speculation
 from acdc.search.acdc.tester import WIDEST
 from acdc.search.discover import DiscoverySettings, bind
 from acdc.search.methods.exact import exact
+from acdc.search.registry import METHODS
 
 ROWS = tuple(range(8))
 
@@ -97,7 +98,7 @@ def test_members_that_go_change_nothing(trio, induction, fault):
 
 
 def test_a_crew_measures_what_one_does(trio, induction):
-    settings = DiscoverySettings(method="exact", metric="logit_diff")
+    settings = DiscoverySettings(method=METHODS["exact"], metric="logit_diff")
     alone = exact(bound(trio, induction, settings), settings.search_options, silent)
     workers = Beside(lambda: bound(trio, induction, settings), 2)
     together = exact(bound(trio, induction, settings, workers), settings.search_options, silent)
