@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError
-from acdc.options import Level, SenderOrder
+from acdc.options import Level, ObjectiveKind, SenderOrder
 from acdc.search.acdc.journal import Journal
 
 # What commands, job files and runs record beside the options of a method, which therefore have other names.
@@ -79,6 +79,19 @@ class OrderOptions(SearchOptions):
     sender_order: SenderOrder = Field(
         SenderOrder.descending, description="Order in which the heads of a layer are tested as senders."
     )
+    screen: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Remove edges in groups, without a test for each, where gradients estimate an effect below this "
+        "share of the threshold; 0 tests every edge.",
+    )
+    objective: ObjectiveKind = Field(
+        ObjectiveKind.raw,
+        description="Minimise the metric (raw), or each row's distance from the full model's metric, which a circuit "
+        "cannot overshoot (match).",
+    )
+    kl_share: float = Field(0.0, ge=0, le=1, description="Share of KL from the full model in what is minimised.")
 
 
 class IntegralOptions(SearchOptions):

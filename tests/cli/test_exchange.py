@@ -207,7 +207,7 @@ def test_greedy_choice_goes_with_edges_alone(acdc, runs):
     words = ("import", "x.json", "--format", "eap-ig", *TASK, "--choose", "greedy", "--edges", 20, "--verify", "none")
     refused = acdc(*words, "--level", "nodes", "--out", "n")
     assert refused.code == 2 and refused.err.count("\n") == 1 and not Path("n").exists(), refused.err
-    assert "--choose greedy goes with scores of edges, but x.json holds nodes" in refused.err
+    assert "--choose greedy works only with scores of edges, but x.json holds nodes" in refused.err
     assert acdc(*words, "--out", "i").code == 0
 
 

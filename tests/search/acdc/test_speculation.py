@@ -8,6 +8,7 @@ import pytest
 from acdc.behaviour.workers import ALONE, WorkerLost
 from acdc.options import Level
 from acdc.progress import silent
+from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.search import acdc
 from acdc.search.acdc.speculation import Speculation
 from acdc.search.acdc.tester import WIDEST
@@ -109,7 +110,8 @@ def test_a_member_is_lost_with_all_that_it_was_asked(trio, induction):
     settings = SETTINGS["edges"]
     speculative = Speculation(bound(trio, induction, settings, Beside(lambda: None, 1, lost={0: 1})), nodes=False)
     first, second, nothing = np.array([0]), np.array([1]), np.array([], dtype=int)
-    speculative.ask([(first, nothing)])
-    speculative.ask([(second, first)])
-    assert speculative.answer(first) is None and speculative.answer(second) is None
+    one, other = Pass(first, (1,)), Pass(second, (1,))
+    speculative.ask([(one, nothing)])
+    speculative.ask([(other, first)])
+    assert speculative.answer(one) is None and speculative.answer(other) is None
     assert speculative.workers == 0
