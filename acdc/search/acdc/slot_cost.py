@@ -50,9 +50,7 @@ class SlotCost:
         return PassCost(max(1, min(WIDEST[model.device.type], fitting)), self.fixed / self.each)
 
 
-def slot_cost(
-    behaviour: Behaviour, states: Sequence[CircuitState], reader: int, metrics: Sequence[Metric]
-) -> SlotCost:
+def slot_cost(behaviour: Behaviour, states: Sequence[CircuitState], reader: int, metrics: Sequence[Metric]) -> SlotCost:
     """The cost of passes at a slot of the present circuit, which has a state for each batch."""
     answers = behaviour.batches[0].answers.for_metrics(metrics)
     unembedded = behaviour.graph.anatomy.d_vocab_out if answers.columns is None else answers.columns.shape[1]

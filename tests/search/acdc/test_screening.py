@@ -15,7 +15,12 @@ from acdc.search.options import OrderOptions
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS
 
-CASES = [("ioi", "logit_diff", 0.05), ("ioi", "kl", 0.05), ("greater_than", "kl", 0.01), ("induction", "logit_diff", 0.05)]
+CASES = [
+    ("ioi", "logit_diff", 0.05),
+    ("ioi", "kl", 0.05),
+    ("greater_than", "kl", 0.01),
+    ("induction", "logit_diff", 0.05),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +109,9 @@ def test_a_distance_does_not_overshoot(trio):
 def test_the_sample_says_how_often_the_estimate_was_wrong(trio, monkeypatch):
     monkeypatch.setattr(screening, "SAMPLE", 200)
     behaviour = bound(trio, "greater_than", "kl")
-    found = [acdc(behaviour, OrderOptions(threshold=0.01, screen=0.3, seed=seed), silent).screening for seed in (0, 0, 1)]
+    found = [
+        acdc(behaviour, OrderOptions(threshold=0.01, screen=0.3, seed=seed), silent).screening for seed in (0, 0, 1)
+    ]
     assert found[0] == found[1] != found[2]
     assert 0 < found[0].sampled_kept < found[0].sampled < 200  # KL has no slope at the full model: many are misjudged
 
