@@ -13,7 +13,7 @@ from acdc.errors import InputError
 from acdc.files import read_model
 from acdc.options import Level
 
-SCORES, DECISIONS = "scores.json", "decisions.jsonl"
+SCORES, DECISIONS, SCREENING = "scores.json", "decisions.jsonl", "screening.json"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
