@@ -36,6 +36,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
+def first_line(error: Exception) -> str:
+    """An error in one line."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 def telling(tell: Callable[[str], None]) -> Callable[..., None]:
     """Replaces `warnings.showwarning`: our own warnings are told, those of libraries are of no use."""
 

@@ -1,6 +1,5 @@
 """The formats that circuits and scores can be written as and read from. Other packages may add their own."""
 
-import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,9 +8,10 @@ from pathlib import Path
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.codecs import Codec, ForeignGraph, Mark, autocircuit, eap_ig, edge_pruning, mib, networkx_graphs
 from acdc.artefacts.codecs.translate import from_file, to_file
+from acdc.artefacts.digests import digest, read_artefact
 from acdc.errors import AcdcWarning, InputError
 from acdc.extensions import Registry
-from acdc.files import read_model, write_bytes
+from acdc.files import read_bytes, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.options import Grouping, Level
 from acdc.render.graphviz import to_picture
@@ -199,16 +199,16 @@ def _make_folder(folder: Path) -> None:
 def open_exportable(path: Path) -> Exportable:
     """Read a run directory, or a circuit file. Raises InputError for what is neither or damaged."""
     if (path / RUN_FILE).is_file() and read_run(path).kind == "score":
-        record = read_model(ScoresRecord, path / SCORES, "a score file of acdc")
+        record = read_artefact(ScoresRecord, path / SCORES, "a score file of acdc")
         return _of_scores(path, record)
     circuit = Circuit.load(path)
     scores = node_scores = None
     if path.is_dir() and (path / SCORES).is_file():
         if circuit.level is Level.edges:
-            scores = read_model(EdgeScores, path / SCORES, "a score file of acdc").edges
+            scores = read_artefact(EdgeScores, path / SCORES, "a score file of acdc").edges
             _check_names(scores, circuit.graph, path / SCORES)
         elif circuit.level is Level.nodes:
-            node_scores = read_model(NodeScores, path / SCORES, "a score file of acdc").nodes
+            node_scores = read_artefact(NodeScores, path / SCORES, "a score file of acdc").nodes
     found = ForeignGraph.of_circuit(circuit, scores, node_scores)
     return Exportable(path, circuit, found, circuit.graph, circuit.task.name, circuit.model.name)
 
@@ -228,9 +228,4 @@ def _check_names(scores: Mapping[str, float], graph: ComponentGraph, place: Path
 
 def content_hash(path: Path) -> str:
     """SHA-256 of a file. Raises InputError where it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return digest(read_bytes(path))

@@ -8,9 +8,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from acdc.artefacts.circuit import Circuit, ModelRecord
+from acdc.artefacts.digests import check_unchanged, read_artefact
 from acdc.artefacts.verification.over_sizes import OWN_TESTS, EdgeRanking
 from acdc.errors import InputError
-from acdc.files import read_model
+from acdc.files import read_bytes
 from acdc.options import Level
 
 SCORES, DECISIONS = "scores.json", "decisions.jsonl"
@@ -56,7 +57,7 @@ def rank_edges(path: Path, circuit: Circuit) -> EdgeRanking | None:
     if circuit.level is not Level.edges:
         return None
     if (path / SCORES).is_file():
-        scores = read_model(EdgeScores, path / SCORES, "a score file of acdc").edges
+        scores = read_artefact(EdgeScores, path / SCORES, "a score file of acdc").edges
         return rank_by(circuit, scores, str(path / SCORES))
     return by_tests(circuit, _read_tests(path / DECISIONS)) if (path / DECISIONS).is_file() else None
 
@@ -83,9 +84,10 @@ def by_tests(circuit: Circuit, tests: list[TestedEdge]) -> EdgeRanking:
 
 
 def _read_tests(path: Path) -> list[TestedEdge]:
+    content = read_bytes(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     tests = []
     for number, line in enumerate(lines, start=1):
@@ -94,4 +96,5 @@ def _read_tests(path: Path) -> list[TestedEdge]:
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
             raise InputError(f"{path}, line {number} is damaged: {problem}") from None
+    check_unchanged(path, content)
     return tests

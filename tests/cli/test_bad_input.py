@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from run_records import without_digests
 from safetensors.torch import load_file, save_file
 
 from acdc.model.sources import BUNDLED
@@ -151,7 +152,7 @@ OPTIONS = [
     ("--out d", lambda: (Path("d").mkdir(), write("d/x", "")), "is not empty and holds no run"),
     ("--out d", lambda: (Path("d").mkdir(), write("d/run.json", "{")), "not valid JSON"),
     ("--out d", lambda: (Path("d").mkdir(), write("d/run.json", "{}")), "is not a run of acdc"),
-    ("--out /proc/nothing/here", nothing, "cannot be used"),
+    ("--out /proc/nothing/here", nothing, "cannot write /proc/nothing/here"),
 ]
 
 
@@ -226,8 +227,10 @@ def finished_run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(acdc, finished_run):
-    """A finished run in the folder `r`, with something that a later command may find damaged."""
+    """A finished run in the folder `r`, with something that a later command may find damaged; it does not tell what was
+    changed since, as runs of before did not."""
     shutil.copytree(finished_run, "r")
+    without_digests(Path("r"))
 
 
 def damage(file: str, **changes) -> None:
@@ -286,6 +289,7 @@ def test_another_runs_circuit_is_not_adopted(acdc, run, other):
     words = ["discover", "--task", "induction", "--limit", "8", "--method", method, "--edges", edges, "--out", "q"]
     assert acdc(*words).code == 0
     shutil.copy("r/circuit.json", "q/circuit.json")
+    without_digests(Path("q"))
     complain(acdc, words, "is of another run")
 
 
@@ -293,6 +297,7 @@ def test_a_damaged_score_file_is_refused(acdc):
     words = ["score", "--task", "induction", "--limit", "4", "--out", "s"]
     assert acdc(*words).code == 0 and acdc(*words).code == 0
     write("s/scores.json", "{}")
+    without_digests(Path("s"))
     complain(acdc, words, "is not a score file")
 
 
