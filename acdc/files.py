@@ -78,6 +78,14 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     return content
 
 
+def check_text(name: str) -> None:
+    """Raises InputError for a file name that is no valid UTF-8: runs record the names of what they depend on."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"the name {name!r} is not valid UTF-8, and acdc records names as text: rename it") from None
+
+
 def make_private(folder: Path) -> None:
     """Make a folder that only its user can look into, unless it is there. Raises InputError where that fails."""
     try:

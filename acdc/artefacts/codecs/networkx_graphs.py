@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import ParseError
+from xml.etree.ElementTree import ParseError, fromstring
 
 import networkx as nx
 
@@ -105,6 +105,12 @@ def _decode_json(path: Path, anatomy: Anatomy) -> ForeignGraph:
 def _encode_graphml(found: ForeignGraph, graph: ComponentGraph) -> bytes:
     file = io.BytesIO()
     nx.write_graphml_xml(to_graph(found, graph), file)
+    try:
+        fromstring(file.getvalue())
+    except ParseError:
+        raise InputError(
+            "a name in this circuit has a control character, which GraphML cannot hold: use the format networkx"
+        ) from None
     return file.getvalue() + b"\n"
 
 
