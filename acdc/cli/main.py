@@ -203,6 +203,11 @@ def main() -> None:
     except (Enough, BrokenPipeError):
         _silence()
         status = 0
+    except SystemExit:
+        if "--help" not in sys.argv:
+            raise
+        _silence()  # typer prints the help itself, and ends so where nobody reads on
+        status = 0
     except OSError as error:
         status = _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
         _silence()

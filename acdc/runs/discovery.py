@@ -70,7 +70,8 @@ def run_discovery(
         result = discarding_refused(run, lambda: _search(run, job, model, task, progress, find_workers))
         _write_result(run, result)
         run.note(result.work)
-    (run.path / JOURNAL).unlink(missing_ok=True)
+    if run.has(JOURNAL):  # a read-only disk refuses to delete also what is not there
+        (run.path / JOURNAL).unlink()
     circuit = Circuit.load(run.path)
     _check_own(run, circuit, job, model, task)
     how = Finishing(progress, job.scope, find_workers, watch)
