@@ -9,7 +9,6 @@ from rich.table import Table
 from acdc.artefacts.circuit import ModelRecord
 from acdc.artefacts.quantisation import Quantisation
 from acdc.cli.console import console, say_json, tell
-from acdc.options import Level
 from acdc.render.verdict import percent
 
 if TYPE_CHECKING:
@@ -65,10 +64,10 @@ def print_curve(sweep: "FinishedSweep", as_json: bool) -> None:
     print_stored(record.model.name, record.model.quantisation, out)
     out.print()
     table = Table(box=None, pad_edge=False)
-    over_nodes = record.level is Level.nodes
+    over_nodes = record.points[0].nodes is not None
     for name in ("threshold", *(["nodes"] if over_nodes else []), "edges", "tests", record.metric, "faithfulness"):
         table.add_column(name, justify="right")
-    table.add_column("on unseen rows", justify="right")
+    table.add_column("faithfulness on unseen rows", justify="right")
     for point in record.points:
         sizes = [str(point.nodes)] if over_nodes else []
         table.add_row(
@@ -91,7 +90,8 @@ def print_check(check: "TaskCheck", as_json: bool) -> None:
         say_json(check.as_record())
         return
     out = console()
-    out.print(f"{check.task} for {check.model}: {check.rows} rows of {check.shortest} to {check.longest} tokens")
+    tokens = f"{check.shortest} to {check.longest}" if check.shortest < check.longest else f"{check.longest}"
+    out.print(f"{check.task} for {check.model}: {check.rows} rows of {tokens} tokens")
     print_stored(check.model, check.quantisation, out)
     out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
     table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)

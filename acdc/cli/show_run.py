@@ -80,7 +80,9 @@ class RunPrinter:
         if known and found is not None:
             spread = f"{percent(min(known))} to {percent(max(known))}"
             fewer = f" on {found.rows} rows" if found.rows not in (None, run.report.rows) else ""
-            text = f"{len(known)} random circuits of at most that size{fewer}: faithfulness {spread}"
+            text = (
+                f"{len(known)} random circuits of at most as many {run.circuit.part_name}{fewer}: faithfulness {spread}"
+            )
             self._out.print(text, style="dim italic")
         self._out.print()
 
@@ -107,7 +109,7 @@ def _measures(run: FinishedRun) -> Table:
     of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
     table = _titled(f"verification on {report.rows}{of} unseen rows")
     table.add_column("metric")
-    for name in ("full model", "circuit", "complement", "all ablated", "faithfulness"):
+    for name in ("full model", "circuit", "complement", "empty circuit", "faithfulness"):
         table.add_column(name, justify="right")
     for name, m in report.measures.items():
         values = (f"{v:.4g}" for v in (m.full, m.circuit, m.complement, m.empty))

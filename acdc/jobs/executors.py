@@ -36,7 +36,7 @@ def choose_executor(
     there cannot be."""
     if workers is None:
         if gpus_per_worker or address:
-            raise InputError("--gpus-per-worker and --address go with --workers N")
+            raise InputError("--gpus-per-worker and --address need --workers N")
         return InProcess()
     check_count("--workers", workers, MOST_WORKERS)
     if not (gpus_per_worker >= 0 and (gpus_per_worker <= 1 or gpus_per_worker.is_integer())):
