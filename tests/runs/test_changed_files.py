@@ -37,9 +37,10 @@ def finished(tmp_path_factory):
     from acdc.runs.discovery import run_discovery
     from acdc.runs.spec import DiscoveryJob
     from acdc.search.discover import DiscoverySettings
+    from acdc.search.registry import METHODS
 
     folder = tmp_path_factory.mktemp("finished") / "r"
-    settings = DiscoverySettings(method="eap", edges=9, limit=8)
+    settings = DiscoverySettings(method=METHODS.find("eap"), edges=9, limit=8)
     run_discovery(DiscoveryJob("trio", "induction", settings, verify=Extent.quick), folder, silent)
     return folder
 
