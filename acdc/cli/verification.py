@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from acdc.artefacts.roles import RoleComparison
     from acdc.artefacts.verification.full_verification import FullVerification
     from acdc.artefacts.verification.interval import Interval
+    from acdc.artefacts.verification.mechanism import HeadHint
     from acdc.artefacts.verification.report import Report
     from acdc.artefacts.verification.stability import Stability
     from acdc.artefacts.verification.test_result import TestResult
@@ -263,23 +264,7 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
         ]
         _show(out, "\ngeneralisation", head, rows)
     if full_verification.hints:
-        from acdc.artefacts.verification.mechanism import columns
-
-        shares = [columns(hint.attention) for hint in full_verification.hints]
-        head = ("head", f"direct effect on {report.metric}", *shares[0], "mostly")
-        rows = [
-            [
-                h.id,
-                _number(h.direct.value),
-                *map(_share, share.values()),
-                (h.label or "").removeprefix("attends mostly: "),
-            ]
-            for h, share in zip(full_verification.hints, shares, strict=True)
-        ]
-        title = (
-            "\nwhat heads attend to: shares over all positions of the full model's runs (*: the last); hints, not proof"
-        )
-        _show(out, title, head, rows)
+        _print_heads(full_verification.hints, report.metric, out)
     if full_verification.composition:
         strongest = sorted(full_verification.composition, key=lambda c: (c.usual - c.score, c.edge))[:STRONGEST]
         rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
@@ -294,6 +279,17 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
             for f in full_verification.failures
         ]
         _show(out, "\nrows on which the circuit does worst", head, rows)
+
+
+def _print_heads(hints: "Sequence[HeadHint]", metric: str, out: "Console") -> None:
+    """What heads add directly and what their labels rest on, then where they attend."""
+    from acdc.render.hints import ADDS, EVIDENCE, LABELS, SHARES, evidence_cells, shares_table
+
+    rows = [[h.id, _number(h.adds.value), *evidence_cells(h)] for h in hints]
+    _show(out, f"\n{ADDS.format(metric=metric)}\n{LABELS}", ("head", f"adds to {metric}", *EVIDENCE), rows)
+    for at, text in SHARES.items():
+        targets, cells = shares_table(hints, at)
+        _show(out, f"\n{text}", ("head", *targets), [[h.id, *row] for h, row in zip(hints, cells, strict=True)])
 
 
 STRONGEST = 10

@@ -1,13 +1,14 @@
 """The sections of the page that are text and tables."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from acdc.artefacts.circuit import Circuit, ScoredEdge, ScoredNode
 from acdc.artefacts.verification.interval import Interval
-from acdc.artefacts.verification.mechanism import columns
+from acdc.artefacts.verification.mechanism import HeadHint
 from acdc.artefacts.verification.report import Removal, Report
 from acdc.artefacts.verification.stability import Stability
 from acdc.options import Level
+from acdc.render.hints import ADDS, EVIDENCE, LABELS, SHARES, evidence_cells, shares_table
 from acdc.render.report.curve import size_curve
 from acdc.render.report.explorer import measured_sizes
 from acdc.render.report.markup import Markup, drawn, element, facts, join, paragraph, table
@@ -330,18 +331,7 @@ def mechanism(report: Report) -> Markup:
         paragraph("These numbers suggest what components do. They are evidence for a mechanism, not proof of one.")
     ]
     if full_verification.hints:
-        shares = [columns(hint.attention) for hint in full_verification.hints]
-        rows = [
-            [h.id, _interval(h.direct), *map(percent, share.values()), h.label or "-"]
-            for h, share in zip(full_verification.hints, shares, strict=True)
-        ]
-        head = ["head", f"direct effect on {report.metric} [95%]", *shares[0], "hint"]
-        caption = (
-            "Direct effect: change of the metric when only the edge from the head to the logits is ablated. The other "
-            "columns are shares of attention in the full model's clean runs, averaged over positions (*: from the last "
-            "one alone). A position may count in several columns."
-        )
-        inside.append(table(caption, head, rows, words=[len(head) - 1]))
+        inside += _heads(full_verification.hints, report.metric)
     if full_verification.composition:
         strongest = sorted(full_verification.composition, key=lambda c: (c.usual - c.score, c.edge))[:MOST_PARTS]
         rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
@@ -351,6 +341,19 @@ def mechanism(report: Report) -> Markup:
         )
         inside.append(table(caption, ["edge", "composition", "usual"], rows))
     return section("mechanism", "Hints at the mechanism", *inside)
+
+
+def _heads(hints: Sequence[HeadHint], metric: str) -> Iterator[Markup]:
+    rows = [[h.id, _interval(h.adds), *evidence_cells(h)] for h in hints]
+    head = ["head", f"adds to {metric} [95%]", *EVIDENCE]
+    told = [text[:1].upper() + text[1:] for text in (ADDS.format(metric=metric), LABELS)]
+    yield table(f"{'. '.join(told)}.", head, rows, words=[2, 3])
+    for at, text in SHARES.items():
+        targets, cells = shares_table(hints, at)
+        caption = (
+            f"{text[:1].upper()}{text[1:]}, in the full model's clean runs. A position may count in several columns."
+        )
+        yield table(caption, ["head", *targets], [[h.id, *row] for h, row in zip(hints, cells, strict=True)])
 
 
 def provenance(circuit: Circuit, command: str) -> Markup:
