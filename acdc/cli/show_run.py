@@ -12,9 +12,11 @@ from rich.table import Table
 from acdc.cli.console import console
 from acdc.cli.show import STRONGEST, print_stored
 from acdc.options import Extent
+from acdc.render.size import size_notes
 from acdc.render.style import dropped, subtitle, title
-from acdc.render.verdict import percent, planned_text, verdict
+from acdc.render.verdict import between, percent, planned_text, verdict
 from acdc.runs.finished import FinishedRun
+from acdc.words import count_of
 
 SLOW_FLOPS = 3e11  # of a verification: a few seconds, after which the first table is shown before it
 
@@ -45,11 +47,13 @@ class RunPrinter:
         if not run.report.rows and run.report.extent is not Extent.none:
             print(f"acdc: warning: no rows are left for verification: {run.report.reason}", file=sys.stderr)
         if self._as_json:
+            for note in size_notes(run.circuit):
+                print(f"acdc: warning: {note}", file=sys.stderr)
             print(json.dumps(_record(run)))
             return
         self(run)
         out = self._out
-        if run.report.removals or "first table" not in self._printed:
+        if run.circuit.parts and (run.report.removals or "first table" not in self._printed):
             out.print(_strongest(run))
         out.print(f"\n{verdict(run.circuit, run.report)}")
         out.print(f"\nrun      {run.path}{' (already there)' if run.resumed else ''}", soft_wrap=True)
@@ -67,11 +71,13 @@ class RunPrinter:
         out.print(subtitle(circuit))
         if dropped(circuit):
             out.print(dropped(circuit))
+        for note in size_notes(circuit):
+            out.print(note, soft_wrap=True)
         print_stored(circuit.model.name, circuit.model.quantisation, out)
         out.print()
 
     def _first_table(self, run: FinishedRun) -> None:
-        if not run.report.measures:
+        if run.circuit.parts and not run.report.measures:
             self._out.print(_strongest(run))
             self._out.print()
         if run.plan is not None:
@@ -81,9 +87,9 @@ class RunPrinter:
         found = run.report.random
         known = [value for value in found.faithfulness if value is not None] if found else []
         if known and found is not None:
-            spread = f"{percent(min(known))} to {percent(max(known))}"
             fewer = f" on {found.rows} rows" if found.rows not in (None, run.report.rows) else ""
-            text = f"{len(known)} random circuits of at most that size{fewer}: faithfulness {spread}"
+            circuits = count_of(len(known), "random circuit")
+            text = f"{circuits} of at most that size{fewer}: faithfulness {between(known)}"
             self._out.print(text, style="dim italic")
         self._out.print()
 

@@ -8,6 +8,7 @@ from acdc.artefacts.verification.mechanism import ATTENDS, DUPLICATE, FIRST, IND
 from acdc.graph import ReaderKind
 from acdc.graph.units import NodeUnits
 from acdc.options import Level
+from acdc.words import count_of, were
 
 NODE_FILL = {
     "embedding": "#d8efe4",
@@ -116,8 +117,7 @@ def dropped(circuit: Circuit) -> str:
     count = len(circuit.edges) - circuit.edges_effective if circuit.level is Level.edges else 0
     if not count:
         return ""
-    which = "1 edge" if count == 1 else f"{count:,} edges"
-    return f"{which} without a path from input to logits {'was' if count == 1 else 'were'} dropped"
+    return f"{count_of(count, 'edge')} without a path from input to logits {were(count)} dropped"
 
 
 def advice(circuit: Circuit) -> str:

@@ -5,7 +5,7 @@ is open if it was not measured, if the test has too little power at this number 
 spoken against it found nothing, which is no evidence for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,10 +22,17 @@ from acdc.artefacts.verification.report import Report
 from acdc.artefacts.verification.stability import Stability
 from acdc.artefacts.verification.test_result import TestResult
 from acdc.options import Extent
+from acdc.render.size import size_notes
+from acdc.words import count_of
 
 
 def verdict(circuit: Circuit, report: Report) -> str:
-    """The result in a sentence or two."""
+    """The result in a few sentences."""
+    notes = " ".join(size_notes(circuit))
+    return f"{notes} {_verdict(circuit, report)}" if notes else _verdict(circuit, report)
+
+
+def _verdict(circuit: Circuit, report: Report) -> str:
     if not report.rows:
         return f"Not verified: {report.reason}."
     measure = report.measures[report.metric]
@@ -51,6 +58,8 @@ UNFINISHED = "The verification is not finished: 'acdc verify RUN' completes it."
 def removals_text(report: Report, parts: str) -> str:
     """How many of a circuit's parts are needed, of those that were removed one by one."""
     sample, measured = report.sample, len(report.removals)
+    if not measured and sample is not None and sample.is_whole:
+        return f"It has no {parts} to remove."
     if not measured:
         return f"Its {parts} have not been removed one by one."
     threshold = needed_threshold(report)
@@ -87,6 +96,12 @@ def percent(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{0.0 if abs(value) < 5e-4 else value:.1%}"
+
+
+def between(shares: Sequence[float]) -> str:
+    """The least and the largest of some shares, or one where these are shown alike."""
+    low, high = percent(min(shares)), percent(max(shares))
+    return low if low == high else f"{low} to {high}"
 
 
 def number(value: float | None) -> str:
@@ -224,8 +239,8 @@ def _random(circuit: Circuit, report: Report) -> Iterator[Claim]:
         return
     beaten = sum(value < report.faithfulness for value in known)
     text = (
-        f"The circuit does better than {beaten} of {len(known)} random circuits of at most as many "
-        f"{circuit.units.plural}, which recover {percent(min(known))} to {percent(max(known))}."
+        f"The circuit does better than {beaten} of {count_of(len(known), 'random circuit')} of at most as many "
+        f"{circuit.units.plural}, which recover {between(known)}."
     )
     yield Claim("better than chance", Standing.open if beaten == len(known) else Standing.not_shown, text)
 

@@ -51,7 +51,7 @@ def measure_circuit(
 
 def random_circuits(behaviour: Behaviour, circuit: Circuit, count: int, advance: Advance = nobody) -> RandomCircuits:
     """So many random rankings cut where pruning leaves at most as many edges as the effective circuit has; for a
-    circuit of nodes or of coordinates, as many random ones."""
+    circuit of nodes or of coordinates, as many random ones. The circuit is not empty."""
     generator = np.random.default_rng(circuit.seed)
     chosen = [_random_choice(circuit, generator) for _ in range(count)]
     values = behaviour.measure(np.stack([choice.ablated for choice in chosen]), advance=advance)[0].mean(axis=1)
@@ -70,7 +70,7 @@ def _random_choice(circuit: Circuit, generator: np.random.Generator) -> Choice:
         return units.choose(units.first(places - units.always))
     ranking = Ranking(units, generator.random(units.shape))
     if circuit.level is Level.edges:
-        return ranking.by_edges(max(1, circuit.size))
+        return ranking.by_edges(circuit.size)
     return ranking.top(len(circuit.members))
 
 

@@ -86,7 +86,7 @@ def verify_in_stages(
             yield report.model_copy(update={"complete": True})
             return
         yield report
-        if report.random is None:
+        if report.random is None and circuit.size:
             report = report.model_copy(update={"random": stages.random()})
             yield report
         if not stages.has_removed(report):
