@@ -40,7 +40,12 @@ Revision = Annotated[str | None, typer.Option(help="Hub revision: branch, tag or
 MethodName = Annotated[str, typer.Option("--method", help="Search method; see 'acdc list methods'.", metavar="NAME")]
 MetricName = Annotated[
     str | None,
-    typer.Option("--metric", help="kl, logit_diff, nll, prob_diff or accuracy; default: the task's.", metavar="NAME"),
+    typer.Option(
+        "--metric",
+        help="kl, logit_diff, nll, prob_diff or accuracy; squared_error or value for models with one output; "
+        "default: the task's.",
+        metavar="NAME",
+    ),
 ]
 AblationName = Annotated[
     str,

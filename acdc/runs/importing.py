@@ -61,7 +61,7 @@ def run_import(
     file = source.file(file)
     digest = content_hash(file)
     model, task = Loaded().of(job)
-    as_metric(job.settings.metric or task.metric).check(task.rows)
+    as_metric(job.settings.metric or task.metric).check(task.rows, model.anatomy.d_vocab_out)
     found = source.read(file, model.anatomy, job.settings.split_embeddings)
     job = replace(job, settings=_settings(job.settings, found))
     inputs = job.inputs(model.content_hash, task) | {"format": format, "file": digest}

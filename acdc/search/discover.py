@@ -205,7 +205,7 @@ def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     """The split of the rows. Raises InputError for settings that do not fit the model or the task, before any work."""
     settings.check()
     metric = as_metric(settings.metric or task.metric)
-    metric.check(task.rows)
+    metric.check(task.rows, model.anatomy.d_vocab_out)
     METHODS.find(settings.method).check(metric)
     ABLATIONS.find(settings.ablation)
     if settings.edges is not None or settings.split_embeddings:

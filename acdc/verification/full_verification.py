@@ -204,7 +204,7 @@ class _Runs:
     @classmethod
     def of(cls, behaviour: Behaviour, verified: Verified, advance: Advance) -> "_Runs":
         metrics: list[Metric] = [behaviour.metric]
-        if METRICS["accuracy"] in usable_metrics(behaviour.rows):
+        if METRICS["accuracy"] in measured_metrics(behaviour):
             metrics.append(METRICS["accuracy"])
         values = behaviour.measure(np.stack([verified.ablated, verified.own]), metrics, advance)
         plain = behaviour.plain(metrics)
@@ -214,7 +214,8 @@ class _Runs:
 
 def measured_metrics(behaviour: Behaviour) -> list[Metric]:
     """A behaviour's own metric, then the others that its rows have answers for."""
-    return [behaviour.metric, *(m for m in usable_metrics(behaviour.rows) if m.name != behaviour.metric.name)]
+    usable = usable_metrics(behaviour.rows, behaviour.graph.anatomy.d_vocab_out)
+    return [behaviour.metric, *(metric for metric in usable if metric.name != behaviour.metric.name)]
 
 
 def _only_under(faithfulness: Sequence[Faithfulness], metric: str) -> list[str] | None:

@@ -21,7 +21,7 @@ from acdc.execution.ablated import Ablated
 from acdc.execution.executor import SlotInputs
 from acdc.graph import ComponentGraph, ReaderGroup
 from acdc.progress import Progress
-from acdc.task.metrics import METRICS, NOISE
+from acdc.task.metrics import NOISE, distance
 
 
 class MaskedEdges(SlotInputs):
@@ -124,7 +124,7 @@ class _Distance:
 
     def __init__(self, behaviour: Behaviour):
         self._behaviour = behaviour
-        self._metric = METRICS["kl"] if behaviour.metric.steps else behaviour.metric
+        self._metric = distance(behaviour.graph.anatomy.d_vocab_out) if behaviour.metric.steps else behaviour.metric
         nothing = np.ones((1, behaviour.graph.n_edges), dtype=bool)
         full, empty = behaviour.plain([self._metric]).mean(), behaviour.measure(nothing, [self._metric]).mean()
         self._span = torch.tensor(abs(full - empty))
