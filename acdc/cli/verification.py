@@ -217,6 +217,8 @@ def _print_in_full(report: "Report", full_verification: "FullVerification") -> N
     from acdc.cli.console import console
 
     out = console()
+    if full_verification.sampling is not None:
+        out.print(f"\nintervals and tests: {full_verification.sampling.text}", soft_wrap=True)
     _print_claims(report, full_verification, out)
     _print_tests(full_verification.tests, out)
     _print_details(report, full_verification, out)

@@ -19,6 +19,7 @@ from acdc.artefacts.verification.minimality import Level as Minimal
 from acdc.artefacts.verification.over_sizes import Integrated
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.report import Report
+from acdc.artefacts.verification.sampling import Unit
 from acdc.artefacts.verification.stability import Stability
 from acdc.artefacts.verification.test_result import TestResult
 from acdc.options import Extent
@@ -200,6 +201,12 @@ def own_faithfulness(report: Report) -> Faithfulness | None:
     return next((f for f in under if (f.ablation, f.metric) == (report.ablation, report.metric)), None)
 
 
+def resampled(report: Report) -> Unit:
+    """What intervals take for independent."""
+    sampling = report.full_verification.sampling if report.full_verification else None
+    return "row" if sampling is None else sampling.unit
+
+
 def better(larger: bool) -> str:
     return "higher is better" if larger else "lower is better"
 
@@ -220,10 +227,12 @@ def _faithfulness(circuit: Circuit, report: Report) -> Claim:
     share, within = percent(measure.faithfulness), FAITHFUL <= measure.faithfulness <= 2 - FAITHFUL
     if own is None or own.denoised.low is None:
         standing = Standing.open if within else Standing.not_shown
-        share += " (no interval: " + ("only a full verification has one)" if own is None else "too few rows)")
+        share += " (no interval: " + (
+            "only a full verification has one)" if own is None else f"too few {resampled(report)}s)"
+        )
     else:
         standing = Standing.shown if own.holds else Standing.not_shown
-        share = f"{spread(own.denoised)} (95% bootstrap interval over rows)"
+        share = f"{spread(own.denoised)} (95% bootstrap interval over {resampled(report)}s)"
     line = (
         ""
         if standing is Standing.shown
@@ -265,6 +274,9 @@ def _in_full(report: Report, full_verification: FullVerification) -> Iterator[Cl
         text = _sentence(minimal_text(full_verification.minimality, report))
         yield Claim("minimality", Standing.shown if shown else Standing.not_shown, text)
     yield from map(_test, full_verification.tests)
+    sampling = full_verification.sampling
+    if sampling is not None and sampling.too_few_groups:
+        yield Claim("other groups", Standing.open, _sentence(sampling.text))
     for name, reason in full_verification.left_out.items():
         yield Claim(name, Standing.open, f"Not measured: {reason}.")
     if full_verification.fewer_rows:
@@ -309,15 +321,15 @@ def result_text(test: TestResult) -> str:
     """The result of a test in one sentence, without its full stop."""
     if not test.testable:
         return f"not testable: {test.reason}"
-    weak = "" if test.power is None or test.rejected else f"; power at {test.n} rows: {test.power:.0%}"
+    weak = "" if test.power is None or test.rejected else f"; power at {count_of(test.n, test.unit)}: {test.power:.0%}"
     return f"{_result(test)} (p = {number(test.adjusted)} after correction over all tests{weak})"
 
 
 def _result(test: TestResult) -> str:
     share = 0.0 if test.effect is None else test.effect
-    wins = f"the circuit beats the full model on {share:.0%} of rows"
+    wins = f"the circuit beats the full model on {share:.0%} of {test.unit}s"
     if share < 0.5:
-        wins = f"the full model beats the circuit on {1 - share:.0%} of rows"
+        wins = f"the full model beats the circuit on {1 - share:.0%} of {test.unit}s"
     many = f"all {test.n} random circuits" if share == 1 else f"{percent(share)} of {test.n} random circuits"
     of_size, of_degrees = f"{many} of the same size", f"{many} with as many edges at every component"
     rejected, kept = {

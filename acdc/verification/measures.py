@@ -18,6 +18,7 @@ from acdc.verification.budget import STRONGEST
 from acdc.verification.full_verification import measured_metrics
 from acdc.verification.intervals import Bootstrap, mean, wilson
 from acdc.verification.removals import without_each
+from acdc.verification.sampled_units import SampledUnits
 
 CHUNK = 32  # circuits that are measured at a time where they are run whole
 
@@ -89,7 +90,7 @@ def remove_each(
     asked = [name for name in ids if name not in known]
     base = behaviour.measure(circuit.ablated[None])[0, 0]
     noise = NOISE * abs(float(behaviour.full().mean() - behaviour.empty().mean()))
-    bootstrap, sign = Bootstrap(len(behaviour.rows), circuit.seed), behaviour.metric.sign
+    bootstrap, sign = Bootstrap(SampledUnits.of(behaviour.rows), circuit.seed), behaviour.metric.sign
     found = {name: old.model_copy(update={"hurts": sign * old.change > tolerance}) for name, old in known.items()}
     for names, values in _without(behaviour, circuit, asked, advance):
         for name, change in zip(names, values - base, strict=True):

@@ -23,6 +23,7 @@ from acdc.render.verdict import (
     number,
     own_faithfulness,
     percent,
+    resampled,
     result_text,
     sizes_text,
     spread,
@@ -56,7 +57,7 @@ def figures(circuit: Circuit, report: Report) -> Markup:
     cards = [_size_card(circuit)]
     if report.rows:
         value = "unknown" if report.faithfulness is None else percent(report.faithfulness)
-        interval = "no interval: too few rows" if own else "no interval: needs a full verification"
+        interval = f"no interval: too few {resampled(report)}s" if own else "no interval: needs a full verification"
         if own and own.denoised.low is not None:
             interval = f"95% interval {percent(own.denoised.low)} to {percent(own.denoised.high)}"
         cards.append(_card(value, "faithfulness", f"{interval}; {report.rows} unseen rows"))
@@ -151,7 +152,8 @@ def _ablations(report: Report) -> Markup:
     ]
     head = ["ablation", "metric", "circuit alone recovers", "-50% to 150%", "lost without it"]
     caption = (
-        "Under every ablation: 100% is all of the behaviour, 0% none; 95% bootstrap intervals over rows in brackets. "
+        "Under every ablation: 100% is all of the behaviour, 0% none; 95% bootstrap intervals over "
+        f"{resampled(report)}s in brackets. "
         "The lines mark 0% and 100%; values beyond the range are drawn at its edge."
     )
     return table(caption, head, rows, words=[1, 3])
@@ -280,11 +282,13 @@ def tests(report: Report) -> Markup:
         rows.append([test.name, str(test.n), *values, f"{said[:1].upper()}{said[1:]}.", measured, power])
     head = ["test", "n", "effect", "p", "corrected p", "result at 5%", "null hypothesis and effect", "power"]
     caption = (
-        "All tests are corrected together (Holm). n: number of rows, or of random circuits to compare with. A null "
-        "hypothesis that is not rejected is not proven."
+        "All tests are corrected together (Holm). n: number of rows, prompts or groups, or of random circuits to "
+        "compare with. A null hypothesis that is not rejected is not proven."
     )
     text = paragraph(f"Completeness: {complete_text(complete, report.metric)}.") if complete else ""
-    return section("tests", "Tests", table(caption, head, rows, words=[5, 6, 7]), text)
+    sampling = report.full_verification.sampling
+    drawn_from = paragraph(f"Intervals and tests: {sampling.text}.") if sampling else ""
+    return section("tests", "Tests", drawn_from, table(caption, head, rows, words=[5, 6, 7]), text)
 
 
 def stability(report: Report) -> Markup:
