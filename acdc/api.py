@@ -224,4 +224,5 @@ def run_jobs(
     if not specified:
         raise InputError("jobs: there must be at least one table")
     executor = choose_executor(workers, gpus_per_worker, address, max(job.settings.threads for job in specified))
-    return run_planned_jobs(specified, Path(out).resolve(), executor, Silent())
+    where = f"{jobs}: " if isinstance(jobs, str | Path) else ""
+    return run_planned_jobs(specified, Path(out).resolve(), executor, Silent(), where)

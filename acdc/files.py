@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from acdc.errors import DiskError, InputError
+from acdc.errors import DiskError, InputError, without_prefix
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -112,4 +112,4 @@ def read_model(model: type[M], path: Path, what: str) -> M:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise InputError(f"{path} is not {what}, version 1: {where}: {first['msg']}") from None
+        raise InputError(f"{path} is not {what}, version 1: {where}: {without_prefix(first['msg'])}") from None

@@ -6,6 +6,11 @@ def count_of(count: int, thing: str, plural: str | None = None) -> str:
     return f"{count:,} {thing if count == 1 else plural or f'{thing}s'}"
 
 
+def shortened(text: str, most: int = 40) -> str:
+    """A text in quotes, cut off where it is long."""
+    return repr(text if len(text) <= most else f"{text[: most - 3]}...")
+
+
 def were(count: int) -> str:
     """The verb that goes with so many."""
     return "was" if count == 1 else "were"

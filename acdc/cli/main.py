@@ -17,7 +17,7 @@ from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, VERIFYING, takes_job
 from acdc.cli.progress import warn
 from acdc.cli.verification import diff, minimise, verify
-from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling
+from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling, without_prefix
 
 if TYPE_CHECKING:
     from acdc.runs.spec import DiscoveryJob
@@ -95,7 +95,9 @@ def score(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -
 
 @app.command()
 def run(
-    jobs: Annotated[Path, typer.Argument(help=r"Job file: \[defaults] and \[\[jobs]] with the options of discover.")],
+    jobs: Annotated[
+        Path, typer.Argument(help=opt.literal("Job file: [defaults] and [[jobs]] with the options of discover."))
+    ],
     workers: Annotated[
         int | None,
         typer.Option(help="Run on this many Ray workers (default: in this process, one job after another)."),
@@ -121,7 +123,7 @@ def run(
     folder = (out or Path("runs") / jobs.stem).resolve()
     executor = choose_executor(workers, gpus_per_worker, address, max(job.settings.threads for job in specified))
     with watching() as watch:
-        ended = run_jobs(specified, folder, executor, watch)
+        ended = run_jobs(specified, folder, executor, watch, f"{jobs}: ")
     print_jobs(describe(folder, ended, driven=False), as_json)
     raise typer.Exit(0 if all(job.status is Status.done for job in ended) else 1)
 
@@ -193,7 +195,7 @@ def main() -> None:
         for problem in error.problems if isinstance(error, InputErrors) else [str(error)]:
             status = _fail(problem)
     except usage_error as error:
-        status = _fail(error.format_message())
+        status = _fail(without_prefix(error.format_message()))
     except BrokenPipeError:
         # whoever read our output has seen enough; point stdout elsewhere so that closing it fails no more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
+import typer.core
 
 from acdc.errors import InputError
 from acdc.options import Choosing, Extent, Level
 from acdc.search.options import SearchOptions, own_options
+
+
+def literal(help: str) -> str:
+    """A help text in which brackets are no markup, which it is read as where Rich prints it."""
+    return help.replace("[", r"\[") if typer.core.HAS_RICH else help
 
 
 class DType(StrEnum):

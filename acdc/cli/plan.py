@@ -10,6 +10,7 @@ from acdc.cli.progress import clear_line
 from acdc.options import Extent
 from acdc.planning.forecast import Forecast
 from acdc.planning.job_plan import Cost, JobPlan
+from acdc.words import count_of
 
 
 def announce(text: str) -> None:
@@ -30,7 +31,8 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
     sizes = f"{search.candidates:,} {plan.level}"
     stored = f", {plan.quantisation}" if plan.quantisation else ""
     out.print(
-        f"\n{sizes}; {search.rows} rows of at most {search.longest} tokens in batches of at most {plan.batch_size}; "
+        f"\n{sizes}; {count_of(search.rows, 'row')} of at most {count_of(search.longest, 'token')} in batches of at "
+        f"most {plan.batch_size}; "
         f"{plan.parameters:,} parameters in {plan.dtype}{stored}, {_place(plan)}."
     )
     out.print(f"\n{_basis(plan)}")
@@ -38,7 +40,7 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
 
 
 def _place(plan: JobPlan) -> str:
-    return f"on {plan.threads} threads" if plan.device == "cpu" else f"on {plan.device}"
+    return f"on {count_of(plan.threads, 'thread')}" if plan.device == "cpu" else f"on {plan.device}"
 
 
 def _table(plan: JobPlan) -> Table:
@@ -66,7 +68,7 @@ def _search(plan: JobPlan) -> tuple[str, str]:
     tests, kept = round(plan.preview.tests, -2) or plan.preview.tests, plan.preview.kept
     return (
         f"{time}, between {duration(least)} and {duration(most)}",
-        f"{work}, {tests:,.0f} tests, {kept:,.0f} edges kept",
+        f"{work}, {count_of(round(tests), 'test')}, {count_of(round(kept), 'edge')} kept",
     )
 
 
@@ -97,7 +99,8 @@ def _basis(plan: JobPlan) -> str:
 def _tried(preview: Forecast, rows: int) -> str:
     """What the estimate is based on."""
     of_all = "all" if preview.rows == rows else f"{preview.rows} of the {rows}"
-    text = f"The search is estimated from a short one on {of_all} rows, with {preview.receivers} live receivers. "
+    receivers = count_of(preview.receivers, "live receiver")
+    text = f"The search is estimated from a short one on {of_all} rows, with {receivers}. "
     if preview.tested == preview.receivers:
         text += "At each of them every edge was tested."
     else:

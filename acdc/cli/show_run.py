@@ -87,7 +87,7 @@ class RunPrinter:
         found = run.report.random
         known = [value for value in found.faithfulness if value is not None] if found else []
         if known and found is not None:
-            fewer = f" on {found.rows} rows" if found.rows not in (None, run.report.rows) else ""
+            fewer = f" on {count_of(found.rows or 0, 'row')}" if found.rows not in (None, run.report.rows) else ""
             circuits = count_of(len(known), "random circuit")
             text = f"{circuits} of at most that size{fewer}: faithfulness {between(known)}"
             self._out.print(text, style="dim italic")
@@ -114,7 +114,7 @@ def _record(run: FinishedRun) -> dict:
 def _measures(run: FinishedRun) -> Table:
     report = run.report
     of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
-    table = _titled(f"verification on {report.rows}{of} unseen rows")
+    table = _titled(f"verification on {report.rows}{of} unseen {'row' if report.rows == 1 and not of else 'rows'}")
     table.add_column("metric")
     for name in ("full model", "circuit", "complement", "all ablated", "faithfulness"):
         table.add_column(name, justify="right")

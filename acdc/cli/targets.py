@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from acdc.cli import options as opt
+from acdc.words import count_of
 
 TargetName = Annotated[
     str, typer.Argument(help="Folder of jobs, or with --address the id of a submission.", metavar="TARGET")
@@ -40,7 +41,13 @@ def submit(
     specified = read_jobs(jobs)
     with connect(address) as cluster:
         made = submit(
-            cluster, jobs.stem, specified, Workers(workers, gpus_per_worker), cluster_dir, send_files=not shared_files
+            cluster,
+            jobs.stem,
+            specified,
+            Workers(workers, gpus_per_worker),
+            cluster_dir,
+            send_files=not shared_files,
+            where=f"{jobs}: ",
         )
     if as_json:
         print(json.dumps({"submission": made.id, "folder": made.folder, "started": made.started}))
@@ -113,7 +120,11 @@ def fetch(
         print(json.dumps({"out": str(out), "files": [entry.name for entry in taken]}))
         return
     runs = {entry.name.split("/")[0] for entry in taken}
-    print(f"brought {len(taken)} files of {len(runs)} runs" if taken else "no finished run that is not there already")
+    print(
+        f"brought {count_of(len(taken), 'file')} of {count_of(len(runs), 'run')}"
+        if taken
+        else "no finished run that is not there already"
+    )
     print(f"jobs  {out}")
 
 

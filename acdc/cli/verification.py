@@ -12,6 +12,7 @@ from acdc.cli import options as opt
 from acdc.cli.progress import loads_model
 from acdc.errors import InputError
 from acdc.options import Scope
+from acdc.words import count_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,10 +80,11 @@ def verify(
 
 def _announce(plan: "RepeatPlan") -> None:
     """Say on stderr what repeating a discovery will take."""
-    seeds = f", {plan.seeds} times with other seeds" if plan.seeds else ""
+    seeds = f", {count_of(plan.seeds, 'time')} with other seeds" if plan.seeds else ""
     print(
-        f"acdc: repeating the discovery {plan.repeats} times on {plan.rows_each} of its {plan.rows} rows{seeds} and "
-        f"once on each template: about {plan.seconds:.0f} s, going by how long the run took",
+        f"acdc: repeating the discovery {count_of(plan.repeats, 'time')} on {plan.rows_each} of its "
+        f"{count_of(plan.rows, 'row')}{seeds} and once on each template: about {plan.seconds:.0f} s, going by how long "
+        "the run took",
         file=sys.stderr,
     )
 
@@ -187,8 +189,8 @@ def _print_comparison(comparison: "Comparison") -> None:
         out.print(f"\nscores of shared edges correlate with {comparison.correlation:.3f} (Pearson)")
     if comparison.rows:
         title = (
-            f"\nfaithfulness in {comparison.metric} under {comparison.ablation} ablation, on {comparison.rows} rows "
-            "that neither discovery used"
+            f"\nfaithfulness in {comparison.metric} under {comparison.ablation} ablation, on "
+            f"{count_of(comparison.rows, 'row')} that neither discovery used"
         )
         rows = [[name, _percent(interval)] for name, interval in comparison.faithfulness.items()]
         _show(out, title, ("circuit", "recovered [95 % interval]"), rows)

@@ -24,6 +24,7 @@ from acdc.search.methods.eap import eap
 from acdc.search.methods.hybrid import proposal_size
 from acdc.search.options import OrderOptions
 from acdc.task.rows import Row, Task
+from acdc.words import count_of
 
 PREVIEW_FLOPS = {"cpu": 2e12, "cuda": 2e14}  # some ten seconds
 MOST_ROWS, FEWEST_ROWS = 16, 4
@@ -113,7 +114,7 @@ def forecast(
     assert isinstance(options, OrderOptions)  # see `can_forecast`
     plan, proposed = list(receiver_steps(behaviour.graph, options.sender_order)), _proposed(behaviour, settings)
     preview = Preview(behaviour, threshold, plan, proposed, budget)
-    with progress(f"acdc on {count} rows", sum(len(step.candidates) for step in plan), "edges") as advance:
+    with progress(f"acdc on {count_of(count, 'row')}", sum(len(step.candidates) for step in plan), "edges") as advance:
         preview.finish(advance)
     found = _Extrapolation(preview, _scale(behaviour, task.select(discovery), settings)).forecast()
     return found.repeated(plain * len(discovery)) if settings.method == "acdc-complete" else found

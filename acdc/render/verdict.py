@@ -24,7 +24,7 @@ from acdc.artefacts.verification.stability import Stability
 from acdc.artefacts.verification.test_result import TestResult
 from acdc.options import Extent
 from acdc.render.size import size_notes
-from acdc.words import count_of
+from acdc.words import are, count_of
 
 
 def verdict(circuit: Circuit, report: Report) -> str:
@@ -41,13 +41,15 @@ def _verdict(circuit: Circuit, report: Report) -> str:
     if measure.faithfulness is not None:
         share = f"is {measure.faithfulness:.1%}"
     of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
+    rows = "row" if report.rows == 1 and not of else "rows"
     text = (
-        f"On {report.rows}{of} rows that discovery did not see, faithfulness {share} "
+        f"On {report.rows}{of} {rows} that discovery did not see, faithfulness {share} "
         f"({report.metric} {measure.circuit:.4g}; full model {measure.full:.4g}, "
         f"every edge ablated {measure.empty:.4g}). {removals_text(report, circuit.part_name)}"
     )
     if report.duplicates:
-        text += f" {report.duplicates} of these rows duplicate or mirror a row of discovery."
+        said = "duplicates or mirrors" if report.duplicates == 1 else "duplicate or mirror"
+        text += f" {report.duplicates} of these rows {said} a row of discovery."
     if not report.complete:
         text += f" {UNFINISHED}"
     return text
@@ -64,9 +66,9 @@ def removals_text(report: Report, parts: str) -> str:
     if not measured:
         return f"Its {parts} have not been removed one by one."
     threshold = needed_threshold(report)
-    on = "" if sample is None or sample.rows == report.rows else f" on {sample.rows} rows"
+    on = "" if sample is None or sample.rows == report.rows else f" on {count_of(sample.rows, 'row')}"
     if sample is None or sample.is_whole:
-        return f"{report.needed:,} of its {measured:,} {parts} are needed{on}: {threshold}."
+        return f"{report.needed:,} of its {measured:,} {parts} {are(report.needed)} needed{on}: {threshold}."
     drawn = measured - sample.strongest
     which = f"the {sample.strongest} strongest" + (f" and {drawn:,} drawn at random" if drawn else "")
     return (
@@ -83,11 +85,11 @@ def needed_threshold(report: Report) -> str:
 
 def planned_text(plan: VerificationPlan) -> str:
     """What a verification will measure."""
-    text = f"verifying: metrics on {plan.rows} unseen rows"
+    text = f"verifying: metrics on {count_of(plan.rows, 'unseen row')}"
     if plan.random:
-        text += f", {plan.random} random circuits on {plan.random_rows}"
+        text += f", {count_of(plan.random, 'random circuit')} on {plan.random_rows}"
     if plan.removed:
-        text += f", {len(plan.removed):,} single removals on {plan.removal_rows}"
+        text += f", {count_of(len(plan.removed), 'single removal')} on {plan.removal_rows}"
     if plan.extent is Extent.full:
         text += ", then intervals, tests and the other parts of a full verification"
     return f"{text} (at most {plan.flops / 1e12:.1f} TFLOP{' before that' if plan.extent is Extent.full else ''})"
@@ -127,11 +129,13 @@ def complete_text(complete: Completeness, metric: str) -> str:
 
 
 def minimal_text(minimal: Minimality, report: Report) -> str:
-    sets = f" (tried {minimal.subsets_tried:,} sets of edges)" if minimal.subsets_tried else ""
-    needed = f"{minimal.needed:,} of {len(minimal.parts):,} edges are needed"
+    sets = (
+        f" (tried {count_of(minimal.subsets_tried, 'set of edges', 'sets of edges')})" if minimal.subsets_tried else ""
+    )
+    needed = f"{minimal.needed:,} of {count_of(len(minimal.parts), 'edge')} {are(minimal.needed)} needed"
     if report.sample is not None and not report.sample.is_whole:
         removed = f"of the {len(minimal.parts):,} edges that were removed, out of {report.sample.parts:,}"
-        needed = f"{removed}, {minimal.needed:,} are needed"
+        needed = f"{removed}, {minimal.needed:,} {are(minimal.needed)} needed"
     return f"{minimal.level.value}{sets}; {needed}: {needed_threshold(report)}"
 
 
@@ -150,8 +154,9 @@ def sizes_text(sizes: Integrated) -> str:
 
 def stable_text(stability: Stability) -> str:
     return (
-        f"{stability.repeats} discoveries on {stability.rows_each} of {stability.rows} rows each; "
-        f"{len(stability.core)} edges are stable, {len(stability.abstained)} undecided, and {len(stability.unstable)} "
+        f"{count_of(stability.repeats, 'discovery', 'discoveries')} on {stability.rows_each} of "
+        f"{count_of(stability.rows, 'row')} each; {count_of(len(stability.core), 'edge')} "
+        f"{are(len(stability.core))} stable, {len(stability.abstained)} undecided, and {len(stability.unstable)} "
         f"of the circuit's edges unstable; two discoveries share {stability.jaccard:.1%} of their edges on average"
     )
 
@@ -216,7 +221,7 @@ def _faithfulness(circuit: Circuit, report: Report) -> Claim:
     numbers = (
         f"{report.metric} is {number(measure.circuit)} for the circuit, {number(measure.full)} for the full model and "
         f"{number(measure.empty)} with every edge ablated ({better(circuit.larger_is_better)}; {report.ablation} "
-        f"ablation, {report.rows} rows that discovery did not see)"
+        f"ablation, {count_of(report.rows, 'row')} that discovery did not see)"
     )
     if measure.faithfulness is None:
         return Claim(
@@ -330,7 +335,11 @@ def _result(test: TestResult) -> str:
     wins = f"the circuit beats the full model on {share:.0%} of {test.unit}s"
     if share < 0.5:
         wins = f"the full model beats the circuit on {1 - share:.0%} of {test.unit}s"
-    many = f"all {test.n} random circuits" if share == 1 else f"{percent(share)} of {test.n} random circuits"
+    many = (
+        f"all {count_of(test.n, 'random circuit')}"
+        if share == 1
+        else f"{percent(share)} of {count_of(test.n, 'random circuit')}"
+    )
     of_size, of_degrees = f"{many} of the same size", f"{many} with as many edges at every component"
     rejected, kept = {
         "equivalence": (f"{wins}, so the two are not equivalent", f"{wins}, which does not show a difference"),
@@ -368,8 +377,7 @@ def _stability(report: Report) -> Iterator[Claim]:
         if repeats is not None and repeats.each:
             shares = [repeat.jaccard for repeat in repeats.each]
             text = (
-                f"Discoveries with other {what} have a Jaccard overlap of {percent(min(shares))} to "
-                f"{percent(max(shares))} with the circuit's edges."
+                f"Discoveries with other {what} have a Jaccard overlap of {between(shares)} with the circuit's edges."
             )
             same = Standing.shown if min(shares) == 1 else Standing.not_shown
             yield Claim(f"the same with other {what}", same, text)
@@ -377,7 +385,9 @@ def _stability(report: Report) -> Iterator[Claim]:
 
 def _duplicates(report: Report) -> Iterator[Claim]:
     if report.duplicates:
-        text = f"{report.duplicates} of the {report.rows} rows repeat or mirror a row of discovery: they are not new."
+        said = "repeats or mirrors" if report.duplicates == 1 else "repeat or mirror"
+        new = "it is not new" if report.duplicates == 1 else "they are not new"
+        text = f"{report.duplicates} of the {count_of(report.rows, 'row')} {said} a row of discovery: {new}."
         yield Claim("unseen rows", Standing.not_shown, text)
 
 

@@ -65,7 +65,7 @@ def run_import(
     found = source.read(file, model.anatomy, job.settings.split_embeddings)
     job = replace(job, settings=_settings(job.settings, found))
     inputs = job.inputs(model.content_hash, task) | {"format": format, "file": digest}
-    command = job.command("import", {"format": format}).replace("import", f"import {shlex.quote(file.name)}", 1)
+    command = job.command("import", {"format": format}).replace("import", f"import {shlex.quote(str(file))}", 1)
     label = f"{task.name}-{model.name}-{METHOD}"
     run = RunDirectory.open(out, label, "import", inputs, command, job.source(), model.where)
     resumed = run.has(CIRCUIT)

@@ -33,6 +33,7 @@ from acdc.verification.intervals import Bootstrap, recovered
 from acdc.verification.mechanism import compose, hint
 from acdc.verification.minimality import DRAWN, measure_minimality
 from acdc.verification.sampled_units import SampledUnits
+from acdc.words import count_of
 
 RANDOM = 240  # circuits of each kind: the least p-value is 1 / 241, and survives a correction over some ten tests
 MOST_FAILURES = 20
@@ -150,7 +151,7 @@ def _complete(on: On, verified: Verified, span: float, shares: _Shares, progress
     assert verified.edges is not None  # asked of circuits of edges alone
     runs = knockouts(int(verified.edges.sum()))
     rows = shares.rows_for("completeness", 0.1, 2 * runs)
-    with progress(f"completeness, {runs} knockouts", 2 * runs * rows, "prompts") as advance:
+    with progress(f"completeness, {count_of(runs, 'knockout')}", 2 * runs * rows, "prompts") as advance:
         return measure_completeness(
             on(rows), verified.edges, verified.seed, span, _bootstrap(on(rows), verified.seed), advance
         )
@@ -281,7 +282,7 @@ def _groups(behaviour: Behaviour, runs: _Runs, seed: int) -> list[Group]:
     """Rows by template; where the task names none, by length, where that varies."""
     rows = behaviour.rows
     named = any(row.group is not None for row in rows)
-    keys = [str(row.group) if named else f"{len(row.clean)} tokens" for row in rows]
+    keys = [str(row.group) if named else count_of(len(row.clean), "token") for row in rows]
     order = sorted(set(keys), key=lambda key: (len(key), key))
     if len(order) < 2:
         return []
@@ -294,7 +295,9 @@ def _group(name: str, rows: Sequence[Row], of_it: np.ndarray, runs: _Runs, seed:
     return Group(
         group=name,
         rows=int(of_it.sum()),
-        faithfulness=Bootstrap(SampledUnits.of([rows[i] for i in np.flatnonzero(of_it)]), seed).of(recovered, *values),
+        faithfulness=Bootstrap(SampledUnits.of([rows[i] for i in np.flatnonzero(of_it).tolist()]), seed).of(
+            recovered, *values
+        ),
         accuracy=accuracy[0],
         accuracy_full=accuracy[1],
     )

@@ -29,6 +29,7 @@ from acdc.render.verdict import (
     spread,
     stable_text,
 )
+from acdc.words import count_of
 
 MOST_PARTS = 200  # of the circuit, in the table of its parts
 WORDS = ("needed", "drawn", "stability")  # columns of that table without numbers
@@ -60,7 +61,7 @@ def figures(circuit: Circuit, report: Report) -> Markup:
         interval = f"no interval: too few {resampled(report)}s" if own else "no interval: needs a full verification"
         if own and own.denoised.low is not None:
             interval = f"95% interval {percent(own.denoised.low)} to {percent(own.denoised.high)}"
-        cards.append(_card(value, "faithfulness", f"{interval}; {report.rows} unseen rows"))
+        cards.append(_card(value, "faithfulness", f"{interval}; {count_of(report.rows, 'unseen row')}"))
     else:
         cards.append(_card("not verified", "faithfulness", report.reason or "no rows were left"))
     minimal, noun = report.full_verification.minimality if report.full_verification else None, circuit.part_name
@@ -86,7 +87,9 @@ def _size_card(circuit: Circuit) -> Markup:
         return _card(f"{circuit.edges_effective:,}", "edges", below)
     components = len(circuit.graph.writers) - len(circuit.graph.embeddings)
     if circuit.level is Level.nodes:
-        return _card(f"{len(circuit.nodes)}", "nodes", f"of {components}; {circuit.edges_effective:,} edges among them")
+        return _card(
+            f"{len(circuit.nodes)}", "nodes", f"of {components}; {count_of(circuit.edges_effective, 'edge')} among them"
+        )
     every = components * circuit.graph.anatomy.d_model
     inside = f"of {every:,}, in {len(circuit.nodes)} of {components} nodes"
     return _card(f"{len(circuit.coordinates):,}", "coordinates", inside)
@@ -129,8 +132,9 @@ def faithfulness(circuit: Circuit, report: Report) -> Markup:
     ]
     head = ["metric", "full model", "circuit", "complement", "all ablated", "corrupted run", "faithfulness"]
     caption = (
-        f"Every metric, means over {report.rows} unseen rows, each in its own unit. Discovery used {report.metric}: "
-        f"{better(circuit.larger_is_better)}. Complement: the circuit's edges are ablated, all others kept."
+        f"Every metric, means over {count_of(report.rows, 'unseen row')}, each in its own unit. Discovery used "
+        f"{report.metric}: {better(circuit.larger_is_better)}. Complement: the circuit's edges are ablated, all others "
+        "kept."
     )
     return section(
         "faithfulness",
@@ -383,7 +387,7 @@ def provenance(circuit: Circuit, command: str) -> Markup:
         ("metric", f"{circuit.metric} ({better(circuit.larger_is_better)})"),
         ("ablation", circuit.ablation),
         ("scores", circuit.sign_convention),
-        ("batches", f"of {batch.size} rows, {batch.threads} threads"),
+        ("batches", f"of {count_of(batch.size, 'row')}, {count_of(batch.threads, 'thread')}"),
         ("seed", str(circuit.seed)),
         ("versions", ", ".join(f"{name} {version}" for name, version in circuit.versions.items())),
     ]
