@@ -1,4 +1,4 @@
-"""acdc: find, verify and draw the circuit that carries a behaviour in a transformer.
+"""acdc: find, verify and draw the circuit behind a behaviour of a transformer.
 
 import acdc
 

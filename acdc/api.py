@@ -25,6 +25,7 @@ from acdc.render.size import size_notes
 from acdc.runs.ranking import rank_by
 from acdc.search.discover import DiscoverySettings, Result
 from acdc.search.discover import discover as run_discovery
+from acdc.search.registry import METHODS
 from acdc.search.sweep import Curve
 from acdc.search.sweep import sweep as run_sweep
 from acdc.task.load import load_task
@@ -77,18 +78,18 @@ def discover(
     progress: Progress = silent,
     **options: Any,
 ) -> Result:
-    """Find the circuit that carries a task in a model.
+    """Find the circuit behind a task in a model.
 
-    Give at most one of `threshold`, `edges` and `faithfulness`; `choose` takes the best edges by their scores ("top")
-    or greedily from the logits ("greedy"). `metric` is a name, a `Metric`, or a `MetricFunction` that is better when
-    larger; default is the task's own. `options` are those of the method: `steps` of integrated gradients, `updates` of
-    learnt masks, `sender_order` of acdc and hybrid, and what a method of another package declares.
-    Discovery uses a seeded random half of the rows, or the first `limit`; `verify` uses the others.
+    Give at most one of `threshold`, `edges` and `faithfulness`. `choose`: take the best edges by their scores ("top"),
+    or go greedily backwards from the logits ("greedy"). `metric`: a name, a `Metric`, or a `MetricFunction` that is
+    better if larger; by default the task's. `options` are those of the method: `steps` of integrated gradients,
+    `updates` of learned masks, `sender_order` of acdc and hybrid, and those that a method of another package declares.
+    Discovery uses a random half of the rows (by `seed`), or the first `limit`; `verify` uses the others.
     Warns of an empty circuit, and of one that is smaller than was asked for. Raises InputError for settings that do not
-    fit.
+    fit each other, the model or the task.
     """
     settings = DiscoverySettings(
-        method=method,
+        method=METHODS.find(method),
         metric=metric,
         ablation=ablation,
         threshold=threshold,
@@ -127,10 +128,10 @@ def sweep(
     threads: int = 2,
     progress: Progress = silent,
 ) -> Curve:
-    """Run acdc under many thresholds: by default under shares of the metric's range, 0.1 % to 20 %.
+    """Run acdc with many thresholds: by default 0.1% to 20% of the metric's range.
 
-    Gives points by rising threshold, each with its circuit, which is the one that `discover` finds. Work is shared
-    while the decisions of several thresholds agree. Raises InputError as `discover` does.
+    Returns one point per threshold, in rising order, each with the circuit that `discover` finds. Thresholds share work
+    as long as their decisions agree. Raises InputError as `discover` does.
     """
     settings = DiscoverySettings(
         metric=metric,
@@ -169,11 +170,11 @@ def verify(
 ) -> Report:
     """Measure a circuit by ablation on the rows that its discovery did not use.
 
-    `extent`: "quick" measures its metrics alone; "standard" random circuits and single removals too, within a budget of
-    about a minute; "full" all that `acdc verify` asks, over all sizes too where there are `scores` of all edges, as
-    `Result.scores` has them. `rows`: at most so many, one or more.
-    `metric` is needed only where discovery was given a callable. Raises InputError for another model or task than the
-    circuit was found with, and for values that measure nothing.
+    `extent`: "quick" measures only its metrics; "standard" also random circuits and the removal of single edges, within
+    a budget of about a minute; "full" everything that `acdc verify` measures, including CMD and CPR if `scores` of all
+    edges are given (`Result.scores`). `rows`: the largest number of rows to use.
+    `metric` is needed only if discovery was given a callable. Raises InputError if the circuit was found with another
+    model or task, and for values that measure nothing.
     """
     ranking = None if scores is None else rank_by(circuit, scores)
     found = _choice(Extent, "extent", extent)
@@ -188,9 +189,9 @@ def verify(
 def draw(circuit: Circuit, *, fixed: bool = False, group: str = "layer", report: Report | None = None) -> Picture:
     """A circuit's picture: a notebook shows it, `save` writes it as .svg, .dot, .pdf or .png.
 
-    `fixed`: every component of the model has its own place, the same in the pictures of all its circuits. `group`
-    "role": heads that do the same stand together, as the `report` of a full verification says. Raises InputError for
-    another group, and where the report does not say what heads do.
+    `fixed`: every component of the model has a fixed place, the same in the pictures of all circuits. `group`: "layer",
+    or "role", which groups heads that attend to the same place, according to the `report` of a full verification.
+    Raises InputError for another group, and if the report does not say what heads attend to.
     """
     return draw_circuit(circuit, choose_look(circuit, fixed, group, report))
 
@@ -198,9 +199,9 @@ def draw(circuit: Circuit, *, fixed: bool = False, group: str = "layer", report:
 def draw_difference(
     first: Circuit, second: Circuit, names: tuple[str, str] = ("first", "second"), *, fixed: bool = False
 ) -> Picture:
-    """Two circuits of one model in one picture, under names: what is in both, and what in one alone.
+    """Two circuits of one model in one picture, with their names: what is in both, and what is in only one.
 
-    Raises InputError for circuits of different models, or of different graphs of one.
+    Raises InputError for circuits of different models, or of different graphs of one model.
     """
     return draw_both(first, second, names, Look(fixed))
 
@@ -213,12 +214,12 @@ def run_jobs(
     gpus_per_worker: float = 0.0,
     address: str | None = None,
 ) -> list[StoredJob]:
-    """Run many discoveries into the folder `out`, one run directory each; how each of them stands in the end.
+    """Run many discoveries, each into a run directory in the folder `out`, and return how each of them ended.
 
-    `jobs`: a job file, or tables as it has them, whose keys are the long options of `acdc discover` and where a list of
-    values stands for one job each. What is finished in `out` is not run again. `workers`: on so many Ray workers, on
-    this machine or on the cluster at `address`; None runs one job after the other in this process.
-    Raises InputErrors naming all that is wrong with any job before one is run.
+    `jobs`: a job file, or tables as in one: their keys are the long options of `acdc discover`, and a list of values
+    makes one job per value. Jobs that are finished in `out` are not run again. `workers`: the number of Ray workers, on
+    this machine or on the cluster at `address`; None runs one job after another in this process.
+    Raises InputErrors, which names everything that is wrong with any job, before the first is run.
     """
     specified = read_jobs(Path(jobs)) if isinstance(jobs, str | Path) else make_jobs({}, jobs, Path())
     if not specified:

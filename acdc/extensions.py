@@ -1,11 +1,21 @@
 """What acdc knows by name: its own, and what other packages add through their entry points."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
+from pkgutil import resolve_name
 from types import MappingProxyType
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from acdc.errors import InputError
+
+
+def deferred(place: str) -> Callable[..., Any]:
+    """The function at "module:name", imported at its first call: what lists it needs not what it computes with."""
+
+    def call(*values: Any) -> Any:
+        return resolve_name(place)(*values)
+
+    return call
 
 
 class Named(Protocol):

@@ -37,6 +37,13 @@ def former_level(name: str) -> str:
     return f"{name!r} is now called {new!r}: coordinates of what components write, not hidden neurons"
 
 
+class ObjectiveKind(StrEnum):
+    """What ACDC minimises: the metric, or each row's distance from the full model's."""
+
+    raw = "raw"
+    match = "match"
+
+
 class SenderOrder(StrEnum):
     """In which order ACDC tries the heads of one layer as senders."""
 
@@ -45,7 +52,7 @@ class SenderOrder(StrEnum):
 
 
 class Choosing(StrEnum):
-    """How a circuit is chosen from scores: the best edges wherever they are, or greedily from the logits upwards."""
+    """How a circuit is chosen from scores: the best edges overall, or greedily backwards from the logits."""
 
     top = "top"
     greedy = "greedy"

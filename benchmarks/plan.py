@@ -101,13 +101,13 @@ def measure(options: argparse.Namespace) -> None:
     from acdc.search.discover import DiscoverySettings, bind, prepare
     from acdc.search.registry import METHODS
 
-    settings = DiscoverySettings(method=options.method, limit=options.limit, threshold=options.threshold)
+    settings = DiscoverySettings(method=METHODS.find(options.method), limit=options.limit, threshold=options.threshold)
     model, task = Loaded().of(DiscoveryJob(options.model, options.task, settings))
     split = prepare(model, task, settings)
     before = model.components.work.snapshot()
     with fixed_threads(settings.threads):
         started = time.perf_counter()
-        METHODS.find(settings.method).run(bind(model, task, settings, split.discovery), settings.search_options, silent)
+        settings.method.run(bind(model, task, settings, split.discovery), settings.search_options, silent)
         took = time.perf_counter() - started
     status = Path("/proc/self/status").read_text()
     flops = (model.components.work - before).flops

@@ -1,7 +1,7 @@
 """What other packages add, through entry points as installed packages have them."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from acdc.runs.run_directory import read_run
 from acdc.runs.spec import DiscoveryJob
 from acdc.runs.stability import plan_repeats, repeat_discovery
 from acdc.search import registry
+from acdc.search.cost import once
 from acdc.search.discover import DiscoverySettings
 from acdc.search.options import RESERVED, SearchOptions
 from acdc.search.registry import Method
@@ -116,6 +117,31 @@ def test_options_of_a_method(acdc, of_another_package, trio, induction):
     assert scored.code == 0 and json.loads(Path("scored/scores.json").read_text())["options"] == {"power": 3.0}
 
 
+def test_a_method_is_planned_by_the_cost_that_it_declares(acdc, of_another_package):
+    """Without one the cost is unknown, and nothing is guessed."""
+    of_another_package("acdc.methods", POWERS)
+    refused = acdc("plan", *WORDS)
+    assert refused.code == 2 and refused.err.count("\n") == 1
+    assert "the cost of method 'powers' is unknown" in refused.err
+    of_another_package("acdc.methods", replace(POWERS, cost=once))
+    plan = acdc("plan", *WORDS, "--json").json
+    assert plan["method"] == "powers" and plan["forwards"] == [8, 8] and plan["likely"]["flops"] == plan["flops"][1]
+
+
+def test_a_listing_has_the_options_of_every_method(acdc, of_another_package):
+    """Also those of other packages, as they are given; no line is longer than a narrow terminal's."""
+    of_another_package("acdc.methods", POWERS)
+    listed = acdc("list", "methods").out.splitlines()
+    assert max(map(len, listed)) <= 80
+    assert [line.split() for line in listed if "power=" in line] == [
+        ["powers", "scores", "edges", "-", "--option", "power="],
+        ["--option", "power=", "2.0", "Exponent."],
+    ]
+    rows = {row["name"]: row for row in acdc("list", "methods", "--json").json}
+    assert rows["powers"]["options"] == [{"name": "power", "default": 2.0, "what": "Exponent."}]
+    assert rows["ugs"]["seeded"] and not rows["exact"]["seeded"] and rows["hisp"]["levels"] == ["edges", "nodes"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -123,8 +149,8 @@ def test_options_of_a_method(acdc, of_another_package, trio, induction):
         (("--option", "power=high"), "--power high must be a valid number"),
         (("--option", "power"), "--option 'power' is not of the form NAME=VALUE"),
         (("--option", "force=2"), "no method takes an option 'force'"),
-        (("--option", "power=3", "--method", "eap"), "--power goes with powers, not with eap"),
-        (("--steps", 3), "--steps goes with hybrid, eap-ig-inputs, eap-ig-activations, not with powers"),
+        (("--option", "power=3", "--method", "eap"), "--power works only with powers, not with eap"),
+        (("--steps", 3), "--steps works only with hybrid, eap-ig-inputs, eap-ig-activations, not with powers"),
     ],
 )
 def test_options_that_are_refused(acdc, of_another_package, words, said):

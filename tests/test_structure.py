@@ -1,6 +1,7 @@
 """The tree is the pipeline: imports run downwards."""
 
 import ast
+import re
 from pathlib import Path
 
 import networkx as nx
@@ -24,6 +25,7 @@ LAYERS = [
     {"benchmark", "api"},
     {"cli", "__init__", "__main__"},
 ]
+DEFERRED = re.compile(r"(?P<module>acdc(\.\w+)+):(?P<name>\w+)")  # see `acdc.extensions.deferred`
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
@@ -32,7 +34,7 @@ MODULES = {
 
 
 def imports(path: Path, whole: bool = True) -> set[str]:
-    """Modules of this package that a file imports: anywhere in it, or at the top alone."""
+    """Modules of this package that a file imports: anywhere in it, deferred ones too, or at the top alone."""
     tree, found = ast.parse(path.read_text()), set()
     for node in ast.walk(tree) if whole else tree.body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "acdc":
@@ -40,6 +42,8 @@ def imports(path: Path, whole: bool = True) -> set[str]:
             found |= {one if one in MODULES else node.module for one in several}
         if isinstance(node, ast.Import):
             found |= {one.name for one in node.names if one.name.split(".")[0] == "acdc"}
+        if isinstance(node, ast.Constant) and (place := DEFERRED.fullmatch(str(node.value))):
+            found.add(place["module"])
     return found
 
 
@@ -56,6 +60,10 @@ def test_imports_run_downwards():
         if layer(imported) > layer(module)
     ]
     assert not upwards, "\n".join(upwards)
+
+
+def test_deferred_imports_are_seen():
+    assert {"acdc.search.methods.eap", "acdc.search.cost"} <= imports(MODULES["acdc.search.registry"])
 
 
 def test_no_file_is_too_long():

@@ -1,7 +1,5 @@
 """The circuit artefact: edges with scores, and everything that says how they came to be (`circuit.json`)."""
 
-import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
@@ -25,7 +23,8 @@ from acdc.artefacts.quantisation import Quantisation
 from acdc.display import show
 from acdc.errors import InputError
 from acdc.files import read_model, write_json, write_text
-from acdc.graph import Anatomy, ComponentGraph, Coordinate, Edge, Writer, is_within_head
+from acdc.graph import Anatomy, ComponentGraph, Edge, Writer, is_within_head
+from acdc.graph.masks import Mask
 from acdc.graph.units import Units, units_of
 from acdc.options import MOST_THREADS, Level
 
@@ -37,17 +36,20 @@ if TYPE_CHECKING:
 FILE_NAME, CIRCUITS = "circuit.json", "circuits"  # one circuit of a run; a folder of those of a sweep
 SIGN_CONVENTION = {
     "effect": "score = metric(edge ablated) - metric(not ablated), mean over rows, in the metric's own sign",
-    "node": "score = metric(node ablated) - metric(not ablated), mean over rows, in the metric's own sign; an edge has "
-    "that of its sender, 0 for embeddings, which are not tested",
-    "scored node": "score = metric(node ablated) - metric(not ablated), mean over rows, in the metric's own sign; an "
-    "edge has that of its sender",
-    "coordinate": "score = metric(coordinate ablated) - metric(not ablated), mean over rows, in the metric's own sign; "
-    "a node has the sum over its listed coordinates, and an edge that of its sender, 0 for embeddings, which are not "
-    "tested",
-    "importance": "score ranks by magnitude; it is no change of the metric",
+    "importance": "score ranks by magnitude; it is not a change of the metric",
     "imported": "score is that of the file, as the tool that wrote it defines it; it is taken to rank by magnitude",
-    "unscored": "the file has no scores, and 0 stands in the place of each",
+    "unscored": "the file has no scores, so all are 0",
 }
+
+
+def effect_convention(kind: type[Units], embeddings_scored: bool) -> str:
+    """The sign convention of scores that are effects on units of a kind."""
+    found = SIGN_CONVENTION["effect"].replace("edge", kind.singular)
+    if kind.derived:
+        found += f"; {kind.derived}" + ("" if embeddings_scored else ", 0 for embeddings, which are not tested")
+    return found
+
+
 _LIBRARIES = ("acdc", "torch", "transformer-lens", "transformers", "numpy", "networkx")
 
 
@@ -210,12 +212,16 @@ class Circuit(_Record):
     @property
     def members(self) -> Sequence[ScoredEdge | ScoredNode]:
         """The units that it lists."""
-        return getattr(self, self.level.value)
+        return self.at(self.level)
+
+    def at(self, level: Level) -> Sequence[ScoredEdge | ScoredNode]:
+        """What it lists at a level."""
+        return getattr(self, level.value)
 
     @property
     def size(self) -> int:
         """Number of its units; of edges, of those that do not dangle."""
-        return self.edges_effective if self.level is Level.edges else len(self.members)
+        return int(self.kept.sum()) - self.units.always
 
     @cached_property
     def listed(self) -> np.ndarray:
@@ -225,7 +231,7 @@ class Circuit(_Record):
     @cached_property
     def kept(self) -> np.ndarray:
         """The same without edges that are on no path from the input to the logits."""
-        return self.graph.prune(self.listed) if self.level is Level.edges else self.listed
+        return self.units.pruned(self.listed)
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -236,7 +242,7 @@ class Circuit(_Record):
     def parts(self) -> Sequence[ScoredEdge | ScoredNode]:
         """What is removed from it one by one: its edges, or its nodes; at the level of coordinates, each node with all
         of its coordinates."""
-        return self.effective if self.level is Level.edges else getattr(self, self.units.parts.value)
+        return self.effective if self.units.are_edges else self.at(self.units.parts)
 
     @property
     def part_name(self) -> str:
@@ -244,17 +250,17 @@ class Circuit(_Record):
         return self.units.parts.value
 
     @property
-    def ablated(self) -> np.ndarray:
-        """All that is not in it, boolean as `Behaviour.measure` takes it: [edges], or of coordinates [writers, d]."""
+    def ablated(self) -> Mask:
+        """All that is not in it."""
         return self.units.ablated(self.kept)
 
     @property
-    def own(self) -> np.ndarray:
-        """What is in it and can be ablated, in the same form."""
+    def own(self) -> Mask:
+        """What is in it and can be ablated."""
         return self.units.own(self.kept)
 
-    def ablated_without(self, part: str) -> np.ndarray:
-        """All that is not in it, and one of its parts, in the same form."""
+    def ablated_without(self, part: str) -> Mask:
+        """All that is not in it, and one of its parts."""
         return self.units.ablated(self.kept & ~self.units.in_part(part))
 
     @cached_property
@@ -324,7 +330,7 @@ class Circuit(_Record):
         try:
             total = self.graph.n_edges
         except (TypeError, IndexError) as error:
-            raise InputError(f"model.anatomy is no anatomy: {error}") from None
+            raise InputError(f"model.anatomy is not valid: {error}") from None
         kept = self.mask
         if kept.sum() != len(self.edges):
             raise InputError("an edge is listed twice")
@@ -338,20 +344,9 @@ class Circuit(_Record):
             raise InputError("its edges are not those among its nodes")
         if self.listed.sum() - self.units.always != len(self.members):
             raise InputError(f"its {self.units.plural} are not all different")
-        self._check_coordinates()
+        self.units.check_listing({level: {unit.id: unit.score for unit in self.at(level)} for level in Level})
         if set(self.task.discovery) & set(self.task.verification):
             raise InputError("a row is on both sides of the split")
-
-    def _check_coordinates(self) -> None:
-        if self.level is not Level.coordinates:
-            if self.coordinates:
-                raise InputError(f"a circuit of {self.level} lists coordinates")
-            return
-        scores: dict[str, list[float]] = defaultdict(list)
-        for coordinate in self.coordinates:
-            scores[Coordinate.parse(coordinate.id).writer.id].append(coordinate.score)
-        if {name: math.fsum(found) for name, found in scores.items()} != {node.id: node.score for node in self.nodes}:
-            raise InputError("its nodes are not those of its coordinates, or have other scores than these add up to")
 
     def to_dot(self) -> str:
         """The picture as DOT text."""

@@ -43,14 +43,40 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class GroupRemoval:
+    """Screened candidates of one receiver that left together: the first of them, how many, and by how much their
+    removal raised the objective."""
+
+    first: str
+    count: int
+    change: float
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What an ACDC run removed without a test, as its estimated effect was below a `share` of the threshold: groups of
+    candidates in the order in which they left. Of the candidates so estimated, `sampled` were tested all the same, and
+    `sampled_kept` of these were kept."""
+
+    share: float
+    groups: tuple[GroupRemoval, ...]
+    sampled: int
+    sampled_kept: int
+
+    @property
+    def removed(self) -> int:
+        return sum(group.count for group in self.groups)
+
+
+@dataclass(frozen=True)
 class Decisions:
     """The tests of an ACDC run in order, the edges it kept as a boolean vector [edges], and the threshold it used.
 
     `values` holds the change of the metric, in its own sign, at the test of each kept edge (0 elsewhere); over nodes,
-    at that of its sender. `nodes` are the kept nodes with their changes, None over edges. `objective` is that of the
+    at that of its sender. `units` are the kept nodes with their changes, None over edges. `objective` is that of the
     final circuit, measured from scratch, and `drift` how far the search's own account was ever off. `tried` counts
     computed candidates: more than tests, as those after a kept one in the same pass do not count. `proposal`: what was
-    decided about, None for all edges.
+    decided about, None for all edges. `screening`: None where every candidate was tested.
     """
 
     tests: tuple[Decision, ...]
@@ -60,6 +86,7 @@ class Decisions:
     objective: float
     drift: float
     tried: int
-    nodes: dict[str, float] | None = None
+    units: dict[str, float] | None = None
     proposal: Proposal | None = None
+    screening: Screening | None = None
     kind: ScoreKind = "effect"

@@ -6,7 +6,6 @@ every component's output included, below `BATCH_BYTES`. Many candidate subgraphs
 `CANDIDATE_TOKENS` and `CANDIDATE_BYTES`. All are constants, so that the arithmetic does not depend on the machine.
 """
 
-import itertools
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,12 +21,13 @@ from acdc.behaviour.optimal import optimal_constants
 from acdc.behaviour.workers import ALONE, Workers, share_out
 from acdc.errors import InputError, NothingToFind
 from acdc.execution.ablated import Ablated, AblatedStream
-from acdc.execution.executor import Executor, RemovedCoordinates, RemovedEdges, SlotInputs, Trace
+from acdc.execution.executor import Executor, SlotInputs, Trace
 from acdc.execution.machine import free_memory, return_free_memory
 from acdc.execution.required_positions import RequiredPositions
 from acdc.execution.subgraph import Prompts, SubgraphRun
 from acdc.execution.work import Work
 from acdc.graph import ComponentGraph
+from acdc.graph.masks import EdgeMask, Mask
 from acdc.model.load import Model
 from acdc.progress import Advance, Ticks, nobody
 from acdc.task.metrics import METRICS, NOISE, Metric, RowBatch, distance, recovered_fraction
@@ -180,16 +180,16 @@ class Behaviour:
 
     def measure(
         self,
-        removed: np.ndarray,
+        removed: Mask | np.ndarray,
         metrics: Sequence[Metric] | None = None,
         advance: Advance = nobody,
     ) -> np.ndarray:
-        """Metric of subgraphs: `removed` boolean [candidates, edges], or of coordinates [candidates, writers, d] ->
-        float64 [metrics, candidates, rows].
+        """Metric of subgraphs by what each ablates, of edges also as a boolean array [candidates, edges]: float64
+        [metrics, candidates, rows].
 
         Without `metrics`, the behaviour's own alone. `advance` is told of finished work, in prompts run.
         """
-        metrics = tuple(metrics or [self.metric])
+        metrics, removed = tuple(metrics or [self.metric]), removed if isinstance(removed, Mask) else EdgeMask(removed)
         step = TOGETHER if self.workers.size else max(1, len(removed))
         parts = [_Candidates(removed[at : at + step], metrics) for at in range(0, len(removed), step)]
         values, due, ticks = [], 0, Ticks(advance)
@@ -200,38 +200,16 @@ class Behaviour:
             ticks.catch_up(due)
         return np.concatenate(values, axis=1) if values else np.empty((len(metrics), 0, len(self.rows)))
 
-    def logits(self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None) -> Tensor:
+    def logits(self, batch: Batch, prompts: Prompts, removed: Mask, columns: Tensor | None) -> Tensor:
         """Logits [candidates * rows, V or K] of subgraphs: of what they consist of, or where nothing of the model is
         left out, of all that comes after what is first removed."""
-        if removed.ndim == 3:
-            return self._logits_of_coordinates(batch, prompts, removed, columns)
-        required = RequiredPositions.of(self.graph, ~np.all(removed, axis=0))
-        if not required.complete and prompts.stream is not None:
-            return SubgraphRun(self.model.components, required, prompts, ~removed).logits(columns)
-        slots = RemovedEdges(self.graph, removed, prompts.ablated, len(batch.index), prompts.stream)
-        first = self._first_layer(removed)
-        return self.executor.resume(batch.clean, first, len(removed), batch.positions, slots, columns).logits
-
-    def _logits_of_coordinates(
-        self, batch: Batch, prompts: Prompts, removed: np.ndarray, columns: Tensor | None
-    ) -> Tensor:
-        """The same for removed coordinates [candidates, writers, d]; embeddings stay whole."""
-        touched = np.any(removed, axis=(0, 2))
-        first = next((w.layer for w, cut in zip(self.graph.writers, touched, strict=True) if cut), None)
-        first = self.model.anatomy.n_layers if first is None else first
-        before = sum(len(block) for block in batch.clean.blocks[: self.executor.blocks_before(first)])
-        slots = RemovedCoordinates(removed, prompts.ablated, len(batch.index), before)
-        return self.executor.resume(batch.clean, first, len(removed), batch.positions, slots, columns).logits
-
-    def _first_layer(self, removed: np.ndarray) -> int:
-        """The first layer that a slot of any removed edge belongs to: all before it runs as in the full model."""
-        touched = np.any(removed, axis=0)
-        layers = [g.layer for g in self.graph.groups if touched[g.start : g.stop].any()]
-        layers += [
-            inner.owner.layer
-            for inner in itertools.compress(self.graph.within_heads, touched[-len(self.graph.within_heads) :])
-        ]
-        return min(layers, default=self.model.anatomy.n_layers)
+        if isinstance(removed, EdgeMask) and prompts.stream is not None:
+            required = RequiredPositions.of(self.graph, ~np.all(removed.values, axis=0))
+            if not required.complete:
+                return SubgraphRun(self.model.components, required, prompts, ~removed.values).logits(columns)
+        return self.executor.resume_without(
+            batch.clean, removed, prompts.ablated, batch.positions, prompts.stream, columns
+        ).logits
 
     def parts(self, candidates: int, batch: Batch) -> Iterator[slice]:
         """Runs of candidates that are measured in one pass over a batch."""
@@ -315,7 +293,7 @@ class _Inputs:
 class _Candidates:
     """What is removed in each of some subgraphs, as `Behaviour.measure` takes it, and the metrics to measure."""
 
-    removed: np.ndarray
+    removed: Mask
     metrics: tuple[Metric, ...]
 
 

@@ -89,18 +89,16 @@ class Search:
 
 
 def settings_of(method: Method, shared: DiscoverySettings) -> DiscoverySettings:
-    """Those of shared settings that a method reads, and its name."""
+    """Those of shared settings that a method reads, for it."""
     own = method.options.own()
-    return replace(
-        shared, method=method.name, options={name: value for name, value in shared.options.items() if name in own}
-    )
+    return replace(shared, method=method, options={name: x for name, x in shared.options.items() if name in own})
 
 
 class Trial:
     """A prepared case under one ablation."""
 
     def __init__(self, prepared: PreparedCase, ablation: str, settings: DiscoverySettings):
-        """`settings` are those of every method, but for its name, metric and ablation."""
+        """`settings` are those of every method, but for the method, metric and ablation."""
         self.prepared, self.ablation = prepared, ablation
         rows = len(prepared.task.rows)
         self._settings = replace(settings, ablation=ablation, limit=rows, split_embeddings=prepared.split_embeddings)

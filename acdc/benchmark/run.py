@@ -50,7 +50,7 @@ class Plan:
             raise InputError(f"--data {self.data} is not a folder")
         cases = [case for case in self.suite.cases(self.data) if self._wanted(case.name)]
         if not cases:
-            raise InputError(f"--cases {self.only}: no case of suite {self.suite.name!r} is called so")
+            raise InputError(f"--cases {self.only}: no case of suite {self.suite.name!r} matches")
         return [BenchmarkJob(case, self.methods, self.settings, out, self.device, self.dtype) for case in cases]
 
     def _wanted(self, name: str) -> bool:

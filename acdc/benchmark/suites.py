@@ -60,10 +60,10 @@ SUITES = Registry(
     Suite,
     (
         Suite("compiled", "programs compiled to weights: the circuit is known by construction", _compiled),
-        Suite("random", "random programs, compiled: as many known circuits as there are seeds", _random),
+        Suite("random", "random programs compiled to weights", _random),
         Suite("realism", "compiled programs with rotation, distractors, noise, superposition, LayerNorm", _realism),
-        Suite("trained", "models trained until the circuit of a program was theirs", _trained),
-        Suite("published", "circuits of the literature, where the weights can be had", _published),
-        Suite("stories", "a real language model from --data: faithfulness only, as no circuit is known", _stories),
+        Suite("trained", "small models trained to implement the circuit of a program", _trained),
+        Suite("published", "circuits from the literature, if the weights are available", _published),
+        Suite("stories", "a language model from --data: faithfulness only, because no true circuit is known", _stories),
     ),
 )

@@ -99,8 +99,8 @@ def _values(rows: Iterable[BenchmarkRow], name: str) -> Iterator[float]:
 
 
 NOTES = (
-    "Means over models, all alike, with 95 % bootstrap intervals. F1, AUROC and AUPRC are of edges; F1 is at the size",
-    "that the widest gap between scores suggests, and at that of the true circuit. CMD: the area between a method's",
+    "Means over models of equal weight, with 95% bootstrap intervals. F1, AUROC and AUPRC are of edges; F1 is at the",
+    "widest gap between scores, F1 at size at the size of the true circuit. CMD: the area between a method's",
     "faithfulness and 1 over all sizes. Work is in component evaluations of the search alone.",
 )
 

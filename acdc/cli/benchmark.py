@@ -17,7 +17,7 @@ WIDTH = 118  # of a table that is not cut
 
 @opt.takes_options(*SCORING)
 def benchmark(
-    suite: Annotated[str, typer.Option(help="compiled, random, realism, trained, published or stories.")] = "compiled",
+    suite: Annotated[str, typer.Option(help="Suite of models; see 'acdc list suites'.")] = "compiled",
     methods: Annotated[
         str | None, typer.Option(help="Names with commas, or all (default: all but learned masks).", metavar="A,B")
     ] = None,

@@ -13,13 +13,15 @@ from acdc.options import Grouping
 if TYPE_CHECKING:
     from acdc.runs.spec import DiscoveryJob
 
-FormatName = Annotated[str, typer.Option("--format", help="See 'acdc list formats'.", metavar="NAME")]
+FormatName = Annotated[
+    str, typer.Option("--format", help="Format of the file; see 'acdc list formats'.", metavar="NAME")
+]
 
 
 def export(
     run: opt.RunPath,
     format: FormatName,
-    out: Annotated[Path, typer.Option("--out", help="File to write; of mib, a folder.", metavar="F")],
+    out: Annotated[Path, typer.Option("--out", help="File to write; for mib, a folder.", metavar="FILE")],
     fixed: Annotated[
         bool, typer.Option("--fixed", help="Pictures: give every component of the model a fixed place.")
     ] = False,
@@ -46,7 +48,7 @@ def export(
 @takes_job(without=("method", "option", *SCORING, *DECIDING))
 def import_(
     job: "DiscoveryJob",
-    file: Annotated[Path, typer.Argument(help="File of another tool; of mib, also its folder.", metavar="FILE")],
+    file: Annotated[Path, typer.Argument(help="File from another tool; for mib, its file or folder.", metavar="FILE")],
     format: FormatName,
     out: opt.Out = None,
     as_json: opt.Json = False,

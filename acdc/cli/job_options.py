@@ -28,15 +28,21 @@ def discovery_job(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="acdc: edges with a smaller effect are removed, in the metric's unit (default: 0.5 % of its range). "
-            "Others: smallest |score|."
+            help="acdc: remove an edge if that makes the metric worse by less than this, in the metric's unit "
+            "(default: 0.5% of its range). Methods that score: keep edges with at least this |score|."
         ),
     ] = None,
     edges: Annotated[
-        int | None, typer.Option(help="Maximum number of edges in the circuit; hybrid: number of edges to test.")
+        int | None,
+        typer.Option(
+            help="Methods that score: maximum number of edges in the circuit. hybrid: number of edges to test."
+        ),
     ] = None,
     faithfulness: Annotated[
-        float | None, typer.Option(help="Faithfulness that the circuit must reach (default 0.9).")
+        float | None,
+        typer.Option(
+            help="Methods that score: faithfulness that the circuit must reach on the discovery rows (default: 0.9)."
+        ),
     ] = None,
     choose: opt.Choose = Choosing.top,
     limit: opt.Limit = None,
@@ -57,9 +63,10 @@ def discovery_job(
     """The job that the options of `acdc discover` describe; `own`: options of the method, None where not given."""
     from acdc.runs.spec import DiscoveryJob
     from acdc.search.discover import DiscoverySettings
+    from acdc.search.registry import METHODS
 
     settings = DiscoverySettings(
-        method=method,
+        method=METHODS.find(method),
         metric=metric,
         ablation=ablation,
         threshold=threshold,

@@ -9,6 +9,9 @@ from rich.table import Table
 from acdc.cli.console import console
 from acdc.errors import InputError
 from acdc.runs.run_directory import list_runs, read_run
+from acdc.search.options import BUILT_IN, flag
+
+METHODS_WIDTH = 80  # that a terminal has at least
 
 # What may stand in the place of a name; for people, not for programs.
 _NOT_NAMED = {
@@ -18,7 +21,7 @@ _NOT_NAMED = {
     ],
     "tasks": [
         {"name": "FILE", "metric": "", "what": ".jsonl (acdc), .json (AutoCircuit) or .csv (EAP-IG)"},
-        {"name": "hf:NAME:SPLIT", "metric": "", "what": "data set of the Hugging Face hub, or its folder here"},
+        {"name": "hf:NAME:SPLIT", "metric": "", "what": "data set on the Hugging Face hub, or in a local folder"},
     ],
 }
 
@@ -29,17 +32,51 @@ def print_listing(what: str, runs: Path, as_json: bool) -> None:
     rows = _runs(runs) if what == "runs" else listings[what]()
     if as_json:
         print(json.dumps(rows))
-        return
-    rows += _NOT_NAMED.get(what, [])
-    if not rows:
+    elif what == "methods":
+        _print_methods(rows)
+    elif rows := rows + _NOT_NAMED.get(what, []):
+        console().print(_table(rows))
+    else:
         console().print(f"no {what} in {runs}" if what == "runs" else f"no {what}")
-        return
+
+
+def _table(rows: list[dict]) -> Table:
+    """The keys of the first row are the columns."""
     table = Table(box=None, pad_edge=False)
     for name in rows[0]:
         table.add_column(name)
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
-    console().print(table)
+    return table
+
+
+def _print_methods(methods: list[dict]) -> None:
+    """What each method is; what it gives and takes; what its options mean. For narrow terminals too."""
+    out, options = console(), {(o["name"], o["default"], o["what"]): o for m in methods for o in m["options"]}
+    what = [{"name": method["name"], "what": method["what"]} for method in methods]
+    takes = [
+        {
+            "name": method["name"],
+            "gives": method["gives"],
+            "levels": " ".join(method["levels"]),
+            "seeded": "yes" if method["seeded"] else "-",
+            "options": "\n".join(_flag(option["name"]) for option in method["options"]),
+        }
+        for method in methods
+    ]
+    means = [
+        {"option": _flag(option["name"]), "default": option["default"], "what": option["what"]}
+        for option in options.values()
+    ]
+    for rows in (what, takes, means):
+        out.print(_table(rows), width=min(out.width, METHODS_WIDTH))
+        if rows is not means:
+            out.print()
+
+
+def _flag(option: str) -> str:
+    """How an option of a method is given: that of another package's by its name."""
+    return flag(option) if option in BUILT_IN else f"--option {option}="
 
 
 def _models() -> list[dict]:
@@ -47,7 +84,8 @@ def _models() -> list[dict]:
 
     families = ", ".join(FAMILIES.values())
     rows = [
-        {"name": name, "installed": "yes", "what": f"bundled; families of other models: {families}"} for name in BUNDLED
+        {"name": name, "installed": "yes", "what": f"bundled; other models can be of the families {families}"}
+        for name in BUNDLED
     ]
     for name, model in PACKAGED.items():
         installed = "no" if model.folder is None else "yes"
@@ -66,7 +104,18 @@ def _methods() -> list[dict]:
     from acdc.search.registry import METHODS
 
     return [
-        {"name": m.name, "gives": "a circuit" if m.decides else "scores", "what": m.summary} for m in METHODS.values()
+        {
+            "name": method.name,
+            "gives": "a circuit" if method.decides else "scores",
+            "levels": [level.value for level in method.levels],
+            "seeded": method.random,
+            "options": [
+                {"name": name, "default": option.default, "what": option.description}
+                for name, option in method.options.own().items()
+            ],
+            "what": method.summary,
+        }
+        for method in METHODS.values()
     ]
 
 

@@ -54,7 +54,7 @@ def plan(
     ] = True,
     as_json: opt.Json = False,
 ) -> None:
-    """Estimate the time and memory of a discovery. Only for acdc, loads the weights and runs a short search."""
+    """Estimate the time and memory of a discovery. For the method acdc, load the model and run a short search."""
     from acdc.cli.plan import announce, print_plan
     from acdc.cli.progress import bars
     from acdc.planning.job_plan import plan_job
@@ -68,12 +68,12 @@ def sweep(
     job: "DiscoveryJob",
     thresholds: Annotated[
         str | None,
-        typer.Option(help="Thresholds of acdc, separated by commas (default: 0.1 % to 20 % of the metric's range)."),
+        typer.Option(help="Thresholds of acdc, separated by commas (default: 0.1% to 20% of the metric's range)."),
     ] = None,
     out: opt.Out = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Run acdc with many thresholds, to compare circuit size with the metric."""
+    """Run acdc with many thresholds, to compare the size of a circuit with its faithfulness."""
     from acdc.cli import show
     from acdc.cli.progress import bars
     from acdc.runs.sweep import run_sweep
@@ -96,7 +96,10 @@ def score(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -
 @app.command()
 def run(
     jobs: Annotated[
-        Path, typer.Argument(help=opt.literal("Job file: [defaults] and [[jobs]] with the options of discover."))
+        Path,
+        typer.Argument(
+            help=opt.literal("TOML file: [defaults] and [[jobs]] with the options of discover."), metavar="JOBS"
+        ),
     ],
     workers: Annotated[
         int | None,
@@ -162,7 +165,7 @@ def list_(
 @takes_job(without=("task", *SEARCHING, *SCORING, *CHOOSING, *DECIDING, *VERIFYING))
 def check_task(
     job: "DiscoveryJob",
-    task: Annotated[str, typer.Argument(help="Bundled name or task file.", metavar="T")],
+    task: Annotated[str, typer.Argument(help="Bundled name, task file, or data set hf:NAME:SPLIT.", metavar="TASK")],
     as_json: opt.Json = False,
 ) -> None:
     """Check that a task fits a model, and measure how well the model does it."""

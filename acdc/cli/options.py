@@ -8,10 +8,12 @@ from typing import Annotated, Any, Optional
 
 import typer
 import typer.core
+from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError
 from acdc.options import Choosing, Extent, Level
 from acdc.search.options import SearchOptions, own_options
+from acdc.search.registry import METHODS
 
 
 def literal(help: str) -> str:
@@ -36,11 +38,12 @@ class Listing(StrEnum):
 
 
 ModelName = Annotated[
-    str, typer.Option("--model", help="Name ('acdc list models'), local folder, GGUF file or hub name.", metavar="M")
+    str,
+    typer.Option("--model", help="Name ('acdc list models'), local folder, GGUF file or hub name.", metavar="MODEL"),
 ]
 TaskName = Annotated[
     str,
-    typer.Option("--task", help="Bundled name, a .jsonl, .json or .csv file, or hf:NAME:SPLIT.", metavar="T"),
+    typer.Option("--task", help="Bundled name, .jsonl, .json or .csv file, or data set hf:NAME:SPLIT.", metavar="TASK"),
 ]
 Revision = Annotated[str | None, typer.Option(help="Hub revision: branch, tag or commit.")]
 MethodName = Annotated[str, typer.Option("--method", help="Search method; see 'acdc list methods'.", metavar="NAME")]
@@ -61,30 +64,36 @@ AblationName = Annotated[
         metavar="NAME",
     ),
 ]
-Limit = Annotated[int | None, typer.Option(help="Discover on the first ROWS rows.", metavar="ROWS")]
+Limit = Annotated[
+    int | None, typer.Option(help="Search on the first ROWS rows (default: a random half; score: all).", metavar="ROWS")
+]
 BatchSize = Annotated[int, typer.Option(help="Maximum number of rows in one forward pass.")]
 SplitEmbeddings = Annotated[
-    bool, typer.Option("--split-embeddings", help="Treat token and position embedding as two components.")
+    bool, typer.Option("--split-embeddings", help="Treat token and position embedding as two components, not as one.")
 ]
 LevelName = Annotated[
     Level,
     typer.Option("--level", help="What a circuit consists of.", parser=Level.named, metavar=f"[{'|'.join(Level)}]"),
 ]
 Choose = Annotated[
-    Choosing, typer.Option(help="From scores: take the best edges overall, or go greedily from the logits upwards.")
+    Choosing,
+    typer.Option(help="Methods that score: take the best edges overall, or go greedily backwards from the logits."),
 ]
 DirectEdges = Annotated[
-    bool, typer.Option("--direct-edges", help="acdc: also test the edges within each head, from its q, k and v slots.")
+    bool,
+    typer.Option(
+        "--direct-edges", help="acdc: also test the edges within each head, from its query, key and value slots."
+    ),
 ]
 PluginOptions = Annotated[
-    list[str] | None, typer.Option("--option", help="An option of another package's method.", metavar="NAME=VALUE")
+    list[str] | None, typer.Option("--option", help="An option of a method from another package.", metavar="NAME=VALUE")
 ]
 VerifyExtent = Annotated[
     Extent,
     typer.Option(
         "--verify",
-        help="How much to verify: none; quick: metrics; standard: also random circuits and single removals, about a "
-        "minute; full: also intervals, other ablations and tests, a few minutes.",
+        help="How much to verify. none: nothing; quick: metrics; standard: also random circuits and the removal of "
+        "single edges, up to about a minute; full: also intervals, other ablations and tests, up to a few minutes.",
     ),
 ]
 VerifyRows = Annotated[
@@ -97,12 +106,12 @@ Seed = Annotated[int, typer.Option(help="Seed of all random numbers.")]
 Threads = Annotated[
     int, typer.Option(help="Threads per tensor operation; recorded, because it can change the last bits.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of a table.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 RunPath = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 
 
 def parameters(command: Callable[..., Any], *kinds: type[SearchOptions]) -> list[inspect.Parameter]:
-    """Those of a command, with the methods' own options in the place of its `**` parameter: None where not given."""
+    """Those of a command, with the methods' own options in place of its `**` parameter: None where not given."""
     theirs = list(inspect.signature(command).parameters.values())
     return [p for p in theirs if p.kind is not inspect.Parameter.VAR_KEYWORD] + _flags(*kinds)
 
@@ -121,6 +130,13 @@ def takes_options(*kinds: type[SearchOptions]) -> Callable[[Callable[..., None]]
     return wrap
 
 
+def _help(name: str, option: FieldInfo) -> str:
+    """Which of acdc's own methods take an option, what it means, and its default."""
+    takers = ", ".join(method.name for method in METHODS.built_in.values() if name in method.options.own())
+    meaning = str(option.description).removesuffix(".")
+    return f"{takers}: {meaning[0].lower()}{meaning[1:]} (default: {option.default})."
+
+
 def _flags(*kinds: type[SearchOptions]) -> list[inspect.Parameter]:
     return [
         inspect.Parameter(
@@ -129,7 +145,7 @@ def _flags(*kinds: type[SearchOptions]) -> list[inspect.Parameter]:
             default=None,
             annotation=Annotated[
                 Optional[option.annotation],  # noqa: UP045  # which a checker cannot read in the other form
-                typer.Option(help=f"{str(option.description).removesuffix('.')} (default: {option.default})."),
+                typer.Option(help=_help(name, option)),
             ],
         )
         for name, option in own_options(*kinds).items()

@@ -26,7 +26,7 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
         print(json.dumps(plan.as_record()))
         return
     search, out = plan.search, console()
-    out.print(f"plan of {plan.method} for {plan.task} in {plan.model}\n", style="bold")
+    out.print(f"plan of {plan.method.name} for {plan.task} in {plan.model}\n", style="bold")
     out.print(_table(plan))
     sizes = f"{search.candidates:,} {plan.level}"
     stored = f", {plan.quantisation}" if plan.quantisation else ""
@@ -88,8 +88,10 @@ def _basis(plan: JobPlan) -> str:
         return f"{_tried(plan.preview, plan.search.rows)} {measured}"
     if not plan.search.is_range:
         return measured
-    if plan.learns_masks:
+    if plan.method.learns_masks:
         return f"{measured} Masks may stop learning once half of the updates are done."
+    if not plan.method.decides:
+        return f"{measured} The work depends on what the search finds."
     return (
         f"{measured} The work depends on how many {plan.level} are kept, which is unknown: the lower bound assumes "
         "almost none, the upper bound a run of the whole model for each test."
@@ -99,14 +101,14 @@ def _basis(plan: JobPlan) -> str:
 def _tried(preview: Forecast, rows: int) -> str:
     """What the estimate is based on."""
     of_all = "all" if preview.rows == rows else f"{preview.rows} of the {rows}"
-    receivers = count_of(preview.receivers, "live receiver")
-    text = f"The search is estimated from a short one on {of_all} rows, with {receivers}. "
+    slots = count_of(preview.receivers, "slot")
+    text = f"The estimate comes from a short search on {of_all} rows, which visited {slots}. "
     if preview.tested == preview.receivers:
-        text += "At each of them every edge was tested."
+        text += "Every edge into each of them was tested."
     else:
-        text += f"At {preview.tested} of them every edge was tested; at the others some effects were estimated."
+        text += f"Every edge into {preview.tested} of them was tested; at the others some effects were estimated."
     if preview.unreached:
-        text += f" It ended before the receivers of the last {100 * preview.unreached:.0f} % of the edges."
+        text += f" It ended before it reached the last {100 * preview.unreached:.0f}% of the edges."
     return text
 
 

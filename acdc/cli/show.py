@@ -11,7 +11,6 @@ from rich.table import Table
 from acdc.artefacts.circuit import ModelRecord
 from acdc.artefacts.quantisation import Quantisation
 from acdc.cli.console import console
-from acdc.options import Level
 from acdc.render.verdict import percent
 from acdc.words import count_of
 
@@ -69,10 +68,10 @@ def print_curve(sweep: "FinishedSweep", as_json: bool) -> None:
     print_stored(record.model.name, record.model.quantisation, out)
     out.print()
     table = Table(box=None, pad_edge=False)
-    over_nodes = record.level is Level.nodes
+    over_nodes = record.points[0].nodes is not None
     for name in ("threshold", *(["nodes"] if over_nodes else []), "edges", "tests", record.metric, "faithfulness"):
         table.add_column(name, justify="right")
-    table.add_column("on unseen rows", justify="right")
+    table.add_column("faithfulness on unseen rows", justify="right")
     for point in record.points:
         sizes = [str(point.nodes)] if over_nodes else []
         table.add_row(

@@ -88,8 +88,8 @@ class RunPrinter:
         known = [value for value in found.faithfulness if value is not None] if found else []
         if known and found is not None:
             fewer = f" on {count_of(found.rows or 0, 'row')}" if found.rows not in (None, run.report.rows) else ""
-            circuits = count_of(len(known), "random circuit")
-            text = f"{circuits} of at most that size{fewer}: faithfulness {between(known)}"
+            circuits = f"{count_of(len(known), 'random circuit')} of at most as many {run.circuit.part_name}{fewer}"
+            text = f"{circuits}: faithfulness {between(known)}"
             self._out.print(text, style="dim italic")
         self._out.print()
 
@@ -116,7 +116,7 @@ def _measures(run: FinishedRun) -> Table:
     of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
     table = _titled(f"verification on {report.rows}{of} unseen {'row' if report.rows == 1 and not of else 'rows'}")
     table.add_column("metric")
-    for name in ("full model", "circuit", "complement", "all ablated", "faithfulness"):
+    for name in ("full model", "circuit", "complement", "empty circuit", "faithfulness"):
         table.add_column(name, justify="right")
     for name, m in report.measures.items():
         values = (f"{v:.4g}" for v in (m.full, m.circuit, m.complement, m.empty))

@@ -10,7 +10,7 @@ from acdc.cli import options as opt
 from acdc.words import count_of
 
 TargetName = Annotated[
-    str, typer.Argument(help="Folder of jobs, or with --address the id of a submission.", metavar="TARGET")
+    str, typer.Argument(help="Folder of jobs; with --address, the id that submit printed.", metavar="TARGET")
 ]
 Address = Annotated[
     str | None, typer.Option(help="Dashboard of the Ray cluster, such as http://127.0.0.1:8265.", metavar="URL")
@@ -18,7 +18,7 @@ Address = Annotated[
 
 
 def submit(
-    jobs: Annotated[Path, typer.Argument(help="Job file, as for run.")],
+    jobs: Annotated[Path, typer.Argument(help="TOML file, as for run.", metavar="JOBS")],
     address: Annotated[
         str, typer.Option(help="Dashboard of a Ray cluster, such as http://127.0.0.1:8265.", metavar="URL")
     ],

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 @loads_model
 def verify(
     run: opt.RunPath,
-    model: Annotated[str | None, typer.Option(help="Model; default: the run's.", metavar="M")] = None,
-    task: Annotated[str | None, typer.Option(help="Task; default: the run's.", metavar="T")] = None,
+    model: Annotated[str | None, typer.Option(help="Model; default: the run's.", metavar="MODEL")] = None,
+    task: Annotated[str | None, typer.Option(help="Task; default: the run's.", metavar="TASK")] = None,
     extent: opt.VerifyExtent = opt.Extent.full,
     rows: opt.VerifyRows = None,
     stability: Annotated[
@@ -98,7 +98,7 @@ def minimise(
     seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Remove edges from a run's circuit until every edge left is needed. Writes a new run."""
+    """Remove edges from a run's circuit until every edge left is needed on the discovery rows. Writes a new run."""
     from acdc.artefacts.circuit import Circuit
     from acdc.cli.progress import bars
     from acdc.cli.show_run import RunPrinter
@@ -116,7 +116,7 @@ def diff(
     first: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
     second: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
     picture: Annotated[
-        Path | None, typer.Option(help="Draw both circuits in one picture: .svg, .dot, .pdf or .png.", metavar="F")
+        Path | None, typer.Option(help="Draw both circuits in one picture: .svg, .dot, .pdf or .png.", metavar="FILE")
     ] = None,
     fixed: Annotated[
         bool, typer.Option("--fixed", help="Give every component of the model a fixed place in the picture.")
@@ -144,7 +144,7 @@ def diff(
     if picture is not None:
         write_bytes(picture, _picture_of_both(circuits, (first, second), picture, fixed))
     elif fixed:
-        raise InputError("--fixed goes with --picture")
+        raise InputError("--fixed needs --picture")
     if circuits[0].model.content_hash != circuits[1].model.content_hash:
         roles = compare_roles(circuits[0], load_report(first), circuits[1], load_report(second))
         print(json.dumps(roles.model_dump(mode="json"))) if as_json else _print_roles(roles)
@@ -193,7 +193,7 @@ def _print_comparison(comparison: "Comparison") -> None:
             f"{count_of(comparison.rows, 'row')} that neither discovery used"
         )
         rows = [[name, _percent(interval)] for name, interval in comparison.faithfulness.items()]
-        _show(out, title, ("circuit", "recovered [95 % interval]"), rows)
+        _show(out, title, ("circuit", "recovered [95% interval]"), rows)
     else:
         out.print("\nno rows that neither discovery used: faithfulness is not compared")
 
@@ -232,10 +232,10 @@ def _print_claims(report: "Report", full_verification: "FullVerification", out: 
 
     rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in full_verification.faithfulness]
     head = ("ablation", "metric", "the circuit alone recovers", "ablating it loses")
-    _show(out, "\nfaithfulness: 100 % is all of the behaviour [95 % interval]", head, rows)
+    _show(out, "\nfaithfulness: share of the behaviour [95% interval]", head, rows)
     if full_verification.only_under is not None:
         under = ", ".join(full_verification.only_under) or "none"
-        out.print(f"faithful in {report.metric} (whole interval between 80 % and 120 %) only under: {under}")
+        out.print(f"faithful in {report.metric} (whole interval between 80% and 120%) only under: {under}")
     if full_verification.completeness:
         out.print(f"\ncompleteness: {complete_text(full_verification.completeness, report.metric)}", soft_wrap=True)
     if full_verification.minimality:
@@ -252,7 +252,7 @@ def _print_tests(tests: "Sequence[TestResult]", out: "Console") -> None:
     """The numbers of each test, then its result in a sentence."""
     from acdc.render.verdict import result_text
 
-    _show(out, "\ntests, corrected together (Holm), at a level of 5 %", TESTS, map(_test, tests))
+    _show(out, "\ntests, corrected together (Holm), at a level of 5%", TESTS, map(_test, tests))
     for test in tests:
         out.print(f"{test.name}: {result_text(test)}", soft_wrap=True)
 
@@ -261,7 +261,7 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
     """By groups of rows, by heads, and row by row."""
     head: tuple[str, ...]
     if full_verification.groups:
-        head = ("rows of", "rows", "recovered [95 % interval]", "circuit right", "full model right")
+        head = ("rows of", "rows", "recovered [95% interval]", "circuit right", "full model right")
         rows = [
             [g.group, str(g.rows), _percent(g.faithfulness), _share(g.accuracy), _share(g.accuracy_full)]
             for g in full_verification.groups
@@ -273,16 +273,17 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
         strongest = sorted(full_verification.composition, key=lambda c: (c.usual - c.score, c.edge))[:STRONGEST]
         rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
         title = (
-            "\ncomposition: how much of one head's output the next reads, by their weights; furthest above the usual"
+            "\ncomposition: how much of one head's output the next head reads, by their weights; pairs furthest above "
+            "the model's mean"
         )
-        _show(out, title, ("edge", "composition", "usual"), rows)
+        _show(out, title, ("edge", "composition", "model's mean"), rows)
     if full_verification.failures:
         head = ("row", f"{report.metric} of circuit", "of full model", "answer lost")
         rows = [
             [f.row, _number(f.circuit), _number(f.full), {True: "yes", False: "no", None: "?"}[f.wrong]]
             for f in full_verification.failures
         ]
-        _show(out, "\nrows on which the circuit does worst", head, rows)
+        _show(out, "\nrows on which the circuit does worst, lost answers first", head, rows)
 
 
 def _print_heads(hints: "Sequence[HeadHint]", metric: str, out: "Console") -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from acdc.execution.ablated import Ablated, AblatedStream
 from acdc.execution.components import Components, Positions
 from acdc.graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup, ReaderKind
+from acdc.graph.masks import CoordinateMask, EdgeMask, Mask
 
 
 class SlotInputs:
@@ -230,6 +231,27 @@ class Executor:
         residual = trace.residuals[layer].repeat(copies, 1, 1)
         columns = None if columns is None else columns.repeat(copies, 1)
         return self._run_layers(layer, residual, blocks, answer_positions.repeat(copies), slots, columns)
+
+    def resume_without(
+        self,
+        trace: Trace,
+        removed: Mask,
+        ablated: Ablated,
+        answer_positions: Tensor,
+        stream: AblatedStream | None = None,
+        columns: Tensor | None = None,
+    ) -> Trace:
+        """Run several subgraphs from the first layer on in which any of them differs from `trace`, candidate by
+        candidate; logits as of `resume`."""
+        layer, rows = removed.first_layer(self.graph), len(trace.logits)
+        slots: SlotInputs
+        if isinstance(removed, CoordinateMask):
+            before = sum(len(block) for block in trace.blocks[: self.blocks_before(layer)])
+            slots = RemovedCoordinates(removed.values, ablated, rows, before)
+        else:
+            assert isinstance(removed, EdgeMask), f"no way to run {type(removed).__name__}"
+            slots = RemovedEdges(self.graph, removed.values, ablated, rows, stream)
+        return self.resume(trace, layer, len(removed), answer_positions, slots, columns)
 
     def blocks_before(self, layer: int) -> int:
         """How many blocks of outputs there are when a layer is entered."""

@@ -1,20 +1,48 @@
 """Products of activations with fixed weights, through oneDNN where that is faster.
 
-PyTorch multiplies float32 matrices on a CPU with MKL, which leaves half of the speed of some processors unused (AMD's,
-measured: 210 against 480 GFLOP/s); its oneDNN is reached by the operator below alone. Very small products stay where
-they are, as calling oneDNN costs more. Which of the two computes depends on shapes alone, so the same inputs give the
-same bytes. `KIND` is recorded in artefacts.
+PyTorch multiplies float32 matrices on a CPU with MKL, which leaves half of the speed of AMD's processors unused
+(measured: 210 against 480 GFLOP/s) and none of Intel's. PyTorch's oneDNN is reached by the operator below alone. Very
+small products stay with MKL, as calling oneDNN costs more. The processor's maker and the shapes decide, not a timing,
+so the same inputs give the same bytes on the same machine. The environment variable ACDC_PRODUCTS (`onednn` or
+`default`) overrides the maker. `KIND` is recorded in artefacts.
 """
+
+import os
+import platform
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction, FunctionCtx
 
+from acdc.errors import InputError
+
 WORTHWHILE_FLOPS = 5e6  # of one product
 
 # Private: nothing public reaches oneDNN's product of two matrices.
-LINEAR = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
-KIND = "default" if LINEAR is None else "onednn"
+_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+
+
+def _kind() -> str:
+    """Raises InputError for a wish that names no kind, or one that this PyTorch lacks."""
+    wish = os.environ.get("ACDC_PRODUCTS")
+    if wish not in (None, "onednn", "default"):
+        raise InputError(f"ACDC_PRODUCTS={wish}: must be onednn or default")
+    if wish == "onednn" and _ONEDNN is None:
+        raise InputError("ACDC_PRODUCTS=onednn: this PyTorch was built without oneDNN; use default")
+    if wish is not None:
+        return wish
+    return "onednn" if _ONEDNN is not None and _is_amd() else "default"
+
+
+def _is_amd() -> bool:
+    listed = Path("/proc/cpuinfo")
+    described = listed.read_text(errors="replace") if listed.is_file() else platform.processor()
+    return "AuthenticAMD" in described
+
+
+KIND = _kind()
+LINEAR = _ONEDNN if KIND == "onednn" else None
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -37,7 +37,7 @@ def choose_executor(
     there cannot be."""
     if workers is None:
         if gpus_per_worker or address:
-            raise InputError("--gpus-per-worker and --address go with --workers N")
+            raise InputError("--gpus-per-worker and --address need --workers N")
         return InProcess()
     if workers < 1:
         raise InputError(f"--workers {workers} must be at least 1")

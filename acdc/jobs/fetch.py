@@ -137,17 +137,17 @@ def _receive(source: Source, entries: Sequence[FileEntry]) -> Iterator[tuple[Fil
 def _checked(entry: FileEntry, content: bytes) -> str:
     """A file's text. Raises InputError where it is not what was announced."""
     if hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise InputError(f"{entry.name} arrived with other content than it has: fetch again")
+        raise InputError(f"{entry.name} arrived with other content than it had: fetch again")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"{entry.name} holds no text, and so is no file of a run") from None
+        raise InputError(f"{entry.name} is not text, so it is not a file of a run") from None
 
 
 def _check_place(out: Path, entry: FileEntry) -> None:
     """Raises InputError for an entry that must not be written."""
     if not _NAME.fullmatch(entry.name):
-        raise InputError(f"{entry.name!r} is no file of a run: nothing was written")
+        raise InputError(f"{entry.name!r} is not a file of a run: nothing was written")
     if _is_linked(out, entry.name):
         raise InputError(f"{out / entry.name} goes through a symbolic link: nothing was written")
 
@@ -157,7 +157,7 @@ def _is_same(path: Path, entry: FileEntry) -> bool:
 
 
 def _other_content(path: Path) -> InputError:
-    return InputError(f"{path} is there with other content: nothing was written; use another --out")
+    return InputError(f"{path} exists with other content: nothing was written; use another --out")
 
 
 def _is_linked(folder: Path, name: str) -> bool:

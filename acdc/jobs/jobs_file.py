@@ -22,7 +22,7 @@ from acdc.options import FORMER_LEVELS, former_level
 from acdc.runs.spec import DiscoveryJob, located
 from acdc.search.discover import DiscoverySettings
 from acdc.search.options import own_options
-from acdc.search.registry import METHODS
+from acdc.search.registry import DEFAULT_METHOD, METHODS
 from acdc.task.registry import TASKS
 
 DEFAULT_MODEL, DEFAULT_TASK = "trio", "ioi"
@@ -39,6 +39,7 @@ def _types() -> dict[str, Any]:
     settings = {field.name: (field.type, field.default) for field in fields(DiscoverySettings)}
     del settings["options"]
     own = {"model": (str, DEFAULT_MODEL), "task": (str, DEFAULT_TASK), "metric": (str | None, None)}
+    own["method"] = (str, DEFAULT_METHOD.name)
     methods = {name: (Optional[option.annotation], None) for name, option in _method_options().items()}  # noqa: UP045
     return job | settings | own | methods
 
@@ -123,13 +124,15 @@ def _make_job(options: Mapping[str, Any], folder: Path, table_type: type[BaseMod
         raise InputErrors([_problem(found) for found in error.errors()]) from None
     values = {name: getattr(table, name) for name in table_type.model_fields}
     own = {name: values.pop(name) for name in _method_options()}
-    job = DiscoveryJob(
-        model=_located(values.pop("model"), NAMES, folder),
-        task=located(_located(values.pop("task"), TASKS, folder), folder),
-        **{name: values.pop(name) for name in ("revision", "device", "dtype", "verify", "verify_rows")},
-        settings=DiscoverySettings(**values, options={name: value for name, value in own.items() if value is not None}),
-    )
+    values["options"] = {name: value for name, value in own.items() if value is not None}
     try:
+        values["method"] = METHODS.find(values["method"])
+        job = DiscoveryJob(
+            model=_located(values.pop("model"), NAMES, folder),
+            task=located(_located(values.pop("task"), TASKS, folder), folder),
+            **{name: values.pop(name) for name in ("revision", "device", "dtype", "verify", "verify_rows")},
+            settings=DiscoverySettings(**values),
+        )
         job.check()
     except InputError as error:
         raise InputErrors([str(error)]) from None
@@ -139,7 +142,7 @@ def _make_job(options: Mapping[str, Any], folder: Path, table_type: type[BaseMod
 def _problem(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{key}: is no option of 'acdc discover'"
+        return f"{key}: is not an option of 'acdc discover'"
     if key == "level" and error["input"] in FORMER_LEVELS:
         return f"{key}: {former_level(error['input'])}"
     said = without_prefix(error["msg"])

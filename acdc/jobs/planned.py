@@ -105,6 +105,6 @@ def plan_one(job: DiscoveryJob, folder: Path, hashes: dict[tuple[str, str | None
         hashes[source] = find_source(*source).content_hash()
     inputs = job.inputs(hashes[source], task) | {"versions": library_versions()}
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()[:ID_LENGTH]
-    label = re.sub(r"[^\w.-]+", "-", f"{task.name}-{model.name}-{job.settings.method}")
+    label = re.sub(r"[^\w.-]+", "-", f"{task.name}-{model.name}-{job.settings.method.name}")
     there = sorted(path.name for path in folder.glob(f"*-{digest}"))  # under what it was called then
     return PlannedJob(digest, there[0] if there else f"{label}-{digest}", job, folder)

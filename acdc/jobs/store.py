@@ -100,7 +100,7 @@ class Store:
             raise kind(f"run store {self.path} cannot be used: {error}") from None
         except sqlite3.DatabaseError as error:
             raise InputError(
-                f"run store {self.path} is damaged ({error}): delete it, 'acdc run' makes it anew"
+                f"run store {self.path} is damaged ({error}): delete it, and 'acdc run' makes a new one"
             ) from None
         except OSError as error:
             raise InputError(f"run store {self.path} cannot be used: {error.strerror}") from None

@@ -130,7 +130,7 @@ def find_source(name: str, revision: str | None = None, weights: bool = True) ->
         return _open_gguf(path.name.removesuffix(SUFFIX), path)
     if path is not None:
         raise InputError(
-            f"model {name!r} is a file, and no GGUF file: give the folder that holds config.json and model.safetensors"
+            f"model {name!r} is a file, but not a GGUF file: give the folder of config.json and model.safetensors"
         )
     if not is_hub_name(name):
         raise InputError(f"model folder {name!r} does not exist")

@@ -12,7 +12,6 @@ from acdc.behaviour.behaviour import DEFAULT_BATCH
 from acdc.behaviour.optimal import UPDATES as OPTIMAL_UPDATES
 from acdc.options import Extent
 from acdc.search.discover import DiscoverySettings
-from acdc.search.registry import METHODS
 from acdc.verification.budget import (
     FEWEST_MEASURED,
     FEWEST_RANDOM,
@@ -40,7 +39,7 @@ from acdc.verification.minimality import DRAWN
 def choosing_runs(settings: DiscoverySettings, edges: int) -> int:
     """Subgraphs that are run on all rows of discovery to choose one by faithfulness, at most: by doubling and then by
     bisection, and the empty one. 0 where a circuit is chosen otherwise."""
-    if METHODS.find(settings.method).decides or settings.edges is not None or settings.threshold is not None:
+    if settings.method.decides or settings.edges is not None or settings.threshold is not None:
         return 0
     return 2 * math.ceil(math.log2(max(2, edges))) + 1
 

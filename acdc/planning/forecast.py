@@ -7,22 +7,19 @@ import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour, split_into_batches
 from acdc.execution.machine import timed
-from acdc.graph.units import EdgeUnits
+from acdc.graph.units import kind_of
 from acdc.model.load import Model
-from acdc.options import Level
 from acdc.planning.preview import Preview, Receiver
 from acdc.planning.speed import Load, Speed
 from acdc.progress import Progress, silent
+from acdc.search.acdc.acdc_tests import AcdcTests
 from acdc.search.acdc.pace import Pace, widths
 from acdc.search.acdc.pruning import CHECK_TESTS
 from acdc.search.acdc.receiver_steps import receiver_steps
 from acdc.search.acdc.search import default_threshold
 from acdc.search.acdc.slot_cost import Scale
-from acdc.search.choosing import Ranking
 from acdc.search.discover import DiscoverySettings, bind
-from acdc.search.methods.eap import eap
-from acdc.search.methods.hybrid import proposal_size
-from acdc.search.options import OrderOptions
+from acdc.search.options import OrderOptions, SearchOptions
 from acdc.task.rows import Row, Task
 from acdc.words import count_of
 
@@ -34,7 +31,6 @@ PASSES = 30  # forward passes over its rows that a preview should have room for
 # which the machine may be faster or slower later on. They come from comparing forecasts with searches: see
 # benchmarks/README.md.
 TESTED, ESTIMATED, UNREACHED, OTHER_ROWS, MACHINE = 1.3, 2.0, 3.0, 1.5, 1.5
-ROUNDS = (1, 2, 3)  # of acdc-complete: at least, likely, at most
 LATEST = 0.25  # of the live receivers: the last ones, whose tests cost about as much as the next ones'
 
 
@@ -75,23 +71,21 @@ class Forecast:
     flops: Range
     seconds: Range
 
-    def repeated(self, passed: float) -> "Forecast":
-        """Of `ROUNDS` of ACDC, each of which then removes its kept edges one by one and together, in runs of the whole
-        model. `passed`: FLOPs of one such run on all rows."""
+    def repeated(self, rounds: tuple[int, int, int], passed: float) -> "Forecast":
+        """Of so many rounds of ACDC, see `AcdcTests`. `passed`: FLOPs of the full model on all rows."""
         alone = 2 * self.kept * passed
         of_time = self.seconds.likely / self.flops.likely * alone
         flops, seconds = (
-            Range(*(times * (value + more) for times, value in zip(ROUNDS, found.bounds, strict=True)))
+            Range(*(times * (value + more) for times, value in zip(rounds, found.bounds, strict=True)))
             for found, more in ((self.flops, alone), (self.seconds, of_time))
         )
-        return replace(self, tests=ROUNDS[1] * self.tests, flops=flops, seconds=seconds)
+        return replace(self, tests=rounds[1] * self.tests, flops=flops, seconds=seconds)
 
 
 def can_forecast(model: Model, settings: DiscoverySettings) -> bool:
     """Whether a search makes passes that cost what they reach (`Increments`), which is what a preview makes."""
     by_whole_runs = model.executor(settings.split_embeddings, settings.direct_edges).scaled_bias
-    named = settings.method in ("acdc", "acdc-complete", "hybrid")
-    return named and settings.level is Level.edges and not by_whole_runs
+    return settings.method.tests is not None and kind_of(settings.level).are_edges and not by_whole_runs
 
 
 def forecast(
@@ -110,23 +104,19 @@ def forecast(
     count = min(len(discovery), max(FEWEST_ROWS, min(MOST_ROWS, int(budget / (PASSES * plain)))))
     behaviour = bind(model, task, settings, [discovery[place * len(discovery) // count] for place in range(count)])
     threshold = default_threshold(behaviour) if settings.threshold is None else settings.threshold
-    options = settings.search_options
-    assert isinstance(options, OrderOptions)  # see `can_forecast`
-    plan, proposed = list(receiver_steps(behaviour.graph, options.sender_order)), _proposed(behaviour, settings)
+    options, tests = settings.search_options, settings.method.tests
+    assert isinstance(options, OrderOptions) and tests is not None  # see `can_forecast`
+    plan, proposed = list(receiver_steps(behaviour.graph, options.sender_order)), _tested(behaviour, tests, options)
     preview = Preview(behaviour, threshold, plan, proposed, budget)
     with progress(f"acdc on {count_of(count, 'row')}", sum(len(step.candidates) for step in plan), "edges") as advance:
         preview.finish(advance)
     found = _Extrapolation(preview, _scale(behaviour, task.select(discovery), settings)).forecast()
-    return found.repeated(plain * len(discovery)) if settings.method == "acdc-complete" else found
+    return found.repeated(tests.rounds, plain * len(discovery)) if tests.rounds else found
 
 
-def _proposed(behaviour: Behaviour, settings: DiscoverySettings) -> np.ndarray:
-    """Boolean [edges]: those that a search decides about. For a hybrid, those of cheaper scores than its own."""
-    options = settings.search_options
-    if settings.method != "hybrid":
-        return np.ones(behaviour.graph.n_edges, dtype=bool)
-    ranking = Ranking(EdgeUnits(behaviour.graph), eap(behaviour, options, silent).values)
-    return ranking.by_edges(proposal_size(behaviour.graph, options)).edges
+def _tested(behaviour: Behaviour, tests: AcdcTests, options: SearchOptions) -> np.ndarray:
+    """Boolean [edges]: those that a search tests."""
+    return np.ones(behaviour.graph.n_edges, dtype=bool) if tests.edges is None else tests.edges(behaviour, options)
 
 
 def _scale(behaviour: Behaviour, rows: Sequence[Row], settings: DiscoverySettings) -> Scale:

@@ -22,11 +22,11 @@ from acdc.options import Extent
 from acdc.planning.follow_up import choosing_runs, verification_flops
 from acdc.planning.forecast import Forecast, can_forecast, forecast
 from acdc.planning.rates import probe
-from acdc.planning.search_cost import Effort
 from acdc.planning.search_plan import SearchPlan, plan_search
 from acdc.progress import Progress, silent
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.registry import METHODS
+from acdc.search.cost import Effort
+from acdc.search.registry import Method
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.verification.budget import Costs
@@ -56,8 +56,7 @@ class JobPlan:
     parameters: int
     quantisation: Quantisation | None
     task: str
-    method: str
-    learns_masks: bool
+    method: Method
     level: str
     device: str
     dtype: str
@@ -137,7 +136,7 @@ class JobPlan:
             "rows": search.rows,
             "batches": search.batches,
             "longest": search.longest,
-            "method": self.method,
+            "method": self.method.name,
             "level": self.level,
             "edges": search.edges,
             "candidates": search.candidates,
@@ -188,7 +187,6 @@ def plan_job(
         quantisation=shape.model.quantisation,
         task=task.name,
         method=job.settings.method,
-        learns_masks=METHODS.find(job.settings.method).learns_masks,
         level=job.settings.level.value,
         device=shape.model.where,
         dtype=job.dtype,
@@ -209,9 +207,9 @@ def plan_job(
         return plan
     if plan.fits is False or not unloaded.source.weight_files:
         why = "does not fit this machine" if plan.fits is False else "has no weights here"
-        say(f"{plan.model} {why}, so {plan.method} is not tried on some rows: the plan has bounds alone")
+        say(f"{plan.model} {why}, so no short {plan.method.name} search is run: the plan gives only bounds")
         return plan
-    say(f"loading {plan.model} and trying {plan.method} on some rows (--no-probe plans without)")
+    say(f"loading {plan.model} and running a short {plan.method.name} search (--no-probe: plan without it)")
     return replace(plan, preview=_try(job, search, progress))
 
 

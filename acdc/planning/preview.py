@@ -14,10 +14,11 @@ import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.required_positions import Required
-from acdc.planning.first_order import first_order
 from acdc.planning.speed import Load
 from acdc.progress import Advance
+from acdc.search.acdc.first_order import first_order
 from acdc.search.acdc.increments import Increments
+from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import ReceiverStep
 from acdc.search.acdc.slot_cost import SlotCost, slot_cost
@@ -84,7 +85,7 @@ class Preview(Pruning):
         self._increments.settle()
         slot, states = self._slot(int(wanted[0])), self._increments.states
         numbers = sum(s.rows * (s.length if s.need(slot) == Required.EVERYWHERE else 1) for s in states)
-        cost = slot_cost(self.behaviour, states, slot)
+        cost = slot_cost(self.behaviour, states, slot, [self.behaviour.metric])
         settling = 1 + (len(wanted) < len(step.candidates))
         self._now = Receiver((), len(wanted), cost, numbers * self.behaviour.graph.anatomy.d_model, settling)
         self._edges, self._first = wanted, True
@@ -105,26 +106,27 @@ class Preview(Pruning):
         assert self._now is not None
         edges, threshold, (writers, _) = self._edges, self.thresholds[0], self.behaviour.graph.ends
         found = first_order(self.behaviour, self._increments.states, slot, writers[edges].tolist())
+        effects = self._increments.measured.change(found.now, found.effects)
         self._backwards += BACKWARD * found.flops
-        tested = nearest(found.effects, threshold, int(RECEIVER_SHARE * self._for_tests // found.flops))
+        tested = nearest(effects, threshold, int(RECEIVER_SHARE * self._for_tests // found.flops))
         self._now = replace(self._now, tested=int(tested.sum()), cost=replace(self._now.cost, each=found.flops))
-        sure = ~tested & (found.effects >= threshold)
+        sure = ~tested & (effects >= threshold)
         left = np.concatenate([edges[sure], edges[tested]])
         self.tester.open(left, step.candidates[~np.isin(step.candidates, left)])
         self.current = self.tester.objective() if tested.any() else self.current
-        for edge, effect in zip(edges[sure].tolist(), found.effects[sure].tolist(), strict=True):
+        for edge, effect in zip(edges[sure].tolist(), effects[sure].tolist(), strict=True):
             self._keep(edge, self.current + effect)
         advance(len(step.candidates) - int(tested.sum()), self._note())
         return edges[tested]
 
-    def _objectives(self, tried: np.ndarray) -> np.ndarray:
+    def _objectives(self, wanted: Pass) -> np.ndarray:
         assert self._now is not None
         before, started = self.behaviour.work.flops, time.perf_counter()
-        found = super()._objectives(tried)
+        found = super()._objectives(wanted)
         self.seconds.append(time.perf_counter() - started)
         flops = self.behaviour.work.flops - before
         summed = self._now.tested if self._first else 0  # the first pass at a slot sums up all of its senders
-        self.loads.append(Load(flops, self._now.cost.fixed, self._now.numbers * (len(tried) + summed)))
+        self.loads.append(Load(flops, self._now.cost.fixed, self._now.numbers * (len(wanted.columns) + summed)))
         self._for_tests -= flops
         self._first = False
         if self._edges[0] >= len(self.behaviour.graph.edges):

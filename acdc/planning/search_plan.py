@@ -17,9 +17,8 @@ from acdc.execution.dry_run import CostTracker
 from acdc.graph.units import units_of
 from acdc.model.placement import elsewhere
 from acdc.model.shape import Shape
-from acdc.planning.search_cost import BatchCost, BatchDryRun, Effort, search_cost
+from acdc.search.cost import BatchCost, BatchDryRun, Effort
 from acdc.search.discover import DiscoverySettings, bind, prepare
-from acdc.search.registry import METHODS
 from acdc.task.rows import Row, Task
 from acdc.task.split import Split
 
@@ -127,12 +126,16 @@ def _costs(
     tracker: CostTracker, shape: Shape, task: Task, settings: DiscoverySettings, batches: Sequence[list[int]]
 ) -> list[BatchCost]:
     """What each batch costs."""
-    options, method = settings.search_options, METHODS.find(settings.method)
+    options, method = settings.search_options, settings.method
+    count = method.cost
+    if count is None:
+        raise InputError(
+            f"the cost of method {method.name!r} is unknown, as its package declares none: plan with another method"
+        )
 
     def cost(index: list[int]) -> BatchCost:
-        return search_cost(
-            BatchDryRun(tracker, lambda: bind(shape.model, task, settings, index)), method, options, len(batches)
-        )
+        dry = BatchDryRun(tracker, lambda: bind(shape.model, task, settings, index), len(batches))
+        return count(dry, method.run, options)
 
     typical = [(index, cost(index)) for index in _typical(task.rows, batches)]
     found = []

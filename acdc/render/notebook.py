@@ -40,7 +40,7 @@ def report_html(report: Report) -> str:
         ]
         for name, m in report.measures.items()
     ]
-    head = ("metric", "full model", "circuit", "complement", "all ablated", "faithfulness")
+    head = ("metric", "full model", "circuit", "complement", "empty circuit", "faithfulness")
     title = f"{count_of(report.rows, 'row')} that discovery did not see, {report.ablation} ablation"
     return _card(f"<p><b>{escape(_verdict(report, spans))}</b></p>", *_table(title, head, rows))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from acdc.artefacts.circuit import Circuit
-from acdc.options import Choosing, Level
+from acdc.options import Choosing
 from acdc.words import count_of, were
 
 
@@ -36,7 +36,7 @@ def _no_more(circuit: Circuit) -> str:
         return f"no other {name} that leads to these has a score other than 0"
     text = f"no other {name} has a score other than 0"
     lost = circuit.method.selection.get("selected", 0) - circuit.edges_effective
-    if circuit.level is Level.edges and lost:
+    if circuit.units.are_edges and lost:
         text += f" ({count_of(int(lost), 'edge')} without a path from input to logits {were(int(lost))} dropped)"
     return text
 
@@ -46,7 +46,7 @@ def _why_empty(circuit: Circuit) -> str:
     selection, name, plural = circuit.method.selection, circuit.units.singular, circuit.units.plural
     threshold = selection.get("threshold")
     kept = len(circuit.edges) if circuit.method.objective is not None else selection.get("selected", 0)
-    if circuit.level is Level.edges and kept:
+    if circuit.units.are_edges and kept:
         lower = "a smaller --threshold" if threshold is not None else "a larger --edges or --faithfulness"
         greedy = "" if circuit.method.objective is not None else ", or --choose greedy, which starts at the logits"
         return (

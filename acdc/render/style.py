@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from acdc.artefacts.circuit import Circuit, ScoredEdge
 from acdc.artefacts.verification.mechanism import ATTENDS, DUPLICATE, FIRST, INDUCTION, ITSELF, PREVIOUS
 from acdc.graph import ReaderKind
-from acdc.graph.units import NodeUnits
-from acdc.options import Level
+from acdc.graph.units import units_of
 from acdc.words import count_of, were
 
 NODE_FILL = {
@@ -104,8 +103,14 @@ def title(circuit: Circuit) -> str:
     """One line that says what the picture shows."""
     size = f"{circuit.size:,} of {circuit.units.total:,} {circuit.units.plural}"
     if circuit.units.parts is not circuit.level:
-        size += f", in {len(circuit.nodes):,} of {NodeUnits(circuit.graph).total:,} nodes"
+        size += f", {within(circuit)}"
     return f"{circuit.task.name} in {circuit.model.name}: {size}"
+
+
+def within(circuit: Circuit) -> str:
+    """How many of the parts that its units are in are in the circuit."""
+    whole = units_of(circuit.graph, circuit.units.parts)
+    return f"in {len(circuit.parts):,} of {whole.total:,} {whole.plural}"
 
 
 def subtitle(circuit: Circuit) -> str:
@@ -114,7 +119,7 @@ def subtitle(circuit: Circuit) -> str:
 
 def dropped(circuit: Circuit) -> str:
     """How many of the edges that the method kept are not in the circuit; nothing where all are."""
-    count = len(circuit.edges) - circuit.edges_effective if circuit.level is Level.edges else 0
+    count = len(circuit.edges) - circuit.edges_effective if circuit.units.are_edges else 0
     if not count:
         return ""
     return f"{count_of(count, 'edge')} without a path from input to logits {were(count)} dropped"

@@ -14,8 +14,7 @@ from acdc.artefacts.verification.completeness import Completeness
 from acdc.artefacts.verification.faithfulness import FAITHFUL, Faithfulness
 from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.interval import Interval
-from acdc.artefacts.verification.minimality import TOLERANCE, Minimality
-from acdc.artefacts.verification.minimality import Level as Minimal
+from acdc.artefacts.verification.minimality import TOLERANCE, Minimality, MinimalityLevel
 from acdc.artefacts.verification.over_sizes import Integrated
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.report import Report
@@ -275,7 +274,7 @@ def _in_full(report: Report, full_verification: FullVerification) -> Iterator[Cl
         standing = Standing.shown if holds else Standing.open if share.high is None else Standing.not_shown
         yield Claim("completeness", standing, text)
     if full_verification.minimality:
-        shown = full_verification.minimality.level in (Minimal.local, Minimal.subset)
+        shown = full_verification.minimality.level in (MinimalityLevel.local, MinimalityLevel.subset)
         text = _sentence(minimal_text(full_verification.minimality, report))
         yield Claim("minimality", Standing.shown if shown else Standing.not_shown, text)
     yield from map(_test, full_verification.tests)
@@ -352,14 +351,17 @@ def _result(test: TestResult) -> str:
             "lies outside the circuit",
             "with the circuit ablated, no dependence on the scores of the full model was found",
         ),
-        "sufficiency": (f"the circuit recovers more than {of_size}", f"the circuit recovers more than only {of_size}"),
+        "sufficiency": (
+            f"the circuit recovers more than {of_size}",
+            f"the circuit recovers more than {of_size}, which is not enough",
+        ),
         "sufficiency, degrees": (
             f"the circuit recovers more than {of_degrees}",
-            f"the circuit recovers more than only {of_degrees}",
+            f"the circuit recovers more than {of_degrees}, which is not enough",
         ),
         "necessity": (
             f"ablating the circuit does more harm than ablating {of_size}",
-            f"ablating the circuit does more harm than ablating only {of_size}",
+            f"ablating the circuit does more harm than ablating {of_size}, which is not enough",
         ),
     }.get(test.name, (f"rejected: {test.null}", f"not rejected: {test.null}"))
     return rejected if test.rejected else kept

@@ -23,7 +23,6 @@ from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.acdc.journal import Journal
 from acdc.search.discover import Result, bind, describe_batch, describe_model, discover, edge_scores, prepare
-from acdc.search.registry import METHODS
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
@@ -63,8 +62,8 @@ def run_discovery(
     job.check()
     model, task = (loaded or Loaded()).of(job)
     prepare(model, task, job.settings)
-    run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method}")
-    resumed = run.has(CIRCUIT) and run.has(DECISIONS if METHODS.find(job.settings.method).decides else SCORES)
+    run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method.name}")
+    resumed = run.has(CIRCUIT) and run.has(DECISIONS if job.settings.method.decides else SCORES)
     if not resumed:
         result = discarding_refused(run, lambda: _search(run, job, model, task, progress, find_workers))
         _write_result(run, result)
@@ -83,7 +82,7 @@ def _search(
     run: RunDirectory, job: DiscoveryJob, model: Model, task: Task, progress: Progress, find_workers: FindWorkers
 ) -> Result:
     """Discover; what decides edge by edge goes on where an earlier attempt was cut off."""
-    if not METHODS.find(job.settings.method).decides:
+    if not job.settings.method.decides:
         return discover(model, task, job.settings, progress, find_workers=find_workers)
     depends_on = {
         "inputs": run.record.inputs,
@@ -98,7 +97,7 @@ def _search(
 def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
     """Score every edge on all rows of a task, or the first `limit`; the run's folder and what `scores.json` holds."""
     job.settings.check()
-    method = METHODS.find(job.settings.method)
+    method = job.settings.method
     if method.decides:
         raise InputError(f"method {method.name!r} decides edge by edge and gives no scores: use discover")
     model, task = Loaded().of(job)
@@ -116,7 +115,7 @@ def _score(job: DiscoveryJob, model: Model, task: Task, progress: Progress) -> t
     """(what `scores.json` holds, what was computed)."""
     with fixed_threads(job.settings.threads):
         behaviour = bind(model, task, job.settings, range(job.settings.limit or len(task.rows)))
-        found = METHODS.find(job.settings.method).run(behaviour, job.settings.search_options, progress)
+        found = job.settings.method.run(behaviour, job.settings.search_options, progress)
         assert isinstance(found, Scores)  # `run_scoring` refuses what decides
         return _describe_scores(job, behaviour, found), behaviour.work
 
@@ -139,7 +138,7 @@ def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> 
         "version": 1,
         "model": describe_model(behaviour).model_dump(mode="json"),
         "task": {"name": task.name, "content_hash": task.content_hash(), "rows": [row.id for row in behaviour.rows]},
-        "method": job.settings.method,
+        "method": job.settings.method.name,
         **record_options(job.settings.search_options.own_values()),
         "metric": behaviour.metric.name,
         "larger_is_better": behaviour.metric.larger_is_better,
@@ -197,7 +196,7 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
         and circuit.method.options.items() <= settings.search_options.own_values().items()
         and circuit.task.content_hash == task.content_hash()
         and circuit.task.split == split_rows(task.rows, settings.seed, settings.limit).rule
-        and circuit.method.name == settings.method
+        and circuit.method.name == settings.method.name
         and circuit.metric == (settings.metric or task.metric)
         and (circuit.ablation, circuit.seed, circuit.dtype) == (settings.ablation, settings.seed, job.dtype)
         and circuit.batch == describe_batch(settings, model)
@@ -207,5 +206,6 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
     )
     if not same:
         raise InputError(
-            f"{run.path / CIRCUIT} is of another run, or of other batch limits or libraries: delete it to search again"
+            f"{run.path / CIRCUIT} belongs to another run, or to other batch limits or library versions: delete it "
+            "to search again"
         )

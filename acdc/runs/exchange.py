@@ -7,18 +7,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from acdc.artefacts.circuit import Circuit
-from acdc.artefacts.codecs import Codec, ForeignGraph, Mark, autocircuit, eap_ig, edge_pruning, mib, networkx_graphs
+from acdc.artefacts.codecs import (
+    HELD,
+    Codec,
+    ForeignGraph,
+    Mark,
+    autocircuit,
+    eap_ig,
+    edge_pruning,
+    mib,
+    networkx_graphs,
+)
 from acdc.artefacts.codecs.translate import from_file, to_file
 from acdc.errors import AcdcWarning, InputError
 from acdc.extensions import Registry
 from acdc.files import read_model, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
-from acdc.options import Grouping, Level
+from acdc.graph.units import EdgeUnits, Units
+from acdc.options import Grouping
 from acdc.render.graphviz import to_picture
 from acdc.render.look import PLAIN, Look, choose_look
 from acdc.runs.finished import load_report, warn_unverified
 from acdc.runs.page import report_of_run
-from acdc.runs.ranking import SCORES, EdgeScores, NodeScores, ScoresRecord
+from acdc.runs.ranking import SCORES, ScoresRecord, read_scores
 from acdc.runs.run_directory import RUN_FILE, read_run
 
 
@@ -120,22 +131,26 @@ FORMATS = Registry(
     (
         _picture("svg", "picture; needs no Graphviz"),
         _picture("dot", "picture as text for Graphviz"),
-        Format("html", "the report, to explore in a browser", _report),
+        Format("html", "the report, for a browser", _report),
         _picture("png", "picture, drawn by Graphviz"),
         _picture("pdf", "picture, drawn by Graphviz"),
-        _both("graph for yEd and Gephi, with all that a circuit has", networkx_graphs.GRAPHML),
-        _both("node-link JSON of networkx, with all that a circuit has", networkx_graphs.NODE_LINK),
-        _both("graph JSON of EAP-IG", eap_ig.CODEC),
+        _both("graph for yEd and Gephi, with everything in the circuit", networkx_graphs.GRAPHML),
+        _both("node-link JSON of networkx, with everything in the circuit", networkx_graphs.NODE_LINK),
+        _both("graph of EAP-IG, as JSON", eap_ig.CODEC),
         Format(
             "mib",
-            "submission to MIB: scores of all edges, in a folder for task and model",
+            "submission to MIB: scores of all edges, in a folder named after task and model",
             _submits(mib.importances),
             _reads(mib.CODEC),
             mib.find_file,
         ),
-        Format("mib-circuits", "submission to MIB: nine circuits instead", _submits(mib.circuits)),
-        _both("prune scores of AutoCircuit, as safetensors; read as JSON too", autocircuit.CODEC),
-        _both("pairs of Edge-Pruning, without scores", edge_pruning.CODEC),
+        Format(
+            "mib-circuits",
+            "submission to MIB: nine circuits of different sizes, without scores",
+            _submits(mib.circuits),
+        ),
+        _both("prune scores of AutoCircuit, as safetensors; imports JSON too", autocircuit.CODEC),
+        _both("edges of Edge-Pruning, as JSON pairs, without scores", edge_pruning.CODEC),
     ),
 )
 
@@ -166,7 +181,7 @@ def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: s
     target_format, run = usable_format(format, "write"), open_exportable(path)
     if fixed or group != Grouping.layer:
         if not target_format.picture:
-            raise InputError(f"--fixed and --group go with pictures, not with format {format!r}")
+            raise InputError(f"--fixed and --group work only with pictures, not with format {format!r}")
         run = _looking(run, fixed, group)
     assert target_format.write is not None  # see `usable_format`
     written = target_format.write(run)
@@ -202,28 +217,25 @@ def open_exportable(path: Path) -> Exportable:
         record = read_model(ScoresRecord, path / SCORES, "a score file of acdc")
         return _of_scores(path, record)
     circuit = Circuit.load(path)
-    scores = node_scores = None
-    if path.is_dir() and (path / SCORES).is_file():
-        if circuit.level is Level.edges:
-            scores = read_model(EdgeScores, path / SCORES, "a score file of acdc").edges
-            _check_names(scores, circuit.graph, path / SCORES)
-        elif circuit.level is Level.nodes:
-            node_scores = read_model(NodeScores, path / SCORES, "a score file of acdc").nodes
-    found = ForeignGraph.of_circuit(circuit, scores, node_scores)
+    every = None
+    if circuit.level in HELD and path.is_dir() and (path / SCORES).is_file():
+        every = read_scores(path, circuit.level)
+        _check_names(every, circuit.units, path / SCORES)
+    found = ForeignGraph.of_circuit(circuit, every)
     return Exportable(path, circuit, found, circuit.graph, circuit.task.name, circuit.model.name)
 
 
 def _of_scores(path: Path, record: ScoresRecord) -> Exportable:
     model = record.model
     graph = ComponentGraph(Anatomy(**model.anatomy), model.split_embeddings, model.direct_edges)
-    _check_names(record.edges, graph, path / SCORES)
+    _check_names(record.edges, EdgeUnits(graph), path / SCORES)
     mark = Mark(score_kind=record.score_kind, split_embeddings=model.split_embeddings, direct_edges=model.direct_edges)
     return Exportable(path, None, ForeignGraph(record.edges, mark=mark), graph, str(record.task["name"]), model.name)
 
 
-def _check_names(scores: Mapping[str, float], graph: ComponentGraph, place: Path) -> None:
-    if scores.keys() != graph.index.keys():
-        raise InputError(f"{place} does not hold the edges of the run's graph")
+def _check_names(scores: Mapping[str, float], units: Units, place: Path) -> None:
+    if scores.keys() != set(units.names()):
+        raise InputError(f"{place} does not hold the {units.plural} of the run's graph")
 
 
 def content_hash(path: Path) -> str:

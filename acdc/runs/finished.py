@@ -53,7 +53,7 @@ def load_report(path: Path) -> Report:
         return no_report(circuit)
     report = Report.load(path)
     if not is_report_of(report, circuit):
-        raise InputError(f"{path / VERIFICATION} is of another circuit: delete it to verify again")
+        raise InputError(f"{path / VERIFICATION} belongs to another circuit: delete it to verify again")
     return report
 
 
@@ -65,5 +65,5 @@ def no_report(circuit: Circuit) -> Report:
 def is_report_of(report: Report, circuit: Circuit) -> bool:
     """Whether a verification can be that of a circuit."""
     removed = {removal.id for removal in report.removals}
-    there = {edge.id for edge in circuit.edges} | {node.id for node in circuit.nodes}
+    there = {unit.id for level in circuit.units.lists for unit in circuit.at(level)}
     return report.metric == circuit.metric and removed <= there

@@ -2,7 +2,6 @@
 
 import shlex
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,14 +9,14 @@ import numpy as np
 
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
 from acdc.artefacts.circuit import Circuit, ImportRecord, MethodRecord
-from acdc.artefacts.codecs import ForeignGraph
+from acdc.artefacts.codecs import HELD, ForeignGraph
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import AcdcWarning, InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.files import write_json
-from acdc.graph.units import Choice, units_of
+from acdc.graph.units import Choice, kind_of, units_of
 from acdc.model.load import Model
 from acdc.options import Choosing, Level
 from acdc.progress import Progress
@@ -64,7 +63,7 @@ def run_import(
     as_metric(job.settings.metric or task.metric).check(task.rows, model.anatomy.d_vocab_out)
     found = source.read(file, model.anatomy, job.settings.split_embeddings)
     job = replace(job, settings=_settings(job.settings, found))
-    inputs = job.inputs(model.content_hash, task) | {"format": format, "file": digest}
+    inputs = job.inputs(model.content_hash, task) | {"method": METHOD, "format": format, "file": digest}
     command = job.command("import", {"format": format}).replace("import", f"import {shlex.quote(str(file))}", 1)
     label = f"{task.name}-{model.name}-{METHOD}"
     run = RunDirectory.open(out, label, "import", inputs, command, job.source(), model.where)
@@ -87,10 +86,9 @@ def run_import(
 def _settings(settings: DiscoverySettings, found: ForeignGraph) -> DiscoverySettings:
     """With what the file says about its graph."""
     mark = found.mark
-    level = mark.level if settings.level is Level.edges else settings.level
+    level = mark.level if settings.level is DiscoverySettings.level else settings.level
     return replace(
         settings,
-        method=METHOD,
         level=level,
         split_embeddings=mark.split_embeddings,
         direct_edges=mark.direct_edges,
@@ -107,12 +105,13 @@ def import_circuit(
     with fixed_threads(settings.threads):
         behaviour = bind(model, task, settings, split.discovery)
         scores = _scores(behaviour, found, settings.level)
-        chosen = bool(settings.sizes) or not _has_circuit(settings.level, found)
+        own = found.own(settings.level)
+        chosen = bool(settings.sizes) or own is None
         if chosen:
             choice, selection = choose(behaviour, scores, settings)
         else:
             choice = _own_choice(behaviour, found, settings.level)
-            selection = {"in_file": len(_own(settings.level, found) or ())}
+            selection = {"in_file": len(own or ())}
     method = MethodRecord(
         name=METHOD,
         objective=None,
@@ -123,67 +122,56 @@ def import_circuit(
     scored = _is_scored(settings.level, found)
     convention = ("imported" if found.mark.score_kind is None else None) if scored else "unscored"
     circuit = describe_choice(behaviour, settings, split, scores, choice, method, convention)
-    every = _every(settings.level, found)
+    every = found.every(settings.level)
     return Imported(circuit, part_scores(behaviour, scores, settings.level) if every else None, behaviour.work)
-
-
-def _every(level: Level, found: ForeignGraph) -> Mapping[str, float] | None:
-    """Scores of all candidates on a level, where a file has them."""
-    return found.scores if level is Level.edges else found.node_scores
-
-
-def _own(level: Level, found: ForeignGraph) -> Mapping[str, float | None] | None:
-    """The circuit of a file on a level, with scores where these are known."""
-    return found.edges if level is Level.edges else found.nodes
-
-
-def _has_circuit(level: Level, found: ForeignGraph) -> bool:
-    return _own(level, found) is not None
 
 
 def _is_scored(level: Level, found: ForeignGraph) -> bool:
     """Whether anything that the circuit consists of has a score."""
-    own = _own(level, found) or {}
-    return _every(level, found) is not None or any(score is not None for score in own.values())
+    own = found.own(level) or {}
+    return found.every(level) is not None or any(score is not None for score in own.values())
 
 
 def _check_held(settings: DiscoverySettings, found: ForeignGraph, place: str) -> None:
-    if settings.level is Level.coordinates:
+    if settings.level not in HELD:
         raise InputError(
-            f"{place}: which coordinates are in a circuit is not in the file: only edges and nodes are imported"
+            f"{place}: which {settings.level} are in a circuit is not in the file: only {' and '.join(HELD)} are "
+            "imported"
         )
-    if settings.level is not Level.edges and settings.choose is not Choosing.top:
-        raise InputError(f"--choose {settings.choose} goes with scores of edges, but {place} holds {settings.level}")
-    every = _every(settings.level, found)
+    if settings.choose is not Choosing.top and not kind_of(settings.level).are_edges:
+        raise InputError(
+            f"--choose {settings.choose} works only with scores of edges, but {place} holds {settings.level}"
+        )
+    every = found.every(settings.level)
     what = settings.level.value
     if every is None and settings.sizes:
         raise InputError(f"{place} has no scores of all {what} to choose from: leave out --{settings.sizes[0]}")
-    if every is None and not _has_circuit(settings.level, found):
+    if every is None and found.own(settings.level) is None:
         raise InputError(f"{place} has neither scores of {what} nor a circuit of them")
 
 
 def _scores(behaviour: Behaviour, found: ForeignGraph, level: Level) -> Scores:
-    """0 for what has none."""
-    graph = behaviour.graph
-    edges = found.scores if found.scores is not None else found.edges or {}
-    nodes = found.node_scores if found.node_scores is not None else found.nodes or {}
-    if level is Level.edges:
-        values = np.array([edges.get(name) or 0.0 for name in graph.names])
-    else:
-        values = np.array([nodes.get(writer.id) or _sent(writer.id, edges) for writer in graph.writers])
+    """0 for what has none. A component that is not listed as a node, as embeddings are not, has that of its edges."""
+    every, own = found.every(level), found.own(level)
+    listed, sent = every if every is not None else own or {}, _sent(found)
+    names = units_of(behaviour.graph, level).names()
+    values = np.array([listed.get(name) or sent.get(name, 0.0) for name in names])
     kind = (found.mark.score_kind if _is_scored(level, found) else None) or "importance"
     return Scores(values, kind, level=level)
 
 
-def _sent(writer: str, edges: Mapping[str, float | None]) -> float:
-    """The score of a component that is not listed as a node, as embeddings are not: in a circuit of nodes, that of its
-    edges."""
-    return next((score or 0.0 for name, score in edges.items() if name.startswith(f"{writer}->")), 0.0)
+def _sent(found: ForeignGraph) -> dict[str, float]:
+    """The score of the first edge of each component that sends any."""
+    edges = found.scores if found.scores is not None else found.edges or {}
+    first: dict[str, float] = {}
+    for name, score in edges.items():
+        first.setdefault(name.split("->")[0], score or 0.0)
+    return first
 
 
 def _own_choice(behaviour: Behaviour, found: ForeignGraph, level: Level) -> Choice:
     """That of the file, as it is: edges that dangle stay."""
     units = units_of(behaviour.graph, level)
-    own = _own(level, found) or ()
+    own = found.own(level) or ()
     choice = units.choose(units.mask(name for name in own if name != "logits"))  # an end of edges, and no unit
-    return replace(choice, edges=choice.selected, listed=choice.selected) if level is Level.edges else choice
+    return replace(choice, edges=choice.selected, listed=choice.selected)

@@ -9,7 +9,6 @@ from acdc.artefacts.verification.minimality import TOLERANCE
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.model.load import Model, load_model
-from acdc.options import Level
 from acdc.progress import Progress
 from acdc.runs.finish import Finishing, finish_run
 from acdc.runs.finished import FinishedRun
@@ -23,9 +22,10 @@ from acdc.words import count_of
 
 
 def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> FinishedRun:
-    """The minimised circuit, verified on unseen rows and drawn. Raises InputError for a circuit of nodes."""
+    """The minimised circuit, verified on unseen rows and drawn. Raises InputError for a circuit of other units than
+    edges."""
     record, circuit = read_run(path), Circuit.load(path)
-    if circuit.level is not Level.edges:
+    if not circuit.units.are_edges:
         raise InputError(f"run {path} holds a circuit of {circuit.level}: only circuits of edges are minimised")
     if circuit.metric not in METRICS:
         raise InputError(f"the circuit was found with a user-defined metric, {circuit.metric!r}")

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
 
 from acdc.artefacts.circuit import Circuit, ModelRecord
 from acdc.artefacts.verification.over_sizes import OWN_TESTS, EdgeRanking
@@ -15,18 +15,6 @@ from acdc.options import Level
 
 SCORES, DECISIONS = "scores.json", "decisions.jsonl"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class EdgeScores(BaseModel):
-    """`scores.json` of a discovery over edges."""
-
-    edges: dict[str, Finite]
-
-
-class NodeScores(BaseModel):
-    """`scores.json` of a discovery over nodes."""
-
-    nodes: dict[str, Finite]
 
 
 class ScoresRecord(BaseModel):
@@ -51,13 +39,19 @@ class TestedEdge(BaseModel):
     kept: bool
 
 
+def read_scores(path: Path, level: Level) -> dict[str, float]:
+    """`scores.json` of a discovery at a level, in a run's folder. Raises InputError for a damaged file."""
+    fields: dict[str, Any] = {level.value: (dict[str, Finite], ...)}
+    expected = create_model("DiscoveryScores", **fields)
+    return getattr(read_model(expected, path / SCORES, "a score file of acdc"), level.value)
+
+
 def rank_edges(path: Path, circuit: Circuit) -> EdgeRanking | None:
     """The ranking of all edges in a run's folder; None where it has none. Raises InputError for a damaged file."""
-    if circuit.level is not Level.edges:
+    if not circuit.units.are_edges:
         return None
     if (path / SCORES).is_file():
-        scores = read_model(EdgeScores, path / SCORES, "a score file of acdc").edges
-        return rank_by(circuit, scores, str(path / SCORES))
+        return rank_by(circuit, read_scores(path, circuit.level), str(path / SCORES))
     return by_tests(circuit, _read_tests(path / DECISIONS)) if (path / DECISIONS).is_file() else None
 
 

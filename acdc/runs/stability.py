@@ -12,7 +12,6 @@ from acdc.model.load import Model
 from acdc.progress import Progress, silent
 from acdc.runs.run_directory import RunRecord, read_run
 from acdc.search.discover import DiscoverySettings, discover
-from acdc.search.registry import METHODS
 from acdc.task.rows import Row, Task
 from acdc.verification.stability import FEWEST, FEWEST_ROWS, compare_repeats, measure_stability, rows_of_a_repeat
 
@@ -88,7 +87,7 @@ def _settings(record: RunRecord, circuit: Circuit) -> DiscoverySettings:
 
 def _draws(settings: DiscoverySettings) -> bool:
     """Whether a seed makes any difference: to the rows that are drawn, or to what the method itself draws."""
-    return settings.limit is None or METHODS.find(settings.method).random
+    return settings.limit is None or settings.method.random
 
 
 def _templates(rows: Sequence[Row]) -> dict[str, list[Row]]:

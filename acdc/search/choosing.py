@@ -8,6 +8,7 @@ import numpy as np
 
 from acdc.errors import InputError
 from acdc.graph import ComponentGraph
+from acdc.graph.masks import Mask
 from acdc.graph.units import Choice, Units
 from acdc.options import Choosing
 
@@ -62,7 +63,7 @@ class Ranking:
             low, high = (middle, high) if self.top(middle).edges.sum() <= n else (low, middle - 1)
         return self.top(low)
 
-    def by_faithfulness(self, target: float, faithfulness: Callable[[np.ndarray], float]) -> Choice:
+    def by_faithfulness(self, target: float, faithfulness: Callable[[Mask], float]) -> Choice:
         """A small beginning of the ranking whose pruned circuit reaches `target`, found by doubling and bisection.
 
         `faithfulness` measures what is left when something is removed. As it need not grow with every edge, a

@@ -13,9 +13,8 @@ from acdc.artefacts.circuit import (
     Circuit,
     MethodRecord,
     ModelRecord,
-    ScoredEdge,
-    ScoredNode,
     TaskRecord,
+    effect_convention,
     library_versions,
 )
 from acdc.artefacts.scores import Decision, Decisions, Scores
@@ -27,7 +26,8 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.execution.products import KIND as PRODUCTS
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
-from acdc.graph.units import Choice, units_of
+from acdc.graph.masks import Mask
+from acdc.graph.units import Choice, Listing, kind_of, units_of
 from acdc.model.load import Model
 from acdc.options import DEFAULT_THREADS, MOST_THREADS, Choosing, Level
 from acdc.progress import Progress, silent
@@ -56,7 +56,7 @@ class DiscoverySettings:
     random half. `level` and `direct_edges` (test the within-head edges from attention slots to their heads too) go with
     methods that can. `options`: those of the method alone, by name; what is not given has its default."""
 
-    method: str = DEFAULT_METHOD
+    method: Method = DEFAULT_METHOD
     metric: str | Metric | MetricFunction | None = None
     ablation: str = "resample"
     threshold: float | None = None
@@ -80,21 +80,20 @@ class DiscoverySettings:
     @property
     def search_options(self) -> SearchOptions:
         """What the method is told. Raises InputError for values of its options that it cannot use."""
-        method = METHODS.find(self.method)
-        own = {name: value for name, value in self.options.items() if name in method.options.own()}
-        return method.options.of(own, threshold=self.threshold, edges=self.edges, seed=self.seed, level=self.level)
+        kind = self.method.options
+        own = {name: value for name, value in self.options.items() if name in kind.own()}
+        return kind.of(own, threshold=self.threshold, edges=self.edges, seed=self.seed, level=self.level)
 
     def record(self) -> dict[str, Any]:
-        """All settings by name, as runs record them: in the place of `options`, those of acdc's own methods, with their
-        defaults where the method does not take them, and the others that the method takes."""
+        """All settings by name, as runs record them: the method's name; in the place of `options`, those of acdc's own
+        methods, with their defaults where the method does not take them, and the others that the method takes."""
         found: dict[str, Any] = {}
         for one in fields(self):
             found |= self._recorded_options() if one.name == "options" else {one.name: getattr(self, one.name)}
-        return found
+        return found | {"method": self.method.name}
 
     def _recorded_options(self) -> dict[str, Any]:
-        usual = {name: option.default for name, option in BUILT_IN.items()}
-        return usual | (self.search_options.own_values() if self.method in METHODS else {})
+        return {name: option.default for name, option in BUILT_IN.items()} | self.search_options.own_values()
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "DiscoverySettings":
@@ -102,41 +101,42 @@ class DiscoverySettings:
         given = {one.name: record[one.name] for one in fields(cls) if one.name in record}
         kinds = {"choose": Choosing, "level": Level}
         given |= {name: kind(given[name]) for name, kind in kinds.items() if name in given}
-        method = METHODS.find(given.get("method", DEFAULT_METHOD))
-        return cls(**given, options={name: record[name] for name in method.options.own() if name in record})
+        method = METHODS.find(given.pop("method", DEFAULT_METHOD.name))
+        return cls(method, **given, options={name: record[name] for name in method.options.own() if name in record})
 
     def check(self) -> None:
         """Raises InputError for values that no discovery can use, before any work is done."""
-        self._check_method(METHODS.find(self.method))
+        self._check_method()
         self.check_values()
         _ = self.search_options
 
-    def _check_method(self, method: Method) -> None:
-        self._check_size(method)
+    def _check_method(self) -> None:
+        method = self.method
+        self._check_size()
         if self.direct_edges and not method.direct_edges:
             takers = ", ".join(m.name for m in METHODS.values() if m.direct_edges)
-            raise InputError(f"--direct-edges goes with {takers}, not with {method.name}")
+            raise InputError(f"--direct-edges works only with {takers}, not with {method.name}")
         for name in self.options.keys() - method.options.own().keys():
-            self._check_unread(name, method)
+            self._check_unread(name)
         if self.level not in method.levels:
             takers = ", ".join(m.name for m in METHODS.values() if self.level in m.levels)
-            raise InputError(f"--level {self.level} goes with {takers}, not with {method.name}")
-        if self.choose is not Choosing.top and (method.decides or self.level is not Level.edges):
-            raise InputError(f"--choose {self.choose} goes with scores of edges, from which a circuit is chosen")
+            raise InputError(f"--level {self.level} works only with {takers}, not with {method.name}")
+        if self.choose is not Choosing.top and (method.decides or not kind_of(self.level).are_edges):
+            raise InputError(f"--choose {self.choose} works only with methods that score edges")
 
-    def _check_unread(self, name: str, method: Method) -> None:
+    def _check_unread(self, name: str) -> None:
         """Raises InputError for an option that the method does not take, unless it has its default."""
         takers = _takers(name)
         if all(self.options[name] != taker.options.own()[name].default for taker in takers):
             names = ", ".join(taker.name for taker in takers)
-            raise InputError(f"{flag(name)} goes with {names}, not with {method.name}")
+            raise InputError(f"{flag(name)} works only with {names}, not with {self.method.name}")
 
     def check_values(self) -> None:
         """What does not depend on the method."""
         for name in self.options:
             _takers(name)
-        if self.level is not Level.edges and self.direct_edges:
-            raise InputError("--direct-edges goes with --level edges: a node is removed with all its edges")
+        if self.direct_edges and not kind_of(self.level).are_edges:
+            raise InputError("--direct-edges works only with --level edges: a node is removed with all its edges")
         if self.threshold is not None and not 0 < self.threshold < np.inf:
             raise InputError(f"--threshold {self.threshold} must be a positive number")
         if self.faithfulness is not None and not 0 < self.faithfulness <= 1:
@@ -161,7 +161,8 @@ class DiscoverySettings:
         """Which of the options that say how large a circuit becomes are given."""
         return [name for name in ("threshold", "edges", "faithfulness") if getattr(self, name) is not None]
 
-    def _check_size(self, method: Method) -> None:
+    def _check_size(self) -> None:
+        method = self.method
         if not method.decides:
             self.check_one_size()
             return
@@ -206,7 +207,7 @@ def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     settings.check()
     metric = as_metric(settings.metric or task.metric)
     metric.check(task.rows, model.anatomy.d_vocab_out)
-    METHODS.find(settings.method).check(metric)
+    settings.method.check(metric)
     ABLATIONS.find(settings.ablation)
     if settings.edges is not None or settings.split_embeddings:
         n_edges = model.executor(settings.split_embeddings, settings.direct_edges).graph.n_edges
@@ -231,7 +232,7 @@ def discover(
     with fixed_threads(settings.threads):
         behaviour = bind(model, task, settings, split.discovery, find_workers(split.discovery))
         options = settings.search_options.model_copy(update={"journal": journal})
-        found = METHODS.find(settings.method).run(behaviour, options, progress)
+        found = settings.method.run(behaviour, options, progress)
         if isinstance(found, Decisions):
             return Result(describe_decisions(behaviour, settings, split, found), None, found.tests, behaviour.work)
         choice, selection = choose(behaviour, found, settings)
@@ -264,7 +265,7 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
     method = _describe_method(settings, behaviour, selection)
     names, values = behaviour.graph.names, found.values
     edges = {names[i]: float(values[i]) for i in np.flatnonzero(found.kept)}
-    listed = {Level.edges: edges, Level.nodes: found.nodes or {}}
+    listed = {Level.edges: edges} | ({} if found.units is None else {settings.level: found.units})
     return _describe(behaviour, settings, split, found, listed, method)
 
 
@@ -339,11 +340,11 @@ def _why_small(ranking: Ranking, choice: Choice, settings: DiscoverySettings) ->
     return found
 
 
-def _faithfulness(behaviour: Behaviour) -> Callable[[np.ndarray], float]:
+def _faithfulness(behaviour: Behaviour) -> Callable[[Mask], float]:
     full, empty = behaviour.ends()
 
-    def recovered(removed: np.ndarray) -> float:
-        fraction = recovered_fraction(float(behaviour.measure(removed[None])[0, 0].mean()), full, empty)
+    def recovered(removed: Mask) -> float:
+        fraction = recovered_fraction(float(behaviour.measure(removed)[0, 0].mean()), full, empty)
         assert fraction is not None  # `Behaviour.ends` refuses what spans nothing
         return fraction
 
@@ -355,12 +356,15 @@ def _describe(
     settings: DiscoverySettings,
     split: Split,
     found: Scores | Decisions,
-    listed: Mapping[Level, Mapping[str, float]],
+    listed: Listing,
     method: MethodRecord,
     convention: str | None = None,
 ) -> Circuit:
-    """`listed`: ids with their scores, by levels."""
+    """`convention`: what scores mean, by default what their kind says."""
     model, task, graph = behaviour.model, behaviour.task, behaviour.graph
+    members: dict[str, Any] = {
+        level.value: [{"id": name, "score": score} for name, score in own.items()] for level, own in listed.items()
+    }
     return Circuit(
         model=describe_model(behaviour),
         task=TaskRecord(
@@ -378,12 +382,10 @@ def _describe(
         ablation=behaviour.ablation,
         level=settings.level,
         score_kind=found.kind,
-        sign_convention=SIGN_CONVENTION[convention or _convention(found, settings.level)],
+        sign_convention=SIGN_CONVENTION[convention] if convention else _convention(found, settings.level),
         edges_total=graph.n_edges,
         edges_effective=int(graph.prune(graph.mask(listed[Level.edges])).sum()),
-        edges=[ScoredEdge(id=name, score=score) for name, score in listed[Level.edges].items()],
-        nodes=[ScoredNode(id=name, score=score) for name, score in listed.get(Level.nodes, {}).items()],
-        coordinates=[ScoredNode(id=name, score=score) for name, score in listed.get(Level.coordinates, {}).items()],
+        **members,
         seed=settings.seed,
         dtype=model.dtype_name,
         batch=describe_batch(settings, model),
@@ -392,11 +394,10 @@ def _describe(
 
 
 def _convention(found: Scores | Decisions, level: Level) -> str:
-    if level is Level.edges or found.kind != "effect":
-        return found.kind
-    if level is Level.coordinates:
-        return "coordinate"
-    return "node" if isinstance(found, Decisions) else "scored node"
+    if found.kind != "effect":
+        return SIGN_CONVENTION[found.kind]
+    kind = kind_of(level)
+    return effect_convention(kind, embeddings_scored=isinstance(found, Scores) and kind.scores_embeddings)
 
 
 def describe_model(behaviour: Behaviour) -> ModelRecord:
@@ -431,7 +432,7 @@ def describe_batch(settings: DiscoverySettings, model: Model) -> BatchRecord:
 
 
 def _describe_method(settings: DiscoverySettings, behaviour: Behaviour, selection: dict) -> MethodRecord:
-    method = METHODS.find(settings.method)
+    method = settings.method
     return MethodRecord(
         name=method.name,
         objective=behaviour.metric.objective if method.decides else None,

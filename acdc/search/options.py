@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError
-from acdc.options import Level, SenderOrder
+from acdc.options import Level, ObjectiveKind, SenderOrder
 from acdc.search.acdc.journal import Journal
 
 # What commands, job files and runs record beside the options of a method, which therefore have other names.
@@ -76,13 +76,28 @@ def _sentence(problem: Any) -> str:
 class OrderOptions(SearchOptions):
     """Of methods that decide edge by edge, as ACDC does."""
 
-    sender_order: SenderOrder = Field(SenderOrder.descending, description="acdc: order of a layer's heads as senders.")
+    sender_order: SenderOrder = Field(
+        SenderOrder.descending, description="Order in which the heads of a layer are tested as senders."
+    )
+    screen: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Remove edges in groups, without a test for each, where gradients estimate an effect below this "
+        "share of the threshold; 0 tests every edge.",
+    )
+    objective: ObjectiveKind = Field(
+        ObjectiveKind.raw,
+        description="Minimise the metric (raw), or each row's distance from the full model's metric, which a circuit "
+        "cannot overshoot (match).",
+    )
+    kl_share: float = Field(0.0, ge=0, le=1, description="Share of KL from the full model in what is minimised.")
 
 
 class IntegralOptions(SearchOptions):
     """Of integrated gradients."""
 
-    steps: int = Field(5, description="eap-ig-*, hybrid: points of the integral, k/STEPS from k = 0.")
+    steps: int = Field(5, description="Number of points between ablated and clean run at which gradients are taken.")
 
     @field_validator("steps")
     @classmethod
@@ -93,9 +108,9 @@ class IntegralOptions(SearchOptions):
 
 
 class MaskOptions(SearchOptions):
-    """Of learnt masks."""
+    """Of learned masks."""
 
-    updates: int = Field(400, ge=1, description="Learnt masks: maximum number of optimiser steps.")
+    updates: int = Field(400, ge=1, description="Maximum number of optimiser steps.")
 
 
 class HybridOptions(IntegralOptions, OrderOptions):

@@ -1,34 +1,23 @@
-"""The search methods by name: one signature for all. Other packages may add their own."""
+"""The search methods by name: one signature for all. Other packages may add their own.
+
+Listing methods imports no torch: what a built-in one computes with is imported when it is first run.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from acdc.artefacts.scores import Decisions, Scores
-from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
-from acdc.extensions import Registry
+from acdc.extensions import Registry, deferred
 from acdc.options import Level
-from acdc.progress import Progress
-from acdc.search.acdc.search import acdc
-from acdc.search.methods.acdc_complete import acdc_complete
-from acdc.search.methods.atp_star import atp_star
-from acdc.search.methods.eap import eap
-from acdc.search.methods.eap_ig import clean_corrupted, eap_ig_activations, eap_ig_inputs
-from acdc.search.methods.edge_pruning import edge_pruning
-from acdc.search.methods.exact import exact
-from acdc.search.methods.gradients import check_gradient, check_gradient_at_clean
-from acdc.search.methods.hisp import hisp
-from acdc.search.methods.hybrid import hybrid
-from acdc.search.methods.ifr import ifr
-from acdc.search.methods.random import random
-from acdc.search.methods.relp import relp
-from acdc.search.methods.subnetwork_probing import subnetwork_probing
-from acdc.search.methods.ugs import ugs
+from acdc.search.acdc.acdc_tests import ROUNDS, AcdcTests
 from acdc.search.options import RESERVED, HybridOptions, IntegralOptions, MaskOptions, OrderOptions, SearchOptions
-from acdc.task.metrics import Metric
 
-_EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), tuple(Level)
+if TYPE_CHECKING:
+    from acdc.search.cost import Cost, Run
+    from acdc.task.metrics import Metric
+
+_EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), (Level.edges, Level.nodes, Level.coordinates)
 
 
 @dataclass(frozen=True)
@@ -39,30 +28,48 @@ class Method:
     scores. `check` refuses unfit metrics. `levels`: what it can search over. `options`: the type of what it is told;
     what this adds to `SearchOptions` are the method's own options. `random`: its result depends on the seed.
     `direct_edges`: it can test the edges from attention slots to their heads. `takes_edges`: it decides, and takes a
-    number of edges besides a threshold. Raises InputError for an option that has the name of something else.
+    number of edges besides a threshold. `cost` counts what it computes and the memory it takes for one batch, see
+    `acdc.search.cost`; without it no plan can be made. `tests`: of a method that tests edges as ACDC does. Raises
+    InputError for an option that has the name of something else, and for tests without an order of senders.
     """
 
     name: str
-    run: Callable[[Behaviour, Any, Progress], Scores | Decisions]
+    run: "Run"
     summary: str
     decides: bool = False
-    check: Callable[[Metric], None] = lambda metric: None
+    check: "Callable[[Metric], None]" = lambda metric: None
     levels: tuple[Level, ...] = _EDGES
     options: type[SearchOptions] = SearchOptions
     random: bool = False
     direct_edges: bool = False
     takes_edges: bool = False
+    cost: "Cost | None" = None
+    tests: AcdcTests | None = None
 
     def __post_init__(self) -> None:
         if taken := RESERVED & self.options.own().keys():
             raise InputError(
                 f"method {self.name!r}: an option cannot be called {min(taken)!r}, which means something else"
             )
+        if self.tests and not issubclass(self.options, OrderOptions):
+            raise InputError(f"method {self.name!r} tests edges as acdc does: its options must be OrderOptions")
+
+    def __reduce__(self) -> tuple[Callable[[str], "Method"], tuple[str]]:
+        """A worker is sent the name, and looks it up among its own."""
+        return _find, (self.name,)
 
     @property
     def learns_masks(self) -> bool:
         return issubclass(self.options, MaskOptions)
 
+
+def _find(name: str) -> Method:
+    return METHODS.find(name)
+
+
+_once, _training = deferred("acdc.search.cost:once"), deferred("acdc.search.methods.masks:training_cost")
+_gradient = deferred("acdc.search.methods.gradients:check_gradient")
+_gradient_at_clean = deferred("acdc.search.methods.gradients:check_gradient_at_clean")
 
 METHODS = Registry(
     "method",
@@ -71,91 +78,136 @@ METHODS = Registry(
     (
         Method(
             "acdc",
-            acdc,
-            "greedy edge pruning: every edge is tested in the remaining subgraph",
+            deferred("acdc.search.acdc.search:acdc"),
+            "tests every edge within the remaining circuit, backwards from the logits",
             decides=True,
             levels=_BOTH,
             options=OrderOptions,
             direct_edges=True,
+            cost=deferred("acdc.search.acdc.cost:acdc_cost"),
+            tests=AcdcTests(),
         ),
         Method(
             "acdc-complete",
-            acdc_complete,
-            "acdc, repeated without edges that have an alternative, so that backup components are found too",
+            deferred("acdc.search.methods.acdc_complete:acdc_complete"),
+            "acdc, repeated without the edges that the model can replace, to find backup components too",
             decides=True,
             options=OrderOptions,
+            cost=deferred("acdc.search.methods.acdc_complete:acdc_complete_cost"),
+            tests=AcdcTests(rounds=ROUNDS),
         ),
         Method(
             "hybrid",
-            hybrid,
+            deferred("acdc.search.methods.hybrid:hybrid"),
             "acdc on the edges that eap-ig-inputs ranks highest",
             decides=True,
-            check=check_gradient,
+            check=_gradient,
             options=HybridOptions,
             takes_edges=True,
+            cost=deferred("acdc.search.methods.hybrid:hybrid_cost"),
+            tests=AcdcTests(edges=deferred("acdc.search.methods.hybrid:likely_proposal")),
         ),
-        Method("exact", exact, "every edge ablated alone in the full model", levels=_ALL),
+        Method(
+            "exact",
+            deferred("acdc.search.methods.exact:exact"),
+            "ablates every edge alone in the full model",
+            levels=_ALL,
+            cost=deferred("acdc.search.methods.exact:exact_cost"),
+        ),
         Method(
             "eap",
-            eap,
-            "first-order estimate of exact, from one backward pass",
-            check=check_gradient_at_clean,
+            deferred("acdc.search.methods.eap:eap"),
+            "first-order estimate of exact, from the gradient at the clean prompt",
+            check=_gradient_at_clean,
             levels=_ALL,
+            cost=_once,
         ),
         Method(
             "eap-ig-inputs",
-            eap_ig_inputs,
-            "eap with gradients averaged on the way from the ablated to the clean prompt",
-            check=check_gradient,
+            deferred("acdc.search.methods.eap_ig:eap_ig_inputs"),
+            "eap with gradients averaged between ablated and clean inputs",
+            check=_gradient,
             levels=_ALL,
             options=IntegralOptions,
+            cost=_once,
         ),
         Method(
             "eap-ig-activations",
-            eap_ig_activations,
-            "eap with gradients averaged on the way between the outputs of one group of components",
-            check=check_gradient,
+            deferred("acdc.search.methods.eap_ig:eap_ig_activations"),
+            "eap with gradients averaged between ablated and clean outputs of each group of components",
+            check=_gradient,
             levels=_ALL,
             options=IntegralOptions,
+            cost=_once,
         ),
         Method(
             "clean-corrupted",
-            clean_corrupted,
-            "eap with the mean of the gradients at both ends",
-            check=check_gradient,
+            deferred("acdc.search.methods.eap_ig:clean_corrupted"),
+            "eap with the mean of the gradients at the clean and the ablated inputs",
+            check=_gradient,
             levels=_ALL,
+            cost=_once,
         ),
         Method(
             "atp-star",
-            atp_star,
-            "eap with attention patterns computed anew and cancelling paths told apart",
-            check=check_gradient_at_clean,
+            deferred("acdc.search.methods.atp_star:atp_star"),
+            "eap with recomputed attention patterns, and with paths that cancel each other separated",
+            check=_gradient_at_clean,
+            cost=_once,
         ),
-        Method("relp", relp, "eap with relevance in the place of gradients", check=check_gradient_at_clean),
+        Method(
+            "relp",
+            deferred("acdc.search.methods.relp:relp"),
+            "eap with relevance propagation instead of gradients",
+            check=_gradient_at_clean,
+            cost=_once,
+        ),
         Method(
             "hisp",
-            hisp,
-            "importance of components by output times gradient, lifted to edges",
-            check=check_gradient_at_clean,
+            deferred("acdc.search.methods.hisp:hisp"),
+            "output times gradient of each component; an edge scores as the lower of its two ends",
+            check=_gradient_at_clean,
             levels=_BOTH,
+            cost=_once,
         ),
-        Method("ifr", ifr, "information flow routes: the share of a component in what a slot reads"),
+        Method(
+            "ifr",
+            deferred("acdc.search.methods.ifr:ifr"),
+            "information flow routes: the share of a component in the input of a slot",
+            cost=_once,
+        ),
         Method(
             "subnetwork-probing",
-            subnetwork_probing,
-            "learnt masks, every open edge at a price",
+            deferred("acdc.search.methods.subnetwork_probing:subnetwork_probing"),
+            "learned masks (hard concrete), with a penalty on every kept edge",
             options=MaskOptions,
             random=True,
+            cost=_training,
         ),
         Method(
             "edge-pruning",
-            edge_pruning,
-            "learnt masks, steered to a number of edges",
+            deferred("acdc.search.methods.edge_pruning:edge_pruning"),
+            "learned masks (hard concrete), trained towards a given number of edges",
             options=MaskOptions,
             random=True,
+            cost=_training,
         ),
-        Method("ugs", ugs, "learnt masks that are mostly open or shut", options=MaskOptions, random=True),
-        Method("random", random, "random scores, the baseline", levels=(Level.edges, Level.coordinates), random=True),
+        Method(
+            "ugs",
+            deferred("acdc.search.methods.ugs:ugs"),
+            "learned masks by uniform gradient sampling, with a penalty on every kept edge",
+            options=MaskOptions,
+            random=True,
+            cost=_training,
+        ),
+        Method(
+            "random",
+            deferred("acdc.search.methods.random:random"),
+            "random scores, the baseline",
+            levels=(Level.edges, Level.coordinates),
+            random=True,
+            cost=_once,
+        ),
     ),
 )
-DEFAULT_METHOD = "acdc"
+DEFAULT_METHOD = METHODS.built_in["acdc"]

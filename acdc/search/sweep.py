@@ -14,12 +14,10 @@ from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.model.load import Model
-from acdc.options import Level
 from acdc.progress import Progress, silent
 from acdc.search.acdc.search import decide
 from acdc.search.discover import DiscoverySettings, bind, describe_decisions, prepare
 from acdc.search.options import OrderOptions
-from acdc.search.registry import METHODS
 from acdc.task.metrics import recovered_fraction
 from acdc.task.rows import Task
 
@@ -60,7 +58,7 @@ class Curve:
                 threshold=point.threshold,
                 edges=len(point.circuit.edges),
                 edges_effective=point.circuit.edges_effective,
-                nodes=len(point.circuit.nodes) if first.level is Level.nodes else None,
+                nodes=None if first.units.are_edges else len(point.circuit.nodes),
                 tests=int(point.circuit.method.selection["tests"]),
                 metric=point.metric,
                 faithfulness=point.faithfulness,
@@ -133,8 +131,8 @@ def sweep(
 
 def check_thresholds(settings: DiscoverySettings, thresholds: Sequence[float] | None) -> None:
     """Raises InputError for what no sweep can use, before any work is done."""
-    if not METHODS.find(settings.method).decides:
-        raise InputError(f"a sweep over thresholds goes with method acdc, not with {settings.method}")
+    if not settings.method.decides:
+        raise InputError(f"a sweep over thresholds works only with method acdc, not with {settings.method.name}")
     if thresholds is not None and not thresholds:
         raise InputError("a sweep needs at least one threshold")
     settings.check()

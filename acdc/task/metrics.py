@@ -212,6 +212,6 @@ def as_metric(metric: "str | Metric | MetricFunction") -> Metric:
         metric = Metric(getattr(metric, "__name__", "custom"), metric, larger_is_better=True)
     if isinstance(metric, Metric):
         if METRICS.get(metric.name, metric) != metric:
-            raise InputError(f"a metric of your own may not be called {metric.name!r}, like one that is there")
+            raise InputError(f"your metric cannot be called {metric.name!r}: acdc has a metric of that name")
         return metric
     return METRICS.find(metric)

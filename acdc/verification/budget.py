@@ -17,7 +17,7 @@ from acdc.execution.removals import Reach
 from acdc.execution.required_positions import Required
 from acdc.graph import ComponentGraph, WriterKind
 from acdc.model.load import Model
-from acdc.options import Extent, Level
+from acdc.options import Extent
 from acdc.task.rows import Row
 
 STANDARD_FLOPS, FULL_FLOPS = 2.8e12, 25e12  # less than one minute, and a few, on two cores
@@ -99,7 +99,7 @@ def _within(flops: float, each: float, fewest: int, most: int) -> int:
 
 def _removal_flops(circuit: Circuit, costs: Costs) -> np.ndarray:
     """FLOPs of removing each part of a circuit, for one prompt [parts]."""
-    if circuit.level is not Level.edges:
+    if not circuit.units.are_edges:
         return np.full(len(circuit.parts), costs.subgraph)
     graph, kept = circuit.graph, circuit.kept
     reach = Reach(graph, kept)

@@ -7,8 +7,8 @@ from acdc.artefacts.comparison import Comparison, Overlap
 from acdc.artefacts.verification.interval import Interval
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
+from acdc.graph.masks import EdgeMask
 from acdc.model.load import Model
-from acdc.options import Level
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 from acdc.verification.binding import behaviour_of, check_same
@@ -20,10 +20,11 @@ def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Compar
     """Raises InputError for circuits of different models, tasks or graphs."""
     for circuit in (first, second):
         check_same(model, task, circuit)
-    if Level.coordinates in (first.level, second.level):
-        raise InputError(
-            "a circuit of coordinates keeps parts of what edges carry: only circuits of edges or nodes are compared"
-        )
+        if circuit.units.form is not EdgeMask:
+            raise InputError(
+                f"a circuit of {circuit.level} keeps parts of what edges carry: only circuits of whole edges are "
+                "compared"
+            )
     if first.edges_total != second.edges_total or first.graph.names != second.graph.names:
         raise InputError(
             "the circuits are of different graphs: one splits embeddings or tests within-head edges, the other does not"
@@ -58,7 +59,7 @@ def _correlation(first: Circuit, second: Circuit) -> float | None:
 def _faithfulness(model: Model, task: Task, first: Circuit, second: Circuit, rows: list[str]) -> dict[str, Interval]:
     if first.metric not in METRICS:
         raise InputError(f"the first circuit was found with a user-defined metric, {first.metric!r}")
-    ours, theirs = ~first.ablated, ~second.ablated
+    ours, theirs = (circuit.units.edges(circuit.kept) for circuit in (first, second))
     kept = {"first": ours, "second": theirs, "union": ours | theirs, "intersection": ours & theirs}
     with fixed_threads(first.batch.threads):
         behaviour = behaviour_of(model, task, first, rows, METRICS[first.metric])

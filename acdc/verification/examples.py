@@ -40,7 +40,7 @@ def take_examples(model: Model, task: Task, circuit: Circuit) -> Examples:
     heads = strongest_heads(circuit) if has_patterns else []
     with fixed_threads(circuit.batch.threads):
         behaviour = behaviour_of(model, task, circuit, [row.id for row in rows], METRICS[circuit.metric])
-        full, own = behaviour.full(), behaviour.measure(circuit.ablated[None])[0, 0]
+        full, own = behaviour.full(), behaviour.measure(circuit.ablated)[0, 0]
         patterns = _patterns(behaviour, heads)
     return Examples(
         of=side,

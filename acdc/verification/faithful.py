@@ -6,6 +6,7 @@ import numpy as np
 
 from acdc.artefacts.verification.faithfulness import Faithfulness
 from acdc.behaviour.behaviour import Behaviour
+from acdc.graph.masks import Mask, concatenate
 from acdc.progress import Advance
 from acdc.task.metrics import Metric
 from acdc.verification.intervals import Bootstrap, recovered
@@ -13,8 +14,8 @@ from acdc.verification.intervals import Bootstrap, recovered
 
 def measure_ablations(
     behaviours: Mapping[str, Behaviour],
-    ablated: np.ndarray,
-    own: np.ndarray,
+    ablated: Mask,
+    own: Mask,
     metrics: Sequence[Metric],
     bootstrap: Bootstrap,
     advance: Advance,
@@ -23,7 +24,7 @@ def measure_ablations(
     found = []
     for ablation, behaviour in behaviours.items():
         everything = np.ones((1, behaviour.graph.n_edges), dtype=bool)
-        runs = behaviour.measure(np.stack([ablated, own]), metrics, advance)
+        runs = behaviour.measure(concatenate([ablated, own]), metrics, advance)
         empty = behaviour.measure(everything, metrics, advance)[:, 0]
         full = behaviour.plain(metrics)
         for metric, (circuit, complement), nothing, whole in zip(metrics, runs, empty, full, strict=True):

@@ -21,6 +21,7 @@ from acdc.behaviour.behaviour import Behaviour, usable_metrics
 from acdc.behaviour.optimal import UPDATES as OPTIMAL_UPDATES
 from acdc.errors import InputError
 from acdc.graph import Writer, WriterKind
+from acdc.graph.masks import Mask, concatenate
 from acdc.progress import Advance, Progress, nobody
 from acdc.task.metrics import METRICS, NOISE, Metric, recovered_fraction
 from acdc.task.rows import Row
@@ -43,15 +44,14 @@ FEWEST_VERIFIED, FEWEST_AGAINST_RANDOM = 8, 4  # rows of each part, whatever the
 
 @dataclass(frozen=True)
 class Verified:
-    """A circuit to verify in full: by all that is not in it and by what is its own, boolean as `Behaviour.measure`
-    takes it.
+    """A circuit to verify in full: by all that is not in it and by what is its own.
 
     `edges`: its edges, boolean [edges], where it is one of edges, else None. `ranking`: what it was chosen by, if it is
     known of all edges.
     """
 
-    ablated: np.ndarray
-    own: np.ndarray
+    ablated: Mask
+    own: Mask
     edges: np.ndarray | None
     seed: int
     ranking: EdgeRanking | None = None
@@ -214,7 +214,7 @@ class _Runs:
         metrics: list[Metric] = [behaviour.metric]
         if METRICS["accuracy"] in measured_metrics(behaviour):
             metrics.append(METRICS["accuracy"])
-        values = behaviour.measure(np.stack([verified.ablated, verified.own]), metrics, advance)
+        values = behaviour.measure(concatenate([verified.ablated, verified.own]), metrics, advance)
         plain = behaviour.plain(metrics)
         answers = (values[1, 0], plain[1]) if len(metrics) > 1 else (None, None)
         return cls(plain[0], values[0, 0], values[0, 1], behaviour.empty(), *answers)
@@ -262,7 +262,7 @@ def _against_random(behaviour: Behaviour, verified: Verified, sign: float, advan
     lost = "share of random circuits whose ablation does less harm"
     recovers = "a random circuit {} recovers as much of the behaviour"
     breaks = "ablating a random circuit of the same size does as much harm"
-    score, left = (sign * _means(behaviour, np.stack([verified.ablated, verified.own]), nobody)).tolist()
+    score, left = (sign * _means(behaviour, concatenate([verified.ablated, verified.own]), nobody)).tolist()
     tests = []
     for name, drawn, like in (("sufficiency", sized, "of the same size"), ("sufficiency, degrees", busy, DEGREES)):
         values = sign * _means(behaviour, ~drawn, advance)
@@ -274,7 +274,7 @@ def _against_random(behaviour: Behaviour, verified: Verified, sign: float, advan
 DEGREES = "with as many edges at every component"
 
 
-def _means(behaviour: Behaviour, removed: np.ndarray, advance: Advance) -> np.ndarray:
+def _means(behaviour: Behaviour, removed: Mask | np.ndarray, advance: Advance) -> np.ndarray:
     return behaviour.measure(removed, advance=advance)[0].mean(axis=1)
 
 

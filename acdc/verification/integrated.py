@@ -10,6 +10,7 @@ import numpy as np
 
 from acdc.artefacts.verification.over_sizes import OWN_SCORES, SHARES, Integrated
 from acdc.behaviour.behaviour import Behaviour
+from acdc.graph.masks import concatenate
 from acdc.graph.units import EdgeUnits
 from acdc.options import ScoreKind
 from acdc.progress import Advance, nobody
@@ -39,7 +40,7 @@ def integrate(
 
 
 def _faithfulness(behaviour: Behaviour, ranking: Ranking, advance: Advance) -> list[float] | None:
-    removed = np.stack([ranking.top(round(share * len(ranking.scores))).ablated for share in SHARES])
+    removed = concatenate([ranking.top(round(share * len(ranking.scores))).ablated for share in SHARES])
     full, empty = float(behaviour.full().mean()), float(behaviour.empty().mean())
     values = behaviour.measure(removed, advance=advance)[0].mean(axis=1).tolist()
     found = [recovered_fraction(value, full, empty) for value in values]

@@ -9,8 +9,8 @@ from acdc.artefacts.verification.interval import Interval
 from acdc.artefacts.verification.removal import Removal
 from acdc.artefacts.verification.report import Measure, RandomCircuits, RemovalSample
 from acdc.behaviour.behaviour import Behaviour
+from acdc.graph.masks import EdgeMask, Mask, concatenate
 from acdc.graph.units import Choice
-from acdc.options import Level
 from acdc.progress import Advance, nobody
 from acdc.search.choosing import Ranking
 from acdc.task.metrics import NOISE, recovered_fraction
@@ -23,16 +23,13 @@ from acdc.verification.sampled_units import SampledUnits
 CHUNK = 32  # circuits that are measured at a time where they are run whole
 
 
-def measure_circuit(
-    behaviour: Behaviour, ablated: np.ndarray, own: np.ndarray, advance: Advance = nobody
-) -> dict[str, Measure]:
-    """Every metric that the rows have answers for, of a circuit given by all that is not in it and by what is its own,
-    boolean as `Behaviour.measure` takes it."""
+def measure_circuit(behaviour: Behaviour, ablated: Mask, own: Mask, advance: Advance = nobody) -> dict[str, Measure]:
+    """Every metric that the rows have answers for, of a circuit given by all that is not in it and by what is its
+    own."""
     metrics = measured_metrics(behaviour)
-    nothing = np.ones((1, behaviour.graph.n_edges), dtype=bool)
-    runs = [np.stack([ablated, own]), nothing]
-    if nothing.shape[1:] == own.shape:  # then one pass over the rows does
-        runs = [np.concatenate(runs)]
+    runs = [concatenate([ablated, own]), EdgeMask(np.ones((1, behaviour.graph.n_edges), dtype=bool))]
+    if isinstance(own, EdgeMask):  # then one pass over the rows does
+        runs = [concatenate(runs)]
     means = np.concatenate([behaviour.measure(removed, metrics, advance).mean(axis=2) for removed in runs], axis=1)
     plain = (behaviour.plain(metrics).mean(axis=1), behaviour.plain(metrics, corrupted=True).mean(axis=1))
     return {
@@ -52,10 +49,10 @@ def measure_circuit(
 
 def random_circuits(behaviour: Behaviour, circuit: Circuit, count: int, advance: Advance = nobody) -> RandomCircuits:
     """So many random rankings cut where pruning leaves at most as many edges as the effective circuit has; for a
-    circuit of nodes or of coordinates, as many random ones. The circuit is not empty."""
+    circuit of other units, as many random ones. The circuit is not empty."""
     generator = np.random.default_rng(circuit.seed)
     chosen = [_random_choice(circuit, generator) for _ in range(count)]
-    values = behaviour.measure(np.stack([choice.ablated for choice in chosen]), advance=advance)[0].mean(axis=1)
+    values = behaviour.measure(concatenate([choice.ablated for choice in chosen]), advance=advance)[0].mean(axis=1)
     full, empty = float(behaviour.full().mean()), float(behaviour.empty().mean())
     return RandomCircuits(
         edges=[int(choice.edges.sum()) for choice in chosen],
@@ -66,13 +63,9 @@ def random_circuits(behaviour: Behaviour, circuit: Circuit, count: int, advance:
 
 def _random_choice(circuit: Circuit, generator: np.random.Generator) -> Choice:
     units = circuit.units
-    if circuit.level is Level.nodes:
-        places = generator.choice(np.arange(units.always, len(units.graph.writers)), len(circuit.nodes), replace=False)
-        return units.choose(units.first(places - units.always))
-    ranking = Ranking(units, generator.random(units.shape))
-    if circuit.level is Level.edges:
-        return ranking.by_edges(circuit.size)
-    return ranking.top(len(circuit.members))
+    if units.are_edges:
+        return Ranking(units, generator.random(units.shape)).by_edges(circuit.size)
+    return units.choose(units.drawn(len(circuit.members), generator))
 
 
 def remove_each(
@@ -88,7 +81,7 @@ def remove_each(
     known = known or {}
     ids = [circuit.parts[place].id for place in places]
     asked = [name for name in ids if name not in known]
-    base = behaviour.measure(circuit.ablated[None])[0, 0]
+    base = behaviour.measure(circuit.ablated)[0, 0]
     noise = NOISE * abs(float(behaviour.full().mean() - behaviour.empty().mean()))
     bootstrap, sign = Bootstrap(SampledUnits.of(behaviour.rows), circuit.seed), behaviour.metric.sign
     found = {name: old.model_copy(update={"hurts": sign * old.change > tolerance}) for name, old in known.items()}
@@ -110,14 +103,14 @@ def _without(
 ) -> Iterator[tuple[Sequence[str], np.ndarray]]:
     """(parts by their ids, the metric without each of them [those parts, rows]), some at a time."""
     graph = circuit.graph
-    if circuit.level is Level.edges:
+    if circuit.units.are_edges:
         edges = np.array([graph.index[name] for name in names], dtype=int)
         for some, values in without_each(behaviour, circuit.kept, edges, advance):
             yield [graph.names[edge] for edge in some], values
         return
     for start in range(0, len(names), CHUNK):
         some_names = names[start : start + CHUNK]
-        removed = np.stack([circuit.ablated_without(name) for name in some_names])
+        removed = concatenate([circuit.ablated_without(name) for name in some_names])
         yield some_names, behaviour.measure(removed, advance=advance)[0]
 
 

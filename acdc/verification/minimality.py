@@ -11,7 +11,7 @@ from itertools import chain, combinations
 import numpy as np
 
 from acdc.artefacts.verification.interval import unknown
-from acdc.artefacts.verification.minimality import TOLERANCE, Level, Minimality, Part
+from acdc.artefacts.verification.minimality import TOLERANCE, Minimality, MinimalityLevel, Part
 from acdc.artefacts.verification.removal import Removal
 from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import ComponentGraph
@@ -78,18 +78,18 @@ def minimise(behaviour: Behaviour, own: np.ndarray, span: float, advance: Advanc
 
 def _level(
     behaviour: Behaviour, own: np.ndarray, parts: Sequence[Part], whole: bool, tolerance: float
-) -> tuple[Level, int]:
+) -> tuple[MinimalityLevel, int]:
     """(what holds, how many sets of parts have been tried for it)."""
     if not whole or not all(part.needed for part in parts):
-        return (Level.quasi if any(part.needed for part in parts) else Level.none), 0
+        return (MinimalityLevel.quasi if any(part.needed for part in parts) else MinimalityLevel.none), 0
     if len(parts) > FEW:
-        return Level.local, 0
+        return MinimalityLevel.local, 0
     limit = _objectives(behaviour, ~own[None], nobody).mean() + tolerance
     places = np.flatnonzero(own).tolist()
     sets = list(chain.from_iterable(combinations(places, size) for size in range(2, len(places) + 1)))
     removed = np.stack([~own | np.isin(np.arange(len(own)), some) for some in sets]) if sets else ~own[None]
     breaks = (_objectives(behaviour, removed, nobody).mean(axis=1) > limit).all() if sets else True
-    return (Level.subset if breaks else Level.local), len(sets)
+    return (MinimalityLevel.subset if breaks else MinimalityLevel.local), len(sets)
 
 
 def _outside(behaviour: Behaviour, own: np.ndarray, generator: np.random.Generator, advance: Advance) -> np.ndarray:

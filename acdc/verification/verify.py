@@ -14,7 +14,7 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import FindWorkers, no_workers
 from acdc.execution.threads import fixed_threads
 from acdc.model.load import Model
-from acdc.options import Extent, Level
+from acdc.options import Extent
 from acdc.progress import Progress, silent
 from acdc.task.metrics import Metric, MetricFunction
 from acdc.task.rows import Task
@@ -211,6 +211,6 @@ class _Stages:
 
     def full_verification(self, report: Report, ranking: EdgeRanking | None) -> FullVerification:
         circuit = self.circuit
-        edges = circuit.kept if circuit.level is Level.edges else None
+        edges = circuit.kept if circuit.units.are_edges else None
         verified = Verified(circuit.ablated, circuit.own, edges, circuit.seed, None if edges is None else ranking)
         return full_verification(self.on, self.plan, report.removals, verified, self.progress)

@@ -17,6 +17,7 @@ from acdc.graph import Anatomy, ComponentGraph
 from acdc.options import Level
 from acdc.runs.importing import import_circuit
 from acdc.search.discover import DiscoverySettings, Result, discover
+from acdc.search.registry import METHODS
 
 GPT2 = Anatomy(12, 12, 12, 768, 64, 50257, 50257, 1024, learned_positions=True)
 SMALL = Anatomy(1, 2, 2, 8, 4, 10, 10, 16, learned_positions=True)
@@ -271,13 +272,13 @@ def llama():
 
 
 CASES = {
-    "acdc": ("trio", {"method": "acdc", "limit": 16}),
-    "eap": ("trio", {"method": "eap", "limit": 16, "edges": 40}),
-    "grouped": ("llama", {"method": "eap", "limit": 4, "edges": 40}),
-    "grouped acdc": ("llama", {"method": "acdc", "limit": 4}),
-    "split": ("trio", {"method": "eap", "limit": 16, "edges": 40, "split_embeddings": True}),
-    "wires": ("trio", {"method": "acdc", "limit": 16, "direct_edges": True}),
-    "nodes": ("trio", {"method": "eap", "limit": 16, "edges": 100, "level": Level.nodes}),
+    "acdc": ("trio", {"method": METHODS["acdc"], "limit": 16}),
+    "eap": ("trio", {"method": METHODS["eap"], "limit": 16, "edges": 40}),
+    "grouped": ("llama", {"method": METHODS["eap"], "limit": 4, "edges": 40}),
+    "grouped acdc": ("llama", {"method": METHODS["acdc"], "limit": 4}),
+    "split": ("trio", {"method": METHODS["eap"], "limit": 16, "edges": 40, "split_embeddings": True}),
+    "wires": ("trio", {"method": METHODS["acdc"], "limit": 16, "direct_edges": True}),
+    "nodes": ("trio", {"method": METHODS["eap"], "limit": 16, "edges": 100, "level": Level.nodes}),
 }
 
 
@@ -294,8 +295,7 @@ def there_and_back(codec, case, tmp_path) -> tuple[ForeignGraph, Circuit, dict |
     model, task, result = case
     result: Result
     circuit = result.circuit
-    by_edge, by_node = (result.scores, None) if circuit.level is Level.edges else (None, result.scores)
-    found = to_file(codec, ForeignGraph.of_circuit(circuit, by_edge, by_node), circuit.graph)
+    found = to_file(codec, ForeignGraph.of_circuit(circuit, result.scores), circuit.graph)
     path = tmp_path / codec.name
     path.write_bytes(codec.encode(found, codec.terms(circuit.graph.anatomy, found.mark)))
     decoded = codec.decode(path, model.anatomy)
@@ -376,7 +376,7 @@ def test_graphml_has_plain_attributes(cases, tmp_path):
 
 
 def test_coordinates_are_refused_or_said(trio, induction):
-    settings = DiscoverySettings(method="eap", limit=8, edges=40, level=Level.coordinates)
+    settings = DiscoverySettings(method=METHODS["eap"], limit=8, edges=40, level=Level.coordinates)
     circuit = discover(trio, induction, settings).circuit
     with pytest.raises(InputError, match="cannot hold a circuit of coordinates"):
         to_file(eap_ig.CODEC, ForeignGraph.of_circuit(circuit), circuit.graph)

@@ -42,8 +42,8 @@ BAD = [
         json.dumps(eap_ig_file({"input->m0": {}, "m0->logits": {"score": 1.0}})),
         "edges['input->m0'] has no score",
     ),
-    ("eap-ig", '{"cfg": {}, "cfg": {}}', "'cfg' is there twice"),
-    ("eap-ig", json.dumps(eap_ig_file(scored(), acdc={"level": "moods"})), "acdc.level is no note of acdc"),
+    ("eap-ig", '{"cfg": {}, "cfg": {}}', "'cfg' occurs twice"),
+    ("eap-ig", json.dumps(eap_ig_file(scored(), acdc={"level": "moods"})), "acdc.level was not written by acdc"),
     (
         "eap-ig",
         json.dumps(eap_ig_file(scored(), nodes={"m0": {"in_graph": True, "neurons": [True]}})),
@@ -67,13 +67,13 @@ BAD = [
         json.dumps(autocircuit_file() | {"blocks.0.hook_mlp_in": [1, None, 2]}),
         "mlp_in[1]: expected a number",
     ),
-    ("autocircuit", "\x00" * 8 + "{" * 40, "holds no safetensors"),
+    ("autocircuit", "\x00" * 8 + "{" * 40, "cannot be read as safetensors"),
     ("edge-pruning", "{}", "a list of [writer, reader] pairs"),
     ("edge-pruning", '[["m0"]]', "pair 0: expected [writer, reader]"),
-    ("edge-pruning", '[["tok_embeds", "m0"], ["tok_embeds", "m0"]]', "pair 1: ['tok_embeds', 'm0'] is there twice"),
+    ("edge-pruning", '[["tok_embeds", "m0"], ["tok_embeds", "m0"]]', "pair 1: ['tok_embeds', 'm0'] occurs twice"),
     ("edge-pruning", '[["tok_embeds", "m5"]]', "edge 'tok_embed->m5' does not exist"),
     ("edge-pruning", '[["tok_embeds", "a0.h9.q"]]', "edge 'tok_embed->a0.h9<q>' does not exist"),
-    ("networkx", "{}", "no node-link graph"),
+    ("networkx", "{}", "is not a node-link graph"),
     (
         "networkx",
         '{"directed": true, "multigraph": false, "nodes": [], "edges": [{"source": "m0", "target": "x"}]}',
@@ -83,11 +83,11 @@ BAD = [
         "networkx",
         '{"directed": true, "multigraph": false, "nodes": [], "edges": '
         '[{"source": "m0", "target": "logits"}, {"source": "m0", "target": "logits"}]}',
-        "an edge is there twice",
+        "an edge occurs twice",
     ),
     ("networkx", '{"directed": false, "nodes": [], "edges": []}', "expected a directed graph"),
-    ("graphml", "<graphml", "is no GraphML"),
-    ("graphml", "nothing", "is no GraphML"),
+    ("graphml", "<graphml", "is not valid GraphML"),
+    ("graphml", "nothing", "is not valid GraphML"),
     ("mib", "[]", "expected an object"),
 ]
 

@@ -12,6 +12,7 @@ from edge_network import EdgeNetwork, Swap
 from acdc.behaviour.behaviour import Behaviour
 from acdc.benchmark.programs.library import LIBRARY
 from acdc.benchmark.trained import FOLDERS
+from acdc.graph.masks import EdgeMask
 
 NAMES = sorted(FOLDERS)
 PAIRS, SEED = 48, 17
@@ -63,7 +64,7 @@ def test_the_network_that_is_trained_is_the_one_that_is_searched():
     removed = np.random.default_rng(0).random((1, behaviour.graph.n_edges)) < 0.5
     other = network.run(batch.corrupted, batch.positions)
     swap = Swap(torch.from_numpy(removed).float().expand(len(batch.index), -1), other.values)
-    expected = behaviour.logits(batch, prompts, removed, None)
+    expected = behaviour.logits(batch, prompts, EdgeMask(removed), None)
     torch.testing.assert_close(
         network.run(batch.tokens, batch.positions, swap).logits, expected.float(), rtol=1e-3, atol=1e-3
     )

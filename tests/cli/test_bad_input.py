@@ -125,26 +125,30 @@ OPTIONS = [
     ("--batch-size 0", nothing, "must be at least 1"),
     ("--seed -1", nothing, "must not be negative"),
     ("--threads 0", nothing, "must be between"),
-    ("--method ugs --level nodes", nothing, "--level nodes goes with acdc, exact, eap"),
-    ("--method exact --direct-edges", nothing, "--direct-edges goes with acdc, not with exact"),
+    ("--method ugs --level nodes", nothing, "--level nodes works only with acdc, exact, eap"),
+    ("--method exact --direct-edges", nothing, "--direct-edges works only with acdc, not with exact"),
     (
         "--method eap --sender-order ascending",
         nothing,
-        "--sender-order goes with acdc, acdc-complete, hybrid, not with eap",
+        "--sender-order works only with acdc, acdc-complete, hybrid, not with eap",
     ),
-    ("--method eap --steps 3", nothing, "--steps goes with hybrid, eap-ig-inputs, eap-ig-activations, not with eap"),
-    ("--method eap --updates 3", nothing, "--updates goes with subnetwork-probing, edge-pruning, ugs"),
+    (
+        "--method eap --steps 3",
+        nothing,
+        "--steps works only with hybrid, eap-ig-inputs, eap-ig-activations, not with eap",
+    ),
+    ("--method eap --updates 3", nothing, "--updates works only with subnetwork-probing, edge-pruning, ugs"),
     ("--method eap-ig-inputs --steps 1", nothing, "an integral needs two points"),
     ("--method ugs --updates 0", nothing, "must be at least 1"),
     ("--verify-rows 0", nothing, "--verify-rows 0 must be at least 1"),
-    ("--choose greedy", nothing, "goes with scores"),
+    ("--choose greedy", nothing, "works only with methods that score"),
     ("--method eap --choose upwards", nothing, "upwards"),
-    ("--method eap --level nodes --choose greedy", nothing, "goes with scores of edges"),
+    ("--method eap --level nodes --choose greedy", nothing, "works only with methods that score edges"),
     ("--method hybrid --faithfulness 0.5", nothing, "not --faithfulness"),
     ("--method hybrid --metric accuracy", nothing, "step function"),
     ("--method relp --metric kl", nothing, "gradient there is zero"),
     ("--ablation optimal --direct-edges", nothing, "leave out --direct-edges"),
-    ("--level nodes --direct-edges", nothing, "--direct-edges goes with --level edges"),
+    ("--level nodes --direct-edges", nothing, "--direct-edges works only with --level edges"),
     ("--sender-order sideways", nothing, "sideways"),
     ("--magic", nothing, "--magic"),
     ("--out f", lambda: write("f", ""), "is a file"),
@@ -161,7 +165,7 @@ SWEEPS = [
     ("--thresholds 0.1,-1", nothing, "--thresholds: -1.0 is not a positive number"),
     ("--thresholds nan", nothing, "--thresholds: nan is not a positive number"),
     ("--method eap", nothing, "--method"),
-    ("--level nodes --direct-edges", nothing, "--direct-edges goes with --level edges"),
+    ("--level nodes --direct-edges", nothing, "--direct-edges works only with --level edges"),
     ("--task t.jsonl", lambda: write("t.jsonl", rows({"corrupted": [5, 6, 7]})), "do not tell them apart"),
     ("--limit 129", nothing, "128 rows"),
     ("--out d", lambda: (Path("d").mkdir(), write("d/x", "")), "is not empty and holds no run"),
@@ -286,7 +290,7 @@ def test_another_runs_circuit_is_not_adopted(acdc, run, other):
     words = ["discover", "--task", "induction", "--limit", "8", "--method", method, "--edges", edges, "--out", "q"]
     assert acdc(*words).code == 0
     shutil.copy("r/circuit.json", "q/circuit.json")
-    complain(acdc, words, "is of another run")
+    complain(acdc, words, "belongs to another run")
 
 
 def test_a_damaged_score_file_is_refused(acdc):

@@ -24,15 +24,16 @@ def made(tmp_path_factory, induction) -> Path:
     from acdc.runs.discovery import run_discovery, run_scoring
     from acdc.runs.spec import DiscoveryJob
     from acdc.search.discover import DiscoverySettings
+    from acdc.search.registry import METHODS
 
     folder = tmp_path_factory.mktemp("made")
     rows = [{**asdict(row), "id": row.id} for row in induction.rows[:16]]
     (folder / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     task = str(folder / "t.jsonl")
     run_discovery(DiscoveryJob("trio", task, DiscoverySettings(limit=8)), folder / "a", silent)
-    eap = DiscoverySettings(method="eap", limit=8, edges=20)
+    eap = DiscoverySettings(method=METHODS["eap"], limit=8, edges=20)
     run_discovery(DiscoveryJob("trio", task, eap), folder / "e", silent)
-    run_scoring(DiscoveryJob("trio", task, DiscoverySettings(method="eap", limit=8)), folder / "s", silent)
+    run_scoring(DiscoveryJob("trio", task, DiscoverySettings(method=METHODS["eap"], limit=8)), folder / "s", silent)
     return folder
 
 
@@ -147,7 +148,7 @@ def test_formats_of_other_packages(acdc, runs, monkeypatch):
 BAD = [
     ("export a --format gif --out x", "format 'gif' does not exist; use one of svg"),
     ("export s --format svg --out x", "holds only scores: a picture needs the circuit"),
-    ("export s --format edge-pruning --out x", "the run has scores alone"),
+    ("export s --format edge-pruning --out x", "the run has only scores"),
     ("export a --format mib --out x", "needs a score for every edge, which this run lacks"),
     ("export nowhere --format eap-ig --out x", "does not exist"),
     ("export e --format mib --out a/circuit.json", "cannot be made"),
@@ -198,7 +199,16 @@ def test_places_and_roles_of_pictures(acdc, tmp_path):
     unverified = acdc("export", "of-20", "--format", "svg", "--group", "role", "--out", "roles.svg")
     assert unverified.code == 2 and "acdc verify" in unverified.err
     other = acdc("export", "of-20", "--format", "eap-ig", "--fixed", "--out", "x.json")
-    assert other.code == 2 and "go with pictures" in other.err and not (tmp_path / "x.json").exists()
+    assert other.code == 2 and "work only with pictures" in other.err and not (tmp_path / "x.json").exists()
+
+
+def test_greedy_choice_goes_with_edges_alone(acdc, runs):
+    acdc("export", "e", "--format", "eap-ig", "--out", "x.json")
+    words = ("import", "x.json", "--format", "eap-ig", *TASK, "--choose", "greedy", "--edges", 20, "--verify", "none")
+    refused = acdc(*words, "--level", "nodes", "--out", "n")
+    assert refused.code == 2 and refused.err.count("\n") == 1 and not Path("n").exists(), refused.err
+    assert "--choose greedy works only with scores of edges, but x.json holds nodes" in refused.err
+    assert acdc(*words, "--out", "i").code == 0
 
 
 def test_files_of_another_kind_are_one_sentence(acdc, tmp_path):
@@ -209,7 +219,7 @@ def test_files_of_another_kind_are_one_sentence(acdc, tmp_path):
     (tmp_path / "mib.jsonl").write_text('{"prompt": "a b c", "x_counterfactual": "a b d", "label": "x"}\n')
     for words, said in (
         (("import", "graph.json", "--format", "networkx"), "graph.json, graph: expected an object"),
-        (("import", "wat.graphml", "--format", "graphml"), "wat.graphml is no GraphML"),
+        (("import", "wat.graphml", "--format", "graphml"), "wat.graphml is not valid GraphML"),
         (("check-task", "hf:mib.jsonl"), "x_counterfactual: expected named fields, got str"),
     ):
         refused = acdc(*words)

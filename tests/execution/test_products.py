@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from acdc.errors import InputError
 from acdc.execution import products
 from acdc.execution.products import packed, product
 
@@ -10,9 +11,10 @@ ROWS, WIDTH, OUT, HEADS = 128, 256, 192, 3  # large enough to go through oneDNN
 
 
 @pytest.fixture(autouse=True)
-def needs_onednn():
-    if products.KIND != "onednn":
+def through_onednn(monkeypatch):
+    if products._ONEDNN is None:
         pytest.skip("this PyTorch comes without oneDNN")
+    monkeypatch.setattr(products, "LINEAR", products._ONEDNN)  # on Intel's processors as well
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -70,3 +72,23 @@ def test_packing_copies_only_what_it_must():
     assert packed(columns).data_ptr() == columns.data_ptr()
     rows = random(HEADS, WIDTH, OUT)
     assert packed(rows).data_ptr() == rows.data_ptr()
+
+
+@pytest.mark.parametrize("maker, kind", [("AuthenticAMD", "onednn"), ("GenuineIntel", "default")])
+def test_the_maker_of_the_processor_decides(monkeypatch, maker, kind):
+    monkeypatch.delenv("ACDC_PRODUCTS", raising=False)
+    monkeypatch.setattr(products.Path, "read_text", lambda *_, **__: f"vendor_id : {maker}")
+    monkeypatch.setattr(products.Path, "is_file", lambda _: True)
+    assert products._kind() == kind
+
+
+@pytest.mark.parametrize("wish", ["onednn", "default"])
+def test_a_wish_overrides_the_maker(monkeypatch, wish):
+    monkeypatch.setenv("ACDC_PRODUCTS", wish)
+    assert products._kind() == wish
+
+
+def test_another_wish_is_refused(monkeypatch):
+    monkeypatch.setenv("ACDC_PRODUCTS", "mkl")
+    with pytest.raises(InputError, match="ACDC_PRODUCTS=mkl: must be onednn or default"):
+        products._kind()

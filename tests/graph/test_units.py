@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.graph.units import units_of
@@ -41,7 +42,7 @@ def test_names_and_places_are_of_one_order(units):
 
 def test_everything_and_nothing(units):
     everything = units.choose(np.ones(units.shape, dtype=bool))
-    assert everything.edges.all() and not everything.ablated.any()
+    assert everything.edges.all() and not everything.ablated.values.any()
     nothing = units.choose(units.first(np.arange(0)))
     into_logits = {f"{writer.id}->logits" for writer in GRAPH.embeddings} if units.always else set()
     assert set(GRAPH.ids(nothing.edges)) == into_logits
@@ -49,7 +50,8 @@ def test_everything_and_nothing(units):
 
 def test_what_is_kept_and_what_is_ablated_are_all(units):
     kept = drawn(units)
-    own, ablated = units.own(kept), units.ablated(kept)
+    (own,), (ablated,) = units.own(kept).values, units.ablated(kept).values
+    assert type(units.own(kept)) is type(units.ablated(kept)) is units.form
     assert not (own & ablated).any()
     assert (own | ablated)[len(GRAPH.embeddings) :].all() if units.level is Level.coordinates else (own | ablated).all()
     assert (units.choose(kept).edges == GRAPH.prune(units.edges(kept))).all()
@@ -58,9 +60,9 @@ def test_what_is_kept_and_what_is_ablated_are_all(units):
 def test_one_ablated_alone_is_all_but_it_kept(units):
     names = list(units.names())
     for place in (units.count - 1, units.always - units.unscored):
-        (alone,) = units.alone(np.array([place]))
+        (alone,) = units.alone(np.array([place])).values
         if units.level is not Level.nodes:
-            assert (alone == units.ablated(units.mask(name for name in names if name != names[place]))).all()
+            assert (alone == units.ablated(units.mask(name for name in names if name != names[place])).values[0]).all()
         else:  # its own inputs, which nothing else reads, need not be removed too
             assert GRAPH.ids(alone) == [name for name in GRAPH.names if name.startswith(f"{names[place]}->")]
 
@@ -69,7 +71,8 @@ def test_a_listing_holds_what_is_kept_with_scores_that_add_up(units):
     kept, scores = drawn(units), np.random.default_rng(1).normal(size=units.shape)
     choice = units.choose(kept)
     listed, by_name = units.listing(choice, scores), units.by_name(scores)
-    assert set(listed[Level.edges]) == set(GRAPH.ids(choice.listed))
+    assert set(listed[Level.edges]) == set(GRAPH.ids(choice.listed)) and set(listed) == set(units.lists)
+    units.check_listing(listed)
     if units.level is not Level.edges:
         own = zip(removable(units), kept.reshape(-1)[units.always :], strict=True)
         assert listed[units.level] == {name: by_name[name] for name, chosen in own if chosen}
@@ -77,6 +80,27 @@ def test_a_listing_holds_what_is_kept_with_scores_that_add_up(units):
         for node, score in listed[Level.nodes].items():
             parts = [value for name, value in listed[Level.coordinates].items() if name.rsplit(".", 1)[0] == node]
             assert score == math.fsum(parts)
+
+
+def test_random_units_are_as_many_as_asked(units):
+    kept = units.drawn(3, np.random.default_rng(0))
+    assert kept.shape == units.shape and kept.reshape(-1)[: units.always].all() and kept.sum() == units.always + 3
+    assert (kept == units.drawn(3, np.random.default_rng(0))).all()
+
+
+def test_a_circuit_lists_what_goes_with_its_level(units):
+    kept = drawn(units)
+    listed = units.listing(units.choose(kept), np.ones(units.shape))
+    for level in set(Level) - set(units.lists):
+        with pytest.raises(InputError, match=f"a circuit of {units.level} lists {level}"):
+            units.check_listing({**listed, level: {"m0": 1.0}})
+    if units.level is Level.coordinates:
+        with pytest.raises(InputError, match="add up to"):
+            units.check_listing({**listed, Level.nodes: {}})
+
+
+def test_every_level_has_a_place_in_circuits():
+    assert all(level.value in Circuit.model_fields for level in Level)
 
 
 @pytest.mark.parametrize("name", ["a9.h9", "m0.n99", "input->nowhere", ""])

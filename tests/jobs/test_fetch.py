@@ -134,7 +134,7 @@ def test_a_verification_that_is_less_far_replaces_nothing_and_is_in_no_ones_way(
 def test_where_neither_verification_goes_further_none_is_replaced(states, tmp_path, one, other):
     for here, there in ((one, other), (other, one)):
         out = fetched(states, here, tmp_path / here)
-        with pytest.raises(InputError, match="is there with other content: nothing was written"):
+        with pytest.raises(InputError, match="exists with other content: nothing was written"):
             take(JobFolder(states[there]), out)
         assert artefacts(out) == artefacts(states[here])
 
@@ -174,7 +174,7 @@ def test_whatever_else_differs_is_refused(states, tmp_path, side, file, change):
 def test_a_page_alone_replaces_nothing(states, tmp_path):
     here = fetched(states, "full", tmp_path / "here")
     damage(run_of(here) / "report.html", "mine")
-    with pytest.raises(InputError, match="report.html is there with other content"):
+    with pytest.raises(InputError, match="report.html exists with other content"):
         take(JobFolder(states["full"]), here)
     assert (run_of(here) / "report.html").read_text() == "mine"
 
@@ -183,7 +183,7 @@ def test_a_folder_in_the_place_of_a_page_is_refused_before_anything_is_written(s
     here = fetched(states, "standard", tmp_path / "here")
     (run_of(here) / "report.html").unlink()
     (run_of(here) / "report.html" / "mine").mkdir(parents=True)
-    with pytest.raises(InputError, match="report.html is there with other content"):
+    with pytest.raises(InputError, match="report.html exists with other content"):
         take(JobFolder(states["full"]), here)
     report, old = (run_of(folder) / "verification.json" for folder in (here, states["standard"]))
     assert report.read_bytes() == old.read_bytes()
@@ -211,7 +211,7 @@ def test_a_verification_that_is_not_what_was_announced_is_not_believed(states, t
     shutil.copytree(states["standard"], tmp_path / "there")
     path = run_of(tmp_path / "there") / "verification.json"
     damage(path, path.read_text() + "\n")
-    with pytest.raises(InputError, match="other content than it has: fetch again"):
+    with pytest.raises(InputError, match="other content than it had: fetch again"):
         take(Liar(tmp_path / "there"), here)
     assert artefacts(here) == artefacts(states["standard"])
 

@@ -16,6 +16,7 @@ from acdc.model.sources import BUNDLED
 from acdc.options import Level
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import DiscoverySettings
+from acdc.search.registry import METHODS
 
 ROW = {"clean": [5, 6, 7], "corrupted": [5, 8, 7], "correct": [9], "incorrect": [10]}
 OTHER_ROW = {"clean": [6, 6, 7], "corrupted": [6, 8, 7], "correct": [9], "incorrect": [10]}
@@ -45,13 +46,13 @@ def test_a_job_is_what_discover_does_by_default(read):
 
 def test_defaults_hold_for_all_and_a_job_for_itself(read):
     first, second = read('[defaults]\nmethod = "eap"\nedges = 5\n[[jobs]]\n[[jobs]]\nedges = 7\nlevel = "nodes"')
-    assert (first.settings.method, first.settings.edges) == ("eap", 5)
-    assert (second.settings.method, second.settings.edges, second.settings.level) == ("eap", 7, Level.nodes)
+    assert (first.settings.method.name, first.settings.edges) == ("eap", 5)
+    assert (second.settings.method.name, second.settings.edges, second.settings.level) == ("eap", 7, Level.nodes)
 
 
 def test_lists_are_grids(read):
     jobs = read('[defaults]\nseed = [3, 4]\n[[jobs]]\nmethod = ["eap", "exact"]\nbatch-size = 8\n[[jobs]]\nseed = 5')
-    found = [(job.settings.seed, job.settings.method, job.settings.batch_size) for job in jobs]
+    found = [(job.settings.seed, job.settings.method.name, job.settings.batch_size) for job in jobs]
     assert found == [(3, "eap", 8), (3, "exact", 8), (4, "eap", 8), (4, "exact", 8), (5, "acdc", 32)]
 
 
@@ -78,9 +79,9 @@ BAD_FILES = [
 ]
 
 BAD_JOBS = [
-    ("tau = 1", "tau: is no option of 'acdc discover'"),
-    ("batch_size = 1", "batch_size: is no option of 'acdc discover'"),
-    ("out = 'x'", "out: is no option of 'acdc discover'"),
+    ("tau = 1", "tau: is not an option of 'acdc discover'"),
+    ("batch_size = 1", "batch_size: is not an option of 'acdc discover'"),
+    ("out = 'x'", "out: is not an option of 'acdc discover'"),
     ("seed = 'one'", "seed: input should be a valid integer, not 'one'"),
     ("seed = 1.5", "seed: "),
     ("seed = true", "seed: "),
@@ -171,7 +172,7 @@ def base(tmp_path):
     """A job of a model folder and a task file."""
     shutil.copytree(BUNDLED["trio"], tmp_path / "m")
     task = write_task(tmp_path / "t.jsonl", ROW, OTHER_ROW)
-    return DiscoveryJob(str(tmp_path / "m"), str(task), DiscoverySettings(method="eap", metric="logit_diff"))
+    return DiscoveryJob(str(tmp_path / "m"), str(task), DiscoverySettings(method=METHODS["eap"], metric="logit_diff"))
 
 
 def id_of(job: DiscoveryJob, folder: Path) -> str:
@@ -181,7 +182,7 @@ def id_of(job: DiscoveryJob, folder: Path) -> str:
 
 
 SETTINGS = {
-    "method": "exact",
+    "method": METHODS["exact"],
     "metric": "nll",
     "ablation": "zero",
     "threshold": 0.5,

@@ -12,8 +12,9 @@ from acdc.jobs.planned import plan_jobs
 from acdc.options import Extent
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import DiscoverySettings
+from acdc.search.registry import METHODS
 
-JOB = DiscoveryJob("trio", "induction", DiscoverySettings(method="eap", edges=12, limit=24))
+JOB = DiscoveryJob("trio", "induction", DiscoverySettings(method=METHODS["eap"], edges=12, limit=24))
 NONE, QUICK, STANDARD, FULL = Extent
 
 

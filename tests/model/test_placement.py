@@ -204,7 +204,7 @@ def test_devices_hold_about_as_many_bytes():
 
 
 def test_a_plan_tells_the_weights_of_each_device(tmp_path):
-    wanted = DiscoverySettings(method="eap", limit=2)
+    wanted = DiscoverySettings(method=METHODS["eap"], limit=2)
     with devices_checked() as tracker:
         model = fake("llama", tmp_path)
         split = plan_search(tracker, Shape(model, 0), random_rows([7, 7]), wanted, 0).memory

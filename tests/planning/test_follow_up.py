@@ -8,6 +8,7 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.options import Extent
 from acdc.planning.follow_up import choosing_runs, verification_flops
 from acdc.search.discover import DiscoverySettings
+from acdc.search.registry import METHODS
 from acdc.verification import budget
 from acdc.verification.budget import Costs
 from acdc.verification.verify import plan_of, verify_in_stages
@@ -53,7 +54,7 @@ def test_a_full_verification_takes_no_more(trio, induction, circuits):
 
 def test_runs_to_choose_a_circuit(trio, induction, monkeypatch):
     """Whatever size is found in the end."""
-    settings = DiscoverySettings(method="eap", limit=DISCOVERY)
+    settings = DiscoverySettings(method=METHODS["eap"], limit=DISCOVERY)
     most, asked = choosing_runs(settings, 479), []
     real = Behaviour.measure
 
@@ -66,5 +67,5 @@ def test_runs_to_choose_a_circuit(trio, induction, monkeypatch):
         asked.clear()
         acdc.discover(trio, induction, method="eap", limit=DISCOVERY, faithfulness=faithfulness)
         assert 1 < sum(asked) <= most
-    assert choosing_runs(DiscoverySettings(method="eap", edges=9), 479) == 0
-    assert choosing_runs(DiscoverySettings(method="acdc"), 479) == 0
+    assert choosing_runs(DiscoverySettings(method=METHODS["eap"], edges=9), 479) == 0
+    assert choosing_runs(DiscoverySettings(method=METHODS["acdc"]), 479) == 0

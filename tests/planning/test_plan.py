@@ -29,8 +29,9 @@ OPTIONS = {"steps": STEPS, "updates": UPDATES}
 
 def settings(method: str, **more) -> DiscoverySettings:
     """Small ones that a method takes."""
-    own = METHODS.find(method).options.own()
-    return replace(SETTINGS, method=method, options={n: v for n, v in OPTIONS.items() if n in own}, **more)
+    found = METHODS.find(method)
+    own = found.options.own()
+    return replace(SETTINGS, method=found, options={n: v for n, v in OPTIONS.items() if n in own}, **more)
 
 
 def planned(model: str, task: Task, wanted: DiscoverySettings, dtype: str = "float64") -> SearchPlan:
@@ -43,7 +44,7 @@ def done(model, task: Task, wanted: DiscoverySettings):
     split = prepare(model, task, wanted)
     with recording() as tracker:
         behaviour = bind(model, task, wanted, split.discovery)
-        METHODS.find(wanted.method).run(behaviour, wanted.search_options, silent)
+        wanted.method.run(behaviour, wanted.search_options, silent)
     return tracker, behaviour
 
 
@@ -53,7 +54,7 @@ def flops(operations: Counter) -> float:
 
 @pytest.mark.parametrize("name", slow_but(EACH, [*HUGGING_FACE, *NATIVE]))
 def test_a_configuration_tells_shape_and_work_of_every_family(name, tmp_path):
-    task, wanted = random_rows([7] * 4), DiscoverySettings(method="eap", limit=4)
+    task, wanted = random_rows([7] * 4), DiscoverySettings(method=METHODS["eap"], limit=4)
     model = boot(name, 2, seed=0)
     _, behaviour = done(model, task, wanted)
     with dry_run() as tracker:
@@ -147,7 +148,7 @@ def test_ablations(trio, induction, ablation):
 def test_batches_of_many_shapes(tmp_path):
     """A few are dry-run, the others counted in proportion."""
     model, task = boot("gpt2", 2, seed=0), random_rows([4, 4, 7, 7, 11, 12, 17, 26, 27, 28])
-    wanted = DiscoverySettings(method="eap", limit=10, batch_size=2)
+    wanted = DiscoverySettings(method=METHODS["eap"], limit=10, batch_size=2)
     tracker, behaviour = done(model, task, wanted)
     plan = planned(str(config_folder("gpt2", tmp_path)), task, wanted)
     assert plan.batches == len(behaviour.batches) > 4 and plan.longest == 28
@@ -194,7 +195,9 @@ def test_a_search_that_would_be_refused_is_not_planned(tmp_path):
     """Experts are no part of what relp can do."""
     with pytest.raises(InputError, match="relp needs"):
         planned(
-            str(config_folder("mixtral", tmp_path)), random_rows([7] * 4), DiscoverySettings(method="relp", limit=4)
+            str(config_folder("mixtral", tmp_path)),
+            random_rows([7] * 4),
+            DiscoverySettings(method=METHODS["relp"], limit=4),
         )
 
 
@@ -214,7 +217,7 @@ def test_the_command_needs_no_weights(acdc):
     assert chosen["choosing"] is None and chosen["verification"] == {"extent": "none", "flops": 0, "seconds": 0}
     printed = acdc("plan", "--model", "m", "--method", "acdc", "--limit", "4")
     assert printed.code == 0 and printed.err == (
-        "m has no weights here, so acdc is not tried on some rows: the plan has bounds alone\n"
+        "m has no weights here, so no short acdc search is run: the plan gives only bounds\n"
     )
     assert "at most" in printed.out and "which is unknown" in " ".join(printed.out.split())
     assert not [path for path in Path().rglob("*") if path.suffix not in (".json", "")]
@@ -224,10 +227,10 @@ def test_acdc_is_tried_before_it_is_planned(acdc):
     """What the estimate rests on is said; the search then takes what was planned."""
     words = ("--method", "acdc", "--task", "induction", "--limit", "16", "--threshold", "0.3")
     done = acdc("plan", *words)
-    assert done.err == "loading trio and trying acdc on some rows (--no-probe plans without)\n"
+    assert done.err == "loading trio and running a short acdc search (--no-probe: plan without it)\n"
     printed = " ".join(done.out.split())
     assert "search about" in printed and "edges kept" in printed and "verification at most" in printed
-    assert "estimated from a short one on all rows" in printed and "every edge was tested" in printed
+    assert "comes from a short search on all rows" in printed and "Every edge into each of them was tested" in printed
     plan = acdc("plan", *words, "--json").json
     assert acdc("discover", *words, "--verify", "none", "--out", "r").code == 0
     run, circuit = (json.loads(Path(f"r/{name}.json").read_text()) for name in ("run", "circuit"))

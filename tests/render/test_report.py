@@ -11,8 +11,7 @@ from circuits import GPT2, SMALL, quick_report, random_circuit, unverified
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.examples import Example, Examples
 from acdc.artefacts.verification.full_verification import FullVerification
-from acdc.artefacts.verification.minimality import Level as Minimal
-from acdc.artefacts.verification.minimality import Minimality, Part
+from acdc.artefacts.verification.minimality import Minimality, MinimalityLevel, Part
 from acdc.artefacts.verification.test_result import TestResult
 from acdc.render.report import to_html
 from acdc.render.report.explorer import MOST_EDGES, explorer_data
@@ -100,7 +99,7 @@ def test_a_sample_of_removals_is_not_said_to_be_all(removed):
     report = quick_report(circuit)
     removals = report.removals[:removed]
     parts = [Part(id=r.id, worse={"low": 0, "value": 1, "high": 2}, needed=r.hurts, p=1.0) for r in removals]
-    minimal = Minimality(level=Minimal.quasi, subsets_tried=0, tolerance=0.1, parts=parts, outside=None)
+    minimal = Minimality(level=MinimalityLevel.quasi, subsets_tried=0, tolerance=0.1, parts=parts, outside=None)
     strongest = [removal.id for removal in removals[:10]]
     sample = sample_of(circuit, removals, strongest, report.rows)
     full_verification = FullVerification(
@@ -175,7 +174,7 @@ def test_edges_on_no_path_are_dropped_everywhere():
     circuit = Circuit(**values)
     circuit.check()
     assert len(circuit.edges) == len(whole.edges) + 1 and [p.id for p in circuit.parts] == [p.id for p in whole.parts]
-    assert (circuit.own == whole.mask).all() and (circuit.ablated == ~whole.mask).all()
+    assert (circuit.own.values == whole.mask).all() and (circuit.ablated.values == ~whole.mask).all()
     assert title(circuit) == title(whole) and dropped(whole) == ""
     assert dropped(circuit) == "1 edge without a path from input to logits was dropped"
     page = to_html(circuit, quick_report(circuit), "acdc discover")

@@ -112,7 +112,7 @@ def test_examples_of_another_circuit_are_refused(acdc, tmp_path):
     path = tmp_path / "r/examples.json"
     path.write_text(path.read_text().replace('"metric": "logit_diff"', '"metric": "kl"'))
     again = acdc(*QUICK, "--out", "r")
-    assert again.code == 2 and "examples.json is of another circuit" in again.err
+    assert again.code == 2 and "examples.json belongs to another circuit" in again.err
 
 
 @pytest.mark.slow

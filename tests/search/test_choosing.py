@@ -5,6 +5,7 @@ import pytest
 
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, Edge
+from acdc.graph.masks import Mask
 from acdc.graph.units import EdgeUnits, NodeUnits
 from acdc.options import Choosing
 from acdc.search.choosing import Ranking
@@ -46,8 +47,8 @@ def test_ties_follow_the_graph():
 def test_faithfulness_is_reached_with_the_least_of_a_growing_measure(target):
     ranking = Ranking(EdgeUnits(GRAPH), SCORES)
 
-    def share(removed: np.ndarray) -> float:
-        return 1 - removed.sum() / GRAPH.n_edges
+    def share(removed: Mask) -> float:
+        return 1 - removed.values.sum() / GRAPH.n_edges
 
     choice = ranking.by_faithfulness(target, share)
     assert share(choice.ablated) >= target
@@ -70,7 +71,7 @@ def greedily(scores: np.ndarray, pops: int) -> list[str]:
 
 
 @pytest.mark.parametrize("pops", [1, 5, 30, GRAPH.n_edges])
-def test_greedy_goes_from_the_logits_upwards(pops):
+def test_greedy_goes_backwards_from_the_logits(pops):
     choice = Ranking(EdgeUnits(GRAPH), SCORES, Choosing.greedy).top(pops)
     assert set(GRAPH.ids(choice.selected)) == set(greedily(SCORES, pops))
     unread = choice.selected & ~choice.edges  # only what reads nothing may be pruned: all of it is read

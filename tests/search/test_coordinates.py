@@ -15,6 +15,7 @@ from acdc.api import sweep as sweep_circuits
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.graph import Coordinate, WriterKind
+from acdc.graph.masks import CoordinateMask
 from acdc.jobs.jobs_file import read_jobs
 from acdc.options import Level
 from acdc.progress import silent
@@ -27,7 +28,7 @@ COORDINATES = DiscoverySettings(metric="logit_diff", level=Level.coordinates)
 
 
 def scores(model, task, method, rows=ROWS, **options):
-    settings = DiscoverySettings(method=method, metric="logit_diff", level=Level.coordinates, **options)
+    settings = DiscoverySettings(method=METHODS[method], metric="logit_diff", level=Level.coordinates, **options)
     behaviour = bind(model, task, settings, rows)
     return behaviour, METHODS[method].run(behaviour, settings.search_options, silent)
 
@@ -82,7 +83,7 @@ def test_an_exact_score_is_what_the_bridge_gives(trio, induction):
 
 @pytest.mark.parametrize("method", ["eap", "eap-ig-inputs", "eap-ig-activations", "clean-corrupted"])
 def test_the_coordinates_of_a_node_add_up_to_it(trio, induction, method):
-    settings = DiscoverySettings(method=method, metric="logit_diff", level=Level.nodes)
+    settings = DiscoverySettings(method=METHODS[method], metric="logit_diff", level=Level.nodes)
     behaviour, found = scores(trio, induction, method)
     edges = METHODS[method].run(behaviour, settings.search_options, silent).values
     writers, _ = behaviour.graph.ends
@@ -130,7 +131,7 @@ def test_all_coordinates_are_the_model_and_a_circuit_is_what_the_bridge_gives(tr
     removed[:, 0] = False
     removed[0] = False
     removed[1, :10] = False
-    found = behaviour.measure(removed)[0]
+    found = behaviour.measure(CoordinateMask(removed))[0]
     assert found[0] == pytest.approx(behaviour.full(), abs=1e-12)
     if ablation == "resample":
         for one, values in zip(removed[1:], found[1:], strict=True):
@@ -141,7 +142,9 @@ def test_all_coordinates_are_the_model_and_a_circuit_is_what_the_bridge_gives(tr
 
 
 def test_a_circuit_of_coordinates_is_chosen_saved_and_verified(trio, induction, tmp_path):
-    result = discover(trio, induction, DiscoverySettings(method="eap", level=Level.coordinates, faithfulness=0.8))
+    result = discover(
+        trio, induction, DiscoverySettings(method=METHODS["eap"], level=Level.coordinates, faithfulness=0.8)
+    )
     circuit = result.circuit
     assert 0 < len(circuit.coordinates) < 17 * 64
     assert len(result.scores) == (len(circuit.graph.writers) - 1) * trio.anatomy.d_model
@@ -195,7 +198,7 @@ def test_the_command_line_finds_resumes_and_shows_coordinates(acdc, tmp_path):
 )
 def test_what_coordinates_do_not_go_with_is_refused(acdc, words):
     refused = acdc("discover", "--task", "induction", "--level", "coordinates", *words)
-    assert refused.code == 2 and "goes with" in refused.err
+    assert refused.code == 2 and "works only with" in refused.err
 
 
 OLD_RUN = Path(__file__).parent.parent / "artefacts/version1_neurons"  # written when coordinates were called neurons

@@ -21,9 +21,9 @@ from acdc.execution import machine
 from acdc.execution.dry_run import CostTracker, dry_run
 from acdc.model.load import load_model
 from acdc.model.shape import find_model, shape_of
-from acdc.planning.search_cost import BatchDryRun, search_cost
 from acdc.progress import silent
 from acdc.search import memory
+from acdc.search.cost import BatchDryRun, once
 from acdc.search.memory import USABLE, working_bytes
 from acdc.search.options import IntegralOptions
 from acdc.search.registry import METHODS
@@ -93,7 +93,7 @@ def both(tracker: CostTracker, model, task: Task, method: str) -> tuple[float, i
     dry = BatchDryRun(tracker, lambda: Behaviour(model, task, range(len(task.rows)), METRICS["logit_diff"]))
     (batch,) = dry.behaviour.batches
     reckoned = working_bytes(dry.behaviour, method, batch, RUNS.get(method, 1))
-    return reckoned, search_cost(dry, METHODS[method], OPTIONS, 1).working
+    return reckoned, once(dry, METHODS[method].run, OPTIONS).working
 
 
 def run(model, task, method: str, rows: int = 8):
@@ -164,7 +164,7 @@ def test_a_dry_run_is_of_whole_batches(induction, monkeypatch):
     with dry_run() as tracker:
         model = shape_of(find_model("trio", device="cpu")).model
         dry = BatchDryRun(tracker, lambda: Behaviour(model, induction, range(8), METRICS["logit_diff"]))
-        assert search_cost(dry, METHODS["eap"], OPTIONS, 1).most.backwards == 8
+        assert once(dry, METHODS["eap"].run, OPTIONS).most.backwards == 8
         assert run(model, induction, "eap").batch_splits == 0
 
 

@@ -50,7 +50,7 @@ def test_nodes_equal_one_at_a_time(trio, induction, metric, threshold):
     behaviour = Behaviour(trio, induction, range(6), METRICS[metric])
     found = run_acdc(behaviour, OrderOptions(threshold=threshold, level=Level.nodes), silent)
     kept, tested = nodes_one_at_a_time(behaviour, threshold)
-    assert set(found.nodes) == kept and 0 < len(kept) < len(tested)
+    assert set(found.units) == kept and 0 < len(kept) < len(tested)
     assert [test.candidate for test in found.tests] == tested
     measured = behaviour.metric.sign * behaviour.measure(~found.kept[None])[0, 0].mean()
     last = found.tests[-1]
@@ -62,7 +62,7 @@ def test_nodes_of_other_families(family):
     model = boot(family, layers=3, seed=2)
     behaviour = Behaviour(model, noise(), range(4), METRICS["kl"])
     found = run_acdc(behaviour, OrderOptions(threshold=0.1, level=Level.nodes), silent)
-    assert set(found.nodes) == nodes_one_at_a_time(behaviour, 0.1)[0]
+    assert set(found.units) == nodes_one_at_a_time(behaviour, 0.1)[0]
 
 
 def test_a_circuit_of_nodes(trio, induction, tmp_path):

@@ -71,7 +71,7 @@ def test_the_same_again_and_only_of_its_circuit(trio, induction, circuit, exampl
     assert load_examples(tmp_path, circuit) == examples == take_examples(trio, induction, circuit)
     record = json.loads((tmp_path / "examples.json").read_text())
     (tmp_path / "examples.json").write_text(json.dumps(record | {"metric": "kl"}))
-    with pytest.raises(InputError, match="of another circuit"):
+    with pytest.raises(InputError, match="belongs to another circuit"):
         load_examples(tmp_path, circuit)
 
 

@@ -8,15 +8,17 @@ import pytest
 from conftest import slow_but
 
 import acdc
-from acdc.artefacts.verification.minimality import TOLERANCE, Level
+from acdc.artefacts.verification.minimality import TOLERANCE, MinimalityLevel
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.removal import Removal
 from acdc.benchmark.compiled import CompiledCase
 from acdc.benchmark.programs.library import LIBRARY
 from acdc.graph import WriterKind
+from acdc.graph.masks import EdgeMask
 from acdc.options import Extent
 from acdc.progress import silent
 from acdc.search.discover import DiscoverySettings, bind, discover
+from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS
 from acdc.verification import baselines
 from acdc.verification.attention import clean_patterns
@@ -55,7 +57,8 @@ class Known:
         return bind(self.prepared.model, self.prepared.task, settings, range(len(self.prepared.task.rows)))
 
     def faithful(self, kept):
-        (found,) = measure_ablations({"resample": self.behaviour}, ~kept, kept, [METRICS["kl"]], self.bootstrap, nobody)
+        masks = EdgeMask.one(~kept), EdgeMask.one(kept)
+        (found,) = measure_ablations({"resample": self.behaviour}, *masks, [METRICS["kl"]], self.bootstrap, nobody)
         return found
 
     def minimality(self, kept):
@@ -90,7 +93,7 @@ def test_the_true_circuit_passes(known, name):
     case = known(name)
     found, minimal = case.faithful(case.true), case.minimality(case.true)
     assert found.holds and found.denoised.value == pytest.approx(1.0, abs=1e-6)
-    assert minimal.level in (Level.local, Level.subset) and minimal.needed == len(minimal.parts)
+    assert minimal.level in (MinimalityLevel.local, MinimalityLevel.subset) and minimal.needed == len(minimal.parts)
     if case.true.sum() < len(case.true):
         complete = measure_completeness(case.behaviour, case.true, 0, case.span, case.bootstrap, nobody)
         assert complete.share.value < 0.05
@@ -113,7 +116,7 @@ def test_edges_too_many_are_told_and_removed(known, name):
     more = case.true.copy()
     more[np.random.default_rng(0).choice(others, min(FALSE, len(others)), replace=False)] = True
     minimal = case.minimality(more)
-    assert minimal.level is Level.quasi
+    assert minimal.level is MinimalityLevel.quasi
     unneeded = {part.id for part in minimal.parts if not part.needed}
     assert unneeded == set(case.behaviour.graph.ids(more & ~case.true))
     assert (minimise(case.behaviour, more, case.span) == case.true).all()
@@ -148,7 +151,10 @@ def test_numbers_are_those_of_loops(known):
 def test_a_subset_is_minimal_where_no_set_of_parts_can_go(known):
     case = known("lookup-composition")
     minimal = case.minimality(case.true)
-    assert minimal.level is Level.subset and minimal.subsets_tried == 2 ** len(minimal.parts) - len(minimal.parts) - 1
+    assert (
+        minimal.level is MinimalityLevel.subset
+        and minimal.subsets_tried == 2 ** len(minimal.parts) - len(minimal.parts) - 1
+    )
     for size in (2, 3):
         for some in combinations(np.flatnonzero(case.true), size):
             kept = case.true & ~np.isin(np.arange(len(case.true)), some)
@@ -187,7 +193,7 @@ def test_the_whole_audit_of_a_true_circuit(known):
     case = known("miniature-ioi")
     rows = len(case.behaviour.rows)
     plan = VerificationPlan(Extent.full, rows, 0, 0, (), rows, 0.0)
-    verified = Verified(~case.true, case.true, case.true, 0)
+    verified = Verified(EdgeMask.one(~case.true), EdgeMask.one(case.true), case.true, 0)
 
     def on(some, ablation="resample"):
         assert some == rows
@@ -261,6 +267,6 @@ def test_an_empty_circuit_has_no_parts(known):
 
 def test_discover_is_as_it_was(trio, induction):
     """The quick verification of every discovery has no full verification."""
-    settings = DiscoverySettings(method="eap", edges=20, limit=96)
+    settings = DiscoverySettings(method=METHODS["eap"], edges=20, limit=96)
     circuit = discover(trio, induction, settings).circuit
     assert verify(trio, induction, circuit).full_verification is None

@@ -1,5 +1,5 @@
 """Circuits and scores as files of other tools have them: one module for each format, one value between them."""
 
-from acdc.artefacts.codecs.foreign import Codec, ForeignGraph, Mark
+from acdc.artefacts.codecs.foreign import HELD, Codec, ForeignGraph, Mark
 
-__all__ = ["Codec", "ForeignGraph", "Mark"]
+__all__ = ["HELD", "Codec", "ForeignGraph", "Mark"]

@@ -66,7 +66,7 @@ def _found(values: dict[str, float], note: Any, mark: Mark, path: Path) -> Forei
         return ForeignGraph(values, mark=mark)
     kept = note[_CIRCUIT]
     if not isinstance(kept, list) or not all(isinstance(name, str) for name in kept):
-        raise InputError(f"{path}: {_CIRCUIT} in its metadata is no list of edges")
+        raise InputError(f"{path}: {_CIRCUIT} in its metadata is not a list of edges")
     edges = {name: values.get(name) for name in kept}
     return ForeignGraph(values if mark.scored == "all" else None, edges, mark=mark)
 
@@ -94,7 +94,7 @@ def _read_safetensors(content: bytes, path: Path) -> tuple[dict[str, np.ndarray]
                 raise InputError(f"{path}: {name!r} is of type {tensor['dtype']}: convert it to float32")
         tensors = {name: np.asarray(value, dtype=float) for name, value in safetensors.numpy.load(content).items()}
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} holds no safetensors that are to be read: {error}") from None
+        raise InputError(f"{path} cannot be read as safetensors: {error}") from None
     return tensors, header.get("__metadata__") or {}
 
 

@@ -15,7 +15,6 @@ from acdc.artefacts.codecs.reading import boolean, number, parse_json, read_byte
 from acdc.artefacts.codecs.translate import per_head
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, Edge
-from acdc.options import Level
 
 NAME, LOGITS = "eap-ig", "logits"
 
@@ -49,8 +48,8 @@ def _write_nodes(found: ForeignGraph, graph: ComponentGraph, scored: bool) -> di
     """Components that an edge of the circuit touches are in it; of a circuit of nodes, those and the embedding."""
     names, edges = [writer.id for writer in graph.writers], [Edge.parse(name) for name in found.edges or ()]
     inside = {edge.writer.id for edge in edges} | {owner.id for edge in edges for owner in graph.owners(edge.reader)}
-    if found.mark.level is Level.nodes:
-        inside = {*(found.nodes or ()), graph.embeddings[0].id}
+    if found.nodes is not None:
+        inside = {*found.nodes, graph.embeddings[0].id}
     scores = found.node_scores if found.node_scores is not None else found.nodes or {}
     nodes: dict[str, Any] = {}
     for name in names:

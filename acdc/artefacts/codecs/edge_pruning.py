@@ -22,7 +22,7 @@ _READER = re.compile(r"a(\d+)\.h(\d+)\.([qkv])")
 def encode(found: ForeignGraph, graph: ComponentGraph) -> bytes:
     """The circuit's edges. Raises InputError for scores without a circuit."""
     if found.edges is None:
-        raise InputError(f"format {NAME} holds a circuit, and the run has scores alone: use eap-ig or autocircuit")
+        raise InputError(f"format {NAME} holds a circuit, but the run has only scores: use eap-ig or autocircuit")
     pairs = [_pair(Edge.parse(name), graph) for name in graph.names if name in found.edges]
     return ("[\n" + ",\n".join(json.dumps(pair) for pair in pairs) + "\n]\n").encode()
 
@@ -56,7 +56,7 @@ def decode(path: Path, anatomy: Anatomy) -> ForeignGraph:
         writer, reader = pair
         name = _edge(writer, reader, anatomy)
         if name in edges:
-            raise InputError(f"{place}: {pair} is there twice")
+            raise InputError(f"{place}: {pair} occurs twice")
         edges[name] = None
     graph = terms(anatomy, Mark())
     embeddings = tuple(f"{writer.id}->" for writer in graph.embeddings)

@@ -17,6 +17,7 @@ from acdc.errors import InputError, without_prefix
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.options import Level
 
+HELD = (Level.edges, Level.nodes)  # what files of other tools hold scores and circuits of
 MARK = "acdc"  # the key, where a format has a place for one
 
 
@@ -48,7 +49,7 @@ class Mark(BaseModel):
         except ValidationError as error:
             problem = error.errors()[0]
             where = ".".join(map(str, (MARK, *problem["loc"])))
-            raise InputError(f"{place}: {where} is no note of acdc: {without_prefix(problem['msg'])}") from None
+            raise InputError(f"{place}: {where} was not written by acdc: {without_prefix(problem['msg'])}") from None
 
 
 @dataclass(frozen=True)
@@ -65,19 +66,23 @@ class ForeignGraph:
     nodes: Mapping[str, float | None] | None = None
     mark: Mark = Mark()
 
+    def every(self, level: Level) -> Mapping[str, float] | None:
+        """Scores of all candidates at a level, where the file has them."""
+        return {Level.edges: self.scores, Level.nodes: self.node_scores}[level]
+
+    def own(self, level: Level) -> Mapping[str, float | None] | None:
+        """The circuit of the file at a level, with scores where these are known."""
+        return {Level.edges: self.edges, Level.nodes: self.nodes}[level]
+
     def losing(self, *sentences: str) -> "ForeignGraph":
         """The same, with what of it was lost on import."""
         return replace(self, mark=self.mark.losing(*sentences))
 
     @classmethod
-    def of_circuit(
-        cls,
-        circuit: Circuit,
-        scores: Mapping[str, float] | None = None,
-        node_scores: Mapping[str, float] | None = None,
-    ) -> "ForeignGraph":
-        """A circuit of ours, with `scores` of every edge or component where its run has them."""
-        nodes = None if circuit.level is Level.edges else {node.id: node.score for node in circuit.nodes}
+    def of_circuit(cls, circuit: Circuit, every: Mapping[str, float] | None = None) -> "ForeignGraph":
+        """A circuit of ours, with scores of `every` edge or component where its run has them."""
+        scores, node_scores = (every if circuit.level is level else None for level in HELD)
+        nodes = {node.id: node.score for node in circuit.nodes} if Level.nodes in circuit.units.lists else None
         mark = Mark(
             level=circuit.level,
             score_kind=circuit.score_kind,

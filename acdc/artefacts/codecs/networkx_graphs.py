@@ -10,22 +10,26 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
-
-import networkx as nx
 
 from acdc.artefacts.codecs.foreign import MARK, Codec, ForeignGraph, Mark
 from acdc.artefacts.codecs.reading import number, parse_json, read_bytes, table
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, Edge, ReaderKind, Writer, is_within_head
+from acdc.graph.units import kind_of
 from acdc.options import Level
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 _CIRCUIT, _SCORE, _WIRING, _INSIDE = "circuit", "score", "wiring", "in_circuit"
 
 
-def to_graph(found: ForeignGraph, graph: ComponentGraph) -> nx.DiGraph:
+def to_graph(found: ForeignGraph, graph: ComponentGraph) -> "nx.DiGraph":
     """The circuit's edges, or all that are scored, with the wiring between them."""
+    import networkx as nx  # here, as it takes long and listing the formats needs none of it
+
     edges = found.edges if found.edges is not None else found.scores or {}
     drawn = nx.DiGraph(**{_CIRCUIT: found.edges is not None, MARK: found.mark.model_dump_json()})
     scored = {name: {} if score is None else {_SCORE: float(score)} for name, score in edges.items()}
@@ -50,7 +54,7 @@ def to_graph(found: ForeignGraph, graph: ComponentGraph) -> nx.DiGraph:
     return drawn
 
 
-def _add_writer(drawn: nx.DiGraph, writer: Writer, found: ForeignGraph) -> None:
+def _add_writer(drawn: "nx.DiGraph", writer: Writer, found: ForeignGraph) -> None:
     own: dict[str, Any] = {}
     if found.nodes is not None:
         own = {_INSIDE: writer.id in found.nodes}
@@ -59,10 +63,10 @@ def _add_writer(drawn: nx.DiGraph, writer: Writer, found: ForeignGraph) -> None:
     drawn.add_node(writer.id, kind=writer.kind.value, layer=writer.layer, head=writer.head, **own)
 
 
-def from_graph(drawn: nx.Graph, place: str) -> ForeignGraph:
+def from_graph(drawn: "nx.Graph", place: str) -> ForeignGraph:
     """The inverse. Raises InputError for a graph of another kind."""
     if drawn.is_multigraph() or not drawn.is_directed():
-        raise InputError(f"{place}: expected a directed graph in which no edge is there twice")
+        raise InputError(f"{place}: expected a directed graph in which no edge occurs twice")
     mark = drawn.graph.get(MARK)
     mark = Mark.read(None if mark is None else parse_json(str(mark).encode(), Path(place)), place)
     edges: dict[str, float | None] = {}
@@ -76,7 +80,7 @@ def from_graph(drawn: nx.Graph, place: str) -> ForeignGraph:
         for name, data in drawn.nodes(data=True)
         if data.get(_INSIDE) is True
     }
-    found = ForeignGraph(edges=edges, nodes=nodes if mark.level is not Level.edges else None, mark=mark)
+    found = ForeignGraph(edges=edges, nodes=nodes if Level.nodes in kind_of(mark.level).lists else None, mark=mark)
     if drawn.graph.get(_CIRCUIT, True):
         return replace(found, mark=mark.model_copy(update={"scored": "circuit"}))
     if None in edges.values():
@@ -85,35 +89,43 @@ def from_graph(drawn: nx.Graph, place: str) -> ForeignGraph:
 
 
 def _encode_json(found: ForeignGraph, graph: ComponentGraph) -> bytes:
+    import networkx as nx
+
     record = nx.node_link_data(to_graph(found, graph), edges="edges")
     return (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
 
 
 def _decode_json(path: Path, anatomy: Anatomy) -> ForeignGraph:
+    import networkx as nx
+
     record = table(parse_json(read_bytes(path, _convert(path)), path), str(path))
     table(record.get("graph", {}), f"{path}, graph")
     key = "links" if "links" in record else "edges"
     try:
         drawn = nx.node_link_graph(record, edges=key)
     except (KeyError, TypeError, AttributeError, ValueError, nx.NetworkXException) as error:
-        raise InputError(f"{path} is no node-link graph of networkx: {error!r}") from None
+        raise InputError(f"{path} is not a node-link graph of networkx: {error!r}") from None
     if drawn.number_of_edges() != len(record[key]):
-        raise InputError(f"{path}: an edge is there twice")
+        raise InputError(f"{path}: an edge occurs twice")
     return from_graph(drawn, str(path))
 
 
 def _encode_graphml(found: ForeignGraph, graph: ComponentGraph) -> bytes:
+    import networkx as nx
+
     file = io.BytesIO()
     nx.write_graphml_xml(to_graph(found, graph), file)
     return file.getvalue() + b"\n"
 
 
 def _decode_graphml(path: Path, anatomy: Anatomy) -> ForeignGraph:
+    import networkx as nx
+
     content = read_bytes(path, _convert(path))
     try:
         drawn = nx.read_graphml(io.BytesIO(content))
     except (ParseError, LookupError, TypeError, ValueError, nx.NetworkXException) as error:
-        raise InputError(f"{path} is no GraphML: {error}") from None
+        raise InputError(f"{path} is not valid GraphML: {error}") from None
     return from_graph(drawn, str(path))
 
 

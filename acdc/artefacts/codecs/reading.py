@@ -40,7 +40,7 @@ def parse_json(content: bytes, path: Path) -> Any:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:
-                raise InputError(f"{path}: {key!r} is there twice")
+                raise InputError(f"{path}: {key!r} occurs twice")
             found[key] = value
         return found
 

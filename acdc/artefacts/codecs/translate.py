@@ -10,9 +10,11 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from acdc.artefacts.codecs.foreign import Codec, ForeignGraph
+from acdc.artefacts.codecs.foreign import HELD, Codec, ForeignGraph
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, Edge, Reader, Writer
+from acdc.graph.masks import EdgeMask
+from acdc.graph.units import kind_of
 from acdc.options import Level
 
 
@@ -23,9 +25,10 @@ def per_head(anatomy: Anatomy) -> ComponentGraph:
 
 def to_file(codec: Codec, found: ForeignGraph, graph: ComponentGraph) -> ForeignGraph:
     """What is of `graph`, in the terms of a format. Raises InputError for what the format cannot say."""
-    if found.mark.level is Level.coordinates and codec.outside:
+    kind = kind_of(found.mark.level)
+    if kind.form is not EdgeMask and codec.outside:
         raise InputError(
-            f"format {codec.name} cannot hold a circuit of coordinates, which keeps parts of what edges carry: export "
+            f"format {codec.name} cannot hold a circuit of {kind.level}, which keeps parts of what edges carry: export "
             "it as a picture or a networkx graph"
         )
     target = codec.terms(graph.anatomy, found.mark)
@@ -39,7 +42,7 @@ def to_file(codec: Codec, found: ForeignGraph, graph: ComponentGraph) -> Foreign
                 f"that of {translation.partial} edges of the file only a part of what they stand for is in the circuit"
             )
     kept = {"split_embeddings": target.split_embeddings, "direct_edges": target.direct_edges}
-    level = found.mark.level if codec.nodes else Level.edges
+    level = kind.level if codec.nodes else Level.edges
     return replace(found, mark=found.mark.losing(*lost).model_copy(update=kept | {"level": level}))
 
 
@@ -58,10 +61,11 @@ def _lost_by_writing(codec: Codec, found: ForeignGraph, graph: ComponentGraph, t
         lost.append(f"scores of the {len(found.scores) - len(found.edges)} edges outside the circuit")
     elif not codec.outside and found.nodes is not None and found.node_scores is not None:
         lost.append(f"scores of the {len(found.node_scores) - len(found.nodes)} nodes outside the circuit")
-    if found.mark.level is Level.coordinates:
-        lost.append("which coordinates of its nodes are in the circuit")
-    if not codec.nodes and found.mark.level is Level.nodes:
-        lost.append("that it is a circuit of nodes, and their scores")
+    kind = kind_of(found.mark.level)
+    if kind.parts is not kind.level:
+        lost.append(f"which {kind.level} of its {kind.parts} are in the circuit")
+    elif not kind.are_edges and not (codec.nodes and kind.level in HELD):
+        lost.append(f"that it is a circuit of {kind.level}, and their scores")
     return lost
 
 

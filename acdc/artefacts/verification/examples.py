@@ -66,7 +66,7 @@ def load_examples(folder: Path, circuit: Circuit) -> Examples | None:
     known = {*circuit.task.discovery, *circuit.task.verification}
     of_circuit = examples.metric == circuit.metric and all(example.row in known for example in examples.rows)
     if not of_circuit or not set(examples.heads) <= {writer.id for writer in circuit.graph.writers}:
-        raise InputError(f"{path} is of another circuit: delete it to look at examples again")
+        raise InputError(f"{path} belongs to another circuit: delete it to make new examples")
     return examples
 
 

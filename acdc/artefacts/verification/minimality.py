@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from acdc.artefacts.verification.interval import Interval
 
 
-class Level(StrEnum):
+class MinimalityLevel(StrEnum):
     """How minimal a circuit is, from the weakest claim to the strongest."""
 
     none = "none"
@@ -34,7 +34,7 @@ class Minimality(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    level: Level
+    level: MinimalityLevel
     subsets_tried: int
     tolerance: float
     parts: list[Part]

@@ -123,7 +123,7 @@ class Submission:
         self._cluster, self.id = cluster, id
         folder = (cluster.info(id).metadata or {}).get(FOLDER)
         if folder is None:
-            raise InputError(f"{id!r} at {cluster.address} is no submission of 'acdc submit'")
+            raise InputError(f"{id!r} at {cluster.address} is not a submission of 'acdc submit'")
         self._folder: str = folder
 
     def state(self) -> JobsState:

@@ -67,13 +67,18 @@ def _values(circuit: Circuit, scores: np.ndarray | None) -> np.ndarray:
     return values
 
 
+def _of_components(circuit: Circuit) -> bool:
+    """Whether components were chosen, so that a threshold goes over these."""
+    return Level.nodes in circuit.units.lists
+
+
 def _sizes(circuit: Circuit, values: np.ndarray) -> np.ndarray:
     """What thresholds are compared with, [edges]; -1 where there is no score.
 
     Of a circuit of components, an edge stays while its sender does (embeddings always do) and one that its slot belongs
     to does: the same edges as `ComponentGraph.between` of the components with enough.
     """
-    if circuit.level is Level.edges:
+    if not _of_components(circuit):
         return np.nan_to_num(np.abs(values), nan=-1.0)
     graph, writers = circuit.graph, circuit.graph.ends[0]
     strength = {node.id: abs(node.score) for node in circuit.nodes}
@@ -105,7 +110,7 @@ def _embedded(circuit: Circuit, sizes: np.ndarray, scored: bool) -> tuple[np.nda
 def _columns(circuit: Circuit, values: np.ndarray, sizes: np.ndarray, places: np.ndarray) -> dict[str, Any]:
     return {
         "score": values[places].tolist(),
-        "size": None if circuit.level is Level.edges else sizes[places].tolist(),
+        "size": sizes[places].tolist() if _of_components(circuit) else None,
         "own": np.flatnonzero(circuit.mask[places]).tolist(),
     }
 

@@ -7,12 +7,11 @@ from acdc.artefacts.verification.interval import Interval
 from acdc.artefacts.verification.mechanism import HeadHint
 from acdc.artefacts.verification.report import Removal, Report
 from acdc.artefacts.verification.stability import Stability
-from acdc.options import Level
 from acdc.render.hints import ADDS, EVIDENCE, LABELS, SHARES, evidence_cells, shares_table
 from acdc.render.report.curve import size_curve
 from acdc.render.report.explorer import measured_sizes
 from acdc.render.report.markup import Markup, drawn, element, facts, join, paragraph, table
-from acdc.render.style import dropped
+from acdc.render.style import dropped, within
 from acdc.render.verdict import (
     Claim,
     Standing,
@@ -81,18 +80,16 @@ def figures(circuit: Circuit, report: Report) -> Markup:
 
 
 def _size_card(circuit: Circuit) -> Markup:
-    if circuit.level is Level.edges:
-        share = circuit.edges_effective / max(1, circuit.edges_total)
-        below = "; ".join(filter(None, [f"{percent(share)} of {circuit.edges_total:,}", dropped(circuit)]))
-        return _card(f"{circuit.edges_effective:,}", "edges", below)
-    components = len(circuit.graph.writers) - len(circuit.graph.embeddings)
-    if circuit.level is Level.nodes:
-        return _card(
-            f"{len(circuit.nodes)}", "nodes", f"of {components}; {count_of(circuit.edges_effective, 'edge')} among them"
-        )
-    every = components * circuit.graph.anatomy.d_model
-    inside = f"of {every:,}, in {len(circuit.nodes)} of {components} nodes"
-    return _card(f"{len(circuit.coordinates):,}", "coordinates", inside)
+    units = circuit.units
+    below = f"of {units.total:,}"
+    if units.are_edges:
+        share = f"{percent(circuit.size / max(1, units.total))} {below}"
+        below = "; ".join(filter(None, [share, dropped(circuit)]))
+    elif units.parts is units.level:
+        below += f"; {count_of(circuit.edges_effective, 'edge')} among them"
+    else:
+        below += f", {within(circuit)}"
+    return _card(f"{circuit.size:,}", units.plural, below)
 
 
 def _card(value: str, name: str, below: str) -> Markup:
@@ -130,7 +127,7 @@ def faithfulness(circuit: Circuit, report: Report) -> Markup:
         [name, *map(number, (m.full, m.circuit, m.complement, m.empty, m.corrupted)), percent(m.faithfulness)]
         for name, m in report.measures.items()
     ]
-    head = ["metric", "full model", "circuit", "complement", "all ablated", "corrupted run", "faithfulness"]
+    head = ["metric", "full model", "circuit", "complement", "empty circuit", "corrupted run", "faithfulness"]
     caption = (
         f"Every metric, means over {count_of(report.rows, 'unseen row')}, each in its own unit. Discovery used "
         f"{report.metric}: {better(circuit.larger_is_better)}. Complement: the circuit's edges are ablated, all others "

@@ -10,17 +10,22 @@ from torch import Tensor
 
 from acdc.behaviour.behaviour import Behaviour, apply
 from acdc.graph import WithinHeadEdge
+from acdc.search.acdc.first_order import FirstOrder, first_order
+from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.open_slot import OpenSlot
+from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.propagation import Propagation
 from acdc.search.acdc.slot_cost import slot_cost
 from acdc.search.acdc.state import CircuitState
 from acdc.search.acdc.tester import PassCost
+from acdc.task.objective import RAW, Wanted
 
 
 class Increments:
     """See `acdc.search.acdc.tester.Tester`. Each batch of rows has a state of its own."""
 
-    def __init__(self, behaviour: Behaviour):
+    def __init__(self, behaviour: Behaviour, wanted: Wanted = RAW):
+        self.measured = MeasuredObjective(behaviour, wanted)
         self.behaviour, self.graph, self.names = behaviour, behaviour.graph, behaviour.graph.names
         self.removed = np.zeros(self.graph.n_edges, dtype=bool)
         self.states = [
@@ -40,14 +45,15 @@ class Increments:
 
     def _objectives(self, finals: Sequence[Tensor]) -> np.ndarray:
         """Mean objectives of what the logits read in each batch, [candidates * rows, d] each -> [candidates]."""
-        behaviour, metric = self.behaviour, self.behaviour.metric
-        values = np.empty((len(finals[0]) // len(behaviour.batches[0].index), len(behaviour.rows)))
+        behaviour, metrics = self.behaviour, self.measured.objective.metrics
+        candidates = len(finals[0]) // len(behaviour.batches[0].index)
+        values = np.empty((len(metrics), candidates, len(behaviour.rows)))
         for batch, final in zip(behaviour.batches, finals, strict=True):
-            answers = batch.answers.for_metrics([metric])
-            columns = None if answers.columns is None else answers.columns.repeat(len(values), 1)
-            logits = behaviour.model.components.unembed(final, columns).unflatten(0, (len(values), -1))
-            values[:, list(batch.index)] = apply([metric], logits, answers)[0]
-        return metric.sign * values.mean(axis=1)
+            answers = batch.answers.for_metrics(metrics)
+            columns = None if answers.columns is None else answers.columns.repeat(candidates, 1)
+            logits = behaviour.model.components.unembed(final, columns).unflatten(0, (candidates, -1))
+            values[:, :, list(batch.index)] = apply(metrics, logits, answers)
+        return self.measured.of(values)
 
     @torch.no_grad()
     def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
@@ -67,20 +73,25 @@ class Increments:
         if self._within_head(candidates) is not None:
             return PassCost(1, 1.0, speculative=False)
         if self._cost is None:
-            self._cost = slot_cost(self.behaviour, self.states, self._slots[0].reader).of_pass(self.behaviour.model)
+            reader, metrics = self._slots[0].reader, self.measured.objective.metrics
+            self._cost = slot_cost(self.behaviour, self.states, reader, metrics).of_pass(self.behaviour.model)
         return self._cost
 
     @torch.no_grad()
-    def measure(self, edges: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-        if inner := self._within_head(edges):
+    def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:
+        if inner := self._within_head(wanted.tried):
             return self._objectives([Propagation(state, 1).from_cut(inner) for state in self.states])
-        senders = self._senders(edges)
+        senders, columns = self._senders(wanted.tried), wanted.columns
         return self._objectives(
             [
-                Propagation(state, len(senders)).from_input(slot.reader, slot.without(senders))
+                Propagation(state, len(columns)).from_input(slot.reader, slot.without(senders, columns))
                 for state, slot in zip(self.states, self._slots, strict=True)
             ]
         )
+
+    def foretell(self, edges: np.ndarray) -> FirstOrder:
+        senders, metrics = self._senders(edges), self.measured.objective.metrics
+        return first_order(self.behaviour, self.states, self._slots[0].reader, senders, metrics)
 
     @torch.no_grad()
     def remove(self, edges: np.ndarray) -> None:

@@ -32,17 +32,23 @@ class OpenSlot:
         other.state = state
         return other
 
-    def without(self, senders: Sequence[int]) -> Tensor:
-        """Inputs without the first, the first two, ... of the next undecided senders: [C, N, Q, d]."""
-        first, last = self._place[senders[0]], self._place[senders[-1]]
-        out = self._kept.new_empty((len(senders), *self._kept.shape))
-        later = self._from(last + 1)
-        for place in range(last, first - 1, -1):
+    def without(self, senders: Sequence[int], counts: Sequence[int]) -> Tensor:
+        """Inputs without the first so many (`counts`, ascending) of the next undecided senders: [counts, N, Q, d]."""
+        first = self._place[senders[0]]
+        out = self._kept.new_empty((len(counts), *self._kept.shape))
+        reached = first + counts[-1]
+        later = self._from(reached)
+        for row, count in reversed(list(enumerate(counts))):
+            if reached - first - count > STEP:
+                reached = first + count
+                later = self._from(reached)
+            while reached > first + count:
+                reached -= 1
+                later = self._add(reached, later)
             if later is None:
-                out[place - first] = self._kept
+                out[row] = self._kept
             else:
-                torch.add(self._kept, later, out=out[place - first])
-            later = self._add(place, later)
+                torch.add(self._kept, later, out=out[row])
         return out
 
     def remove(self, count: int) -> None:

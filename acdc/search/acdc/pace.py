@@ -20,7 +20,7 @@ class Pace:
         return max(1, min(best, cost.widest))
 
     def after(self, decided: int, kept: int) -> "Pace":
-        """With so many more decisions taken in."""
+        """With so many more decisions taken in. A group of screened candidates that may not go counts as one kept."""
         fade = (1 - 1 / MEMORY) ** decided
         return Pace(fade * self.share + (1 - fade) * kept / decided)
 

@@ -11,7 +11,9 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Advance
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.pace import Pace
+from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.receiver_steps import ReceiverStep
+from acdc.search.acdc.screening import Screen
 from acdc.search.acdc.speculation import Speculation
 from acdc.search.acdc.tester import Tester
 
@@ -33,17 +35,20 @@ class Pruning:
         thresholds: Sequence[float],
         plan: Sequence[ReceiverStep],
         proposed: np.ndarray,
+        screen: Screen | None = None,
         journal: Journal | None = None,
     ):
-        """`proposed`: boolean [candidates] of those to decide about; the others are removed without a test. `journal`:
-        where a run for one threshold records its passes, and reads those of an earlier attempt."""
+        """`proposed`: boolean [candidates] of those to decide about; the others are removed without a test. `screen`:
+        which of them a run for one threshold removes in groups. `journal`: where a run for one threshold records its
+        passes, and reads those of an earlier attempt."""
         self.behaviour, self.tester, self.thresholds = behaviour, tester, tuple(sorted(thresholds))
-        self.sign = behaviour.metric.sign
+        self.sign = tester.measured.objective.sign
         self.changes = np.zeros(len(tester.names))
         self.tests: list[Decision] = []
         self.current = tester.objective()
         self.drift, self.tried, self._checked = 0.0, 0, 0
         self._proposed, self._journal = proposed, journal
+        self._screen = Screen(0.0, self.thresholds[0], tester.names, seed=0) if screen is None else screen
         self._plan, self._next, self._left = plan, 0, np.array([], dtype=int)
         self._pace, self._layer, self._kept = Pace(), behaviour.graph.anatomy.n_layers, 0
 
@@ -72,7 +77,10 @@ class Pruning:
         if untested_matter or (tested.any() and self.behaviour.model.dtype.itemsize < 4):
             self.current = self.tester.objective()
         advance(int((~tested).sum()) * len(self.thresholds), self._note())
-        return step.candidates[tested]
+        left = step.candidates[tested]
+        if self._screen.share and len(left):
+            self._screen.open(left, self.tester.foretell(left), self.tester.measured)
+        return left
 
     def _is_live(self, step: ReceiverStep) -> bool:
         """Whether anything reads what a receiver belongs to."""
@@ -87,72 +95,75 @@ class Pruning:
         self.drift = max(self.drift, abs(self._measured() - self.current))
 
     def _measured(self) -> float:
-        removed = ~self.tester.edges()
-        return float(self.sign * self.behaviour.measure(removed[None])[0, 0].mean())
+        return float(self.tester.measured.of_subgraphs(~self.tester.edges()[None])[0])
 
     def _test(self, forks: list["Pruning"], advance: Advance) -> None:
         """Try what is left of a receiver, as much as fits one pass."""
-        tried, rest = np.split(self._left, [self._pace.width(self.tester.cost(self._left))])
+        wanted = self._screen.next(self._left, self._pace.width(self.tester.cost(self._left)))
         kept = self._kept
-        self.tried += len(tried)
+        self.tried += len(wanted.columns)
         recorded = None if self._journal is None else self._journal.recorded()
-        objectives = self._objectives(tried) if recorded is None else np.array(recorded)
-        decided = self._accept(tried[: len(objectives)], objectives, rest, forks, advance)
+        objectives = self._objectives(wanted) if recorded is None else np.array(recorded)
+        decided, used = self._accept(wanted.first(len(objectives)), objectives, forks, advance)
         if self._journal is not None and recorded is None:
-            self._journal.add(objectives[:decided].tolist())
-        self._pace = self._pace.after(decided, self._kept - kept)
+            self._journal.add(objectives[:used].tolist())
+        self._pace = self._pace.after(used, self._kept > kept or decided < len(wanted.tried))
         self._left = self._left[decided:]
         advance(decided * len(self.thresholds), self._note())
 
-    def _objectives(self, tried: np.ndarray) -> np.ndarray:
+    def _objectives(self, wanted: Pass) -> np.ndarray:
         """What a pass gives, made now or ahead of its time."""
         if not isinstance(self.tester, Speculation):
-            return self.tester.measure(tried)
-        answer = self.tester.answer(tried)
+            return self.tester.measure(wanted)
+        answer = self.tester.answer(wanted)
         if answer is not None:
             return answer
-        self.tester.ask(self._following(tried, self.tester.workers))
-        return self.tester.measure(tried)
+        self.tester.ask(self._following(wanted, self.tester.workers))
+        return self.tester.measure(wanted)
 
-    def _following(self, tried: np.ndarray, most: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _following(self, wanted: Pass, most: int) -> list[tuple[Pass, np.ndarray]]:
         """The passes that come after this one if nothing is kept, each with the candidates before it."""
         pace, place = self._pace, 0
-        found: list[tuple[np.ndarray, np.ndarray]] = []
+        found: list[tuple[Pass, np.ndarray]] = []
         while len(found) < most:
-            place, pace = place + len(tried), pace.after(len(tried), kept=0)
+            place, pace = place + len(wanted.tried), pace.after(len(wanted.columns), kept=0)
             left = self._left[place:]
             if not len(left) or not (cost := self.tester.cost(left)).speculative:
                 break
-            tried = left[: pace.width(cost)]
-            found.append((tried, self._left[:place]))
+            wanted = self._screen.next(left, pace.width(cost))
+            found.append((wanted, self._left[:place]))
         return found
 
     def _accept(
-        self,
-        tried: np.ndarray,
-        objectives: np.ndarray,
-        rest: np.ndarray,
-        forks: list["Pruning"],
-        advance: Advance,
-    ) -> int:
-        """Take the results up to and including the first candidate that is kept; how many were taken."""
-        removed = 0
-        for place, (candidate, after) in enumerate(zip(tried.tolist(), objectives.tolist(), strict=True)):
+        self, wanted: Pass, objectives: np.ndarray, forks: list["Pruning"], advance: Advance
+    ) -> tuple[int, int]:
+        """Take the results up to and including the first candidate that is kept, or before a group that may not go:
+        how many candidates are decided then, and how many results counted."""
+        tried, removed, decided = wanted.tried, 0, 0
+        for used, (end, after) in enumerate(zip(wanted.columns, objectives.tolist(), strict=True), start=1):
+            place, candidate = end - 1, int(tried[end - 1])
+            if self._screen.is_screened(candidate):
+                if not self._screen.accept(tried[decided:end], after - self.current):
+                    self._remove(tried[removed:decided])
+                    return decided, used
+                self.current, decided = after, end
+                continue
             removing = tuple(t for t in self.thresholds if after - self.current < t)
             if removing and removing != self.thresholds:
                 self._remove(tried[removed:place])
                 removed = place
-                forks.append(self._fork(candidate, after, np.concatenate([tried[place + 1 :], rest])))
-                advance((place + 1) * len(forks[-1].thresholds))
+                forks.append(self._fork(candidate, after, self._left[end:]))
+                advance(end * len(forks[-1].thresholds))
                 self.thresholds = removing
             if not removing:
                 self._remove(tried[removed:place])
                 self._keep(candidate, after)
-                return place + 1
+                return end, used
             self.tests.append(Decision(self.tester.names[candidate], self.current, after, kept=False))
-            self.current = after
+            self._screen.tested(candidate, kept=False)
+            self.current, decided = after, end
         self._remove(tried[removed:])
-        return len(tried)
+        return len(tried), len(objectives)
 
     def _remove(self, candidates: np.ndarray) -> None:
         if len(candidates):
@@ -161,6 +172,7 @@ class Pruning:
     def _keep(self, candidate: int, after: float) -> None:
         self.tests.append(Decision(self.tester.names[candidate], self.current, after, kept=True))
         self.changes[candidate] = self.sign * (after - self.current)
+        self._screen.tested(candidate, kept=True)
         self.tester.keep(candidate)
         self._kept += 1
 
@@ -174,13 +186,20 @@ class Pruning:
         return other
 
     def _note(self) -> str:
-        return f"{self._kept} kept, {self.behaviour.metric.objective} {self.current:.4g}"
+        return f"{self._kept} kept, {self.tester.measured.objective.name} {self.current:.4g}"
 
     def results(self) -> dict[float, Decisions]:
         """The decisions under each of its thresholds, the objective of the circuit measured by a run from scratch."""
         measured = self._measured()
         drift = max(self.drift, abs(measured - self.current))
         found = Decisions(
-            tuple(self.tests), self.tester.edges(), self.changes, self.thresholds[0], measured, drift, self.tried
+            tuple(self.tests),
+            self.tester.edges(),
+            self.changes,
+            self.thresholds[0],
+            measured,
+            drift,
+            self.tried,
+            screening=self._screen.record(),
         )
         return {threshold: replace(found, threshold=threshold) for threshold in self.thresholds}

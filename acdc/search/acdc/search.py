@@ -13,12 +13,16 @@ import numpy as np
 
 from acdc.artefacts.scores import Decisions
 from acdc.behaviour.behaviour import Behaviour
-from acdc.options import Level
+from acdc.errors import NothingToFind
+from acdc.graph.units import kind_of
 from acdc.progress import Progress
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import node_step, receiver_steps
+from acdc.search.acdc.screening import Screen
 from acdc.search.acdc.speculation import Speculation, make_tester
 from acdc.search.options import OrderOptions
+from acdc.task.metrics import METRICS
+from acdc.task.objective import Wanted
 
 DEFAULT_THRESHOLD_SHARE = 0.005
 
@@ -40,20 +44,38 @@ def decide(
 
     `proposed`: boolean [edges or nodes] of those to decide about, the others are removed without a test; None for all.
     """
-    graph, nodes = behaviour.graph, options.level is Level.nodes
+    graph, nodes = behaviour.graph, not kind_of(options.level).are_edges
     plan = [node_step(graph, options.sender_order)] if nodes else list(receiver_steps(graph, options.sender_order))
-    several = len(set(thresholds)) > 1
-    tester = Speculation(behaviour, nodes) if behaviour.workers.size and not several else make_tester(behaviour, nodes)
-    total = sum(len(step.candidates) for step in plan) * len(set(thresholds))
+    objective = wanted_objective(behaviour, options)
+    apart = sorted(set(thresholds))
+    together = [[threshold] for threshold in apart] if options.screen else [apart]  # a screen is for one threshold
+    total = sum(len(step.candidates) for step in plan) * len(apart)
+    found: dict[float, Decisions] = {}
     with progress("acdc", total, options.level.value) as advance:
-        proposed = np.ones(len(tester.names), dtype=bool) if proposed is None else proposed
-        waiting = [Pruning(behaviour, tester, sorted(set(thresholds)), plan, proposed, options.journal)]
-        found: dict[float, Decisions] = {}
-        while waiting:
-            run = waiting.pop()
-            waiting += run.finish(advance)
-            found |= run.results()
+        for some in together:
+            speculates = behaviour.workers.size and len(some) == 1
+            tester = (Speculation if speculates else make_tester)(behaviour, nodes, objective)
+            every = np.ones(len(tester.names), dtype=bool)
+            screen = Screen(options.screen, some[0], tester.names, options.seed)
+            wanted = every if proposed is None else proposed
+            waiting = [Pruning(behaviour, tester, some, plan, wanted, screen, options.journal)]
+            while waiting:
+                run = waiting.pop()
+                waiting += run.finish(advance)
+                found |= run.results()
     return [_over_nodes(behaviour, found[t]) if nodes else found[t] for t in thresholds]
+
+
+def wanted_objective(behaviour: Behaviour, options: OrderOptions) -> Wanted:
+    """What to minimise. KL is weighted so that the empty circuit's counts as much as all that the metric spans."""
+    if not options.kl_share:
+        return Wanted(options.objective)
+    full, empty = behaviour.ends()
+    nothing = np.ones((1, behaviour.graph.n_edges), dtype=bool)
+    nats = float(behaviour.measure(nothing, [METRICS["kl"]])[0, 0].mean())
+    if nats <= 0:
+        raise NothingToFind("the empty circuit gives the full model's output, so that its KL weighs nothing")
+    return Wanted(options.objective, options.kl_share * abs(full - empty) / nats, 1 - options.kl_share)
 
 
 def default_threshold(behaviour: Behaviour) -> float:
@@ -68,4 +90,4 @@ def _over_nodes(behaviour: Behaviour, found: Decisions) -> Decisions:
     kept = {test.candidate for test in found.tests if test.kept}
     changes = {writer.id: float(found.values[i]) for i, writer in enumerate(behaviour.graph.writers)}
     nodes = {name: change for name, change in changes.items() if name in kept}
-    return replace(found, values=found.values[writers], nodes=nodes)
+    return replace(found, values=found.values[writers], units=nodes)

@@ -10,6 +10,7 @@ from acdc.graph import WriterKind
 from acdc.model.load import Model
 from acdc.search.acdc.state import CircuitState
 from acdc.search.acdc.tester import WIDEST, PassCost
+from acdc.task.metrics import Metric
 
 PASS_BYTES = 256 * 2**20  # what the candidates of one pass may take
 CALL_FLOPS = 2e7  # what starting the products of one component costs, in FLOPs
@@ -49,9 +50,9 @@ class SlotCost:
         return PassCost(max(1, min(WIDEST[model.device.type], fitting)), self.fixed / self.each)
 
 
-def slot_cost(behaviour: Behaviour, states: Sequence[CircuitState], reader: int) -> SlotCost:
+def slot_cost(behaviour: Behaviour, states: Sequence[CircuitState], reader: int, metrics: Sequence[Metric]) -> SlotCost:
     """The cost of passes at a slot of the present circuit, which has a state for each batch."""
-    answers = behaviour.batches[0].answers.for_metrics([behaviour.metric])
+    answers = behaviour.batches[0].answers.for_metrics(metrics)
     unembedded = behaviour.graph.anatomy.d_vocab_out if answers.columns is None else answers.columns.shape[1]
     return reduce(SlotCost.__add__, (_of_batch(state, reader, unembedded) for state in states))
 

@@ -14,17 +14,21 @@ import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import Reply, WorkerLost
+from acdc.search.acdc.first_order import FirstOrder
 from acdc.search.acdc.increments import Increments
+from acdc.search.acdc.measured import MeasuredObjective
+from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.tester import NodeRuns, PassCost, Tester, WholeRuns
+from acdc.task.objective import RAW, Wanted
 
 Command = tuple[str, tuple[Any, ...]]  # a method of `Tester` that changes it, and its arguments
 
 
-def make_tester(behaviour: Behaviour, nodes: bool) -> Tester:
+def make_tester(behaviour: Behaviour, nodes: bool, wanted: Wanted = RAW) -> Tester:
     """The fastest tester that a behaviour allows."""
     if nodes:
-        return NodeRuns(behaviour)
-    return WholeRuns(behaviour) if behaviour.executor.scaled_bias else Increments(behaviour)
+        return NodeRuns(behaviour, wanted)
+    return WholeRuns(behaviour, wanted) if behaviour.executor.scaled_bias else Increments(behaviour, wanted)
 
 
 @dataclass
@@ -39,28 +43,35 @@ _COPIES: WeakKeyDictionary[Behaviour, _Copy] = WeakKeyDictionary()
 
 
 def _try(
-    behaviour: Behaviour, nodes: bool, start: int, commands: Sequence[Command], before: np.ndarray, tried: np.ndarray
+    behaviour: Behaviour,
+    nodes: bool,
+    objective: Wanted,
+    start: int,
+    commands: Sequence[Command],
+    before: np.ndarray,
+    wanted: Pass,
 ) -> np.ndarray:
     """A worker's pass, after the commands from the `start`-th on.
 
     Raises MemberLost in a process that does not know those before, as it was started anew.
     """
     if start == 0:
-        _COPIES[behaviour] = _Copy(make_tester(behaviour, nodes))
+        _COPIES[behaviour] = _Copy(make_tester(behaviour, nodes, objective))
     copy = _COPIES.get(behaviour)
     if copy is None or copy.followed != start:
         raise WorkerLost
     for name, arguments in commands:
         getattr(copy.tester, name)(*arguments)
     copy.followed += len(commands)
-    return copy.tester.measure(tried, before)
+    return copy.tester.measure(wanted, before)
 
 
 class Speculation:
     """The leader's `Tester`, with workers that test ahead of it."""
 
-    def __init__(self, behaviour: Behaviour, nodes: bool):
-        self._tester, self._nodes, self._workers = make_tester(behaviour, nodes), nodes, behaviour.workers
+    def __init__(self, behaviour: Behaviour, nodes: bool, wanted: Wanted = RAW):
+        self._tester, self._workers = make_tester(behaviour, nodes, wanted), behaviour.workers
+        self._kind = nodes, wanted
         self._commands: list[Command] = []
         self._sent = dict.fromkeys(range(self._workers.size), 0)  # by worker that is not lost
         self._asked: dict[bytes, tuple[int, Reply]] = {}
@@ -78,17 +89,17 @@ class Speculation:
         """How many passes can be made besides the next one."""
         return len(self._sent)
 
-    def ask(self, passes: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Let workers make passes, each (candidates, the undecided ones before it)."""
-        for worker, (tried, before) in zip(list(self._sent), passes, strict=False):
+    def ask(self, passes: Sequence[tuple[Pass, np.ndarray]]) -> None:
+        """Let workers make passes, each with the undecided candidates before it."""
+        for worker, (wanted, before) in zip(list(self._sent), passes, strict=False):
             start = self._sent[worker]
-            arguments = self._nodes, start, self._commands[start:], before, tried
-            self._asked[tried.tobytes()] = worker, self._workers.ask(worker, _try, *arguments)
+            arguments = *self._kind, start, self._commands[start:], before, wanted
+            self._asked[wanted.key] = worker, self._workers.ask(worker, _try, *arguments)
             self._sent[worker] = len(self._commands)
 
-    def answer(self, tried: np.ndarray) -> np.ndarray | None:
+    def answer(self, wanted: Pass) -> np.ndarray | None:
         """What a pass gave that a worker was asked for; None where none was, or it is lost."""
-        asked = self._asked.pop(tried.tobytes(), None)
+        asked = self._asked.pop(wanted.key, None)
         if asked is None:
             return None
         worker, reply = asked
@@ -107,8 +118,15 @@ class Speculation:
     def cost(self, candidates: np.ndarray) -> PassCost:
         return self._tester.cost(candidates)
 
-    def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-        return self._tester.measure(candidates, before)
+    def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:
+        return self._tester.measure(wanted, before)
+
+    @property
+    def measured(self) -> MeasuredObjective:
+        return self._tester.measured
+
+    def foretell(self, candidates: np.ndarray) -> FirstOrder:
+        return self._tester.foretell(candidates)
 
     def remove(self, candidates: np.ndarray) -> None:
         self._do("remove", candidates)

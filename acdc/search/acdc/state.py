@@ -170,18 +170,23 @@ class CircuitState:
         return self.at[need].take(self._changes[writer]) if narrowed else self._changes[writer]
 
     def along(self, gradient: Tensor, reader: int, writers: Sequence[int]) -> np.ndarray:
-        """Inner products of a gradient at what a slot reads, [N, Q, d], with the changes of some components: float64
-        [writers]. Outputs that never changed, which are most of them, are multiplied without making the changes."""
-        need, found = self.need(reader), np.empty(len(writers))
+        """Each row's inner products of a gradient at what a slot reads, [N, Q, d], with the changes of some components:
+        float64 [writers, N]. Outputs that never changed, which are most of them, are multiplied without making the
+        changes."""
+        need, found = self.need(reader), np.empty((len(writers), self.rows))
         at, wide = self.at[need], torch.promote_types(gradient.dtype, torch.float32)
-        flat, values, ablated = gradient.to(wide).flatten(), self._clean.values, self.prompts.ablated.values
+        flat, values, ablated = gradient.to(wide).flatten(1), self._clean.values, self.prompts.ablated.values
+
+        def products(written: Tensor) -> Tensor:  # [writers, N, Q, d] -> [writers, N]
+            return torch.einsum("wnd,nd->wn", written.to(wide).flatten(2), flat)
+
         for start in range(0, len(writers), ALONG):
             some = list(writers[start : start + ALONG])
-            clean, gone = (at.take(self.whole(x[as_index(some)])).to(wide).flatten(1) @ flat for x in (values, ablated))
+            clean, gone = (products(at.take(self.whole(x[as_index(some)]))) for x in (values, ablated))
             found[start : start + len(some)] = (clean - gone).double().cpu().numpy()
         for place, writer in enumerate(writers):
             if writer in self._changes:
-                found[place] = float(self.change(writer, need).to(wide).flatten() @ flat)
+                found[place] = products(self.change(writer, need)[None])[0].double().cpu().numpy()
         return found
 
     def projection(self, reader: int) -> Tensor:

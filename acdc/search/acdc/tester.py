@@ -11,6 +11,11 @@ from typing import Protocol
 import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
+from acdc.errors import InputError
+from acdc.search.acdc.first_order import FirstOrder
+from acdc.search.acdc.measured import MeasuredObjective
+from acdc.search.acdc.passes import Pass
+from acdc.task.objective import RAW, Wanted
 
 WIDEST = {"cpu": 16, "cuda": 256}  # most candidates of one pass
 WHOLE_RUN_COST = 2.0  # see `PassCost.fixed`, of a run of the whole subgraph
@@ -38,6 +43,9 @@ class Tester(Protocol):
     @property
     def removed(self) -> np.ndarray: ...
 
+    @property
+    def measured(self) -> MeasuredObjective: ...
+
     def objective(self) -> float:
         """The objective of the present circuit, measured now."""
 
@@ -47,10 +55,14 @@ class Tester(Protocol):
     def cost(self, candidates: np.ndarray) -> PassCost:
         """What trying some of these candidates costs."""
 
-    def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-        """Objectives with the first, the first two, ... of undecided candidates removed: edges into the open slot, or
+    def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:
+        """Objectives [columns] with the first so many of undecided candidates removed: edges into the open slot, or
         one within-head edge. They are the next ones, or those after the next ones `before` them, which are removed as
         well."""
+
+    def foretell(self, candidates: np.ndarray) -> FirstOrder:
+        """Estimates of how the objective's metrics change without each of the undecided edges into the open slot.
+        Raises InputError where nothing gives any."""
 
     def remove(self, candidates: np.ndarray) -> None:
         """Remove edges into the open slot, or one within-head edge, for good."""
@@ -71,8 +83,8 @@ class Tester(Protocol):
 class WholeRuns:
     """A tester by runs of the whole subgraph: the slow way, for what the fast one does not cover."""
 
-    def __init__(self, behaviour: Behaviour):
-        self.behaviour = behaviour
+    def __init__(self, behaviour: Behaviour, wanted: Wanted = RAW):
+        self.behaviour, self.measured = behaviour, MeasuredObjective(behaviour, wanted)
         self.names: Sequence[str] = behaviour.graph.names
         self.removed = np.zeros(len(self.names), dtype=bool)
         self._read: set[int] = set()
@@ -83,7 +95,7 @@ class WholeRuns:
 
     def _objectives(self, removed: np.ndarray) -> np.ndarray:
         left = np.stack([self._edges_left(one) for one in removed])
-        return self.behaviour.metric.sign * self.behaviour.measure(~left)[0].mean(axis=1)
+        return self.measured.of_subgraphs(~left)
 
     def objective(self) -> float:
         return float(self._objectives(self.removed[None])[0])
@@ -94,13 +106,19 @@ class WholeRuns:
     def cost(self, candidates: np.ndarray) -> PassCost:
         return PassCost(WIDEST[self.behaviour.model.device.type], WHOLE_RUN_COST)
 
-    def measure(self, candidates: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
-        removed = np.repeat(self.removed[None], len(candidates), axis=0)
+    def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:
+        removed = np.repeat(self.removed[None], len(wanted.columns), axis=0)
         if before is not None:
             removed[:, before] = True
-        for place, candidate in enumerate(candidates):
-            removed[place:, candidate] = True
+        for row, count in zip(removed, wanted.columns, strict=True):
+            row[wanted.tried[:count]] = True
         return self._objectives(removed)
+
+    def foretell(self, candidates: np.ndarray) -> FirstOrder:
+        raise InputError(
+            "--screen estimates edges from gradients of what a test recomputes, which is not available over nodes "
+            "and in models with post-norms: test every candidate with --screen 0"
+        )
 
     def remove(self, candidates: np.ndarray) -> None:
         self.removed[candidates] = True
@@ -128,8 +146,8 @@ class NodeRuns(WholeRuns):
     The latter matters under post-norms alone, where what a removed head computes still has a part in its layer's scale.
     """
 
-    def __init__(self, behaviour: Behaviour):
-        super().__init__(behaviour)
+    def __init__(self, behaviour: Behaviour, wanted: Wanted = RAW):
+        super().__init__(behaviour, wanted)
         self.names = tuple(writer.id for writer in behaviour.graph.writers)
         self.removed = np.zeros(len(self.names), dtype=bool)
 

@@ -12,7 +12,10 @@ import numpy as np
 from acdc.artefacts.scores import Decision, Decisions
 from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Progress
+from acdc.search.acdc.acdc_tests import ROUNDS
+from acdc.search.acdc.cost import cost_of_tests
 from acdc.search.acdc.search import decide, default_threshold
+from acdc.search.cost import BatchCost, BatchDryRun, Run
 from acdc.search.options import OrderOptions
 
 
@@ -61,3 +64,8 @@ def _spare(behaviour: Behaviour, gone: np.ndarray, circuit: np.ndarray, threshol
 def _objectives(behaviour: Behaviour, removed: np.ndarray) -> np.ndarray:
     """What ACDC minimises [candidates], for `removed` boolean [candidates, edges]."""
     return behaviour.metric.sign * behaviour.measure(removed)[0].mean(axis=1)
+
+
+def acdc_complete_cost(dry: BatchDryRun, run: Run, options: OrderOptions) -> BatchCost:
+    """That of ACDC, as often as it may be repeated."""
+    return cost_of_tests(dry, run, options, ROUNDS[-1] * dry.behaviour.graph.n_edges)

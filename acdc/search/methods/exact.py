@@ -6,12 +6,14 @@ score(u->v) = metric(run in which v alone reads u's ablated value) - metric(full
 import numpy as np
 
 from acdc.artefacts.scores import Scores
-from acdc.behaviour.behaviour import Behaviour
+from acdc.behaviour.behaviour import TOGETHER, Behaviour
 from acdc.graph.units import Units, units_of
 from acdc.progress import Progress
+from acdc.search.cost import BatchCost, BatchDryRun, Effort, Run
 from acdc.search.options import SearchOptions
 
 CHUNK = 256
+SAMPLES = 6  # dry runs to count its cost; there may be thousands of runs alike
 
 
 def exact(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
@@ -29,3 +31,26 @@ def _effects(behaviour: Behaviour, units: Units, progress: Progress) -> np.ndarr
             these = np.arange(start, min(start + CHUNK, units.count))
             values[these] = behaviour.measure(units.alone(these), advance=advance)[0].mean(axis=1) - full
     return values
+
+
+def exact_cost(dry: BatchDryRun, run: Run, options: SearchOptions) -> BatchCost:
+    """Runs at even distances among all that exact patching makes, each for the runs around it."""
+    behaviour = dry.behaviour
+    (batch,), tried = behaviour.batches, units_of(behaviour.graph, options.level)
+    count = tried.count
+    parts = [
+        range(start + part.start, start + part.stop)
+        for start in range(0, count, TOGETHER)
+        for part in behaviour.parts(min(TOGETHER, count - start), batch)
+    ]
+    effort = dry.of(lambda: (behaviour.full(), behaviour.prompts))
+    samples = min(SAMPLES, len(parts))
+    sampled = [parts[(2 * place + 1) * len(parts) // (2 * samples)] for place in range(samples)]
+
+    def alone(part: range) -> Effort:
+        return dry.of(lambda: behaviour.measure(tried.alone(np.array(part))))
+
+    for part in sampled:
+        effort += alone(part) * (count / sum(map(len, sampled)))
+    alone(parts[0])  # takes the most memory, as it begins at the first layer
+    return dry.cost(effort, effort)

@@ -21,6 +21,8 @@ from acdc.execution.components import Components
 from acdc.execution.executor import Executor, SlotInputs, Trace
 from acdc.execution.products import product
 from acdc.graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup, ReaderKind
+from acdc.graph.masks import CoordinateMask, EdgeMask, Mask
+from acdc.graph.units import kind_of
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.memory import WIDENED, has_room
@@ -147,6 +149,9 @@ def contract_coordinates(
     return scores
 
 
+_CONTRACTIONS: dict[type[Mask], Contraction] = {EdgeMask: contract, CoordinateMask: contract_coordinates}
+
+
 def _by_senders(runs: Sequence[Taps]) -> list[list[list[_Gradient]]]:
     """The gradients of each group in all runs. A layer's queries, keys and values are together with the MLP before
     them, which has but one sender less: so the changes are read once for all of these."""
@@ -207,20 +212,21 @@ def from_embedded(
 def attribute(
     behaviour: Behaviour, name: str, level: Level, progress: Progress, batch_scores: Attribution, runs: int = 1
 ) -> Scores:
-    """Mean over rows of the scores that each batch and its change give, contracted for a level and summed up over its
-    rows; they estimate exact patching. `runs`: through a batch, which are contracted together.
+    """Mean over rows of the scores that each batch and its change give, contracted for the form in which a level's
+    units are ablated and summed up over its rows; they estimate exact patching. `runs`: through a batch, which are
+    contracted together.
 
     Raises InputError for scores that are all zero or not finite.
     """
-    total, batch_splits = summed(behaviour, name, progress, partial(_attribution, batch_scores, level), runs)
+    form = kind_of(level).form
+    total, batch_splits = summed(behaviour, name, progress, partial(_attribution, batch_scores, form), runs)
     check_scores(behaviour, total)
     scores = (total / len(behaviour.rows)).numpy()
-    return Scores(scores, "effect", batch_splits, Level.coordinates if level is Level.coordinates else Level.edges)
+    return Scores(scores, "effect", batch_splits, form.level)
 
 
-def _attribution(batch_scores: Attribution, level: Level, behaviour: Behaviour, batch: Batch) -> Tensor:
-    contraction = contract_coordinates if level is Level.coordinates else contract
-    return batch_scores(behaviour, batch, behaviour.change(batch), contraction)
+def _attribution(batch_scores: Attribution, form: type[Mask], behaviour: Behaviour, batch: Batch) -> Tensor:
+    return batch_scores(behaviour, batch, behaviour.change(batch), _CONTRACTIONS[form])
 
 
 def summed(

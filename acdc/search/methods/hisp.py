@@ -13,7 +13,7 @@ from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.execution.executor import SlotInputs
 from acdc.graph import ComponentGraph
-from acdc.options import Level
+from acdc.graph.units import kind_of
 from acdc.progress import Progress
 from acdc.search.methods.gradients import backward, check_gradient_at_clean, check_scores, gradient_of, summed
 from acdc.search.options import SearchOptions
@@ -25,7 +25,7 @@ def hisp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sc
     total, batch_splits = summed(behaviour, "hisp", progress, _batch_importance)
     check_scores(behaviour, total)
     importance = _normalised(behaviour.graph, total.numpy())
-    values = importance if options.level is Level.nodes else lifted(behaviour.graph, importance)
+    values = lifted(behaviour.graph, importance) if kind_of(options.level).are_edges else importance
     return Scores(values, "importance", batch_splits, options.level)
 
 

@@ -14,9 +14,12 @@ from acdc.artefacts.scores import Decisions, Proposal
 from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import ComponentGraph
 from acdc.graph.units import EdgeUnits
-from acdc.progress import Progress
+from acdc.progress import Progress, silent
+from acdc.search.acdc.cost import cost_of_tests
 from acdc.search.acdc.search import decide, default_threshold
 from acdc.search.choosing import Ranking
+from acdc.search.cost import BatchCost, BatchDryRun, Run
+from acdc.search.methods.eap import eap
 from acdc.search.methods.eap_ig import eap_ig_inputs
 from acdc.search.options import HybridOptions, SearchOptions
 
@@ -33,8 +36,24 @@ def hybrid(behaviour: Behaviour, options: HybridOptions, progress: Progress) -> 
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
     proposed = eap_ig_inputs(behaviour, options, progress)
     scores = proposed.values
-    inside = Ranking(EdgeUnits(behaviour.graph), scores).by_edges(proposal_size(behaviour.graph, options)).edges
+    inside = _highest(behaviour, options, scores)
     objective = behaviour.metric.sign * behaviour.measure(~inside[None])[0, 0].mean()
     left_out = float(np.abs(scores[~inside]).max(initial=0.0))
     found = decide(behaviour, [threshold], options, progress, inside)[0]
     return replace(found, proposal=Proposal(int(inside.sum()), float(objective), left_out, proposed.batch_splits))
+
+
+def _highest(behaviour: Behaviour, options: SearchOptions, scores: np.ndarray) -> np.ndarray:
+    """Boolean [edges]: the proposal, from scores of all edges."""
+    return Ranking(EdgeUnits(behaviour.graph), scores).by_edges(proposal_size(behaviour.graph, options)).edges
+
+
+def likely_proposal(behaviour: Behaviour, options: SearchOptions) -> np.ndarray:
+    """Boolean [edges]: about what is proposed, from the cheaper scores of EAP."""
+    return _highest(behaviour, options, eap(behaviour, options, silent).values)
+
+
+def hybrid_cost(dry: BatchDryRun, run: Run, options: HybridOptions) -> BatchCost:
+    """That of attribution, then of ACDC on the proposal."""
+    tests = proposal_size(dry.behaviour.graph, options)
+    return cost_of_tests(dry, run, options, tests, lambda: eap_ig_inputs(dry.behaviour, options, silent))

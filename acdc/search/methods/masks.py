@@ -20,7 +20,9 @@ from acdc.errors import InputError
 from acdc.execution.ablated import Ablated
 from acdc.execution.executor import SlotInputs
 from acdc.graph import ComponentGraph, ReaderGroup
-from acdc.progress import Progress
+from acdc.progress import Progress, silent
+from acdc.search.cost import BatchCost, BatchDryRun, Effort, Run
+from acdc.search.options import MaskOptions
 from acdc.task.metrics import NOISE, distance
 
 
@@ -98,6 +100,21 @@ def learn(behaviour: Behaviour, rule: MaskRule, updates: int, seed: int, progres
             if rule.finished(certainty, done):
                 break
     return (total / updates).numpy()
+
+
+def training_cost(dry: BatchDryRun, run: Run, options: MaskOptions) -> BatchCost:
+    """Updates take turns over the batches; they end between half and all of those that are allowed. What each training
+    begins with is not done again at every update."""
+    updates = options.updates / dry.batches
+
+    def training(count: int) -> Effort:
+        return dry.of(lambda: run(dry.behaviour, options.model_copy(update={"updates": count}), silent))
+
+    first, one, two = training(1), training(1), training(2)  # what the first keeps is there for the others
+    update = two + one * -1.0
+    setup = first + update * -1.0
+    least, most = (setup + update * (share * updates) for share in (0.5, 1.0))
+    return dry.cost(least, most)
 
 
 class RisingPrice(ABC):

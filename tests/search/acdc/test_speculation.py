@@ -8,11 +8,13 @@ import pytest
 from acdc.behaviour.workers import ALONE, WorkerLost
 from acdc.options import Level
 from acdc.progress import silent
+from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.search import acdc
 from acdc.search.acdc.speculation import Speculation
 from acdc.search.acdc.tester import WIDEST
 from acdc.search.discover import DiscoverySettings, bind
 from acdc.search.methods.exact import exact
+from acdc.search.registry import METHODS
 
 ROWS = tuple(range(8))
 
@@ -96,7 +98,7 @@ def test_members_that_go_change_nothing(trio, induction, fault):
 
 
 def test_a_crew_measures_what_one_does(trio, induction):
-    settings = DiscoverySettings(method="exact", metric="logit_diff")
+    settings = DiscoverySettings(method=METHODS["exact"], metric="logit_diff")
     alone = exact(bound(trio, induction, settings), settings.search_options, silent)
     workers = Beside(lambda: bound(trio, induction, settings), 2)
     together = exact(bound(trio, induction, settings, workers), settings.search_options, silent)
@@ -108,7 +110,8 @@ def test_a_member_is_lost_with_all_that_it_was_asked(trio, induction):
     settings = SETTINGS["edges"]
     speculative = Speculation(bound(trio, induction, settings, Beside(lambda: None, 1, lost={0: 1})), nodes=False)
     first, second, nothing = np.array([0]), np.array([1]), np.array([], dtype=int)
-    speculative.ask([(first, nothing)])
-    speculative.ask([(second, first)])
-    assert speculative.answer(first) is None and speculative.answer(second) is None
+    one, other = Pass(first, (1,)), Pass(second, (1,))
+    speculative.ask([(one, nothing)])
+    speculative.ask([(other, first)])
+    assert speculative.answer(one) is None and speculative.answer(other) is None
     assert speculative.workers == 0

@@ -4,13 +4,14 @@ import pytest
 
 from acdc.benchmark.compiled import CompiledCase
 from acdc.search.discover import DiscoverySettings, discover
+from acdc.search.registry import METHODS
 
 TAU = 0.01
 
 
 def circuit(prepared, method):
     settings = DiscoverySettings(
-        method, metric="kl", threshold=TAU, limit=len(prepared.task.rows), split_embeddings=True
+        METHODS[method], metric="kl", threshold=TAU, limit=len(prepared.task.rows), split_embeddings=True
     )
     return {edge.id for edge in discover(prepared.model, prepared.task, settings).circuit.effective}
 
@@ -32,7 +33,7 @@ def test_without_redundancy_it_is_acdc(tmp_path, name):
 def test_tests_of_all_rounds_are_told(tmp_path):
     """An edge that an early round removed and a later one kept is in the circuit, with the change of that test."""
     prepared = CompiledCase("test", "or-gate").prepare(tmp_path, "cpu", None)
-    settings = DiscoverySettings("acdc-complete", metric="kl", threshold=TAU, limit=16, split_embeddings=True)
+    settings = DiscoverySettings(METHODS["acdc-complete"], metric="kl", threshold=TAU, limit=16, split_embeddings=True)
     result = discover(prepared.model, prepared.task, settings)
     kept = {test.candidate for test in result.decisions if test.kept}
     scores = {edge.id: edge.score for edge in result.circuit.edges}

@@ -106,11 +106,8 @@ def test_a_short_training_ranks_what_matters(behaviour, best, method):
 @pytest.mark.parametrize("method", MASKS)
 def test_learnt_masks_give_small_faithful_circuits(trio, induction, method):
     """5 % of the edges carry the behaviour on unseen rows; a random circuit of that size carries nothing."""
-    found = discover(trio, induction, METHODS_BY_RUN[method], edges=24)
+    found = discover(trio, induction, method.__name__.replace("_", "-"), edges=24)
     assert verify(trio, induction, found.circuit).faithfulness > 0.6
-
-
-METHODS_BY_RUN = {method.run: method.name for method in METHODS.values()}
 
 
 def test_a_hybrid_with_everything_proposed_is_acdc(trio, induction):

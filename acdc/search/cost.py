@@ -1,25 +1,21 @@
-"""What a search costs on one batch of rows, counted by a dry run: see `acdc.execution.dry_run`."""
+"""What a search costs on one batch of rows, counted by a dry run: see `acdc.execution.dry_run`.
+
+Each method declares a function that counts its cost. It stands in the method's own file, or it is `once`.
+"""
 
 import gc
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from acdc.artefacts.scores import Decisions, Scores
 from acdc.behaviour.behaviour import TOGETHER, Behaviour
 from acdc.execution.dry_run import CostTracker, Operation
-from acdc.graph.units import units_of
-from acdc.options import Level
-from acdc.progress import silent
-from acdc.search.acdc.slot_cost import PASS_BYTES
-from acdc.search.acdc.tester import WIDEST
-from acdc.search.methods.hybrid import proposal_size
-from acdc.search.options import MaskOptions, SearchOptions
-from acdc.search.registry import METHODS, Method
-
-ROUNDS = 3  # assumed for acdc-complete, as the number of backup components is unknown
-SAMPLES = 6  # of the runs of exact patching, of which there may be thousands alike
+from acdc.progress import Progress, silent
+from acdc.search.options import SearchOptions
 
 
 @dataclass(frozen=True)
@@ -77,11 +73,14 @@ class BatchCost:
 
 
 class BatchDryRun:
-    """A behaviour of one batch, bound within `dry_run`, and the tracker of its costs."""
+    """A behaviour of one batch, bound within `dry_run`, and the tracker of its costs.
 
-    def __init__(self, tracker: CostTracker, bind: Callable[[], Behaviour]):
+    `batches`: how many the search has in all.
+    """
+
+    def __init__(self, tracker: CostTracker, bind: Callable[[], Behaviour], batches: int = 1):
         gc.collect()  # what an earlier one left behind would be taken for this one's
-        self.tracker = tracker
+        self.tracker, self.batches = tracker, batches
         self._before = tracker.live
         tracker.peak = tracker.live
         tracker.flush()
@@ -132,75 +131,11 @@ class BatchDryRun:
         return self.of(lambda: self.behaviour.measure(copies)) * (1 / together.stop)
 
 
-def search_cost(dry: BatchDryRun, method: Method, options: SearchOptions, batches: int) -> BatchCost:
-    """What a method costs on a batch, which is one of so many."""
-    if method.name == "exact":
-        return _exact(dry, options)
-    if isinstance(options, MaskOptions):
-        return _learnt(dry, method, options, batches)
-    if method.decides:
-        return _decided(dry, method, options)
-    effort = dry.of(lambda: method.run(dry.behaviour, options, silent))
+Run = Callable[[Behaviour, Any, Progress], Scores | Decisions]  # a search with the options of its method
+Cost = Callable[[BatchDryRun, Run, Any], BatchCost]
+
+
+def once(dry: BatchDryRun, run: Run, options: SearchOptions) -> BatchCost:
+    """The cost of a method whose work does not depend on what it measures: that of running it."""
+    effort = dry.of(lambda: run(dry.behaviour, options, silent))
     return dry.cost(effort, effort)
-
-
-def _exact(dry: BatchDryRun, options: SearchOptions) -> BatchCost:
-    """Runs at even distances among all that exact patching makes, each for the runs around it."""
-    behaviour = dry.behaviour
-    (batch,), tried = behaviour.batches, units_of(behaviour.graph, options.level)
-    count = tried.count
-    parts = [
-        range(start + part.start, start + part.stop)
-        for start in range(0, count, TOGETHER)
-        for part in behaviour.parts(min(TOGETHER, count - start), batch)
-    ]
-    effort = dry.of(lambda: (behaviour.full(), behaviour.prompts))
-    samples = min(SAMPLES, len(parts))
-    sampled = [parts[(2 * place + 1) * len(parts) // (2 * samples)] for place in range(samples)]
-
-    def run(part: range) -> Effort:
-        return dry.of(lambda: behaviour.measure(tried.alone(np.array(part))))
-
-    for part in sampled:
-        effort += run(part) * (count / sum(map(len, sampled)))
-    run(parts[0])  # takes the most memory, as it begins at the first layer
-    return dry.cost(effort, effort)
-
-
-def _learnt(dry: BatchDryRun, method: Method, options: MaskOptions, batches: int) -> BatchCost:
-    """Updates take turns over the batches; they end between half and all of those that are allowed. What each training
-    begins with is not done again at every update."""
-    updates = options.updates / batches
-
-    def training(count: int) -> Effort:
-        return dry.of(lambda: method.run(dry.behaviour, options.model_copy(update={"updates": count}), silent))
-
-    first, one, two = training(1), training(1), training(2)  # what the first keeps is there for the others
-    update = two + one * -1.0
-    setup = first + update * -1.0
-    least, most = (setup + update * (share * updates) for share in (0.5, 1.0))
-    return dry.cost(least, most)
-
-
-def _decided(dry: BatchDryRun, method: Method, options: SearchOptions) -> BatchCost:
-    """From nothing kept, which is what the dry run comes to as every measure is alike, to one run of the whole model
-    for every candidate, which is what the naive algorithm takes; to two where passes are such runs, as of candidates
-    tried together the results after a kept one are lost."""
-    behaviour, graph = dry.behaviour, dry.behaviour.graph
-    ends = dry.of(behaviour.empty)
-    options = options.model_copy(update={"threshold": 1.0})
-    least = ends + dry.of(lambda: method.run(behaviour, options, silent))
-    if method.name == "hybrid":
-        proposing = dry.of(lambda: METHODS["eap-ig-inputs"].run(behaviour, options, silent))
-        count = proposal_size(graph, options)
-    else:
-        proposing = Effort()
-        count = units_of(graph, options.level).count
-    (batch,) = behaviour.batches
-    present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
-    changed = min(PASS_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
-    if method.name == "acdc-complete":
-        count *= ROUNDS
-    runs = count * (2 if options.level is Level.nodes or behaviour.executor.scaled_bias else 1)
-    most = ends + proposing + dry.clean * runs
-    return dry.cost(least, most, ends + proposing, held=present, working=changed)

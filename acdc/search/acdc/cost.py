@@ -1,0 +1,36 @@
+"""What ACDC and the methods that repeat or restrict it cost on a batch, between bounds."""
+
+from collections.abc import Callable
+
+from acdc.graph.units import kind_of, units_of
+from acdc.progress import silent
+from acdc.search.acdc.slot_cost import PASS_BYTES
+from acdc.search.acdc.tester import WIDEST
+from acdc.search.cost import BatchCost, BatchDryRun, Run
+from acdc.search.options import OrderOptions
+
+
+def acdc_cost(dry: BatchDryRun, run: Run, options: OrderOptions) -> BatchCost:
+    """Of testing every edge or node."""
+    return cost_of_tests(dry, run, options, units_of(dry.behaviour.graph, options.level).count)
+
+
+def cost_of_tests(
+    dry: BatchDryRun, run: Run, options: OrderOptions, tests: int, propose: Callable[[], object] = lambda: None
+) -> BatchCost:
+    """Of at most so many `tests` of what an earlier step proposes.
+
+    From nothing kept, which is what the dry run comes to as every measure is alike, to one run of the whole model for
+    every test, which is what the naive algorithm takes; to two where passes are such runs, as of candidates tried
+    together the results after a kept one are lost.
+    """
+    behaviour = dry.behaviour
+    ends = dry.of(behaviour.empty)
+    options = options.model_copy(update={"threshold": 1.0})
+    least = ends + dry.of(lambda: run(behaviour, options, silent))
+    before = ends + dry.of(propose)
+    (batch,) = behaviour.batches
+    present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
+    changed = min(PASS_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
+    runs = tests * (1 if kind_of(options.level).are_edges and not behaviour.executor.scaled_bias else 2)
+    return dry.cost(least, before + dry.clean * runs, before, held=present, working=changed)

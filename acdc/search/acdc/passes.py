@@ -1,0 +1,46 @@
+"""What one pass of ACDC tries: some candidates, removed one after the other, and after which of them it measures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Pass:
+    """`tried`: candidates of one receiver in the order in which they are removed. `columns`: the objective is measured
+    with the first so many of them removed, ascending and at least 1."""
+
+    tried: np.ndarray
+    columns: tuple[int, ...]
+
+    @property
+    def key(self) -> bytes:
+        return self.tried.tobytes() + np.array(self.columns).tobytes()
+
+    def first(self, count: int) -> "Pass":
+        """The same with so many measurements."""
+        columns = self.columns[:count]
+        return Pass(self.tried[: columns[-1]], columns)
+
+
+def next_pass(left: np.ndarray, screened: np.ndarray, likely: np.ndarray, split: np.ndarray, width: int) -> Pass:
+    """The next of what is `left` of a receiver, with at most `width` measurements, and at least what one test takes.
+
+    Boolean [left]: the `screened` candidates need no test of their own; it is `likely` that a candidate is kept, so
+    that what comes after it would be measured in vain; groups of screened candidates are `split` after some of them.
+    """
+    columns: list[int] = []
+    before = 0  # candidates up to the last measurement
+    for place in range(len(left)):
+        end = place + 1 == len(left)
+        if screened[place]:
+            needed = [place + 1] if end or split[place] else []
+        else:
+            needed = ([place] if before < place else []) + [place + 1]
+        if columns and len(columns) + len(needed) > width:
+            break
+        columns += needed
+        before = columns[-1] if columns else 0
+        if likely[place] and not screened[place]:
+            break
+    return Pass(left[:before], tuple(columns))

@@ -1,0 +1,100 @@
+"""Screened ACDC: an edge whose test is foretold to come out far below the threshold is removed without a test.
+
+When ACDC reaches a receiver, a gradient in the present circuit estimates every test there. Candidates estimated below a
+share of the threshold are screened. They leave in ACDC's own order, in groups, and the objective is measured after each
+group: so every other test starts from what is really left. A group may leave if the objective rises by less than the
+threshold and by what was estimated, to the same share of the threshold. Otherwise the group is divided and measured
+again, down to single edges, which are tested. A seeded sample of the screened candidates is tested as well, to say how
+often the estimate was wrong.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from acdc.artefacts.scores import GroupRemoval, Screening
+from acdc.search.acdc.first_order import FirstOrder
+from acdc.search.acdc.measured import MeasuredObjective
+from acdc.search.acdc.passes import Pass, next_pass
+
+PARTS = 4  # of a group that may not leave
+SAMPLE = 800  # are drawn of all candidates; those at receivers that nothing reads need no test anyway
+
+
+class Screen:
+    """Which candidates of a run for one threshold are screened. A `share` of 0 screens none."""
+
+    def __init__(self, share: float, threshold: float, names: Sequence[str], seed: int):
+        self.share, self.threshold, self._names = share, threshold, names
+        self._drawn = np.random.default_rng(seed).random(len(names)) < SAMPLE / max(len(names), 1)
+        # Boolean [candidates]: need no test; likely kept; tested although screened; a group ends after it.
+        self._screened, self._likely, self._sampled, self._ends = np.zeros((4, len(names)), dtype=bool)
+        self._groups: list[GroupRemoval] = []
+        self._wrong = 0
+        self._receiver: _Receiver | None = None
+
+    def open(self, candidates: np.ndarray, foretold: FirstOrder, measured: MeasuredObjective) -> None:
+        """Go on to a receiver, and screen its candidates."""
+        self._receiver = _Receiver(candidates, foretold, measured)
+        estimates = self._receiver.estimates()
+        low = estimates < self.share * self.threshold
+        self._sampled[candidates] = low & self._drawn[candidates]
+        self._screened[candidates] = low & ~self._drawn[candidates]
+        self._likely[candidates] = estimates >= self.threshold
+
+    def next(self, left: np.ndarray, width: int) -> Pass:
+        """The next pass over what is left of a receiver, with so many measurements at most."""
+        return next_pass(left, self._screened[left], self._likely[left], self._ends[left], width)
+
+    def is_screened(self, candidate: int) -> bool:
+        return bool(self._screened[candidate])
+
+    def accept(self, group: np.ndarray, change: float) -> bool:
+        """Whether a group of screened candidates may leave that changes the objective so; else it is divided for
+        another pass."""
+        assert self._receiver is not None
+        off = abs(change - self._receiver.change(group))
+        if change < self.threshold and off < self.share * self.threshold:
+            self._groups.append(GroupRemoval(self._names[group[0]], len(group), change))
+            self._receiver.remove(group)
+            return True
+        if len(group) == 1:
+            self._screened[group] = False
+        else:
+            self._ends[group[-1 :: len(group) // -PARTS]] = True
+        return False
+
+    def tested(self, candidate: int, kept: bool) -> None:
+        """Record the result of a test."""
+        self._wrong += bool(kept and self._sampled[candidate])
+        if not kept and self._receiver is not None:
+            self._receiver.remove(np.array([candidate]))
+
+    def record(self) -> Screening | None:
+        """What was screened and how well; None where nothing was to be."""
+        if not self.share:
+            return None
+        return Screening(self.share, tuple(self._groups), int(self._sampled.sum()), self._wrong)
+
+
+class _Receiver:
+    """The estimates of a receiver's candidates, and the objective's metrics as they foretell them after removals."""
+
+    def __init__(self, candidates: np.ndarray, foretold: FirstOrder, measured: MeasuredObjective):
+        self._places = {candidate: place for place, candidate in enumerate(candidates.tolist())}
+        self._effects, self._now, self._measured = foretold.effects, foretold.now, measured
+
+    def estimates(self) -> np.ndarray:
+        """[candidates]: by how much the objective rises without each, now or where it is at its best, whichever is
+        more: a distance may fall now and rise after other removals."""
+        return np.maximum(*(self._measured.change(now, self._effects) for now in (self._now, self._measured.full)))
+
+    def change(self, group: np.ndarray) -> float:
+        """By how much the objective rises without all of a group."""
+        return float(self._measured.change(self._now, self._together(group)[:, None])[0])
+
+    def remove(self, group: np.ndarray) -> None:
+        self._now = self._now + self._together(group)
+
+    def _together(self, group: np.ndarray) -> np.ndarray:
+        return self._effects[:, [self._places[candidate] for candidate in group.tolist()]].sum(axis=1)
