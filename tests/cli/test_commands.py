@@ -143,7 +143,7 @@ def test_brackets_in_help_are_no_markup(rich):
         text=True,
         check=True,
     )
-    assert "Job file: [defaults] and [[jobs]] with the options of discover." in done.stdout
+    assert "TOML file: [defaults] and [[jobs]] with the options of discover." in " ".join(done.stdout.split())
 
 
 def test_an_unknown_word_is_named_alone(acdc, tmp_path):

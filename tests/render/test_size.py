@@ -4,19 +4,25 @@ import pytest
 
 import acdc
 from acdc.errors import AcdcWarning
+from acdc.options import Level
 from acdc.render.size import size_notes
 from acdc.render.verdict import between
 from acdc.search.discover import DiscoverySettings, discover
+from acdc.search.registry import METHODS
 from acdc.verification.verify import verify
 
 
+def search(trio, induction, method="acdc", **settings):
+    return discover(trio, induction, DiscoverySettings(METHODS.find(method), limit=16, **settings))
+
+
 def found(trio, induction, **settings):
-    return discover(trio, induction, DiscoverySettings(limit=16, **settings)).circuit
+    return search(trio, induction, **settings).circuit
 
 
 def test_a_threshold_above_all_scores_is_said(trio, induction):
     circuit = found(trio, induction, method="eap", threshold=1e6)
-    scores = discover(trio, induction, DiscoverySettings(limit=16, method="eap", edges=5)).scores
+    scores = search(trio, induction, method="eap", edges=5).scores
     (note,) = size_notes(circuit)
     assert note == (
         "The circuit is empty. No edge has a |score| of 1e+06 or more; the largest is "
@@ -29,7 +35,7 @@ def test_what_acdc_removed_is_said(trio, induction):
     assert note.startswith(
         "The circuit is empty. No removal of an edge raised neg_logit_diff by the threshold of 1e+06"
     )
-    (note,) = size_notes(found(trio, induction, threshold=1e6, level="nodes"))
+    (note,) = size_notes(found(trio, induction, threshold=1e6, level=Level.nodes))
     assert "No removal of a node" in note
 
 
@@ -67,8 +73,7 @@ def test_fewer_edges_than_asked_for_are_said_with_the_reason(trio, induction):
 
 def test_edges_without_an_effect_are_not_chosen(trio, induction):
     """What the input writes at the answer is the same in both prompts: no such edge has an effect."""
-    settings = DiscoverySettings(limit=16, method="exact", edges=479)
-    result = discover(trio, induction, settings)
+    result = search(trio, induction, method="exact", edges=479)
     zero = {name for name, score in result.scores.items() if score == 0}
     circuit = result.circuit
     assert "input->logits" in zero and not zero & {edge.id for edge in circuit.edges}
