@@ -11,7 +11,7 @@ from acdc.options import Extent, Scope
 from acdc.runs.run_directory import SourceRecord
 from acdc.search.discover import DiscoverySettings
 from acdc.search.options import BUILT_IN, DECIDING, SCORING, flag, own_options
-from acdc.task.datasets import DataSet, is_data_set
+from acdc.task.names import TaskName
 from acdc.task.registry import TASKS
 from acdc.task.rows import Task
 
@@ -56,19 +56,15 @@ class DiscoveryJob:
         }
 
     @property
-    def _paths(self) -> tuple[Path | None, Path | None]:
-        """What of model and task is a path on this machine; bundled names come first, as they do when loading."""
-        return (
-            None if self.model in NAMES else existing_path(self.model),
-            None if self.task in TASKS else existing_path(self.task),
-        )
+    def _model_path(self) -> Path | None:
+        """Where the model is on this machine, if anywhere; bundled names come first, as they do when loading."""
+        return None if self.model in NAMES else existing_path(self.model)
 
     def command(self, verb: str, extra: dict[str, Any] | None = None) -> str:
         """The command line that finds the same circuit, with file names in the place of paths. How far it is verified
         is no part of it, as that can be raised later."""
-        model, task = self._paths
-        words = ["acdc", verb, "--model", model.resolve().name if model else self.model]
-        words += ["--task", task.name if task else _named(self.task)]
+        model = self._model_path
+        words = ["acdc", verb, "--model", model.resolve().name if model else self.model, "--task", _named(self.task)]
         words += ["--revision", self.revision] if self.revision else []
         words += ["--dtype", self.dtype]
         left_out = {"score": _NOT_SCORING, "sweep": _NOT_SWEEPING, "import": _NOT_IMPORTING}.get(verb, ())
@@ -85,26 +81,25 @@ class DiscoveryJob:
 
     def source(self) -> SourceRecord:
         """Where to load model and task from again, on this machine."""
-        model, task = self._paths
+        model = self._model_path
         return SourceRecord(
             model=str(model.resolve()) if model else self.model,
             revision=self.revision,
-            task=str(task.resolve()) if task else located(self.task, Path()),
+            task=located(self.task, Path()),
         )
 
 
 def located(task: str, folder: Path) -> str:
-    """A task's name with the path of a data set in it, if any, seen from a folder and made absolute."""
-    if not is_data_set(task):
+    """A task's name with the path in it, if any, seen from a folder and made absolute."""
+    if task in TASKS:
         return task
-    found = DataSet.parse(task)
-    path = existing_path(str(folder / found.place))
-    return task if path is None else found.at(str(path.resolve()))
+    name = TaskName.parse(task, folder)
+    return task if name.path is None else name.at(str(name.path.resolve()))
 
 
 def _named(task: str) -> str:
     """The same with the name alone of what is at the path."""
-    if not is_data_set(task):
+    if task in TASKS:
         return task
-    found = DataSet.parse(task)
-    return task if found.path is None else found.at(found.path.resolve().name)
+    name = TaskName.parse(task)
+    return task if name.path is None else name.at(name.path.name or name.path.resolve().name)
