@@ -36,10 +36,10 @@ class PromptTokenizer:
 
     def encode(self, texts: Sequence[str], rendered: bool = False) -> list[list[int]]:
         """Prompts as token ids, with special tokens; those of a `rendered` chat template are in its text."""
-        if self.tokenizer is None:
-            raise InputError(NO_TOKENIZER)
         if not texts:
             return []
+        if self.tokenizer is None:
+            raise InputError(NO_TOKENIZER)
         default = self.prepend_bos is None and not rendered
         ids = self.tokenizer(list(texts), add_special_tokens=default)["input_ids"]
         if self.prepend_bos:

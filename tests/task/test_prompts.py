@@ -191,3 +191,8 @@ def test_the_outsiders_files(shared):
         load_task(shared / "cases/outside/leftpadded-ids.jsonl", model_of(tokenizer))
     with pytest.raises(InputError, match="line 1: 'clean' is there twice"):
         load_task(shared / "cases/outside/duplicate-key.jsonl", model_of(tokenizer))
+
+
+def test_token_ids_need_no_tokenizer(tmp_path):
+    (row,) = load(tmp_path, model_of(None), ids([8, 25, 26], [8, 35, 26])).rows
+    assert row.clean == (8, 25, 26)
