@@ -8,6 +8,7 @@ import pytest
 
 from acdc.errors import InputError
 from acdc.search.discover import DiscoverySettings, discover, prepare
+from acdc.search.registry import METHODS
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 
@@ -21,14 +22,14 @@ def bare(task: Task, rows: int = 16) -> Task:
 @pytest.mark.parametrize("ablation", NEED_NONE)
 def test_the_same_edges_are_found(trio, induction, ablation):
     """With the same rows for discovery, which the split chooses by the corrupted prompts too."""
-    settings = DiscoverySettings(method="eap", ablation=ablation, edges=40, limit=8)
+    settings = DiscoverySettings(method=METHODS["eap"], ablation=ablation, edges=40, limit=8)
     whole = replace(induction, rows=induction.rows[:16])
     expected, found = (discover(trio, task, settings) for task in (whole, bare(induction)))
     assert found.scores == expected.scores
 
 
 def test_resampling_needs_them(trio, induction):
-    settings = DiscoverySettings(method="eap", edges=40)
+    settings = DiscoverySettings(method=METHODS["eap"], edges=40)
     some = replace(induction, rows=(*induction.rows[:4], *bare(induction, 6).rows[4:]))
     message = rf"ablation 'resample' needs corrupted prompts, and row {some.rows[4].id!r} has none; .* are zero, mean,"
     with pytest.raises(InputError, match=message):

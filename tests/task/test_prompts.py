@@ -189,7 +189,7 @@ def test_the_outsiders_files(shared):
     tokenizer.pad_token, tokenizer.bos_token = "<bos>", None  # of id 0
     with pytest.warns(AcdcWarning, match="leftpadded-ids.jsonl, line 1: begins or ends"):
         load_task(shared / "cases/outside/leftpadded-ids.jsonl", model_of(tokenizer))
-    with pytest.raises(InputError, match="line 1: 'clean' is there twice"):
+    with pytest.raises(InputError, match="line 1: 'clean' occurs twice"):
         load_task(shared / "cases/outside/duplicate-key.jsonl", model_of(tokenizer))
 
 
