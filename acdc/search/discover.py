@@ -210,7 +210,7 @@ def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     metric = as_metric(settings.metric or task.metric)
     metric.check(task.rows, model.anatomy.d_vocab_out)
     settings.method.check(metric)
-    ABLATIONS.find(settings.ablation)
+    ABLATIONS.find(settings.ablation).check(task.rows)
     if settings.edges is not None or settings.split_embeddings:
         n_edges = model.executor(settings.split_embeddings, settings.direct_edges).graph.n_edges
         if settings.edges is not None and settings.edges > n_edges:
