@@ -29,7 +29,7 @@ from acdc.execution.work import Work
 from acdc.graph.masks import Mask
 from acdc.graph.units import Choice, Listing, kind_of, units_of
 from acdc.model.load import Model
-from acdc.options import DEFAULT_THREADS, MOST_THREADS, Choosing, Level
+from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, Choosing, Level, check_count
 from acdc.progress import Progress, silent
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.propagation import CACHE_BYTES
@@ -146,10 +146,12 @@ class DiscoverySettings:
             raise InputError(f"--threads {self.threads} must be between 1 and {MOST_THREADS}")
         for option in ("batch_size", "edges", "limit"):
             value = getattr(self, option)
-            if value is not None and value < 1:
-                raise InputError(f"{flag(option)} {value} must be at least 1")
+            if value is not None:
+                check_count(flag(option), value)
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} must not be negative")
+        if self.seed > MOST_SEED:
+            raise InputError(f"--seed must be at most {MOST_SEED}")
 
     def check_one_size(self) -> None:
         """Raises InputError where several options say how large a circuit becomes."""
@@ -210,9 +212,9 @@ def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     """The split of the rows. Raises InputError for settings that do not fit the model or the task, before any work."""
     settings.check()
     metric = as_metric(settings.metric or task.metric)
-    metric.check(task.rows)
+    metric.check(task.rows, model.anatomy.d_vocab_out)
     settings.method.check(metric)
-    ABLATIONS.find(settings.ablation)
+    ABLATIONS.find(settings.ablation).check(task.rows)
     if settings.edges is not None or settings.split_embeddings:
         n_edges = model.executor(settings.split_embeddings, settings.direct_edges).graph.n_edges
         if settings.edges is not None and settings.edges > n_edges:
@@ -331,8 +333,22 @@ def choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) ->
         choice, rule = ranking.by_edges(settings.edges), {"edges": settings.edges}
     else:
         target = DEFAULT_FAITHFULNESS if settings.faithfulness is None else settings.faithfulness
-        choice, rule = ranking.by_faithfulness(target, _faithfulness(behaviour)), {"faithfulness": target}
-    return choice, rule | choice.counts | ({"batch_splits": scores.batch_splits} if scores.batch_splits else {})
+        recovered = _faithfulness(behaviour)
+        choice, rule = ranking.by_faithfulness(target, recovered), {"faithfulness": target}
+        if ranking.is_spent(choice) and (reached := recovered(choice.ablated)) < target:
+            rule["reached"] = reached
+    rule |= choice.counts | ({"batch_splits": scores.batch_splits} if scores.batch_splits else {})
+    return choice, rule | _why_small(ranking, choice, settings)
+
+
+def _why_small(ranking: Ranking, choice: Choice, settings: DiscoverySettings) -> dict[str, int | float]:
+    """What explains a circuit that is empty, or has fewer edges than were asked for."""
+    found: dict[str, int | float] = {}
+    if settings.edges is not None and choice.edges.sum() < settings.edges and ranking.is_spent(choice):
+        found["scored_zero"] = len(ranking.scores) - int(np.count_nonzero(ranking.scores))
+    if not choice.edges.any():
+        found["largest_score"] = float(np.abs(ranking.scores).max(initial=0.0))
+    return found
 
 
 def _faithfulness(behaviour: Behaviour) -> Callable[[Mask], float]:

@@ -28,9 +28,10 @@ class Method:
     scores. `check` refuses unfit metrics. `levels`: what it can search over. `options`: the type of what it is told;
     what this adds to `SearchOptions` are the method's own options. `random`: its result depends on the seed.
     `direct_edges`: it can test the edges from attention slots to their heads. `takes_edges`, `takes_faithfulness`: it
-    decides, and takes a number of edges besides a threshold, or a faithfulness instead of one. `cost` counts what it computes and the memory it takes for one batch, see
-    `acdc.search.cost`; without it no plan can be made. `tests`: of a method that tests edges as ACDC does. Raises
-    InputError for an option that has the name of something else, and for tests without an order of senders.
+    decides, and takes a number of edges besides a threshold, or a faithfulness instead of one. `cost` counts what it
+    computes and the memory it takes for one batch, see `acdc.search.cost`; without it no plan can be made. `tests`: of
+    a method that tests edges as ACDC does. Raises InputError for an option that has the name of something else, and for
+    tests without an order of senders.
     """
 
     name: str

@@ -20,8 +20,8 @@ from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import node_step, receiver_steps
 from acdc.search.acdc.screening import Screen
 from acdc.search.acdc.speculation import Speculation, make_tester
-from acdc.search.options import OrderOptions
 from acdc.search.acdc.to_faithfulness import to_faithfulness
+from acdc.search.options import OrderOptions
 from acdc.task.metrics import METRICS
 from acdc.task.objective import Wanted
 

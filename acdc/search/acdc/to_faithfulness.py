@@ -1,4 +1,4 @@
-"""The smallest circuit of ACDC that is faithful: the largest threshold whose circuit neither falls short nor overshoots.
+"""The smallest faithful circuit of ACDC: the largest threshold whose circuit neither falls short nor overshoots.
 
 A threshold bounds what each removal may change, not what all of them change together. So thresholds are tried from a
 large one downwards, each half of the one before, until the circuit's faithfulness on the discovery rows lies between
