@@ -68,6 +68,15 @@ def check_ordinary(path: Path) -> None:
     open_file(path).close()
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file is there. Raises InputError as `open_file` does where something else is, which is not to pass for
+    a file that is missing."""
+    if not os.path.lexists(path):
+        return False
+    check_ordinary(path)
+    return True
+
+
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """The whole of an ordinary file. Raises InputError as `open_file` does, and for more than so many bytes."""
     with open_file(path) as file:

@@ -7,11 +7,12 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from acdc.errors import InputError
-from acdc.files import parse_model, read_bytes, read_model
+from acdc.files import is_there, parse_model, read_bytes, read_model
 
 RUN_FILE, CIRCUITS = "run.json", "circuits"  # a run's record; a folder of the circuits of a sweep
 # What under these names was not written by the run is none of its own; under others, users may keep files there.
 DATA_FILES = ("circuit.json", "verification.json", "examples.json", "scores.json", "decisions.jsonl", "curve.json")
+_HOW_TO_MEND = "put the original back, or repeat the command that made the run, with the same --out, to make it again"
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -52,15 +53,24 @@ def read_artefact(model: type[M], path: Path, what: str) -> M:
     return found
 
 
+def has_artefact(path: Path) -> bool:
+    """Whether a run has a file. Raises ChangedFile where its run wrote it and it is gone since, and InputError where
+    something else is in its place."""
+    if is_there(path):
+        return True
+    if is_there(record := path.parent / RUN_FILE):
+        recorded = read_model(Digests, record, "a run of acdc").artefacts
+        if path.name in (recorded or ()):
+            raise ChangedFile(f"{path} is missing, but its run wrote it: {_HOW_TO_MEND}")
+    return False
+
+
 def check_unchanged(path: Path, content: bytes) -> None:
     """Raises ChangedFile where the record of the run that a file is in has it with another content. A file that the run
     did not write is as good as one outside of it."""
     folder = path.parent.parent if path.parent.name == CIRCUITS else path.parent
-    if not (folder / RUN_FILE).is_file():
+    if not is_there(folder / RUN_FILE):
         return
     recorded, name = read_model(Digests, folder / RUN_FILE, "a run of acdc"), path.relative_to(folder).as_posix()
     if not recorded.fits(name, content) and (name in (recorded.artefacts or ()) or path.name in DATA_FILES):
-        raise ChangedFile(
-            f"{path} was changed since its run wrote it: put the original back, or repeat the command that made the "
-            "run, with the same --out, to make it again"
-        )
+        raise ChangedFile(f"{path} was changed since its run wrote it: {_HOW_TO_MEND}")

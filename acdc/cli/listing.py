@@ -7,6 +7,7 @@ from rich.table import Table
 
 from acdc.cli.console import console, say_json
 from acdc.errors import InputError
+from acdc.files import is_there
 from acdc.runs.run_directory import list_runs, read_run
 from acdc.search.options import BUILT_IN, flag
 
@@ -155,7 +156,7 @@ def _summary(path: Path) -> dict:
     from acdc.render.verdict import percent
     from acdc.runs.finished import load_report
 
-    if not (path / "circuit.json").is_file():
+    if not is_there(path / "circuit.json"):
         return {}
     circuit = Circuit.load(path)
     return {

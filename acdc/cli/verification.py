@@ -135,7 +135,8 @@ def diff(
     from acdc.task.load import load_task
     from acdc.verification.compare import compare
 
-    circuits, source = (Circuit.load(first), Circuit.load(second)), read_run(first).source
+    source, _ = (read_run(run).source for run in (first, second))
+    circuits = Circuit.load(first), Circuit.load(second)
     _check_own(circuits[0], dtype, seed)
     for run in (first, second):
         warn_unverified(run)

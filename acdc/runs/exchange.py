@@ -18,10 +18,10 @@ from acdc.artefacts.codecs import (
     networkx_graphs,
 )
 from acdc.artefacts.codecs.translate import from_file, to_file
-from acdc.artefacts.digests import digest, read_artefact
+from acdc.artefacts.digests import digest, has_artefact, read_artefact
 from acdc.errors import AcdcWarning, InputError
 from acdc.extensions import Registry
-from acdc.files import read_bytes, write_bytes
+from acdc.files import is_there, read_bytes, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.graph.units import EdgeUnits, Units
 from acdc.options import Grouping
@@ -185,13 +185,13 @@ def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: s
         run = _looking(run, fixed, group)
     assert target_format.write is not None  # see `usable_format`
     written = target_format.write(run)
+    if run.circuit is not None and path.is_dir():
+        warn_unverified(path)
     targets = {out / name if name else out: content for name, content in written.files.items()}
     for target, content in targets.items():
         if target != out:
             _make_folder(target.parent)
         write_bytes(target, content)
-    if run.circuit is not None and path.is_dir():
-        warn_unverified(path)
     for sentence in written.lost:
         warnings.warn(f"lost in format {format}: {sentence}", AcdcWarning, stacklevel=2)
     return Exported(tuple(targets), written.lost)
@@ -213,12 +213,12 @@ def _make_folder(folder: Path) -> None:
 
 def open_exportable(path: Path) -> Exportable:
     """Read a run directory, or a circuit file. Raises InputError for what is neither or damaged."""
-    if (path / RUN_FILE).is_file() and read_run(path).kind == "score":
+    if is_there(path / RUN_FILE) and read_run(path).kind == "score":
         record = read_artefact(ScoresRecord, path / SCORES, "a score file of acdc")
         return _of_scores(path, record)
     circuit = Circuit.load(path)
     every = None
-    if circuit.level in HELD and path.is_dir() and (path / SCORES).is_file():
+    if circuit.level in HELD and path.is_dir() and has_artefact(path / SCORES):
         every = read_scores(path, circuit.level)
         _check_names(every, circuit.units, path / SCORES)
     found = ForeignGraph.of_circuit(circuit, every)

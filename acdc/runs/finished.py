@@ -11,6 +11,7 @@ from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.report import FILE_NAME as VERIFICATION
 from acdc.artefacts.verification.report import Report, unverified
 from acdc.errors import AcdcWarning, InputError
+from acdc.files import is_there
 from acdc.runs.run_directory import read_run
 
 PICTURES, PAGE = ("circuit.dot", "circuit.svg"), "report.html"
@@ -49,7 +50,7 @@ def warn_unverified(path: Path) -> None:
 def load_report(path: Path) -> Report:
     """A run's verification, or one that says that there is none. Raises InputError for that of another circuit."""
     circuit = Circuit.load(path)
-    if not (path / VERIFICATION).is_file():
+    if not is_there(path / VERIFICATION):
         return no_report(circuit)
     report = Report.load(path)
     if not is_report_of(report, circuit):

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
 
 from acdc.artefacts.circuit import Circuit, ModelRecord
-from acdc.artefacts.digests import check_unchanged, read_artefact
+from acdc.artefacts.digests import check_unchanged, has_artefact, read_artefact
 from acdc.artefacts.verification.over_sizes import OWN_TESTS, EdgeRanking
 from acdc.errors import InputError, without_prefix
 from acdc.files import read_bytes
@@ -51,9 +51,9 @@ def rank_edges(path: Path, circuit: Circuit) -> EdgeRanking | None:
     """The ranking of all edges in a run's folder; None where it has none. Raises InputError for a damaged file."""
     if not circuit.units.are_edges:
         return None
-    if (path / SCORES).is_file():
+    if has_artefact(path / SCORES):
         return rank_by(circuit, read_scores(path, circuit.level), str(path / SCORES))
-    return by_tests(circuit, _read_tests(path / DECISIONS)) if (path / DECISIONS).is_file() else None
+    return by_tests(circuit, _read_tests(path / DECISIONS)) if has_artefact(path / DECISIONS) else None
 
 
 def rank_by(circuit: Circuit, scores: Mapping[str, float], where: str = "scores=") -> EdgeRanking:

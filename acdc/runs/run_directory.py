@@ -15,7 +15,17 @@ from acdc.artefacts.digests import CIRCUITS, DATA_FILES, RUN_FILE, Digests, dige
 from acdc.artefacts.levels import renamed
 from acdc.errors import AcdcWarning, InputError
 from acdc.execution.work import Work
-from acdc.files import clear_parts, is_part, make_private, read_bytes, read_model, refused, write_json, write_text
+from acdc.files import (
+    clear_parts,
+    is_part,
+    is_there,
+    make_private,
+    read_bytes,
+    read_model,
+    refused,
+    write_json,
+    write_text,
+)
 
 JOURNAL = ".trials.jsonl"  # what a search that decides has measured, until it is done
 DEFAULT_PARENT = Path("runs")
@@ -218,7 +228,7 @@ def read_run(path: Path) -> RunRecord:
     """The record of a run. Raises InputError when the folder holds none or it is damaged."""
     if not path.exists():
         raise InputError(f"run {path} does not exist")
-    if not (path / RUN_FILE).is_file():
+    if not is_there(path / RUN_FILE):
         raise InputError(f"{path} is not a run of acdc: it has no {RUN_FILE}")
     return read_model(RunRecord, path / RUN_FILE, "a run of acdc")
 

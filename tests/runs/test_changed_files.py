@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -81,11 +82,55 @@ def test_resuming_says_what_was_changed_and_makes_it_again(acdc, run, file, old,
     ["show r", "export r --format svg --out x.svg", "diff r r", "export r --format html --out x.html"],
 )
 def test_what_reads_a_changed_file_refuses(acdc, run, command, file, old, new):
-    if "svg" in command and file == "verification.json":
-        pytest.skip("a picture has nothing of it but whether it is there")
     change(file, old, new)
     done = acdc(*command.split())
     assert done.code == 2 and f"r/{file} was changed since its run wrote it" in done.err and done.out == ""
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def a_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    "put, what",
+    [(a_folder, "is a folder"), (os.mkfifo, "is a named pipe"), (a_loop, "cannot be read: Too many levels")],
+)
+@pytest.mark.parametrize(
+    "file, command",
+    [
+        ("run.json", "export r --format networkx --out x.json"),
+        ("run.json", "diff r r"),
+        ("verification.json", "show r"),
+        ("verification.json", "export r --format svg --out x.svg"),
+        ("examples.json", "export r --format html --out x.html"),
+        ("scores.json", "export r --format eap-ig --out x.json"),
+    ],
+)
+def test_what_is_no_file_does_not_pass_for_a_missing_one(acdc, run, file, command, put, what):
+    Path("r", file).unlink()
+    put(Path("r", file))
+    done = acdc(*command.split())
+    assert done.code == 2 and f"r/{file} {what}" in done.err and done.err.count("\n") == 1
+    assert done.out == "" and not list(Path().glob("x.*"))
+
+
+def test_scores_that_are_gone_are_missed(acdc, run):
+    Path("r/scores.json").unlink()
+    done = acdc("export", "r", "--format", "eap-ig", "--out", "x.json")
+    assert done.code == 2 and "r/scores.json is missing, but its run wrote it" in done.err
+    assert acdc(*WORDS, "--out", "r").code == 0
+    assert Path("r/scores.json").read_bytes() == run["scores.json"]
+
+
+def test_both_runs_of_a_comparison_need_their_record(acdc, run):
+    shutil.copytree("r", "s")
+    Path("s/run.json").unlink()
+    done = acdc("diff", "r", "s")
+    assert done.code == 2 and "s is not a run of acdc: it has no run.json" in done.err
 
 
 def test_verify_refuses_another_circuit_and_verifies_again(acdc, run):

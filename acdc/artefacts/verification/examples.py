@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.digests import read_artefact
 from acdc.errors import InputError
+from acdc.files import is_there
 
 Pattern = list[list[float]]
 
@@ -60,7 +61,7 @@ def load_examples(folder: Path, circuit: Circuit) -> Examples | None:
     """A run's examples; None for a run of before there were any. Raises InputError where they are damaged or of another
     circuit."""
     path = folder / FILE_NAME
-    if not path.is_file():
+    if not is_there(path):
         return None
     examples = read_artefact(Examples, path, "a file of examples of acdc")
     known = {*circuit.task.discovery, *circuit.task.verification}
