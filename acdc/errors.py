@@ -55,8 +55,10 @@ def _escaped(character: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """An error in one line."""
+    """An error in one line; what Python says of long numbers is advice for programmers."""
     text = str(error).strip()
+    if "set_int_max_str_digits" in text:
+        return "a number in it is too long"
     return text.splitlines()[0] if text else type(error).__name__
 
 

@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from acdc.errors import DiskError, InputError, without_prefix
+from acdc.errors import DiskError, InputError, first_line, without_prefix
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -202,7 +202,7 @@ def _parse(content: bytes, path: Path) -> Any:
     try:
         return json.loads(content.decode("utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is damaged: not valid JSON ({error})") from None
+        raise InputError(f"{path} is damaged: not valid JSON ({first_line(error)})") from None
 
 
 def read_model(model: type[M], path: Path, what: str) -> M:

@@ -26,6 +26,8 @@ from acdc.files import check_text
 if TYPE_CHECKING:
     from acdc.runs.spec import DiscoveryJob
 
+MOST_CHARACTERS = 1500  # of an error
+
 app = typer.Typer(
     name="acdc",
     help="Find, verify and draw the circuit behind a behaviour of a transformer.",
@@ -240,8 +242,13 @@ def _check_words(words: Sequence[str]) -> None:
 
 
 def _fail(message: str) -> int:
-    tell(f"acdc: error: {printable(message)}")
+    tell(f"acdc: error: {_of_readable_length(printable(message))}")
     return 2
+
+
+def _of_readable_length(sentence: str) -> str:
+    """A sentence without the middle of what it quotes, where that is a whole file."""
+    return sentence if len(sentence) <= MOST_CHARACTERS else f"{sentence[:700]} ... {sentence[-200:]}"
 
 
 def _silence() -> None:

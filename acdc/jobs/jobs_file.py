@@ -16,7 +16,7 @@ from typing import Any, Optional
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from acdc.errors import InputError, InputErrors, without_prefix
+from acdc.errors import InputError, InputErrors, first_line, without_prefix
 from acdc.files import existing_path, read_bytes
 from acdc.model.sources import NAMES
 from acdc.options import FORMER_LEVELS, former_level
@@ -62,7 +62,7 @@ def read_jobs(path: Path) -> list[DiscoveryJob]:
     except RecursionError:
         raise InputError(f"job file {path} is not valid TOML: nested too deeply") from None
     except ValueError as error:  # of text that is no TOML or UTF-8, and of numbers that are too long
-        raise InputError(f"job file {path} is not valid TOML: {error}") from None
+        raise InputError(f"job file {path} is not valid TOML: {first_line(error)}") from None
     _check_values(content, path)
     problems = [f"{name}: a job file has the tables {' and '.join(_TABLES)}" for name in content if name not in _TABLES]
     defaults, tables = content.get("defaults", {}), content.get("jobs", [{}] if "defaults" in content else [])

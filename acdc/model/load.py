@@ -283,13 +283,22 @@ def _check_finite(weights: Iterable[tuple[str, torch.Tensor]], source: Source, d
 
 
 def _check_complete(source: Source, report: dict, n_layers: int) -> None:
-    """Raises InputError for parameters that are missing, misshapen, or of layers that the config does not have."""
+    """Raises InputError for parameters that are missing, misshapen, or of layers that the config does not have. Warns
+    of those that nothing reads: the configuration may be that of another model."""
     missing = sorted(report["missing_keys"]) or sorted(str(key) for key, *_ in report["mismatched_keys"])
     if missing:
         raise InputError(f"weights in {source.place} lack {missing[0]!r} or have it in another shape")
     for key in sorted(report["unexpected_keys"]):
         if (layer := re.search(r"\.(\d+)\.", key)) and int(layer[1]) >= n_layers:
             raise InputError(f"weights in {source.folder} have {key!r}, but its config.json has {n_layers} layers")
+    if unused := sorted(report["unexpected_keys"]):
+        others = f" and {len(unused) - 1} others" if unused[1:] else ""
+        warnings.warn(
+            f"weights in {source.place} have {unused[0]!r}{others}, which {source.architecture} with this "
+            "configuration does not use",
+            AcdcWarning,
+            stacklevel=2,
+        )
 
 
 def native_config(source: Source, device: torch.device, dtype: torch.dtype) -> "TransformerBridgeConfig":

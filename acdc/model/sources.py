@@ -130,6 +130,8 @@ def find_source(name: str, revision: str | None = None, weights: bool = True) ->
 
     Raises InputError when there is no such model or its family is not supported.
     """
+    if revision is not None and (name in BUNDLED or name in PACKAGED or existing_path(name)):
+        raise InputError(f"--revision {revision} works only with models of the hub, and {name!r} is on this machine")
     if name in BUNDLED:
         return _open_folder(name, BUNDLED[name], None, weights)
     if name in PACKAGED:

@@ -52,6 +52,7 @@ def _as_in_its_file(built: "PreTrainedTokenizerBase", source: Source) -> "PreTra
     if not path.is_file():
         return built
     own = Tokenizer.from_file(str(path))
+    _check_ids(own)
     own.no_padding()
     own.no_truncation()
     differing = next((text for text in _probes(own) if _built_ids(built, text) != _own_ids(own, text)), None)
@@ -65,6 +66,15 @@ def _as_in_its_file(built: "PreTrainedTokenizerBase", source: Source) -> "PreTra
         stacklevel=2,
     )
     return _wrapped(own, built)
+
+
+def _check_ids(own: "Tokenizer") -> None:
+    """Raises InputError where two tokens have one id: an answer that has it could be either."""
+    owner: dict[int, str] = {}
+    for token, number in sorted(own.get_vocab(with_added_tokens=False).items()):
+        if number in owner:
+            raise InputError(f"{FILE} gives {owner[number]!r} and {token!r} the same id {number}")
+        owner[number] = token
 
 
 def _probes(own: "Tokenizer") -> list[str]:

@@ -96,7 +96,9 @@ def reverify(
     if repeats is not None:
         plan_repeats(path, repeats)
     source = run.record.source
-    model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
+    named = model_name or source.model
+    revision = source.revision if named == source.model else None
+    model = load_model(named, revision=revision, device=device, dtype=circuit.dtype)
     task = load_task(task_name or source.task, model)
     run.drop_changed((VERIFICATION, EXAMPLES, *PICTURES, PAGE))
     try:

@@ -73,6 +73,22 @@ BAD = [
     ("edge-pruning", '[["tok_embeds", "m0"], ["tok_embeds", "m0"]]', "pair 1: ['tok_embeds', 'm0'] occurs twice"),
     ("edge-pruning", '[["tok_embeds", "m5"]]', "edge 'tok_embed->m5' does not exist"),
     ("edge-pruning", '[["tok_embeds", "a0.h9.q"]]', "edge 'tok_embed->a0.h9<q>' does not exist"),
+    (
+        "networkx",
+        '{"directed": true, "multigraph": false, "nodes": [{"id": "m0"}, {"id": "logits"}], '
+        '"edges": [{"source": "m0", "target": "logits", "wiring": "no"}]}',
+        "wiring of edge 'm0->logits': expected true or false, got 'no'",
+    ),
+    (
+        "networkx",
+        '{"directed": true, "multigraph": false, "nodes": [{"id": "m0", "in_circuit": "false"}], "edges": []}',
+        "in_circuit of node 'm0': expected true or false, got 'false'",
+    ),
+    (
+        "networkx",
+        '{"directed": true, "multigraph": false, "graph": {"circuit": 0}, "nodes": [], "edges": []}',
+        "circuit: expected true or false, got 0",
+    ),
     ("networkx", "{}", "is not a node-link graph"),
     (
         "networkx",

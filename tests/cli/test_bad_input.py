@@ -46,6 +46,14 @@ def truncated_weights() -> None:
     path.write_bytes(path.read_bytes()[:5000])
 
 
+def two_words_of_one_id() -> None:
+    path = model_folder() / "tokenizer.json"
+    record = json.loads(path.read_text())
+    vocabulary = record["model"]["vocab"]
+    vocabulary["Mary"] = vocabulary["John"]
+    path.write_text(json.dumps(record))
+
+
 def pickled_weights() -> None:
     folder = model_folder()
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
@@ -77,6 +85,9 @@ MODELS = [
     ("--model m", lambda: model_folder({"n_layer": 9}), "lack"),
     ("--model m", pickled_weights, "is a pickle"),
     ("--model m", truncated_weights, "are damaged"),
+    ("--model m", two_words_of_one_id, "'Mary' the same id"),
+    ("--revision main", nothing, "--revision main works only with models of the hub, and 'trio' is on this machine"),
+    ("--model m --revision main", lambda: model_folder() and None, "and 'm' is on this machine"),
     ("--model m", weights_with_nan, "not finite"),
     ("--device cuda:99", nothing, "not available on this machine"),
     ("--device gpu", nothing, "is not one of auto"),
@@ -309,6 +320,24 @@ def test_an_empty_folder_of_the_users_stays(acdc):
     Path("mine").mkdir()
     write("t.jsonl", rows({"corrupted": [5, 6, 7]}))
     complain(acdc, ["discover", "--task", "t.jsonl", "--out", "mine"], "do not tell them apart")
+
+
+def test_weights_that_nothing_reads_are_said(acdc):
+    path = model_folder() / "model.safetensors"
+    weights = load_file(path)
+    save_file(weights | {"transformer.h.0.attn.gate": weights["transformer.ln_f.bias"].clone()}, path)
+    done = acdc("check-task", "induction", "--model", "m")
+    assert done.code == 0 and done.err.count("\n") == 1
+    assert "have 'transformer.h.0.attn.gate', which GPT2LMHeadModel with this configuration does not use" in done.err
+
+
+def test_an_error_that_quotes_a_file_is_short(acdc):
+    write("t.csv", "[" * 100_000 + "\n")
+    done = acdc("check-task", "t.csv")
+    assert (
+        done.code == 2 and done.err.startswith("acdc: error: t.csv: expected the columns clean") and " ... " in done.err
+    )
+    assert len(done.err) < 1600
 
 
 def test_names_are_not_markup(acdc):

@@ -13,7 +13,7 @@ from acdc.jobs.store import FILE_NAME, Store
 
 GRID = "".join(f"{name} = {list(range(1, 101))}\n" for name in ("limit", "seed", "edges", "batch-size"))
 FILES = [
-    ("[[jobs]]\nlimit = " + "9" * 5000, "not valid TOML"),
+    ("[[jobs]]\nlimit = " + "9" * 5000, "not valid TOML: a number in it is too long"),
     ("[[jobs]]\nlimit = 0x" + "f" * 5000, "jobs.0.limit: a whole number of more than 64 bits"),
     ("[[jobs]]\nlimit = 99999999999999999999", "more than 64 bits"),
     ("[[jobs]]\nlimit = " + "[" * 20_000, "not valid TOML"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError, fromstring
 
 from acdc.artefacts.codecs.foreign import MARK, Codec, ForeignGraph, Mark
-from acdc.artefacts.codecs.reading import number, parse_json, read_bytes, table
+from acdc.artefacts.codecs.reading import boolean, number, parse_json, read_bytes, table
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, Edge, ReaderKind, Writer, is_within_head
 from acdc.graph.units import kind_of
@@ -73,15 +73,16 @@ def from_graph(drawn: "nx.Graph", place: str) -> ForeignGraph:
     for sender, reader, data in drawn.edges(data=True):
         name = f"{sender}->{reader}"
         scored = data.get(_SCORE) is not None
-        if not data.get(_WIRING, False) or scored:
+        wiring = boolean(data.get(_WIRING, False), f"{place}: {_WIRING} of edge {name!r}")
+        if not wiring or scored:
             edges[name] = number(data[_SCORE], f"{place}: edge {name!r}") if scored else None
     nodes = {
         str(name): None if data.get(_SCORE) is None else number(data[_SCORE], f"{place}: node {name!r}")
         for name, data in drawn.nodes(data=True)
-        if data.get(_INSIDE) is True
+        if boolean(data.get(_INSIDE, False), f"{place}: {_INSIDE} of node {name!r}")
     }
     found = ForeignGraph(edges=edges, nodes=nodes if Level.nodes in kind_of(mark.level).lists else None, mark=mark)
-    if drawn.graph.get(_CIRCUIT, True):
+    if boolean(drawn.graph.get(_CIRCUIT, True), f"{place}: {_CIRCUIT}"):
         return replace(found, mark=mark.model_copy(update={"scored": "circuit"}))
     if None in edges.values():
         raise InputError(f"{place}: edge {next(name for name in edges if edges[name] is None)!r} has no score")

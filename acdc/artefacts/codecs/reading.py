@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc import files
-from acdc.errors import InputError
+from acdc.errors import InputError, first_line
 from acdc.files import RefusedJson, unique_keys
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
@@ -42,7 +42,7 @@ def parse_json(content: bytes, path: Path) -> Any:
     except RefusedJson as error:
         raise InputError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from None
+        raise InputError(f"{path}: not valid JSON: {first_line(error)}") from None
 
 
 def number(value: Any, place: str) -> float:
