@@ -4,6 +4,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from acdc.errors import AcdcWarning, InputError, first_line
+from acdc.files import read_json
 from acdc.model.gguf_weights import load_gguf_tokenizer
 from acdc.model.sources import Source
 
@@ -51,6 +52,7 @@ def _as_in_its_file(built: "PreTrainedTokenizerBase", source: Source) -> "PreTra
     path = source.folder / FILE
     if not path.is_file():
         return built
+    read_json(path)  # which refuses a key that is there twice: of these, libraries take the last
     own = Tokenizer.from_file(str(path))
     _check_ids(own)
     own.no_padding()

@@ -186,6 +186,10 @@ def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: s
     assert target_format.write is not None  # see `usable_format`
     written = target_format.write(run)
     if run.circuit is not None and path.is_dir():
+        if not is_there(path / RUN_FILE):
+            warnings.warn(
+                f"{path} has no {RUN_FILE}: whether its files were changed is not known", AcdcWarning, stacklevel=2
+            )
         warn_unverified(path)
     targets = {out / name if name else out: content for name, content in written.files.items()}
     for target, content in targets.items():

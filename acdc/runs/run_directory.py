@@ -237,7 +237,7 @@ def list_runs(parent: Path) -> list[Path]:
     """Folders under `parent` that hold a run, by name. Raises InputError when `parent` is a file."""
     if parent.is_file():
         raise InputError(f"{parent} is a file, not a folder of runs")
-    return sorted(path.parent for path in parent.glob(f"*/{RUN_FILE}"))
+    return sorted(path for path in parent.glob("*") if os.path.lexists(path / RUN_FILE))
 
 
 def _fresh(label: str) -> Path:

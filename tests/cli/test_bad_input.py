@@ -54,6 +54,11 @@ def two_words_of_one_id() -> None:
     path.write_text(json.dumps(record))
 
 
+def a_word_twice() -> None:
+    path = model_folder() / "tokenizer.json"
+    path.write_text(path.read_text().replace('"vocab": {', '"vocab": {"Mary": 3,', 1))
+
+
 def pickled_weights() -> None:
     folder = model_folder()
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
@@ -85,6 +90,7 @@ MODELS = [
     ("--model m", lambda: model_folder({"n_layer": 9}), "lack"),
     ("--model m", pickled_weights, "is a pickle"),
     ("--model m", truncated_weights, "are damaged"),
+    ("--model m", a_word_twice, "'Mary' occurs twice"),
     ("--model m", two_words_of_one_id, "'Mary' the same id"),
     ("--revision main", nothing, "--revision main works only with models of the hub, and 'trio' is on this machine"),
     ("--model m --revision main", lambda: model_folder() and None, "and 'm' is on this machine"),

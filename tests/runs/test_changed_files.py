@@ -126,6 +126,21 @@ def test_scores_that_are_gone_are_missed(acdc, run):
     assert Path("r/scores.json").read_bytes() == run["scores.json"]
 
 
+def test_without_a_record_it_is_said_that_changes_are_not_known(acdc, run):
+    Path("r/run.json").unlink()
+    done = acdc("export", "r", "--format", "svg", "--out", "x.svg")
+    assert (
+        done.code == 0 and done.err == "acdc: warning: r has no run.json: whether its files were changed is not known\n"
+    )
+
+
+def test_a_run_whose_record_leads_nowhere_is_listed(acdc, run):
+    Path("r/run.json").unlink()
+    a_loop(Path("r/run.json"))
+    done = acdc("list", "runs", "--out", ".")
+    assert done.code == 0 and "damaged" in done.out
+
+
 def test_both_runs_of_a_comparison_need_their_record(acdc, run):
     shutil.copytree("r", "s")
     Path("s/run.json").unlink()
