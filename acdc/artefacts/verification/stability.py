@@ -49,3 +49,20 @@ class Stability(BaseModel):
     unstable: list[EdgeStability]
     seeds: Repeats | None = None
     templates: Repeats | None = None
+
+
+class Bootstraps(BaseModel):
+    """Discoveries on `count` resamples of all `rows`, drawn with replacement. `jaccard`: shared edges of any two, on
+    average. `to_circuit`: the share that each has in common with the circuit, the least, the mean and the greatest.
+    `edges`: the mean number of edges. `frequencies`: how often each edge of the circuit was found. `averaged`: scores
+    of single rows were averaged over each resample, which gives the method's own; else the search was repeated."""
+
+    model_config = ConfigDict(frozen=True)
+
+    count: int
+    rows: int
+    averaged: bool
+    jaccard: float
+    to_circuit: tuple[float, float, float]
+    edges: float
+    frequencies: dict[str, float]
