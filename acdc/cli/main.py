@@ -1,5 +1,6 @@
 """The `acdc` command: every subcommand, and how errors reach the user."""
 
+import io
 import os
 import sys
 import warnings
@@ -12,12 +13,14 @@ import typer
 from acdc.cli import options as opt
 from acdc.cli import targets
 from acdc.cli.benchmark import benchmark
+from acdc.cli.console import Enough, tell
 from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, VERIFYING, takes_job
 from acdc.cli.progress import warn
 from acdc.cli.verification import diff, minimise, verify
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling
+from acdc.files import check_text
 
 if TYPE_CHECKING:
     from acdc.runs.spec import DiscoveryJob
@@ -182,6 +185,8 @@ def main() -> None:
     """Run the command line; bad input ends with one sentence on stderr and exit code 2."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for what its encoding does not have
     # Threads that spin while they wait make a busy machine many times slower; read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.simplefilter("always", AcdcWarning)
@@ -190,6 +195,7 @@ def main() -> None:
     interruptible = Interruptible()
     try:
         with interruptible:
+            _check_names()
             status = app(standalone_mode=False)
             sys.stdout.flush()
     except InputError as error:
@@ -197,13 +203,17 @@ def main() -> None:
             status = _fail(problem)
     except usage_error as error:
         status = _fail(error.format_message())
-    except BrokenPipeError:
-        # whoever read our output has seen enough; point stdout elsewhere so that closing it fails no more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (Enough, BrokenPipeError):
+        _silence()
+        status = 0
+    except SystemExit:
+        if "--help" not in sys.argv:
+            raise
+        _silence()  # typer prints the help itself, and ends so where nobody reads on
         status = 0
     except OSError as error:
         status = _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
     except KeyboardInterrupt:
         status = 130
     except (MemoryError, RuntimeError) as error:
@@ -211,11 +221,22 @@ def main() -> None:
             raise
         status = _fail("out of memory: use a smaller --batch-size or --limit")
     if interruptible.status is not None:
-        print(SENTENCE, file=sys.stderr)
+        tell(SENTENCE)
         status = interruptible.status
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(message: str) -> int:
-    print(f"acdc: error: {printable(message)}", file=sys.stderr)
+    tell(f"acdc: error: {printable(message)}")
     return 2
+
+
+def _silence() -> None:
+    """Point stdout elsewhere, so that closing it does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _check_names() -> None:
+    """Raises InputError for names of files that are no text: runs record the names of what they depend on."""
+    for word in (*sys.argv[1:], str(Path.cwd())):
+        check_text(word)

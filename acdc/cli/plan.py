@@ -1,11 +1,8 @@
 """Print a plan: first the estimates, then what they are based on; or JSON."""
 
-import json
-import sys
-
 from rich.table import Table
 
-from acdc.cli.console import console
+from acdc.cli.console import console, say_json, tell
 from acdc.cli.progress import clear_line
 from acdc.options import Extent
 from acdc.planning.forecast import Forecast
@@ -15,14 +12,14 @@ from acdc.planning.job_plan import Cost, JobPlan
 def announce(text: str) -> None:
     """Say on stderr what a plan will do."""
     clear_line()
-    print(text, file=sys.stderr, flush=True)
+    tell(text)
 
 
 def print_plan(plan: JobPlan, as_json: bool) -> None:
     """Time and work of each stage and the memory; the size of the search; what the figures rest on, and what to do
     where memory does not suffice."""
     if as_json:
-        print(json.dumps(plan.as_record()))
+        say_json(plan.as_record())
         return
     search, out = plan.search, console()
     out.print(f"plan of {plan.method.name} for {plan.task} in {plan.model}\n", style="bold")

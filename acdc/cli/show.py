@@ -1,7 +1,5 @@
 """Print results: a short table first, or JSON."""
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +8,7 @@ from rich.table import Table
 
 from acdc.artefacts.circuit import ModelRecord
 from acdc.artefacts.quantisation import Quantisation
-from acdc.cli.console import console
+from acdc.cli.console import console, say_json, tell
 from acdc.render.verdict import percent
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ def print_stored(model: str, quantisation: Quantisation | None, out: Console) ->
 def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
     """The strongest scored edges."""
     if as_json:
-        print(json.dumps({"run": str(path), **record}))
+        say_json({"run": str(path), **record})
         return
     edges = sorted(record["edges"].items(), key=lambda item: (-abs(item[1]), item[0]))
     table = Table(
@@ -56,9 +54,9 @@ def print_curve(sweep: "FinishedSweep", as_json: bool) -> None:
     """A sweep's points by rising threshold and where its files are."""
     record = sweep.record
     if record.points[0].unseen_metric is None:
-        print("acdc: warning: no rows left to measure the circuits on: discovery used all", file=sys.stderr)
+        tell("acdc: warning: no rows left to measure the circuits on: discovery used all")
     if as_json:
-        print(json.dumps({"run": str(sweep.path), **record.model_dump(mode="json")}))
+        say_json({"run": str(sweep.path), **record.model_dump(mode="json")})
         return
     out = console()
     out.print(f"{record.task.name} in {record.model.name}", style="bold")
@@ -89,7 +87,7 @@ def print_curve(sweep: "FinishedSweep", as_json: bool) -> None:
 def print_check(check: "TaskCheck", as_json: bool) -> None:
     """Whether a task fits a model, and the model's metrics on it."""
     if as_json:
-        print(json.dumps(check.as_record()))
+        say_json(check.as_record())
         return
     out = console()
     tokens = f"{check.shortest} to {check.longest}" if check.shortest < check.longest else f"{check.longest}"

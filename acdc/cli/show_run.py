@@ -3,13 +3,11 @@
 With --json, one object at the end.
 """
 
-import json
-import sys
 from collections.abc import Callable
 
 from rich.table import Table
 
-from acdc.cli.console import console
+from acdc.cli.console import console, say_json, tell
 from acdc.cli.show import STRONGEST, print_stored
 from acdc.options import Extent
 from acdc.render.style import dropped, subtitle, title
@@ -43,9 +41,9 @@ class RunPrinter:
     def finish(self, run: FinishedRun) -> None:
         """Print what has not been printed of a finished run."""
         if not run.report.rows and run.report.extent is not Extent.none:
-            print(f"acdc: warning: no rows are left for verification: {run.report.reason}", file=sys.stderr)
+            tell(f"acdc: warning: no rows are left for verification: {run.report.reason}")
         if self._as_json:
-            print(json.dumps(_record(run)))
+            say_json(_record(run))
             return
         self(run)
         out = self._out
@@ -59,7 +57,6 @@ class RunPrinter:
         if what not in self._printed:
             self._printed.add(what)
             show()
-            sys.stdout.flush()
 
     def _head(self, run: FinishedRun) -> None:
         circuit, out = run.circuit, self._out

@@ -1,7 +1,5 @@
 """The commands verify, minimise and diff, and how their results are printed."""
 
-import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acdc.cli import options as opt
+from acdc.cli.console import say_json, tell
 from acdc.cli.progress import loads_model
 from acdc.errors import InputError
 from acdc.options import Scope
@@ -79,10 +78,9 @@ def verify(
 def _announce(plan: "RepeatPlan") -> None:
     """Say on stderr what repeating a discovery will take."""
     seeds = f", {plan.seeds} times with other seeds" if plan.seeds else ""
-    print(
+    tell(
         f"acdc: repeating the discovery {plan.repeats} times on {plan.rows_each} of its {plan.rows} rows{seeds} and "
-        f"once on each template: about {plan.seconds:.0f} s, going by how long the run took",
-        file=sys.stderr,
+        f"once on each template: about {plan.seconds:.0f} s, going by how long the run took"
     )
 
 
@@ -144,12 +142,12 @@ def diff(
         raise InputError("--fixed needs --picture")
     if circuits[0].model.content_hash != circuits[1].model.content_hash:
         roles = compare_roles(circuits[0], load_report(first), circuits[1], load_report(second))
-        print(json.dumps(roles.model_dump(mode="json"))) if as_json else _print_roles(roles)
+        say_json(roles.model_dump(mode="json")) if as_json else _print_roles(roles)
         return
     model = load_model(source.model, revision=source.revision, device=device, dtype=circuits[0].dtype)
     comparison = compare(model, load_task(source.task, model), *circuits)
     if as_json:
-        print(json.dumps(comparison.model_dump(mode="json")))
+        say_json(comparison.model_dump(mode="json"))
         return
     _print_comparison(comparison)
 

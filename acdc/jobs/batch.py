@@ -97,15 +97,22 @@ def run_planned(planned: Sequence[Job], out: Path, executor: JobExecutor, watch:
     """The same for jobs of any kind, whose folder is `out`."""
     make_private(out)
     store, me = Store(out), (os.getpid(), socket.gethostname())
+    if store.read_only and all(job.is_finished() for job in planned):
+        watch.begins([], len(planned))
+        return _stored(store, planned)
     try:
         store.add(planned)
         store.enter(*me)
         _run(planned, executor, Ledger(store, {job.id: job for job in planned}, watch))
-        ids = {job.id for job in planned}
-        return [job for job in store.jobs() if job.id in ids]
+        return _stored(store, planned)
     finally:
         store.leave(*me)
         store.close()
+
+
+def _stored(store: Store, planned: Sequence[Job]) -> list[StoredJob]:
+    ids = {job.id for job in planned}
+    return [job for job in store.jobs() if job.id in ids]
 
 
 def _run(planned: Sequence[Job], executor: JobExecutor, ledger: Ledger) -> None:

@@ -89,9 +89,10 @@ def _copy(path: Path, target: Path) -> None:
     if path.is_file():
         shutil.copyfile(path, target)
         return
-    target.mkdir()
     for file in _files(path):
-        shutil.copyfile(file, target / file.name)
+        place = target / file.relative_to(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
 
 
 def _digest(folder: Path) -> str:

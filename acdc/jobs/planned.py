@@ -19,7 +19,7 @@ from acdc.model.sources import find_source
 from acdc.progress import Progress
 from acdc.runs.discovery import Loaded, run_discovery
 from acdc.runs.finished import RUN_FILES, load_report
-from acdc.runs.run_directory import read_run
+from acdc.runs.run_directory import RunDirectory
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import prepare
 from acdc.task.load import load_task
@@ -49,9 +49,9 @@ class PlannedJob:
     def is_finished(self) -> bool:
         """Whether its run directory is complete."""
         try:
-            complete = read_run(self.path).status == "complete"
-            there = all((self.path / name).is_file() for name in RUN_FILES)
-            return complete and there and load_report(self.path).covers(self.job.scope)
+            run = RunDirectory.reopen(self.path)
+            whole = run.record.status == "complete" and all(map(run.has, RUN_FILES)) and not run.changed()
+            return whole and load_report(self.path).covers(self.job.scope)
         except InputError:
             return False
 

@@ -1,10 +1,10 @@
 """The curve of a sweep as SVG text: edges kept against faithfulness."""
 
 from collections.abc import Sequence
-from html import escape
 from math import ceil, floor, log10
 
 from acdc.artefacts.curve import CurvePoint, CurveRecord
+from acdc.render.escaping import escape
 from acdc.render.style import INK, NODE_LINE
 
 WIDTH, HEIGHT = 640.0, 400.0

@@ -1,10 +1,10 @@
 """What notebooks show of a result and of a report: HTML on white paper, as the pictures are, whatever the theme."""
 
 from collections.abc import Sequence
-from html import escape
 
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.report import Report
+from acdc.render.escaping import escape
 from acdc.render.style import FAINT, INK, PAPER, QUIET
 from acdc.render.svg import to_svg
 from acdc.render.verdict import removals_text

@@ -36,8 +36,8 @@ def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> F
     run = RunDirectory.open(out, label, "minimise", inputs, command, record.source, model.where)
     resumed = run.has(CIRCUIT)
     if not resumed:
-        minimal_circuit(model, task, circuit, how.progress).save(run.path)
-    finished = finish_run(run.path, model, task, command, resumed, how)
+        run.write(CIRCUIT, minimal_circuit(model, task, circuit, how.progress).to_json())
+    finished = finish_run(run, model, task, resumed, how)
     run.note(complete=True)
     return finished
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from acdc.files import existing_path
+from acdc.files import check_text, existing_path
 from acdc.model.sources import NAMES
 from acdc.options import Extent, Scope
 from acdc.runs.run_directory import SourceRecord
@@ -84,13 +84,13 @@ class DiscoveryJob:
         return shlex.join(words)
 
     def source(self) -> SourceRecord:
-        """Where to load model and task from again, on this machine."""
+        """Where to load model and task from again, on this machine. Raises InputError for a path that is no text."""
         model, task = self._paths
-        return SourceRecord(
-            model=str(model.resolve()) if model else self.model,
-            revision=self.revision,
-            task=str(task.resolve()) if task else located(self.task, Path()),
-        )
+        model_place = str(model.resolve()) if model else self.model
+        task_place = str(task.resolve()) if task else located(self.task, Path())
+        check_text(model_place)
+        check_text(task_place)
+        return SourceRecord(model=model_place, revision=self.revision, task=task_place)
 
 
 def located(task: str, folder: Path) -> str:

@@ -29,7 +29,7 @@ from acdc.execution.work import Work
 from acdc.graph.masks import Mask
 from acdc.graph.units import Choice, Listing, kind_of, units_of
 from acdc.model.load import Model
-from acdc.options import DEFAULT_THREADS, MOST_THREADS, Choosing, Level
+from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, Choosing, Level, check_count
 from acdc.progress import Progress, silent
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.propagation import CACHE_BYTES
@@ -145,10 +145,12 @@ class DiscoverySettings:
             raise InputError(f"--threads {self.threads} must be between 1 and {MOST_THREADS}")
         for option in ("batch_size", "edges", "limit"):
             value = getattr(self, option)
-            if value is not None and value < 1:
-                raise InputError(f"{flag(option)} {value} must be at least 1")
+            if value is not None:
+                check_count(flag(option), value)
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} must not be negative")
+        if self.seed > MOST_SEED:
+            raise InputError(f"--seed must be at most {MOST_SEED}")
 
     def check_one_size(self) -> None:
         """Raises InputError where several options say how large a circuit becomes."""

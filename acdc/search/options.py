@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError
-from acdc.options import Level, ObjectiveKind, SenderOrder
+from acdc.options import MOST_STEPS, MOST_UPDATES, Level, ObjectiveKind, SenderOrder
 from acdc.search.acdc.journal import Journal
 
 # What commands, job files and runs record beside the options of a method, which therefore have other names.
@@ -104,13 +104,15 @@ class IntegralOptions(SearchOptions):
     def _is_integral(cls, steps: int) -> int:
         if steps < 2:
             raise ValueError("must be at least 2: an integral needs two points")
+        if steps > MOST_STEPS:
+            raise ValueError(f"must be at most {MOST_STEPS:,}")
         return steps
 
 
 class MaskOptions(SearchOptions):
     """Of learned masks."""
 
-    updates: int = Field(400, ge=1, description="Maximum number of optimiser steps.")
+    updates: int = Field(400, ge=1, le=MOST_UPDATES, description="Maximum number of optimiser steps.")
 
 
 class HybridOptions(IntegralOptions, OrderOptions):

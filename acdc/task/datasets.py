@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc.errors import AcdcWarning, InputError
-from acdc.files import existing_path
+from acdc.files import check_ordinary, existing_path
 from acdc.task.readers import AUTOCIRCUIT_NAMES, Header, RawRow, RawTask, validate
 
 PREFIX = "hf:"
@@ -117,6 +117,9 @@ def _open(datasets: Any, source: DataSet) -> Any:
         owner, *rest = source.place.split("/")
         name, config = "/".join((owner, *rest[:1])), "/".join(rest[1:]) or None
         return datasets.load_dataset(name, config, split=source.split)
+    for path in source.path.rglob("*") if source.path.is_dir() else (source.path,):
+        if not path.is_dir():
+            check_ordinary(path)
     if source.path.is_dir():
         return datasets.load_from_disk(str(source.path))
     if source.path.suffix not in _FILES:

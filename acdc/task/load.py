@@ -46,7 +46,7 @@ def _read(name: str) -> tuple[RawTask, str]:
     if is_data_set(name):
         raw = read_data_set(name)
         return raw, str(raw.header.task)
-    if path is None or not path.is_file():
+    if path is None:
         names = ", ".join(TASKS)
         raise InputError(
             f"task {name!r} is neither a bundled task ({names}) nor a file; a data set begins with {PREFIX}"

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from acdc.errors import InputError
+from acdc.files import read_bytes
 
 TokenId = Annotated[StrictInt, Field(ge=0)]
 Prompt = Annotated[StrictStr, Field(min_length=1)] | Annotated[list[TokenId], Field(min_length=1)]
@@ -61,11 +62,9 @@ def read_task_file(path: Path) -> RawTask:
     if path.suffix not in readers:
         raise InputError(f"task file {path} must end in .jsonl, .json (AutoCircuit) or .csv (EAP-IG)")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"task file {path} is not UTF-8 text: {error}") from None
-    except OSError as error:
-        raise InputError(f"task file {path} cannot be read: {error.strerror}") from None
     task = readers[path.suffix](path, text)
     if not task.rows:
         raise InputError(f"task file {path} has no rows")

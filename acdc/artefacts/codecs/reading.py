@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from acdc import files
 from acdc.errors import InputError
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
@@ -13,12 +14,7 @@ _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 def read_bytes(path: Path, convert: str) -> bytes:
     """The content of a file. Raises InputError for a pickle, which is never loaded, saying how to `convert` it."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    content = files.read_bytes(path)
     pickled = content.startswith((_ZIP, _PICKLE)) and not is_safetensors(content)
     if pickled or path.suffix in (".pt", ".pth", ".pkl", ".pickle"):
         raise InputError(f"{path} is a pickle, which acdc never loads; where it was made, run: {convert}")

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
+from acdc.artefacts.digests import read_artefact
 from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.interval import Interval
 from acdc.artefacts.verification.minimality import TOLERANCE
@@ -13,7 +14,7 @@ from acdc.artefacts.verification.removal import Removal
 from acdc.artefacts.verification.stability import Stability
 from acdc.display import show
 from acdc.errors import InputError
-from acdc.files import read_model, write_json
+from acdc.files import json_text, write_text
 from acdc.options import Extent, Scope
 
 FILE_NAME = "verification.json"
@@ -175,14 +176,18 @@ class Report(_Record):
     def save(self, path: str | Path) -> None:
         """Write `verification.json` into a folder, or the given file, atomically."""
         target = Path(path)
-        write_json(target / FILE_NAME if target.is_dir() else target, self.model_dump(mode="json"))
+        write_text(target / FILE_NAME if target.is_dir() else target, self.to_json())
+
+    def to_json(self) -> str:
+        """What `verification.json` holds."""
+        return json_text(self.model_dump(mode="json"))
 
     @classmethod
     def load(cls, path: str | Path) -> "Report":
         """Read a run directory or a verification file. Raises InputError when it is damaged."""
         target = Path(path)
         target = target / FILE_NAME if target.is_dir() else target
-        return read_model(cls, target, "a verification of acdc")
+        return read_artefact(cls, target, "a verification of acdc")
 
 
 def unverified(metric: str, ablation: str, edges: int, edges_total: int) -> Report:
