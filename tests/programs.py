@@ -61,12 +61,13 @@ class Programs:
         """Pairs of prompts that call for different values of the output, at all of its positions."""
         start = sum(one.variable.size for one in self.outputs[: self.outputs.index(output)])
         drawn, lines = np.random.default_rng(0), [json.dumps({"task": name})]
-        for letters in drawn.permutation(list(product(range(LETTERS), repeat=LENGTH)))[:rows]:
+        for letters in drawn.permutation(list(product(range(LETTERS), repeat=LENGTH))):
             others = (letters + drawn.integers(1, LETTERS, LENGTH)) % LETTERS
             clean, corrupted = ([0, *(1 + prompt).tolist()] for prompt in (letters, others))
-            answers = {"correct": clean, "incorrect": corrupted}
-            answers = {key: [start + output.expected(prompt)] for key, prompt in answers.items()}
-            lines.append(json.dumps({"clean": clean, "corrupted": corrupted} | answers))
+            correct, incorrect = (start + output.expected(prompt) for prompt in (clean, corrupted))
+            if correct != incorrect and len(lines) <= rows:
+                row = {"clean": clean, "corrupted": corrupted, "correct": [correct], "incorrect": [incorrect]}
+                lines.append(json.dumps(row))
         path = self.folder / f"{name}.jsonl"
         path.write_text("\n".join(lines) + "\n")
         return path
