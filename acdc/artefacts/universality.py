@@ -50,7 +50,7 @@ class RoleMatch(BaseModel):
 
 
 class Chance(BaseModel):
-    """Agreement where attention, effects and depths of the second circuit's components are shuffled: the mean, what 95 %
+    """Agreement where attention, effects and depths of the second circuit's components are shuffled: the mean, what 95%
     of the `shuffles` stay below, and the share `p` that reaches what was found (itself counted)."""
 
     model_config = ConfigDict(frozen=True)
@@ -62,8 +62,8 @@ class Chance(BaseModel):
 
 
 class RolePair(BaseModel):
-    """Two circuits of different models by the names of their runs. `agreement`: how alike matched components are, summed
-    up, over the mean number of components of the two. `shared`: how many matches are alike enough to count."""
+    """Two circuits of different models by the names of their runs. `agreement`: how alike matched components are, in
+    all, over the mean number of components of the two. `shared`: how many matches are alike enough to count."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -21,7 +21,6 @@ from acdc.runs.finished import PAGE, PICTURES, VERIFICATION, FinishedRun, load_r
 from acdc.runs.page import page_of
 from acdc.runs.ranking import rank_edges
 from acdc.runs.run_directory import RunDirectory
-from acdc.runs.stability import plan_repeats, repeat_discovery
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.verification.examples import take_examples
@@ -104,11 +103,9 @@ def reverify(
     except InputError:  # damaged, or of another circuit: which this mends
         (path / VERIFICATION).unlink()
     finished = finish_run(run, model, task, True, how)
-    if repeats is None:
-        return finished
-    stability = repeat_discovery(run.record, circuit, model, task, repeats, how.progress)
-    report = finished.report.model_copy(update={"stability": stability})
-    run.write(PAGE, page_of(run, circuit, report))
-    run.write(VERIFICATION, report.to_json())
-    run.settle()
-    return FinishedRun(path, circuit, report, resumed=True)
+    for found in measure_extras(path, model, task, extras, how.progress):
+        report = finished.report.model_copy(update=found)
+        write_page(path, circuit, report, record.command)
+        report.save(path)
+        finished = FinishedRun(path, circuit, report, resumed=True)
+    return finished
