@@ -32,6 +32,11 @@ class AcdcWarning(UserWarning):
     """There is a result, but not the expected one: one sentence, printed on stderr by the command line."""
 
 
+def without_prefix(message: str) -> str:
+    """A message of pydantic or of an option's parser without the name of the exception that it came from."""
+    return message.replace("Value error, ", "").replace("Assertion failed, ", "")
+
+
 def printable(text: str) -> str:
     """A text in one line, with escapes in the place of what a terminal would act on."""
     return visible(" ".join(text.split()))

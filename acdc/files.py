@@ -12,7 +12,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from acdc.errors import DiskError, InputError
+from acdc.errors import DiskError, InputError, without_prefix
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -193,4 +193,4 @@ def parse_model(model: type[M], content: bytes, path: Path, what: str) -> M:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise InputError(f"{path} is not {what}, version 1: {where}: {first['msg']}") from None
+        raise InputError(f"{path} is not {what}, version 1: {where}: {without_prefix(first['msg'])}") from None

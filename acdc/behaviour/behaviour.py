@@ -30,7 +30,7 @@ from acdc.graph import ComponentGraph
 from acdc.graph.masks import EdgeMask, Mask
 from acdc.model.load import Model
 from acdc.progress import Advance, Ticks, nobody
-from acdc.task.metrics import METRICS, Metric, RowBatch, recovered_fraction
+from acdc.task.metrics import METRICS, NOISE, Metric, RowBatch, distance, recovered_fraction
 from acdc.task.rows import Row, Task, bucket
 
 DEFAULT_BATCH = 32
@@ -68,7 +68,7 @@ class Behaviour:
         self.rows: tuple[Row, ...] = task.select(rows)
         if not self.rows:
             raise InputError(f"task {task.name!r} has no rows to measure")
-        metric.check(self.rows)
+        metric.check(self.rows, model.anatomy.d_vocab_out)
         if direct_edges and not ABLATIONS.find(ablation).has_within_head:
             raise InputError(
                 f"ablation {ablation!r} has no values for queries, keys and values: leave out --direct-edges"
@@ -235,9 +235,18 @@ class Behaviour:
         if recovered_fraction(full, full, empty) is None:
             raise NothingToFind(
                 f"metric {self.metric.name!r} is {full:.6g} for the full model and for the empty circuit alike: under "
-                f"{self.ablation} ablation these rows do not tell them apart"
+                f"{self.ablation} ablation {self._why_alike()}"
             )
         return full, empty
+
+    def _why_alike(self) -> str:
+        """Why no circuit can be told from another: the rows, or that a mean is taken over them."""
+        if np.allclose(self.full(), self.empty(), rtol=NOISE, atol=0.0):
+            return "these rows do not tell them apart"
+        return (
+            "the means over these rows do not tell them apart, though single rows do: use "
+            f"{distance(self.model.anatomy.d_vocab_out).name}"
+        )
 
     @torch.no_grad()
     def plain(self, metrics: Sequence[Metric], corrupted: bool = False) -> np.ndarray:
@@ -317,6 +326,7 @@ def apply(metrics: Sequence[Metric], logits: Tensor, answers: RowBatch) -> np.nd
     return out.double().cpu().numpy()
 
 
-def usable_metrics(rows: Sequence[Row]) -> list[Metric]:
-    """The built-in metrics that every one of these rows has the answers for."""
-    return [m for m in METRICS.built_in.values() if all(getattr(row, name) for row in rows for name in m.needs)]
+def usable_metrics(rows: Sequence[Row], outputs: int) -> list[Metric]:
+    """The built-in metrics for a model with so many outputs that every one of these rows has the answers for."""
+    fitting = (metric for metric in METRICS.built_in.values() if metric.fits(outputs))
+    return [m for m in fitting if all(getattr(row, name) for row in rows for name in m.needs)]

@@ -17,6 +17,7 @@ from acdc.jobs.state import JobsState, JobState, SubmissionState
 from acdc.jobs.store import Stage, Status
 from acdc.jobs.work import Outcome
 from acdc.render.verdict import percent
+from acdc.words import count_of, were
 
 _UNFINISHED = (Status.queued, Status.stopped, Status.interrupted)
 
@@ -30,7 +31,7 @@ class Lines:
     def begins(self, jobs: Sequence[Job], finished: int) -> None:
         self._total, self._ended = len(jobs) + finished, finished
         if finished:
-            self._say(f"{finished} of {self._total} jobs were finished before")
+            self._say(f"{finished} of {count_of(self._total, 'job')} {were(finished)} finished before")
 
     def started(self, job: Job) -> None:
         self._say(f"{job.name} started")

@@ -19,7 +19,7 @@ from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, VERIFYING, takes_job
 from acdc.cli.progress import warn
 from acdc.cli.verification import diff, minimise, verify
-from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling
+from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling, without_prefix
 from acdc.files import check_text
 
 if TYPE_CHECKING:
@@ -100,7 +100,9 @@ def score(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -
 def run(
     jobs: Annotated[
         Path,
-        typer.Argument(help=r"TOML file: \[defaults] and \[\[jobs]] with the options of discover.", metavar="JOBS"),
+        typer.Argument(
+            help=opt.literal("TOML file: [defaults] and [[jobs]] with the options of discover."), metavar="JOBS"
+        ),
     ],
     workers: Annotated[
         int | None,
@@ -127,7 +129,7 @@ def run(
     folder = (out or Path("runs") / jobs.stem).resolve()
     executor = choose_executor(workers, gpus_per_worker, address, max(job.settings.threads for job in specified))
     with watching() as watch:
-        ended = run_jobs(specified, folder, executor, watch)
+        ended = run_jobs(specified, folder, executor, watch, f"{jobs}: ")
     print_jobs(describe(folder, ended, driven=False), as_json)
     raise typer.Exit(0 if all(job.status is Status.done for job in ended) else 1)
 
@@ -202,7 +204,7 @@ def main() -> None:
         for problem in error.problems if isinstance(error, InputErrors) else [str(error)]:
             status = _fail(problem)
     except usage_error as error:
-        status = _fail(error.format_message())
+        status = _fail(without_prefix(error.format_message()))
     except (Enough, BrokenPipeError):
         _silence()
         status = 0

@@ -7,6 +7,7 @@ from acdc.cli.progress import clear_line
 from acdc.options import Extent
 from acdc.planning.forecast import Forecast
 from acdc.planning.job_plan import Cost, JobPlan
+from acdc.words import count_of
 
 
 def announce(text: str) -> None:
@@ -27,7 +28,8 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
     sizes = f"{search.candidates:,} {plan.level}"
     stored = f", {plan.quantisation}" if plan.quantisation else ""
     out.print(
-        f"\n{sizes}; {search.rows} rows of at most {search.longest} tokens in batches of at most {plan.batch_size}; "
+        f"\n{sizes}; {count_of(search.rows, 'row')} of at most {count_of(search.longest, 'token')} in batches of at "
+        f"most {plan.batch_size}; "
         f"{plan.parameters:,} parameters in {plan.dtype}{stored}, {_place(plan)}."
     )
     out.print(f"\n{_basis(plan)}")
@@ -35,7 +37,7 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
 
 
 def _place(plan: JobPlan) -> str:
-    return f"on {plan.threads} threads" if plan.device == "cpu" else f"on {plan.device}"
+    return f"on {count_of(plan.threads, 'thread')}" if plan.device == "cpu" else f"on {plan.device}"
 
 
 def _table(plan: JobPlan) -> Table:
@@ -63,7 +65,7 @@ def _search(plan: JobPlan) -> tuple[str, str]:
     tests, kept = round(plan.preview.tests, -2) or plan.preview.tests, plan.preview.kept
     return (
         f"{time}, between {duration(least)} and {duration(most)}",
-        f"{work}, {tests:,.0f} tests, {kept:,.0f} edges kept",
+        f"{work}, {count_of(round(tests), 'test')}, {count_of(round(kept), 'edge')} kept",
     )
 
 
@@ -96,7 +98,8 @@ def _basis(plan: JobPlan) -> str:
 def _tried(preview: Forecast, rows: int) -> str:
     """What the estimate is based on."""
     of_all = "all" if preview.rows == rows else f"{preview.rows} of the {rows}"
-    text = f"The estimate comes from a short search on {of_all} rows, which visited {preview.receivers} slots. "
+    slots = count_of(preview.receivers, "slot")
+    text = f"The estimate comes from a short search on {of_all} rows, which visited {slots}. "
     if preview.tested == preview.receivers:
         text += "Every edge into each of them was tested."
     else:

@@ -10,6 +10,7 @@ from acdc.artefacts.circuit import ModelRecord
 from acdc.artefacts.quantisation import Quantisation
 from acdc.cli.console import console, say_json, tell
 from acdc.render.verdict import percent
+from acdc.words import count_of
 
 if TYPE_CHECKING:
     from acdc.runs.check_task import TaskCheck
@@ -41,7 +42,8 @@ def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
     out = console()
     out.print(f"{record['task']['name']} in {record['model']['name']}", style="bold")
     out.print(
-        f"{record['method']}, {record['metric']}, {record['ablation']} ablation, {len(record['task']['rows'])} rows"
+        f"{record['method']}, {record['metric']}, {record['ablation']} ablation, "
+        + count_of(len(record["task"]["rows"]), "row")
     )
     model = ModelRecord.model_validate(record["model"])
     print_stored(model.name, model.quantisation, out)
@@ -89,9 +91,10 @@ def print_check(check: "TaskCheck", as_json: bool) -> None:
     if as_json:
         say_json(check.as_record())
         return
-    out = console()
-    tokens = f"{check.shortest} to {check.longest}" if check.shortest < check.longest else f"{check.longest}"
-    out.print(f"{check.task} for {check.model}: {check.rows} rows of {tokens} tokens")
+    out, lengths = console(), f"{check.shortest} to {check.longest} tokens"
+    if check.shortest == check.longest:
+        lengths = count_of(check.longest, "token")
+    out.print(f"{check.task} for {check.model}: {count_of(check.rows, 'row')} of {lengths}")
     print_stored(check.model, check.quantisation, out)
     out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
     table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)

@@ -7,6 +7,7 @@ import typer
 
 from acdc.cli import options as opt
 from acdc.cli.console import say, say_json
+from acdc.words import count_of
 
 TargetName = Annotated[
     str, typer.Argument(help="Folder of jobs; with --address, the id that submit printed.", metavar="TARGET")
@@ -40,7 +41,13 @@ def submit(
     specified = read_jobs(jobs)
     with connect(address) as cluster:
         made = submit(
-            cluster, jobs.stem, specified, Workers(workers, gpus_per_worker), cluster_dir, send_files=not shared_files
+            cluster,
+            jobs.stem,
+            specified,
+            Workers(workers, gpus_per_worker),
+            cluster_dir,
+            send_files=not shared_files,
+            where=f"{jobs}: ",
         )
     if as_json:
         say_json({"submission": made.id, "folder": made.folder, "started": made.started})
@@ -116,7 +123,11 @@ def fetch(
         say_json({"out": str(out), "files": [entry.name for entry in taken]})
         return
     runs = {entry.name.split("/")[0] for entry in taken}
-    say(f"brought {len(taken)} files of {len(runs)} runs" if taken else "no finished run that is not there already")
+    say(
+        f"brought {count_of(len(taken), 'file')} of {count_of(len(runs), 'run')}"
+        if taken
+        else "no finished run that is not there already"
+    )
     say(f"jobs  {out}")
 
 

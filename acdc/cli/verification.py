@@ -11,6 +11,7 @@ from acdc.cli.console import say_json, tell
 from acdc.cli.progress import loads_model
 from acdc.errors import InputError
 from acdc.options import Scope
+from acdc.words import count_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from acdc.artefacts.roles import RoleComparison
     from acdc.artefacts.verification.full_verification import FullVerification
     from acdc.artefacts.verification.interval import Interval
+    from acdc.artefacts.verification.mechanism import HeadHint
     from acdc.artefacts.verification.report import Report
     from acdc.artefacts.verification.stability import Stability
     from acdc.artefacts.verification.test_result import TestResult
@@ -77,10 +79,11 @@ def verify(
 
 def _announce(plan: "RepeatPlan") -> None:
     """Say on stderr what repeating a discovery will take."""
-    seeds = f", {plan.seeds} times with other seeds" if plan.seeds else ""
+    seeds = f", {count_of(plan.seeds, 'time')} with other seeds" if plan.seeds else ""
     tell(
-        f"acdc: repeating the discovery {plan.repeats} times on {plan.rows_each} of its {plan.rows} rows{seeds} and "
-        f"once on each template: about {plan.seconds:.0f} s, going by how long the run took"
+        f"acdc: repeating the discovery {count_of(plan.repeats, 'time')} on {plan.rows_each} of its "
+        f"{count_of(plan.rows, 'row')}{seeds} and once on each template: about {plan.seconds:.0f} s, going by how long "
+        "the run took"
     )
 
 
@@ -184,8 +187,8 @@ def _print_comparison(comparison: "Comparison") -> None:
         out.print(f"\nscores of shared edges correlate with {comparison.correlation:.3f} (Pearson)")
     if comparison.rows:
         title = (
-            f"\nfaithfulness in {comparison.metric} under {comparison.ablation} ablation, on {comparison.rows} rows "
-            "that neither discovery used"
+            f"\nfaithfulness in {comparison.metric} under {comparison.ablation} ablation, on "
+            f"{count_of(comparison.rows, 'row')} that neither discovery used"
         )
         rows = [[name, _percent(interval)] for name, interval in comparison.faithfulness.items()]
         _show(out, title, ("circuit", "recovered [95% interval]"), rows)
@@ -214,6 +217,8 @@ def _print_in_full(report: "Report", full_verification: "FullVerification") -> N
     from acdc.cli.console import console
 
     out = console()
+    if full_verification.sampling is not None:
+        out.print(f"\nintervals and tests: {full_verification.sampling.text}", soft_wrap=True)
     _print_claims(report, full_verification, out)
     _print_tests(full_verification.tests, out)
     _print_details(report, full_verification, out)
@@ -261,24 +266,7 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
         ]
         _show(out, "\ngeneralisation", head, rows)
     if full_verification.hints:
-        from acdc.artefacts.verification.mechanism import columns
-
-        shares = [columns(hint.attention) for hint in full_verification.hints]
-        head = ("head", f"direct effect on {report.metric}", *shares[0], "mostly")
-        rows = [
-            [
-                h.id,
-                _number(h.direct.value),
-                *map(_share, share.values()),
-                (h.label or "").removeprefix("attends mostly: "),
-            ]
-            for h, share in zip(full_verification.hints, shares, strict=True)
-        ]
-        title = (
-            "\nwhat heads attend to in the full model: shares of attention (answer*: only from the answer position); "
-            "hints, not proof"
-        )
-        _show(out, title, head, rows)
+        _print_heads(full_verification.hints, report.metric, out)
     if full_verification.composition:
         strongest = sorted(full_verification.composition, key=lambda c: (c.usual - c.score, c.edge))[:STRONGEST]
         rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
@@ -294,6 +282,17 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
             for f in full_verification.failures
         ]
         _show(out, "\nrows on which the circuit does worst, lost answers first", head, rows)
+
+
+def _print_heads(hints: "Sequence[HeadHint]", metric: str, out: "Console") -> None:
+    """What heads add directly and what their labels rest on, then where they attend."""
+    from acdc.render.hints import ADDS, EVIDENCE, LABELS, SHARES, evidence_cells, shares_table
+
+    rows = [[h.id, _number(h.adds.value), *evidence_cells(h)] for h in hints]
+    _show(out, f"\n{ADDS.format(metric=metric)}\n{LABELS}", ("head", f"adds to {metric}", *EVIDENCE), rows)
+    for at, text in SHARES.items():
+        targets, cells = shares_table(hints, at)
+        _show(out, f"\n{text}", ("head", *targets), [[h.id, *row] for h, row in zip(hints, cells, strict=True)])
 
 
 STRONGEST = 10

@@ -85,12 +85,15 @@ class Ledger:
             self.store.mark(id, Status.stopped)
 
 
-def run_jobs(jobs: Sequence[DiscoveryJob], out: Path, executor: JobExecutor, watch: Watch) -> list[StoredJob]:
+def run_jobs(
+    jobs: Sequence[DiscoveryJob], out: Path, executor: JobExecutor, watch: Watch, where: str = ""
+) -> list[StoredJob]:
     """Run jobs into `out`, which only its user can look into; how each of them stands in the end, in their order.
 
-    Raises InputErrors for jobs that cannot be run, before anything is, and DiskError where the disk is full.
+    Raises InputErrors for jobs that cannot be run, saying `where` these are from, before anything is run, and DiskError
+    where the disk is full.
     """
-    return run_planned(plan_jobs(jobs, out), out, executor, watch)
+    return run_planned(plan_jobs(jobs, out, where), out, executor, watch)
 
 
 def run_planned(planned: Sequence[Job], out: Path, executor: JobExecutor, watch: Watch) -> list[StoredJob]:

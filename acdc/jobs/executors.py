@@ -11,6 +11,7 @@ from acdc.jobs.pulse import answers
 from acdc.jobs.work import Outcome, Report, work_on
 from acdc.options import DEFAULT_THREADS, MOST_WORKERS, check_count
 from acdc.runs.discovery import Loaded
+from acdc.words import count_of
 
 
 class JobExecutor(Protocol):
@@ -42,7 +43,9 @@ def choose_executor(
     if not (gpus_per_worker >= 0 and (gpus_per_worker <= 1 or gpus_per_worker.is_integer())):
         raise InputError(f"--gpus-per-worker {gpus_per_worker:g} must be a part of one GPU or a whole number of them")
     if address is None and workers * gpus_per_worker > (there := torch.cuda.device_count()):
-        raise InputError(f"--workers {workers} with {gpus_per_worker:g} GPUs each: this machine has {there} GPUs")
+        raise InputError(
+            f"--workers {workers} with {gpus_per_worker:g} GPUs each: this machine has {count_of(there, 'GPU')}"
+        )
     if address not in (None, "auto") and not answers(address):
         raise InputError(f"--address {address}: nothing answers there; give auto, or HOST:PORT of a cluster's head")
     from acdc.jobs.ray.pool import RayPool  # Ray is large, and not everybody has it

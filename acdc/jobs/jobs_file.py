@@ -16,7 +16,7 @@ from typing import Any, Optional
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from acdc.errors import InputError, InputErrors
+from acdc.errors import InputError, InputErrors, without_prefix
 from acdc.files import existing_path, read_bytes
 from acdc.model.sources import NAMES
 from acdc.options import FORMER_LEVELS, former_level
@@ -169,7 +169,8 @@ def _problem(error: Any) -> str:
         return f"{key}: is not an option of 'acdc discover'"
     if key == "level" and error["input"] in FORMER_LEVELS:
         return f"{key}: {former_level(error['input'])}"
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}, not {_shown(error['input'])}"
+    said = without_prefix(error["msg"])
+    return f"{key}: {said[0].lower()}{said[1:]}, not {_shown(error['input'])}"
 
 
 def _shown(value: Any) -> str:

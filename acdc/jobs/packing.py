@@ -23,11 +23,11 @@ LIMIT = 64 * 2**20  # bytes of all that is sent; Ray takes 100 MiB
 DIGEST_LENGTH = 12
 
 
-def check_jobs(jobs: Sequence[DiscoveryJob]) -> None:
+def check_jobs(jobs: Sequence[DiscoveryJob], where: str = "") -> None:
     """Look at what of the jobs is on this machine, as 'acdc run' would; the device is that of the cluster.
 
     Hub models, and absolute paths that do not exist here, are looked at on the cluster.
-    Raises InputErrors with what is wrong with any job.
+    Raises InputErrors with what is wrong with any job, each beginning with `where` the jobs are from.
     """
     hashes: dict[tuple[str, str | None], str] = {}
 
@@ -41,7 +41,7 @@ def check_jobs(jobs: Sequence[DiscoveryJob]) -> None:
         if model and task:
             plan_one(replace(job, device="cpu"), Path(), hashes)
 
-    for_each(jobs, look)
+    for_each(jobs, look, where)
 
 
 def _is_elsewhere(name: str) -> bool:

@@ -60,15 +60,15 @@ class PlannedJob:
         run_discovery(self.job, self.path, progress, loaded, find_workers)
 
 
-def plan_jobs(jobs: Sequence[DiscoveryJob], folder: Path) -> list[PlannedJob]:
+def plan_jobs(jobs: Sequence[DiscoveryJob], folder: Path, where: str = "") -> list[PlannedJob]:
     """Look at model, task and rows of every job without loading a weight; equal jobs become one, which is verified as
     far as any of them asks.
 
-    Raises InputErrors with what is wrong with any of them.
+    Raises InputErrors with what is wrong with any of them, each beginning with `where` the jobs are from.
     """
     equal: dict[str, list[PlannedJob]] = {}
     hashes: dict[tuple[str, str | None], str] = {}
-    for made in for_each(jobs, lambda job: plan_one(job, folder, hashes)):
+    for made in for_each(jobs, lambda job: plan_one(job, folder, hashes), where):
         equal.setdefault(made.id, []).append(made)
     return [_as_one(planned) for planned in equal.values()]
 
@@ -79,14 +79,14 @@ def _as_one(equal: Sequence[PlannedJob]) -> PlannedJob:
     return replace(first, job=replace(first.job, verify=scope.extent, verify_rows=scope.rows))
 
 
-def for_each(jobs: Sequence[DiscoveryJob], look: Callable[[DiscoveryJob], T]) -> list[T]:
-    """What looking at each job gives. Raises InputErrors with what is wrong with any of them."""
+def for_each(jobs: Sequence[DiscoveryJob], look: Callable[[DiscoveryJob], T], where: str = "") -> list[T]:
+    """What looking at each job gives. Raises InputErrors with what is wrong with any of them, and `where` it is."""
     found, problems = [], []
     for number, job in enumerate(jobs, start=1):
         try:
             found.append(look(job))
         except InputError as error:
-            problems.append(f"job {number}: {error}")
+            problems.append(f"{where}job {number}: {error}")
     if problems:
         raise InputErrors(list(dict.fromkeys(problems)))
     return found

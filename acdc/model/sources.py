@@ -248,4 +248,4 @@ def _architecture(path: Path, config: dict) -> str:
         raise InputError(f'{path} names no architecture: expected \'architectures\' or "architecture": "{NATIVE}"')
     families = ", ".join(FAMILIES.values())
     code = " (and acdc runs no code from a model's repository)" if config.get("auto_map") else ""
-    raise InputError(f"{path}: architecture {named!r} is not supported at edge level{code}; supported: {families}")
+    raise InputError(f"{path}: architecture {named!r} is not supported{code}; supported: {families}")

@@ -8,6 +8,7 @@ from acdc.render.escaping import escape
 from acdc.render.style import FAINT, INK, PAPER, QUIET
 from acdc.render.svg import to_svg
 from acdc.render.verdict import removals_text
+from acdc.words import count_of
 
 STRONGEST = 10
 _CARD = (
@@ -40,7 +41,7 @@ def report_html(report: Report) -> str:
         for name, m in report.measures.items()
     ]
     head = ("metric", "full model", "circuit", "complement", "empty circuit", "faithfulness")
-    title = f"{report.rows} rows that discovery did not see, {report.ablation} ablation"
+    title = f"{count_of(report.rows, 'row')} that discovery did not see, {report.ablation} ablation"
     return _card(f"<p><b>{escape(_verdict(report, spans))}</b></p>", *_table(title, head, rows))
 
 

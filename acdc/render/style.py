@@ -4,8 +4,10 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from acdc.artefacts.circuit import Circuit, ScoredEdge
+from acdc.artefacts.verification.mechanism import ATTENDS, DUPLICATE, FIRST, INDUCTION, ITSELF, PREVIOUS
 from acdc.graph import ReaderKind
 from acdc.graph.units import units_of
+from acdc.words import count_of, were
 
 NODE_FILL = {
     "embedding": "#d8efe4",
@@ -27,11 +29,14 @@ EDGE_COLOUR = {
     ReaderKind.LOGITS: "#5f6b76",
 }
 ROLE_COLOURS = {  # fill and line
-    "attends mostly: previous": ("#a6dcf8", "#1b86c4"),
-    "attends mostly: same token": ("#fbf6bd", "#a89b00"),
-    "attends mostly: induction": ("#f7dbe9", "#c0578f"),
-    "attends mostly: first": ("#e6e9ec", "#5f6b76"),
-    "attends mostly: itself": ("#f9ddcc", "#d55e00"),
+    f"{ATTENDS}{target}": colours
+    for target, colours in {
+        PREVIOUS: ("#a6dcf8", "#1b86c4"),
+        DUPLICATE: ("#fbf6bd", "#a89b00"),
+        INDUCTION: ("#f7dbe9", "#c0578f"),
+        FIRST: ("#e6e9ec", "#5f6b76"),
+        ITSELF: ("#f9ddcc", "#d55e00"),
+    }.items()
 }
 TRUNK_COLOUR, FAINT_TRUNK = "#c3cad1", "#dde2e7"
 INK, QUIET, ABSENT, FAINT, PAPER = "#1d2730", "#5f6b76", "#9aa5af", "#d3d9de", "#ffffff"
@@ -117,8 +122,7 @@ def dropped(circuit: Circuit) -> str:
     count = len(circuit.edges) - circuit.edges_effective if circuit.units.are_edges else 0
     if not count:
         return ""
-    which = "1 edge" if count == 1 else f"{count:,} edges"
-    return f"{which} without a path from input to logits {'was' if count == 1 else 'were'} dropped"
+    return f"{count_of(count, 'edge')} without a path from input to logits {were(count)} dropped"
 
 
 def advice(circuit: Circuit) -> str:

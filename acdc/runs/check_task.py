@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from acdc.artefacts.quantisation import Quantisation
-from acdc.behaviour.behaviour import usable_metrics
+from acdc.behaviour.behaviour import Behaviour, usable_metrics
 from acdc.execution.threads import fixed_threads
 from acdc.runs.discovery import Loaded
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import bind
-from acdc.task.metrics import Metric, RowBatch
+from acdc.task.metrics import METRICS, NOISE, Metric, RowBatch, distance
 from acdc.task.rows import Row
 from acdc.task.split import split_rows
 
@@ -68,8 +68,9 @@ def check(job: DiscoveryJob) -> TaskCheck:
     split = split_rows(task.rows, job.settings.seed)
     with fixed_threads(job.settings.threads):
         behaviour = bind(model, task, job.settings, range(len(task.rows)))
-        metrics = _metrics(behaviour.metric, task.rows)
+        metrics = _metrics(behaviour.metric, task.rows, model.anatomy.d_vocab_out)
         clean, corrupted = behaviour.plain(metrics), behaviour.plain(metrics, corrupted=True)
+        alike = _same_outputs(behaviour)
     names = [metric.name for metric in metrics]
     ends = zip(names, clean.mean(axis=1).tolist(), corrupted.mean(axis=1).tolist(), strict=True)
     measures = {name: {"clean": full, "corrupted": empty} for name, full, empty in ends}
@@ -85,16 +86,16 @@ def check(job: DiscoveryJob) -> TaskCheck:
         metric=behaviour.metric.name,
         measures=measures,
         groups=_groups(task.rows, names, clean),
-        warnings=_warnings(measures, len(split.verification)),
+        warnings=_warnings(measures, alike, len(split.verification)),
         quantisation=model.quantisation,
     )
 
 
-def _metrics(own: Metric, rows: Sequence[Row]) -> list[Metric]:
+def _metrics(own: Metric, rows: Sequence[Row], outputs: int) -> list[Metric]:
     """What these rows have the answers for: the built-in metrics, the task's own, and whether the answer is right."""
-    metrics = usable_metrics(rows)
+    metrics = usable_metrics(rows, outputs)
     metrics += [own] if own not in metrics else []
-    answered = all(row.correct and row.incorrect for row in rows)
+    answered = outputs > 1 and all(row.correct and row.incorrect for row in rows)
     return [*metrics, RIGHT_ANSWER] if answered else metrics
 
 
@@ -108,12 +109,22 @@ def _groups(rows: Sequence[Row], names: Sequence[str], values: np.ndarray) -> li
     return found
 
 
-def _warnings(measures: dict[str, dict[str, float]], verification: int) -> list[str]:
+def _same_outputs(behaviour: Behaviour) -> bool:
+    """Whether the model says the same of clean and corrupted prompts."""
+    outputs = behaviour.model.anatomy.d_vocab_out
+    away = float(behaviour.plain([distance(outputs)], corrupted=True).mean())
+    if outputs > 1:
+        return away < 1e-6
+    values = behaviour.plain([METRICS["value"]])
+    return away <= (NOISE**2) * float((values**2).mean())
+
+
+def _warnings(measures: dict[str, dict[str, float]], alike: bool, verification: int) -> list[str]:
     found = []
     right = measures.get("right_answer", measures.get("accuracy"))
     if right is not None and right["clean"] < RIGHT_ENOUGH:
         found.append(f"the model is right on {right['clean']:.0%} of the rows: its circuit may carry no behaviour")
-    if measures["kl"]["corrupted"] < 1e-6:
+    if alike:
         found.append("clean and corrupted prompts give the same output: ablating to the corrupted run shows nothing")
     if not verification:
         found.append("all rows duplicate or mirror each other: none would be left to verify on")

@@ -60,11 +60,11 @@ def run_import(
     file = source.file(file)
     digest = content_hash(file)
     model, task = Loaded().of(job)
-    as_metric(job.settings.metric or task.metric).check(task.rows)
+    as_metric(job.settings.metric or task.metric).check(task.rows, model.anatomy.d_vocab_out)
     found = source.read(file, model.anatomy, job.settings.split_embeddings)
     job = replace(job, settings=_settings(job.settings, found))
     inputs = job.inputs(model.content_hash, task) | {"method": METHOD, "format": format, "file": digest}
-    command = job.command("import", {"format": format}).replace("import", f"import {shlex.quote(file.name)}", 1)
+    command = job.command("import", {"format": format}).replace("import", f"import {shlex.quote(str(file))}", 1)
     label = f"{task.name}-{model.name}-{METHOD}"
     run = RunDirectory.open(out, label, "import", inputs, command, job.source(), model.where)
     resumed = run.has(CIRCUIT)

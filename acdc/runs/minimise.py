@@ -18,6 +18,7 @@ from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 from acdc.verification.binding import behaviour_of, check_same
 from acdc.verification.minimality import minimise
+from acdc.words import count_of
 
 
 def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> FinishedRun:
@@ -48,6 +49,6 @@ def minimal_circuit(model: Model, task: Task, circuit: Circuit, progress: Progre
         behaviour = behaviour_of(model, task, circuit, circuit.task.discovery, METRICS[circuit.metric])
         span = abs(float(behaviour.full().mean() - behaviour.empty().mean()))
         edges, rows = circuit.edges_effective, len(behaviour.rows)
-        with progress(f"minimising {edges:,} edges", edges * rows, "prompts") as advance:
+        with progress(f"minimising {count_of(edges, 'edge')}", edges * rows, "prompts") as advance:
             kept = minimise(behaviour, circuit.mask, span, advance)
     return circuit.part(kept, {"minimised_from": circuit.edges_effective, "tolerance": TOLERANCE * span})

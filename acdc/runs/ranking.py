@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, c
 from acdc.artefacts.circuit import Circuit, ModelRecord
 from acdc.artefacts.digests import check_unchanged, read_artefact
 from acdc.artefacts.verification.over_sizes import OWN_TESTS, EdgeRanking
-from acdc.errors import InputError
+from acdc.errors import InputError, without_prefix
 from acdc.files import read_bytes
 from acdc.options import Level
 
@@ -88,7 +88,7 @@ def _read_tests(path: Path) -> list[TestedEdge]:
         try:
             tests.append(TestedEdge.model_validate_json(line))
         except ValidationError as error:
-            problem = error.errors()[0]["msg"]
+            problem = without_prefix(error.errors()[0]["msg"])
             raise InputError(f"{path}, line {number} is damaged: {problem}") from None
     check_unchanged(path, content)
     return tests

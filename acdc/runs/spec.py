@@ -64,11 +64,9 @@ class DiscoveryJob:
         )
 
     def command(self, verb: str, extra: dict[str, Any] | None = None) -> str:
-        """The command line that finds the same circuit, with file names in the place of paths. How far it is verified
-        is no part of it, as that can be raised later."""
-        model, task = self._paths
-        words = ["acdc", verb, "--model", model.resolve().name if model else self.model]
-        words += ["--task", task.name if task else _named(self.task)]
+        """The command line that finds the same circuit, run from the same folder: paths are as the user gave them. How
+        far it is verified is no part of it, as that can be raised later."""
+        words = ["acdc", verb, "--model", self.model, "--task", self.task]
         words += ["--revision", self.revision] if self.revision else []
         words += ["--dtype", self.dtype]
         left_out = {"score": _NOT_SCORING, "sweep": _NOT_SWEEPING, "import": _NOT_IMPORTING}.get(verb, ())
@@ -100,11 +98,3 @@ def located(task: str, folder: Path) -> str:
     found = DataSet.parse(task)
     path = existing_path(str(folder / found.place))
     return task if path is None else found.at(str(path.resolve()))
-
-
-def _named(task: str) -> str:
-    """The same with the name alone of what is at the path."""
-    if not is_data_set(task):
-        return task
-    found = DataSet.parse(task)
-    return task if found.path is None else found.at(found.path.resolve().name)

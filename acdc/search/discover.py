@@ -208,7 +208,7 @@ def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     """The split of the rows. Raises InputError for settings that do not fit the model or the task, before any work."""
     settings.check()
     metric = as_metric(settings.metric or task.metric)
-    metric.check(task.rows)
+    metric.check(task.rows, model.anatomy.d_vocab_out)
     settings.method.check(metric)
     ABLATIONS.find(settings.ablation)
     if settings.edges is not None or settings.split_embeddings:
@@ -324,8 +324,22 @@ def choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) ->
         choice, rule = ranking.by_edges(settings.edges), {"edges": settings.edges}
     else:
         target = DEFAULT_FAITHFULNESS if settings.faithfulness is None else settings.faithfulness
-        choice, rule = ranking.by_faithfulness(target, _faithfulness(behaviour)), {"faithfulness": target}
-    return choice, rule | choice.counts | ({"batch_splits": scores.batch_splits} if scores.batch_splits else {})
+        recovered = _faithfulness(behaviour)
+        choice, rule = ranking.by_faithfulness(target, recovered), {"faithfulness": target}
+        if ranking.is_spent(choice) and (reached := recovered(choice.ablated)) < target:
+            rule["reached"] = reached
+    rule |= choice.counts | ({"batch_splits": scores.batch_splits} if scores.batch_splits else {})
+    return choice, rule | _why_small(ranking, choice, settings)
+
+
+def _why_small(ranking: Ranking, choice: Choice, settings: DiscoverySettings) -> dict[str, int | float]:
+    """What explains a circuit that is empty, or has fewer edges than were asked for."""
+    found: dict[str, int | float] = {}
+    if settings.edges is not None and choice.edges.sum() < settings.edges and ranking.is_spent(choice):
+        found["scored_zero"] = len(ranking.scores) - int(np.count_nonzero(ranking.scores))
+    if not choice.edges.any():
+        found["largest_score"] = float(np.abs(ranking.scores).max(initial=0.0))
+    return found
 
 
 def _faithfulness(behaviour: Behaviour) -> Callable[[Mask], float]:

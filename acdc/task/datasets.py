@@ -16,6 +16,7 @@ from typing import Any
 from acdc.errors import AcdcWarning, InputError
 from acdc.files import check_ordinary, existing_path
 from acdc.task.readers import AUTOCIRCUIT_NAMES, Header, RawRow, RawTask, validate
+from acdc.words import count_of, were
 
 PREFIX = "hf:"
 _NAME = re.compile(r"hf:(?P<name>[^:@]+)(?::(?P<split>[\w.-]+))?(?:@(?P<counterfactual>\w+))?")
@@ -78,7 +79,11 @@ def read_data_set(name: str) -> RawTask:
         rows.append(validate(RawRow, {"id": str(number), **fields}, place))
         places.append(place)
     if left_out:
-        warnings.warn(f"{where}: {left_out} rows have no counterfactual and were left out", AcdcWarning, stacklevel=2)
+        warnings.warn(
+            f"{where}: {count_of(left_out, 'row')} without a counterfactual {were(left_out)} left out",
+            AcdcWarning,
+            stacklevel=2,
+        )
     if not rows:
         raise InputError(f"{where} has no rows")
     return RawTask(Header(task=source.label), rows, places)

@@ -1,6 +1,7 @@
 """Load a task by name or from a file, as token ids of a model."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from acdc.errors import InputError
@@ -8,19 +9,18 @@ from acdc.files import existing_path
 from acdc.model.load import Model
 from acdc.task.bundled import BundledTask
 from acdc.task.datasets import PREFIX, is_data_set, read_data_set
-from acdc.task.metrics import METRICS
+from acdc.task.metrics import METRICS, distance
 from acdc.task.readers import RawTask, read_task_file
 from acdc.task.registry import TASKS
-from acdc.task.rows import Task
+from acdc.task.rows import Row, Task
 from acdc.task.tokenize import PromptTokenizer, tokenize_rows
-
-FALLBACK_METRIC = "kl"
 
 
 def load_task(name_or_path: str | Path, model: Model) -> Task:
     """A task by its name, a task file, or a data set (`acdc.task.datasets`), tokenized for a model.
 
-    The task's metric is its header's; else logit_diff where every row has both kinds of answers, else KL.
+    The task's metric is its header's; else squared_error for a model with one output, logit_diff where every row has
+    both kinds of answers, else KL.
     Raises InputError naming the file and row that cannot be used.
     """
     name = str(name_or_path)
@@ -33,9 +33,13 @@ def load_task(name_or_path: str | Path, model: Model) -> Task:
     if raw.header.metric is not None and raw.header.metric not in METRICS:
         raise InputError(f"{place}: metric {raw.header.metric!r} is not one of {', '.join(METRICS)}")
     rows = tokenize_rows(raw.rows, raw.places, PromptTokenizer(model.tokenizer, raw.header.prepend_bos), model.anatomy)
-    answered = all(row.correct and row.incorrect for row in rows)
-    metric = raw.header.metric or ("logit_diff" if answered else FALLBACK_METRIC)
+    metric = raw.header.metric or _usual_metric(rows, model.anatomy.d_vocab_out)
     return Task(_safe_name(label), rows, metric)
+
+
+def _usual_metric(rows: Sequence[Row], outputs: int) -> str:
+    answered = outputs > 1 and all(row.correct and row.incorrect for row in rows)
+    return "logit_diff" if answered else distance(outputs).name
 
 
 def _read(name: str) -> tuple[RawTask, str]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
-from acdc.errors import InputError
+from acdc.errors import InputError, without_prefix
 from acdc.files import read_bytes
 
 TokenId = Annotated[StrictInt, Field(ge=0)]
@@ -192,6 +192,6 @@ def _describe(problem: Mapping[str, Any], record: dict) -> str:
         "correct": "a list of texts or token ids",
         "incorrect": "a list of texts or token ids",
         "answer_position": "a position from 0",
-    }.get(name, problem["msg"])
+    }.get(name, without_prefix(problem["msg"]))
     shown = json.dumps(record[name])
     return f"expected {wanted}, got {shown if len(shown) <= 40 else shown[:37] + '...'}"

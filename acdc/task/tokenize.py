@@ -7,6 +7,7 @@ from acdc.errors import InputError
 from acdc.graph import Anatomy
 from acdc.task.readers import RawRow
 from acdc.task.rows import Row
+from acdc.words import count_of, shortened
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -40,6 +41,10 @@ class PromptTokenizer:
         if self.tokenizer is None or self.unknown is None:
             return False
         return self.unknown != self.tokenizer.eos_token_id and self.unknown in ids
+
+    def unknown_word(self, text: str) -> str:
+        """The first word of a text with an unknown token; the text where none has by itself."""
+        return next((word for word in text.split() if self.is_unknown(self.encode_plain(word))), text)
 
     def continuations(self, prompt: str, encoded: Sequence[int], answers: Sequence[str]) -> list[int | None]:
         """The one token that each answer adds to a prompt; None where it adds several, or changes the prompt's own."""
@@ -86,7 +91,8 @@ def _tokenize_row(row: RawRow, place: str, number: int, tokenizer: PromptTokeniz
     corrupted = _prompt(row.corrupted, "corrupted", place, tokenizer, anatomy)
     if len(clean) != len(corrupted):
         raise InputError(
-            f"{place}: clean has {len(clean)} tokens and corrupted {len(corrupted)}; they must be equally long"
+            f"{place}: clean has {count_of(len(clean), 'token')} and corrupted {len(corrupted)}; they must be equally "
+            "long"
         )
     last = len(clean) - 1
     position = last if row.answer_position is None else row.answer_position
@@ -117,9 +123,10 @@ def _prompt(
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
         if tokenizer.is_unknown(ids):
-            raise InputError(f"{place}: {name} has a word that the model's tokenizer does not know: {prompt!r}")
+            word = tokenizer.unknown_word(prompt)
+            raise InputError(f"{place}: {name} has a word that the model's tokenizer does not know: {shortened(word)}")
         if not ids:
-            raise InputError(f"{place}: {name} has no tokens: {prompt!r}")
+            raise InputError(f"{place}: {name} has no tokens: {shortened(prompt)}")
     else:
         ids = prompt
     if max(ids) >= anatomy.d_vocab:
@@ -127,7 +134,9 @@ def _prompt(
             f"{place}: {name} has token id {max(ids)}; the model's vocabulary ends at {anatomy.d_vocab - 1}"
         )
     if len(ids) > anatomy.n_ctx:
-        raise InputError(f"{place}: {name} has {len(ids)} tokens; the model's context ends at {anatomy.n_ctx}")
+        raise InputError(
+            f"{place}: {name} has {count_of(len(ids), 'token')}; the model's context ends at {anatomy.n_ctx}"
+        )
     return tuple(ids)
 
 
@@ -155,7 +164,9 @@ def _answers(
     for answer in answers:
         token = tokens[answer] if isinstance(answer, str) else answer
         if token is None:
-            raise InputError(f"{place}: {name} answer {answer!r} is not a single token here{_hint(answer, prompt)}")
+            raise InputError(
+                f"{place}: {name} answer {shortened(str(answer))} is not a single token here{_hint(answer, prompt)}"
+            )
         if token >= anatomy.d_vocab_out:
             raise InputError(
                 f"{place}: {name} has token id {token}; the model's outputs end at {anatomy.d_vocab_out - 1}"

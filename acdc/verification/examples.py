@@ -18,8 +18,8 @@ from acdc.graph import Edge, Writer, WriterKind
 from acdc.model.load import Model
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
+from acdc.verification.attention import clean_patterns
 from acdc.verification.binding import behaviour_of, check_same
-from acdc.verification.mechanism import clean_patterns
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

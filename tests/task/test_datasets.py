@@ -119,7 +119,7 @@ def test_the_hash_is_of_the_rows(tmp_path, trio):
 
 
 def test_runs_find_their_data_set_again(acdc, tmp_path, monkeypatch):
-    """The run knows the folder's absolute path; its command names the data set alone."""
+    """The run knows the folder's absolute path; its command names the data set as the user did."""
     rows = [
         ROW | {"clean": f"{word} {CLEAN}", "corrupted": f"{word} {CORRUPTED}"} for word in ("apple", "river", "stone")
     ]

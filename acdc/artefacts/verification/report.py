@@ -26,6 +26,7 @@ from acdc.display import show
 from acdc.errors import InputError
 from acdc.files import json_text, write_text
 from acdc.options import Extent, Scope
+from acdc.words import count_of
 
 FILE_NAME = "verification.json"
 _LATER = ("bootstraps", "specificity", "rivals")  # extras that came after version 1 of the file
@@ -199,7 +200,7 @@ class Report(_Record):
 
     def __repr__(self) -> str:
         share = "unknown" if self.faithfulness is None else f"{self.faithfulness:.1%}"
-        return f"<Report: faithfulness {share} in {self.metric} on {self.rows} rows>"
+        return f"<Report: faithfulness {share} in {self.metric} on {count_of(self.rows, 'row')}>"
 
     def _repr_html_(self) -> str:
         """What notebooks show."""

@@ -7,6 +7,7 @@ from acdc.artefacts.verification.examples import Example, Examples
 from acdc.render.report.markup import Markup, element, facts, join, paragraph
 from acdc.render.report.sections import section
 from acdc.render.verdict import number
+from acdc.words import count_of
 
 UNITS = 1000  # of attention, in what the page holds
 
@@ -16,8 +17,8 @@ def examples_section(examples: Examples | None) -> Markup:
     if examples is None or not examples.rows:
         return Markup("")
     text = (
-        f"{len(examples.rows)} rows of {examples.of}. Tokens that differ between the clean and the corrupted prompt "
-        "are marked; the answer follows the outlined token."
+        f"{count_of(len(examples.rows), 'row')} of {examples.of}. Tokens that differ between the clean and the "
+        "corrupted prompt are marked; the answer follows the outlined token."
     )
     if examples.no_patterns:
         text += f" There are no attention patterns: {examples.no_patterns}."
