@@ -13,6 +13,7 @@ import typer
 from acdc.cli import options as opt
 from acdc.cli import targets
 from acdc.cli.benchmark import benchmark
+from acdc.cli.compare import compare
 from acdc.cli.console import Enough, tell
 from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
@@ -178,7 +179,7 @@ def check_task(
     show.print_check(check(replace(job, task=task)), as_json)
 
 
-for command in (verify, minimise, diff, export, benchmark, *targets.COMMANDS):
+for command in (verify, minimise, diff, compare, export, benchmark, *targets.COMMANDS):
     app.command()(command)
 app.command("import")(import_)
 

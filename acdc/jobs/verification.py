@@ -1,6 +1,6 @@
 """Verify a run on the workers of an executor: the same numbers, whoever measures them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acdc.artefacts.circuit import Circuit
@@ -91,6 +91,7 @@ def verify_on(
         scope.extent,
         scope.rows,
     )
-    for outcome in executor.run([VerificationJob(path.resolve(), job, extras)], _Quiet()):
+    found = replace(extras, against=tuple(other.resolve() for other in extras.against))
+    for outcome in executor.run([VerificationJob(path.resolve(), job, found)], _Quiet()):
         if outcome.error is not None:
             raise InputError(outcome.error)

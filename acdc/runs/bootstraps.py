@@ -25,6 +25,7 @@ from acdc.runs.run_directory import RunRecord, read_run
 from acdc.runs.stability import settings_of
 from acdc.search.discover import DiscoverySettings, bind, choose
 from acdc.task.rows import Task
+from acdc.verification.sampled_units import SampledUnits
 from acdc.verification.stability import FEWEST, FEWEST_ROWS, measure_bootstraps
 
 FEWEST_OF_SCORES = 100  # resamples of methods whose scores are averaged: they cost little
@@ -70,8 +71,9 @@ def bootstrap_discovery(
         with progress("bootstraps", count, "discoveries") as advance:
             find = _searching(model, task, settings, places, advance)
             if scores is not None:
-                find = _averaging(bind(model, task, settings, places), settings, scores, circuit, advance)
-            return measure_bootstraps(len(places), count, circuit.seed, found, find, scores is not None)
+                find = _averaging(bind(model, task, settings, places.tolist()), settings, scores, circuit, advance)
+            units = SampledUnits.of(task.select(places.tolist()))
+            return measure_bootstraps(units, count, circuit.seed, found, find, scores is not None)
 
 
 def _sized(settings: DiscoverySettings, circuit: Circuit) -> DiscoverySettings:

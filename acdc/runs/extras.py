@@ -16,6 +16,7 @@ from acdc.runs.stability import plan_repeats, repeat_discovery, settings_of
 from acdc.task.rows import Task
 from acdc.verification.rivals import FLOPS as RIVAL_FLOPS
 from acdc.verification.specificity import FLOPS as TASK_FLOPS
+from acdc.words import count_of
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ def plan_extras(path: Path, extras: Extras) -> list[str]:
     found = []
     if extras.stability is not None:
         plan = plan_repeats(path, extras.stability)
-        seeds = f", {plan.seeds} times with other seeds" if plan.seeds else ""
+        seeds = f", {count_of(plan.seeds, 'time')} with other seeds" if plan.seeds else ""
         found.append(
-            f"repeating the discovery {plan.repeats} times on {plan.rows_each} of its {plan.rows} rows{seeds} and once "
-            f"on each template: {_about(plan.seconds)}"
+            f"repeating the discovery {count_of(plan.repeats, 'time')} on {plan.rows_each} of its "
+            f"{count_of(plan.rows, 'row')}{seeds} and once on each template: {_about(plan.seconds)}"
         )
     if extras.bootstraps is not None:
         record, circuit = check_bootstraps(path, extras.bootstraps)
@@ -60,7 +61,7 @@ def plan_extras(path: Path, extras: Extras) -> list[str]:
         decides = settings_of(record, circuit).method.decides
         again = _about(record.seconds * extras.rivals) if decides else "from the scores that the run has"
         found.append(
-            f"searching {extras.rivals} times without edges of the circuit: {again}; before each, at most "
+            f"searching {count_of(extras.rivals, 'time')} without edges of the circuit: {again}; before each, at most "
             f"{RIVAL_FLOPS / 1e12:g} TFLOP to see which edges the model can do without"
         )
     return found

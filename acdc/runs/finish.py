@@ -17,6 +17,7 @@ from acdc.options import Extent, Scope
 from acdc.progress import Progress
 from acdc.render.dot import to_dot
 from acdc.render.svg import to_svg
+from acdc.runs.extras import NOTHING, Extras, measure_extras, plan_extras
 from acdc.runs.finished import PAGE, PICTURES, VERIFICATION, FinishedRun, load_report
 from acdc.runs.page import page_of
 from acdc.runs.ranking import rank_edges
@@ -87,13 +88,11 @@ def reverify(
     task_name: str | None,
     device: str,
     how: Finishing,
-    repeats: int | None = None,
+    extras: Extras = NOTHING,
 ) -> FinishedRun:
-    """Verify a run's circuit further than it has been; model and task are the run's unless others are named.
-    `repeats`: of its discovery on other rows, to see how stable it is."""
+    """Verify a run's circuit further than it has been; model and task are the run's unless others are named."""
     run, circuit = RunDirectory.reopen(path), Circuit.load(path)
-    if repeats is not None:
-        plan_repeats(path, repeats)
+    plan_extras(path, extras)
     source = run.record.source
     model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
     task = load_task(task_name or source.task, model)
@@ -105,7 +104,8 @@ def reverify(
     finished = finish_run(run, model, task, True, how)
     for found in measure_extras(path, model, task, extras, how.progress):
         report = finished.report.model_copy(update=found)
-        write_page(path, circuit, report, record.command)
-        report.save(path)
+        run.write(PAGE, page_of(run, circuit, report))
+        run.write(VERIFICATION, report.to_json())
         finished = FinishedRun(path, circuit, report, resumed=True)
+    run.settle()
     return finished

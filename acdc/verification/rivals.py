@@ -20,6 +20,7 @@ from acdc.errors import InputError, NothingToFind
 from acdc.progress import Advance
 from acdc.task.metrics import recovered_fraction
 from acdc.verification.intervals import Bootstrap, recovered
+from acdc.verification.sampled_units import SampledUnits
 
 GAP = 0.1  # from a faithfulness of 1 that a rival may always have
 WORST = 0.5  # gap from which a circuit carries too little for others to be compared with it
@@ -55,7 +56,7 @@ class Measured:
         if self.unseen is None:
             return None
         values, full, empty = self.unseen.measure(~kept[None])[0, 0], self.unseen.full(), self.unseen.empty()
-        return Bootstrap(len(values), seed).of(recovered, values, full, empty)
+        return Bootstrap(SampledUnits.of(self.unseen.rows), seed).of(recovered, values, full, empty)
 
 
 def find_rivals(

@@ -20,6 +20,7 @@ from acdc.task.rows import Task
 from acdc.verification.binding import behaviour_of, check_same, own_metric, rows_of
 from acdc.verification.budget import Costs, rows_within, spread_over
 from acdc.verification.intervals import Bootstrap, mean, recovered
+from acdc.verification.sampled_units import SampledUnits
 
 FLOPS = 5e12  # for each task
 FEWEST = 16  # rows of a task, whatever the budget
@@ -67,7 +68,7 @@ def _harms(
     behaviour: Behaviour, task: str, circuits: Sequence[str], ablated: Sequence[np.ndarray], seed: int
 ) -> list[Harm]:
     """`ablated`: the metric [rows] of the task without each circuit."""
-    full, empty, bootstrap = behaviour.full(), behaviour.empty(), Bootstrap(len(behaviour.rows), seed)
+    full, empty, bootstrap = behaviour.full(), behaviour.empty(), Bootstrap(SampledUnits.of(behaviour.rows), seed)
     return [
         Harm(
             circuit=name,

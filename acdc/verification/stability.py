@@ -14,6 +14,7 @@ from math import comb
 import numpy as np
 
 from acdc.artefacts.verification.stability import Bootstraps, EdgeStability, Repeat, Repeats, Stability
+from acdc.verification.sampled_units import SampledUnits
 
 SHARE = 0.25  # of the rows of a discovery, for each repetition
 CONFIDENCE = 0.95
@@ -49,21 +50,25 @@ def measure_stability(
 
 
 def measure_bootstraps(
-    rows: int,
+    units: SampledUnits,
     count: int,
     seed: int,
     circuit: frozenset[str],
     find: Callable[[np.ndarray], frozenset[str]],
     averaged: bool,
 ) -> Bootstraps:
-    """`find`: the edges of a discovery on rows by their places [rows], some of them several times. `circuit`: the edges
-    found on each row once. `averaged`: how `find` does it, see `Bootstraps`."""
-    generator = np.random.default_rng(seed)
-    found = [find(np.sort(generator.integers(rows, size=rows))) for _ in range(count)]
+    """`units`: what is resampled, as many as there are each time. `find`: the edges of a discovery on the rows at some
+    places, several of them more than once. `circuit`: the edges found on each row once. `averaged`: how `find` does it,
+    see `Bootstraps`."""
+    generator, rows = np.random.default_rng(seed), [np.flatnonzero(units.of_row == unit) for unit in range(units.count)]
+    found = []
+    for _ in range(count):
+        drawn = np.sort(generator.integers(units.count, size=units.count))
+        found.append(find(np.concatenate([rows[unit] for unit in drawn])))
     shares, shared = [jaccard(circuit, edges) for edges in found], mean_jaccard(found)
     return Bootstraps(
         count=count,
-        rows=rows,
+        sampling=units.record,
         averaged=averaged,
         jaccard=1.0 if shared is None else shared,
         to_circuit=(min(shares), float(np.mean(shares)), max(shares)),

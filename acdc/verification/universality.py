@@ -29,6 +29,7 @@ from acdc.verification.binding import behaviour_of, check_same, own_metric, rows
 from acdc.verification.budget import Costs, rows_within, spread_over
 from acdc.verification.intervals import Bootstrap
 from acdc.verification.mechanism import hint
+from acdc.verification.sampled_units import SampledUnits
 
 HEAD, MLP = "head", "MLP"
 ALIKE = 0.7  # of two components, from which they count as the same role
@@ -74,7 +75,7 @@ def _writers(circuit: Circuit) -> list[Writer]:
 
 def _roles(behaviour: Behaviour, writers: Sequence[Writer], seed: int) -> list[Role]:
     heads = [writer for writer in writers if writer.kind is WriterKind.HEAD]
-    hints = hint(behaviour, heads, Bootstrap(len(behaviour.rows), seed), nobody)
+    hints = hint(behaviour, heads, Bootstrap(SampledUnits.of(behaviour.rows), seed), nobody)
     if hints is None:
         raise InputError(
             f"model {behaviour.model.name!r} is run by its own modules, which do not return attention patterns: its "

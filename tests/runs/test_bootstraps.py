@@ -55,7 +55,7 @@ def test_the_circuit_of_a_program_is_stable(acdc, how):
     acdc("discover", *inputs, "--limit", 12, "--verify", "none", "--method", *how, "--out", "run")
     model = load_model("case/plain", dtype="float64")
     found = measured(model, load_task("case/task.jsonl", model), 6 if how[0] == "acdc" else 100)
-    assert found.averaged == (how[0] != "acdc") and found.rows == 12
+    assert found.averaged == (how[0] != "acdc") and found.sampling.rows == 12
     assert (found.jaccard, found.to_circuit, found.edges) == (1.0, (1.0, 1.0, 1.0), 2.0)
     assert found.frequencies == {"tok_embed->a0.h0<v>": 1.0, "a0.h0->logits": 1.0}
 
