@@ -13,7 +13,7 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.model.load import Model
-from acdc.progress import Progress, silent
+from acdc.progress import Progress
 from acdc.runs.ranking import read_scores
 from acdc.runs.run_directory import RunRecord, read_run
 from acdc.runs.stability import settings_of
@@ -52,30 +52,36 @@ def rival_circuits(
     """So many rivals of a run's circuit; `check_rivals` says whether it can have any."""
     metric, names = own_metric(circuit), circuit.task
     unseen = spread_over(names.verification, min(MOST_UNSEEN, len(names.verification)))
-    with fixed_threads(circuit.batch.threads), progress("rivals", count, "searches") as advance:
+    with fixed_threads(circuit.batch.threads):
         on = behaviour_of(model, task, circuit, names.discovery, metric)
         measured = Measured.of(on, behaviour_of(model, task, circuit, unseen, metric) if unseen else None)
         each = Costs.of(model, circuit.graph, rows_of(task, names.discovery)).subgraph * len(names.discovery)
-        search = _search(path, record, circuit, on)
-        return find_rivals(circuit, measured, count, max(1, int(FLOPS // each)), search, advance)
+        search = _search(path, record, circuit, on, progress)
+        return find_rivals(circuit, measured, count, max(1, int(FLOPS // each)), search, progress)
 
 
-def _search(path: Path, record: RunRecord, circuit: Circuit, behaviour: Behaviour) -> Search:
+def _search(path: Path, record: RunRecord, circuit: Circuit, behaviour: Behaviour, progress: Progress) -> Search:
     settings = settings_of(record, circuit)
     if settings.method.decides:
-        return partial(_decide, behaviour, settings, float(circuit.method.selection["threshold"]))
+        threshold = float(circuit.method.selection["threshold"])
+        return partial(_decide, behaviour, settings, threshold, progress)
     scores = read_scores(path, circuit.level)
     values = np.array([scores[name] for name in circuit.graph.names])
     return partial(_choose, behaviour, settings, Scores(values, circuit.score_kind))
 
 
 def _decide(
-    behaviour: Behaviour, settings: DiscoverySettings, threshold: float, allowed: np.ndarray, target: float
+    behaviour: Behaviour,
+    settings: DiscoverySettings,
+    threshold: float,
+    progress: Progress,
+    allowed: np.ndarray,
+    target: float,
 ) -> np.ndarray:
     """Under the threshold of the circuit, however faithful that is."""
     options = settings.search_options
     assert isinstance(options, OrderOptions)  # `EXACT` decides edge by edge
-    return behaviour.graph.prune(decide(behaviour, [threshold], options, silent, allowed)[0].kept)
+    return behaviour.graph.prune(decide(behaviour, [threshold], options, progress, allowed)[0].kept)
 
 
 def _choose(

@@ -19,7 +19,7 @@ FEWEST = 2  # runs that can be compared
 
 def check_runs(runs: Sequence[Path], unrelated: Sequence[Path]) -> str:
     """What comparing the runs takes, in a sentence without its full stop. Raises InputError for runs that are not of
-    one task, metric and ablation in several models, and for unrelated ones of that task or of no other model."""
+    one task, metric and ablation in several models, and for unrelated ones of that task."""
     if len(runs) < FEWEST:
         raise InputError(f"compare needs at least {FEWEST} runs, of one task in different models")
     circuits = _load(runs)
@@ -37,12 +37,9 @@ def check_runs(runs: Sequence[Path], unrelated: Sequence[Path]) -> str:
     for (run, one), (other, two) in combinations(zip(runs, circuits, strict=True), 2):
         if one.model.content_hash == two.model.content_hash:
             raise InputError(f"runs {run} and {other} are of one model: 'acdc diff' compares two circuits of a model")
-    models = {circuit.model.content_hash for circuit in circuits}
     for run, circuit in zip(unrelated, _load(unrelated), strict=True):
         if circuit.task.name == first.task.name:
             raise InputError(f"--unrelated {run}: it is of the same task, {first.task.name}; name runs of others")
-        if len(models | {circuit.model.content_hash}) < FEWEST:
-            raise InputError(f"--unrelated {run}: there is no other model to compare it with")
     count = len(runs) + len(unrelated)
     return (
         f"measuring the components of {count_of(count, 'circuit')}, at most about {FLOPS / 1e12:g} TFLOP each, then "

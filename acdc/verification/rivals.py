@@ -17,7 +17,7 @@ from acdc.artefacts.verification.interval import Interval
 from acdc.artefacts.verification.rivals import Rival, Rivals
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError, NothingToFind
-from acdc.progress import Advance
+from acdc.progress import Advance, Progress, nobody
 from acdc.task.metrics import recovered_fraction
 from acdc.verification.intervals import Bootstrap, recovered
 from acdc.verification.sampled_units import SampledUnits
@@ -60,10 +60,10 @@ class Measured:
 
 
 def find_rivals(
-    circuit: Circuit, measured: Measured, count: int, trials: int, search: Search, advance: Advance
+    circuit: Circuit, measured: Measured, count: int, trials: int, search: Search, progress: Progress
 ) -> Rivals:
     """So many rivals of a circuit of edges, with at most so many `trials` of subgraphs for each to see what the model
-    can do without. `advance` is told of rivals. Raises InputError for a circuit that is too far from faithful."""
+    can do without. Raises InputError for a circuit that is too far from faithful."""
     own = measured.faithfulness(circuit.kept)
     gap = max(GAP, abs(1 - own))
     if gap >= WORST:
@@ -74,10 +74,10 @@ def find_rivals(
     found, tried, whole = [], 0, True
     for name, order in orders(circuit, count):
         left_out = Exclusion(measured, gap, trials)
-        excluded = left_out.exclude(order, circuit.graph.n_edges)
-        tried, whole = tried + left_out.trials, whole and not left_out.is_spent
+        with progress(f"leaving out edges, {name}", len(order), "edges") as advance:
+            excluded = left_out.exclude(order, circuit.graph.n_edges, advance)
+        tried, whole = tried + left_out.trials, whole and left_out.whole
         found.append(_rival(circuit, measured, name, excluded, gap, search))
-        advance(1)
     return Rivals(
         edges=circuit.edges_effective,
         discovery=own,
@@ -103,17 +103,13 @@ class Exclusion:
 
     def __init__(self, measured: Measured, gap: float, most: int):
         self._measured, self._within, self._most = measured, LEFT * gap, most
-        self.trials = 0
+        self.trials, self.whole = 0, True
 
-    @property
-    def is_spent(self) -> bool:
-        return self.trials >= self._most
-
-    def exclude(self, order: np.ndarray, n_edges: int) -> np.ndarray:
+    def exclude(self, order: np.ndarray, n_edges: int, advance: Advance = nobody) -> np.ndarray:
         """Boolean [edges]: those of `order` that can go, where earlier ones went first. What would take more trials
-        than there are stays."""
+        than there are stays, and then this is not the `whole` answer. `advance` is told of edges."""
         excluded, waiting = np.zeros(n_edges, dtype=bool), [order] if len(order) else []
-        while waiting and not self.is_spent:
+        while waiting and self.trials < self._most:
             some = waiting.pop()
             without = excluded.copy()
             without[some] = True
@@ -123,6 +119,9 @@ class Exclusion:
             elif len(some) > 1:
                 half = len(some) // 2
                 waiting += [some[half:], some[:half]]
+                continue
+            advance(len(some))
+        self.whole = not waiting
         return excluded
 
 

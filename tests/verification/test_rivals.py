@@ -8,7 +8,7 @@ import pytest
 from circuits import random_circuit
 
 from acdc.errors import InputError, NothingToFind
-from acdc.progress import nobody
+from acdc.progress import silent
 from acdc.verification.rivals import LEFT, STRONGEST_FIRST, Exclusion, find_rivals, orders
 
 
@@ -34,7 +34,7 @@ def test_nothing_more_can_be_left_out(seed):
     planted = Planted(groups)
     left_out = Exclusion(planted, 0.1, 1000)
     excluded = left_out.exclude(generator.permutation(12), 12)
-    assert planted.faithfulness(~excluded) == 1.0 and not left_out.is_spent
+    assert planted.faithfulness(~excluded) == 1.0 and left_out.whole
     for edge in np.flatnonzero(~excluded):
         assert planted.faithfulness(~(excluded | (np.arange(12) == edge))) < 1.0
     subsets = (set(some) for size in range(13) for some in combinations(range(12), size))
@@ -53,9 +53,9 @@ def test_trials_are_bounded_and_halves_save_them():
     all_at_once = Exclusion(planted, 0.1, 99)
     assert all_at_once.exclude(np.arange(64), 80).sum() == 64 and all_at_once.trials == 1
     one_needed = Exclusion(Planted(((5,),)), 0.1, 99)
-    assert one_needed.exclude(np.arange(64), 80).sum() == 63 and one_needed.trials == 13
+    assert one_needed.exclude(np.arange(64), 80).sum() == 63 and one_needed.trials == 13 and one_needed.whole
     spent = Exclusion(Planted(((5,),)), 0.1, 3)
-    assert spent.is_spent is False and spent.exclude(np.arange(64), 80).sum() < 63 and spent.is_spent
+    assert spent.exclude(np.arange(64), 80).sum() < 63 and spent.trials == 3 and not spent.whole
 
 
 def test_only_a_part_of_the_gap_is_used():
@@ -80,7 +80,7 @@ def test_rivals_are_what_is_found_among_the_others():
         kept[outside] = not allowed[places[0]]
         return kept
 
-    found = find_rivals(circuit, planted, 3, 99, search, nobody)
+    found = find_rivals(circuit, planted, 3, 99, search, silent)
     assert found.discovery == 1.0 and found.gap == pytest.approx(0.1) and found.whole and found.rows == 0
     assert [rival.order for rival in found.each] == [STRONGEST_FIRST, "random 1", "random 2"]
     for rival, (allowed, target) in zip(found.each, asked, strict=True):
@@ -98,7 +98,7 @@ def test_a_search_that_finds_nothing_is_no_rival():
         raise NothingToFind("nothing")
 
     planted = Planted(tuple((circuit.graph.index[edge.id],) for edge in circuit.effective))
-    (rival,) = find_rivals(circuit, planted, 1, 99, search, nobody).each
+    (rival,) = find_rivals(circuit, planted, 1, 99, search, silent).each
     assert (rival.edges, rival.shared, rival.jaccard, rival.reaches) == (0, 0, 0.0, False)
 
 
@@ -106,7 +106,7 @@ def test_a_circuit_that_carries_little_has_no_rivals():
     circuit, _ = random_circuit(6)
     edge, outside = circuit.graph.index[circuit.effective[0].id], np.flatnonzero(~circuit.kept)[:2].tolist()
     with pytest.raises(InputError, match=r"the circuit's faithfulness is 33.3% on the rows of discovery: rivals"):
-        find_rivals(circuit, Planted(((edge,), *((o,) for o in outside))), 1, 99, lambda a, t: a, nobody)
+        find_rivals(circuit, Planted(((edge,), *((o,) for o in outside))), 1, 99, lambda a, t: a, silent)
 
 
 def test_orders_are_those_of_the_seed():
