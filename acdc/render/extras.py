@@ -6,32 +6,28 @@ from acdc.render.verdict import percent, spread
 
 Table = tuple[list[str], list[list[str]]]  # headings, rows
 
-HARMS = "share of each behaviour that ablating all edges of a circuit in the full model loses [95% interval]"
-RIVALS = "searches without edges of the circuit, the smallest overlap of those that reach the target first"
+HARMS = (
+    "share of each task's behaviour (across) that is lost where all edges of a circuit (down) are ablated in the full "
+    "model [95% interval]"
+)
+RIVALS = (
+    "circuits found without edges of this one: in which order these were left out and how many were; the edges found, "
+    "those that this circuit has too, and faithfulness [95% interval]; what reaches the target first, by overlap"
+)
 
 
 def harms_table(found: Specificity) -> Table:
     """Circuits down, tasks across."""
     names = [task.name for task in found.tasks]
     rows = [
-        [f"circuit of {task.name}", f"{task.edges:,}", f"{task.shared:,}"]
-        + [spread(found.of(task.name, name).lost) for name in names]
+        [task.name, f"{task.edges:,}", f"{task.shared:,}"] + [spread(found.of(task.name, name).lost) for name in names]
         for task in found.tasks
     ]
-    return ["ablated", "edges", "also in this circuit", *(f"lost of {name}" for name in names)], rows
+    return ["circuit of", "edges", "shared", *names], rows
 
 
 def rivals_table(found: Rivals) -> Table:
-    head = [
-        "edges left out",
-        "how many",
-        "edges",
-        "shared with the circuit",
-        "Jaccard",
-        "on discovery rows",
-        "on unseen rows [95% interval]",
-        "reaches the target",
-    ]
+    head = ["order", "left out", "edges", "shared", "Jaccard", "discovery rows", "unseen rows", "target"]
     others = [rival for rival in found.each if not rival.reaches]
     rows = [
         [
@@ -42,7 +38,7 @@ def rivals_table(found: Rivals) -> Table:
             percent(rival.jaccard),
             percent(rival.discovery),
             "-" if rival.faithfulness is None else spread(rival.faithfulness),
-            "yes" if rival.reaches else "no",
+            "reached" if rival.reaches else "missed",
         ]
         for rival in (*found.reaching, *others)
     ]

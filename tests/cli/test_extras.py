@@ -55,7 +55,7 @@ def test_circuits_apart_are_specific(acdc, runs):
     for words in (
         "bootstraps: two circuits found on resampled rows share 100.0% of their edges on average over 6 bootstraps "
         "(by searching again; 12 rows were resampled); with the circuit they share 100.0% to 100.0%",
-        "specificity: share of each behaviour",
+        "specificity: share of each task's behaviour (across)",
         "ablating the circuit in the full model loses 100.0% [100.0%, 100.0%] of its own behaviour, previous, and 0.0% "
         "[0.0%, 0.0%] of first; of the circuits of other tasks, ablating that of first 0.0% [0.0%, 0.0%] of this",
         "of 2 searches without edges of the circuit that the model can do without, 2 find a circuit within 10.0%",
@@ -85,7 +85,7 @@ def test_circuits_that_share_a_head_are_not(acdc, runs):
     runs("m", [COPY_PREVIOUS, COPY_TWO_BACK], {"previous": SAYS_PREVIOUS, "two-back": SAYS_TWO_BACK})
     assert acdc("verify", "m-previous", "--verify", "quick", "--against", "m-two-back").code == 0
     found, page = standings("m-previous")
-    assert found["specificity"] is Standing.not_shown and "lost of two-back" in page
+    assert found["specificity"] is Standing.not_shown and "two-back</button>" in page
     assert "resamples" not in Path("m-previous/verification.json").read_text()
 
 

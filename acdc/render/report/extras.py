@@ -13,7 +13,7 @@ def specificity(report: Report) -> Markup:
     if found is None:
         return Markup("")
     rows = ", ".join(f"{task.rows} of {task.name} ({task.metric})" for task in found.tasks)
-    caption = f"The {HARMS}; {found.ablation} ablation, unseen rows: {rows}."
+    caption = f"The {HARMS}; shared: edges that this circuit has too; {found.ablation} ablation, unseen rows: {rows}."
     return section("specificity", "Specificity", _said(specificity_text(found)), table(caption, *harms_table(found)))
 
 
