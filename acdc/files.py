@@ -36,6 +36,8 @@ os.umask(_UMASK)
 
 def existing_path(text: str) -> Path | None:
     """The path that a user wrote, when something is there; None for what is none or could be no path."""
+    if not text:  # which pathlib takes for the current folder
+        return None
     try:
         path = Path(text).expanduser()
         return path if path.exists() else None
@@ -167,6 +169,21 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+class RefusedJson(ValueError):
+    """JSON that says two things at once, or a number that is none."""
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, as `object_pairs_hook`. Raises RefusedJson for a key that is there twice, of which Python
+    alone would take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for number, key in enumerate(keys) if key in keys[:number])
+        raise RefusedJson(f"{twice!r} occurs twice")
+    return found
+
+
 def read_json(path: Path) -> Any:
     """Read JSON. Raises InputError naming the file when it is missing or damaged."""
     return _parse(read_bytes(path), path)
@@ -174,7 +191,7 @@ def read_json(path: Path) -> Any:
 
 def _parse(content: bytes, path: Path) -> Any:
     try:
-        return json.loads(content.decode("utf-8"))
+        return json.loads(content.decode("utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: not valid JSON ({error})") from None
 

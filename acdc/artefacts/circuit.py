@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 FILE_NAME = "circuit.json"
 SIGN_CONVENTION = {
     "effect": "score = metric(edge ablated) - metric(not ablated), mean over rows, in the metric's own sign",
+    "objective": "score = rise of the objective when the edge is ablated in the circuit as it was at its test, mean "
+    "over rows, with the sign of a loss of the metric",
     "importance": "score ranks by magnitude; it is not a change of the metric",
     "imported": "score is that of the file, as the tool that wrote it defines it; it is taken to rank by magnitude",
     "unscored": "the file has no scores, so all are 0",

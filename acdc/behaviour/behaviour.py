@@ -60,7 +60,8 @@ class Behaviour:
         """`rows` are indices into the task; means for mean ablation are taken over the whole task. `workers`: others
         who have the same behaviour, and share in what is measured of many subgraphs.
 
-        Raises InputError for rows without the answers that the metric needs, and for logits that are not finite.
+        Raises InputError for rows without the answers that the metric needs or the corrupted prompts that the ablation
+        needs, and for logits that are not finite.
         """
         self.model, self.task, self.metric, self.workers = model, task, metric, workers
         self.ablation = ABLATIONS.find(ablation).name
@@ -69,6 +70,7 @@ class Behaviour:
         if not self.rows:
             raise InputError(f"task {task.name!r} has no rows to measure")
         metric.check(self.rows, model.anatomy.d_vocab_out)
+        ABLATIONS.find(ablation).check(self.rows)
         if direct_edges and not ABLATIONS.find(ablation).has_within_head:
             raise InputError(
                 f"ablation {ablation!r} has no values for queries, keys and values: leave out --direct-edges"
@@ -84,6 +86,11 @@ class Behaviour:
         self._clean = RunCache(lambda place: _there(me)._run_clean(place), lambda trace: trace.nbytes, budget)
         self._prompts = RunCache(lambda place: _there(me)._make_prompts(place), lambda found: found.nbytes, budget)
         self.batches = [self._batch(place, index) for place, index in enumerate(places)]
+
+    @property
+    def has_corrupted(self) -> bool:
+        """Whether all rows have corrupted prompts."""
+        return all(row.corrupted is not None for row in self.rows)
 
     @property
     def graph(self) -> ComponentGraph:
@@ -115,8 +122,10 @@ class Behaviour:
         self._prompts.clear()
 
     def run(self, batch: Batch, slots: SlotInputs | None = None, corrupted: bool = False) -> Trace:
-        """Run one batch's clean (or corrupted) prompts."""
+        """Run one batch's clean (or corrupted) prompts. Raises InputError where rows have no corrupted ones."""
         tokens = batch.corrupted if corrupted else batch.tokens
+        if tokens is None:
+            raise InputError(f"task {self.task.name!r} has rows without corrupted prompts")
         if slots is None and not torch.is_grad_enabled():
             return self.executor.collect(tokens, batch.positions)
         return self.executor.run(tokens, batch.positions, slots)
@@ -277,10 +286,11 @@ def tokens_together(model: Model, graph: ComponentGraph) -> int:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Token ids [rows, positions] of a batch's clean and corrupted prompts, and the answer positions [rows]."""
+    """Token ids [rows, positions] of a batch's clean and corrupted prompts (None where a row has none), and the answer
+    positions [rows]."""
 
     clean: Tensor
-    corrupted: Tensor
+    corrupted: Tensor | None
     positions: Tensor
 
     @classmethod

@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -166,7 +167,7 @@ def list_(
 
 
 @app.command("check-task")
-@takes_job(without=("task", *SEARCHING, *SCORING, *CHOOSING, *DECIDING, *VERIFYING))
+@takes_job(without=("task", *SEARCHING, *SCORING, *CHOOSING, *DECIDING, *VERIFYING), batch_size=256)
 def check_task(
     job: "DiscoveryJob",
     task: Annotated[str, typer.Argument(help="Bundled name, task file, or data set hf:NAME:SPLIT.", metavar="TASK")],
@@ -197,6 +198,7 @@ def main() -> None:
     usage_error: Any = typer.BadParameter.__base__  # that of click, which typer gives no name
     interruptible = Interruptible()
     try:
+        _check_words(sys.argv[1:])
         with interruptible:
             _check_names()
             status = app(standalone_mode=False)
@@ -227,6 +229,15 @@ def main() -> None:
         tell(SENTENCE)
         status = interruptible.status
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Raises InputError for an empty word, which as a path would be the current folder."""
+    for before, word in zip(["", *words], words, strict=False):
+        name, given, value = word.partition("=")
+        if not word.strip() or (name.startswith("--") and given and not value.strip()):
+            what = name if given else before if before.startswith("-") else "an argument"
+            raise InputError(f"{what} is empty: give it a value or leave it out")
 
 
 def _fail(message: str) -> int:

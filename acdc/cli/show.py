@@ -9,7 +9,7 @@ from rich.table import Table
 from acdc.artefacts.circuit import ModelRecord
 from acdc.artefacts.quantisation import Quantisation
 from acdc.cli.console import console, say_json, tell
-from acdc.render.verdict import percent
+from acdc.render.verdict import number, percent
 from acdc.words import count_of
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def print_check(check: "TaskCheck", as_json: bool) -> None:
     for name in ("metric", "clean", "corrupted"):
         table.add_column(name, justify="left" if name == "metric" else "right")
     for name, ends in check.measures.items():
-        table.add_row(name, f"{ends['clean']:.4g}", f"{ends['corrupted']:.4g}")
+        table.add_row(name, number(ends["clean"]), number(ends["corrupted"]))
     out.print(table)
     if check.groups:
         out.print()

@@ -24,7 +24,6 @@ from acdc.runs.spec import DiscoveryJob, located
 from acdc.search.discover import DiscoverySettings
 from acdc.search.options import own_options
 from acdc.search.registry import DEFAULT_METHOD, METHODS
-from acdc.task.registry import TASKS
 
 DEFAULT_MODEL, DEFAULT_TASK = "trio", "ioi"
 _TABLES = ("defaults", "jobs")
@@ -153,7 +152,7 @@ def _make_job(options: Mapping[str, Any], folder: Path, table_type: type[BaseMod
         values["method"] = METHODS.find(values["method"])
         job = DiscoveryJob(
             model=_located(values.pop("model"), NAMES, folder),
-            task=located(_located(values.pop("task"), TASKS, folder), folder),
+            task=located(values.pop("task"), folder),
             **{name: values.pop(name) for name in ("revision", "device", "dtype", "verify", "verify_rows")},
             settings=DiscoverySettings(**values),
         )
@@ -180,5 +179,5 @@ def _shown(value: Any) -> str:
 
 def _located(name: str, bundled: Container[str], folder: Path) -> str:
     """A name as it is, a path relative to the folder as an absolute one."""
-    path = existing_path(str(folder / Path(name).expanduser()))
+    path = existing_path(name if name.startswith("~") or not name else str(folder / name))
     return name if name in bundled or path is None else str(path.resolve())

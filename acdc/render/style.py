@@ -7,6 +7,7 @@ from acdc.artefacts.circuit import Circuit, ScoredEdge
 from acdc.artefacts.verification.mechanism import ATTENDS, DUPLICATE, FIRST, INDUCTION, ITSELF, PREVIOUS
 from acdc.graph import ReaderKind
 from acdc.graph.units import units_of
+from acdc.verification.intervals import wilson
 from acdc.words import count_of, were
 
 NODE_FILL = {
@@ -123,6 +124,26 @@ def dropped(circuit: Circuit) -> str:
     if not count:
         return ""
     return f"{count_of(count, 'edge')} without a path from input to logits {were(count)} dropped"
+
+
+def screened(circuit: Circuit) -> str:
+    """What ACDC removed without a test of its own, and how often that was wrong in a sample; nothing where every edge
+    was tested."""
+    found = circuit.method.selection
+    if "screened_edges" not in found:
+        return ""
+    text = (
+        f"{found['screened_edges']:,} edges left in {found['screened_groups']:,} groups instead of one by one, which "
+        f"changed {circuit.method.objective} by {found['screened_change']:+.2g}"
+    )
+    kept, sampled = int(found["screened_sampled_kept"]), int(found["screened_sampled"])
+    if sampled:
+        interval = wilson(kept, sampled)
+        text += (
+            f"; of {sampled:,} others like them that were tested, {kept:,} {were(kept)} kept "
+            f"(95% interval {interval.low:.1%} to {interval.high:.1%})"
+        )
+    return text
 
 
 def advice(circuit: Circuit) -> str:

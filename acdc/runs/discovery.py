@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from acdc.model.load import Model, load_model
 from acdc.progress import Progress
 from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
 from acdc.runs.finished import FinishedRun
-from acdc.runs.ranking import DECISIONS, SCORES, ScoresRecord
+from acdc.runs.ranking import DECISIONS, SCORES, SCREENING, ScoresRecord
 from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.acdc.journal import Journal
@@ -182,6 +183,8 @@ def _write_result(run: RunDirectory, result: Result) -> None:
             for d in result.decisions
         ]
         run.write(DECISIONS, "".join(line + "\n" for line in lines))
+        if result.screening is not None:
+            run.write(SCREENING, json_text(asdict(result.screening)))
     run.write(CIRCUIT, result.circuit.to_json())
 
 

@@ -14,7 +14,7 @@ from acdc.errors import InputError, without_prefix
 from acdc.files import read_bytes
 from acdc.options import Level
 
-SCORES, DECISIONS = "scores.json", "decisions.jsonl"
+SCORES, DECISIONS, SCREENING = "scores.json", "decisions.jsonl", "screening.json"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 

@@ -11,7 +11,7 @@ from acdc.options import Extent, Scope
 from acdc.runs.run_directory import SourceRecord
 from acdc.search.discover import DiscoverySettings
 from acdc.search.options import BUILT_IN, DECIDING, SCORING, flag, own_options
-from acdc.task.datasets import DataSet, is_data_set
+from acdc.task.names import TaskName
 from acdc.task.registry import TASKS
 from acdc.task.rows import Task
 
@@ -56,12 +56,9 @@ class DiscoveryJob:
         }
 
     @property
-    def _paths(self) -> tuple[Path | None, Path | None]:
-        """What of model and task is a path on this machine; bundled names come first, as they do when loading."""
-        return (
-            None if self.model in NAMES else existing_path(self.model),
-            None if self.task in TASKS else existing_path(self.task),
-        )
+    def _model_path(self) -> Path | None:
+        """Where the model is on this machine, if anywhere; bundled names come first, as they do when loading."""
+        return None if self.model in NAMES else existing_path(self.model)
 
     def command(self, verb: str, extra: dict[str, Any] | None = None) -> str:
         """The command line that finds the same circuit, run from the same folder: paths are as the user gave them. How
@@ -83,18 +80,17 @@ class DiscoveryJob:
 
     def source(self) -> SourceRecord:
         """Where to load model and task from again, on this machine. Raises InputError for a path that is no text."""
-        model, task = self._paths
+        model = self._model_path
         model_place = str(model.resolve()) if model else self.model
-        task_place = str(task.resolve()) if task else located(self.task, Path())
+        task_place = located(self.task, Path())
         check_text(model_place)
         check_text(task_place)
         return SourceRecord(model=model_place, revision=self.revision, task=task_place)
 
 
 def located(task: str, folder: Path) -> str:
-    """A task's name with the path of a data set in it, if any, seen from a folder and made absolute."""
-    if not is_data_set(task):
+    """A task's name with the path in it, if any, seen from a folder and made absolute."""
+    if task in TASKS:
         return task
-    found = DataSet.parse(task)
-    path = existing_path(str(folder / found.place))
-    return task if path is None else found.at(str(path.resolve()))
+    name = TaskName.parse(task, folder)
+    return task if name.path is None else name.at(str(name.path.resolve()))

@@ -28,13 +28,15 @@ class SearchOptions(BaseModel):
     """What every search is told. A method that takes more declares a subclass of this.
 
     `threshold`: ACDC's tau in the metric's unit; None takes a share of the range that the metric spans. `edges`: how
-    many edges the user wants, or lets a hybrid decide about. `journal`: where ACDC records its passes.
+    many edges the user wants, or lets a hybrid decide about. `faithfulness`: that ACDC's circuit must have. `journal`:
+    where ACDC records its passes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     threshold: float | None = None
     edges: int | None = None
+    faithfulness: float | None = None
     seed: int = 0
     level: Level = Level.edges
     journal: Journal | None = None

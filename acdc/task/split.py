@@ -62,7 +62,10 @@ def _families(rows: Sequence[Row]) -> list[int]:
         return i
 
     for i, row in enumerate(rows):
-        for key in (("clean", row.clean), ("pair", *sorted((row.clean, row.corrupted)))):
+        keys: list[object] = [("clean", row.clean)]
+        if row.corrupted is not None:
+            keys.append(("pair", *sorted((row.clean, row.corrupted))))
+        for key in keys:
             j = first.setdefault(key, i)
             a, b = sorted((root(i), root(j)))
             parent[b] = a

@@ -125,7 +125,8 @@ class _Targets:
 def _masks(row: Row, here: Tensor, there: Tensor, visible: Tensor) -> Tensor:
     """What is a target of a position, boolean [targets, positions, positions]."""
     end = len(here)
-    tokens, corrupted = torch.tensor(row.clean[:end]), torch.tensor(row.corrupted[:end])
+    tokens = torch.tensor(row.clean[:end])
+    corrupted = tokens if row.corrupted is None else torch.tensor(row.corrupted[:end])  # without one, no token differs
     others = (tokens[:, None] == tokens[None]) & (there != here) & visible
     by_name = {
         PREVIOUS: there == here - 1,

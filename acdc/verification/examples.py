@@ -96,7 +96,7 @@ def _example(
         start=shown.start,
         length=len(row.clean),
         clean=texts(row.clean[shown]),
-        corrupted=texts(row.corrupted[shown]),
+        corrupted=None if row.corrupted is None else texts(row.corrupted[shown]),
         answer=row.answer_position - shown.start,
         correct=texts(row.correct),
         incorrect=texts(row.incorrect),

@@ -31,7 +31,10 @@ def measure_circuit(behaviour: Behaviour, ablated: Mask, own: Mask, advance: Adv
     if isinstance(own, EdgeMask):  # then one pass over the rows does
         runs = [concatenate(runs)]
     means = np.concatenate([behaviour.measure(removed, metrics, advance).mean(axis=2) for removed in runs], axis=1)
-    plain = (behaviour.plain(metrics).mean(axis=1), behaviour.plain(metrics, corrupted=True).mean(axis=1))
+    plain = behaviour.plain(metrics).mean(axis=1).tolist()
+    corrupted: list[float | None] = [None] * len(metrics)
+    if behaviour.has_corrupted:
+        corrupted = behaviour.plain(metrics, corrupted=True).mean(axis=1).tolist()
     return {
         metric.name: Measure(
             full=full,
@@ -42,7 +45,7 @@ def measure_circuit(behaviour: Behaviour, ablated: Mask, own: Mask, advance: Adv
             faithfulness=recovered_fraction(circuit, full, empty),
         )
         for metric, (circuit, complement, empty), full, outside in zip(
-            metrics, means.tolist(), *(values.tolist() for values in plain), strict=True
+            metrics, means.tolist(), plain, corrupted, strict=True
         )
     }
 

@@ -355,3 +355,20 @@ def test_hub_models_offline(tmp_path):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = command("discover", "--model", "gpt2", cwd=tmp_path, env=environment)
     assert done.returncode == 2 and "cannot be fetched from the hub" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("discover", "--out", ""), "--out"),
+        (("discover", "--out="), "--out"),
+        (("check-task", " "), "an argument"),
+        (("show", ""), "an argument"),
+        (("discover", "--model", "", "--task", "ioi"), "--model"),
+    ],
+)
+def test_empty_words_are_refused(acdc, tmp_path, words, what):
+    """An empty path would be the current folder."""
+    done = acdc(*words)
+    assert (done.code, done.err) == (2, f"acdc: error: {what} is empty: give it a value or leave it out\n")
+    assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from test_load import WIDTH, native_parameters, save_native
 from acdc.model.load import load_model
 from acdc.runs.check_task import RIGHT_ANSWER, check
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.discover import DiscoverySettings
+from acdc.search.discover import DiscoverySettings, bind
 from acdc.task.metrics import RowBatch
 from acdc.task.rows import Row
 
@@ -140,3 +140,45 @@ def test_rows_without_answers_have_their_divergence_alone(acdc, tmp_path):
         {"group": "all", "rows": 1, "measures": {"kl": 0}}
     ]
     assert acdc("check-task", "free.jsonl").code == 0
+
+
+def test_many_rows_are_measured_some_at_a_time(monkeypatch):
+    """In whole batches of the same rows, so that it makes no difference."""
+    from acdc.runs import check_task
+
+    job = DiscoveryJob("trio", "greater_than", DiscoverySettings(batch_size=16))
+    whole = check(job)
+    bound = []
+    monkeypatch.setattr(check_task, "MOST_ROWS", 40)
+    monkeypatch.setattr(check_task, "bind", lambda *given: bound.append(len(given[3])) or bind(*given))
+    assert check(job) == whole
+    assert bound == [32, 32, 32, 32]
+
+
+def test_memory_and_tokenizer_calls_grow_slowly_with_the_rows(tmp_path, trio, monkeypatch):
+    """At most 1 KB is held of a short row, and the tokenizer is given hundreds of texts at a time."""
+    import tracemalloc
+
+    from acdc.task.load import load_task
+
+    line = {"corrupted": "John and Mary went to the", "correct": [" store"], "incorrect": [" park"]}
+    calls, encode = [], type(trio.tokenizer).__call__
+    monkeypatch.setattr(type(trio.tokenizer), "__call__", lambda *a, **k: calls.append(1) or encode(*a, **k))
+
+    def load(rows: int) -> int:
+        """The peak in bytes."""
+        path = tmp_path / "t.jsonl"
+        names = ("Mary", "John", "Anna", "Paul")
+        lines = ({**line, "clean": f"{names[i % 4]} and {names[i // 4 % 4]} went to the"} for i in range(rows))
+        path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+        tracemalloc.start()
+        try:
+            assert len(load_task(path, trio).rows) == rows
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    few, before = load(2000), len(calls)
+    many = load(8000)
+    assert many - few < 6000 * 1024
+    assert len(calls) - before < 8000 / 100

@@ -19,7 +19,8 @@ class _Record(BaseModel):
 
 class Example(_Record):
     """One row. `clean` and `corrupted`: its tokens as text from position `start` on, of `length` in all; `answer`: the
-    place among them of the token that the answer follows. `full`, `circuit`: the metric of both on this row.
+    place among them of the token that the answer follows. `corrupted`: None where there is none. `full`, `circuit`: the
+    metric of both on this row.
 
     `patterns`: of each head of `Examples.heads`, by position (over those shown) the shares of attention to the
     positions shown, without trailing zeros.
@@ -30,7 +31,7 @@ class Example(_Record):
     start: int = Field(ge=0)
     length: int = Field(ge=1)
     clean: list[str]
-    corrupted: list[str]
+    corrupted: list[str] | None
     answer: int = Field(ge=0)
     correct: list[str]
     incorrect: list[str]

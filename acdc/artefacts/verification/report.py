@@ -41,15 +41,15 @@ class Measure(_Record):
     """One metric, mean over the verification rows, in its own sign and unit.
 
     `circuit`: all other edges ablated. `complement`: the circuit's own edges ablated. `empty`: every edge ablated.
-    `corrupted`: the plain model on the corrupted prompts. `faithfulness` = (circuit - empty) / (full - empty); None
-    where full and empty do not differ.
+    `corrupted`: the plain model on the corrupted prompts; None where rows have none. `faithfulness` = (circuit - empty)
+    / (full - empty); None where full and empty do not differ.
     """
 
     full: float
     circuit: float
     complement: float
     empty: float
-    corrupted: float
+    corrupted: float | None
     faithfulness: float | None
 
 

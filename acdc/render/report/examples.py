@@ -51,7 +51,8 @@ def example_data(examples: Examples | None) -> dict[str, Any] | None:
 
 
 def _row(place: int, example: Example, metric: str) -> Markup:
-    differs = [a != b for a, b in zip(example.clean, example.corrupted, strict=True)]
+    corrupted = example.clean if example.corrupted is None else example.corrupted
+    differs = [a != b for a, b in zip(example.clean, corrupted, strict=True)]
     heading = example.row if example.group is None else f"{example.row}, {example.group}"
     shown = len(example.clean)
     note = ""
@@ -61,7 +62,7 @@ def _row(place: int, example: Example, metric: str) -> Markup:
         )
     rows = [
         ("clean", _tokens(example.clean, differs, example.answer)),
-        ("corrupted", _tokens(example.corrupted, differs, example.answer)),
+        *([] if example.corrupted is None else [("corrupted", _tokens(corrupted, differs, example.answer))]),
         ("correct", _answers(example.correct)),
         ("incorrect", _answers(example.incorrect)),
         (metric, f"full model {number(example.full)}, circuit {number(example.circuit)}"),

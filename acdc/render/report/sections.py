@@ -11,7 +11,7 @@ from acdc.render.hints import ADDS, EVIDENCE, LABELS, SHARES, evidence_cells, sh
 from acdc.render.report.curve import size_curve
 from acdc.render.report.explorer import measured_sizes
 from acdc.render.report.markup import Markup, drawn, element, facts, join, paragraph, table
-from acdc.render.style import dropped, within
+from acdc.render.style import dropped, screened, within
 from acdc.render.verdict import (
     Claim,
     Standing,
@@ -84,7 +84,7 @@ def _size_card(circuit: Circuit) -> Markup:
     below = f"of {units.total:,}"
     if units.are_edges:
         share = f"{percent(circuit.size / max(1, units.total))} {below}"
-        below = "; ".join(filter(None, [share, dropped(circuit)]))
+        below = "; ".join(filter(None, [share, dropped(circuit), screened(circuit)]))
     elif units.parts is units.level:
         below += f"; {count_of(circuit.edges_effective, 'edge')} among them"
     else:
