@@ -198,7 +198,7 @@ def claims(circuit: Circuit, report: Report) -> list[Claim]:
         found.append(Claim("full verification", Standing.open, text))
     else:
         found += _in_full(report, report.full_verification)
-    return [*found, *_stability(report), *_extras(report), *_duplicates(report)]
+    return [*found, *_stability(report), *_extras(circuit, report), *_duplicates(report)]
 
 
 def own_faithfulness(report: Report) -> Faithfulness | None:
@@ -390,13 +390,19 @@ def _stability(report: Report) -> Iterator[Claim]:
 LITTLE, STEADY, MOST_SHARED = 0.2, 0.8, 0.5  # of a behaviour that is lost; of edges in common
 
 
-def _extras(report: Report) -> Iterator[Claim]:
-    """What was measured because it was asked for."""
+def _extras(circuit: Circuit, report: Report) -> Iterator[Claim]:
+    """What is measured only if asked for."""
     if report.bootstraps is not None:
         text = f"{_sentence(bootstraps_text(report.bootstraps))} It counts as stable from {STEADY:.0%}."
         steady = report.bootstraps.jaccard >= STEADY
         yield Claim("stability over resampled rows", Standing.shown if steady else Standing.not_shown, text)
-    if report.specificity is not None:
+    if report.specificity is None:
+        text = (
+            "Not measured: whether it matters for other tasks too. 'acdc verify RUN --against OTHER', with a run of "
+            "another task in this model, measures it."
+        )
+        yield Claim("specificity", Standing.open, text)
+    else:
         text = (
             f"{_sentence(specificity_text(report.specificity))} The circuit counts as specific if ablating it loses "
             f"less than {LITTLE:.0%} of every other behaviour, whole interval included, and more of its own."
@@ -407,6 +413,9 @@ def _extras(report: Report) -> Iterator[Claim]:
         rivalled = best is not None and best.jaccard < MOST_SHARED
         text = _sentence(rivals_text(report.rivals))
         yield Claim("no rival circuit", Standing.not_shown if rivalled else Standing.open, text)
+    elif circuit.units.are_edges:
+        text = "Not measured: whether another circuit does as well. 'acdc verify RUN --rivals 3' searches for one."
+        yield Claim("no rival circuit", Standing.open, text)
 
 
 def bootstraps_text(found: Bootstraps) -> str:
