@@ -9,6 +9,7 @@ ROLES = (
     "components by role: each of the first run's with the one of the other run that is most like it (100% is the same; "
     "direct, total: share of the metric's range that is lost without its edge to the logits, and without all it writes)"
 )
+LEVEL = 0.05  # of p
 Table = tuple[list[str], list[list[str]]]
 
 
@@ -67,17 +68,14 @@ def unrelated_text(found: Universality) -> str:
     shares = [pair.agreement for pair in found.unrelated]
     between = percent(shares[0]) if len(shares) == 1 else f"{percent(min(shares))} to {percent(max(shares))}"
     return (
-        f"circuits of unrelated tasks in other models agree with these by {between}; {found.reached_by_unrelated} of "
-        f"{count_of(len(shares), 'such pair')} by at least as much as circuits of this task do with each other"
+        f"circuits of unrelated tasks in other models agree with these by {between}; of "
+        f"{count_of(len(shares), 'such pair')}, {found.reached_by_unrelated} by at least as much as circuits of this task "
+        "with each other"
     )
 
 
 def verdict_text(found: Universality) -> str:
     """The result in a sentence."""
-    significant = sum(pair.chance.p <= 0.05 for pair in found.pairs)
+    significant = sum(pair.chance.p <= LEVEL for pair in found.pairs)
     pairs = count_of(len(found.pairs), "pair")
-    text = f"{significant} of {pairs} of models share more roles than shuffled ones would (p at most 5%)"
-    if found.unrelated:
-        beaten = len(found.unrelated) - found.reached_by_unrelated
-        text += f", and more than {beaten} of {count_of(len(found.unrelated), 'pair')} of unrelated circuits"
-    return text
+    return f"of {pairs} of models, {significant} share more roles than shuffled ones would (p at most {LEVEL:.0%})"

@@ -113,8 +113,8 @@ def test_compare_tells_shared_roles_from_others(acdc, runs):
         "in m-previous",
         "previous token",
         "1 role shared among the components, 1 of m-previous and 1 of n-previous: agreement 100.0%; shuffled roles",
-        "0 of 1 such pair by at least as much",
-        "0 of 1 pair of models share more roles than shuffled ones would (p at most 5%), and more than 1 of 1 pair",
+        "of 1 such pair, 0 by at least as much",
+        "of 1 pair of models, 0 share more roles than shuffled ones would (p at most 5%)",
     ):
         assert words in told.out, words
     found = acdc("compare", "m-previous", "n-previous", "--unrelated", "n-first", "--json").json
