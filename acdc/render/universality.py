@@ -69,8 +69,8 @@ def unrelated_text(found: Universality) -> str:
     between = percent(shares[0]) if len(shares) == 1 else f"{percent(min(shares))} to {percent(max(shares))}"
     return (
         f"circuits of unrelated tasks in other models agree with these by {between}; of "
-        f"{count_of(len(shares), 'such pair')}, {found.reached_by_unrelated} by at least as much as circuits of this task "
-        "with each other"
+        f"{count_of(len(shares), 'such pair')}, {found.reached_by_unrelated} by at least as much as circuits of this "
+        "task with each other"
     )
 
 
