@@ -69,6 +69,37 @@ class Screening:
 
 
 @dataclass(frozen=True)
+class PolishStep:
+    """Edges that a polish `added` to a circuit, or else removed from it, in a round; and by how much that raised the
+    objective. With a removed edge go those that lose their last path."""
+
+    round: int
+    added: bool
+    edges: tuple[str, ...]
+    change: float
+
+
+@dataclass(frozen=True)
+class Polish:
+    """A second pass over a finished circuit: its steps, how many rounds it took, how many edges it `added` and
+    `removed` in the end; and what the last round found. Without each of so many `needed` edges the objective rises by
+    at least the threshold. Of `possible` edges between components of the circuit that are not in it, the `best` by
+    estimate were added one by one, and others `drawn` at random; so were `paths` of two edges through absent
+    components. So many were `helping`: the objective fell by at least the threshold for each of their edges."""
+
+    steps: tuple[PolishStep, ...]
+    rounds: int
+    added: int
+    removed: int
+    needed: int
+    possible: int
+    best: int
+    drawn: int
+    paths: int
+    helping: int
+
+
+@dataclass(frozen=True)
 class Decisions:
     """The tests of an ACDC run in order, the edges it kept as a boolean vector [edges], and the threshold it used.
 
@@ -77,6 +108,8 @@ class Decisions:
     final circuit, measured from scratch, and `drift` how far the search's own account was ever off. `tried` counts
     computed candidates: more than tests, as those after a kept one in the same pass do not count. `proposal`: what was
     decided about, None for all edges. `screening`: None where every candidate was tested.
+    `polish`: what a second pass changed of the circuit, None without one; then `kept`, `values` and `objective` are of
+    the circuit after it.
     """
 
     tests: tuple[Decision, ...]
@@ -89,4 +122,5 @@ class Decisions:
     units: dict[str, float] | None = None
     proposal: Proposal | None = None
     screening: Screening | None = None
+    polish: Polish | None = None
     kind: ScoreKind = "effect"
