@@ -1,6 +1,6 @@
 """What a search returns: scores for every edge, or decisions edge by edge."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -97,6 +97,11 @@ class Polish:
     drawn: int
     paths: int
     helping: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """All but the steps, as circuits record it."""
+        return {f"polish_{one.name}": getattr(self, one.name) for one in fields(self) if one.name != "steps"}
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def _groups(graph: ComponentGraph, variants: Variants) -> list[_Group]:
         changed = np.unique(_places([variants.changed[variant] for variant in some]))
         every = variants.kept.copy()
         every[changed] = True
-        found.append(_Group(some, Reach(graph, every).of(changed).any(axis=0)))
+        found.append(_Group(some, np.any(Reach(graph, every).of(changed), axis=0)))
     return found
 
 

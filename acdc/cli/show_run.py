@@ -12,7 +12,7 @@ from rich.table import Table
 from acdc.cli.console import console
 from acdc.cli.show import STRONGEST, print_stored
 from acdc.options import Extent
-from acdc.render.style import dropped, subtitle, title
+from acdc.render.style import dropped, polished, subtitle, title
 from acdc.render.verdict import percent, planned_text, verdict
 from acdc.runs.finished import FinishedRun
 
@@ -67,6 +67,8 @@ class RunPrinter:
         out.print(subtitle(circuit))
         if dropped(circuit):
             out.print(dropped(circuit))
+        if polished(circuit):
+            out.print(polished(circuit), soft_wrap=True)
         print_stored(circuit.model.name, circuit.model.quantisation, out)
         out.print()
 

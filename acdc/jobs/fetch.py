@@ -21,11 +21,11 @@ from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
 from acdc.files import make_private, write_text
 from acdc.runs.finished import PAGE, RUN_FILES, is_report_of, load_report, no_report
-from acdc.runs.ranking import DECISIONS, SCORES
+from acdc.runs.ranking import DECISIONS, POLISH, SCORES
 from acdc.runs.run_directory import RUN_FILE
 from acdc.runs.sweep import PICTURE
 
-ARTEFACTS = (*RUN_FILES, VERIFICATION, EXAMPLES, SCORES, DECISIONS, CURVE, PICTURE, RUN_FILE)
+ARTEFACTS = (*RUN_FILES, VERIFICATION, EXAMPLES, SCORES, DECISIONS, POLISH, CURVE, PICTURE, RUN_FILE)
 VERIFIED = (VERIFICATION, PAGE)  # what verifying a run further changes
 _FOLDER, _CIRCUIT = r"\w[\w.-]*", r"\w[\w.+-]*\.json"
 _NAME = re.compile(rf"{_FOLDER}/({'|'.join(map(re.escape, ARTEFACTS))}|{CIRCUITS}/{_CIRCUIT})")

@@ -121,6 +121,29 @@ def dropped(circuit: Circuit) -> str:
     return f"{which} without a path from input to logits {'was' if count == 1 else 'were'} dropped"
 
 
+def polished(circuit: Circuit) -> str:
+    """What a second pass over the circuit did and found; nothing without one."""
+    found = circuit.method.selection
+    if "polish_rounds" not in found:
+        return ""
+    edges, needed, limit = circuit.edges_effective, int(found["polish_needed"]), f"{found['threshold']:.4g}"
+    did = f"{found['polish_added']:,} added and {found['polish_removed']:,} removed in {found['polish_rounds']} rounds"
+    tested = found["polish_best"] + found["polish_drawn"]
+    which = f"{tested:,} of {found['polish_possible']:,} other edges between its components"
+    if found["polish_drawn"]:
+        which += f", {found['polish_drawn']:,} of them drawn at random,"
+    helping = found["polish_helping"]
+    return (
+        f"Polished ({did}): without any of {_all_or(needed, edges)} edges the objective rises by at least {limit}, and "
+        f"with {'none' if not helping else f'{helping:,}'} of {which} and {found['polish_paths']:,} paths of two edges "
+        f"through another component does it fall by {limit} for each edge"
+    )
+
+
+def _all_or(some: int, every: int) -> str:
+    return f"the {every:,}" if some == every else f"{some:,} of the {every:,}"
+
+
 def advice(circuit: Circuit) -> str:
     """How to get a circuit that can be read, of one with too many edges for that; else nothing."""
     count = len(circuit.links)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from acdc.model.load import Model, load_model
 from acdc.progress import Progress
 from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
 from acdc.runs.finished import FinishedRun
-from acdc.runs.ranking import DECISIONS, SCORES, ScoresRecord
+from acdc.runs.ranking import DECISIONS, POLISH, SCORES, ScoresRecord
 from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.acdc.journal import Journal
@@ -181,6 +182,8 @@ def _write_result(run: RunDirectory, result: Result) -> None:
             for d in result.decisions
         ]
         run.write(DECISIONS, "".join(line + "\n" for line in lines))
+    if result.polish is not None:
+        write_json(run.path / POLISH, asdict(result.polish))
     result.circuit.save(run.path)
 
 

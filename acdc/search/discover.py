@@ -17,7 +17,7 @@ from acdc.artefacts.circuit import (
     effect_convention,
     library_versions,
 )
-from acdc.artefacts.scores import Decision, Decisions, Scores
+from acdc.artefacts.scores import Decision, Decisions, Polish, Scores
 from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
 from acdc.behaviour.workers import ALONE, FindWorkers, Workers, no_workers
@@ -186,13 +186,14 @@ def _takers(option: str) -> list[Method]:
 class Result:
     """A found circuit with the scores of every candidate, edge or node (None for acdc), or its decisions (else empty).
 
-    `work` is what was computed for it.
+    `work` is what was computed for it. `polish`: what a second pass did, None without one.
     """
 
     circuit: Circuit
     scores: dict[str, float] | None
     decisions: tuple[Decision, ...]
     work: Work
+    polish: Polish | None = None
 
     def __repr__(self) -> str:
         return f"<Result: {self.circuit!r}>"
@@ -234,7 +235,8 @@ def discover(
         options = settings.search_options.model_copy(update={"journal": journal})
         found = settings.method.run(behaviour, options, progress)
         if isinstance(found, Decisions):
-            return Result(describe_decisions(behaviour, settings, split, found), None, found.tests, behaviour.work)
+            circuit = describe_decisions(behaviour, settings, split, found)
+            return Result(circuit, None, found.tests, behaviour.work, found.polish)
         choice, selection = choose(behaviour, found, settings)
     method = _describe_method(settings, behaviour, selection)
     circuit = describe_choice(behaviour, settings, split, found, choice, method)
@@ -262,6 +264,8 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
         selection |= {f"proposal_{name}": value for name, value in proposal.items()}
         selection |= {"batch_splits": batch_splits} if batch_splits else {}
         selection |= {"edges": settings.edges} if settings.edges is not None else {}
+    if found.polish is not None:
+        selection |= found.polish.counts
     method = _describe_method(settings, behaviour, selection)
     names, values = behaviour.graph.names, found.values
     edges = {names[i]: float(values[i]) for i in np.flatnonzero(found.kept)}

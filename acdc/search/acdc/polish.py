@@ -37,6 +37,8 @@ def check_polish(behaviour: Behaviour, options: OrderOptions) -> None:
         )
     if behaviour.graph.direct_edges:
         raise InputError("--polish does not test the edges within heads: leave out --direct-edges or --polish")
+    if behaviour.executor.scaled_bias:
+        raise InputError("--polish is not available for models whose post-norms scale an attention bias: leave it out")
     if behaviour.metric.steps:
         raise InputError(
             f"--polish estimates which edges a circuit lacks from gradients, and metric {behaviour.metric.name!r} is a "
@@ -77,7 +79,7 @@ class _Polishing:
         if may_change:
             self._add(number, additions, falls)
         self._edges = np.flatnonzero(self.kept)
-        self._rises = self._changes(self._edges[:, None])
+        self._rises = self._changes([*self._edges[:, None]])
         if may_change:
             self._remove(number)
         return len(self._steps) == before
@@ -139,5 +141,5 @@ class _Polishing:
     def _changes(self, changed: Sequence[np.ndarray]) -> np.ndarray:
         """By how much the objective rises in each variant of the circuit."""
         metrics = self.measured.objective.metrics
-        parts = measure_variants(self.behaviour, Variants(self.kept, list(changed)), metrics)
+        parts = measure_variants(self.behaviour, Variants(self.kept, changed), metrics)
         return np.concatenate([self.measured.of(values) for values in parts] or [np.empty(0)]) - self.current
