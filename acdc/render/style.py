@@ -122,26 +122,22 @@ def dropped(circuit: Circuit) -> str:
 
 
 def polished(circuit: Circuit) -> str:
-    """What a second pass over the circuit did and found; nothing without one."""
+    """What a second pass over the circuit did and found, in a sentence; nothing without one."""
     found = circuit.method.selection
     if "polish_rounds" not in found:
         return ""
-    edges, needed, limit = circuit.edges_effective, int(found["polish_needed"]), f"{found['threshold']:.4g}"
-    did = f"{found['polish_added']:,} added and {found['polish_removed']:,} removed in {found['polish_rounds']} rounds"
-    tested = found["polish_best"] + found["polish_drawn"]
-    which = f"{tested:,} of {found['polish_possible']:,} other edges between its components"
+    edges, needed, helping = circuit.edges_effective, found["polish_needed"], found["polish_helping"]
+    rounds, limit = found["polish_rounds"], f"{found['threshold']:.4g}"
+    which = f"each of the {edges:,} edges is" if needed == edges else f"{needed:,} of the {edges:,} edges are"
+    others = f"{found['polish_best'] + found['polish_drawn']:,} other edges"
     if found["polish_drawn"]:
-        which += f", {found['polish_drawn']:,} of them drawn at random,"
-    helping = found["polish_helping"]
+        others += f" ({found['polish_drawn']:,} of them drawn at random, of {found['polish_possible']:,} possible)"
     return (
-        f"Polished ({did}): without any of {_all_or(needed, edges)} edges the objective rises by at least {limit}, and "
-        f"with {'none' if not helping else f'{helping:,}'} of {which} and {found['polish_paths']:,} paths of two edges "
-        f"through another component does it fall by {limit} for each edge"
+        f"Polished in {rounds} {'round' if rounds == 1 else 'rounds'}, with {found['polish_added']:,} edges added and "
+        f"{found['polish_removed']:,} removed: {which} needed (the objective rises by at least {limit} without it), "
+        f"and {f'{helping:,}' if helping else 'none'} of {others} and {found['polish_paths']:,} paths of two edges that "
+        f"were tested would help (lower it by at least {limit} for each edge)."
     )
-
-
-def _all_or(some: int, every: int) -> str:
-    return f"the {every:,}" if some == every else f"{some:,} of the {every:,}"
 
 
 def advice(circuit: Circuit) -> str:
