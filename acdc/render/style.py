@@ -135,7 +135,7 @@ def polished(circuit: Circuit) -> str:
     return (
         f"Polished in {rounds} {'round' if rounds == 1 else 'rounds'}, with {found['polish_added']:,} edges added and "
         f"{found['polish_removed']:,} removed: {which} needed (the objective rises by at least {limit} without it), "
-        f"and {f'{helping:,}' if helping else 'none'} of {others} and {found['polish_paths']:,} paths of two edges that "
+        f"and {helping or 'none'} of {others} and {found['polish_paths']:,} paths of two edges that "
         f"were tested would help (lower it by at least {limit} for each edge)."
     )
 
