@@ -18,9 +18,9 @@ FINE = 128
 class Ranking:
     """Units by falling |score|, ties by their place in the graph; `top(k)` is the pruned circuit of the first k.
 
-    What always stays is not ranked. Greedily, which goes with edges alone, only edges into what has been reached so far
-    are candidates: first those into the logits, then also those into the component that the best of them comes from,
-    and so on.
+    What always stays is not ranked, and what has a score of 0 is never chosen. Greedily, which goes with edges alone,
+    only edges into what has been reached so far are candidates: first those into the logits, then also those into the
+    component that the best of them comes from, and so on.
     """
 
     def __init__(self, units: Units, scores: np.ndarray, choosing: Choosing = Choosing.top):
@@ -32,6 +32,15 @@ class Ranking:
         if self._choosing is Choosing.greedy:
             return _from_logits(self.units.graph, np.abs(self.scores))
         return np.argsort(-np.abs(self.scores), kind="stable")
+
+    @cached_property
+    def candidates(self) -> int:
+        """How many may be chosen: those with a score other than 0, which come first."""
+        return int(np.count_nonzero(self.scores[self._order]))
+
+    def is_spent(self, choice: Choice) -> bool:
+        """Whether nothing is left that may be chosen besides a choice."""
+        return int(choice.kept.sum()) - self.units.always >= self.candidates
 
     def top(self, k: int) -> Choice:
         return self.units.choose(self.units.first(self._order[:k]))
@@ -48,7 +57,7 @@ class Ranking:
             raise InputError(f"--edges {n} must be between 1 and the graph's {most} edges")
         if (always := int(self.top(0).edges.sum())) > n:
             raise InputError(f"--edges {n} is less than the {always} edges that every circuit of components has")
-        low, high = 0, len(self._order)  # a longer beginning never leaves fewer edges
+        low, high = 0, self.candidates  # a longer beginning never leaves fewer edges
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.top(middle).edges.sum() <= n else (low, middle - 1)
@@ -58,11 +67,12 @@ class Ranking:
         """A small beginning of the ranking whose pruned circuit reaches `target`, found by doubling and bisection.
 
         `faithfulness` measures what is left when something is removed. As it need not grow with every edge, a
-        smaller one may exist; of large circuits the bisection ends when their size is known to within 1 / `FINE`.
+        smaller one may exist; of large circuits the bisection ends when their size is known to within 1 / `FINE`. All
+        that may be chosen, where even that does not reach it.
         """
-        low, high = 0, 1
-        while high < len(self._order) and faithfulness(self.top(high).ablated) < target:
-            low, high = high, min(2 * high, len(self._order))
+        low, high = 0, min(1, self.candidates)
+        while high < self.candidates and faithfulness(self.top(high).ablated) < target:
+            low, high = high, min(2 * high, self.candidates)
         while high - low > max(1, high // FINE):
             middle = (low + high) // 2
             low, high = (low, middle) if faithfulness(self.top(middle).ablated) >= target else (middle, high)
@@ -70,11 +80,13 @@ class Ranking:
 
 
 def _from_logits(graph: ComponentGraph, sizes: np.ndarray) -> np.ndarray:
-    """The order in which edges are popped, the largest first, when each component's become candidates with it."""
+    """The order in which edges are popped, the largest first, when each component's become candidates with it. Edges of
+    size 0 are none."""
     writers, readers = graph.ends
     into: list[list[int]] = [[] for _ in graph.writers]
     candidates = []
-    for edge, reader in enumerate(readers.tolist()):
+    for edge in np.flatnonzero(sizes[: len(readers)]).tolist():
+        reader = readers[edge]
         owners = graph.owners(graph.readers[reader])
         for owner in owners:
             into[graph.writer_index[owner]].append(edge)
@@ -89,4 +101,4 @@ def _from_logits(graph: ComponentGraph, sizes: np.ndarray) -> np.ndarray:
             if new not in taken:
                 taken.add(new)
                 heapq.heappush(candidates, (-sizes[new], new))
-    return np.array(order)
+    return np.array(order, dtype=int)

@@ -23,7 +23,7 @@ from acdc.graph import ComponentGraph, ReaderGroup
 from acdc.progress import Progress, silent
 from acdc.search.cost import BatchCost, BatchDryRun, Effort, Run
 from acdc.search.options import MaskOptions
-from acdc.task.metrics import METRICS, NOISE
+from acdc.task.metrics import NOISE, distance
 
 
 class MaskedEdges(SlotInputs):
@@ -141,7 +141,7 @@ class _Distance:
 
     def __init__(self, behaviour: Behaviour):
         self._behaviour = behaviour
-        self._metric = METRICS["kl"] if behaviour.metric.steps else behaviour.metric
+        self._metric = distance(behaviour.graph.anatomy.d_vocab_out) if behaviour.metric.steps else behaviour.metric
         nothing = np.ones((1, behaviour.graph.n_edges), dtype=bool)
         full, empty = behaviour.plain([self._metric]).mean(), behaviour.measure(nothing, [self._metric]).mean()
         self._span = torch.tensor(abs(full - empty))
