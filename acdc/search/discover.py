@@ -17,7 +17,7 @@ from acdc.artefacts.circuit import (
     effect_convention,
     library_versions,
 )
-from acdc.artefacts.scores import Decision, Decisions, Scores, Screening
+from acdc.artefacts.scores import Decision, Decisions, Polish, Scores, Screening
 from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
 from acdc.behaviour.workers import ALONE, FindWorkers, Workers, no_workers
@@ -191,7 +191,8 @@ def _takers(option: str) -> list[Method]:
 class Result:
     """A found circuit with the scores of every candidate, edge or node (None for acdc), or its decisions (else empty).
 
-    `work` is what was computed for it, and `screening` what ACDC removed without a test of its own.
+    `work` is what was computed for it, `screening` what ACDC removed without a test of its own, and `polish`
+    what a second pass did.
     """
 
     circuit: Circuit
@@ -199,6 +200,7 @@ class Result:
     decisions: tuple[Decision, ...]
     work: Work
     screening: Screening | None = None
+    polish: Polish | None = None
 
     def __repr__(self) -> str:
         return f"<Result: {self.circuit!r}>"
@@ -241,7 +243,7 @@ def discover(
         found = settings.method.run(behaviour, options, progress)
         if isinstance(found, Decisions):
             circuit = describe_decisions(behaviour, settings, split, found)
-            return Result(circuit, None, found.tests, behaviour.work, found.screening)
+            return Result(circuit, None, found.tests, behaviour.work, found.screening, found.polish)
         choice, selection = choose(behaviour, found, settings)
     method = _describe_method(settings, behaviour, selection)
     circuit = describe_choice(behaviour, settings, split, found, choice, method)
@@ -272,6 +274,8 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
         selection |= {"edges": settings.edges} if settings.edges is not None else {}
     if found.screening is not None:
         selection |= {f"screened_{name}": value for name, value in found.screening.totals().items()}
+    if found.polish is not None:
+        selection |= found.polish.counts
     method = _describe_method(settings, behaviour, selection, found.minimised)
     names, values = behaviour.graph.names, found.values
     edges = {names[i]: float(values[i]) for i in np.flatnonzero(found.kept)}

@@ -94,6 +94,11 @@ class OrderOptions(SearchOptions):
         "cannot overshoot (match).",
     )
     kl_share: float = Field(0.0, ge=0, le=1, description="Share of KL from the full model in what is minimised.")
+    polish: bool = Field(
+        False,
+        description="At the end, test each edge of the circuit again, and the best of the others; remove and add edges "
+        "until nothing changes.",
+    )
 
 
 class IntegralOptions(SearchOptions):
