@@ -78,10 +78,11 @@ def _decide(
     allowed: np.ndarray,
     target: float,
 ) -> np.ndarray:
-    """Under the threshold of the circuit, however faithful that is."""
+    """Under the threshold of the circuit, however faithful that is. A second pass would add edges that are left out."""
     options = settings.search_options
     assert isinstance(options, OrderOptions)  # `EXACT` decides edge by edge
-    return behaviour.graph.prune(decide(behaviour, [threshold], options, progress, allowed)[0].kept)
+    single = options.model_copy(update={"polish": False})
+    return behaviour.graph.prune(decide(behaviour, [threshold], single, progress, allowed)[0].kept)
 
 
 def _choose(

@@ -28,9 +28,10 @@ def rivals(acdc, program, count, *how):
     return {edge.id for edge in circuit.effective}, found
 
 
-def test_the_other_branch_of_an_or_is_a_rival(acdc):
+@pytest.mark.parametrize("how", [(), ("--polish",)], ids=str)
+def test_the_other_branch_of_an_or_is_a_rival(acdc, how):
     """ACDC keeps one of two heads. The other does as well: the two circuits share what comes after both alone."""
-    own, found = rivals(acdc, "or-gate", 2)
+    own, found = rivals(acdc, "or-gate", 2, *how)
     assert own in [{f"tok_embed->a0.h{head}<v>", f"a0.h{head}->m0", "m0->logits"} for head in (0, 1)]
     for rival in found.each:
         assert (rival.edges, rival.shared, rival.reaches) == (3, 1, True) and rival.jaccard == pytest.approx(1 / 5)
