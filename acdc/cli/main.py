@@ -63,7 +63,9 @@ def plan(
 
 
 @app.command()
-@takes_job(without=("method", "threshold", "edges", "faithfulness", "choose", "option", *SCORING, *VERIFYING))
+@takes_job(
+    without=("method", "threshold", "edges", "faithfulness", "choose", "bootstrap", "option", *SCORING, *VERIFYING)
+)
 def sweep(
     job: "DiscoveryJob",
     thresholds: Annotated[

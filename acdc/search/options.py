@@ -18,8 +18,20 @@ from acdc.search.acdc.journal import Journal
 RESERVED = frozenset(
     (
         *("model", "task", "task_metric", "revision", "device", "dtype", "verify", "verify_rows", "settings"),
-        *("method", "metric", "ablation", "faithfulness", "choose", "limit", "batch_size", "split_embeddings"),
-        *("direct_edges", "threads", "options", "option", "out", "as_json", "json", "format", "file", "thresholds"),
+        *("method", "metric", "ablation", "faithfulness", "choose", "bootstrap", "limit", "batch_size"),
+        *(
+            "split_embeddings",
+            "direct_edges",
+            "threads",
+            "options",
+            "option",
+            "out",
+            "as_json",
+            "json",
+            "format",
+            "file",
+            "thresholds",
+        ),
     )
 )
 
