@@ -123,6 +123,17 @@ class MaskOptions(SearchOptions):
     """Of learned masks."""
 
     updates: int = Field(400, ge=1, description="Maximum number of optimiser steps.")
+    warm_start: bool = Field(
+        False, description="Begin with masks that are the more open the more an edge helps by eap-ig-inputs."
+    )
+
+
+class EnsembleOptions(IntegralOptions):
+    """Of the mean of several scores."""
+
+    masks: int = Field(
+        0, ge=0, description="Average in masks as well, learned by ugs in at most this many steps from a warm start."
+    )
 
 
 class HybridOptions(IntegralOptions, OrderOptions):
@@ -131,7 +142,7 @@ class HybridOptions(IntegralOptions, OrderOptions):
 
 DECIDING, SCORING = (
     (OrderOptions,),
-    (IntegralOptions, MaskOptions),
+    (IntegralOptions, MaskOptions, EnsembleOptions),
 )  # acdc's own, each option once, by what a method gives
 
 

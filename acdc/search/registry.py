@@ -11,7 +11,15 @@ from acdc.errors import InputError
 from acdc.extensions import Registry, deferred
 from acdc.options import Level, ScoreKind
 from acdc.search.acdc.acdc_tests import ROUNDS, AcdcTests
-from acdc.search.options import RESERVED, HybridOptions, IntegralOptions, MaskOptions, OrderOptions, SearchOptions
+from acdc.search.options import (
+    RESERVED,
+    EnsembleOptions,
+    HybridOptions,
+    IntegralOptions,
+    MaskOptions,
+    OrderOptions,
+    SearchOptions,
+)
 
 if TYPE_CHECKING:
     from acdc.search.cost import Cost, Run
@@ -103,7 +111,7 @@ METHODS = Registry(
         Method(
             "hybrid",
             deferred("acdc.search.methods.hybrid:hybrid"),
-            "acdc on the edges that eap-ig-inputs ranks highest",
+            "acdc on the edges that help most by eap-ig-inputs",
             decides=True,
             check=_gradient,
             options=HybridOptions,
@@ -156,6 +164,16 @@ METHODS = Registry(
             levels=_ALL,
             row_means=True,
             cost=_once,
+        ),
+        Method(
+            "ensemble",
+            deferred("acdc.search.methods.ensemble:ensemble"),
+            "mean of eap, eap-ig-inputs and eap-ig-activations, each divided by its mean |score|",
+            check=_gradient_at_clean,
+            levels=_ALL,
+            options=EnsembleOptions,
+            random=True,
+            cost=deferred("acdc.search.methods.ensemble:ensemble_cost"),
         ),
         Method(
             "atp-star",

@@ -1,9 +1,9 @@
 """Attribution proposes, ACDC decides: exact tests, but only of edges that EAP-IG finds worth one.
 
-The proposal is the top of EAP-IG's ranking (gradients along the inputs), dangling parts pruned away. ACDC visits its
-receivers as ever; of each, all edges outside the proposal go at once and untested, then those inside are tested one by
-one. So the result is a proposal's: an edge that EAP-IG misjudges cannot be found. How much that may be is recorded: the
-objective of the whole proposal, and the largest score outside it.
+The proposal consists of the edges that help most by EAP-IG (gradients along the inputs), dangling parts pruned away.
+ACDC visits its receivers as ever; of each, all edges outside the proposal go at once and untested, then those inside are
+tested one by one. So the result is a proposal's: an edge that EAP-IG misjudges cannot be found. How much that may be is
+recorded: the objective of the whole proposal, and the largest score outside it.
 """
 
 from dataclasses import replace
@@ -14,6 +14,7 @@ from acdc.artefacts.scores import Decisions, Proposal
 from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import ComponentGraph
 from acdc.graph.units import EdgeUnits
+from acdc.options import Choosing
 from acdc.progress import Progress, silent
 from acdc.search.acdc.cost import cost_of_tests
 from acdc.search.acdc.search import decide, default_threshold
@@ -45,7 +46,8 @@ def hybrid(behaviour: Behaviour, options: HybridOptions, progress: Progress) -> 
 
 def _highest(behaviour: Behaviour, options: SearchOptions, scores: np.ndarray) -> np.ndarray:
     """Boolean [edges]: the proposal, from scores of all edges."""
-    return Ranking(EdgeUnits(behaviour.graph), scores).by_edges(proposal_size(behaviour.graph, options)).edges
+    graph, helps = behaviour.graph, behaviour.metric.sign * scores
+    return Ranking(EdgeUnits(graph), scores, Choosing.signed, helps).by_edges(proposal_size(graph, options)).edges
 
 
 def likely_proposal(behaviour: Behaviour, options: SearchOptions) -> np.ndarray:
