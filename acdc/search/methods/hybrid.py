@@ -1,9 +1,9 @@
 """Attribution proposes, ACDC decides: exact tests, but only of edges that EAP-IG finds worth one.
 
 The proposal consists of the edges that help most by EAP-IG (gradients along the inputs), dangling parts pruned away.
-ACDC visits its receivers as ever; of each, all edges outside the proposal go at once and untested, then those inside are
-tested one by one. So the result is a proposal's: an edge that EAP-IG misjudges cannot be found. How much that may be is
-recorded: the objective of the whole proposal, and the largest score outside it.
+ACDC visits its receivers as ever; of each, all edges outside the proposal go at once and untested, then those inside
+are tested one by one. So the result is a proposal's: an edge that EAP-IG misjudges cannot be found. How much that may
+be is recorded: the objective of the whole proposal, and the largest |score| outside it.
 """
 
 from dataclasses import replace
