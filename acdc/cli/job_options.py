@@ -90,7 +90,8 @@ def discovery_job(
 OPTIONS = opt.parameters(discovery_job, *DECIDING_KINDS, *SCORING_KINDS)
 SEARCHING = ("method", "ablation", "limit", "split_embeddings", "option")
 SCORING = tuple(own_options(*SCORING_KINDS))  # options of methods that give scores
-CHOOSING = ("threshold", "edges", "faithfulness", "choose", "bootstrap", "level")  # of a circuit from scores
+SIZING = ("threshold", "edges", "faithfulness", "choose", "bootstrap")  # of a circuit from scores
+CHOOSING = (*SIZING, "level")
 VERIFYING = ("verify", "verify_rows")
 DECIDING = ("direct_edges", *own_options(*DECIDING_KINDS))  # of ACDC
 

@@ -14,7 +14,7 @@ from acdc.cli import targets
 from acdc.cli.benchmark import benchmark
 from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
-from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, VERIFYING, takes_job
+from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
 from acdc.cli.progress import warn
 from acdc.cli.verification import diff, minimise, verify
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling
@@ -63,9 +63,7 @@ def plan(
 
 
 @app.command()
-@takes_job(
-    without=("method", "threshold", "edges", "faithfulness", "choose", "bootstrap", "option", *SCORING, *VERIFYING)
-)
+@takes_job(without=("method", "propose", "option", *SIZING, *SCORING, *VERIFYING))
 def sweep(
     job: "DiscoveryJob",
     thresholds: Annotated[

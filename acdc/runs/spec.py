@@ -18,7 +18,7 @@ from acdc.task.rows import Task
 # settings that only choosing or deciding needs
 _CHOOSING = ("threshold", "edges", "faithfulness", "choose", "bootstrap", "level")
 _NOT_SCORING = (*_CHOOSING, "direct_edges", *own_options(*DECIDING))
-_NOT_SWEEPING = ("method", "choose", "bootstrap", *own_options(*SCORING))
+_NOT_SWEEPING = ("method", "choose", "bootstrap", "propose", *own_options(*SCORING))
 _NOT_IMPORTING = ("method", "bootstrap", "direct_edges", *BUILT_IN)
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError
-from acdc.options import Level, ObjectiveKind, SenderOrder
+from acdc.options import Choosing, Level, ObjectiveKind, SenderOrder
 from acdc.search.acdc.journal import Journal
 
 # What commands, job files and runs record beside the options of a method, which therefore have other names.
@@ -136,12 +136,18 @@ class EnsembleOptions(IntegralOptions):
     )
 
 
-class HybridOptions(IntegralOptions, OrderOptions):
+class ProposalOptions(SearchOptions):
+    """Of methods that propose edges by their scores, before these are tested."""
+
+    propose: Choosing = Field(Choosing.top, description="How the edges to test are chosen from scores, as by --choose.")
+
+
+class HybridOptions(IntegralOptions, OrderOptions, ProposalOptions):
     """Of attribution that proposes and ACDC that decides."""
 
 
 DECIDING, SCORING = (
-    (OrderOptions,),
+    (OrderOptions, ProposalOptions),
     (IntegralOptions, MaskOptions, EnsembleOptions),
 )  # acdc's own, each option once, by what a method gives
 

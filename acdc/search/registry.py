@@ -111,7 +111,7 @@ METHODS = Registry(
         Method(
             "hybrid",
             deferred("acdc.search.methods.hybrid:hybrid"),
-            "acdc on the edges that help most by eap-ig-inputs",
+            "acdc on the edges that eap-ig-inputs ranks highest",
             decides=True,
             check=_gradient,
             options=HybridOptions,

@@ -1,6 +1,6 @@
 """Attribution proposes, ACDC decides: exact tests, but only of edges that EAP-IG finds worth one.
 
-The proposal consists of the edges that help most by EAP-IG (gradients along the inputs), dangling parts pruned away.
+The proposal is chosen from EAP-IG's scores (gradients along the inputs), by size unless told otherwise.
 ACDC visits its receivers as ever; of each, all edges outside the proposal go at once and untested, then those inside
 are tested one by one. So the result is a proposal's: an edge that EAP-IG misjudges cannot be found. How much that may
 be is recorded: the objective of the whole proposal, and the largest |score| outside it.
@@ -14,7 +14,6 @@ from acdc.artefacts.scores import Decisions, Proposal
 from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import ComponentGraph
 from acdc.graph.units import EdgeUnits
-from acdc.options import Choosing
 from acdc.progress import Progress, silent
 from acdc.search.acdc.cost import cost_of_tests
 from acdc.search.acdc.search import decide, default_threshold
@@ -37,22 +36,22 @@ def hybrid(behaviour: Behaviour, options: HybridOptions, progress: Progress) -> 
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
     proposed = eap_ig_inputs(behaviour, options, progress)
     scores = proposed.values
-    inside = _highest(behaviour, options, scores)
+    inside = _proposed(behaviour, options, scores)
     objective = behaviour.metric.sign * behaviour.measure(~inside[None])[0, 0].mean()
     left_out = float(np.abs(scores[~inside]).max(initial=0.0))
     found = decide(behaviour, [threshold], options, progress, inside)[0]
     return replace(found, proposal=Proposal(int(inside.sum()), float(objective), left_out, proposed.batch_splits))
 
 
-def _highest(behaviour: Behaviour, options: SearchOptions, scores: np.ndarray) -> np.ndarray:
+def _proposed(behaviour: Behaviour, options: HybridOptions, scores: np.ndarray) -> np.ndarray:
     """Boolean [edges]: the proposal, from scores of all edges."""
     graph, helps = behaviour.graph, behaviour.metric.sign * scores
-    return Ranking(EdgeUnits(graph), scores, Choosing.signed, helps).by_edges(proposal_size(graph, options)).edges
+    return Ranking(EdgeUnits(graph), scores, options.propose, helps).by_edges(proposal_size(graph, options)).edges
 
 
-def likely_proposal(behaviour: Behaviour, options: SearchOptions) -> np.ndarray:
+def likely_proposal(behaviour: Behaviour, options: HybridOptions) -> np.ndarray:
     """Boolean [edges]: about what is proposed, from the cheaper scores of EAP."""
-    return _highest(behaviour, options, eap(behaviour, options, silent).values)
+    return _proposed(behaviour, options, eap(behaviour, options, silent).values)
 
 
 def hybrid_cost(dry: BatchDryRun, run: Run, options: HybridOptions) -> BatchCost:
