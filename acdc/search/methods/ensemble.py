@@ -34,7 +34,7 @@ def ensemble(behaviour: Behaviour, options: EnsembleOptions, progress: Progress)
     parts = [eap(behaviour, options, progress), inputs, eap_ig_activations(behaviour, options, progress)]
     values = [part.values for part in parts]
     if options.masks:
-        learning = MaskOptions(seed=options.seed, updates=options.masks, warm_start=True)
+        learning = MaskOptions.of({"updates": options.masks, "warm_start": True}, seed=options.seed)
         values.append(behaviour.metric.sign * ugs(behaviour, learning, progress).values)
     size = np.abs(inputs.values).mean()
     mean = size * np.mean([value / np.abs(value).mean() for value in values], axis=0)
@@ -49,4 +49,4 @@ def ensemble_cost(dry: BatchDryRun, run: Run, options: EnsembleOptions) -> Batch
     def learning(behaviour: Behaviour, some: MaskOptions, progress: Progress) -> Scores:
         return ensemble(behaviour, options.model_copy(update={"masks": some.updates}), progress)
 
-    return training_cost(dry, learning, MaskOptions(updates=options.masks))
+    return training_cost(dry, learning, MaskOptions.of({"updates": options.masks}))

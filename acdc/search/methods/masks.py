@@ -114,7 +114,7 @@ def head_start(behaviour: Behaviour, seed: int, progress: Progress) -> Tensor:
 
     Raises InputError for a metric without gradient.
     """
-    scores = eap_ig_inputs(behaviour, IntegralOptions(seed=seed), progress)
+    scores = eap_ig_inputs(behaviour, IntegralOptions.of({}, seed=seed), progress)
     helps = helpfulness(scores.values, scores.kind, behaviour.metric.sign) / np.abs(scores.values).mean()
     ahead = np.log(np.maximum(helps, np.exp(-MOST_AHEAD)))
     return torch.from_numpy(np.minimum(ahead, MOST_AHEAD)).float()
