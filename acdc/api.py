@@ -1,5 +1,6 @@
 """The Python interface: load a model and a task, discover a circuit, verify it."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, TypeVar
 
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.report import Report
-from acdc.errors import InputError
+from acdc.errors import AcdcWarning, InputError
 from acdc.jobs.batch import Silent
 from acdc.jobs.batch import run_jobs as run_planned_jobs
 from acdc.jobs.executors import choose_executor
@@ -20,6 +21,7 @@ from acdc.render.difference import draw_difference as draw_both
 from acdc.render.drawing import Picture
 from acdc.render.drawing import draw as draw_circuit
 from acdc.render.look import Look, choose_look
+from acdc.render.size import size_notes
 from acdc.runs.ranking import rank_by
 from acdc.search.discover import DiscoverySettings, Result
 from acdc.search.discover import discover as run_discovery
@@ -86,7 +88,8 @@ def discover(
     better if larger; by default the task's. `options` are those of the method: `steps` of integrated gradients,
     `updates` of learned masks, `sender_order` of acdc and hybrid, and those that a method of another package declares.
     Discovery uses a random half of the rows (by `seed`), or the first `limit`; `verify` uses the others.
-    Raises InputError for settings that do not fit each other, the model or the task.
+    Warns of an empty circuit, and of one that is smaller than was asked for. Raises InputError for settings that do not
+    fit each other, the model or the task.
     """
     settings = DiscoverySettings(
         method=METHODS.find(method),
@@ -106,7 +109,10 @@ def discover(
         seed=seed,
         threads=threads,
     )
-    return run_discovery(model, task, settings, progress)
+    result = run_discovery(model, task, settings, progress)
+    for note in size_notes(result.circuit):
+        warnings.warn(note, AcdcWarning, stacklevel=2)
+    return result
 
 
 def sweep(
@@ -223,4 +229,5 @@ def run_jobs(
     if not specified:
         raise InputError("jobs: there must be at least one table")
     executor = choose_executor(workers, gpus_per_worker, address, max(job.settings.threads for job in specified))
-    return run_planned_jobs(specified, Path(out).resolve(), executor, Silent())
+    where = f"{jobs}: " if isinstance(jobs, str | Path) else ""
+    return run_planned_jobs(specified, Path(out).resolve(), executor, Silent(), where)

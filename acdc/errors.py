@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from typing import TextIO
+from unicodedata import category
 
 
 class InputError(Exception):
@@ -31,9 +32,32 @@ class AcdcWarning(UserWarning):
     """There is a result, but not the expected one: one sentence, printed on stderr by the command line."""
 
 
+def without_prefix(message: str) -> str:
+    """A message of pydantic or of an option's parser without the name of the exception that it came from."""
+    return message.replace("Value error, ", "").replace("Assertion failed, ", "")
+
+
 def printable(text: str) -> str:
     """A text in one line, with escapes in the place of what a terminal would act on."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    """A text in its lines, with escapes in the place of control characters, which a terminal would act on, of marks
+    that change the direction of what follows, and of what is no character."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" or category(c) == "Zs" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def first_line(error: Exception) -> str:
+    """An error in one line."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def telling(tell: Callable[[str], None]) -> Callable[..., None]:

@@ -10,6 +10,20 @@ from acdc.errors import InputError
 ScoreKind = Literal["effect", "importance"]  # what a score says: how much the metric changes, or a rank alone
 
 
+# Bounds on what a user can ask for: what is more is a slip, and would run without end.
+MOST_THREADS = MOST_WORKERS = 1024
+MOST_COUNT, MOST_SEED = 2**31 - 1, 2**63 - 1
+MOST_STEPS, MOST_UPDATES, MOST_THRESHOLDS, MOST_REPEATS = 10_000, 1_000_000, 1_000, 10_000
+
+
+def check_count(option: str, value: int, most: int = MOST_COUNT) -> None:
+    """Raises InputError, naming the option, for a number of things that is below 1 or above a bound."""
+    if value < 1:
+        raise InputError(f"{option} {value} must be at least 1")
+    if value > most:
+        raise InputError(f"{option} {value if value < 10**20 else 'of so many digits'} must be at most {most:,}")
+
+
 class Level(StrEnum):
     """What a circuit consists of: edges, whole components, or single coordinates of what components write into the
     residual stream."""
@@ -80,8 +94,8 @@ class Scope:
 
     def check(self, option: str = "--verify-rows") -> None:
         """Raises InputError, naming the option that gave the rows, where there would be none."""
-        if self.rows is not None and not self.rows >= 1:
-            raise InputError(f"{option} {self.rows} must be at least 1")
+        if self.rows is not None:
+            check_count(option, self.rows)
 
     def __or__(self, other: "Scope") -> "Scope":
         """The least that covers both; one that measures nothing asks for no rows."""
@@ -101,6 +115,3 @@ class Grouping(StrEnum):
 
 
 DEFAULT_THREADS = 2
-
-
-MOST_THREADS = 1024

@@ -18,11 +18,12 @@ from pydantic import (
     model_validator,
 )
 
+from acdc.artefacts.digests import CIRCUITS, read_artefact
 from acdc.artefacts.levels import RecordedLevel
 from acdc.artefacts.quantisation import Quantisation
 from acdc.display import show
 from acdc.errors import InputError
-from acdc.files import read_model, write_json, write_text
+from acdc.files import json_text, write_text
 from acdc.graph import Anatomy, ComponentGraph, Edge, Writer, is_within_head
 from acdc.graph.masks import Mask
 from acdc.graph.units import Units, units_of
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
 
     from acdc.artefacts.verification.report import Report
 
-FILE_NAME, CIRCUITS = "circuit.json", "circuits"  # one circuit of a run; a folder of those of a sweep
+FILE_NAME = "circuit.json"
 SIGN_CONVENTION = {
     "effect": "score = metric(edge ablated) - metric(not ablated), mean over rows, in the metric's own sign",
+    "objective": "score = rise of the objective when the edge is ablated in the circuit as it was at its test, mean "
+    "over rows, with the sign of a loss of the metric",
     "importance": "score ranks by magnitude; it is not a change of the metric",
     "imported": "score is that of the file, as the tool that wrote it defines it; it is taken to rank by magnitude",
     "unscored": "the file has no scores, so all are 0",
@@ -309,7 +312,11 @@ class Circuit(_Record):
     def save(self, path: str | Path) -> None:
         """Write `circuit.json` (a folder) or the given file, atomically."""
         target = Path(path)
-        write_json(target / FILE_NAME if target.is_dir() else target, self.model_dump(mode="json"))
+        write_text(target / FILE_NAME if target.is_dir() else target, self.to_json())
+
+    def to_json(self) -> str:
+        """What `circuit.json` holds."""
+        return json_text(self.model_dump(mode="json"))
 
     @classmethod
     def load(cls, path: str | Path) -> "Circuit":
@@ -318,7 +325,7 @@ class Circuit(_Record):
         if (target / CIRCUITS).is_dir() and not (target / FILE_NAME).exists():
             raise InputError(f"{target} holds a sweep: name one of its circuits in {target / CIRCUITS}")
         target = target / FILE_NAME if target.is_dir() else target
-        circuit = read_model(cls, target, "a circuit of acdc")
+        circuit = read_artefact(cls, target, "a circuit of acdc")
         try:
             circuit.check()
         except InputError as error:

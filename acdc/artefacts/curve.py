@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from acdc.artefacts.circuit import CIRCUITS, BatchRecord, ModelRecord, TaskRecord
+from acdc.artefacts.circuit import BatchRecord, ModelRecord, TaskRecord
+from acdc.artefacts.digests import CIRCUITS
 from acdc.options import Level
 
 FILE_NAME = "curve.json"

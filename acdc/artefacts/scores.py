@@ -1,5 +1,6 @@
 """What a search returns: scores for every edge, or decisions edge by edge."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,22 @@ class Screening:
     def removed(self) -> int:
         return sum(group.count for group in self.groups)
 
+    def __add__(self, later: "Screening") -> "Screening":
+        """That of two runs with the same share."""
+        sampled, kept = self.sampled + later.sampled, self.sampled_kept + later.sampled_kept
+        return Screening(self.share, self.groups + later.groups, sampled, kept)
+
+    def totals(self) -> dict[str, int | float]:
+        """What a circuit records of it: how many candidates left in how many groups, by how much that raised the
+        objective together, and the sample."""
+        return {
+            "edges": self.removed,
+            "groups": len(self.groups),
+            "change": math.fsum(group.change for group in self.groups),
+            "sampled": self.sampled,
+            "sampled_kept": self.sampled_kept,
+        }
+
 
 @dataclass(frozen=True)
 class Decisions:
@@ -77,6 +94,7 @@ class Decisions:
     final circuit, measured from scratch, and `drift` how far the search's own account was ever off. `tried` counts
     computed candidates: more than tests, as those after a kept one in the same pass do not count. `proposal`: what was
     decided about, None for all edges. `screening`: None where every candidate was tested.
+    `minimised`: the name of the objective.
     """
 
     tests: tuple[Decision, ...]
@@ -89,4 +107,5 @@ class Decisions:
     units: dict[str, float] | None = None
     proposal: Proposal | None = None
     screening: Screening | None = None
+    minimised: str = ""
     kind: ScoreKind = "effect"

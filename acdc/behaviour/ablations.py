@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from acdc.behaviour.batches import Batch
+from acdc.errors import InputError
 from acdc.execution.ablated import Ablated
 from acdc.execution.executor import Executor, SlotInputs, Trace
 from acdc.extensions import Registry
@@ -41,14 +42,25 @@ class Ablating(Protocol):
 class Ablation:
     """A named ablation.
 
-    `carried` gives what removed edges carry for a batch's rows: values [writers, rows or 1, positions or 1, d], in the
-    order of the graph's writers, and where `has_within_head`, projections of q, k and v slots, which `--direct-edges`
-    needs."""
+    `needs_corrupted`: whether every row must have a corrupted prompt. `carried` gives what removed edges carry for a
+    batch's rows: values [writers, rows or 1, positions or 1, d], in the order of the graph's writers, and where
+    `has_within_head`, projections of q, k and v slots, which `--direct-edges` needs."""
 
     name: str
     summary: str
     carried: Callable[[Ablating, Batch], Ablated]
     has_within_head: bool = True
+    needs_corrupted: bool = False
+
+    def check(self, rows: Iterable[Row]) -> None:
+        """Raises InputError for a row that lacks a corrupted prompt where this ablation needs one."""
+        for row in rows:
+            if self.needs_corrupted and row.corrupted is None:
+                others = ", ".join(one.name for one in ABLATIONS.built_in.values() if not one.needs_corrupted)
+                raise InputError(
+                    f"ablation {self.name!r} needs corrupted prompts, and row {row.id!r} has none; those that need "
+                    f"none are {others}"
+                )
 
 
 def _resample(behaviour: Ablating, batch: Batch) -> Ablated:
@@ -80,7 +92,7 @@ ABLATIONS = Registry(
     "acdc.ablations",
     Ablation,
     (
-        Ablation("resample", "its value on the corrupted prompt", _resample),
+        Ablation("resample", "its value on the corrupted prompt", _resample, needs_corrupted=True),
         Ablation("zero", "nothing", _zero),
         Ablation("mean", "its mean over the task's clean prompts, all positions together", _mean),
         Ablation("mean-positional", "its mean over the task's clean prompts at that position", _mean_positional),
@@ -136,8 +148,10 @@ def _lengthen(values: Tensor, length: int, axis: int) -> Tensor:
     return torch.cat([values, values.new_zeros(missing)], dim=axis)
 
 
-def corrupted_tokens(rows: Iterable[Row], device: torch.device) -> Tensor:
-    return _padded([row.corrupted for row in rows], device)
+def corrupted_tokens(rows: Sequence[Row], device: torch.device) -> Tensor | None:
+    """None where not every row has a corrupted prompt."""
+    prompts = [row.corrupted for row in rows if row.corrupted is not None]
+    return _padded(prompts, device) if len(prompts) == len(rows) else None
 
 
 def clean_tokens(rows: Iterable[Row], device: torch.device) -> Tensor:

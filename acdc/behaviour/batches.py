@@ -76,11 +76,12 @@ class Cached(Sequence[T]):
 @dataclass(frozen=True)
 class Batch:
     """Rows on the device, padded to one length; `index` are their places in the behaviour, `clean` the plain run of
-    their clean prompts, which may be computed anew when it is read."""
+    their clean prompts, which may be computed anew when it is read. `corrupted`: None where a row has no such
+    prompt."""
 
     index: tuple[int, ...]
     tokens: Tensor
-    corrupted: Tensor
+    corrupted: Tensor | None
     positions: Tensor
     answers: RowBatch
     run_clean: Callable[[], Trace] = field(repr=False)
@@ -96,7 +97,8 @@ class Batch:
 
     def _part(self, rows: slice) -> "Batch":
         answers = RowBatch(self.answers.rows[rows], self.answers.full_logits[rows])
-        tensors = (self.tokens[rows], self.corrupted[rows], self.positions[rows])
+        corrupted = None if self.corrupted is None else self.corrupted[rows]
+        tensors = (self.tokens[rows], corrupted, self.positions[rows])
         return Batch(self.index[rows], *tensors, answers, lambda: self.clean.part(rows))
 
 

@@ -30,7 +30,7 @@ from acdc.graph import ComponentGraph
 from acdc.graph.masks import EdgeMask, Mask
 from acdc.model.load import Model
 from acdc.progress import Advance, Ticks, nobody
-from acdc.task.metrics import METRICS, Metric, RowBatch, recovered_fraction
+from acdc.task.metrics import METRICS, NOISE, Metric, RowBatch, distance, recovered_fraction
 from acdc.task.rows import Row, Task, bucket
 
 DEFAULT_BATCH = 32
@@ -63,7 +63,8 @@ class Behaviour:
         """`rows` are indices into the task; means for mean ablation are taken over the whole task. `workers`: others
         who have the same behaviour, and share in what is measured of many subgraphs.
 
-        Raises InputError for rows without the answers that the metric needs, and for logits that are not finite.
+        Raises InputError for rows without the answers that the metric needs or the corrupted prompts that the ablation
+        needs, and for logits that are not finite.
         """
         self.model, self.task, self.metric, self.workers = model, task, metric, workers
         self.ablation = ABLATIONS.find(ablation).name
@@ -72,7 +73,8 @@ class Behaviour:
         self._places = tuple(rows)  # of the rows in the task
         if not self.rows:
             raise InputError(f"task {task.name!r} has no rows to measure")
-        metric.check(self.rows)
+        metric.check(self.rows, model.anatomy.d_vocab_out)
+        ABLATIONS.find(ablation).check(self.rows)
         if direct_edges and not ABLATIONS.find(ablation).has_within_head:
             raise InputError(
                 f"ablation {ablation!r} has no values for queries, keys and values: leave out --direct-edges"
@@ -88,6 +90,11 @@ class Behaviour:
         self._clean = RunCache(lambda place: _there(me)._run_clean(place), lambda trace: trace.nbytes, budget)
         self._prompts = RunCache(lambda place: _there(me)._make_prompts(place), lambda found: found.nbytes, budget)
         self.batches = [self._batch(place, index) for place, index in enumerate(places)]
+
+    @property
+    def has_corrupted(self) -> bool:
+        """Whether all rows have corrupted prompts."""
+        return all(row.corrupted is not None for row in self.rows)
 
     @property
     def graph(self) -> ComponentGraph:
@@ -119,8 +126,10 @@ class Behaviour:
         self._prompts.clear()
 
     def run(self, batch: Batch, slots: SlotInputs | None = None, corrupted: bool = False) -> Trace:
-        """Run one batch's clean (or corrupted) prompts."""
+        """Run one batch's clean (or corrupted) prompts. Raises InputError where rows have no corrupted ones."""
         tokens = batch.corrupted if corrupted else batch.tokens
+        if tokens is None:
+            raise InputError(f"task {self.task.name!r} has rows without corrupted prompts")
         if slots is None and not torch.is_grad_enabled():
             return self.executor.collect(tokens, batch.positions)
         return self.executor.run(tokens, batch.positions, slots)
@@ -255,9 +264,18 @@ class Behaviour:
         if recovered_fraction(full, full, empty) is None:
             raise NothingToFind(
                 f"metric {self.metric.name!r} is {full:.6g} for the full model and for the empty circuit alike: under "
-                f"{self.ablation} ablation these rows do not tell them apart"
+                f"{self.ablation} ablation {self._why_alike()}"
             )
         return full, empty
+
+    def _why_alike(self) -> str:
+        """Why no circuit can be told from another: the rows, or that a mean is taken over them."""
+        if np.allclose(self.full(), self.empty(), rtol=NOISE, atol=0.0):
+            return "these rows do not tell them apart"
+        return (
+            "the means over these rows do not tell them apart, though single rows do: use "
+            f"{distance(self.model.anatomy.d_vocab_out).name}"
+        )
 
     @torch.no_grad()
     def plain(self, metrics: Sequence[Metric], corrupted: bool = False) -> np.ndarray:
@@ -288,10 +306,11 @@ def tokens_together(model: Model, graph: ComponentGraph) -> int:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Token ids [rows, positions] of a batch's clean and corrupted prompts, and the answer positions [rows]."""
+    """Token ids [rows, positions] of a batch's clean and corrupted prompts (None where a row has none), and the answer
+    positions [rows]."""
 
     clean: Tensor
-    corrupted: Tensor
+    corrupted: Tensor | None
     positions: Tensor
 
     @classmethod
@@ -337,6 +356,7 @@ def apply(metrics: Sequence[Metric], logits: Tensor, answers: RowBatch) -> np.nd
     return out.double().cpu().numpy()
 
 
-def usable_metrics(rows: Sequence[Row]) -> list[Metric]:
-    """The built-in metrics that every one of these rows has the answers for."""
-    return [m for m in METRICS.built_in.values() if all(getattr(row, name) for row in rows for name in m.needs)]
+def usable_metrics(rows: Sequence[Row], outputs: int) -> list[Metric]:
+    """The built-in metrics for a model with so many outputs that every one of these rows has the answers for."""
+    fitting = (metric for metric in METRICS.built_in.values() if metric.fits(outputs))
+    return [m for m in fitting if all(getattr(row, name) for row in rows for name in m.needs)]

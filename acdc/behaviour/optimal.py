@@ -48,23 +48,34 @@ def optimal_constants(executor: Executor, batches: Sequence[tuple[Tensor, Tensor
         with torch.enable_grad():
             replaced = executor.run(tokens, positions, _Replaced(start + unit * steps, chosen)).logits
             known = clean[update % len(batches)]
-            loss = (known.exp() * (known - replaced.to(known).log_softmax(-1))).sum(-1).mean()
+            loss = _distance(known, replaced.to(known)).mean()
             optimiser.zero_grad()
             loss.backward()
         optimiser.step()
     return Ablated((start + unit * steps).detach().to(means.values)[:, None, None])
 
 
+def _compared(logits: Tensor) -> Tensor:
+    """Log-probabilities, or of a model with one output, that."""
+    return logits if logits.shape[-1] == 1 else logits.log_softmax(-1)
+
+
+def _distance(clean: Tensor, replaced: Tensor) -> Tensor:
+    """Of what is compared in clean runs, from logits: KL divergence, or for one output the squared difference [N]."""
+    found = _compared(replaced)
+    return ((clean - found) ** 2 if clean.shape[-1] == 1 else clean.exp() * (clean - found)).sum(-1)
+
+
 @torch.no_grad()
 def _clean_runs(
     executor: Executor, batches: Sequence[tuple[Tensor, Tensor]], means: Tensor
 ) -> tuple[list[Tensor], Tensor]:
-    """(log-probabilities of each batch, spread of every writer's output about its mean [writers, 1])."""
-    logs, squares, count = [], torch.zeros(len(means), dtype=torch.float64, device=means.device), 0
+    """(what is compared of each batch's outputs, spread of every writer's output about its mean [writers, 1])."""
+    outputs, squares, count = [], torch.zeros(len(means), dtype=torch.float64, device=means.device), 0
     for tokens, positions in batches:
         trace = executor.run(tokens, positions)
-        logs.append(trace.logits.to(means).log_softmax(-1))
+        outputs.append(_compared(trace.logits.to(means)))
         values = trace.values.to(means) - means[:, None, None]
         squares += values.square().double().sum((1, 2, 3))
         count += values[0].numel()
-    return logs, (squares / count).sqrt().to(means)[:, None]
+    return outputs, (squares / count).sqrt().to(means)[:, None]

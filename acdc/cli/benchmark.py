@@ -1,12 +1,12 @@
 """The command that tries methods on known circuits, and how its results are shown."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from acdc.cli import options as opt
+from acdc.cli.console import say_json
 from acdc.search.options import SCORING
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def benchmark(
     with watching() as watch:
         done = run_benchmark(plan, folder, executor, watch)
     if as_json:
-        print(json.dumps({"rows": [row.model_dump(mode="json") for row in done.rows]}))
+        say_json({"rows": [row.model_dump(mode="json") for row in done.rows]})
     else:
         _print(done)
     raise typer.Exit(1 if done.failed else 0)

@@ -1,12 +1,12 @@
 """The commands that write circuits for other tools and read theirs: export, import."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from acdc.cli import options as opt
+from acdc.cli.console import say, say_json
 from acdc.cli.job_options import DECIDING, SCORING, takes_job
 from acdc.options import Grouping
 
@@ -39,10 +39,10 @@ def export(
     exported = export_run(run, format, out, fixed, group)
     if as_json:
         files = [str(path) for path in exported.files]
-        print(json.dumps({"written": str(out), "format": format, "files": files, "lost": list(exported.lost)}))
+        say_json({"written": str(out), "format": format, "files": files, "lost": list(exported.lost)})
         return
     for path in exported.files:
-        print(f"wrote {path}")
+        say(f"wrote {path}")
 
 
 @takes_job(without=("method", "bootstrap", "option", *SCORING, *DECIDING))

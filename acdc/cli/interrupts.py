@@ -2,11 +2,11 @@
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from acdc.cli.console import tell
 from acdc.cli.progress import clear_line
 
 SENTENCE = "acdc: interrupted; finished work is kept: repeat the command with the same --out to resume"
@@ -47,7 +47,7 @@ class Interruptible:
         self._signal = number
         if _importing(frame):  # native code that is being loaded may take an exception for the end of the world
             clear_line()
-            print(SENTENCE, file=sys.stderr, flush=True)
+            tell(SENTENCE)
             os._exit(128 + number)
         raise KeyboardInterrupt
 

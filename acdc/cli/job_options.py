@@ -41,7 +41,8 @@ def discovery_job(
     faithfulness: Annotated[
         float | None,
         typer.Option(
-            help="Methods that score: faithfulness that the circuit must reach on the discovery rows (default: 0.9)."
+            help="Faithfulness F that the circuit must reach on the discovery rows (methods that score: 0.9 by "
+            "default); acdc: the largest threshold whose circuit has between F and 2 - F."
         ),
     ] = None,
     choose: opt.Choose = Choosing.top,

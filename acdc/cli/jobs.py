@@ -1,23 +1,23 @@
 """Show jobs: a line for each while they run, a table of them afterwards."""
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from acdc.cli.console import console
+from acdc.cli.console import console, say, say_json, tell
 from acdc.cli.plan import duration
 from acdc.cli.progress import RateColumn
+from acdc.errors import printable
 from acdc.jobs.job import Job
 from acdc.jobs.state import JobsState, JobState, SubmissionState
 from acdc.jobs.store import Stage, Status
 from acdc.jobs.work import Outcome
 from acdc.render.verdict import percent
+from acdc.words import count_of, were
 
 _UNFINISHED = (Status.queued, Status.stopped, Status.interrupted)
 
@@ -31,7 +31,7 @@ class Lines:
     def begins(self, jobs: Sequence[Job], finished: int) -> None:
         self._total, self._ended = len(jobs) + finished, finished
         if finished:
-            self._say(f"{finished} of {self._total} jobs were finished before")
+            self._say(f"{finished} of {count_of(self._total, 'job')} {were(finished)} finished before")
 
     def started(self, job: Job) -> None:
         self._say(f"{job.name} started")
@@ -51,7 +51,7 @@ class Lines:
         pass
 
     def _say(self, text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+        tell(f"{time.strftime('%H:%M:%S')} {text}")
 
 
 class Bars(Lines):
@@ -60,14 +60,14 @@ class Bars(Lines):
     def __init__(self) -> None:
         super().__init__()
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
             RateColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
         )
-        self._bars = Progress(*columns, console=Console(stderr=True))
+        self._bars = Progress(*columns, console=console(stderr=True))
         self._tasks: dict[str, tuple[str, TaskID]] = {}
 
     def __enter__(self) -> "Bars":
@@ -89,7 +89,7 @@ class Bars(Lines):
         shown = self._tasks.get(job.id)
         if shown is None or shown[0] != stage.name:
             self._remove(job)
-            what = f"{job.name} {stage.name}"
+            what = printable(f"{job.name} {stage.name}")
             shown = stage.name, self._bars.add_task(what, total=stage.total, unit=stage.unit, note="")
             self._tasks[job.id] = shown
         self._bars.update(shown[1], completed=stage.done, note=stage.note)
@@ -104,7 +104,7 @@ class Bars(Lines):
             self._bars.remove_task(self._tasks.pop(job.id)[1])
 
     def _say(self, text: str) -> None:
-        self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._bars.console.print(text, soft_wrap=True)
 
 
 def watching() -> Lines:
@@ -115,7 +115,7 @@ def watching() -> Lines:
 def print_jobs(state: JobsState, as_json: bool) -> None:
     """How jobs stand, and what those that are done have found."""
     if as_json:
-        print(json.dumps(state.model_dump(mode="json")), flush=True)
+        say_json(state.model_dump(mode="json"))
         return
     out = console()
     if state.submission:
@@ -190,6 +190,6 @@ def _say_changes(states: Iterator[JobsState]) -> JobsState:
         now |= {job.name: job.status.value for job in state.jobs}
         for name, status in now.items():
             if said.get(name) != status:
-                print(f"{time.strftime('%H:%M:%S')} {name} {status}", flush=True)
+                say(f"{time.strftime('%H:%M:%S')} {name} {status}")
         said = now
     return state

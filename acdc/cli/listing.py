@@ -1,12 +1,11 @@
 """Print what there is: models, tasks, methods, suites, formats, runs."""
 
 import contextlib
-import json
 from pathlib import Path
 
 from rich.table import Table
 
-from acdc.cli.console import console
+from acdc.cli.console import console, say_json
 from acdc.errors import InputError
 from acdc.runs.run_directory import list_runs, read_run
 from acdc.search.options import BUILT_IN, flag
@@ -31,7 +30,7 @@ def print_listing(what: str, runs: Path, as_json: bool) -> None:
     listings = {"models": _models, "tasks": _tasks, "methods": _methods, "suites": _suites, "formats": _formats}
     rows = _runs(runs) if what == "runs" else listings[what]()
     if as_json:
-        print(json.dumps(rows))
+        say_json(rows)
     elif what == "methods":
         _print_methods(rows)
     elif rows := rows + _NOT_NAMED.get(what, []):

@@ -1,8 +1,10 @@
 """The `acdc` command: every subcommand, and how errors reach the user."""
 
+import io
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +14,14 @@ import typer
 from acdc.cli import options as opt
 from acdc.cli import targets
 from acdc.cli.benchmark import benchmark
+from acdc.cli.console import Enough, tell
 from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
 from acdc.cli.progress import warn
 from acdc.cli.verification import diff, minimise, verify
-from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling
+from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling, without_prefix
+from acdc.files import check_text
 
 if TYPE_CHECKING:
     from acdc.runs.spec import DiscoveryJob
@@ -97,7 +101,9 @@ def score(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -
 def run(
     jobs: Annotated[
         Path,
-        typer.Argument(help=r"TOML file: \[defaults] and \[\[jobs]] with the options of discover.", metavar="JOBS"),
+        typer.Argument(
+            help=opt.literal("TOML file: [defaults] and [[jobs]] with the options of discover."), metavar="JOBS"
+        ),
     ],
     workers: Annotated[
         int | None,
@@ -124,7 +130,7 @@ def run(
     folder = (out or Path("runs") / jobs.stem).resolve()
     executor = choose_executor(workers, gpus_per_worker, address, max(job.settings.threads for job in specified))
     with watching() as watch:
-        ended = run_jobs(specified, folder, executor, watch)
+        ended = run_jobs(specified, folder, executor, watch, f"{jobs}: ")
     print_jobs(describe(folder, ended, driven=False), as_json)
     raise typer.Exit(0 if all(job.status is Status.done for job in ended) else 1)
 
@@ -160,7 +166,7 @@ def list_(
 
 
 @app.command("check-task")
-@takes_job(without=("task", *SEARCHING, *SCORING, *CHOOSING, *DECIDING, *VERIFYING))
+@takes_job(without=("task", *SEARCHING, *SCORING, *CHOOSING, *DECIDING, *VERIFYING), batch_size=256)
 def check_task(
     job: "DiscoveryJob",
     task: Annotated[str, typer.Argument(help="Bundled name, task file, or data set hf:NAME:SPLIT.", metavar="TASK")],
@@ -182,6 +188,8 @@ def main() -> None:
     """Run the command line; bad input ends with one sentence on stderr and exit code 2."""
     if len(sys.argv) == 1:
         sys.argv.append("--help")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for what its encoding does not have
     # Threads that spin while they wait make a busy machine many times slower; read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.simplefilter("always", AcdcWarning)
@@ -189,21 +197,27 @@ def main() -> None:
     usage_error: Any = typer.BadParameter.__base__  # that of click, which typer gives no name
     interruptible = Interruptible()
     try:
+        _check_words(sys.argv[1:])
         with interruptible:
+            _check_names()
             status = app(standalone_mode=False)
             sys.stdout.flush()
     except InputError as error:
         for problem in error.problems if isinstance(error, InputErrors) else [str(error)]:
             status = _fail(problem)
     except usage_error as error:
-        status = _fail(error.format_message())
-    except BrokenPipeError:
-        # whoever read our output has seen enough; point stdout elsewhere so that closing it fails no more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = _fail(without_prefix(error.format_message()))
+    except (Enough, BrokenPipeError):
+        _silence()
+        status = 0
+    except SystemExit:
+        if "--help" not in sys.argv:
+            raise
+        _silence()  # typer prints the help itself, and ends so where nobody reads on
         status = 0
     except OSError as error:
         status = _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
     except KeyboardInterrupt:
         status = 130
     except (MemoryError, RuntimeError) as error:
@@ -211,11 +225,31 @@ def main() -> None:
             raise
         status = _fail("out of memory: use a smaller --batch-size or --limit")
     if interruptible.status is not None:
-        print(SENTENCE, file=sys.stderr)
+        tell(SENTENCE)
         status = interruptible.status
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _check_words(words: Sequence[str]) -> None:
+    """Raises InputError for an empty word, which as a path would be the current folder."""
+    for before, word in zip(["", *words], words, strict=False):
+        name, given, value = word.partition("=")
+        if not word.strip() or (name.startswith("--") and given and not value.strip()):
+            what = name if given else before if before.startswith("-") else "an argument"
+            raise InputError(f"{what} is empty: give it a value or leave it out")
+
+
 def _fail(message: str) -> int:
-    print(f"acdc: error: {printable(message)}", file=sys.stderr)
+    tell(f"acdc: error: {printable(message)}")
     return 2
+
+
+def _silence() -> None:
+    """Point stdout elsewhere, so that closing it does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _check_names() -> None:
+    """Raises InputError for names of files that are no text: runs record the names of what they depend on."""
+    for word in (*sys.argv[1:], str(Path.cwd())):
+        check_text(word)

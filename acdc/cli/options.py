@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
+import typer.core
 from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError
 from acdc.options import Choosing, Extent, Level
 from acdc.search.options import SearchOptions, own_options
 from acdc.search.registry import METHODS
+
+
+def literal(help: str) -> str:
+    """A help text in which brackets are no markup, which it is read as where Rich prints it."""
+    return help.replace("[", r"\[") if typer.core.HAS_RICH else help
 
 
 class DType(StrEnum):
@@ -43,7 +49,12 @@ Revision = Annotated[str | None, typer.Option(help="Hub revision: branch, tag or
 MethodName = Annotated[str, typer.Option("--method", help="Search method; see 'acdc list methods'.", metavar="NAME")]
 MetricName = Annotated[
     str | None,
-    typer.Option("--metric", help="kl, logit_diff, nll, prob_diff or accuracy; default: the task's.", metavar="NAME"),
+    typer.Option(
+        "--metric",
+        help="kl, logit_diff, nll, prob_diff or accuracy; squared_error or value for models with one output; "
+        "default: the task's.",
+        metavar="NAME",
+    ),
 ]
 AblationName = Annotated[
     str,

@@ -1,28 +1,26 @@
 """Print a plan: first the estimates, then what they are based on; or JSON."""
 
-import json
-import sys
-
 from rich.table import Table
 
-from acdc.cli.console import console
+from acdc.cli.console import console, say_json, tell
 from acdc.cli.progress import clear_line
 from acdc.options import Extent
 from acdc.planning.forecast import Forecast
 from acdc.planning.job_plan import Cost, JobPlan
+from acdc.words import count_of
 
 
 def announce(text: str) -> None:
     """Say on stderr what a plan will do."""
     clear_line()
-    print(text, file=sys.stderr, flush=True)
+    tell(text)
 
 
 def print_plan(plan: JobPlan, as_json: bool) -> None:
     """Time and work of each stage and the memory; the size of the search; what the figures rest on, and what to do
     where memory does not suffice."""
     if as_json:
-        print(json.dumps(plan.as_record()))
+        say_json(plan.as_record())
         return
     search, out = plan.search, console()
     out.print(f"plan of {plan.method.name} for {plan.task} in {plan.model}\n", style="bold")
@@ -30,7 +28,8 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
     sizes = f"{search.candidates:,} {plan.level}"
     stored = f", {plan.quantisation}" if plan.quantisation else ""
     out.print(
-        f"\n{sizes}; {search.rows} rows of at most {search.longest} tokens in batches of at most {plan.batch_size}; "
+        f"\n{sizes}; {count_of(search.rows, 'row')} of at most {count_of(search.longest, 'token')} in batches of at "
+        f"most {plan.batch_size}; "
         f"{plan.parameters:,} parameters in {plan.dtype}{stored}, {_place(plan)}."
     )
     out.print(f"\n{_basis(plan)}")
@@ -38,7 +37,7 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
 
 
 def _place(plan: JobPlan) -> str:
-    return f"on {plan.threads} threads" if plan.device == "cpu" else f"on {plan.device}"
+    return f"on {count_of(plan.threads, 'thread')}" if plan.device == "cpu" else f"on {plan.device}"
 
 
 def _table(plan: JobPlan) -> Table:
@@ -66,7 +65,7 @@ def _search(plan: JobPlan) -> tuple[str, str]:
     tests, kept = round(plan.preview.tests, -2) or plan.preview.tests, plan.preview.kept
     return (
         f"{time}, between {duration(least)} and {duration(most)}",
-        f"{work}, {tests:,.0f} tests, {kept:,.0f} edges kept",
+        f"{work}, {count_of(round(tests), 'test')}, {count_of(round(kept), 'edge')} kept",
     )
 
 
@@ -99,7 +98,8 @@ def _basis(plan: JobPlan) -> str:
 def _tried(preview: Forecast, rows: int) -> str:
     """What the estimate is based on."""
     of_all = "all" if preview.rows == rows else f"{preview.rows} of the {rows}"
-    text = f"The estimate comes from a short search on {of_all} rows, which visited {preview.receivers} slots. "
+    slots = count_of(preview.receivers, "slot")
+    text = f"The estimate comes from a short search on {of_all} rows, which visited {slots}. "
     if preview.tested == preview.receivers:
         text += "Every edge into each of them was tested."
     else:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
 from rich.control import Control
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.segment import ControlType
 from rich.text import Text
 
+from acdc.cli.console import console, tell
 from acdc.errors import printable
 from acdc.progress import Advance, Say, nobody, shown_by
 
@@ -30,19 +30,18 @@ class RateColumn(ProgressColumn):
 @contextmanager
 def bars(what: str, total: float, unit: str) -> Iterator[Advance]:
     """A bar with counts, rate and time left on stderr when it is a terminal."""
-    console = Console(stderr=True)
     if not sys.stderr.isatty():
         yield nobody
         return
     columns = (
-        TextColumn("{task.description:>15}"),
+        TextColumn("{task.description:>15}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
         RateColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=console, speed_estimate_period=RECENT) as progress:
+    with Progress(*columns, console=console(stderr=True), speed_estimate_period=RECENT) as progress:
         handle = progress.add_task(what, total=total, unit=unit, note="")
 
         def advance(done: float, note: str = "") -> None:
@@ -54,35 +53,35 @@ def bars(what: str, total: float, unit: str) -> Iterator[Advance]:
 @contextmanager
 def line(what: str) -> Iterator[Say]:
     """A line on stderr, when it is a terminal, that is gone when the context ends."""
-    console = Console(stderr=True, highlight=False)
-    if not sys.stderr.isatty() or console.is_dumb_terminal:
+    out = console(stderr=True)
+    if not sys.stderr.isatty() or out.is_dumb_terminal:
         yield lambda what: None
         return
 
     def say(what: str) -> None:
         text = Text(f"{printable(what)} ...", style="dim")
-        text.truncate(console.width - 1, overflow="ellipsis")  # a full line would begin another
-        console.control(_CLEAR)
-        console.print(text, end="")
-        console.file.flush()
+        text.truncate(out.width - 1, overflow="ellipsis")  # a full line would begin another
+        out.control(_CLEAR)
+        out.print(text, end="")
+        out.file.flush()
 
     say(what)
     try:
         yield say
     finally:
-        console.control(_CLEAR)
+        out.control(_CLEAR)
 
 
 def clear_line() -> None:
     """Make room on stderr for what does not belong on a line that may be there."""
     if sys.stderr.isatty():
-        Console(stderr=True).control(_CLEAR)
+        console(stderr=True).control(_CLEAR)
 
 
 def warn(message: str) -> None:
     """Print a warning on stderr."""
     clear_line()
-    print(f"acdc: warning: {printable(message)}", file=sys.stderr)
+    tell(f"acdc: warning: {printable(message)}")
 
 
 def loads_model(command: Callable[..., None]) -> Callable[..., None]:

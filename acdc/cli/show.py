@@ -1,7 +1,5 @@
 """Print results: a short table first, or JSON."""
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +8,9 @@ from rich.table import Table
 
 from acdc.artefacts.circuit import ModelRecord
 from acdc.artefacts.quantisation import Quantisation
-from acdc.cli.console import console
-from acdc.render.verdict import percent
+from acdc.cli.console import console, say_json, tell
+from acdc.render.verdict import number, percent
+from acdc.words import count_of
 
 if TYPE_CHECKING:
     from acdc.runs.check_task import TaskCheck
@@ -30,7 +29,7 @@ def print_stored(model: str, quantisation: Quantisation | None, out: Console) ->
 def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
     """The strongest scored edges."""
     if as_json:
-        print(json.dumps({"run": str(path), **record}))
+        say_json({"run": str(path), **record})
         return
     edges = sorted(record["edges"].items(), key=lambda item: (-abs(item[1]), item[0]))
     table = Table(
@@ -43,7 +42,8 @@ def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
     out = console()
     out.print(f"{record['task']['name']} in {record['model']['name']}", style="bold")
     out.print(
-        f"{record['method']}, {record['metric']}, {record['ablation']} ablation, {len(record['task']['rows'])} rows"
+        f"{record['method']}, {record['metric']}, {record['ablation']} ablation, "
+        + count_of(len(record["task"]["rows"]), "row")
     )
     model = ModelRecord.model_validate(record["model"])
     print_stored(model.name, model.quantisation, out)
@@ -56,9 +56,9 @@ def print_curve(sweep: "FinishedSweep", as_json: bool) -> None:
     """A sweep's points by rising threshold and where its files are."""
     record = sweep.record
     if record.points[0].unseen_metric is None:
-        print("acdc: warning: no rows left to measure the circuits on: discovery used all", file=sys.stderr)
+        tell("acdc: warning: no rows left to measure the circuits on: discovery used all")
     if as_json:
-        print(json.dumps({"run": str(sweep.path), **record.model_dump(mode="json")}))
+        say_json({"run": str(sweep.path), **record.model_dump(mode="json")})
         return
     out = console()
     out.print(f"{record.task.name} in {record.model.name}", style="bold")
@@ -89,18 +89,19 @@ def print_curve(sweep: "FinishedSweep", as_json: bool) -> None:
 def print_check(check: "TaskCheck", as_json: bool) -> None:
     """Whether a task fits a model, and the model's metrics on it."""
     if as_json:
-        print(json.dumps(check.as_record()))
+        say_json(check.as_record())
         return
-    out = console()
-    tokens = f"{check.shortest} to {check.longest}" if check.shortest < check.longest else f"{check.longest}"
-    out.print(f"{check.task} for {check.model}: {check.rows} rows of {tokens} tokens")
+    out, lengths = console(), f"{check.shortest} to {check.longest} tokens"
+    if check.shortest == check.longest:
+        lengths = count_of(check.longest, "token")
+    out.print(f"{check.task} for {check.model}: {count_of(check.rows, 'row')} of {lengths}")
     print_stored(check.model, check.quantisation, out)
     out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
     table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)
     for name in ("metric", "clean", "corrupted"):
         table.add_column(name, justify="left" if name == "metric" else "right")
     for name, ends in check.measures.items():
-        table.add_row(name, f"{ends['clean']:.4g}", f"{ends['corrupted']:.4g}")
+        table.add_row(name, number(ends["clean"]), number(ends["corrupted"]))
     out.print(table)
     if check.groups:
         out.print()

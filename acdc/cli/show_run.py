@@ -3,18 +3,18 @@
 With --json, one object at the end.
 """
 
-import json
-import sys
 from collections.abc import Callable
 
 from rich.table import Table
 
-from acdc.cli.console import console
+from acdc.cli.console import console, say_json, tell
 from acdc.cli.show import STRONGEST, print_stored
 from acdc.options import Extent
-from acdc.render.style import dropped, subtitle, title
-from acdc.render.verdict import percent, planned_text, verdict
+from acdc.render.size import size_notes
+from acdc.render.style import dropped, screened, subtitle, title
+from acdc.render.verdict import between, percent, planned_text, verdict
 from acdc.runs.finished import FinishedRun
+from acdc.words import count_of
 
 SLOW_FLOPS = 3e11  # of a verification: a few seconds, after which the first table is shown before it
 
@@ -43,13 +43,15 @@ class RunPrinter:
     def finish(self, run: FinishedRun) -> None:
         """Print what has not been printed of a finished run."""
         if not run.report.rows and run.report.extent is not Extent.none:
-            print(f"acdc: warning: no rows are left for verification: {run.report.reason}", file=sys.stderr)
+            tell(f"acdc: warning: no rows are left for verification: {run.report.reason}")
         if self._as_json:
-            print(json.dumps(_record(run)))
+            for note in size_notes(run.circuit):
+                tell(f"acdc: warning: {note}")
+            say_json(_record(run))
             return
         self(run)
         out = self._out
-        if run.report.removals or "first table" not in self._printed:
+        if run.circuit.parts and (run.report.removals or "first table" not in self._printed):
             out.print(_strongest(run))
         out.print(f"\n{verdict(run.circuit, run.report)}")
         out.print(f"\nrun      {run.path}{' (already there)' if run.resumed else ''}", soft_wrap=True)
@@ -59,7 +61,6 @@ class RunPrinter:
         if what not in self._printed:
             self._printed.add(what)
             show()
-            sys.stdout.flush()
 
     def _head(self, run: FinishedRun) -> None:
         circuit, out = run.circuit, self._out
@@ -67,11 +68,15 @@ class RunPrinter:
         out.print(subtitle(circuit))
         if dropped(circuit):
             out.print(dropped(circuit))
+        if screened(circuit):
+            out.print(screened(circuit))
+        for note in size_notes(circuit):
+            out.print(note, soft_wrap=True)
         print_stored(circuit.model.name, circuit.model.quantisation, out)
         out.print()
 
     def _first_table(self, run: FinishedRun) -> None:
-        if not run.report.measures:
+        if run.circuit.parts and not run.report.measures:
             self._out.print(_strongest(run))
             self._out.print()
         if run.plan is not None:
@@ -81,11 +86,9 @@ class RunPrinter:
         found = run.report.random
         known = [value for value in found.faithfulness if value is not None] if found else []
         if known and found is not None:
-            spread = f"{percent(min(known))} to {percent(max(known))}"
-            fewer = f" on {found.rows} rows" if found.rows not in (None, run.report.rows) else ""
-            text = (
-                f"{len(known)} random circuits of at most as many {run.circuit.part_name}{fewer}: faithfulness {spread}"
-            )
+            fewer = f" on {count_of(found.rows or 0, 'row')}" if found.rows not in (None, run.report.rows) else ""
+            circuits = f"{count_of(len(known), 'random circuit')} of at most as many {run.circuit.part_name}{fewer}"
+            text = f"{circuits}: faithfulness {between(known)}"
             self._out.print(text, style="dim italic")
         self._out.print()
 
@@ -110,7 +113,7 @@ def _record(run: FinishedRun) -> dict:
 def _measures(run: FinishedRun) -> Table:
     report = run.report
     of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
-    table = _titled(f"verification on {report.rows}{of} unseen rows")
+    table = _titled(f"verification on {report.rows}{of} unseen {'row' if report.rows == 1 and not of else 'rows'}")
     table.add_column("metric")
     for name in ("full model", "circuit", "complement", "empty circuit", "faithfulness"):
         table.add_column(name, justify="right")

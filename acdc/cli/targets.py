@@ -1,12 +1,13 @@
 """The commands for jobs in a folder on this machine or on a Ray cluster."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from acdc.cli import options as opt
+from acdc.cli.console import say, say_json
+from acdc.words import count_of
 
 TargetName = Annotated[
     str, typer.Argument(help="Folder of jobs; with --address, the id that submit printed.", metavar="TARGET")
@@ -40,13 +41,19 @@ def submit(
     specified = read_jobs(jobs)
     with connect(address) as cluster:
         made = submit(
-            cluster, jobs.stem, specified, Workers(workers, gpus_per_worker), cluster_dir, send_files=not shared_files
+            cluster,
+            jobs.stem,
+            specified,
+            Workers(workers, gpus_per_worker),
+            cluster_dir,
+            send_files=not shared_files,
+            where=f"{jobs}: ",
         )
     if as_json:
-        print(json.dumps({"submission": made.id, "folder": made.folder, "started": made.started}))
+        say_json({"submission": made.id, "folder": made.folder, "started": made.started})
         return
-    print(f"submitted {made.id}" if made.started else f"the same jobs are running already: {made.id}")
-    print(f"folder  {made.folder} on the cluster\nstatus  acdc status {made.id} --address {address}")
+    say(f"submitted {made.id}" if made.started else f"the same jobs are running already: {made.id}")
+    say(f"folder  {made.folder} on the cluster\nstatus  acdc status {made.id} --address {address}")
 
 
 def status(
@@ -80,12 +87,12 @@ def logs(
     with find_target(target, address) as found:
         texts = found.logs(job)
     if as_json:
-        print(json.dumps({"logs": texts}))
+        say_json({"logs": texts})
         return
     for name, text in texts.items():
         if len(texts) > 1:
-            print(f"== {name}")
-        print(text, end="" if text.endswith("\n") else "\n")
+            say(f"== {name}")
+        say(text, end="" if text.endswith("\n") else "\n")
 
 
 def stop(target: TargetName, address: Address = None, as_json: opt.Json = False) -> None:
@@ -94,7 +101,10 @@ def stop(target: TargetName, address: Address = None, as_json: opt.Json = False)
 
     with find_target(target, address) as found:
         said = found.stop()
-    print(json.dumps({"target": target, "outcome": said}) if as_json else said)
+    if as_json:
+        say_json({"target": target, "outcome": said})
+    else:
+        say(said)
 
 
 def fetch(
@@ -110,11 +120,15 @@ def fetch(
     with find_target(target, address) as found:
         taken = fetch(found, out)
     if as_json:
-        print(json.dumps({"out": str(out), "files": [entry.name for entry in taken]}))
+        say_json({"out": str(out), "files": [entry.name for entry in taken]})
         return
     runs = {entry.name.split("/")[0] for entry in taken}
-    print(f"brought {len(taken)} files of {len(runs)} runs" if taken else "no finished run that is not there already")
-    print(f"jobs  {out}")
+    say(
+        f"brought {count_of(len(taken), 'file')} of {count_of(len(runs), 'run')}"
+        if taken
+        else "no finished run that is not there already"
+    )
+    say(f"jobs  {out}")
 
 
 COMMANDS = (submit, status, logs, stop, fetch)

@@ -1,7 +1,5 @@
 """The commands verify, minimise and diff, and how their results are printed."""
 
-import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from acdc.cli import options as opt
+from acdc.cli.console import say_json, tell
 from acdc.cli.progress import loads_model
 from acdc.errors import InputError
 from acdc.options import Scope
+from acdc.words import count_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from acdc.artefacts.roles import RoleComparison
     from acdc.artefacts.verification.full_verification import FullVerification
     from acdc.artefacts.verification.interval import Interval
+    from acdc.artefacts.verification.mechanism import HeadHint
     from acdc.artefacts.verification.report import Report
     from acdc.artefacts.verification.stability import Stability
     from acdc.artefacts.verification.test_result import TestResult
@@ -78,11 +79,11 @@ def verify(
 
 def _announce(plan: "RepeatPlan") -> None:
     """Say on stderr what repeating a discovery will take."""
-    seeds = f", {plan.seeds} times with other seeds" if plan.seeds else ""
-    print(
-        f"acdc: repeating the discovery {plan.repeats} times on {plan.rows_each} of its {plan.rows} rows{seeds} and "
-        f"once on each template: about {plan.seconds:.0f} s, going by how long the run took",
-        file=sys.stderr,
+    seeds = f", {count_of(plan.seeds, 'time')} with other seeds" if plan.seeds else ""
+    tell(
+        f"acdc: repeating the discovery {count_of(plan.repeats, 'time')} on {plan.rows_each} of its "
+        f"{count_of(plan.rows, 'row')}{seeds} and once on each template: about {plan.seconds:.0f} s, going by how long "
+        "the run took"
     )
 
 
@@ -144,12 +145,12 @@ def diff(
         raise InputError("--fixed needs --picture")
     if circuits[0].model.content_hash != circuits[1].model.content_hash:
         roles = compare_roles(circuits[0], load_report(first), circuits[1], load_report(second))
-        print(json.dumps(roles.model_dump(mode="json"))) if as_json else _print_roles(roles)
+        say_json(roles.model_dump(mode="json")) if as_json else _print_roles(roles)
         return
     model = load_model(source.model, revision=source.revision, device=device, dtype=circuits[0].dtype)
     comparison = compare(model, load_task(source.task, model), *circuits)
     if as_json:
-        print(json.dumps(comparison.model_dump(mode="json")))
+        say_json(comparison.model_dump(mode="json"))
         return
     _print_comparison(comparison)
 
@@ -186,8 +187,8 @@ def _print_comparison(comparison: "Comparison") -> None:
         out.print(f"\nscores of shared edges correlate with {comparison.correlation:.3f} (Pearson)")
     if comparison.rows:
         title = (
-            f"\nfaithfulness in {comparison.metric} under {comparison.ablation} ablation, on {comparison.rows} rows "
-            "that neither discovery used"
+            f"\nfaithfulness in {comparison.metric} under {comparison.ablation} ablation, on "
+            f"{count_of(comparison.rows, 'row')} that neither discovery used"
         )
         rows = [[name, _percent(interval)] for name, interval in comparison.faithfulness.items()]
         _show(out, title, ("circuit", "recovered [95% interval]"), rows)
@@ -216,6 +217,8 @@ def _print_in_full(report: "Report", full_verification: "FullVerification") -> N
     from acdc.cli.console import console
 
     out = console()
+    if full_verification.sampling is not None:
+        out.print(f"\nintervals and tests: {full_verification.sampling.text}", soft_wrap=True)
     _print_claims(report, full_verification, out)
     _print_tests(full_verification.tests, out)
     _print_details(report, full_verification, out)
@@ -263,24 +266,7 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
         ]
         _show(out, "\ngeneralisation", head, rows)
     if full_verification.hints:
-        from acdc.artefacts.verification.mechanism import columns
-
-        shares = [columns(hint.attention) for hint in full_verification.hints]
-        head = ("head", f"direct effect on {report.metric}", *shares[0], "mostly")
-        rows = [
-            [
-                h.id,
-                _number(h.direct.value),
-                *map(_share, share.values()),
-                (h.label or "").removeprefix("attends mostly: "),
-            ]
-            for h, share in zip(full_verification.hints, shares, strict=True)
-        ]
-        title = (
-            "\nwhat heads attend to in the full model: shares of attention (answer*: only from the answer position); "
-            "hints, not proof"
-        )
-        _show(out, title, head, rows)
+        _print_heads(full_verification.hints, report.metric, out)
     if full_verification.composition:
         strongest = sorted(full_verification.composition, key=lambda c: (c.usual - c.score, c.edge))[:STRONGEST]
         rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
@@ -296,6 +282,17 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
             for f in full_verification.failures
         ]
         _show(out, "\nrows on which the circuit does worst, lost answers first", head, rows)
+
+
+def _print_heads(hints: "Sequence[HeadHint]", metric: str, out: "Console") -> None:
+    """What heads add directly and what their labels rest on, then where they attend."""
+    from acdc.render.hints import ADDS, EVIDENCE, LABELS, SHARES, evidence_cells, shares_table
+
+    rows = [[h.id, _number(h.adds.value), *evidence_cells(h)] for h in hints]
+    _show(out, f"\n{ADDS.format(metric=metric)}\n{LABELS}", ("head", f"adds to {metric}", *EVIDENCE), rows)
+    for at, text in SHARES.items():
+        targets, cells = shares_table(hints, at)
+        _show(out, f"\n{text}", ("head", *targets), [[h.id, *row] for h, row in zip(hints, cells, strict=True)])
 
 
 STRONGEST = 10

@@ -85,27 +85,37 @@ class Ledger:
             self.store.mark(id, Status.stopped)
 
 
-def run_jobs(jobs: Sequence[DiscoveryJob], out: Path, executor: JobExecutor, watch: Watch) -> list[StoredJob]:
+def run_jobs(
+    jobs: Sequence[DiscoveryJob], out: Path, executor: JobExecutor, watch: Watch, where: str = ""
+) -> list[StoredJob]:
     """Run jobs into `out`, which only its user can look into; how each of them stands in the end, in their order.
 
-    Raises InputErrors for jobs that cannot be run, before anything is, and DiskError where the disk is full.
+    Raises InputErrors for jobs that cannot be run, saying `where` these are from, before anything is run, and DiskError
+    where the disk is full.
     """
-    return run_planned(plan_jobs(jobs, out), out, executor, watch)
+    return run_planned(plan_jobs(jobs, out, where), out, executor, watch)
 
 
 def run_planned(planned: Sequence[Job], out: Path, executor: JobExecutor, watch: Watch) -> list[StoredJob]:
     """The same for jobs of any kind, whose folder is `out`."""
     make_private(out)
     store, me = Store(out), (os.getpid(), socket.gethostname())
+    if store.read_only and all(job.is_finished() for job in planned):
+        watch.begins([], len(planned))
+        return _stored(store, planned)
     try:
         store.add(planned)
         store.enter(*me)
         _run(planned, executor, Ledger(store, {job.id: job for job in planned}, watch))
-        ids = {job.id for job in planned}
-        return [job for job in store.jobs() if job.id in ids]
+        return _stored(store, planned)
     finally:
         store.leave(*me)
         store.close()
+
+
+def _stored(store: Store, planned: Sequence[Job]) -> list[StoredJob]:
+    ids = {job.id for job in planned}
+    return [job for job in store.jobs() if job.id in ids]
 
 
 def _run(planned: Sequence[Job], executor: JobExecutor, ledger: Ledger) -> None:

@@ -9,8 +9,9 @@ from acdc.errors import InputError
 from acdc.jobs.job import Job
 from acdc.jobs.pulse import answers
 from acdc.jobs.work import Outcome, Report, work_on
-from acdc.options import DEFAULT_THREADS
+from acdc.options import DEFAULT_THREADS, MOST_WORKERS, check_count
 from acdc.runs.discovery import Loaded
+from acdc.words import count_of
 
 
 class JobExecutor(Protocol):
@@ -38,12 +39,13 @@ def choose_executor(
         if gpus_per_worker or address:
             raise InputError("--gpus-per-worker and --address need --workers N")
         return InProcess()
-    if workers < 1:
-        raise InputError(f"--workers {workers} must be at least 1")
+    check_count("--workers", workers, MOST_WORKERS)
     if not (gpus_per_worker >= 0 and (gpus_per_worker <= 1 or gpus_per_worker.is_integer())):
         raise InputError(f"--gpus-per-worker {gpus_per_worker:g} must be a part of one GPU or a whole number of them")
     if address is None and workers * gpus_per_worker > (there := torch.cuda.device_count()):
-        raise InputError(f"--workers {workers} with {gpus_per_worker:g} GPUs each: this machine has {there} GPUs")
+        raise InputError(
+            f"--workers {workers} with {gpus_per_worker:g} GPUs each: this machine has {count_of(there, 'GPU')}"
+        )
     if address not in (None, "auto") and not answers(address):
         raise InputError(f"--address {address}: nothing answers there; give auto, or HOST:PORT of a cluster's head")
     from acdc.jobs.ray.pool import RayPool  # Ray is large, and not everybody has it

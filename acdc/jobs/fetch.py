@@ -5,28 +5,28 @@ have the announced content, and nothing that is there is written over but a veri
 `run.json` comes last, so that a run that was taken in part is no finished run.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from acdc.artefacts.circuit import CIRCUITS, Circuit
+from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.curve import FILE_NAME as CURVE
+from acdc.artefacts.digests import CIRCUITS, digest
 from acdc.artefacts.verification.examples import FILE_NAME as EXAMPLES
 from acdc.artefacts.verification.report import FILE_NAME as VERIFICATION
 from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
-from acdc.files import make_private, write_text
+from acdc.files import make_private, read_bytes, write_json, write_text
 from acdc.runs.finished import PAGE, RUN_FILES, is_report_of, load_report, no_report
-from acdc.runs.ranking import DECISIONS, SCORES
-from acdc.runs.run_directory import RUN_FILE
+from acdc.runs.ranking import DECISIONS, SCORES, SCREENING
+from acdc.runs.run_directory import RUN_FILE, RunRecord, read_run
 from acdc.runs.sweep import PICTURE
 
-ARTEFACTS = (*RUN_FILES, VERIFICATION, EXAMPLES, SCORES, DECISIONS, CURVE, PICTURE, RUN_FILE)
-VERIFIED = (VERIFICATION, PAGE)  # what verifying a run further changes
+ARTEFACTS = (*RUN_FILES, VERIFICATION, EXAMPLES, SCORES, DECISIONS, SCREENING, CURVE, PICTURE, RUN_FILE)
+VERIFIED = (VERIFICATION, PAGE, RUN_FILE)  # what verifying a run further changes; of the last, the digests alone
 _FOLDER, _CIRCUIT = r"\w[\w.-]*", r"\w[\w.+-]*\.json"
 _NAME = re.compile(rf"{_FOLDER}/({'|'.join(map(re.escape, ARTEFACTS))}|{CIRCUITS}/{_CIRCUIT})")
 
@@ -69,8 +69,8 @@ def list_files(folder: Path, runs: Sequence[str]) -> list[FileEntry]:
         for path in sorted(paths, key=lambda path: path.name == RUN_FILE):
             name = path.relative_to(folder).as_posix()
             if _NAME.fullmatch(name) and path.is_file() and not _is_linked(folder, name):
-                content = path.read_bytes()
-                entries.append(FileEntry(name=name, size=len(content), sha256=hashlib.sha256(content).hexdigest()))
+                content = read_bytes(path)
+                entries.append(FileEntry(name=name, size=len(content), sha256=digest(content)))
     return entries
 
 
@@ -86,9 +86,12 @@ def take(source: Source, out: Path) -> list[FileEntry]:
         _check_place(out, entry)
     missing = {entry.name for entry in entries if not (out / entry.name).exists()}
     changed = [entry for entry in entries if entry.name not in missing and not _is_same(out / entry.name, entry)]
-    wanted_names = missing | _further(source, out, entries, changed)
+    further = _further(source, out, entries, changed)
+    wanted_names = missing | {entry.name for entry in changed if entry.run in further}
     wanted = [entry for entry in entries if entry.name in wanted_names]
     make_private(out)
+    for run, record in further.items():
+        _announce(out / run, record)
     for entry, text in _receive(source, wanted):
         path = out / entry.name
         make_private(path.parent)
@@ -96,16 +99,49 @@ def take(source: Source, out: Path) -> list[FileEntry]:
     return wanted
 
 
-def _further(source: Source, out: Path, entries: Sequence[FileEntry], changed: Sequence[FileEntry]) -> set[str]:
-    """Of the files that are there with other content, the names of those that a further verification replaces."""
+def _further(
+    source: Source, out: Path, entries: Sequence[FileEntry], changed: Sequence[FileEntry]
+) -> dict[str, RunRecord]:
+    """The runs whose files that are there with other content are replaced by a further verification, with their
+    records as they are sent."""
     for entry in changed:
         if entry.file not in VERIFIED or not (out / entry.name).is_file():
             raise _other_content(out / entry.name)
-    places = {entry.run: out / entry.name for entry in reversed(changed)}
-    reports = [entry for entry in entries if entry.run in places and entry.file == VERIFICATION]
-    sent = {entry.run: text for entry, text in _receive(source, reports)}
-    further = {run for run, path in places.items() if _goes_further(path, sent.get(run))}
-    return {entry.name for entry in changed if entry.run in further}
+    runs: dict[str, list[FileEntry]] = {entry.run: [] for entry in changed}
+    for entry in entries:
+        runs.get(entry.run, []).append(entry)
+    told = [entry for listed in runs.values() for entry in listed if entry.file in (VERIFICATION, RUN_FILE)]
+    sent = {entry.name: text for entry, text in _receive(source, told)}
+    further = {}
+    for run, listed in runs.items():
+        files = {entry.file for entry in changed if entry.run == run}
+        first = out / next(entry.name for entry in changed if entry.run == run)
+        record = _record_of(first, sent.get(f"{run}/{RUN_FILE}"), listed)
+        if files == {RUN_FILE} or _goes_further(first, sent.get(f"{run}/{VERIFICATION}")):
+            further[run] = record
+    return further
+
+
+def _record_of(path: Path, sent: str | None, listed: Sequence[FileEntry]) -> RunRecord:
+    """A run's record as it is sent. Raises InputError where it is not that of the run of a file here, but for digests,
+    or does not have those of the files that are `listed` with it."""
+    try:
+        here, there = read_run(path.parent), RunRecord.model_validate_json(sent or "")
+    except (InputError, ValidationError):
+        raise _other_content(path) from None
+    aside: dict[str, Any] = {"artefacts": None, "replaced": {}}
+    same = here.model_copy(update=aside) == there.model_copy(update=aside)
+    if not same or not all(there.records(entry.file, entry.sha256) for entry in listed if entry.file != RUN_FILE):
+        raise _other_content(path)
+    return there
+
+
+def _announce(run: Path, there: RunRecord) -> None:
+    """Let both what is here and what is about to be written be the run's, until its own record comes."""
+    here = read_run(run)
+    if here.artefacts is not None:
+        both: dict[str, Any] = {"artefacts": there.artefacts, "replaced": here.replaced | here.artefacts}
+        write_json(run / RUN_FILE, here.model_copy(update=both).model_dump(mode="json"))
 
 
 def _goes_further(path: Path, sent: str | None) -> bool:
@@ -136,7 +172,7 @@ def _receive(source: Source, entries: Sequence[FileEntry]) -> Iterator[tuple[Fil
 
 def _checked(entry: FileEntry, content: bytes) -> str:
     """A file's text. Raises InputError where it is not what was announced."""
-    if hashlib.sha256(content).hexdigest() != entry.sha256:
+    if digest(content) != entry.sha256:
         raise InputError(f"{entry.name} arrived with other content than it had: fetch again")
     try:
         return content.decode("utf-8")
@@ -153,7 +189,7 @@ def _check_place(out: Path, entry: FileEntry) -> None:
 
 
 def _is_same(path: Path, entry: FileEntry) -> bool:
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
+    return path.is_file() and digest(read_bytes(path)) == entry.sha256
 
 
 def _other_content(path: Path) -> InputError:

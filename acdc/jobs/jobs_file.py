@@ -9,24 +9,26 @@ import json
 import tomllib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import fields
+from math import prod
 from pathlib import Path
 from typing import Any, Optional
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from acdc.errors import InputError, InputErrors
-from acdc.files import existing_path
+from acdc.errors import InputError, InputErrors, without_prefix
+from acdc.files import existing_path, read_bytes
 from acdc.model.sources import NAMES
 from acdc.options import FORMER_LEVELS, former_level
 from acdc.runs.spec import DiscoveryJob, located
 from acdc.search.discover import DiscoverySettings
 from acdc.search.options import own_options
 from acdc.search.registry import DEFAULT_METHOD, METHODS
-from acdc.task.registry import TASKS
 
 DEFAULT_MODEL, DEFAULT_TASK = "trio", "ioi"
 _TABLES = ("defaults", "jobs")
+MOST_BYTES, MOST_JOBS = 16 * 2**20, 10_000
+_DEEPEST = 6
 
 
 def _option(name: str) -> str:
@@ -56,11 +58,12 @@ def _table() -> type[BaseModel]:
 def read_jobs(path: Path) -> list[DiscoveryJob]:
     """The jobs of a file, grids expanded, in its order. Raises InputErrors naming every key that is wrong."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"job file {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(read_bytes(path, MOST_BYTES).decode("utf-8"))
+    except RecursionError:
+        raise InputError(f"job file {path} is not valid TOML: nested too deeply") from None
+    except ValueError as error:  # of text that is no TOML or UTF-8, and of numbers that are too long
         raise InputError(f"job file {path} is not valid TOML: {error}") from None
+    _check_values(content, path)
     problems = [f"{name}: a job file has the tables {' and '.join(_TABLES)}" for name in content if name not in _TABLES]
     defaults, tables = content.get("defaults", {}), content.get("jobs", [{}] if "defaults" in content else [])
     if not isinstance(defaults, dict):
@@ -70,6 +73,19 @@ def read_jobs(path: Path) -> list[DiscoveryJob]:
     if problems:
         raise InputErrors([f"{path}: {problem}" for problem in problems])
     return make_jobs(defaults, tables, path.parent, f"{path}: ")
+
+
+def _check_values(content: Mapping[str, Any], path: Path) -> None:
+    """Raises InputError for tables within tables that no option has, and for whole numbers that TOML does not have."""
+    values = [("", content, 0)]
+    while values:
+        place, value, depth = values.pop()
+        if depth > _DEEPEST:
+            raise InputError(f"job file {path}: {place}: nested too deeply")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise InputError(f"job file {path}: {place}: a whole number of more than 64 bits")
+        inner = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+        values += [(f"{place}.{key}".lstrip("."), one, depth + 1) for key, one in inner]
 
 
 def write_jobs(jobs: Sequence[DiscoveryJob]) -> str:
@@ -94,6 +110,9 @@ def make_jobs(
 ) -> list[DiscoveryJob]:
     """The jobs of tables of options, grids expanded; relative paths are relative to `folder`."""
     jobs, problems, table_type = [], [], _table()
+    count = sum(_count({**defaults, **table}) for table in tables)
+    if count > MOST_JOBS:
+        raise InputErrors([f"{where}{count:,} jobs: at most {MOST_JOBS:,} are run together"])
     for number, table in enumerate(tables, start=1):
         merged = {**defaults, **table}
         problems += [
@@ -107,6 +126,10 @@ def make_jobs(
     if problems:
         raise InputErrors(list(dict.fromkeys(problems)))
     return jobs
+
+
+def _count(table: Mapping[str, Any]) -> int:
+    return prod(len(value) for value in table.values() if isinstance(value, list))
 
 
 def _grid(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -129,7 +152,7 @@ def _make_job(options: Mapping[str, Any], folder: Path, table_type: type[BaseMod
         values["method"] = METHODS.find(values["method"])
         job = DiscoveryJob(
             model=_located(values.pop("model"), NAMES, folder),
-            task=located(_located(values.pop("task"), TASKS, folder), folder),
+            task=located(values.pop("task"), folder),
             **{name: values.pop(name) for name in ("revision", "device", "dtype", "verify", "verify_rows")},
             settings=DiscoverySettings(**values),
         )
@@ -145,10 +168,16 @@ def _problem(error: Any) -> str:
         return f"{key}: is not an option of 'acdc discover'"
     if key == "level" and error["input"] in FORMER_LEVELS:
         return f"{key}: {former_level(error['input'])}"
-    return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}, not {error['input']!r}"
+    said = without_prefix(error["msg"])
+    return f"{key}: {said[0].lower()}{said[1:]}, not {_shown(error['input'])}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _located(name: str, bundled: Container[str], folder: Path) -> str:
     """A name as it is, a path relative to the folder as an absolute one."""
-    path = existing_path(str(folder / Path(name).expanduser()))
+    path = existing_path(name if name.startswith("~") or not name else str(folder / name))
     return name if name in bundled or path is None else str(path.resolve())

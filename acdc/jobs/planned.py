@@ -19,7 +19,7 @@ from acdc.model.sources import find_source
 from acdc.progress import Progress
 from acdc.runs.discovery import Loaded, run_discovery
 from acdc.runs.finished import RUN_FILES, load_report
-from acdc.runs.run_directory import read_run
+from acdc.runs.run_directory import RunDirectory
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import prepare
 from acdc.task.load import load_task
@@ -49,9 +49,9 @@ class PlannedJob:
     def is_finished(self) -> bool:
         """Whether its run directory is complete."""
         try:
-            complete = read_run(self.path).status == "complete"
-            there = all((self.path / name).is_file() for name in RUN_FILES)
-            return complete and there and load_report(self.path).covers(self.job.scope)
+            run = RunDirectory.reopen(self.path)
+            whole = run.record.status == "complete" and all(map(run.has, RUN_FILES)) and not run.changed()
+            return whole and load_report(self.path).covers(self.job.scope)
         except InputError:
             return False
 
@@ -60,15 +60,15 @@ class PlannedJob:
         run_discovery(self.job, self.path, progress, loaded, find_workers)
 
 
-def plan_jobs(jobs: Sequence[DiscoveryJob], folder: Path) -> list[PlannedJob]:
+def plan_jobs(jobs: Sequence[DiscoveryJob], folder: Path, where: str = "") -> list[PlannedJob]:
     """Look at model, task and rows of every job without loading a weight; equal jobs become one, which is verified as
     far as any of them asks.
 
-    Raises InputErrors with what is wrong with any of them.
+    Raises InputErrors with what is wrong with any of them, each beginning with `where` the jobs are from.
     """
     equal: dict[str, list[PlannedJob]] = {}
     hashes: dict[tuple[str, str | None], str] = {}
-    for made in for_each(jobs, lambda job: plan_one(job, folder, hashes)):
+    for made in for_each(jobs, lambda job: plan_one(job, folder, hashes), where):
         equal.setdefault(made.id, []).append(made)
     return [_as_one(planned) for planned in equal.values()]
 
@@ -79,14 +79,14 @@ def _as_one(equal: Sequence[PlannedJob]) -> PlannedJob:
     return replace(first, job=replace(first.job, verify=scope.extent, verify_rows=scope.rows))
 
 
-def for_each(jobs: Sequence[DiscoveryJob], look: Callable[[DiscoveryJob], T]) -> list[T]:
-    """What looking at each job gives. Raises InputErrors with what is wrong with any of them."""
+def for_each(jobs: Sequence[DiscoveryJob], look: Callable[[DiscoveryJob], T], where: str = "") -> list[T]:
+    """What looking at each job gives. Raises InputErrors with what is wrong with any of them, and `where` it is."""
     found, problems = [], []
     for number, job in enumerate(jobs, start=1):
         try:
             found.append(look(job))
         except InputError as error:
-            problems.append(f"job {number}: {error}")
+            problems.append(f"{where}job {number}: {error}")
     if problems:
         raise InputErrors(list(dict.fromkeys(problems)))
     return found

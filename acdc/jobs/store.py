@@ -5,6 +5,7 @@ an index: what is finished is known from the run directories, and a store that i
 """
 
 import fcntl
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from acdc.errors import DiskError, InputError
-from acdc.files import make_private
+from acdc.files import check_target, make_private
 from acdc.jobs.job import Job
 
 FILE_NAME, DRIVERS = "jobs.sqlite3", ".drivers"
@@ -79,17 +80,24 @@ class Driver:
 
 
 class Store:
-    """The jobs of one folder. Every method raises InputError for a damaged file and DiskError for a full disk."""
+    """The jobs of one folder, which on a read-only disk are only read. Every method raises InputError for a damaged
+    file and DiskError for a full disk."""
 
     def __init__(self, folder: Path):
         self.path = folder / FILE_NAME
         self._entered: IO[str] | None = None
+        check_target(self.path)
+        self.read_only = self.path.exists() and not os.access(folder, os.W_OK)
         with self._errors():
-            self.path.touch(mode=0o600)
-            self._database = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
+            if self.read_only:
+                self._database = sqlite3.connect(f"{self.path.resolve().as_uri()}?immutable=1", uri=True)
+            else:
+                self.path.touch(mode=0o600)
+                self._database = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
             self._database.row_factory = sqlite3.Row
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.executescript(_SCHEMA)
+            if not self.read_only:
+                self._database.execute("PRAGMA journal_mode=WAL")
+                self._database.executescript(_SCHEMA)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

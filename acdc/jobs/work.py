@@ -15,7 +15,7 @@ from typing import Protocol
 
 from acdc.behaviour.workers import FindWorkers, no_workers
 from acdc.errors import AcdcWarning, DiskError, InputError, is_out_of_memory, telling
-from acdc.files import clear_parts, make_private, refused
+from acdc.files import check_target, clear_parts, make_private, refused
 from acdc.jobs.job import Job
 from acdc.jobs.store import Stage
 from acdc.progress import Advance, Progress
@@ -76,6 +76,7 @@ def _locked(job: Job) -> Iterator[None]:
     """Hold the job's lock. Raises InputError when another process has held it for long."""
     path, waited_until = job.folder / LOCKS / job.id, time.monotonic() + PATIENCE
     make_private(path.parent)
+    check_target(path)
     with path.open("w") as file:
         while True:
             try:
@@ -97,6 +98,7 @@ def _logged(job: Job) -> Iterator[None]:
     """Write warnings and what goes wrong into the job's log."""
     path = _log(job)
     make_private(path.parent)
+    check_target(path)
 
     def write(text: str) -> None:
         try:

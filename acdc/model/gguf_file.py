@@ -16,12 +16,14 @@ from typing import Any, BinaryIO, NoReturn
 
 from acdc.artefacts.quantisation import Quantisation
 from acdc.errors import InputError
+from acdc.files import open_file
 
 MAGIC, SUFFIX = b"GGUF", ".gguf"
 VERSIONS = (2, 3)
 EXTRA = 'pip install "acdc[gguf]"'  # what installs the library
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_WHOLE = ("I8", "I16", "I32", "I64")
 _MOST_DIMENSIONS = 4
 _SHOWN = 60  # characters of a name in a message
 
@@ -118,7 +120,7 @@ def read_gguf(path: Path) -> GgufFile:
     if not has_library():
         raise InputError(f"model {path.name!r} needs the library gguf: {EXTRA}")
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return _Header(path, file).read()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
@@ -184,6 +186,8 @@ class _Header:
             raise InputError(
                 f"{self._path}: tensor {quoted(name)} is of type {kind}, which acdc does not know"
             ) from None
+        if known.name in _WHOLE:
+            raise InputError(f"{self._path}: tensor {quoted(name)} holds whole numbers ({known.name}), and no weights")
         block, width = GGML_QUANT_SIZES[known]
         if shape[-1] % block or not prod(shape):
             self._damaged(f"tensor {quoted(name)} of shape {list(shape)}, which {known.name} does not store")

@@ -5,9 +5,10 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,18 +16,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from acdc.artefacts.quantisation import Quantisation
-from acdc.errors import AcdcWarning, InputError
+from acdc.errors import AcdcWarning, InputError, first_line
 from acdc.execution.components import Components
 from acdc.execution.executor import Executor
 from acdc.graph import Anatomy, ComponentGraph
+from acdc.model.adapter import merge_adapter, without_adapter
 from acdc.model.bridge_builder import build_bridge, describe_bridge
 from acdc.model.check import Disagreement, first_disagreement
+from acdc.model.config_bounds import check_parameters, check_sizes
 from acdc.model.functional import FunctionalComponents
-from acdc.model.gguf_weights import load_gguf_model, load_gguf_tokenizer
+from acdc.model.gguf_weights import load_gguf_model
 from acdc.model.placed import placed
 from acdc.model.placement import Placement, choose_devices, device_map, module_paths, place, settle
 from acdc.model.replay import ReplayComponents
 from acdc.model.sources import NATIVE, Source, find_source
+from acdc.model.tokenizer import load_tokenizer
+from acdc.model.weight_files import check_weights
 from acdc.model.weights import read_weights
 from acdc.progress import loading
 
@@ -43,7 +48,6 @@ DTYPES = {
 }
 Devices = tuple[torch.device, ...]
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 # Configuration fields that TransformerLens accepts for a native model but does not act on.
 _NATIVE_UNSUPPORTED = ("parallel_attn_mlp", "use_local_attn", "use_qk_norm", "scale_attn_by_inverse_layer_idx")
 
@@ -155,6 +159,7 @@ def hugging_face_config(source: Source) -> "PretrainedConfig":
         config = AutoConfig.for_model(**source.config)
     else:
         config = AutoConfig.from_pretrained(source.folder, **_LOCAL)
+    check_sizes(vars(config), source.config_file)
     config.use_cache = False  # prompts are run whole
     built: Any = AutoModelForCausalLM._model_mapping[type(config)]  # a class, though annotated as a pair of them
     if built.__name__ != source.architecture:
@@ -212,6 +217,7 @@ def _load_hugging_face(
         placement, where = _hugging_face_placement(config, source.architecture, dtype, devices)
         model, report = _read_weights(source, config, dtype, where)
         _check_complete(source, report, model.config.num_hidden_layers)
+        _check_finite(model.named_parameters(), source, dtype)
         if placement is None:
             model.to(devices[0])
         return bridge_to(model, source.architecture, dtype, devices[0], placement), placement
@@ -227,12 +233,25 @@ def _read_weights(
     source: Source, config: "PretrainedConfig", dtype: torch.dtype, where: dict[str, str] | None
 ) -> tuple[Any, dict]:
     """(the model on the devices `where`, transformers' report of what was missing)."""
-    from transformers import AutoModelForCausalLM
-
     if source.gguf:
         return load_gguf_model(source.gguf, config, dtype, where)
+    _check_size(source, config, dtype)
+    if source.adapter is None:
+        return _from_folder(source.folder, config, dtype, where)
+    with without_adapter(source.folder) as base:
+        model, report = _from_folder(base, config, dtype, where)
+    _check_complete(source, report, config.num_hidden_layers)
+    warnings.warn(f"the LoRA adapter in {source.folder} is merged into the weights", AcdcWarning, stacklevel=2)
+    return merge_adapter(model, source.folder), report
+
+
+def _from_folder(
+    folder: Path, config: "PretrainedConfig", dtype: torch.dtype, where: dict[str, str] | None
+) -> tuple[Any, dict]:
+    from transformers import AutoModelForCausalLM
+
     loaded: Any = AutoModelForCausalLM.from_pretrained(
-        source.folder,
+        folder,
         dtype=dtype,
         attn_implementation="eager",
         use_safetensors=True,
@@ -243,6 +262,24 @@ def _read_weights(
         **_LOCAL,
     )
     return loaded  # with its report, which the annotation of `from_pretrained` knows nothing of
+
+
+def _check_size(source: Source, config: "PretrainedConfig", dtype: torch.dtype) -> None:
+    """Raises InputError for a configuration of far more parameters than there are, which memory may not hold."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    described = sum(parameter.numel() for parameter in model.parameters())
+    check_parameters(described, check_weights(source.weight_files), source.config_file)
+
+
+def _check_finite(weights: Iterable[tuple[str, torch.Tensor]], source: Source, dtype: torch.dtype) -> None:
+    """Raises InputError, naming it, for a weight that holds NaN or infinity, or does once it is of a smaller type."""
+    for name, weight in weights:
+        if not weight.to(dtype).isfinite().all():
+            kind = str(dtype).removeprefix("torch.")
+            raise InputError(f"weight {name!r} of {source.place} holds numbers that are not finite in {kind}")
 
 
 def _check_complete(source: Source, report: dict, n_layers: int) -> None:
@@ -260,6 +297,7 @@ def native_config(source: Source, device: torch.device, dtype: torch.dtype) -> "
     from transformer_lens.config import TransformerBridgeConfig
 
     path = source.folder / "config.json"
+    check_sizes(source.config, path, native=True)
     for key in _NATIVE_UNSUPPORTED:
         if source.config.get(key):
             raise InputError(f"{path}: {key!r} is not implemented by native models")
@@ -283,6 +321,7 @@ def _load_native(source: Source, devices: Devices, dtype: torch.dtype) -> "tuple
         ) from None
     try:
         parameters = load_file(source.folder / "model.safetensors")
+        _check_finite(parameters.items(), source, dtype)
         if not config.use_attn_scale:
             # TransformerLens divides by sqrt(d_head) all the same; undo that here.
             for key in parameters:
@@ -308,26 +347,6 @@ def _load_strictly(bridge: "TransformerBridge", parameters: dict[str, torch.Tens
     if missing:
         raise InputError(f"weights in {source.folder} lack {missing[0]!r}")
     bridge.load_state_dict(parameters, strict=True)
-
-
-def load_tokenizer(source: Source) -> "PreTrainedTokenizerBase | None":
-    """A model's tokenizer; None where it has none. Raises InputError for a damaged one."""
-    from transformers import AutoTokenizer
-
-    try:
-        if source.gguf:
-            return load_gguf_tokenizer(source.gguf)
-        if not any((source.folder / name).is_file() for name in _TOKENIZER_FILES):
-            return None
-        return AutoTokenizer.from_pretrained(source.folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # as for the model: any damage to its files is one kind of bad input
-        raise InputError(f"the tokenizer in {source.place} cannot be loaded: {first_line(error)}") from None
-
-
-def first_line(error: Exception) -> str:
-    """An error in one line."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def read_anatomy(bridge: "TransformerBridge") -> Anatomy:

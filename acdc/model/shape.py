@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from acdc.errors import InputError
+from acdc.errors import InputError, first_line
 from acdc.execution.products import product
 from acdc.model.bridge_builder import build_bridge
 from acdc.model.feed_forward import FeedForward
@@ -17,10 +17,8 @@ from acdc.model.load import (
     Devices,
     Model,
     bridge_to,
-    first_line,
     hugging_face_config,
     hugging_face_paths,
-    load_tokenizer,
     native_config,
     quiet,
     read_anatomy,
@@ -28,6 +26,7 @@ from acdc.model.load import (
 from acdc.model.placed import placed
 from acdc.model.placement import Placement, choose_devices, module_paths, move, place, settle
 from acdc.model.sources import NATIVE, Source, find_source
+from acdc.model.tokenizer import load_tokenizer
 from acdc.model.weights import Layer, Weights, read_weights
 from acdc.progress import loading
 

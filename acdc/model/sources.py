@@ -13,9 +13,12 @@ from pathlib import Path
 
 from acdc.artefacts.quantisation import Quantisation
 from acdc.errors import InputError
-from acdc.files import existing_path, read_json
+from acdc.files import check_ordinary, existing_path, open_file, read_json
+from acdc.model.adapter import CONFIG as ADAPTER
+from acdc.model.adapter import check_adapter, has_adapter, refuse_alone
 from acdc.model.gguf_config import configure
 from acdc.model.gguf_file import EXTRA, SUFFIX, GgufFile, find_gguf, has_library, is_gguf, read_gguf
+from acdc.model.weight_files import check_folder, check_weights, find_weight_files
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,13 @@ class Source:
 
     @property
     def weight_files(self) -> list[Path]:
-        return [self.gguf.path] if self.gguf else sorted(self.folder.glob("*.safetensors"))
+        """What is loaded, but for an adapter."""
+        return [self.gguf.path] if self.gguf else find_weight_files(self.folder)
+
+    @property
+    def adapter(self) -> Path | None:
+        """The weights of a LoRA adapter that is merged into the others."""
+        return check_adapter(self.folder) if self.gguf is None and has_adapter(self.folder) else None
 
     @property
     def size(self) -> int:
@@ -102,14 +111,16 @@ class Source:
         return sum(path.stat().st_size for path in self.weight_files)
 
     def content_hash(self) -> str:
-        """SHA-256 of config.json and every weight file, in the order of their names; of a GGUF file its own."""
+        """SHA-256 of config.json and every file of weights that is loaded, in the order of their names, then of an
+        adapter; of a GGUF file its own."""
         if self.gguf:
-            with self.gguf.path.open("rb") as file:
+            with open_file(self.gguf.path) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         digest = hashlib.sha256()
-        for path in [self.folder / "config.json", *self.weight_files]:
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
+        adapter = [self.folder / ADAPTER, self.adapter] if self.adapter else []
+        for path in [self.folder / "config.json", *self.weight_files, *adapter]:
+            digest.update(path.relative_to(self.folder).as_posix().encode())
+            with open_file(path) as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
 
@@ -129,6 +140,7 @@ def find_source(name: str, revision: str | None = None, weights: bool = True) ->
     if path is not None and is_gguf(path):
         return _open_gguf(path.name.removesuffix(SUFFIX), path)
     if path is not None:
+        check_ordinary(path)
         raise InputError(
             f"model {name!r} is a file, but not a GGUF file: give the folder of config.json and model.safetensors"
         )
@@ -141,7 +153,9 @@ def model_files(folder: Path) -> list[Path]:
     """What is read of a model's folder."""
     if not (folder / "config.json").is_file() and (file := find_gguf(folder)):
         return [file]
-    return sorted(file for pattern in _HUB_FILES + _HUB_WEIGHTS for file in folder.glob(pattern) if file.is_file())
+    there = {file for pattern in _HUB_FILES for file in folder.glob(pattern) if file.is_file()}
+    adapter = [check_adapter(folder)] if has_adapter(folder) else []
+    return sorted({*there, *find_weight_files(folder), *adapter})
 
 
 def is_hub_name(name: str) -> bool:
@@ -197,17 +211,31 @@ def _open_folder(name: str, folder: Path, revision: str | None, weights: bool) -
     if not config_path.is_file():
         if file := find_gguf(folder):
             return _open_gguf(name, file)
+        if has_adapter(folder):
+            raise refuse_alone(folder)
         raise InputError(f"model folder {folder} has no config.json and no GGUF file")
+    check_folder(folder)
     config = read_json(config_path)
     if not isinstance(config, dict):
         raise InputError(f"{config_path} must hold a JSON object")
     source = Source(name, folder, revision, config, _architecture(config_path, config))
-    if weights and not source.weight_files:
+    files = source.weight_files
+    if has_adapter(folder):
+        if not files:
+            raise refuse_alone(folder)
+        files = [*files, check_adapter(folder)]
+    if "transformers_weights" in config:
+        raise InputError(f"{config_path}: 'transformers_weights' is not supported: name the weights model.safetensors")
+    if weights and not files:
         pickled = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for p in folder.glob(pattern))
         hint = f"; {pickled[0]} is a pickle, which acdc never loads: convert it to safetensors" if pickled else ""
         if stored := sorted(path.name for path in folder.glob(f"*{SUFFIX}")):
             hint = f": name the GGUF file {stored[0]!r} itself"
+        if other := sorted(path.name for path in folder.glob("*.safetensors")):
+            hint = f": {other[0]} is neither model.safetensors nor named by a model.safetensors.index.json"
         raise InputError(f"model folder {folder} has no safetensors weights{hint}")
+    if weights:
+        check_weights(files)
     return source
 
 
@@ -220,4 +248,4 @@ def _architecture(path: Path, config: dict) -> str:
         raise InputError(f'{path} names no architecture: expected \'architectures\' or "architecture": "{NATIVE}"')
     families = ", ".join(FAMILIES.values())
     code = " (and acdc runs no code from a model's repository)" if config.get("auto_map") else ""
-    raise InputError(f"{path}: architecture {named!r} is not supported at edge level{code}; supported: {families}")
+    raise InputError(f"{path}: architecture {named!r} is not supported{code}; supported: {families}")

@@ -21,6 +21,7 @@ from acdc.search.acdc.slot_cost import Scale
 from acdc.search.discover import DiscoverySettings, bind
 from acdc.search.options import OrderOptions, SearchOptions
 from acdc.task.rows import Row, Task
+from acdc.words import count_of
 
 PREVIEW_FLOPS = {"cpu": 2e12, "cuda": 2e14}  # some ten seconds
 MOST_ROWS, FEWEST_ROWS = 16, 4
@@ -107,7 +108,7 @@ def forecast(
     assert isinstance(options, OrderOptions) and tests is not None  # see `can_forecast`
     plan, proposed = list(receiver_steps(behaviour.graph, options.sender_order)), _tested(behaviour, tests, options)
     preview = Preview(behaviour, threshold, plan, proposed, budget)
-    with progress(f"acdc on {count} rows", sum(len(step.candidates) for step in plan), "edges") as advance:
+    with progress(f"acdc on {count_of(count, 'row')}", sum(len(step.candidates) for step in plan), "edges") as advance:
         preview.finish(advance)
     found = _Extrapolation(preview, _scale(behaviour, task.select(discovery), settings)).forecast()
     return found.repeated(tests.rounds, plain * len(discovery)) if tests.rounds else found

@@ -1,11 +1,12 @@
 """The curve of a sweep as SVG text: edges kept against faithfulness."""
 
 from collections.abc import Sequence
-from html import escape
 from math import ceil, floor, log10
 
 from acdc.artefacts.curve import CurvePoint, CurveRecord
+from acdc.render.escaping import escape
 from acdc.render.style import INK, NODE_LINE
+from acdc.words import count_of
 
 WIDTH, HEIGHT = 640.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 72.0, 24.0, 64.0, 60.0
@@ -83,7 +84,7 @@ def _curve(points: Sequence[tuple[int, float | None, CurvePoint]], axes: _Axes, 
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in placed)
     dots = (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}">'
-        f"<title>threshold {p.threshold:.4g}: {p.edges_effective:,} edges</title></circle>"
+        f"<title>threshold {p.threshold:.4g}: {count_of(p.edges_effective, 'edge')}</title></circle>"
         for x, y, p in placed
     )
     return [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>', *dots]

@@ -11,6 +11,7 @@ from itertools import groupby
 import graphviz
 
 from acdc.artefacts.circuit import Circuit
+from acdc.errors import visible
 from acdc.render.drawing import DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text, draw
 from acdc.render.layout import Box
 from acdc.render.look import PLAIN, Look
@@ -76,7 +77,7 @@ class _Upwards:
     def node(self, node: DrawnNode) -> dict[str, str]:
         outline, box = node.outline, node.outline.box
         return {
-            "label": node.label.text,
+            "label": visible(node.label.text),
             "pos": self._at((box.x, box.y), ","),
             "width": f"{box.width / INCH:.3f}",
             "height": f"{box.height / INCH:.3f}",
@@ -94,7 +95,7 @@ class _Upwards:
             "color": _colour(line),
             "penwidth": f"{line.width:g}",
             "style": line.dash,
-            "tooltip": line.tooltip,
+            "tooltip": visible(line.tooltip),
         }
 
     def background(self, shape: Shape) -> str:
@@ -111,7 +112,7 @@ class _Upwards:
             case Text():
                 font = f"F {shape.size:g} {_said(FONT)} t {int(shape.bold)} c {_said(shape.colour)}"
                 width = len(shape.text) * shape.size / 2
-                words = _said(shape.text.replace("\\", "/"))
+                words = _said(visible(shape.text).replace("\\", "/"))
                 return f"{font} T {self._at((shape.x, shape.y))} {0 if shape.centred else -1} {width:.0f} {words}"
 
     def arrowhead(self, line: Line) -> str:

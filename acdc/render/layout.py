@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from acdc.artefacts.verification.mechanism import ATTENDS
 from acdc.render.diagram import Diagram, Node
 
 NODE_HEIGHT, RANK_GAP, NODE_GAP, TRUNK_WIDTH = 28.0, 62.0, 18.0, 8.0
@@ -37,7 +38,7 @@ class Label:
 
     @property
     def text(self) -> str:
-        return self.role.removeprefix("attends mostly: ")
+        return self.role.removeprefix(ATTENDS)
 
 
 @dataclass(frozen=True)

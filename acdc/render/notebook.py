@@ -1,13 +1,14 @@
 """What notebooks show of a result and of a report: HTML on white paper, as the pictures are, whatever the theme."""
 
 from collections.abc import Sequence
-from html import escape
 
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.report import Report
+from acdc.render.escaping import escape
 from acdc.render.style import FAINT, INK, PAPER, QUIET
 from acdc.render.svg import to_svg
 from acdc.render.verdict import removals_text
+from acdc.words import count_of
 
 STRONGEST = 10
 _CARD = (
@@ -40,7 +41,7 @@ def report_html(report: Report) -> str:
         for name, m in report.measures.items()
     ]
     head = ("metric", "full model", "circuit", "complement", "empty circuit", "faithfulness")
-    title = f"{report.rows} rows that discovery did not see, {report.ablation} ablation"
+    title = f"{count_of(report.rows, 'row')} that discovery did not see, {report.ablation} ablation"
     return _card(f"<p><b>{escape(_verdict(report, spans))}</b></p>", *_table(title, head, rows))
 
 

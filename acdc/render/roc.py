@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
+from acdc.render.escaping import escape
 from acdc.render.style import INK
 
 SIDE, LEFT, TOP, BOTTOM, LEGEND, GAP = 400.0, 64.0, 66.0, 56.0, 260.0, 24.0

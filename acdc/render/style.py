@@ -4,8 +4,11 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from acdc.artefacts.circuit import Circuit, ScoredEdge
+from acdc.artefacts.verification.mechanism import ATTENDS, DUPLICATE, FIRST, INDUCTION, ITSELF, PREVIOUS
 from acdc.graph import ReaderKind
 from acdc.graph.units import units_of
+from acdc.verification.intervals import wilson
+from acdc.words import count_of, were
 
 NODE_FILL = {
     "embedding": "#d8efe4",
@@ -27,11 +30,14 @@ EDGE_COLOUR = {
     ReaderKind.LOGITS: "#5f6b76",
 }
 ROLE_COLOURS = {  # fill and line
-    "attends mostly: previous": ("#a6dcf8", "#1b86c4"),
-    "attends mostly: same token": ("#fbf6bd", "#a89b00"),
-    "attends mostly: induction": ("#f7dbe9", "#c0578f"),
-    "attends mostly: first": ("#e6e9ec", "#5f6b76"),
-    "attends mostly: itself": ("#f9ddcc", "#d55e00"),
+    f"{ATTENDS}{target}": colours
+    for target, colours in {
+        PREVIOUS: ("#a6dcf8", "#1b86c4"),
+        DUPLICATE: ("#fbf6bd", "#a89b00"),
+        INDUCTION: ("#f7dbe9", "#c0578f"),
+        FIRST: ("#e6e9ec", "#5f6b76"),
+        ITSELF: ("#f9ddcc", "#d55e00"),
+    }.items()
 }
 TRUNK_COLOUR, FAINT_TRUNK = "#c3cad1", "#dde2e7"
 INK, QUIET, ABSENT, FAINT, PAPER = "#1d2730", "#5f6b76", "#9aa5af", "#d3d9de", "#ffffff"
@@ -117,8 +123,27 @@ def dropped(circuit: Circuit) -> str:
     count = len(circuit.edges) - circuit.edges_effective if circuit.units.are_edges else 0
     if not count:
         return ""
-    which = "1 edge" if count == 1 else f"{count:,} edges"
-    return f"{which} without a path from input to logits {'was' if count == 1 else 'were'} dropped"
+    return f"{count_of(count, 'edge')} without a path from input to logits {were(count)} dropped"
+
+
+def screened(circuit: Circuit) -> str:
+    """What ACDC removed without a test of its own, and how often that was wrong in a sample; nothing where every edge
+    was tested."""
+    found = circuit.method.selection
+    if "screened_edges" not in found:
+        return ""
+    text = (
+        f"{found['screened_edges']:,} edges left in {found['screened_groups']:,} groups instead of one by one, which "
+        f"changed {circuit.method.objective} by {found['screened_change']:+.2g}"
+    )
+    kept, sampled = int(found["screened_sampled_kept"]), int(found["screened_sampled"])
+    if sampled:
+        interval = wilson(kept, sampled)
+        text += (
+            f"; of {sampled:,} others like them that were tested, {kept:,} {were(kept)} kept "
+            f"(95% interval {interval.low:.1%} to {interval.high:.1%})"
+        )
+    return text
 
 
 def advice(circuit: Circuit) -> str:

@@ -1,9 +1,8 @@
 """A picture as SVG text, written directly: it needs no Graphviz, and the same circuit gives the same bytes."""
 
-from html import escape
-
 from acdc.artefacts.circuit import Circuit
 from acdc.render.drawing import Line, Picture, Point, Rectangle, Shape, Text, draw
+from acdc.render.escaping import escape
 from acdc.render.look import PLAIN, Look
 from acdc.render.style import INK, PAPER
 

@@ -5,7 +5,7 @@ is open if it was not measured, if the test has too little power at this number 
 spoken against it found nothing, which is no evidence for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,13 +18,21 @@ from acdc.artefacts.verification.minimality import TOLERANCE, Minimality, Minima
 from acdc.artefacts.verification.over_sizes import Integrated
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.report import Report
+from acdc.artefacts.verification.sampling import Unit
 from acdc.artefacts.verification.stability import Stability
 from acdc.artefacts.verification.test_result import TestResult
 from acdc.options import Extent
+from acdc.render.size import size_notes
+from acdc.words import are, count_of
 
 
 def verdict(circuit: Circuit, report: Report) -> str:
-    """The result in a sentence or two."""
+    """The result in a few sentences."""
+    notes = " ".join(size_notes(circuit))
+    return f"{notes} {_verdict(circuit, report)}" if notes else _verdict(circuit, report)
+
+
+def _verdict(circuit: Circuit, report: Report) -> str:
     if not report.rows:
         return f"Not verified: {report.reason}."
     measure = report.measures[report.metric]
@@ -32,13 +40,15 @@ def verdict(circuit: Circuit, report: Report) -> str:
     if measure.faithfulness is not None:
         share = f"is {measure.faithfulness:.1%}"
     of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
+    rows = "row" if report.rows == 1 and not of else "rows"
     text = (
-        f"On {report.rows}{of} rows that discovery did not see, faithfulness {share} "
+        f"On {report.rows}{of} {rows} that discovery did not see, faithfulness {share} "
         f"({report.metric} {measure.circuit:.4g}; full model {measure.full:.4g}, "
         f"every edge ablated {measure.empty:.4g}). {removals_text(report, circuit.part_name)}"
     )
     if report.duplicates:
-        text += f" {report.duplicates} of these rows duplicate or mirror a row of discovery."
+        said = "duplicates or mirrors" if report.duplicates == 1 else "duplicate or mirror"
+        text += f" {report.duplicates} of these rows {said} a row of discovery."
     if not report.complete:
         text += f" {UNFINISHED}"
     return text
@@ -50,12 +60,14 @@ UNFINISHED = "The verification is not finished: 'acdc verify RUN' completes it."
 def removals_text(report: Report, parts: str) -> str:
     """How many of a circuit's parts are needed, of those that were removed one by one."""
     sample, measured = report.sample, len(report.removals)
+    if not measured and sample is not None and sample.is_whole:
+        return f"It has no {parts} to remove."
     if not measured:
         return f"Its {parts} have not been removed one by one."
     threshold = needed_threshold(report)
-    on = "" if sample is None or sample.rows == report.rows else f" on {sample.rows} rows"
+    on = "" if sample is None or sample.rows == report.rows else f" on {count_of(sample.rows, 'row')}"
     if sample is None or sample.is_whole:
-        return f"{report.needed:,} of its {measured:,} {parts} are needed{on}: {threshold}."
+        return f"{report.needed:,} of its {measured:,} {parts} {are(report.needed)} needed{on}: {threshold}."
     drawn = measured - sample.strongest
     which = f"the {sample.strongest} strongest" + (f" and {drawn:,} drawn at random" if drawn else "")
     return (
@@ -72,11 +84,11 @@ def needed_threshold(report: Report) -> str:
 
 def planned_text(plan: VerificationPlan) -> str:
     """What a verification will measure."""
-    text = f"verifying: metrics on {plan.rows} unseen rows"
+    text = f"verifying: metrics on {count_of(plan.rows, 'unseen row')}"
     if plan.random:
-        text += f", {plan.random} random circuits on {plan.random_rows}"
+        text += f", {count_of(plan.random, 'random circuit')} on {plan.random_rows}"
     if plan.removed:
-        text += f", {len(plan.removed):,} single removals on {plan.removal_rows}"
+        text += f", {count_of(len(plan.removed), 'single removal')} on {plan.removal_rows}"
     if plan.extent is Extent.full:
         text += ", then intervals, tests and the other parts of a full verification"
     return f"{text} (at most {plan.flops / 1e12:.1f} TFLOP{' before that' if plan.extent is Extent.full else ''})"
@@ -86,6 +98,12 @@ def percent(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{0.0 if abs(value) < 5e-4 else value:.1%}"
+
+
+def between(shares: Sequence[float]) -> str:
+    """The least and the largest of some shares, or one where these are shown alike."""
+    low, high = percent(min(shares)), percent(max(shares))
+    return low if low == high else f"{low} to {high}"
 
 
 def number(value: float | None) -> str:
@@ -110,11 +128,13 @@ def complete_text(complete: Completeness, metric: str) -> str:
 
 
 def minimal_text(minimal: Minimality, report: Report) -> str:
-    sets = f" (tried {minimal.subsets_tried:,} sets of edges)" if minimal.subsets_tried else ""
-    needed = f"{minimal.needed:,} of {len(minimal.parts):,} edges are needed"
+    sets = (
+        f" (tried {count_of(minimal.subsets_tried, 'set of edges', 'sets of edges')})" if minimal.subsets_tried else ""
+    )
+    needed = f"{minimal.needed:,} of {count_of(len(minimal.parts), 'edge')} {are(minimal.needed)} needed"
     if report.sample is not None and not report.sample.is_whole:
         removed = f"of the {len(minimal.parts):,} edges that were removed, out of {report.sample.parts:,}"
-        needed = f"{removed}, {minimal.needed:,} are needed"
+        needed = f"{removed}, {minimal.needed:,} {are(minimal.needed)} needed"
     return f"{minimal.level.value}{sets}; {needed}: {needed_threshold(report)}"
 
 
@@ -133,8 +153,9 @@ def sizes_text(sizes: Integrated) -> str:
 
 def stable_text(stability: Stability) -> str:
     return (
-        f"{stability.repeats} discoveries on {stability.rows_each} of {stability.rows} rows each; "
-        f"{len(stability.core)} edges are stable, {len(stability.abstained)} undecided, and {len(stability.unstable)} "
+        f"{count_of(stability.repeats, 'discovery', 'discoveries')} on {stability.rows_each} of "
+        f"{count_of(stability.rows, 'row')} each; {count_of(len(stability.core), 'edge')} "
+        f"{are(len(stability.core))} stable, {len(stability.abstained)} undecided, and {len(stability.unstable)} "
         f"of the circuit's edges unstable; two discoveries share {stability.jaccard:.1%} of their edges on average"
     )
 
@@ -184,6 +205,12 @@ def own_faithfulness(report: Report) -> Faithfulness | None:
     return next((f for f in under if (f.ablation, f.metric) == (report.ablation, report.metric)), None)
 
 
+def resampled(report: Report) -> Unit:
+    """What intervals take for independent."""
+    sampling = report.full_verification.sampling if report.full_verification else None
+    return "row" if sampling is None else sampling.unit
+
+
 def better(larger: bool) -> str:
     return "higher is better" if larger else "lower is better"
 
@@ -193,7 +220,7 @@ def _faithfulness(circuit: Circuit, report: Report) -> Claim:
     numbers = (
         f"{report.metric} is {number(measure.circuit)} for the circuit, {number(measure.full)} for the full model and "
         f"{number(measure.empty)} with every edge ablated ({better(circuit.larger_is_better)}; {report.ablation} "
-        f"ablation, {report.rows} rows that discovery did not see)"
+        f"ablation, {count_of(report.rows, 'row')} that discovery did not see)"
     )
     if measure.faithfulness is None:
         return Claim(
@@ -204,10 +231,12 @@ def _faithfulness(circuit: Circuit, report: Report) -> Claim:
     share, within = percent(measure.faithfulness), FAITHFUL <= measure.faithfulness <= 2 - FAITHFUL
     if own is None or own.denoised.low is None:
         standing = Standing.open if within else Standing.not_shown
-        share += " (no interval: " + ("only a full verification has one)" if own is None else "too few rows)")
+        share += " (no interval: " + (
+            "only a full verification has one)" if own is None else f"too few {resampled(report)}s)"
+        )
     else:
         standing = Standing.shown if own.holds else Standing.not_shown
-        share = f"{spread(own.denoised)} (95% bootstrap interval over rows)"
+        share = f"{spread(own.denoised)} (95% bootstrap interval over {resampled(report)}s)"
     line = (
         ""
         if standing is Standing.shown
@@ -223,8 +252,8 @@ def _random(circuit: Circuit, report: Report) -> Iterator[Claim]:
         return
     beaten = sum(value < report.faithfulness for value in known)
     text = (
-        f"The circuit does better than {beaten} of {len(known)} random circuits of at most as many "
-        f"{circuit.units.plural}, which recover {percent(min(known))} to {percent(max(known))}."
+        f"The circuit does better than {beaten} of {count_of(len(known), 'random circuit')} of at most as many "
+        f"{circuit.units.plural}, which recover {between(known)}."
     )
     yield Claim("better than chance", Standing.open if beaten == len(known) else Standing.not_shown, text)
 
@@ -249,6 +278,9 @@ def _in_full(report: Report, full_verification: FullVerification) -> Iterator[Cl
         text = _sentence(minimal_text(full_verification.minimality, report))
         yield Claim("minimality", Standing.shown if shown else Standing.not_shown, text)
     yield from map(_test, full_verification.tests)
+    sampling = full_verification.sampling
+    if sampling is not None and sampling.too_few_groups:
+        yield Claim("other groups", Standing.open, _sentence(sampling.text))
     for name, reason in full_verification.left_out.items():
         yield Claim(name, Standing.open, f"Not measured: {reason}.")
     if full_verification.fewer_rows:
@@ -293,16 +325,20 @@ def result_text(test: TestResult) -> str:
     """The result of a test in one sentence, without its full stop."""
     if not test.testable:
         return f"not testable: {test.reason}"
-    weak = "" if test.power is None or test.rejected else f"; power at {test.n} rows: {test.power:.0%}"
+    weak = "" if test.power is None or test.rejected else f"; power at {count_of(test.n, test.unit)}: {test.power:.0%}"
     return f"{_result(test)} (p = {number(test.adjusted)} after correction over all tests{weak})"
 
 
 def _result(test: TestResult) -> str:
     share = 0.0 if test.effect is None else test.effect
-    wins = f"the circuit beats the full model on {share:.0%} of rows"
+    wins = f"the circuit beats the full model on {share:.0%} of {test.unit}s"
     if share < 0.5:
-        wins = f"the full model beats the circuit on {1 - share:.0%} of rows"
-    many = f"all {test.n} random circuits" if share == 1 else f"{percent(share)} of {test.n} random circuits"
+        wins = f"the full model beats the circuit on {1 - share:.0%} of {test.unit}s"
+    many = (
+        f"all {count_of(test.n, 'random circuit')}"
+        if share == 1
+        else f"{percent(share)} of {count_of(test.n, 'random circuit')}"
+    )
     of_size, of_degrees = f"{many} of the same size", f"{many} with as many edges at every component"
     rejected, kept = {
         "equivalence": (f"{wins}, so the two are not equivalent", f"{wins}, which does not show a difference"),
@@ -343,8 +379,7 @@ def _stability(report: Report) -> Iterator[Claim]:
         if repeats is not None and repeats.each:
             shares = [repeat.jaccard for repeat in repeats.each]
             text = (
-                f"Discoveries with other {what} have a Jaccard overlap of {percent(min(shares))} to "
-                f"{percent(max(shares))} with the circuit's edges."
+                f"Discoveries with other {what} have a Jaccard overlap of {between(shares)} with the circuit's edges."
             )
             same = Standing.shown if min(shares) == 1 else Standing.not_shown
             yield Claim(f"the same with other {what}", same, text)
@@ -352,7 +387,9 @@ def _stability(report: Report) -> Iterator[Claim]:
 
 def _duplicates(report: Report) -> Iterator[Claim]:
     if report.duplicates:
-        text = f"{report.duplicates} of the {report.rows} rows repeat or mirror a row of discovery: they are not new."
+        said = "repeats or mirrors" if report.duplicates == 1 else "repeat or mirror"
+        new = "it is not new" if report.duplicates == 1 else "they are not new"
+        text = f"{report.duplicates} of the {count_of(report.rows, 'row')} {said} a row of discovery: {new}."
         yield Claim("unseen rows", Standing.not_shown, text)
 
 

@@ -1,7 +1,7 @@
 """Check a task against a model before any discovery."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,16 +9,20 @@ import torch
 from torch import Tensor
 
 from acdc.artefacts.quantisation import Quantisation
-from acdc.behaviour.behaviour import usable_metrics
+from acdc.behaviour.ablations import ABLATIONS
+from acdc.behaviour.behaviour import split_into_batches, usable_metrics
 from acdc.execution.threads import fixed_threads
+from acdc.model.load import Model
 from acdc.runs.discovery import Loaded
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.discover import bind
-from acdc.task.metrics import Metric, RowBatch
-from acdc.task.rows import Row
+from acdc.search.discover import DiscoverySettings, bind
+from acdc.task.metrics import NOISE, Metric, RowBatch, as_metric, distance
+from acdc.task.rows import Row, Task
 from acdc.task.split import split_rows
+from acdc.words import count_of
 
 RIGHT_ENOUGH = 0.75  # share of rows below which a circuit may carry no behaviour
+MOST_ROWS, MOST_LOGITS = 512, 2**26  # that are held at once
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class GroupCheck:
 
 @dataclass(frozen=True)
 class TaskCheck:
-    """Rows, lengths in tokens, the default split, each metric's mean on clean and corrupted prompts, and on the clean
-    prompts of each group."""
+    """Rows, lengths in tokens, the default split, each metric's mean on clean and corrupted prompts (None where a row
+    has none), and on the clean prompts of each group."""
 
     task: str
     model: str
@@ -43,7 +47,7 @@ class TaskCheck:
     discovery: int
     verification: int
     metric: str
-    measures: dict[str, dict[str, float]]
+    measures: dict[str, dict[str, float | None]]
     groups: list[GroupCheck]
     warnings: list[str]
     quantisation: Quantisation | None
@@ -67,12 +71,14 @@ def check(job: DiscoveryJob) -> TaskCheck:
     model, task = Loaded().of(job)
     split = split_rows(task.rows, job.settings.seed)
     with fixed_threads(job.settings.threads):
-        behaviour = bind(model, task, job.settings, range(len(task.rows)))
-        metrics = _metrics(behaviour.metric, task.rows)
-        clean, corrupted = behaviour.plain(metrics), behaviour.plain(metrics, corrupted=True)
+        own, outputs = as_metric(job.settings.metric or task.metric), model.anatomy.d_vocab_out
+        metrics = _metrics(own, task.rows, outputs)
+        clean, corrupted = _measure(model, task, job.settings, metrics)
     names = [metric.name for metric in metrics]
-    ends = zip(names, clean.mean(axis=1).tolist(), corrupted.mean(axis=1).tolist(), strict=True)
-    measures = {name: {"clean": full, "corrupted": empty} for name, full, empty in ends}
+    without = sum(row.corrupted is None for row in task.rows)
+    ends: list[float | None] = [None] * len(names) if without else corrupted.mean(axis=1).tolist()
+    both = zip(names, clean.mean(axis=1).tolist(), ends, strict=True)
+    measures = {name: {"clean": full, "corrupted": empty} for name, full, empty in both}
     lengths = [len(row.clean) for row in task.rows]
     return TaskCheck(
         task=task.name,
@@ -82,19 +88,46 @@ def check(job: DiscoveryJob) -> TaskCheck:
         longest=max(lengths),
         discovery=len(split.discovery),
         verification=len(split.verification),
-        metric=behaviour.metric.name,
+        metric=own.name,
         measures=measures,
         groups=_groups(task.rows, names, clean),
-        warnings=_warnings(measures, len(split.verification)),
+        warnings=_warnings(measures, _same_outputs(names, clean, corrupted, outputs), without, len(split.verification)),
         quantisation=model.quantisation,
     )
 
 
-def _metrics(own: Metric, rows: Sequence[Row]) -> list[Metric]:
+def _measure(
+    model: Model, task: Task, settings: DiscoverySettings, metrics: Sequence[Metric]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Metrics [metrics, rows] on the clean and on the corrupted prompts, NaN where a row has none; some rows are bound
+    at a time, so that memory does not grow with what all of them would hold."""
+    found = np.full((2, len(metrics), len(task.rows)), np.nan)
+    for index in _parts(model, task, settings):
+        # what removed edges would carry is not asked
+        behaviour = bind(model, task, replace(settings, ablation="zero"), index)
+        found[0][:, index] = behaviour.plain(metrics)
+        if behaviour.has_corrupted:
+            found[1][:, index] = behaviour.plain(metrics, corrupted=True)
+    return found[0], found[1]
+
+
+def _parts(model: Model, task: Task, settings: DiscoverySettings) -> Iterator[list[int]]:
+    """Places of rows in whole batches."""
+    graph = model.executor(settings.split_embeddings, settings.direct_edges).graph
+    most, part = min(MOST_ROWS, MOST_LOGITS // model.anatomy.d_vocab_out), list[int]()
+    for batch in split_into_batches(task.rows, model, graph, settings.batch_size):
+        if part and len(part) + len(batch) > most:
+            yield part
+            part = []
+        part = part + batch
+    yield part
+
+
+def _metrics(own: Metric, rows: Sequence[Row], outputs: int) -> list[Metric]:
     """What these rows have the answers for: the built-in metrics, the task's own, and whether the answer is right."""
-    metrics = usable_metrics(rows)
+    metrics = usable_metrics(rows, outputs)
     metrics += [own] if own not in metrics else []
-    answered = all(row.correct and row.incorrect for row in rows)
+    answered = outputs > 1 and all(row.correct and row.incorrect for row in rows)
     return [*metrics, RIGHT_ANSWER] if answered else metrics
 
 
@@ -108,12 +141,23 @@ def _groups(rows: Sequence[Row], names: Sequence[str], values: np.ndarray) -> li
     return found
 
 
-def _warnings(measures: dict[str, dict[str, float]], verification: int) -> list[str]:
+def _same_outputs(names: Sequence[str], clean: np.ndarray, corrupted: np.ndarray, outputs: int) -> bool:
+    """Whether the model says the same of clean and corrupted prompts, by metrics [metrics, rows]; not where a row has
+    no corrupted prompt."""
+    away = float(corrupted[names.index(distance(outputs).name)].mean())
+    return away < 1e-6 if outputs > 1 else away <= NOISE**2 * float((clean[names.index("value")] ** 2).mean())
+
+
+def _warnings(measures: dict[str, dict[str, float | None]], alike: bool, without: int, verification: int) -> list[str]:
     found = []
-    right = measures.get("right_answer", measures.get("accuracy"))
-    if right is not None and right["clean"] < RIGHT_ENOUGH:
-        found.append(f"the model is right on {right['clean']:.0%} of the rows: its circuit may carry no behaviour")
-    if measures["kl"]["corrupted"] < 1e-6:
+    right = measures.get("right_answer", measures.get("accuracy", {})).get("clean")
+    if right is not None and right < RIGHT_ENOUGH:
+        found.append(f"the model is right on {right:.0%} of the rows: its circuit may carry no behaviour")
+    if without:
+        usable = [ablation.name for ablation in ABLATIONS.built_in.values() if not ablation.needs_corrupted]
+        rows = f"{count_of(without, 'row')} {'has' if without == 1 else 'have'}"
+        found.append(f"{rows} no corrupted prompt: discover with --ablation {' or '.join(usable)}")
+    if alike:
         found.append("clean and corrupted prompts give the same output: ablating to the corrupted run shows nothing")
     if not verification:
         found.append("all rows duplicate or mirror each other: none would be left to verify on")

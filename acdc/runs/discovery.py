@@ -2,23 +2,25 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
 from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit, library_versions, record_options
+from acdc.artefacts.digests import read_artefact
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import FindWorkers, no_workers
 from acdc.errors import DiskError, InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
-from acdc.files import read_model, write_json
+from acdc.files import json_text
 from acdc.model.load import Model, load_model
 from acdc.progress import Progress
 from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
 from acdc.runs.finished import FinishedRun
-from acdc.runs.ranking import DECISIONS, SCORES, ScoresRecord
+from acdc.runs.ranking import DECISIONS, SCORES, SCREENING, ScoresRecord
 from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.acdc.journal import Journal
@@ -68,13 +70,13 @@ def run_discovery(
         result = discarding_refused(run, lambda: _search(run, job, model, task, progress, find_workers))
         _write_result(run, result)
         run.note(result.work)
-    (run.path / JOURNAL).unlink(missing_ok=True)
+    if run.has(JOURNAL):  # a read-only disk refuses to delete also what is not there
+        (run.path / JOURNAL).unlink()
     circuit = Circuit.load(run.path)
     _check_own(run, circuit, job, model, task)
     how = Finishing(progress, job.scope, find_workers, watch)
-    finished = finish_run(run.path, model, task, run.record.command, resumed, how)
-    if run.record.status != "complete":
-        run.note(complete=True)
+    finished = finish_run(run, model, task, resumed, how)
+    run.note(complete=True)
     return finished
 
 
@@ -104,9 +106,9 @@ def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tupl
     prepare(model, task, job.settings)
     run = open_directory(job, model, task, out, "score", f"{task.name}-{model.name}-scores-{method.name}")
     if run.record.status == "complete" and run.has(SCORES):
-        return run.path, read_model(ScoresRecord, run.path / SCORES, "a score file of acdc").model_dump(mode="json")
+        return run.path, read_artefact(ScoresRecord, run.path / SCORES, "a score file of acdc").model_dump(mode="json")
     record, work = discarding_refused(run, lambda: _score(job, model, task, progress))
-    write_json(run.path / SCORES, record)
+    run.write(SCORES, json_text(record))
     run.note(work, complete=True)
     return run.path, record
 
@@ -173,7 +175,7 @@ def open_directory(
 def _write_result(run: RunDirectory, result: Result) -> None:
     """Scores or decisions first: a circuit file means that the search is done."""
     if result.scores is not None:
-        write_json(run.path / SCORES, {result.circuit.level.value: result.scores})
+        run.write(SCORES, json_text({result.circuit.level.value: result.scores}))
     else:
         name = result.circuit.units.singular
         lines = [
@@ -181,7 +183,9 @@ def _write_result(run: RunDirectory, result: Result) -> None:
             for d in result.decisions
         ]
         run.write(DECISIONS, "".join(line + "\n" for line in lines))
-    result.circuit.save(run.path)
+        if result.screening is not None:
+            run.write(SCREENING, json_text(asdict(result.screening)))
+    run.write(CIRCUIT, result.circuit.to_json())
 
 
 def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Model, task: Task) -> None:

@@ -1,6 +1,5 @@
 """The formats that circuits and scores can be written as and read from. Other packages may add their own."""
 
-import hashlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,9 +18,10 @@ from acdc.artefacts.codecs import (
     networkx_graphs,
 )
 from acdc.artefacts.codecs.translate import from_file, to_file
+from acdc.artefacts.digests import digest, read_artefact
 from acdc.errors import AcdcWarning, InputError
 from acdc.extensions import Registry
-from acdc.files import read_model, write_bytes
+from acdc.files import read_bytes, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.graph.units import EdgeUnits, Units
 from acdc.options import Grouping
@@ -214,7 +214,7 @@ def _make_folder(folder: Path) -> None:
 def open_exportable(path: Path) -> Exportable:
     """Read a run directory, or a circuit file. Raises InputError for what is neither or damaged."""
     if (path / RUN_FILE).is_file() and read_run(path).kind == "score":
-        record = read_model(ScoresRecord, path / SCORES, "a score file of acdc")
+        record = read_artefact(ScoresRecord, path / SCORES, "a score file of acdc")
         return _of_scores(path, record)
     circuit = Circuit.load(path)
     every = None
@@ -240,9 +240,4 @@ def _check_names(scores: Mapping[str, float], units: Units, place: Path) -> None
 
 def content_hash(path: Path) -> str:
     """SHA-256 of a file. Raises InputError where it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    return digest(read_bytes(path))

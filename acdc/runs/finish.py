@@ -12,16 +12,15 @@ from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.examples import FILE_NAME as EXAMPLES
 from acdc.behaviour.workers import FindWorkers, no_workers
 from acdc.errors import InputError
-from acdc.files import write_text
 from acdc.model.load import Model, load_model
 from acdc.options import Extent, Scope
 from acdc.progress import Progress
 from acdc.render.dot import to_dot
 from acdc.render.svg import to_svg
-from acdc.runs.finished import PICTURES, VERIFICATION, FinishedRun, load_report
-from acdc.runs.page import write_page
+from acdc.runs.finished import PAGE, PICTURES, VERIFICATION, FinishedRun, load_report
+from acdc.runs.page import page_of
 from acdc.runs.ranking import rank_edges
-from acdc.runs.run_directory import read_run
+from acdc.runs.run_directory import RunDirectory
 from acdc.runs.stability import plan_repeats, repeat_discovery
 from acdc.task.load import load_task
 from acdc.task.rows import Task
@@ -45,21 +44,21 @@ class Finishing:
     watch: Watch = unwatched
 
 
-def finish_run(path: Path, model: Model, task: Task, command: str, resumed: bool, how: Finishing) -> FinishedRun:
+def finish_run(run: RunDirectory, model: Model, task: Task, resumed: bool, how: Finishing) -> FinishedRun:
     """Draw a run's circuit, verify it as far as asked and not done yet, and write its report.
 
     What an earlier verification was asked for is kept: this one measures no less and on no fewer rows.
     """
-    circuit, report = Circuit.load(path), load_report(path)
+    path, circuit, report = run.path, Circuit.load(run.path), load_report(run.path)
     missing, scope = not report.covers(how.scope), report.scope | how.scope
     plan = plan_of(model, task, circuit, scope.extent, scope.rows) if missing else None
     how.watch(FinishedRun(path, circuit, report, resumed, plan))
     for name, draw in zip(PICTURES, (to_dot, to_svg), strict=True):
-        if not (path / name).is_file():
-            write_text(path / name, draw(circuit))
-    if not (path / EXAMPLES).is_file():
-        take_examples(model, task, circuit).save(path)
-    write_page(path, circuit, report, command)
+        if not run.has(name):
+            run.write(name, draw(circuit))
+    if not run.has(EXAMPLES):
+        run.write(EXAMPLES, take_examples(model, task, circuit).to_json())
+    run.write(PAGE, page_of(run, circuit, report))
     if missing:
         ranking = rank_edges(path, circuit) if scope.extent is Extent.full else None
         stages = verify_in_stages(
@@ -76,9 +75,10 @@ def finish_run(path: Path, model: Model, task: Task, command: str, resumed: bool
         for stage in stages:
             report = stage
             if report.complete:  # the page first: a run that is verified as far as asked is never looked at again
-                write_page(path, circuit, report, command)
-            report.save(path)
+                run.write(PAGE, page_of(run, circuit, report))
+            run.write(VERIFICATION, report.to_json())
             how.watch(FinishedRun(path, circuit, report, resumed, plan))
+    run.settle()
     return FinishedRun(path, circuit, report, resumed)
 
 
@@ -92,21 +92,23 @@ def reverify(
 ) -> FinishedRun:
     """Verify a run's circuit further than it has been; model and task are the run's unless others are named.
     `repeats`: of its discovery on other rows, to see how stable it is."""
-    record, circuit = read_run(path), Circuit.load(path)
+    run, circuit = RunDirectory.reopen(path), Circuit.load(path)
     if repeats is not None:
         plan_repeats(path, repeats)
-    source = record.source
+    source = run.record.source
     model = load_model(model_name or source.model, revision=source.revision, device=device, dtype=circuit.dtype)
     task = load_task(task_name or source.task, model)
+    run.drop_changed((VERIFICATION, EXAMPLES, *PICTURES, PAGE))
     try:
         load_report(path)
     except InputError:  # damaged, or of another circuit: which this mends
         (path / VERIFICATION).unlink()
-    finished = finish_run(path, model, task, record.command, True, how)
+    finished = finish_run(run, model, task, True, how)
     if repeats is None:
         return finished
-    stability = repeat_discovery(record, circuit, model, task, repeats, how.progress)
+    stability = repeat_discovery(run.record, circuit, model, task, repeats, how.progress)
     report = finished.report.model_copy(update={"stability": stability})
-    write_page(path, circuit, report, record.command)
-    report.save(path)
+    run.write(PAGE, page_of(run, circuit, report))
+    run.write(VERIFICATION, report.to_json())
+    run.settle()
     return FinishedRun(path, circuit, report, resumed=True)

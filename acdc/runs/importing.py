@@ -15,7 +15,7 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import AcdcWarning, InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
-from acdc.files import write_json
+from acdc.files import json_text
 from acdc.graph.units import Choice, kind_of, units_of
 from acdc.model.load import Model
 from acdc.options import Choosing, Level
@@ -60,11 +60,11 @@ def run_import(
     file = source.file(file)
     digest = content_hash(file)
     model, task = Loaded().of(job)
-    as_metric(job.settings.metric or task.metric).check(task.rows)
+    as_metric(job.settings.metric or task.metric).check(task.rows, model.anatomy.d_vocab_out)
     found = source.read(file, model.anatomy, job.settings.split_embeddings)
     job = replace(job, settings=_settings(job.settings, found))
     inputs = job.inputs(model.content_hash, task) | {"method": METHOD, "format": format, "file": digest}
-    command = job.command("import", {"format": format}).replace("import", f"import {shlex.quote(file.name)}", 1)
+    command = job.command("import", {"format": format}).replace("import", f"import {shlex.quote(str(file))}", 1)
     label = f"{task.name}-{model.name}-{METHOD}"
     run = RunDirectory.open(out, label, "import", inputs, command, job.source(), model.where)
     resumed = run.has(CIRCUIT)
@@ -72,13 +72,13 @@ def run_import(
         record = ImportRecord(format=format, content_hash=digest, lost=list(found.mark.lost))
         imported = discarding_refused(run, lambda: import_circuit(model, task, job.settings, found, record, str(file)))
         if imported.scores is not None:
-            write_json(run.path / SCORES, {imported.circuit.level.value: imported.scores})
-        imported.circuit.save(run.path)
+            run.write(SCORES, json_text({imported.circuit.level.value: imported.scores}))
+        run.write(CIRCUIT, imported.circuit.to_json())
         run.note(imported.work)
     for sentence in found.mark.lost:
         warnings.warn(f"{file}: lost on import: {sentence}", AcdcWarning, stacklevel=2)
     how = Finishing(progress, job.scope, watch=watch)
-    finished = finish_run(run.path, model, task, run.record.command, resumed, how)
+    finished = finish_run(run, model, task, resumed, how)
     run.note(complete=True)
     return finished
 

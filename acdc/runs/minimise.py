@@ -18,6 +18,7 @@ from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 from acdc.verification.binding import behaviour_of, check_same
 from acdc.verification.minimality import minimise
+from acdc.words import count_of
 
 
 def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> FinishedRun:
@@ -36,8 +37,8 @@ def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> F
     run = RunDirectory.open(out, label, "minimise", inputs, command, record.source, model.where)
     resumed = run.has(CIRCUIT)
     if not resumed:
-        minimal_circuit(model, task, circuit, how.progress).save(run.path)
-    finished = finish_run(run.path, model, task, command, resumed, how)
+        run.write(CIRCUIT, minimal_circuit(model, task, circuit, how.progress).to_json())
+    finished = finish_run(run, model, task, resumed, how)
     run.note(complete=True)
     return finished
 
@@ -48,6 +49,6 @@ def minimal_circuit(model: Model, task: Task, circuit: Circuit, progress: Progre
         behaviour = behaviour_of(model, task, circuit, circuit.task.discovery, METRICS[circuit.metric])
         span = abs(float(behaviour.full().mean() - behaviour.empty().mean()))
         edges, rows = circuit.edges_effective, len(behaviour.rows)
-        with progress(f"minimising {edges:,} edges", edges * rows, "prompts") as advance:
+        with progress(f"minimising {count_of(edges, 'edge')}", edges * rows, "prompts") as advance:
             kept = minimise(behaviour, circuit.mask, span, advance)
     return circuit.part(kept, {"minimised_from": circuit.edges_effective, "tolerance": TOLERANCE * span})

@@ -6,11 +6,10 @@ from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.examples import load_examples
 from acdc.artefacts.verification.over_sizes import OWN_SCORES
 from acdc.artefacts.verification.report import Report
-from acdc.files import write_text
 from acdc.render.report import to_html
-from acdc.runs.finished import PAGE, open_run
+from acdc.runs.finished import open_run
 from acdc.runs.ranking import rank_edges
-from acdc.runs.run_directory import read_run
+from acdc.runs.run_directory import RunDirectory, read_run
 
 
 def report_of_run(path: Path) -> str:
@@ -26,6 +25,6 @@ def _page(path: Path, circuit: Circuit, report: Report, command: str) -> str:
     return to_html(circuit, report, command, scores, load_examples(path, circuit))
 
 
-def write_page(path: Path, circuit: Circuit, report: Report, command: str) -> None:
-    """Write a run's HTML report."""
-    write_text(path / PAGE, _page(path, circuit, report, command))
+def page_of(run: RunDirectory, circuit: Circuit, report: Report) -> str:
+    """The HTML report of a run with this circuit and verification."""
+    return _page(run.path, circuit, report, run.record.command)

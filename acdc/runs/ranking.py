@@ -8,12 +8,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
 
 from acdc.artefacts.circuit import Circuit, ModelRecord
+from acdc.artefacts.digests import check_unchanged, read_artefact
 from acdc.artefacts.verification.over_sizes import OWN_TESTS, EdgeRanking
-from acdc.errors import InputError
-from acdc.files import read_model
+from acdc.errors import InputError, without_prefix
+from acdc.files import read_bytes
 from acdc.options import Level
 
-SCORES, DECISIONS = "scores.json", "decisions.jsonl"
+SCORES, DECISIONS, SCREENING = "scores.json", "decisions.jsonl", "screening.json"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -43,7 +44,7 @@ def read_scores(path: Path, level: Level) -> dict[str, float]:
     """`scores.json` of a discovery at a level, in a run's folder. Raises InputError for a damaged file."""
     fields: dict[str, Any] = {level.value: (dict[str, Finite], ...)}
     expected = create_model("DiscoveryScores", **fields)
-    return getattr(read_model(expected, path / SCORES, "a score file of acdc"), level.value)
+    return getattr(read_artefact(expected, path / SCORES, "a score file of acdc"), level.value)
 
 
 def rank_edges(path: Path, circuit: Circuit) -> EdgeRanking | None:
@@ -77,15 +78,17 @@ def by_tests(circuit: Circuit, tests: list[TestedEdge]) -> EdgeRanking:
 
 
 def _read_tests(path: Path) -> list[TestedEdge]:
+    content = read_bytes(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     tests = []
     for number, line in enumerate(lines, start=1):
         try:
             tests.append(TestedEdge.model_validate_json(line))
         except ValidationError as error:
-            problem = error.errors()[0]["msg"]
+            problem = without_prefix(error.errors()[0]["msg"])
             raise InputError(f"{path}, line {number} is damaged: {problem}") from None
+    check_unchanged(path, content)
     return tests

@@ -4,17 +4,19 @@ import os
 import platform
 import re
 import time
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 
+from acdc.artefacts.digests import CIRCUITS, DATA_FILES, RUN_FILE, Digests, digest
 from acdc.artefacts.levels import renamed
-from acdc.errors import InputError
+from acdc.errors import AcdcWarning, InputError
 from acdc.execution.work import Work
-from acdc.files import clear_parts, is_part, read_model, write_json, write_text
+from acdc.files import clear_parts, is_part, make_private, read_bytes, read_model, refused, write_json, write_text
 
-RUN_FILE = "run.json"
 JOURNAL = ".trials.jsonl"  # what a search that decides has measured, until it is done
 DEFAULT_PARENT = Path("runs")
 
@@ -34,7 +36,7 @@ class SourceRecord(_Record):
 Verb = Literal["discover", "score", "sweep", "minimise", "import"]
 
 
-class RunRecord(_Record):
+class RunRecord(Digests):
     """`run.json`: the inputs that determine the artefacts, and beside them what may differ between equal runs.
 
     `evaluations` (outputs of one component for one row) and `flops` (of matrix products), both of the search, and
@@ -87,17 +89,19 @@ class RunDirectory:
         """
         path = out if out is not None else _fresh(label)
         made = out is None or not out.exists()
+        if path.exists() and not path.is_dir():
+            raise InputError(f"--out {path} is a file, not a folder")
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            if made:
+                make_private(path)
             empty = all(is_part(file, RUN_FILE) for file in path.iterdir())  # left by a first write that was cut off
-        except FileExistsError:
-            raise InputError(f"--out {path} is a file, not a folder") from None
         except OSError as error:
             raise InputError(f"--out {path} cannot be used: {error.strerror}") from None
         if (path / RUN_FILE).exists():
-            record = read_run(path)
-            _check_same(path, record, kind, inputs)
-            return cls(path, record)
+            run = cls.reopen(path)
+            _check_same(path, run.record, kind, inputs)
+            run.drop_changed()
+            return run
         if not empty:
             raise InputError(f"--out {path} is not empty and holds no run of acdc")
         clear_parts(path)
@@ -116,6 +120,7 @@ class RunDirectory:
                 device=device,
                 started=time.time(),
                 machine=machine,
+                artefacts={},
             ),
             fresh=True,
             made=made,
@@ -123,11 +128,56 @@ class RunDirectory:
         run.note()
         return run
 
+    @classmethod
+    def reopen(cls, path: Path) -> "RunDirectory":
+        """A run that is there. Raises InputError when the folder holds none or its record is damaged."""
+        record = read_run(path)
+        for folder in (path, path / CIRCUITS):
+            clear_parts(folder)
+        return cls(path, record)
+
     def has(self, name: str) -> bool:
         return (self.path / name).is_file()
 
     def write(self, name: str, text: str) -> None:
+        """Write a file of the run, its digest first. What is there already is left alone, also on a read-only disk."""
+        new, there = digest(text.encode()), self._digests([name])
+        if there == {name: new} and (self.record.artefacts is None or self.record.artefacts.get(name) == new):
+            return
+        recorded = self.record.artefacts
+        if recorded is None:  # a run of before there were digests: what it holds is taken as it is
+            circuits = (f"{CIRCUITS}/{path.name}" for path in (self.path / CIRCUITS).glob("*.json"))
+            recorded = self._digests([*DATA_FILES, *circuits])
+        replaced = {name: recorded[name]} if name in recorded and name in there else {}
+        self._update(artefacts=recorded | {name: new}, replaced=self.record.replaced | replaced)
         write_text(self.path / name, text)
+
+    def changed(self, names: Iterable[str] | None = None) -> list[Path]:
+        """Of all files, or of some, those that are not as the run wrote them."""
+        there = filter(self.has, {*DATA_FILES, *(self.record.artefacts or ())} if names is None else names)
+        return [self.path / name for name in sorted(there) if not self.record.fits(name, read_bytes(self.path / name))]
+
+    def drop_changed(self, names: Iterable[str] | None = None) -> None:
+        """Delete these, with a warning for each, so that they are made again."""
+        for path in self.changed(names):
+            warnings.warn(f"{path} was changed since its run wrote it: it is made again", AcdcWarning, stacklevel=2)
+            try:
+                path.unlink()
+            except OSError as error:
+                raise refused(error, path) from None
+
+    def settle(self) -> None:
+        """Forget what has been replaced, once nothing is being written."""
+        if self.record.replaced:
+            self._update(replaced={})
+
+    def _digests(self, names: Iterable[str]) -> dict[str, str]:
+        """Those of the files that are there."""
+        return {name: digest(read_bytes(self.path / name)) for name in sorted(names) if self.has(name)}
+
+    def _update(self, **changes: Any) -> None:
+        self.record = self.record.model_copy(update=changes)
+        write_json(self.path / RUN_FILE, self.record.model_dump(mode="json"))
 
     def discard(self) -> None:
         """Undo the opening of a new run that has written nothing but its record."""
@@ -142,17 +192,16 @@ class RunDirectory:
 
     def note(self, work: Work | None = None, complete: bool = False) -> None:
         """Add finished work and the time since the last note to the record, and perhaps call the run complete."""
+        if complete and work is None and self.record.status == "complete":
+            return
         now = time.monotonic()
-        self.record = self.record.model_copy(
-            update={
-                "evaluations": self.record.evaluations + (work.evaluations if work else 0),
-                "flops": self.record.flops + (work.flops if work else 0),
-                "seconds": round(self.record.seconds + now - self._since, 3),
-                "status": "complete" if complete else self.record.status,
-            }
+        since, self._since = self._since, now
+        self._update(
+            evaluations=self.record.evaluations + (work.evaluations if work else 0),
+            flops=self.record.flops + (work.flops if work else 0),
+            seconds=round(self.record.seconds + now - since, 3),
+            status="complete" if complete else self.record.status,
         )
-        self._since = now
-        write_json(self.path / RUN_FILE, self.record.model_dump(mode="json"))
 
 
 def _check_same(path: Path, record: RunRecord, kind: str, inputs: dict[str, Any]) -> None:
@@ -190,7 +239,7 @@ def _fresh(label: str) -> Path:
         while True:
             path = DEFAULT_PARENT / f"{name}-{number:03d}"
             try:
-                path.mkdir()
+                path.mkdir(mode=0o700)
                 return path
             except FileExistsError:
                 number += 1

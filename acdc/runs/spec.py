@@ -5,13 +5,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from acdc.files import existing_path
+from acdc.files import check_text, existing_path
 from acdc.model.sources import NAMES
 from acdc.options import Extent, Scope
 from acdc.runs.run_directory import SourceRecord
 from acdc.search.discover import DiscoverySettings
 from acdc.search.options import BUILT_IN, DECIDING, SCORING, flag, own_options
-from acdc.task.datasets import DataSet, is_data_set
+from acdc.task.names import TaskName
 from acdc.task.registry import TASKS
 from acdc.task.rows import Task
 
@@ -57,19 +57,14 @@ class DiscoveryJob:
         }
 
     @property
-    def _paths(self) -> tuple[Path | None, Path | None]:
-        """What of model and task is a path on this machine; bundled names come first, as they do when loading."""
-        return (
-            None if self.model in NAMES else existing_path(self.model),
-            None if self.task in TASKS else existing_path(self.task),
-        )
+    def _model_path(self) -> Path | None:
+        """Where the model is on this machine, if anywhere; bundled names come first, as they do when loading."""
+        return None if self.model in NAMES else existing_path(self.model)
 
     def command(self, verb: str, extra: dict[str, Any] | None = None) -> str:
-        """The command line that finds the same circuit, with file names in the place of paths. How far it is verified
-        is no part of it, as that can be raised later."""
-        model, task = self._paths
-        words = ["acdc", verb, "--model", model.resolve().name if model else self.model]
-        words += ["--task", task.name if task else _named(self.task)]
+        """The command line that finds the same circuit, run from the same folder: paths are as the user gave them. How
+        far it is verified is no part of it, as that can be raised later."""
+        words = ["acdc", verb, "--model", self.model, "--task", self.task]
         words += ["--revision", self.revision] if self.revision else []
         words += ["--dtype", self.dtype]
         left_out = {"score": _NOT_SCORING, "sweep": _NOT_SWEEPING, "import": _NOT_IMPORTING}.get(verb, ())
@@ -85,27 +80,18 @@ class DiscoveryJob:
         return shlex.join(words)
 
     def source(self) -> SourceRecord:
-        """Where to load model and task from again, on this machine."""
-        model, task = self._paths
-        return SourceRecord(
-            model=str(model.resolve()) if model else self.model,
-            revision=self.revision,
-            task=str(task.resolve()) if task else located(self.task, Path()),
-        )
+        """Where to load model and task from again, on this machine. Raises InputError for a path that is no text."""
+        model = self._model_path
+        model_place = str(model.resolve()) if model else self.model
+        task_place = located(self.task, Path())
+        check_text(model_place)
+        check_text(task_place)
+        return SourceRecord(model=model_place, revision=self.revision, task=task_place)
 
 
 def located(task: str, folder: Path) -> str:
-    """A task's name with the path of a data set in it, if any, seen from a folder and made absolute."""
-    if not is_data_set(task):
+    """A task's name with the path in it, if any, seen from a folder and made absolute."""
+    if task in TASKS:
         return task
-    found = DataSet.parse(task)
-    path = existing_path(str(folder / found.place))
-    return task if path is None else found.at(str(path.resolve()))
-
-
-def _named(task: str) -> str:
-    """The same with the name alone of what is at the path."""
-    if not is_data_set(task):
-        return task
-    found = DataSet.parse(task)
-    return task if found.path is None else found.at(found.path.resolve().name)
+    name = TaskName.parse(task, folder)
+    return task if name.path is None else name.at(str(name.path.resolve()))

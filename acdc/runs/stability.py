@@ -9,6 +9,7 @@ from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.stability import Stability
 from acdc.errors import InputError, NothingToFind
 from acdc.model.load import Model
+from acdc.options import MOST_REPEATS, check_count
 from acdc.progress import Progress, silent
 from acdc.runs.run_directory import RunRecord, read_run
 from acdc.search.discover import DiscoverySettings, discover
@@ -38,6 +39,7 @@ def plan_repeats(path: Path, repeats: int) -> RepeatPlan:
         raise InputError("--stability repeats a discovery: name a run of 'acdc discover'")
     if repeats < FEWEST:
         raise InputError(f"--stability {repeats} must be at least {FEWEST}: fewer repetitions cannot show anything")
+    check_count("--stability", repeats, MOST_REPEATS)
     rows = len(circuit.task.discovery)
     if rows < FEWEST_ROWS:
         raise InputError(f"--stability needs a discovery on at least {FEWEST_ROWS} rows")

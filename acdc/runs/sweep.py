@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from acdc.artefacts.circuit import CIRCUITS
 from acdc.artefacts.curve import FILE_NAME, CurveRecord, circuit_file
-from acdc.files import read_model, write_json, write_text
+from acdc.artefacts.digests import CIRCUITS, read_artefact
+from acdc.files import json_text
 from acdc.progress import Progress
 from acdc.render.curve import to_svg
 from acdc.runs.discovery import Loaded, discarding_refused, open_directory
@@ -43,7 +43,8 @@ def run_sweep(
         curve = discarding_refused(run, lambda: sweep(model, task, job.settings, thresholds, progress))
         record = _write(run, curve)
         run.note(curve.work, complete=True)
-    write_text(run.path / PICTURE, to_svg(record))
+    run.write(PICTURE, to_svg(record))
+    run.settle()
     return FinishedSweep(run.path, record, resumed)
 
 
@@ -51,14 +52,14 @@ def _finished(run: RunDirectory) -> CurveRecord | None:
     """The curve of a run directory that lacks none of its circuits."""
     if run.record.status != "complete" or not run.has(FILE_NAME):
         return None
-    record = read_model(CurveRecord, run.path / FILE_NAME, "a curve of acdc")
+    record = read_artefact(CurveRecord, run.path / FILE_NAME, "a curve of acdc")
     return record if all(run.has(point.circuit) for point in record.points) else None
 
 
 def _write(run: RunDirectory, curve: Curve) -> CurveRecord:
     (run.path / CIRCUITS).mkdir(exist_ok=True)
     for point in curve.points:
-        write_json(run.path / circuit_file(point.threshold), point.circuit.model_dump(mode="json"))
+        run.write(circuit_file(point.threshold), point.circuit.to_json())
     record = curve.record
-    write_json(run.path / FILE_NAME, record.model_dump(mode="json"))
+    run.write(FILE_NAME, json_text(record.model_dump(mode="json")))
     return record

@@ -18,7 +18,7 @@ FINE = 128
 
 class Ranking:
     """Units in the order in which circuits take them; `top(k)` is the pruned circuit of the first k. What always stays
-    is not ranked, and ties are broken by the place in the graph.
+    is not ranked, what has a score of 0 is never chosen, and ties are broken by the place in the graph.
 
     - top: by falling |score|.
     - greedy, of edges: the same, but only edges into what has been reached so far are candidates: first those into the
@@ -46,13 +46,12 @@ class Ranking:
     @cached_property
     def _ranked(self) -> tuple[np.ndarray, np.ndarray]:
         """(places of units in their order, what each is worth, in that order)."""
-        sizes, helps = np.abs(self.scores), self._helps
+        sizes, helps, scored = np.abs(self.scores), self._helps, self.scores != 0
         first = np.zeros(len(helps), dtype=bool) if self._certain is None else self._certain & (helps > 0)
         if self._choosing is Choosing.paths:
-            every = np.ones(len(helps), dtype=bool)
-            return by_paths(self.units.graph, helps, [first, every] if first.any() else [every])
+            return by_paths(self.units.graph, helps, [first, scored])
         if self._choosing is Choosing.signed:
-            order = np.lexsort((-helps, ~first))
+            order = np.lexsort((-helps, ~first, ~scored))
             return order, helps[order]
         greedy = self._choosing is Choosing.greedy
         order = _from_logits(self.units.graph, sizes) if greedy else np.argsort(-sizes, kind="stable")
@@ -61,6 +60,15 @@ class Ranking:
     @property
     def _order(self) -> np.ndarray:
         return self._ranked[0]
+
+    @cached_property
+    def candidates(self) -> int:
+        """How many may be chosen: those with a score other than 0, which come first."""
+        return int(np.count_nonzero(self.scores[self._order]))
+
+    def is_spent(self, choice: Choice) -> bool:
+        """Whether nothing is left that may be chosen besides a choice."""
+        return int(choice.kept.sum()) - self.units.always >= self.candidates
 
     def top(self, k: int) -> Choice:
         return self.units.choose(self.units.first(self._order[:k]))
@@ -78,7 +86,7 @@ class Ranking:
             raise InputError(f"--edges {n} must be between 1 and the graph's {most} edges")
         if (always := int(self.top(0).edges.sum())) > n:
             raise InputError(f"--edges {n} is less than the {always} edges that every circuit of components has")
-        low, high = 0, len(self._order)  # a longer beginning never leaves fewer edges
+        low, high = 0, self.candidates  # a longer beginning never leaves fewer edges
         while low < high:
             middle = (low + high + 1) // 2
             low, high = (middle, high) if self.top(middle).edges.sum() <= n else (low, middle - 1)
@@ -88,11 +96,12 @@ class Ranking:
         """A small beginning of the ranking whose pruned circuit reaches `target`, found by doubling and bisection.
 
         `faithfulness` measures what is left when something is removed. As it need not grow with every edge, a
-        smaller one may exist; of large circuits the bisection ends when their size is known to within 1 / `FINE`.
+        smaller one may exist; of large circuits the bisection ends when their size is known to within 1 / `FINE`. All
+        that may be chosen, where even that does not reach it.
         """
-        low, high = 0, 1
-        while high < len(self._order) and faithfulness(self.top(high).ablated) < target:
-            low, high = high, min(2 * high, len(self._order))
+        low, high = 0, min(1, self.candidates)
+        while high < self.candidates and faithfulness(self.top(high).ablated) < target:
+            low, high = high, min(2 * high, self.candidates)
         while high - low > max(1, high // FINE):
             middle = (low + high) // 2
             low, high = (low, middle) if faithfulness(self.top(middle).ablated) >= target else (middle, high)
@@ -105,11 +114,13 @@ def helpfulness(scores: np.ndarray, kind: ScoreKind, sign: float) -> np.ndarray:
 
 
 def _from_logits(graph: ComponentGraph, sizes: np.ndarray) -> np.ndarray:
-    """The order in which edges are popped, the largest first, when each component's become candidates with it."""
+    """The order in which edges are popped, the largest first, when each component's become candidates with it. Edges of
+    size 0 are none."""
     writers, readers = graph.ends
     into: list[list[int]] = [[] for _ in graph.writers]
     candidates = []
-    for edge, reader in enumerate(readers.tolist()):
+    for edge in np.flatnonzero(sizes[: len(readers)]).tolist():
+        reader = readers[edge]
         owners = graph.owners(graph.readers[reader])
         for owner in owners:
             into[graph.writer_index[owner]].append(edge)
@@ -124,4 +135,4 @@ def _from_logits(graph: ComponentGraph, sizes: np.ndarray) -> np.ndarray:
             if new not in taken:
                 taken.add(new)
                 heapq.heappush(candidates, (-sizes[new], new))
-    return np.array(order)
+    return np.array(order, dtype=int)

@@ -17,7 +17,7 @@ from acdc.artefacts.circuit import (
     effect_convention,
     library_versions,
 )
-from acdc.artefacts.scores import Decision, Decisions, Scores
+from acdc.artefacts.scores import Decision, Decisions, Scores, Screening
 from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
 from acdc.behaviour.workers import ALONE, FindWorkers, Workers, no_workers
@@ -29,7 +29,7 @@ from acdc.execution.work import Work
 from acdc.graph.masks import Mask
 from acdc.graph.units import Choice, Listing, kind_of, units_of
 from acdc.model.load import Model
-from acdc.options import DEFAULT_THREADS, MOST_THREADS, Choosing, Level, ScoreKind
+from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, Choosing, Level, ScoreKind, check_count
 from acdc.progress import Progress, silent
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.propagation import CACHE_BYTES
@@ -86,7 +86,8 @@ class DiscoverySettings:
         """What the method is told. Raises InputError for values of its options that it cannot use."""
         kind = self.method.options
         own = {name: value for name, value in self.options.items() if name in kind.own()}
-        return kind.of(own, threshold=self.threshold, edges=self.edges, seed=self.seed, level=self.level)
+        shared = {name: getattr(self, name) for name in ("threshold", "edges", "faithfulness", "seed", "level")}
+        return kind.of(own, **shared)
 
     def record(self) -> dict[str, Any]:
         """All settings by name, as runs record them: the method's name; in the place of `options`, those of acdc's own
@@ -160,12 +161,14 @@ class DiscoverySettings:
             raise InputError(f"--threads {self.threads} must be between 1 and {MOST_THREADS}")
         for option in ("batch_size", "edges", "limit"):
             value = getattr(self, option)
-            if value is not None and value < 1:
-                raise InputError(f"{flag(option)} {value} must be at least 1")
+            if value is not None:
+                check_count(flag(option), value)
         if not 0 <= self.bootstrap <= MOST_RESAMPLES:
             raise InputError(f"--bootstrap {self.bootstrap} must be between 0 and {MOST_RESAMPLES}")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} must not be negative")
+        if self.seed > MOST_SEED:
+            raise InputError(f"--seed must be at most {MOST_SEED}")
 
     def check_one_size(self) -> None:
         """Raises InputError where several options say how large a circuit becomes."""
@@ -183,8 +186,10 @@ class DiscoverySettings:
         if not method.decides:
             self.check_one_size()
             return
-        takes = ("threshold", "edges") if method.takes_edges else ("threshold",)
-        wrong = [name for name in self.sizes if name not in takes]
+        takes = {"threshold": True, "edges": method.takes_edges, "faithfulness": method.takes_faithfulness}
+        if self.faithfulness is not None and self.threshold is not None:
+            self.check_one_size()
+        wrong = [name for name in self.sizes if not takes[name]]
         if wrong:
             raise InputError(
                 f"method {method.name!r} takes --threshold, not --{wrong[0]}: use exact or eap with --{wrong[0]}"
@@ -203,13 +208,14 @@ def _takers(option: str) -> list[Method]:
 class Result:
     """A found circuit with the scores of every candidate, edge or node (None for acdc), or its decisions (else empty).
 
-    `work` is what was computed for it.
+    `work` is what was computed for it, and `screening` what ACDC removed without a test of its own.
     """
 
     circuit: Circuit
     scores: dict[str, float] | None
     decisions: tuple[Decision, ...]
     work: Work
+    screening: Screening | None = None
 
     def __repr__(self) -> str:
         return f"<Result: {self.circuit!r}>"
@@ -223,9 +229,9 @@ def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     """The split of the rows. Raises InputError for settings that do not fit the model or the task, before any work."""
     settings.check()
     metric = as_metric(settings.metric or task.metric)
-    metric.check(task.rows)
+    metric.check(task.rows, model.anatomy.d_vocab_out)
     settings.method.check(metric)
-    ABLATIONS.find(settings.ablation)
+    ABLATIONS.find(settings.ablation).check(task.rows)
     if settings.edges is not None or settings.split_embeddings:
         n_edges = model.executor(settings.split_embeddings, settings.direct_edges).graph.n_edges
         if settings.edges is not None and settings.edges > n_edges:
@@ -251,7 +257,8 @@ def discover(
         options = settings.search_options.model_copy(update={"journal": journal})
         found = settings.method.run(behaviour, options, progress)
         if isinstance(found, Decisions):
-            return Result(describe_decisions(behaviour, settings, split, found), None, found.tests, behaviour.work)
+            circuit = describe_decisions(behaviour, settings, split, found)
+            return Result(circuit, None, found.tests, behaviour.work, found.screening)
         choice, selection = choose(behaviour, found, settings, progress)
     method = _describe_method(settings, behaviour, selection)
     circuit = describe_choice(behaviour, settings, split, found, choice, method)
@@ -273,17 +280,21 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
         "objective": found.objective,
         "drift": found.drift,
     }
+    selection |= {} if settings.faithfulness is None else {"faithfulness": settings.faithfulness}
     if found.proposal is not None:
         proposal = asdict(found.proposal)
         batch_splits = proposal.pop("batch_splits")
         selection |= {f"proposal_{name}": value for name, value in proposal.items()}
         selection |= {"batch_splits": batch_splits} if batch_splits else {}
         selection |= {"edges": settings.edges} if settings.edges is not None else {}
-    method = _describe_method(settings, behaviour, selection)
+    if found.screening is not None:
+        selection |= {f"screened_{name}": value for name, value in found.screening.totals().items()}
+    method = _describe_method(settings, behaviour, selection, found.minimised)
     names, values = behaviour.graph.names, found.values
     edges = {names[i]: float(values[i]) for i in np.flatnonzero(found.kept)}
     listed = {Level.edges: edges} | ({} if found.units is None else {settings.level: found.units})
-    return _describe(behaviour, settings, split, found, listed, method)
+    raw = found.minimised == behaviour.metric.objective
+    return _describe(behaviour, settings, split, found, listed, method, None if raw else "objective")
 
 
 def describe_choice(
@@ -355,8 +366,22 @@ def choose(
         choice, rule = ranking.by_edges(settings.edges), {"edges": settings.edges}
     else:
         target = DEFAULT_FAITHFULNESS if settings.faithfulness is None else settings.faithfulness
-        choice, rule = ranking.by_faithfulness(target, _faithfulness(behaviour)), {"faithfulness": target}
-    return choice, rule | signs | choice.counts | ({"batch_splits": scores.batch_splits} if scores.batch_splits else {})
+        recovered = _faithfulness(behaviour)
+        choice, rule = ranking.by_faithfulness(target, recovered), {"faithfulness": target}
+        if ranking.is_spent(choice) and (reached := recovered(choice.ablated)) < target:
+            rule["reached"] = reached
+    rule |= signs | choice.counts | ({"batch_splits": scores.batch_splits} if scores.batch_splits else {})
+    return choice, rule | _why_small(ranking, choice, settings)
+
+
+def _why_small(ranking: Ranking, choice: Choice, settings: DiscoverySettings) -> dict[str, int | float]:
+    """What explains a circuit that is empty, or has fewer edges than were asked for."""
+    found: dict[str, int | float] = {}
+    if settings.edges is not None and choice.edges.sum() < settings.edges and ranking.is_spent(choice):
+        found["scored_zero"] = len(ranking.scores) - int(np.count_nonzero(ranking.scores))
+    if not choice.edges.any():
+        found["largest_score"] = float(np.abs(ranking.scores).max(initial=0.0))
+    return found
 
 
 def _faithfulness(behaviour: Behaviour) -> Callable[[Mask], float]:
@@ -450,11 +475,13 @@ def describe_batch(settings: DiscoverySettings, model: Model) -> BatchRecord:
     )
 
 
-def _describe_method(settings: DiscoverySettings, behaviour: Behaviour, selection: dict) -> MethodRecord:
+def _describe_method(
+    settings: DiscoverySettings, behaviour: Behaviour, selection: dict, minimised: str | None = None
+) -> MethodRecord:
     method = settings.method
     return MethodRecord(
         name=method.name,
-        objective=behaviour.metric.objective if method.decides else None,
+        objective=(minimised or behaviour.metric.objective) if method.decides else None,
         choose=None if method.decides else settings.choose,
         options=settings.search_options.own_values(),
         selection=selection,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError
-from acdc.options import Choosing, Level, ObjectiveKind, SenderOrder
+from acdc.options import MOST_STEPS, MOST_UPDATES, Choosing, Level, ObjectiveKind, SenderOrder
 from acdc.search.acdc.journal import Journal
 
 # What commands, job files and runs record beside the options of a method, which therefore have other names.
@@ -40,13 +40,15 @@ class SearchOptions(BaseModel):
     """What every search is told. A method that takes more declares a subclass of this.
 
     `threshold`: ACDC's tau in the metric's unit; None takes a share of the range that the metric spans. `edges`: how
-    many edges the user wants, or lets a hybrid decide about. `journal`: where ACDC records its passes.
+    many edges the user wants, or lets a hybrid decide about. `faithfulness`: that ACDC's circuit must have. `journal`:
+    where ACDC records its passes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     threshold: float | None = None
     edges: int | None = None
+    faithfulness: float | None = None
     seed: int = 0
     level: Level = Level.edges
     journal: Journal | None = None
@@ -116,13 +118,15 @@ class IntegralOptions(SearchOptions):
     def _is_integral(cls, steps: int) -> int:
         if steps < 2:
             raise ValueError("must be at least 2: an integral needs two points")
+        if steps > MOST_STEPS:
+            raise ValueError(f"must be at most {MOST_STEPS:,}")
         return steps
 
 
 class MaskOptions(SearchOptions):
     """Of learned masks."""
 
-    updates: int = Field(400, ge=1, description="Maximum number of optimiser steps.")
+    updates: int = Field(400, ge=1, le=MOST_UPDATES, description="Maximum number of optimiser steps.")
     warm_start: bool = Field(
         False, description="Begin with masks that are the more open the more an edge helps by eap-ig-inputs."
     )
@@ -132,7 +136,10 @@ class EnsembleOptions(IntegralOptions):
     """Of the mean of several scores."""
 
     masks: int = Field(
-        0, ge=0, description="Average in masks as well, learned by ugs in at most this many steps from a warm start."
+        0,
+        ge=0,
+        le=MOST_UPDATES,
+        description="Average in masks as well, learned by ugs in at most this many steps from a warm start.",
     )
 
 

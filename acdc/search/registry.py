@@ -35,12 +35,12 @@ class Method:
     `run` takes a behaviour, `options` and where to show progress. `decides`: it returns a circuit (Decisions) and no
     scores. `check` refuses unfit metrics. `levels`: what it can search over. `options`: the type of what it is told;
     what this adds to `SearchOptions` are the method's own options. `random`: its result depends on the seed.
-    `direct_edges`: it can test the edges from attention slots to their heads. `takes_edges`: it decides, and takes a
-    number of edges besides a threshold. `score_kind`: what its scores say, if it gives any. `row_means`: these are
-    means over rows of what each row alone would give, so that they can be bootstrapped. `cost` counts what it computes
-    and the memory it takes for one batch, see `acdc.search.cost`; without it no plan can be made. `tests`: of a method
-    that tests edges as ACDC does. Raises InputError for an option that has the name of something else, and for tests
-    without an order of senders.
+    `direct_edges`: it can test the edges from attention slots to their heads. `takes_edges`, `takes_faithfulness`: it
+    decides, and takes a number of edges besides a threshold, or a faithfulness instead of one. `score_kind`: what its
+    scores say, if it gives any. `row_means`: these are means over rows of what each row alone would give, so that they
+    can be bootstrapped. `cost` counts what it computes and the memory it takes for one batch, see `acdc.search.cost`;
+    without it no plan can be made. `tests`: of a method that tests edges as ACDC does. Raises InputError for an option
+    that has the name of something else, and for tests without an order of senders.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Method:
     random: bool = False
     direct_edges: bool = False
     takes_edges: bool = False
+    takes_faithfulness: bool = False
     score_kind: ScoreKind = "effect"
     row_means: bool = False
     cost: "Cost | None" = None
@@ -96,6 +97,7 @@ METHODS = Registry(
             levels=_BOTH,
             options=OrderOptions,
             direct_edges=True,
+            takes_faithfulness=True,
             cost=deferred("acdc.search.acdc.cost:acdc_cost"),
             tests=AcdcTests(),
         ),

@@ -14,6 +14,7 @@ from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.model.load import Model
+from acdc.options import MOST_THRESHOLDS, check_count
 from acdc.progress import Progress, silent
 from acdc.search.acdc.search import decide
 from acdc.search.discover import DiscoverySettings, bind, describe_decisions, prepare
@@ -136,6 +137,7 @@ def check_thresholds(settings: DiscoverySettings, thresholds: Sequence[float] | 
     if thresholds is not None and not thresholds:
         raise InputError("a sweep needs at least one threshold")
     settings.check()
+    check_count("--thresholds: a list of", len(thresholds or (0,)), MOST_THRESHOLDS)
     for threshold in thresholds or ():
         if not 0 < threshold < np.inf:
             raise InputError(f"--thresholds: {threshold} is not a positive number")

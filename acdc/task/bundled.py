@@ -19,7 +19,7 @@ from acdc.task.generators import (
 )
 from acdc.task.generators.example import Example
 from acdc.task.generators.words import LARGE_ENOUGH
-from acdc.task.readers import RawRow
+from acdc.task.raw_rows import RawRow
 from acdc.task.tokenize import PromptTokenizer
 
 ROWS = 128

@@ -5,86 +5,60 @@
 have our own columns, AutoCircuit's, EAP-IG's, or MIB's, where `COUNTERFACTUAL` names the corrupted prompt's column.
 """
 
-import re
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from acdc.errors import AcdcWarning, InputError
-from acdc.files import existing_path
-from acdc.task.readers import AUTOCIRCUIT_NAMES, Header, RawRow, RawTask, validate
+from acdc.files import check_ordinary
+from acdc.task.eap_ig import ANSWER_COLUMNS, VERBS, Read, row_reader
+from acdc.task.names import TaskName
+from acdc.task.raw_rows import Header, PlacedRow, RawRow, RawTask, check_keys, validate
+from acdc.task.readers import check_columns, own_names
+from acdc.words import count_of, were
 
-PREFIX = "hf:"
-_NAME = re.compile(r"hf:(?P<name>[^:@]+)(?::(?P<split>[\w.-]+))?(?:@(?P<counterfactual>\w+))?")
 _COUNTERFACTUAL = "_counterfactual"
 _PREFERRED = ("s2_io_flip_counterfactual", "symbol_counterfactual", "random_counterfactual")  # MIB's own choices
+Fields = Mapping[str, Any]
+Reader = Callable[[Fields, str], Read | None]
 _FILES = {".parquet": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json"}
 
 
-@dataclass(frozen=True)
-class DataSet:
-    """What a name says: `place` is a name on the hub, or a path where `path` is not None."""
-
-    place: str
-    path: Path | None
-    split: str | None
-    counterfactual: str | None
-
-    @classmethod
-    def parse(cls, text: str) -> "DataSet":
-        """Raises InputError for what is no name of a data set."""
-        found = _NAME.fullmatch(text)
-        if not found:
-            raise InputError(f"data set {text!r} is not written hf:NAME[/CONFIG][:SPLIT][@COUNTERFACTUAL]")
-        place = found["name"]
-        return cls(place, existing_path(place), found["split"], found["counterfactual"])
-
-    @property
-    def label(self) -> str:
-        """What a task of it is called."""
-        name = self.path.resolve().stem if self.path else self.place.split("/", 1)[-1]
-        return f"{name}-{self.split}" if self.split else name
-
-    def at(self, place: str) -> str:
-        """Its name with another place, such as an absolute path."""
-        split = f":{self.split}" if self.split else ""
-        return f"{PREFIX}{place}{split}" + (f"@{self.counterfactual}" if self.counterfactual else "")
-
-
-def is_data_set(name: str) -> bool:
-    return name.startswith(PREFIX)
-
-
-def read_data_set(name: str) -> RawTask:
+def read_data_set(source: TaskName) -> RawTask:
     """Rows of a data set; places name the data set, the split and the row.
 
     Rows of MIB that have no counterfactual are left out, with a warning. Raises InputError for a data set that cannot
     be had, for columns of no known kind, and for a row that does not fit.
     """
-    source = DataSet.parse(name)
     table, split = _load(source)
     where = f"data set {source.place}, split {split}" if split else f"data set {source.place}"
-    reader = _reader(set(table.column_names), source, where)
-    rows, places, left_out = [], [], 0
+    check_columns(table.column_names, where)
+    reader = _reader(table.column_names, source, where)
+    return RawTask(Header(task=source.label), _rows(table, reader, where))
+
+
+def _rows(table: Iterable[Fields], reader: Reader, where: str) -> Iterator[PlacedRow]:
+    left_out, told = 0, False
     for number, record in enumerate(table):
         place = f"{where}, row {number}"
-        fields = reader(record, place)
-        if fields is None:
+        found = reader(record, place)
+        if found is None:
             left_out += 1
             continue
-        rows.append(validate(RawRow, {"id": str(number), **fields}, place))
-        places.append(place)
+        if found.note and not told:
+            warnings.warn(f"{where}: {found.note}", AcdcWarning, stacklevel=2)
+            told = True
+        yield PlacedRow(place, validate(RawRow, {"id": str(number), **found.fields}, place), found.answers)
     if left_out:
-        warnings.warn(f"{where}: {left_out} rows have no counterfactual and were left out", AcdcWarning, stacklevel=2)
-    if not rows:
-        raise InputError(f"{where} has no rows")
-    return RawTask(Header(task=source.label), rows, places)
+        warnings.warn(
+            f"{where}: {count_of(left_out, 'row')} without a counterfactual {were(left_out)} left out",
+            AcdcWarning,
+            stacklevel=2,
+        )
 
 
-def _load(source: DataSet) -> tuple[Any, str | None]:
+def _load(source: TaskName) -> tuple[Any, str | None]:
     """(the rows of one split, its name or None where there are no splits)."""
     try:
         import datasets
@@ -112,11 +86,14 @@ def _load(source: DataSet) -> tuple[Any, str | None]:
     return found[split], split
 
 
-def _open(datasets: Any, source: DataSet) -> Any:
+def _open(datasets: Any, source: TaskName) -> Any:
     if source.path is None:
         owner, *rest = source.place.split("/")
         name, config = "/".join((owner, *rest[:1])), "/".join(rest[1:]) or None
         return datasets.load_dataset(name, config, split=source.split)
+    for path in source.path.rglob("*") if source.path.is_dir() else (source.path,):
+        if not path.is_dir():
+            check_ordinary(path)
     if source.path.is_dir():
         return datasets.load_from_disk(str(source.path))
     if source.path.suffix not in _FILES:
@@ -126,11 +103,9 @@ def _open(datasets: Any, source: DataSet) -> Any:
         return datasets.load_dataset(_FILES[source.path.suffix], split="train", **files)
 
 
-Fields = Mapping[str, Any]
-
-
-def _reader(columns: set[str], source: DataSet, where: str) -> Callable[[Fields, str], Fields | None]:
+def _reader(names: Sequence[str], source: TaskName, where: str) -> Reader:
     """How a row with these columns is read."""
+    columns = set(names)
     if "prompt" in columns and (known := sorted(name for name in columns if name.endswith(_COUNTERFACTUAL))):
         column = source.counterfactual or next((name for name in _PREFERRED if name in known), known[0])
         if column not in known:
@@ -139,9 +114,13 @@ def _reader(columns: set[str], source: DataSet, where: str) -> Callable[[Fields,
     if source.counterfactual:
         raise InputError(f"{where}: has no counterfactuals: leave out @{source.counterfactual}")
     if {"clean", "corrupt"} <= columns:
-        return lambda record, place: {AUTOCIRCUIT_NAMES.get(k, k): v for k, v in _present(record)}
-    if {"clean", "corrupted"} <= columns:
-        return _read_eap_ig if columns & {"label", "correct_idx"} else lambda record, place: dict(_present(record))
+        return lambda record, place: Read(own_names(dict(_present(record)), place))
+    if "clean" in columns and (source.said or columns & set(ANSWER_COLUMNS)):
+        beside = None if source.path is None else source.path.with_name(VERBS)
+        return row_reader(names, where, source.said, beside)
+    if "clean" in columns:
+        check_keys(RawRow, names, where)
+        return lambda record, place: Read(dict(_present(record)))
     raise InputError(
         f"{where}: expected columns clean and corrupted (acdc, EAP-IG), clean and corrupt (AutoCircuit), or prompt and "
         f"*{_COUNTERFACTUAL} (MIB), got {', '.join(sorted(columns))}"
@@ -153,22 +132,7 @@ def _present(record: Fields) -> Iterator[tuple[str, Any]]:
     return ((name, value) for name, value in record.items() if value is not None)
 
 
-def _read_eap_ig(record: Fields, place: str) -> Fields:
-    fields = {"clean": record["clean"], "corrupted": record["corrupted"]}
-    if record.get("correct_idx") is None:
-        return fields | {"correct": [record.get("label")]}
-    incorrect = record.get("incorrect_idx")
-    return fields | {
-        "correct": _listed(record["correct_idx"]),
-        "incorrect": [] if incorrect is None else _listed(incorrect),
-    }
-
-
-def _listed(value: Any) -> list:
-    return value if isinstance(value, list) else [value]
-
-
-def _read_mib(record: Fields, column: str, place: str) -> Fields | None:
+def _read_mib(record: Fields, column: str, place: str) -> Read | None:
     """The answers as MIB takes them: of ioi the two names after a space; else the label or the label of the choice that
     is right, and that of the counterfactual; None without a counterfactual."""
     if record[column] is None:
@@ -183,7 +147,7 @@ def _read_mib(record: Fields, column: str, place: str) -> Fields | None:
         right, wrong = _mib_answer(record, place), _mib_answer(other, f"{place}, {column}")
     fields = {"clean": record["prompt"], "corrupted": other["prompt"], "correct": [right], "incorrect": [wrong]}
     template = record.get("template")
-    return fields | ({"group": template} if isinstance(template, str) else {})
+    return Read(fields | ({"group": template} if isinstance(template, str) else {}))
 
 
 def _mapping(value: Any, place: str) -> Fields:

@@ -1,26 +1,27 @@
 """Load a task by name or from a file, as token ids of a model."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from acdc.errors import InputError
-from acdc.files import existing_path
 from acdc.model.load import Model
 from acdc.task.bundled import BundledTask
-from acdc.task.datasets import PREFIX, is_data_set, read_data_set
-from acdc.task.metrics import METRICS
-from acdc.task.readers import RawTask, read_task_file
+from acdc.task.datasets import read_data_set
+from acdc.task.metrics import METRICS, distance
+from acdc.task.names import PREFIX, TaskName, is_data_set
+from acdc.task.raw_rows import PlacedRow, RawTask
+from acdc.task.readers import read_task_file
 from acdc.task.registry import TASKS
-from acdc.task.rows import Task
+from acdc.task.rows import Row, Task
 from acdc.task.tokenize import PromptTokenizer, tokenize_rows
-
-FALLBACK_METRIC = "kl"
 
 
 def load_task(name_or_path: str | Path, model: Model) -> Task:
     """A task by its name, a task file, or a data set (`acdc.task.datasets`), tokenized for a model.
 
-    The task's metric is its header's; else logit_diff where every row has both kinds of answers, else KL.
+    The task's metric is its header's; else squared_error for a model with one output, logit_diff where every row has
+    both kinds of answers, else KL.
     Raises InputError naming the file and row that cannot be used.
     """
     name = str(name_or_path)
@@ -32,27 +33,33 @@ def load_task(name_or_path: str | Path, model: Model) -> Task:
     label = label if task is None else task.name
     if raw.header.metric is not None and raw.header.metric not in METRICS:
         raise InputError(f"{place}: metric {raw.header.metric!r} is not one of {', '.join(METRICS)}")
-    rows = tokenize_rows(raw.rows, raw.places, PromptTokenizer(model.tokenizer, raw.header.prepend_bos), model.anatomy)
-    answered = all(row.correct and row.incorrect for row in rows)
-    metric = raw.header.metric or ("logit_diff" if answered else FALLBACK_METRIC)
+    rows = tokenize_rows(raw.rows, PromptTokenizer(model.tokenizer, raw.header.prepend_bos), model.anatomy)
+    if not rows:
+        raise InputError(f"{place} has no rows")
+    metric = raw.header.metric or _usual_metric(rows, model.anatomy.d_vocab_out)
     return Task(_safe_name(label), rows, metric)
 
 
-def _read(name: str) -> tuple[RawTask, str]:
+def _usual_metric(rows: Sequence[Row], outputs: int) -> str:
+    answered = outputs > 1 and all(row.correct and row.incorrect for row in rows)
+    return "logit_diff" if answered else distance(outputs).name
+
+
+def _read(text: str) -> tuple[RawTask, str]:
     """(rows, what the task is called) of a file or a data set."""
-    path = existing_path(name)
-    if path is not None and (path.is_dir() or path.suffix in (".parquet", ".arrow")):
-        name = PREFIX + name
-    if is_data_set(name):
+    name = TaskName.parse(text)
+    if not is_data_set(text) and name.path and (name.path.is_dir() or name.path.suffix in (".parquet", ".arrow")):
+        name = TaskName.parse(PREFIX + text)
+    if is_data_set(name.text):
         raw = read_data_set(name)
         return raw, str(raw.header.task)
-    if path is None or not path.is_file():
+    if name.path is None:
         names = ", ".join(TASKS)
         raise InputError(
-            f"task {name!r} is neither a bundled task ({names}) nor a file; a data set begins with {PREFIX}"
+            f"task {text!r} is neither a bundled task ({names}) nor a file; a data set begins with {PREFIX}"
         )
-    raw = read_task_file(path)
-    return raw, raw.header.task or path.stem
+    raw = read_task_file(name.path, name.said)
+    return raw, raw.header.task or name.path.stem
 
 
 def _generate(task: BundledTask, model: Model) -> Task:
@@ -60,9 +67,8 @@ def _generate(task: BundledTask, model: Model) -> Task:
     tokenizer = PromptTokenizer(model.tokenizer)
     if model.tokenizer is None:
         raise InputError(f"task {name!r} is text, and model {model.name!r} has no tokenizer")
-    raw = task.raw_rows(tokenizer)
-    places = [f"task {name}, row {row.id}" for row in raw]
-    return Task(name, tokenize_rows(raw, places, tokenizer, model.anatomy), task.metric)
+    raw = (PlacedRow(f"task {name}, row {row.id}", row) for row in task.raw_rows(tokenizer))
+    return Task(name, tokenize_rows(raw, tokenizer, model.anatomy), task.metric)
 
 
 def _safe_name(name: str) -> str:

@@ -80,7 +80,8 @@ MetricFunction = Callable[[Tensor, RowBatch], Tensor]
 class Metric:
     """A named metric; `needs` are the answer lists that every row must have, `flat_at_clean` means that its gradient
     vanishes on the full model, `steps` that it has no gradient at all, `answers_alone` that it depends on no logits
-    but those of the answers."""
+    but those of the answers. `of_numbers`: whether it is for models with one output, a number, or for those with a
+    vocabulary; None for both."""
 
     name: str
     function: MetricFunction
@@ -89,6 +90,7 @@ class Metric:
     flat_at_clean: bool = False
     steps: bool = False
     answers_alone: bool = False
+    of_numbers: bool | None = None
 
     @property
     def objective(self) -> str:
@@ -110,8 +112,17 @@ class Metric:
             raise InputError(f"metric {self.name!r} is not finite on row {row.id!r}")
         return values
 
-    def check(self, rows: Sequence[Row]) -> None:
-        """Raises InputError when a row lacks answers that this metric needs."""
+    def fits(self, outputs: int) -> bool:
+        """Whether it is for models with so many outputs."""
+        return self.of_numbers in (None, outputs == 1)
+
+    def check(self, rows: Sequence[Row], outputs: int) -> None:
+        """Raises InputError when a row lacks answers that this metric needs, and for a model whose outputs it cannot
+        measure."""
+        if not self.fits(outputs):
+            fitting = " or ".join(metric.name for metric in METRICS.built_in.values() if metric.fits(outputs))
+            has = "has one output, a number" if outputs == 1 else f"has {outputs:,} outputs"
+            raise InputError(f"metric {self.name!r} is not for this model, which {has}: use {fitting}")
         for row in rows:
             for name in self.needs:
                 if not getattr(row, name):
@@ -144,6 +155,16 @@ def accuracy(logits: Tensor, batch: RowBatch) -> Tensor:
     return batch.correct.gather(-1, logits.argmax(-1, keepdim=True)).squeeze(-1).to(logits.dtype)
 
 
+def squared_error(logits: Tensor, batch: RowBatch) -> Tensor:
+    """(output - output of the full model)^2 of models with one output."""
+    return (logits[:, 0] - batch.full_logits[:, 0]) ** 2
+
+
+def value(logits: Tensor, batch: RowBatch) -> Tensor:
+    """The output itself, of models with one output."""
+    return logits[:, 0]
+
+
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum(-1) / mask.sum(-1)
 
@@ -153,13 +174,27 @@ METRICS = Registry(
     "acdc.metrics",
     Metric,
     (
-        Metric("kl", kl, larger_is_better=False, flat_at_clean=True),
-        Metric("logit_diff", logit_diff, larger_is_better=True, needs=("correct", "incorrect"), answers_alone=True),
-        Metric("nll", nll, larger_is_better=False, needs=("correct",)),
-        Metric("prob_diff", prob_diff, larger_is_better=True, needs=("correct", "incorrect")),
-        Metric("accuracy", accuracy, larger_is_better=True, needs=("correct",), steps=True),
+        Metric("kl", kl, larger_is_better=False, flat_at_clean=True, of_numbers=False),
+        Metric(
+            "logit_diff",
+            logit_diff,
+            larger_is_better=True,
+            needs=("correct", "incorrect"),
+            answers_alone=True,
+            of_numbers=False,
+        ),
+        Metric("nll", nll, larger_is_better=False, needs=("correct",), of_numbers=False),
+        Metric("prob_diff", prob_diff, larger_is_better=True, needs=("correct", "incorrect"), of_numbers=False),
+        Metric("accuracy", accuracy, larger_is_better=True, needs=("correct",), steps=True, of_numbers=False),
+        Metric("squared_error", squared_error, larger_is_better=False, flat_at_clean=True, of_numbers=True),
+        Metric("value", value, larger_is_better=True, of_numbers=True),
     ),
 )
+
+
+def distance(outputs: int) -> Metric:
+    """The metric that needs no answers, for models with so many outputs: the distance to the full model."""
+    return METRICS["squared_error" if outputs == 1 else "kl"]
 
 
 def recovered_fraction(value: float, full: float, empty: float) -> float | None:

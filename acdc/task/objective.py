@@ -46,7 +46,7 @@ class Objective:
             self.terms = [*self.terms, Term(METRICS["kl"], False, wanted.kl_weight)]
         own = f"match_{metric.name}" if matched else metric.objective
         self.name = f"{own}+kl" if wanted.kl_weight else own
-        self.sign = 1.0 if matched or wanted.kl_weight else metric.sign  # from a change of it to one in its own unit
+        self.sign = metric.sign  # makes a rise look like the metric's loss
 
     @property
     def metrics(self) -> list[Metric]:

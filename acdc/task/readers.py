@@ -1,198 +1,174 @@
 """Read task files: JSONL (our own), AutoCircuit JSON, EAP-IG CSV. Every error names the file and the row.
 
-A reader yields raw rows: prompts and answers are text or token ids, as the file has them.
+A reader yields raw rows one by one: prompts and answers are text or token ids, as the file has them.
 """
 
 import csv
 import io
+import itertools
 import json
+import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
-
-from acdc.errors import InputError
-
-TokenId = Annotated[StrictInt, Field(ge=0)]
-Prompt = Annotated[StrictStr, Field(min_length=1)] | Annotated[list[TokenId], Field(min_length=1)]
-M = TypeVar("M", bound=BaseModel)
-AUTOCIRCUIT_NAMES = {"corrupt": "corrupted", "answers": "correct", "wrong_answers": "incorrect"}
-Answer = TokenId | Annotated[StrictStr, Field(min_length=1)]
+from acdc.errors import AcdcWarning, InputError
+from acdc.files import RefusedJson, open_file, unique_keys
+from acdc.task.eap_ig import ANSWER_COLUMNS, VERBS, Said, row_reader
+from acdc.task.raw_rows import AUTOCIRCUIT_NAMES, Header, PlacedRow, RawRow, RawTask, check_keys, meant_by, validate
 
 
-class RawRow(BaseModel):
-    """One row as its file has it, before tokenization; unknown keys are ignored."""
+def read_task_file(path: Path, said: Said | None = None) -> RawTask:
+    """Read a task file by its suffix; `said`: what the user says of a column of a CSV file.
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    clean: Prompt
-    corrupted: Prompt
-    correct: list[Answer] = []
-    incorrect: list[Answer] = []
-    answer_position: TokenId | None = None
-    id: StrictStr | StrictInt | None = None
-    group: StrictStr | StrictInt | None = None
-
-
-class Header(BaseModel):
-    """Optional first line of a JSONL task."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    task: StrictStr | None = None
-    metric: StrictStr | None = None
-    prepend_bos: bool | None = None
-
-
-@dataclass(frozen=True)
-class RawTask:
-    """A parsed task file; `places` says where each row stood, for messages."""
-
-    header: Header
-    rows: list[RawRow]
-    places: list[str]
-
-
-def read_task_file(path: Path) -> RawTask:
-    """Read a task file by its suffix. Raises InputError for anything that is not a well-formed task."""
-    readers = {".jsonl": read_jsonl, ".json": read_autocircuit, ".csv": read_eap_ig_csv}
+    Raises InputError for anything that is not a well-formed task, also while its rows are read.
+    """
+    if path.suffix == ".csv":
+        return read_eap_ig_csv(path, said)
+    readers = {".jsonl": read_jsonl, ".json": read_autocircuit}
     if path.suffix not in readers:
         raise InputError(f"task file {path} must end in .jsonl, .json (AutoCircuit) or .csv (EAP-IG)")
+    if said is not None:
+        raise InputError(f"task file {path} has no columns: leave out @{said}")
+    return readers[path.suffix](path)
+
+
+@contextmanager
+def _opened(path: Path, newline: str) -> Iterator[TextIO]:
+    """A text file to read. Raises InputError where it is none, also later on."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with io.TextIOWrapper(open_file(path), encoding="utf-8-sig", newline=newline) as file:
+            yield file
     except UnicodeDecodeError as error:
         raise InputError(f"task file {path} is not UTF-8 text: {error}") from None
     except OSError as error:
         raise InputError(f"task file {path} cannot be read: {error.strerror}") from None
-    task = readers[path.suffix](path, text)
-    if not task.rows:
-        raise InputError(f"task file {path} has no rows")
-    return task
 
 
-def read_jsonl(path: Path, text: str) -> RawTask:
+def read_jsonl(path: Path) -> RawTask:
     """Our own format: one row a line, optionally after a header line (see `Header`) that has no prompts."""
-    header: Header | None = None
-    rows: list[RawRow] = []
-    places: list[str] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        record = _parse_json(line, place)
-        if not isinstance(record, dict):
-            raise InputError(f"{place}: expected a JSON object, got {type(record).__name__}")
-        if header is None and not rows and _is_header(record):
-            header = validate(Header, record, place)
-            continue
-        rows.append(validate(RawRow, record, place))
-        places.append(place)
-    return RawTask(header or Header(), rows, places)
+    records = _json_lines(path)
+    first = next(records, None)
+    if first is None:
+        return RawTask(Header(), iter(()))
+    place, record = first
+    if not _is_header(record):
+        return RawTask(Header(), _rows(itertools.chain([first], records)))
+    check_keys(Header, record, place)
+    return RawTask(validate(Header, record, place), _rows(records))
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, dict]]:
+    """(place, object) of every line."""
+    with _opened(path, newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield _object(_parse_json(line, f"{path}, line {number}"), f"{path}, line {number}")
+
+
+def _object(record: Any, place: str) -> tuple[str, dict]:
+    if not isinstance(record, dict):
+        raise InputError(f"{place}: expected a JSON object, got {type(record).__name__}")
+    return place, record
+
+
+def _rows(records: Iterator[tuple[str, dict]]) -> Iterator[PlacedRow]:
+    for place, record in records:
+        check_keys(RawRow, record, place)
+        yield PlacedRow(place, validate(RawRow, record, place))
 
 
 def _is_header(record: dict) -> bool:
     return not {"clean", "corrupted"} & set(record) and bool(set(Header.model_fields) & set(record))
 
 
-def read_autocircuit(path: Path, text: str) -> RawTask:
+def read_autocircuit(path: Path) -> RawTask:
     """AutoCircuit's dataset: {"prompts": [{"clean", "corrupt", "answers", "wrong_answers"}]}."""
-    record = _parse_json(text, str(path))
+    with _opened(path, newline="\n") as file:
+        record = _parse_json(file.read(), str(path))
     prompts = record.get("prompts") if isinstance(record, dict) else None
     if not isinstance(prompts, list):
         raise InputError(f"{path}: expected AutoCircuit's format, an object with a list 'prompts'")
-    rows, places = [], []
-    for number, prompt in enumerate(prompts):
-        place = f"{path}, prompt {number}"
-        if not isinstance(prompt, dict):
-            raise InputError(f"{place}: expected a JSON object, got {type(prompt).__name__}")
-        rows.append(validate(RawRow, {AUTOCIRCUIT_NAMES.get(k, k): v for k, v in prompt.items()}, place))
-        places.append(place)
-    return RawTask(Header(), rows, places)
+    places = (_object(prompt, f"{path}, prompt {number}") for number, prompt in enumerate(prompts))
+    return RawTask(Header(), _rows((place, own_names(prompt, place)) for place, prompt in places))
 
 
-def read_eap_ig_csv(path: Path, text: str) -> RawTask:
-    """EAP-IG's dataset: columns clean, corrupted and either label (answer text) or correct_idx and incorrect_idx."""
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    columns = _columns(reader, path)
-    if not {"clean", "corrupted"} <= set(columns):
+def own_names(record: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """A row of AutoCircuit with our names. Raises InputError for one that has both names of something."""
+    for theirs, ours in AUTOCIRCUIT_NAMES.items():
+        if theirs in record and ours in record:
+            raise InputError(f"{place}: {theirs!r} and {ours!r} say the same thing: leave out one")
+    return {AUTOCIRCUIT_NAMES.get(name, name): value for name, value in record.items()}
+
+
+def read_eap_ig_csv(path: Path, said: Said | None = None) -> RawTask:
+    """EAP-IG's dataset: the columns clean and corrupted, and those that `acdc.task.eap_ig` lists."""
+    records = _csv_records(path)
+    columns = list(next(records)[1])
+    for column in columns:
+        if column not in ("clean", "corrupted") and meant_by(column, ("clean", "corrupted")):
+            raise InputError(f"{path}: {column!r} is no column of a task: did you mean clean or corrupted?")
+    if "clean" not in columns:
         raise InputError(f"{path}: expected the columns clean and corrupted, got {', '.join(columns) or 'none'}")
-    if not ({"correct_idx"} <= set(columns) or "label" in columns):
+    if said is None and not set(ANSWER_COLUMNS) & set(columns):
         raise InputError(f"{path}: expected a column label, or correct_idx and incorrect_idx")
-    rows, places = [], []
-    for number, (place, record) in enumerate(_csv_records(reader, path), start=1):
-        fields = {"clean": record["clean"], "corrupted": record["corrupted"], "id": str(number)}
-        if "correct_idx" in record:
-            fields["correct"] = _ids(record["correct_idx"], place)
-            fields["incorrect"] = _ids(record.get("incorrect_idx") or "[]", place)
-        else:
-            fields["correct"] = [record["label"]]
-        rows.append(validate(RawRow, fields, place))
-        places.append(place)
-    return RawTask(Header(), rows, places)
+    return RawTask(Header(), _csv_rows(path, said, columns, records))
 
 
-def _columns(reader: csv.DictReader, path: Path) -> list[str]:
-    try:
-        return list(reader.fieldnames or [])
-    except csv.Error as error:
-        raise InputError(f"{path}, line 1: {error}") from None
+def _csv_rows(
+    path: Path, said: Said | None, columns: list[str], records: Iterator[tuple[str, list[str]]]
+) -> Iterator[PlacedRow]:
+    read, told = row_reader(columns, str(path), said, path.with_name(VERBS)), False
+    for number, (place, cells) in enumerate(records, start=1):
+        found = read(dict(zip(columns, cells, strict=True)), place)
+        if found.note and not told:
+            warnings.warn(f"{path}: {found.note}", AcdcWarning, stacklevel=2)
+            told = True
+        yield PlacedRow(place, validate(RawRow, {**found.fields, "id": str(number)}, place), found.answers)
 
 
-def _csv_records(reader: csv.DictReader, path: Path) -> Iterator[tuple[str, dict]]:
-    try:
-        for record in reader:
-            place = f"{path}, line {reader.line_num}"
-            if None in record or None in record.values():
-                raise InputError(f"{place}: expected {len(reader.fieldnames or ())} fields")
-            yield place, record
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: {error}") from None
+def _csv_records(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """(place, cells) of every record, the names of the columns first."""
+    with _opened(path, newline="") as file:
+        reader, width = csv.reader(file, strict=True), 0
+        try:
+            for cells in filter(None, reader):
+                place = f"{path}, line {reader.line_num}"
+                if not width:
+                    check_columns(cells, place)
+                    width = len(cells)
+                if len(cells) != width:
+                    raise InputError(f"{place}: expected {width} fields")
+                yield place, cells
+        except csv.Error as error:
+            raise InputError(f"{path}, line {max(reader.line_num, 1)}: {error}") from None
+    if not width:
+        yield str(path), []
 
 
-def _ids(cell: str, place: str) -> list[int]:
-    value = _parse_json(cell, place)
-    return value if isinstance(value, list) else [value]
+def check_columns(columns: list[str], place: str) -> None:
+    """Raises InputError for a name that several columns have."""
+    if len(set(columns)) < len(columns):
+        twice = next(name for number, name in enumerate(columns) if name in columns[:number])
+        raise InputError(f"{place}: several columns are called {twice!r}")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise RefusedJson(f"{constant} is not a value that a task may hold")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=unique_keys)
 
 
 def _parse_json(text: str, place: str) -> Any:
-    def refuse(constant: str) -> NoReturn:
-        raise InputError(f"{place}: {constant} is not a value that a task may hold")
-
     try:
-        return json.loads(text, parse_constant=refuse)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{place}: not valid JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
         raise InputError(f"{place}: not a task: nested too deeply") from None
+    except RefusedJson as error:
+        raise InputError(f"{place}: {error}") from None
     except ValueError:
         raise InputError(f"{place}: a number in it is too long") from None
-
-
-def validate(model: type[M], record: dict, place: str) -> M:
-    """Raises InputError naming the place and the field that is not as it should be."""
-    try:
-        json.dumps(record, ensure_ascii=False).encode()
-        return model.model_validate(record)
-    except UnicodeEncodeError:
-        raise InputError(f"{place}: its text is not valid Unicode") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        # Of a union pydantic reports every branch; the field's own name is the first part of the location.
-        raise InputError(f"{place}: {first['loc'][0]!r}: {_describe(first, record)}") from None
-
-
-def _describe(problem: Mapping[str, Any], record: dict) -> str:
-    name = problem["loc"][0]
-    if problem["type"] == "missing":
-        return "missing"
-    wanted = {
-        "clean": "non-empty text or a list of token ids",
-        "corrupted": "non-empty text or a list of token ids",
-        "correct": "a list of texts or token ids",
-        "incorrect": "a list of texts or token ids",
-        "answer_position": "a position from 0",
-    }.get(name, problem["msg"])
-    shown = json.dumps(record[name])
-    return f"expected {wanted}, got {shown if len(shown) <= 40 else shown[:37] + '...'}"

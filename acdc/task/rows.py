@@ -3,19 +3,20 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One pair of prompts of equal length with the answers that the clean prompt calls for, all as token ids.
 
-    `answer_position` is the index of the token whose next-token logits are measured; `group` names a template.
+    `corrupted`: None where there is none. `answer_position` is the index of the token whose next-token logits are
+    measured; `group` names a template.
     """
 
     id: str
     clean: tuple[int, ...]
-    corrupted: tuple[int, ...]
+    corrupted: tuple[int, ...] | None
     correct: tuple[int, ...]
     incorrect: tuple[int, ...]
     answer_position: int
@@ -32,8 +33,12 @@ class Task:
 
     def content_hash(self) -> str:
         """SHA-256 of the rows as token ids: equal for equal data, wherever it was read from."""
-        text = json.dumps([asdict(row) for row in self.rows], sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        names, found = [one.name for one in fields(Row)], hashlib.sha256(b"[")
+        for number, row in enumerate(self.rows):
+            text = json.dumps({name: getattr(row, name) for name in names}, sort_keys=True, separators=(",", ":"))
+            found.update(f"{',' if number else ''}{text}".encode())
+        found.update(b"]")
+        return found.hexdigest()
 
     def select(self, indices: Iterable[int]) -> tuple[Row, ...]:
         return tuple(self.rows[i] for i in indices)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from acdc.errors import InputError
 from acdc.task.rows import Row
+from acdc.words import count_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def split_rows(rows: Sequence[Row], seed: int, limit: int | None = None) -> Spli
     families = _families(rows)
     if limit is not None:
         if not 1 <= limit <= len(rows):
-            raise InputError(f"--limit {limit} must be between 1 and the task's {len(rows)} rows")
+            raise InputError(f"--limit {limit} must be between 1 and the task's {count_of(len(rows), 'row')}")
         seen = {families[i] for i in range(limit)}
         rest = tuple(range(limit, len(rows)))
         return Split(tuple(range(limit)), rest, f"first {limit} rows", sum(families[i] in seen for i in rest))
@@ -61,7 +62,10 @@ def _families(rows: Sequence[Row]) -> list[int]:
         return i
 
     for i, row in enumerate(rows):
-        for key in (("clean", row.clean), ("pair", *sorted((row.clean, row.corrupted)))):
+        keys: list[object] = [("clean", row.clean)]
+        if row.corrupted is not None:
+            keys.append(("pair", *sorted((row.clean, row.corrupted))))
+        for key in keys:
             j = first.setdefault(key, i)
             a, b = sorted((root(i), root(j)))
             parent[b] = a

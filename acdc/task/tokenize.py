@@ -1,170 +1,362 @@
 """Turn raw rows into rows of token ids, and refuse what a model would silently misread."""
 
-from collections.abc import Sequence
+import itertools
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from acdc.errors import InputError
+from acdc.errors import AcdcWarning, InputError
 from acdc.graph import Anatomy
-from acdc.task.readers import RawRow
+from acdc.task.raw_rows import KINDS, Answer, Chat, Kind, PlacedRow, Prompt
 from acdc.task.rows import Row
+from acdc.words import count_of, shortened
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+TOGETHER = 512  # rows whose texts are given to the tokenizer at once
+NO_TOKENIZER = "this model has no tokenizer: give prompts and answers as token ids"
 
 
 class PromptTokenizer:
     """A model's tokenizer with the rules for special tokens of one task.
 
     `prepend_bos`: None adds the special tokens that the tokenizer adds by default, True a BOS token alone, False none.
+    A text that begins or ends with such a token gets no second one; `repeated`: whether there was any.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase | None", prepend_bos: bool | None = None):
         self.tokenizer = tokenizer
         self.prepend_bos = prepend_bos
+        self.repeated = False
+        self.single = cache(self._single)
         if prepend_bos and tokenizer is not None and tokenizer.bos_token_id is None:
             raise InputError("the task asks for prepend_bos, but the model's tokenizer has no BOS token")
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Prompts as token ids, with special tokens."""
+    def encode(self, texts: Sequence[str], rendered: bool = False) -> list[list[int]]:
+        """Prompts as token ids, with special tokens; those of a `rendered` chat template are in its text."""
+        if not texts:
+            return []
         if self.tokenizer is None:
-            raise InputError("this model has no tokenizer: give prompts and answers as token ids")
-        ids = self.tokenizer(list(texts), add_special_tokens=self.prepend_bos is None)["input_ids"]
-        return [[self.tokenizer.bos_token_id, *row] for row in ids] if self.prepend_bos else ids
+            raise InputError(NO_TOKENIZER)
+        default = self.prepend_bos is None and not rendered
+        ids = self.tokenizer(list(texts), add_special_tokens=default)["input_ids"]
+        if self.prepend_bos:
+            ids = [[self.tokenizer.bos_token_id, *row] for row in ids]
+        return [self._once(row, text) for row, text in zip(ids, texts, strict=True)]
 
-    @property
+    def _once(self, ids: list[int], text: str) -> list[int]:
+        """Token ids without those that were added although the text has them itself."""
+        if not any(ids[:k] == ids[k : 2 * k] or ids[-k:] == ids[-2 * k : -k] for k in (1, 2) if len(ids) >= 2 * k):
+            return ids
+        plain = self.encode_plain(text)
+        starts = range(len(ids) - len(plain) + 1)
+        start = next((at for at in starts if ids[at : at + len(plain)] == plain), None)
+        if start is None or not plain:
+            return ids
+        before, after = ids[:start], ids[start + len(plain) :]
+        before = [] if plain[: len(before)] == before else before
+        after = [] if after and plain[-len(after) :] == after else after
+        found = before + plain + after
+        self.repeated |= len(found) < len(ids)
+        return found
+
+    def render(self, chat: Chat) -> str:
+        """A chat in the model's own template, up to where the assistant speaks: after the last message, or in it where
+        that is the assistant's. Raises InputError for a tokenizer without a template, and a chat that it refuses."""
+        if self.tokenizer is None:
+            raise InputError(NO_TOKENIZER)
+        if self.tokenizer.chat_template is None:
+            raise InputError("the model's tokenizer has no chat template: give prompts as text")
+        goes_on = chat.messages[-1].role == "assistant"
+        messages = [message.model_dump() for message in chat.messages]
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on
+                )
+            )
+        except Exception as error:  # a template may raise whatever it likes
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise InputError(f"the model's chat template does not take these messages: {lines[0]}") from None
+
+    @cached_property
     def unknown(self) -> int | None:
-        return getattr(self.tokenizer, "unk_token_id", None)
+        """The token of what the vocabulary lacks; None where there is none, or where, as in GPT-2, it is a real token,
+        the EOS."""
+        found = getattr(self.tokenizer, "unk_token_id", None)
+        return None if self.tokenizer is None or found == self.tokenizer.eos_token_id else found
 
     def is_unknown(self, ids: Sequence[int]) -> bool:
-        """Whether a token stands for something the vocabulary lacks (GPT-2's unk is a real token, and its EOS)."""
-        if self.tokenizer is None or self.unknown is None:
-            return False
-        return self.unknown != self.tokenizer.eos_token_id and self.unknown in ids
+        """Whether a token stands for something the vocabulary lacks."""
+        return self.unknown is not None and self.unknown in ids
 
-    def continuations(self, prompt: str, encoded: Sequence[int], answers: Sequence[str]) -> list[int | None]:
-        """The one token that each answer adds to a prompt; None where it adds several, or changes the prompt's own."""
-        out = []
-        for ids in self.encode([prompt + answer for answer in answers]) if answers else []:
-            single = len(ids) == len(encoded) + 1 and list(ids[:-1]) == list(encoded) and not self.is_unknown(ids[-1:])
-            out.append(ids[-1] if single else None)
-        return out
+    def unknown_word(self, text: str) -> str:
+        """The first word of a text with an unknown token; the text where none has by itself."""
+        return next((word for word in text.split() if self.is_unknown(self.encode_plain(word))), text)
+
+    def continuation(self, encoded: Sequence[int], longer: Sequence[int]) -> int | None:
+        """The one token that a longer prompt has more; None where it has several, or other ones before."""
+        single = len(longer) == len(encoded) + 1 and list(longer[:-1]) == list(encoded)
+        return longer[-1] if single and not self.is_unknown(longer[-1:]) else None
 
     def added(self, prompt: str, answers: Sequence[str]) -> list[int | None]:
-        """`continuations` of a prompt that is yet to be encoded."""
-        (encoded,) = self.encode([prompt])
-        return self.continuations(prompt, encoded, answers)
+        """The one token that each answer adds to a prompt; None where it adds several, or changes the prompt's own."""
+        encoded, *longer = self.encode([prompt, *(prompt + answer for answer in answers)])
+        return [self.continuation(encoded, ids) for ids in longer]
 
     def encode_plain(self, text: str) -> list[int]:
         """Token ids of a text without special tokens."""
         if self.tokenizer is None:
-            raise InputError("this model has no tokenizer: give prompts and answers as token ids")
+            raise InputError(NO_TOKENIZER)
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def single(self, text: str) -> int | None:
+    def _single(self, text: str) -> int | None:
         """The token of a text by itself, None when it is not exactly one."""
         ids = self.encode_plain(text)
         return ids[0] if len(ids) == 1 and not self.is_unknown(ids) else None
 
 
-def tokenize_rows(
-    raw: Sequence[RawRow], places: Sequence[str], tokenizer: PromptTokenizer, anatomy: Anatomy
-) -> tuple[Row, ...]:
-    """Rows of token ids. Raises InputError naming the place of the first row that cannot be used as it is."""
+def tokenize_rows(raw: Iterable[PlacedRow], tokenizer: PromptTokenizer, anatomy: Anatomy) -> tuple[Row, ...]:
+    """Rows of token ids, made of some hundred raw ones at a time. Raises InputError naming the place of the first row
+    that cannot be used as it is; warns of special tokens that were typed, and of padding that is not masked."""
     rows: list[Row] = []
     seen: dict[str, str] = {}
-    for number, (row, place) in enumerate(zip(raw, places, strict=True)):
-        made = _tokenize_row(row, place, number, tokenizer, anatomy)
-        if made.id in seen:
-            raise InputError(f"{place}: id {made.id!r} was used before, at {seen[made.id]}")
-        seen[made.id] = place
-        rows.append(made)
+    padded: list[str] = []
+    shared: dict[int, int] = {}  # one object for each token id
+    for some in _chunks(raw):
+        drafts = [_Draft.of(one, tokenizer) for one in some]
+        encoded = _encode(itertools.chain.from_iterable(draft.texts for draft in drafts), tokenizer)
+        for draft in drafts:
+            row = _Maker(draft, encoded, tokenizer, anatomy, shared).row(len(rows))
+            if row.id in seen:
+                raise InputError(f"{draft.place}: id {row.id!r} was used before, at {seen[row.id]}")
+            seen[row.id] = draft.place
+            rows.append(row)
+            padded += [draft.place] if draft.is_padded(tokenizer) else []
+    _warn(tokenizer, padded)
     return tuple(rows)
 
 
-def _tokenize_row(row: RawRow, place: str, number: int, tokenizer: PromptTokenizer, anatomy: Anatomy) -> Row:
-    clean = _prompt(row.clean, "clean", place, tokenizer, anatomy)
-    corrupted = _prompt(row.corrupted, "corrupted", place, tokenizer, anatomy)
-    if len(clean) != len(corrupted):
-        raise InputError(
-            f"{place}: clean has {len(clean)} tokens and corrupted {len(corrupted)}; they must be equally long"
+def _chunks(raw: Iterable[PlacedRow]) -> Iterator[list[PlacedRow]]:
+    rows = iter(raw)
+    while some := list(itertools.islice(rows, TOGETHER)):
+        yield some
+
+
+def _warn(tokenizer: PromptTokenizer, padded: Sequence[str]) -> None:
+    if tokenizer.repeated:
+        warnings.warn(
+            "prompts begin or end with a special token that the tokenizer would add: they get no second one",
+            AcdcWarning,
+            stacklevel=4,
         )
-    last = len(clean) - 1
-    position = last if row.answer_position is None else row.answer_position
-    if position > last:
-        raise InputError(f"{place}: answer_position {position} is past the last token, {last}")
-    at_end = row.clean if isinstance(row.clean, str) and position == last else None
-    correct = _answers(row.correct, "correct", place, tokenizer, anatomy, at_end, clean)
-    incorrect = _answers(row.incorrect, "incorrect", place, tokenizer, anatomy, at_end, clean)
-    if both := set(correct) & set(incorrect):
-        raise InputError(f"{place}: token {min(both)} is both a correct and an incorrect answer")
-    return Row(
-        id=str(row.id) if row.id is not None else str(number),
-        clean=clean,
-        corrupted=corrupted,
-        correct=correct,
-        incorrect=incorrect,
-        answer_position=position,
-        group=str(row.group) if row.group is not None else None,
-    )
-
-
-def _prompt(
-    prompt: str | list[int], name: str, place: str, tokenizer: PromptTokenizer, anatomy: Anatomy
-) -> tuple[int, ...]:
-    if isinstance(prompt, str):
-        try:
-            (ids,) = tokenizer.encode([prompt])
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from None
-        if tokenizer.is_unknown(ids):
-            raise InputError(f"{place}: {name} has a word that the model's tokenizer does not know: {prompt!r}")
-        if not ids:
-            raise InputError(f"{place}: {name} has no tokens: {prompt!r}")
-    else:
-        ids = prompt
-    if max(ids) >= anatomy.d_vocab:
-        raise InputError(
-            f"{place}: {name} has token id {max(ids)}; the model's vocabulary ends at {anatomy.d_vocab - 1}"
+    if padded:
+        others = f" and {len(padded) - 1} more" if len(padded) > 1 else ""
+        warnings.warn(
+            f"{padded[0]}{others}: begins or ends with the tokenizer's pad token, to which the model attends like to "
+            "any other: leave it out, or give the row a mask",
+            AcdcWarning,
+            stacklevel=4,
         )
-    if len(ids) > anatomy.n_ctx:
-        raise InputError(f"{place}: {name} has {len(ids)} tokens; the model's context ends at {anatomy.n_ctx}")
-    return tuple(ids)
 
 
-def _answers(
-    answers: Sequence[str | int],
-    name: str,
-    place: str,
-    tokenizer: PromptTokenizer,
-    anatomy: Anatomy,
-    prompt: str | None,
-    encoded: tuple[int, ...],
-) -> tuple[int, ...]:
-    """Answer ids in order, without repeats. Text is tokenized as it would continue `prompt`, or else by itself."""
-    texts = [answer for answer in answers if isinstance(answer, str)]
-    try:
-        found = (
-            tokenizer.continuations(prompt, encoded, texts)
-            if prompt is not None
-            else [tokenizer.single(text) for text in texts]
-        )
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None
-    tokens = dict(zip(texts, found, strict=True))
-    ids = []
-    for answer in answers:
-        token = tokens[answer] if isinstance(answer, str) else answer
-        if token is None:
-            raise InputError(f"{place}: {name} answer {answer!r} is not a single token here{_hint(answer, prompt)}")
-        if token >= anatomy.d_vocab_out:
-            raise InputError(
-                f"{place}: {name} has token id {token}; the model's outputs end at {anatomy.d_vocab_out - 1}"
+@dataclass(frozen=True)
+class _Text:
+    """A prompt as text; `rendered` where it is that of a chat template."""
+
+    text: str
+    rendered: bool = False
+
+    def __add__(self, answer: str) -> "_Text":
+        return _Text(self.text + answer, self.rendered)
+
+
+def _encode(texts: Iterable[_Text], tokenizer: PromptTokenizer) -> dict[_Text, list[int]]:
+    """Token ids by text, each text encoded once."""
+    found: dict[_Text, list[int]] = {}
+    distinct = dict.fromkeys(texts)
+    for rendered in (False, True):
+        some = [text for text in distinct if text.rendered is rendered]
+        found |= zip(some, tokenizer.encode([text.text for text in some], rendered), strict=True)
+    return found
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A row whose chats are rendered: its prompts are texts or token ids."""
+
+    placed: PlacedRow
+    clean: _Text | list[int]
+    corrupted: _Text | list[int] | None
+
+    @classmethod
+    def of(cls, placed: PlacedRow, tokenizer: PromptTokenizer) -> "_Draft":
+        def rendered(prompt: Prompt) -> _Text | list[int]:
+            if isinstance(prompt, list):
+                return prompt
+            if tokenizer.tokenizer is None:
+                raise InputError(f"{placed.place}: {NO_TOKENIZER}")
+            if isinstance(prompt, str):
+                return _Text(prompt)
+            try:
+                return _Text(tokenizer.render(prompt), rendered=True)
+            except InputError as error:
+                raise InputError(f"{placed.place}: {error}") from None
+
+        row = placed.row
+        return cls(placed, rendered(row.clean), None if row.corrupted is None else rendered(row.corrupted))
+
+    @property
+    def place(self) -> str:
+        return self.placed.place
+
+    @property
+    def texts(self) -> list[_Text]:
+        """All that is to be encoded: prompts, and the clean one with each answer."""
+        prompts = [prompt for prompt in (self.clean, self.corrupted) if isinstance(prompt, _Text)]
+        if not isinstance(self.clean, _Text) or self.placed.answers is not None:
+            return prompts
+        row, clean = self.placed.row, self.clean
+        return prompts + [clean + answer for answer in (*row.correct, *row.incorrect) if isinstance(answer, str)]
+
+    def is_padded(self, tokenizer: PromptTokenizer) -> bool:
+        """Whether a prompt of token ids begins or ends with pad tokens that no mask hides: one, or where the pad token
+        has another use, several."""
+        known = tokenizer.tokenizer
+        if known is None or known.pad_token_id is None or self.placed.row.mask is not None:
+            return False
+        fewest = 2 if known.pad_token_id in (known.bos_token_id, known.eos_token_id) else 1
+        pads = [known.pad_token_id] * fewest
+        prompts = [ids for ids in (self.clean, self.corrupted) if isinstance(ids, list)]
+        return any(ids[:fewest] == pads or ids[-fewest:] == pads for ids in prompts)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes a row of token ids of a draft."""
+
+    draft: _Draft
+    encoded: Mapping[_Text, list[int]]
+    tokenizer: PromptTokenizer
+    anatomy: Anatomy
+    shared: dict[int, int]
+
+    def row(self, number: int) -> Row:
+        """`number`: its id, where the file gives it none."""
+        raw = self.draft.placed.row
+        clean = self._prompt(self.draft.clean, "clean")
+        corrupted = None if self.draft.corrupted is None else self._prompt(self.draft.corrupted, "corrupted")
+        if corrupted is not None and len(clean) != len(corrupted):
+            raise self._refusal(
+                f"clean has {count_of(len(clean), 'token')} and corrupted {len(corrupted)}; they must be equally long"
             )
-        ids.append(token)
-    return tuple(dict.fromkeys(ids))
+        shown = self._shown(len(clean))
+        position = self._answer_position(len(clean), shown)
+        at_end = self.draft.clean if isinstance(self.draft.clean, _Text) and position == len(clean) - 1 else None
+        listed = self._listed()
+        correct, incorrect = (self._answers(listed[kind], kind, at_end) for kind in KINDS)
+        if both := set(correct) & set(incorrect):
+            raise self._refusal(f"token {min(both)} is both a correct and an incorrect answer")
+        return Row(
+            id=str(raw.id) if raw.id is not None else str(number),
+            clean=self._tokens(clean[shown]),
+            corrupted=None if corrupted is None else self._tokens(corrupted[shown]),
+            correct=self._tokens(correct),
+            incorrect=self._tokens(incorrect),
+            answer_position=position - shown.start,
+            group=str(raw.group) if raw.group is not None else None,
+        )
+
+    def _refusal(self, what: object) -> InputError:
+        return InputError(f"{self.draft.place}: {what}")
+
+    def _tokens(self, ids: Sequence[int]) -> tuple[int, ...]:
+        return tuple(self.shared.setdefault(token, token) for token in ids)
+
+    def _prompt(self, prompt: _Text | list[int], name: str) -> list[int]:
+        if isinstance(prompt, _Text):
+            ids = self.encoded[prompt]
+            if self.tokenizer.is_unknown(ids):
+                word = self.tokenizer.unknown_word(prompt.text)
+                raise self._refusal(f"{name} has a word that the model's tokenizer does not know: {shortened(word)}")
+            if not ids:
+                raise self._refusal(f"{name} has no tokens: {shortened(prompt.text)}")
+        else:
+            ids = prompt
+        if max(ids) >= self.anatomy.d_vocab:
+            raise self._refusal(
+                f"{name} has token id {max(ids)}; the model's vocabulary ends at {self.anatomy.d_vocab - 1}"
+            )
+        if len(ids) > self.anatomy.n_ctx:
+            tokens = count_of(len(ids), "token")
+            raise self._refusal(f"{name} has {tokens}; the model's context ends at {self.anatomy.n_ctx}")
+        return ids
+
+    def _shown(self, length: int) -> slice:
+        """The tokens that the mask leaves."""
+        mask = self.draft.placed.row.mask
+        if mask is None:
+            return slice(0, length)
+        if not all(isinstance(prompt, list | None) for prompt in (self.draft.clean, self.draft.corrupted)):
+            raise self._refusal("a mask goes with token ids, as text is not padded")
+        if len(mask) != length:
+            raise self._refusal(f"mask has {len(mask)} entries for {length} tokens")
+        if 1 not in mask:
+            raise self._refusal("mask leaves no token")
+        start, stop = mask.index(1), length - mask[::-1].index(1)
+        if 0 in mask[start:stop]:
+            raise self._refusal("mask has a 0 between ones: it may hide tokens at the beginning and at the end alone")
+        return slice(start, stop)
+
+    def _answer_position(self, length: int, shown: slice) -> int:
+        """Counted from the first token, hidden or not; by default that of the last that is not hidden."""
+        position = self.draft.placed.row.answer_position
+        if position is None:
+            return shown.stop - 1
+        if position >= length:
+            raise self._refusal(f"answer_position {position} is past the last token, {length - 1}")
+        if not shown.start <= position < shown.stop:
+            raise self._refusal(f"answer_position {position} is hidden by the mask")
+        return position
+
+    def _listed(self) -> Mapping[Kind, Sequence[Answer]]:
+        placed = self.draft.placed
+        if placed.answers is None:
+            return {"correct": placed.row.correct, "incorrect": placed.row.incorrect}
+        try:
+            return placed.answers.tokens(self.tokenizer.single)
+        except InputError as error:
+            raise self._refusal(error) from None
+
+    def _answers(self, answers: Sequence[Answer], name: str, prompt: _Text | None) -> list[int]:
+        """Answer ids in order, without repeats."""
+        ids = []
+        for answer in answers:
+            token = self._token(answer, prompt) if isinstance(answer, str) else answer
+            if token is None:
+                shown = shortened(str(answer))
+                raise self._refusal(f"{name} answer {shown} is not a single token here{_hint(answer, prompt)}")
+            if token >= self.anatomy.d_vocab_out:
+                raise self._refusal(
+                    f"{name} has token id {token}; the model's outputs end at {self.anatomy.d_vocab_out - 1}"
+                )
+            ids.append(token)
+        return list(dict.fromkeys(ids))
+
+    def _token(self, answer: str, prompt: _Text | None) -> int | None:
+        """The token of a text as it would continue `prompt`, or else by itself."""
+        if prompt is not None:
+            return self.tokenizer.continuation(self.encoded[prompt], self.encoded[prompt + answer])
+        try:
+            return self.tokenizer.single(answer)
+        except InputError as error:
+            raise self._refusal(error) from None
 
 
-def _hint(answer: str | int, prompt: str | None) -> str:
-    if prompt is not None and isinstance(answer, str) and not answer.startswith(" "):
+def _hint(answer: str | int, prompt: _Text | None) -> str:
+    if prompt is not None and not prompt.rendered and isinstance(answer, str) and not answer.startswith(" "):
         return f"; did you mean {' ' + answer!r} with a leading space?"
     return "; multi-token answers are not supported: give the id of the token that decides"

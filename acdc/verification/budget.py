@@ -74,7 +74,7 @@ def plan_verification(
         return VerificationPlan(extent, measured, 0, 0, (), 0, spent)
     share, drawn = RANDOM_SHARE * budget, costs.of_edges(circuit.edges_effective, circuit.graph)
     random_rows = _within(share, RANDOM_CIRCUITS * drawn, min(measured, FEWEST_ROWS), measured)
-    random = _within(share, random_rows * drawn, FEWEST_RANDOM, RANDOM_CIRCUITS)
+    random = _within(share, random_rows * drawn, FEWEST_RANDOM, RANDOM_CIRCUITS) if circuit.size else 0
     spent += random * random_rows * drawn
     removal = _removal_flops(circuit, costs)
     removed, removal_rows = _removals(circuit, removal, budget - spent, measured)

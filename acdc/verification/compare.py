@@ -13,6 +13,7 @@ from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 from acdc.verification.binding import behaviour_of, check_same
 from acdc.verification.intervals import Bootstrap, recovered
+from acdc.verification.sampled_units import SampledUnits
 
 
 def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Comparison:
@@ -63,5 +64,9 @@ def _faithfulness(model: Model, task: Task, first: Circuit, second: Circuit, row
     with fixed_threads(first.batch.threads):
         behaviour = behaviour_of(model, task, first, rows, METRICS[first.metric])
         values = behaviour.measure(~np.stack(list(kept.values())))[0]
-        full, empty, bootstrap = behaviour.full(), behaviour.empty(), Bootstrap(len(rows), first.seed)
+        full, empty, bootstrap = (
+            behaviour.full(),
+            behaviour.empty(),
+            Bootstrap(SampledUnits.of(behaviour.rows), first.seed),
+        )
     return {name: bootstrap.of(recovered, own, full, empty) for name, own in zip(kept, values, strict=True)}

@@ -18,8 +18,8 @@ from acdc.graph import Edge, Writer, WriterKind
 from acdc.model.load import Model
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
+from acdc.verification.attention import clean_patterns
 from acdc.verification.binding import behaviour_of, check_same
-from acdc.verification.mechanism import clean_patterns
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -96,7 +96,7 @@ def _example(
         start=shown.start,
         length=len(row.clean),
         clean=texts(row.clean[shown]),
-        corrupted=texts(row.corrupted[shown]),
+        corrupted=None if row.corrupted is None else texts(row.corrupted[shown]),
         answer=row.answer_position - shown.start,
         correct=texts(row.correct),
         incorrect=texts(row.incorrect),

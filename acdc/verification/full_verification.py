@@ -25,6 +25,7 @@ from acdc.graph.masks import Mask, concatenate
 from acdc.progress import Advance, Progress, nobody
 from acdc.search.choosing import helpfulness
 from acdc.task.metrics import METRICS, NOISE, Metric, recovered_fraction
+from acdc.task.rows import Row
 from acdc.verification import baselines, statistics
 from acdc.verification.budget import Costs, rows_within
 from acdc.verification.completeness import knockouts, measure_completeness
@@ -33,6 +34,8 @@ from acdc.verification.integrated import integrate
 from acdc.verification.intervals import Bootstrap, recovered
 from acdc.verification.mechanism import compose, hint
 from acdc.verification.minimality import DRAWN, measure_minimality
+from acdc.verification.sampled_units import SampledUnits
+from acdc.words import count_of
 
 RANDOM = 240  # circuits of each kind: the least p-value is 1 / 241, and survives a correction over some ten tests
 MOST_FAILURES = 20
@@ -64,7 +67,7 @@ def full_verification(
     """`on`: the behaviour on so many of the unseen rows, under the circuit's own ablation or another. `plan`: of the
     verification that this is a part of; `removals`: what that measured of the circuit's parts."""
     behaviour, shares = on(plan.rows), _Shares(on(plan.rows), plan.rows)
-    bootstrap, metrics = Bootstrap(plan.rows, verified.seed), measured_metrics(behaviour)
+    bootstrap, metrics = _bootstrap(behaviour, verified.seed), measured_metrics(behaviour)
     with progress("rows, groups and heads", 2 * plan.rows, "prompts") as advance:
         runs = _Runs.of(behaviour, verified, advance)
         hints = hint(behaviour, _heads(behaviour, verified), bootstrap, nobody)
@@ -94,7 +97,12 @@ def full_verification(
         composition=(None if verified.edges is None else compose(behaviour, verified.edges)) or [],
         left_out=left_out,
         fewer_rows=shares.fewer,
+        sampling=bootstrap.units.record,
     )
+
+
+def _bootstrap(behaviour: Behaviour, seed: int) -> Bootstrap:
+    return Bootstrap(SampledUnits.of(behaviour.rows), seed)
 
 
 class _Shares:
@@ -121,7 +129,7 @@ def _under_ablations(
 ) -> tuple[list[Faithfulness], dict[str, str]]:
     """(faithfulness under every ablation, why it was not measured under some)."""
     rows = shares.rows_for("faithfulness under other ablations", 0.15, 5 * len(ABLATIONS.built_in))
-    bootstrap, found, refused = Bootstrap(rows, verified.seed), [], {}
+    bootstrap, found, refused = _bootstrap(on(rows), verified.seed), [], {}
     own = on(rows).ablation
     names = list(dict.fromkeys([own, *ABLATIONS.built_in]))
     with progress(f"faithfulness under {len(names)} ablations", 3 * rows * len(names), "prompts") as advance:
@@ -144,9 +152,9 @@ def _complete(on: On, verified: Verified, span: float, shares: _Shares, progress
     assert verified.edges is not None  # asked of circuits of edges alone
     runs = knockouts(int(verified.edges.sum()))
     rows = shares.rows_for("completeness", 0.1, 2 * runs)
-    with progress(f"completeness, {runs} knockouts", 2 * runs * rows, "prompts") as advance:
+    with progress(f"completeness, {count_of(runs, 'knockout')}", 2 * runs * rows, "prompts") as advance:
         return measure_completeness(
-            on(rows), verified.edges, verified.seed, span, Bootstrap(rows, verified.seed), advance
+            on(rows), verified.edges, verified.seed, span, _bootstrap(on(rows), verified.seed), advance
         )
 
 
@@ -205,7 +213,7 @@ class _Runs:
     @classmethod
     def of(cls, behaviour: Behaviour, verified: Verified, advance: Advance) -> "_Runs":
         metrics: list[Metric] = [behaviour.metric]
-        if METRICS["accuracy"] in usable_metrics(behaviour.rows):
+        if METRICS["accuracy"] in measured_metrics(behaviour):
             metrics.append(METRICS["accuracy"])
         values = behaviour.measure(concatenate([verified.ablated, verified.own]), metrics, advance)
         plain = behaviour.plain(metrics)
@@ -215,7 +223,8 @@ class _Runs:
 
 def measured_metrics(behaviour: Behaviour) -> list[Metric]:
     """A behaviour's own metric, then the others that its rows have answers for."""
-    return [behaviour.metric, *(m for m in usable_metrics(behaviour.rows) if m.name != behaviour.metric.name)]
+    usable = usable_metrics(behaviour.rows, behaviour.graph.anatomy.d_vocab_out)
+    return [behaviour.metric, *(metric for metric in usable if metric.name != behaviour.metric.name)]
 
 
 def _only_under(faithfulness: Sequence[Faithfulness], metric: str) -> list[str] | None:
@@ -226,15 +235,16 @@ def _only_under(faithfulness: Sequence[Faithfulness], metric: str) -> list[str] 
 
 def _tests(on: On, verified: Verified, runs: _Runs, shares: _Shares, progress: Progress) -> list[TestResult]:
     behaviour = on(shares.rows)
-    sign = -behaviour.metric.sign  # higher is better
-    full, circuit, complement = sign * runs.full, sign * runs.circuit, sign * runs.complement
-    noise = NOISE * float(np.abs(full.mean() - sign * runs.empty.mean()))
+    sign, units = -behaviour.metric.sign, SampledUnits.of(behaviour.rows)  # higher is better
+    full, circuit, complement = (units.means(sign * values) for values in (runs.full, runs.circuit, runs.complement))
+    noise = NOISE * float(np.abs(runs.full.mean() - runs.empty.mean()))
     if behaviour.metric.flat_at_clean:
         reason = f"{behaviour.metric.name} measures the distance to the full model, which therefore always scores best"
         tests = [statistics.untestable(name, len(full), reason) for name in ("equivalence", "indistinguishable")]
     else:
         tests = [statistics.equivalence(circuit, full, noise), statistics.indistinguishable(circuit, full, noise)]
     tests.append(statistics.independence(full, complement, verified.seed))
+    tests = [test.of_unit(units.unit) for test in tests]
     if verified.edges is None or not verified.edges.any():
         return tests
     rows = shares.rows_for("random circuits", 0.45, 3 * RANDOM, fewest=FEWEST_AGAINST_RANDOM)
@@ -273,18 +283,22 @@ def _groups(behaviour: Behaviour, runs: _Runs, seed: int) -> list[Group]:
     """Rows by template; where the task names none, by length, where that varies."""
     rows = behaviour.rows
     named = any(row.group is not None for row in rows)
-    keys = [str(row.group) if named else f"{len(row.clean)} tokens" for row in rows]
+    keys = [str(row.group) if named else count_of(len(row.clean), "token") for row in rows]
     order = sorted(set(keys), key=lambda key: (len(key), key))
-    return [_group(key, np.array([k == key for k in keys]), runs, seed) for key in order] if len(order) > 1 else []
+    if len(order) < 2:
+        return []
+    return [_group(key, rows, np.array([k == key for k in keys]), runs, seed) for key in order]
 
 
-def _group(name: str, of_it: np.ndarray, runs: _Runs, seed: int) -> Group:
+def _group(name: str, rows: Sequence[Row], of_it: np.ndarray, runs: _Runs, seed: int) -> Group:
     values = (runs.circuit[of_it], runs.full[of_it], runs.empty[of_it])
     accuracy = [None if right is None else float(right[of_it].mean()) for right in (runs.right, runs.right_full)]
     return Group(
         group=name,
         rows=int(of_it.sum()),
-        faithfulness=Bootstrap(int(of_it.sum()), seed).of(recovered, *values),
+        faithfulness=Bootstrap(SampledUnits.of([rows[i] for i in np.flatnonzero(of_it).tolist()]), seed).of(
+            recovered, *values
+        ),
         accuracy=accuracy[0],
         accuracy_full=accuracy[1],
     )

@@ -1,23 +1,30 @@
-"""Bootstrap intervals over rows: how far a number would move with other rows of the same kind."""
+"""Bootstrap intervals over rows, or what several of them share: how far a number would move with others of the kind."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from acdc.artefacts.verification.interval import Interval
+from acdc.verification.sampled_units import SampledUnits
 
 RESAMPLES = 2000
 COVERAGE = 0.95
 Z = 1.959964  # of the normal distribution, for that coverage
-FEWEST = 5  # rows: resamples of fewer hardly differ from each other, and their interval would look sure of itself
+FEWEST = 5  # units: resamples of fewer hardly differ from each other, and their interval would look sure of itself
 
 
 class Bootstrap:
-    """Resamples of so many rows, drawn once, so that all numbers of a report are of the same ones."""
+    """Resamples of so many rows or of units of several, drawn once, so that all numbers of a report are of the same.
 
-    def __init__(self, rows: int, seed: int, resamples: int = RESAMPLES):
-        drawn = np.random.default_rng(seed).integers(rows, size=(resamples, rows))
-        self._shares = np.stack([np.bincount(sample, minlength=rows) for sample in drawn]) / rows
+    Whole units are drawn, as many as there are, and means are over all of their rows (Davison & Hinkley 1997, 3.8)."""
+
+    def __init__(self, units: SampledUnits | int, seed: int, resamples: int = RESAMPLES):
+        self.units = SampledUnits.single(units) if isinstance(units, int) else units
+        count = self.units.count
+        drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
+        times = np.stack([np.bincount(sample, minlength=count) for sample in drawn])
+        times = np.ascontiguousarray(times[:, self.units.of_row])
+        self._shares = times / times.sum(axis=1, keepdims=True)
 
     def of(self, statistic: Callable[..., np.ndarray], *values: np.ndarray) -> Interval:
         """`statistic` of the means of values [rows] each; it takes and gives arrays over resamples, nan where it is not
@@ -25,7 +32,7 @@ class Bootstrap:
         own = float(statistic(*(np.array([one.mean()]) for one in values))[0])
         spread = statistic(*(self._shares @ one for one in values))
         spread = spread[np.isfinite(spread)]
-        if not np.isfinite(own) or not len(spread) or self._shares.shape[1] < FEWEST:
+        if not np.isfinite(own) or not len(spread) or self.units.count < FEWEST:
             return Interval(low=None, value=own if np.isfinite(own) else None, high=None)
         low, high = np.quantile(spread, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
         return Interval(low=float(low), value=own, high=float(high))

@@ -18,6 +18,7 @@ from acdc.verification.budget import STRONGEST
 from acdc.verification.full_verification import measured_metrics
 from acdc.verification.intervals import Bootstrap, mean, wilson
 from acdc.verification.removals import without_each
+from acdc.verification.sampled_units import SampledUnits
 
 CHUNK = 32  # circuits that are measured at a time where they are run whole
 
@@ -30,7 +31,10 @@ def measure_circuit(behaviour: Behaviour, ablated: Mask, own: Mask, advance: Adv
     if isinstance(own, EdgeMask):  # then one pass over the rows does
         runs = [concatenate(runs)]
     means = np.concatenate([behaviour.measure(removed, metrics, advance).mean(axis=2) for removed in runs], axis=1)
-    plain = (behaviour.plain(metrics).mean(axis=1), behaviour.plain(metrics, corrupted=True).mean(axis=1))
+    plain = behaviour.plain(metrics).mean(axis=1).tolist()
+    corrupted: list[float | None] = [None] * len(metrics)
+    if behaviour.has_corrupted:
+        corrupted = behaviour.plain(metrics, corrupted=True).mean(axis=1).tolist()
     return {
         metric.name: Measure(
             full=full,
@@ -41,14 +45,14 @@ def measure_circuit(behaviour: Behaviour, ablated: Mask, own: Mask, advance: Adv
             faithfulness=recovered_fraction(circuit, full, empty),
         )
         for metric, (circuit, complement, empty), full, outside in zip(
-            metrics, means.tolist(), *(values.tolist() for values in plain), strict=True
+            metrics, means.tolist(), plain, corrupted, strict=True
         )
     }
 
 
 def random_circuits(behaviour: Behaviour, circuit: Circuit, count: int, advance: Advance = nobody) -> RandomCircuits:
     """So many random rankings cut where pruning leaves at most as many edges as the effective circuit has; for a
-    circuit of other units, as many random ones."""
+    circuit of other units, as many random ones. The circuit is not empty."""
     generator = np.random.default_rng(circuit.seed)
     chosen = [_random_choice(circuit, generator) for _ in range(count)]
     values = behaviour.measure(concatenate([choice.ablated for choice in chosen]), advance=advance)[0].mean(axis=1)
@@ -63,7 +67,7 @@ def random_circuits(behaviour: Behaviour, circuit: Circuit, count: int, advance:
 def _random_choice(circuit: Circuit, generator: np.random.Generator) -> Choice:
     units = circuit.units
     if units.are_edges:
-        return Ranking(units, generator.random(units.shape)).by_edges(max(1, circuit.size))
+        return Ranking(units, generator.random(units.shape)).by_edges(circuit.size)
     return units.choose(units.drawn(len(circuit.members), generator))
 
 
@@ -82,7 +86,7 @@ def remove_each(
     asked = [name for name in ids if name not in known]
     base = behaviour.measure(circuit.ablated)[0, 0]
     noise = NOISE * abs(float(behaviour.full().mean() - behaviour.empty().mean()))
-    bootstrap, sign = Bootstrap(len(behaviour.rows), circuit.seed), behaviour.metric.sign
+    bootstrap, sign = Bootstrap(SampledUnits.of(behaviour.rows), circuit.seed), behaviour.metric.sign
     found = {name: old.model_copy(update={"hurts": sign * old.change > tolerance}) for name, old in known.items()}
     for names, values in _without(behaviour, circuit, asked, advance):
         for name, change in zip(names, values - base, strict=True):

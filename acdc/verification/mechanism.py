@@ -1,10 +1,9 @@
 """Hints at what the heads of a circuit do, with the numbers they rest on: evidence, not facts.
 
-Attention statistics are of the full model's clean runs: the share of a head's attention that goes to the previous
-position, to earlier occurrences of the present token, to what came after those (induction; Olsson et al. 2022, arXiv
-2209.11895), to the first position, to the present one, and to where a correct answer stands; means over all positions
-but the first, and from the answer position. A position may count for several. The direct effect is that of the edge
-from a head to the logits alone.
+A head's direct effect is what it adds to the metric along its edge to the logits alone: the full model's metric minus
+that with the edge ablated, in the metric's own sign. So a name mover's effect on logit_diff is positive, as it is of
+any head that makes a metric larger. Where heads attend is said by `acdc.verification.attention`, and what they are
+labelled as by `acdc.verification.head_labels`.
 """
 
 from collections import defaultdict
@@ -14,17 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc.artefacts.verification.mechanism import ANSWER, Attention, Composition, HeadHint
-from acdc.behaviour.behaviour import Batch, Behaviour
-from acdc.execution.components import Positions
+from acdc.artefacts.verification.mechanism import Attention, Composition, HeadHint
+from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import ATTENTION_SLOTS, ReaderKind, Writer, WriterKind
-from acdc.model.placed import patterned
 from acdc.model.weights import Attention as AttentionWeights
 from acdc.progress import Advance
+from acdc.verification.attention import COLUMNS, Shares, attention_shares
+from acdc.verification.head_labels import evidence_for
 from acdc.verification.intervals import Bootstrap, mean
-
-TARGETS = ("previous", "same token", "induction", "first", "itself", ANSWER)
-MOSTLY = 0.5  # share of attention from which a head is labelled by where it goes
 
 
 def hint(
@@ -37,70 +33,28 @@ def hint(
         return None
     graph, every = behaviour.graph, np.arange(behaviour.graph.n_edges)
     edges = np.array([graph.index[f"{head.id}->logits"] for head in heads])
-    effects = behaviour.measure(every == edges[:, None], advance=advance)[0] - behaviour.full()
-    shares = _attention(behaviour, heads)
-    return [_hint(head, effect, share, bootstrap) for head, effect, share in zip(heads, effects, shares, strict=True)]
+    added = behaviour.full() - behaviour.measure(every == edges[:, None], advance=advance)[0]
+    shares = attention_shares(behaviour)
+    return [_hint(head, values, shares, bootstrap) for head, values in zip(heads, added, strict=True)]
 
 
-def _hint(head: Writer, effect: np.ndarray, shares: np.ndarray, bootstrap: Bootstrap) -> HeadHint:
-    """`shares` [2, targets]: everywhere, and from the answer."""
-    everywhere, answer = (dict(zip(TARGETS, values.tolist(), strict=True)) for values in shares)
-    most = max(everywhere, key=everywhere.__getitem__)
-    place = most if everywhere[most] >= MOSTLY else ANSWER if answer[ANSWER] >= MOSTLY else None
-    label = None if place is None else f"attends mostly: {place}"
+def _hint(head: Writer, added: np.ndarray, shares: Shares, bootstrap: Bootstrap) -> HeadHint:
+    evidence = evidence_for(head, shares)
+    everywhere, answer = (
+        {name: _known(share) for name, share in zip(COLUMNS, values.tolist(), strict=True)}
+        for values in shares.whole[head.layer, head.head]
+    )
     return HeadHint(
         id=head.id,
-        direct=bootstrap.of(mean, effect),
+        adds=bootstrap.of(mean, added),
         attention=Attention(everywhere=everywhere, answer=answer),
-        label=label,
+        label=None if evidence is None else evidence.label,
+        evidence=evidence,
     )
 
 
-@torch.no_grad()
-def _attention(behaviour: Behaviour, heads: Sequence[Writer]) -> np.ndarray:
-    """Means over rows [heads, 2, targets]."""
-    total, rows = np.zeros((len(heads), 2, len(TARGETS))), len(behaviour.rows)
-    for batch in behaviour.batches:
-        rows_of_tokens = zip(batch.tokens, batch.positions.tolist(), strict=True)
-        targets = [
-            _targets(tokens[: last + 1], row.correct)
-            for row, (tokens, last) in zip(batch.answers.rows, rows_of_tokens, strict=True)
-        ]
-        for layer in sorted({head.layer for head in heads}):
-            patterns = clean_patterns(behaviour, batch, layer)
-            for place, head in enumerate(heads):
-                if head.layer == layer:
-                    for row, (last, there) in enumerate(zip(batch.positions.tolist(), targets, strict=True)):
-                        pattern = patterns[head.head, row, : last + 1, : last + 1].double()
-                        total[place] += _shares(pattern, there)
-    return total / rows
-
-
-def clean_patterns(behaviour: Behaviour, batch: Batch, layer: int) -> Tensor:
-    """What the heads of a layer attend to in the clean run, [heads, rows, positions, positions]."""
-    components, residual = behaviour.model.components, batch.clean.residuals[layer][None]
-    q, k = (components.project(layer, kind, residual) for kind in (ReaderKind.Q, ReaderKind.K))
-    return patterned(components).patterns(layer, q, k, Positions(residual.shape[2]))
-
-
-def _targets(tokens: Tensor, correct: Sequence[int]) -> Tensor:
-    """Boolean [targets, positions, positions]: whether a position (last) is a target of one (before last)."""
-    length = len(tokens)
-    here, there = torch.meshgrid(torch.arange(length), torch.arange(length), indexing="ij")
-    same = tokens.cpu()[:, None] == tokens.cpu()[None]
-    earlier = same & (there < here)
-    after = torch.zeros_like(earlier)
-    after[:, 1:] = earlier[:, :-1]
-    answer = torch.isin(tokens.cpu(), torch.tensor(correct, dtype=tokens.dtype)).expand(length, length)
-    return torch.stack(
-        [there == here - 1, earlier, after & (there <= here), there == 0, there == here, answer & (there <= here)]
-    )
-
-
-def _shares(pattern: Tensor, targets: Tensor) -> np.ndarray:
-    """Shares of attention by target: mean over positions but the first, and from the last; [2, targets]."""
-    to = (pattern.cpu()[None] * targets).sum(-1)
-    return torch.stack([to[:, 1:].mean(-1) if to.shape[1] > 1 else to[:, 0], to[:, -1]]).numpy()
+def _known(share: float) -> float | None:
+    return share if np.isfinite(share) else None
 
 
 def compose(behaviour: Behaviour, edges: np.ndarray) -> list[Composition] | None:

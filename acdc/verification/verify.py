@@ -22,6 +22,7 @@ from acdc.verification.binding import behaviour_of, check_same, own_metric, rows
 from acdc.verification.budget import STRONGEST, plan_verification, sample_order, spread_over
 from acdc.verification.full_verification import Verified, full_verification
 from acdc.verification.measures import measure_circuit, random_circuits, remove_each, sample_of
+from acdc.words import count_of
 
 
 def verify(
@@ -86,7 +87,7 @@ def verify_in_stages(
             yield report.model_copy(update={"complete": True})
             return
         yield report
-        if report.random is None:
+        if report.random is None and circuit.size:
             report = report.model_copy(update={"random": stages.random()})
             yield report
         if not stages.has_removed(report):
@@ -131,7 +132,7 @@ class _Stages:
     def report(self, extent: Extent, before: Report | None, known: dict[str, Any]) -> Report:
         """A report with what is known so far."""
         circuit, plan, task = self.circuit, self._plan, self.circuit.task
-        reason = f"discovery used all {task.rows_total} rows of task {task.name!r}"
+        reason = f"discovery used all {count_of(task.rows_total, 'row')} of task {task.name!r}"
         return Report(
             extent=extent,
             complete=plan is None,
@@ -179,12 +180,12 @@ class _Stages:
 
     def measures(self) -> dict[str, Measure]:
         rows = self.plan.rows
-        with self.progress(f"metrics on {rows} unseen rows", 3 * rows, "prompts") as advance:
+        with self.progress(f"metrics on {count_of(rows, 'unseen row')}", 3 * rows, "prompts") as advance:
             return measure_circuit(self.on(rows), self.circuit.ablated, self.circuit.own, advance)
 
     def random(self) -> RandomCircuits:
         count, rows = self.plan.random, self.plan.random_rows
-        with self.progress(f"{count} random circuits", count * rows, "prompts") as advance:
+        with self.progress(count_of(count, "random circuit"), count * rows, "prompts") as advance:
             return random_circuits(self.on(rows), self.circuit, count, advance)
 
     def _removed(self) -> list[str]:

@@ -36,13 +36,18 @@ def by_hand(name: str, logits: list[float], full: list[float], row: Row) -> floa
             return sum(p[i] for i in row.correct) - sum(p[i] for i in row.incorrect)
         case "accuracy":
             return float(logits.index(max(logits)) in row.correct)
+        case "squared_error":
+            return (logits[0] - full[0]) ** 2
+        case "value":
+            return logits[0]
 
 
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("seed", range(5))
 def test_metrics_by_hand(name, seed):
     generator = torch.Generator().manual_seed(seed)
-    logits, full = (torch.randn(2, 6, generator=generator, dtype=torch.float64) * 3 for _ in range(2))
+    outputs = 1 if METRICS[name].of_numbers else 6
+    logits, full = (torch.randn(2, outputs, generator=generator, dtype=torch.float64) * 3 for _ in range(2))
     got = METRICS[name].function(logits, RowBatch(ROWS, full))
     expected = [by_hand(name, *pair, row) for *pair, row in zip(logits.tolist(), full.tolist(), ROWS, strict=True)]
     assert got.tolist() == pytest.approx(expected, abs=1e-12)

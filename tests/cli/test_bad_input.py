@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from run_records import without_digests
 from safetensors.torch import load_file, save_file
 
 from acdc.model.sources import BUNDLED
@@ -69,7 +70,7 @@ MODELS = [
     ("--model m", lambda: model_folder({"architectures": ["Own"], "auto_map": {"a": "b"}}), "runs no code"),
     ("--model m", lambda: model_folder({"architectures": 5}), "names no architecture"),
     ("--model m", lambda: model_folder({"model_type": "llama"}), "model_type means LlamaForCausalLM"),
-    ("--model m", lambda: model_folder({"n_head": 0}), "cannot be loaded"),
+    ("--model m", lambda: model_folder({"n_head": 0}), "0 must be between 1 and"),
     ("--model m", lambda: model_folder({"vocab_size": "many"}), "cannot be loaded"),
     ("--model m", lambda: model_folder({"n_embd": 32}), "in another shape"),
     ("--model m", lambda: model_folder({"n_layer": 1}), "has 1 layers"),
@@ -163,7 +164,7 @@ OPTIONS = [
     ("--out d", lambda: (Path("d").mkdir(), write("d/x", "")), "is not empty and holds no run"),
     ("--out d", lambda: (Path("d").mkdir(), write("d/run.json", "{")), "not valid JSON"),
     ("--out d", lambda: (Path("d").mkdir(), write("d/run.json", "{}")), "is not a run of acdc"),
-    ("--out /proc/nothing/here", nothing, "cannot be used"),
+    ("--out /proc/nothing/here", nothing, "cannot write /proc/nothing/here"),
 ]
 
 
@@ -185,7 +186,7 @@ PLANS = [
     ("--model m", lambda: Path("m").mkdir(), "has no config.json"),
     ("--model m", lambda: (Path("m").mkdir(), write("m/config.json", "{}")), "names no architecture"),
     ("--model m", lambda: model_folder({"model_type": "llama"}), "model_type means LlamaForCausalLM"),
-    ("--model m", lambda: model_folder({"n_head": 0}), "describes no model"),
+    ("--model m", lambda: model_folder({"n_head": 0}), "0 must be between 1 and"),
     ("--model m", lambda: model_folder({"vocab_size": "many"}), "cannot be loaded"),
     ("--method magic", nothing, "'magic' is not one of"),
     ("--method eap --metric kl", nothing, "gradient there is zero"),
@@ -238,8 +239,10 @@ def finished_run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def run(acdc, finished_run):
-    """A finished run in the folder `r`, with something that a later command may find damaged."""
+    """A finished run in the folder `r`, with something that a later command may find damaged; it does not tell what was
+    changed since, as runs of before did not."""
     shutil.copytree(finished_run, "r")
+    without_digests(Path("r"))
 
 
 def damage(file: str, **changes) -> None:
@@ -298,6 +301,7 @@ def test_another_runs_circuit_is_not_adopted(acdc, run, other):
     words = ["discover", "--task", "induction", "--limit", "8", "--method", method, "--edges", edges, "--out", "q"]
     assert acdc(*words).code == 0
     shutil.copy("r/circuit.json", "q/circuit.json")
+    without_digests(Path("q"))
     complain(acdc, words, "belongs to another run")
 
 
@@ -305,6 +309,7 @@ def test_a_damaged_score_file_is_refused(acdc):
     words = ["score", "--task", "induction", "--limit", "4", "--out", "s"]
     assert acdc(*words).code == 0 and acdc(*words).code == 0
     write("s/scores.json", "{}")
+    without_digests(Path("s"))
     complain(acdc, words, "is not a score file")
 
 
@@ -358,3 +363,20 @@ def test_hub_models_offline(tmp_path):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = command("discover", "--model", "gpt2", cwd=tmp_path, env=environment)
     assert done.returncode == 2 and "cannot be fetched from the hub" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("discover", "--out", ""), "--out"),
+        (("discover", "--out="), "--out"),
+        (("check-task", " "), "an argument"),
+        (("show", ""), "an argument"),
+        (("discover", "--model", "", "--task", "ioi"), "--model"),
+    ],
+)
+def test_empty_words_are_refused(acdc, tmp_path, words, what):
+    """An empty path would be the current folder."""
+    done = acdc(*words)
+    assert (done.code, done.err) == (2, f"acdc: error: {what} is empty: give it a value or leave it out\n")
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,9 @@
 """The command line as a user meets it."""
 
 import json
+import os
+import shlex
+import shutil
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -93,3 +96,66 @@ def test_nothing_is_drawn_on_a_pipe():
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""
     assert done.stdout.count("\n") == 1 and "\x1b" not in done.stdout
+
+
+def test_the_printed_command_runs_again(acdc, tmp_path, monkeypatch):
+    """From where the user ran it, with a model and a task in folders, and gives the same circuit."""
+    from acdc.benchmark.trained import FOLDERS
+
+    shutil.copytree(FOLDERS["induction"], tmp_path / "models/of mine")
+    (tmp_path / "data").mkdir()
+    rows = [{"clean": [0, i, 3, 2, i], "corrupted": [0, 2, 3, 2, 2]} for i in (1, 3)] * 2
+    lines = (json.dumps(row | {"id": str(number)}) for number, row in enumerate(rows))
+    (tmp_path / "data/rows.jsonl").write_text("\n".join(lines))
+    words = ("--model", "models/of mine", "--task", "data/rows.jsonl", "--limit", 2)
+    assert acdc("discover", *words, "--threshold", 0.01, "--out", "first").code == 0
+    command = shlex.split(json.loads((tmp_path / "first/run.json").read_text())["command"])
+    assert command[:6] == ["acdc", "discover", "--model", "models/of mine", "--task", "data/rows.jsonl"]
+    assert acdc(*command[1:], "--out", "again").code == 0
+    assert (tmp_path / "again/circuit.json").read_bytes() == (tmp_path / "first/circuit.json").read_bytes()
+    page = (tmp_path / "first/report.html").read_text()
+    assert "--model &#x27;models/of mine&#x27; --task data/rows.jsonl" in page.replace("&#39;", "&#x27;")
+
+
+def test_errors_of_job_files_name_the_file(acdc, tmp_path):
+    """While they are read, and while their jobs are planned."""
+    (tmp_path / "many.toml").write_text('[[jobs]]\ntask = "nosuch"\n[[jobs]]\nmethod = "eap"\nedges = 100000\n')
+    refused = acdc("run", "many.toml")
+    problems = refused.err.strip().splitlines()
+    assert refused.code == 2 and len(problems) == 2
+    assert problems[0].startswith("acdc: error: many.toml: job 1: task 'nosuch' is neither")
+    assert problems[1] == "acdc: error: many.toml: job 2: --edges 100000 is more than the graph's 479 edges"
+
+
+def test_what_cannot_be_listed_is_said_without_the_parsers_words(acdc):
+    refused = acdc("list", "nosuch")
+    assert refused.code == 2 and "Value error" not in refused.err
+    assert "'nosuch' is not one of 'models', 'tasks'" in refused.err
+
+
+@pytest.mark.parametrize("rich", ["0", "1"])
+def test_brackets_in_help_are_no_markup(rich):
+    """With and without Rich, which reads brackets as markup."""
+    done = subprocess.run(
+        [sys.executable, "-m", "acdc", "run", "--help"],
+        env={**os.environ, "TYPER_USE_RICH": rich, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "TOML file: [defaults] and [[jobs]] with the options of discover." in " ".join(done.stdout.split())
+
+
+def test_an_unknown_word_is_named_alone(acdc, tmp_path):
+    prompt = "When Mary and John went to the store, John gave a xylophone to"
+    row = {"clean": prompt, "corrupted": prompt, "correct": [" Mary"], "incorrect": [" John"]}
+    (tmp_path / "unknown.jsonl").write_text(json.dumps(row))
+    refused = acdc("check-task", "unknown.jsonl")
+    assert refused.code == 2 and refused.err.endswith("tokenizer does not know: 'xylophone'\n")
+
+
+def test_an_architecture_is_not_supported_at_any_level(acdc, tmp_path):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd/config.json").write_text(json.dumps({"architectures": ["BertForMaskedLM"]}))
+    refused = acdc("discover", "--model", "odd", "--task", "ioi")
+    assert refused.code == 2 and "architecture 'BertForMaskedLM' is not supported; supported:" in refused.err

@@ -153,7 +153,7 @@ BAD = [
     ("export nowhere --format eap-ig --out x", "does not exist"),
     ("export e --format mib --out a/circuit.json", "cannot be made"),
     ("import nowhere --format eap-ig", "nowhere does not exist"),
-    ("import a --format eap-ig", "cannot be read"),
+    ("import a --format eap-ig", "a is a folder, not an ordinary file"),
     ("import a/circuit.json --format svg", "'svg' cannot be imported"),
     ("import a/circuit.json --format eap-ig", "a/circuit.json: cfg: expected an object"),
     ("import e.json --format eap-ig --edges 5 --threshold 1", "only one of"),

@@ -100,8 +100,8 @@ def test_circuits_of_different_models_are_compared_by_roles(acdc, run, tmp_path)
     assert acdc("diff", "found", "known").err.endswith(refused.err), "an unverified run lacks the same"
     assert acdc("verify", "found").code == acdc("verify", "known").code == 0
     found = acdc("diff", "found", "known", "--json").json
-    assert found["components"]["attends mostly: previous"][1] == ["a0.h0"]
-    assert found["components"]["attends mostly: induction"][1] == ["a1.h0"]
+    assert found["components"]["attends to: previous token"][1] == ["a0.h0"]
+    assert found["components"]["attends to: induction"][1] == ["a1.h0"]
     assert "roles in both" in acdc("diff", "found", "known").out
 
 

@@ -188,7 +188,7 @@ def test_a_submission_that_fails_says_why(cluster):
     id = cluster.submit('[[jobs]]\nmodel = "/no/such/model"\n')["submission"]
     submission = cluster.status(id, "--watch")["submission"]
     assert submission["status"] == "FAILED" and submission["exit_code"] == 2
-    assert submission["reason"] == "job 1: model folder '/no/such/model' does not exist"
+    assert submission["reason"].endswith("jobs.toml: job 1: model folder '/no/such/model' does not exist")
     assert submission["reason"] in cluster.acdc("logs", id)
 
 

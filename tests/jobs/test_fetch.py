@@ -109,7 +109,7 @@ FURTHER = [
 def test_a_further_verification_replaces_one_that_is_less_far(states, tmp_path, here, there):
     out = fetched(states, here, tmp_path / "out")
     taken = {entry.name for entry in take(JobFolder(states[there]), out)}
-    changed = {f"{run_of(out).name}/{file}" for file in ("verification.json", "report.html")}
+    changed = {f"{run_of(out).name}/{file}" for file in ("verification.json", "report.html", "run.json")}
     same = artefacts(states[here])
     assert taken == {name for name in changed if artefacts(states[there])[name] != same.get(name)}
     assert f"{run_of(out).name}/verification.json" in taken
@@ -152,7 +152,8 @@ def of_another_circuit(path: Path) -> None:
 CHANGES = [
     ("circuit.svg", lambda path: damage(path, "<svg/>")),
     ("circuit.json", lambda path: damage(path, path.read_text() + "\n")),
-    ("run.json", lambda path: damage(path, path.read_text() + "\n")),
+    ("run.json", lambda path: damage(path, path.read_text().replace('"seconds": ', '"seconds": 1'))),
+    ("run.json", lambda path: damage(path, path.read_text().replace('"circuit.json": "', '"circuit.json": "0'))),
     ("verification.json", lambda path: damage(path, "{")),
     ("verification.json", lambda path: damage(path, '{"extent": "full"}')),
     ("verification.json", of_another_circuit),
@@ -193,10 +194,12 @@ def test_fetching_that_was_cut_off_before_the_verification_goes_on(states, tmp_p
     """Pages come before what they show."""
     here = fetched(states, "standard", tmp_path / "here")
     shutil.copy(run_of(states["full"]) / "report.html", run_of(here))
-    assert [Path(entry.name).name for entry in take(JobFolder(states["full"]), here)] == ["verification.json"]
+    taken = [Path(entry.name).name for entry in take(JobFolder(states["full"]), here)]
+    assert taken == ["verification.json", "run.json"]
     (run_of(here) / "verification.json").unlink()
     shutil.copy(run_of(states["standard"]) / "report.html", run_of(here))
-    assert len(take(JobFolder(states["full"]), here)) == 2
+    shutil.copy(run_of(states["standard"]) / "run.json", run_of(here))
+    assert len(take(JobFolder(states["full"]), here)) == 3
     assert artefacts(here) == artefacts(states["full"])
 
 
@@ -219,7 +222,7 @@ def test_a_verification_that_is_not_what_was_announced_is_not_believed(states, t
 def test_a_run_that_was_raised_by_its_job_file_is_fetched_again(acdc, tmp_path):
     """As a user does it."""
     text = '[[jobs]]\ntask = "induction"\nmethod = "eap"\nedges = 9\nlimit = 8\nverify = "{}"\n'
-    for extent, number in (("quick", 8), ("standard", 2), ("quick", 0)):
+    for extent, number in (("quick", 8), ("standard", 3), ("quick", 0)):
         Path("jobs.toml").write_text(text.format(extent))
         assert acdc("run", "jobs.toml", "--out", "there").code == 0
         done = acdc("fetch", "there", "--out", "here", "--json")

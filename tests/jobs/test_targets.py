@@ -71,7 +71,7 @@ def test_logs(acdc, finished):
         (("fetch", ".", "--out", "x"), "it has no jobs.sqlite3"),
         (("stop", "{}", "--address", "http://127.0.0.1:1"), "no Ray cluster can be reached"),
         (("submit", "{}/../jobs.toml", "--address", "ray://127.0.0.1:1"), "is not that of a Ray dashboard"),
-        (("submit", "nowhere.toml", "--address", "http://127.0.0.1:1"), "job file nowhere.toml cannot be read"),
+        (("submit", "nowhere.toml", "--address", "http://127.0.0.1:1"), "nowhere.toml does not exist"),
     ],
 )
 def test_bad_input(acdc, finished, words, message):

@@ -216,8 +216,8 @@ def test_fixed_places(base, kv, layers, heads):
 def test_roles_stand_together(base):
     circuit = circuit_of(base, 200)
     heads = [w.id for w in circuit.graph.writers if w.id.startswith("a")]
-    targets = ("previous", "induction", "itself")
-    roles = {head: f"attends mostly: {targets[i % 3]}" for i, head in enumerate(heads) if i % 4}
+    targets = ("previous token", "induction", "itself")
+    roles = {head: f"attends to: {targets[i % 3]}" for i, head in enumerate(heads) if i % 4}
     picture = draw(circuit, Look(roles=roles))
     drawn = {node.id: node.outline for node in picture.nodes}
     for layer in range(4):

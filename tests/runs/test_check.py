@@ -2,14 +2,85 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from families import NATIVE
+from test_load import WIDTH, native_parameters, save_native
 
+from acdc.model.load import load_model
 from acdc.runs.check_task import RIGHT_ANSWER, check
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.discover import DiscoverySettings
+from acdc.search.discover import DiscoverySettings, bind
 from acdc.task.metrics import RowBatch
 from acdc.task.rows import Row
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """A model whose output is a number, and rows about which nothing but the prompts is known."""
+    config = NATIVE["native-no-norm"] | {"d_vocab_out": 1}
+    parameters = native_parameters(config) | {"unembed.W_U": torch.linspace(-1, 1, WIDTH)[:, None].contiguous()}
+    save_native(tmp_path / "numbers", config, parameters)
+    rows = [{"clean": [1, 2 + i, 3, 4], "corrupted": [1, 2 + i, 9, 4]} for i in range(12)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return "--model", tmp_path / "numbers", "--task", tmp_path / "rows.jsonl"
+
+
+def test_models_with_one_output_are_measured_by_its_distance(acdc, numbers):
+    """By default, with true messages, against a run of the model's own modules."""
+    _, folder, _, task = numbers
+    model = load_model(str(folder))
+    checked = acdc("check-task", task, "--model", folder, "--json").json
+    rows = [json.loads(line) for line in task.read_text().splitlines()]
+    outputs = {
+        which: np.array([float(model.bridge(torch.tensor([row[which]]))[0, -1, 0]) for row in rows])
+        for which in ("clean", "corrupted")
+    }
+    assert checked["metric"] == "squared_error" and set(checked["measures"]) == {"squared_error", "value"}
+    assert checked["measures"]["squared_error"]["clean"] == 0
+    expected = np.mean((outputs["clean"] - outputs["corrupted"]) ** 2)
+    assert checked["measures"]["squared_error"]["corrupted"] == pytest.approx(expected, rel=1e-4)
+    assert checked["measures"]["value"]["clean"] == pytest.approx(outputs["clean"].mean(), rel=1e-4)
+    assert not any("same output" in warning for warning in checked["warnings"])
+
+
+def test_a_circuit_of_a_number_is_found_and_verified(acdc, numbers):
+    found = acdc("discover", *numbers, "--json", "--verify", "full", "--threshold", "1e-9")
+    assert found.code == 0 and found.json["metric"] == "squared_error" and found.json["edges"] > 0
+    assert set(found.json["verification"]["measures"]) == {"squared_error", "value"}
+    assert found.json["faithfulness"] == pytest.approx(1.0, abs=0.01)
+    assert acdc("discover", *numbers, "--metric", "value", "--method", "eap", "--edges", "20", "--out", "b").code == 0
+
+
+def test_metrics_of_the_other_kind_of_model_are_refused(acdc, numbers):
+    refused = acdc("discover", *numbers, "--metric", "kl")
+    assert refused.code == 2
+    assert (
+        "metric 'kl' is not for this model, which has one output, a number: use squared_error or value" in refused.err
+    )
+    assert "use value" in acdc("discover", *numbers, "--method", "eap").err
+    refused = acdc("discover", "--metric", "value")
+    assert refused.code == 2 and "which has 250 outputs: use kl or logit_diff" in refused.err
+
+
+def test_rows_are_not_blamed_for_a_mean(acdc, numbers, tmp_path):
+    """Every prompt is the other's corrupted one, so that the mean value is the same."""
+    pairs = [([1, 2, 3, 4], [1, 2, 9, 4]), ([1, 2, 9, 4], [1, 2, 3, 4])]
+    lines = [json.dumps({"clean": clean, "corrupted": other}) for clean, other in pairs]
+    (tmp_path / "mirrored.jsonl").write_text("\n".join(lines))
+    words = ("discover", *numbers[:2], "--task", tmp_path / "mirrored.jsonl", "--limit", 2)
+    refused = acdc(*words, "--metric", "value")
+    assert (
+        refused.code == 2 and "the means over these rows do not tell them apart, though single rows do" in refused.err
+    )
+    assert refused.err.rstrip().endswith("use squared_error") and acdc(*words).code == 0
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean", "optimal"])
+def test_other_ablations_of_a_number(acdc, numbers, ablation):
+    found = acdc("discover", *numbers, "--ablation", ablation, "--method", "exact", "--edges", 30, "--json")
+    assert found.code == 0 and found.json["verification"]["measures"]["squared_error"]["full"] == 0
 
 
 def row(**answers) -> Row:
@@ -69,3 +140,45 @@ def test_rows_without_answers_have_their_divergence_alone(acdc, tmp_path):
         {"group": "all", "rows": 1, "measures": {"kl": 0}}
     ]
     assert acdc("check-task", "free.jsonl").code == 0
+
+
+def test_many_rows_are_measured_some_at_a_time(monkeypatch):
+    """In whole batches of the same rows, so that it makes no difference."""
+    from acdc.runs import check_task
+
+    job = DiscoveryJob("trio", "greater_than", DiscoverySettings(batch_size=16))
+    whole = check(job)
+    bound = []
+    monkeypatch.setattr(check_task, "MOST_ROWS", 40)
+    monkeypatch.setattr(check_task, "bind", lambda *given: bound.append(len(given[3])) or bind(*given))
+    assert check(job) == whole
+    assert bound == [32, 32, 32, 32]
+
+
+def test_memory_and_tokenizer_calls_grow_slowly_with_the_rows(tmp_path, trio, monkeypatch):
+    """At most 1 KB is held of a short row, and the tokenizer is given hundreds of texts at a time."""
+    import tracemalloc
+
+    from acdc.task.load import load_task
+
+    line = {"corrupted": "John and Mary went to the", "correct": [" store"], "incorrect": [" park"]}
+    calls, encode = [], type(trio.tokenizer).__call__
+    monkeypatch.setattr(type(trio.tokenizer), "__call__", lambda *a, **k: calls.append(1) or encode(*a, **k))
+
+    def load(rows: int) -> int:
+        """The peak in bytes."""
+        path = tmp_path / "t.jsonl"
+        names = ("Mary", "John", "Anna", "Paul")
+        lines = ({**line, "clean": f"{names[i % 4]} and {names[i // 4 % 4]} went to the"} for i in range(rows))
+        path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+        tracemalloc.start()
+        try:
+            assert len(load_task(path, trio).rows) == rows
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    few, before = load(2000), len(calls)
+    many = load(8000)
+    assert many - few < 6000 * 1024
+    assert len(calls) - before < 8000 / 100

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from run_records import without_digests
 
 FILES = {"circuit.json", "circuit.dot", "circuit.svg", "report.html", "verification.json", "run.json", "examples.json"}
 PAGE = ("examples.json", "report.html")
@@ -111,6 +112,7 @@ def test_examples_of_another_circuit_are_refused(acdc, tmp_path):
     assert acdc(*QUICK, "--out", "r").code == 0
     path = tmp_path / "r/examples.json"
     path.write_text(path.read_text().replace('"metric": "logit_diff"', '"metric": "kl"'))
+    without_digests(tmp_path / "r")
     again = acdc(*QUICK, "--out", "r")
     assert again.code == 2 and "examples.json belongs to another circuit" in again.err
 
@@ -138,7 +140,7 @@ def test_no_rows_left_is_a_warning(acdc, tmp_path):
 
 def test_a_first_write_that_was_cut_off_blocks_no_run(acdc, tmp_path):
     (tmp_path / "r").mkdir()
-    (tmp_path / "r/.run.json.x1y2.part").write_text("{")
+    (tmp_path / "r/.run.json.x1y2z3_4.part").write_text("{")
     assert acdc(*QUICK, "--out", "r").code == 0
     assert {path.name for path in (tmp_path / "r").iterdir()} == FILES | {"decisions.jsonl"}
 

@@ -114,6 +114,28 @@ def test_nodes_that_help_come_first():
     assert set(np.flatnonzero(kept)) == {0, *(1 + np.argsort(-scores[1:])[:3])}
 
 
+@pytest.mark.parametrize("choosing", Choosing)
+def test_a_score_of_zero_is_never_chosen(choosing):
+    """Nor do they crowd out others: a component that leads to the circuit by such edges alone is not reached."""
+    scores = np.where(np.arange(GRAPH.n_edges) % 3 == 0, SCORES, 0.0)
+    ranking = Ranking(EdgeUnits(GRAPH), scores, choosing)
+    everything = ranking.by_edges(GRAPH.n_edges)
+    assert everything.selected.any() and not everything.selected[scores == 0].any()
+    assert ranking.is_spent(everything) and not ranking.is_spent(ranking.by_edges(5))
+    least = ranking.by_faithfulness(1.0, lambda removed: 0.0)
+    assert (least.selected == everything.selected).all(), "even all that may be chosen falls short"
+    if choosing is Choosing.top:
+        assert (everything.selected == (scores != 0)).all()
+        assert ranking.top(GRAPH.n_edges).selected.all(), "a ranking over all sizes ends with the whole model"
+
+
+@pytest.mark.parametrize("choosing", Choosing)
+def test_scores_that_are_all_zero_give_an_empty_circuit(choosing):
+    ranking = Ranking(EdgeUnits(GRAPH), np.zeros(GRAPH.n_edges), choosing)
+    choices = ranking.by_edges(5), ranking.by_threshold(0.1), ranking.by_faithfulness(0.9, lambda removed: 0.0)
+    assert not any(choice.selected.any() for choice in choices)
+
+
 def test_nodes_are_chosen_by_their_scores():
     scores = np.random.default_rng(1).normal(size=len(GRAPH.writers))
     scores[0] = 99.0  # the input stays whatever its score

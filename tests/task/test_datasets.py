@@ -119,7 +119,7 @@ def test_the_hash_is_of_the_rows(tmp_path, trio):
 
 
 def test_runs_find_their_data_set_again(acdc, tmp_path, monkeypatch):
-    """The run knows the folder's absolute path; its command names the data set alone."""
+    """The run knows the folder's absolute path; its command names the data set as the user did."""
     rows = [
         ROW | {"clean": f"{word} {CLEAN}", "corrupted": f"{word} {CORRUPTED}"} for word in ("apple", "river", "stone")
     ]
@@ -154,7 +154,9 @@ def test_rows_without_a_counterfactual_are_left_out(tmp_path, trio):
     ("rows", "message"),
     [
         ([ROW, ROW | {"corrupted": "apple"}], "data set .*pairs, row 1: clean has 6 tokens and corrupted 2"),
-        ([{"clean": "a"}], "expected columns clean and corrupted"),
+        ([{"corrupted": "a"}], "expected columns clean and corrupted"),
+        ([ROW | {"corrupt": "a", "corrupted": "b"}], "'corrupt' and 'corrupted' say the same"),
+        ([ROW | {"incorect": "a"}], "pairs: 'incorect' is no key of a task: did you mean 'incorrect'"),
         ([ROW | {"clean": ""}], "row 0: 'clean': expected non-empty text"),
         (
             [MIB | {"metadata": None, "answerKey": 7}],

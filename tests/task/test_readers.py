@@ -53,6 +53,10 @@ def test_header_decides_about_bos(tmp_path, trio, prepend, first):
     assert (task.name, task.metric) == ("named-here", "nll")
 
 
+def test_other_keys_are_the_users_own(tmp_path, trio):
+    load_task(write(tmp_path / "t.jsonl", row(clean2="x", note={}, ids=[1], answer="y", label=0)), trio)
+
+
 def test_content_hash_is_of_tokens(tmp_path, trio):
     row = {"clean": CLEAN, "corrupted": CORRUPTED, "correct": [" river"], "id": "r"}
     text = load_task(write(tmp_path / "a.jsonl", json.dumps(row)), trio)
@@ -108,11 +112,36 @@ def row(**changes) -> str:
         ("t.jsonl", '{"task": "t", "metric": "magic"}\n' + row(), "metric 'magic' is not one of"),
         ("t.json", "[]", "'prompts'"),
         ("t.json", '{"prompts": [3]}', "prompt 0: expected a JSON object"),
-        ("t.json", '{"prompts": [{"clean": "apple"}]}', "prompt 0: 'corrupted': missing"),
-        ("t.csv", "clean,label\na,b\n", "columns clean and corrupted"),
+        ("t.json", '{"prompts": [{"corrupt": "apple"}]}', "prompt 0: 'clean': missing"),
+        ("t.csv", "corrupted,label\na,b\n", "columns clean and corrupted"),
         ("t.csv", "clean,corrupted\na,b\n", "correct_idx"),
         ("t.csv", f"clean,corrupted,label\n{CLEAN},{CORRUPTED}\n", "line 2: expected 3 fields"),
-        ("t.csv", f"clean,corrupted,correct_idx\n{CLEAN},{CORRUPTED},x\n", "line 2: not valid JSON"),
+        ("t.jsonl", row() + '\n{"clean": [5], "clean": [1], "corrupted": [5]}', "line 2: 'clean' occurs twice"),
+        ("t.jsonl", '{"clean": [5], "corrupted": [5], "x": {"y": 1, "y": 2}}', "line 1: 'y' occurs twice"),
+        ("t.jsonl", '{"metric": "kl", "metric": "nll"}\n' + row(), "line 1: 'metric' occurs twice"),
+        ("t.json", '{"prompts": [], "prompts": []}', "'prompts' occurs twice"),
+        ("t.json", '{"prompts": [{"clean": "a", "clean": "b"}]}', "'clean' occurs twice"),
+        ("t.json", '{"prompts": [{"clean": [5], "corrupt": [6], "corrupted": [6]}]}', "'corrupt' and 'corrupted' say"),
+        ("t.json", '{"prompts": [{"clean": [5], "answers": [6], "correct": [6]}]}', "'answers' and 'correct' say"),
+        (
+            "t.csv",
+            f"clean,corrupted,clean,label\n{CLEAN},{CORRUPTED},{CLEAN},x\n",
+            "several columns are called 'clean'",
+        ),
+        ("t.csv", f"clean,corrupt,label\n{CLEAN},{CORRUPTED}, river\n", "'corrupt' is no column"),
+        ("t.jsonl", row(corrupt="x"), "line 1: 'corrupt' is no key of a task: did you mean 'corrupted'"),
+        ("t.jsonl", row(Correct=["x"]), "did you mean 'correct'"),
+        ("t.jsonl", row(incorect=["x"]), "did you mean 'incorrect'"),
+        ("t.jsonl", row(wrong_answers=["x"]), "did you mean 'incorrect'"),
+        ("t.jsonl", row(attention_mask=[1]), "did you mean 'mask'"),
+        ("t.jsonl", '{"task": "t", "prepend-bos": true}\n' + row(), "did you mean 'prepend_bos'"),
+        ("t.jsonl", '{"prepend_bos": "yes"}\n' + row(), "'prepend_bos': expected true or false, got \"yes\""),
+        ("t.jsonl", '{"prepend_bos": 1}\n' + row(), "'prepend_bos': expected true or false, got 1"),
+        (
+            "t.csv",
+            f"clean,corrupted,correct_idx\n{CLEAN},{CORRUPTED},x\n",
+            "line 2: correct_idx: expected a token id or a list",
+        ),
         ("t.csv", 'clean,corrupted,label\n"open,b,c\n', "line"),
         ("t.txt", "", "must end in"),
     ],

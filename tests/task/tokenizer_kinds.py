@@ -3,6 +3,7 @@
 Each splits text by its model's own rules, and its vocabulary holds the tasks' words whole, as a large one does.
 """
 
+import re
 from collections.abc import Iterator
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -78,6 +79,17 @@ def llama2() -> PreTrainedTokenizerFast:
     """The same with a space before the first word."""
     before = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     return _pieces(before, None, "<s>")
+
+
+def of_words(*texts: str) -> PreTrainedTokenizerFast:
+    """Every word of some texts, every sign, and every two digits are one token; BOS."""
+    pattern = r"<bos>|\d\d|\w+|[^\w\s]"
+    words = dict.fromkeys(["<bos>", "<unk>", *(f"{number:02d}" for number in range(100))])
+    words |= dict.fromkeys(word for text in texts for word in re.findall(pattern, text))
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, "<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<bos>", unk_token="<unk>")
 
 
 def _split_at(digits: str) -> Tokenizer:

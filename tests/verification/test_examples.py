@@ -67,7 +67,7 @@ def test_metrics_are_those_of_the_row(trio, induction, circuit, examples):
 
 
 def test_the_same_again_and_only_of_its_circuit(trio, induction, circuit, examples, tmp_path):
-    examples.save(tmp_path)
+    (tmp_path / "examples.json").write_text(examples.to_json())
     assert load_examples(tmp_path, circuit) == examples == take_examples(trio, induction, circuit)
     record = json.loads((tmp_path / "examples.json").read_text())
     (tmp_path / "examples.json").write_text(json.dumps(record | {"metric": "kl"}))

@@ -19,6 +19,7 @@ from acdc.artefacts.codecs.foreign import MARK, Codec, ForeignGraph, Mark
 from acdc.artefacts.codecs.reading import is_safetensors, number, parse_json, read_bytes, table
 from acdc.artefacts.codecs.translate import per_head
 from acdc.errors import InputError
+from acdc.files import unique_keys
 from acdc.graph import Anatomy, ComponentGraph, ReaderGroup, ReaderKind
 
 NAME = "autocircuit"
@@ -88,19 +89,22 @@ def _check_block(block: np.ndarray, shape: tuple[int, ...], place: str) -> np.nd
 
 def _read_safetensors(content: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")], object_pairs_hook=unique_keys)
         for name, tensor in header.items():
             if name != "__metadata__" and tensor["dtype"] not in _NUMBERS:
                 raise InputError(f"{path}: {name!r} is of type {tensor['dtype']}: convert it to float32")
         tensors = {name: np.asarray(value, dtype=float) for name, value in safetensors.numpy.load(content).items()}
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as safetensors: {error}") from None
     return tensors, header.get("__metadata__") or {}
 
 
 def _read_json(content: bytes, path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     record = table(parse_json(content, path), str(path))
-    return {module: _array(value, f"{path}: {module}") for module, value in record.items()}, {}
+    try:
+        return {module: _array(value, f"{path}: {module}") for module, value in record.items()}, {}
+    except RecursionError:
+        raise InputError(f"{path}: lists are nested too deeply") from None
 
 
 def _array(value: Any, place: str) -> np.ndarray:

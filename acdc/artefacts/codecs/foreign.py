@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.levels import RecordedLevel
-from acdc.errors import InputError
+from acdc.errors import InputError, without_prefix
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.options import Level
 
@@ -49,7 +49,7 @@ class Mark(BaseModel):
         except ValidationError as error:
             problem = error.errors()[0]
             where = ".".join(map(str, (MARK, *problem["loc"])))
-            raise InputError(f"{place}: {where} was not written by acdc: {problem['msg']}") from None
+            raise InputError(f"{place}: {where} was not written by acdc: {without_prefix(problem['msg'])}") from None
 
 
 @dataclass(frozen=True)

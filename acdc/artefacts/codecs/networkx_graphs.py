@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree.ElementTree import ParseError
+from xml.etree.ElementTree import ParseError, fromstring
 
 from acdc.artefacts.codecs.foreign import MARK, Codec, ForeignGraph, Mark
 from acdc.artefacts.codecs.reading import number, parse_json, read_bytes, table
@@ -115,6 +115,12 @@ def _encode_graphml(found: ForeignGraph, graph: ComponentGraph) -> bytes:
 
     file = io.BytesIO()
     nx.write_graphml_xml(to_graph(found, graph), file)
+    try:
+        fromstring(file.getvalue())
+    except ParseError:
+        raise InputError(
+            "a name in this circuit has a control character, which GraphML cannot hold: use the format networkx"
+        ) from None
     return file.getvalue() + b"\n"
 
 

@@ -6,19 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from acdc import files
 from acdc.errors import InputError
+from acdc.files import RefusedJson, unique_keys
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
 def read_bytes(path: Path, convert: str) -> bytes:
     """The content of a file. Raises InputError for a pickle, which is never loaded, saying how to `convert` it."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    content = files.read_bytes(path)
     pickled = content.startswith((_ZIP, _PICKLE)) and not is_safetensors(content)
     if pickled or path.suffix in (".pt", ".pth", ".pkl", ".pickle"):
         raise InputError(f"{path} is a pickle, which acdc never loads; where it was made, run: {convert}")
@@ -36,20 +33,14 @@ def parse_json(content: bytes, path: Path) -> Any:
     def refuse(constant: str) -> None:
         raise InputError(f"{path}: {constant} is not a number")
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise InputError(f"{path}: {key!r} occurs twice")
-            found[key] = value
-        return found
-
     try:
-        return json.loads(content.decode("utf-8-sig"), parse_constant=refuse, object_pairs_hook=unique)
+        return json.loads(content.decode("utf-8-sig"), parse_constant=refuse, object_pairs_hook=unique_keys)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text: {error.reason}") from None
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: not valid JSON: {error.msg}") from None
+    except RefusedJson as error:
+        raise InputError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON: {error}") from None
 

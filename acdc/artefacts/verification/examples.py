@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.digests import read_artefact
 from acdc.errors import InputError
-from acdc.files import read_model, write_text
 
 Pattern = list[list[float]]
 
@@ -19,7 +19,8 @@ class _Record(BaseModel):
 
 class Example(_Record):
     """One row. `clean` and `corrupted`: its tokens as text from position `start` on, of `length` in all; `answer`: the
-    place among them of the token that the answer follows. `full`, `circuit`: the metric of both on this row.
+    place among them of the token that the answer follows. `corrupted`: None where there is none. `full`, `circuit`: the
+    metric of both on this row.
 
     `patterns`: of each head of `Examples.heads`, by position (over those shown) the shares of attention to the
     positions shown, without trailing zeros.
@@ -30,7 +31,7 @@ class Example(_Record):
     start: int = Field(ge=0)
     length: int = Field(ge=1)
     clean: list[str]
-    corrupted: list[str]
+    corrupted: list[str] | None
     answer: int = Field(ge=0)
     correct: list[str]
     incorrect: list[str]
@@ -50,10 +51,9 @@ class Examples(_Record):
     rows: list[Example]
     no_patterns: str | None = None
 
-    def save(self, folder: Path) -> None:
-        """Write `examples.json` into a run directory, atomically, on one line: patterns are long."""
-        text = json.dumps(self.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
-        write_text(folder / FILE_NAME, text + "\n")
+    def to_json(self) -> str:
+        """What `examples.json` holds, on one line: patterns are long."""
+        return json.dumps(self.model_dump(mode="json"), ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def load_examples(folder: Path, circuit: Circuit) -> Examples | None:
@@ -62,7 +62,7 @@ def load_examples(folder: Path, circuit: Circuit) -> Examples | None:
     path = folder / FILE_NAME
     if not path.is_file():
         return None
-    examples = read_model(Examples, path, "a file of examples of acdc")
+    examples = read_artefact(Examples, path, "a file of examples of acdc")
     known = {*circuit.task.discovery, *circuit.task.verification}
     of_circuit = examples.metric == circuit.metric and all(example.row in known for example in examples.rows)
     if not of_circuit or not set(examples.heads) <= {writer.id for writer in circuit.graph.writers}:

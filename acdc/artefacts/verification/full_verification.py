@@ -8,6 +8,7 @@ from acdc.artefacts.verification.interval import Interval
 from acdc.artefacts.verification.mechanism import Composition, HeadHint
 from acdc.artefacts.verification.minimality import Minimality
 from acdc.artefacts.verification.over_sizes import Integrated
+from acdc.artefacts.verification.sampling import Sampling
 from acdc.artefacts.verification.test_result import TestResult
 
 
@@ -39,7 +40,8 @@ class Failure(BaseModel):
 class FullVerification(BaseModel):
     """`faithfulness`: by ablation and metric. `only_under`: the ablations under which the circuit is faithful by its
     own metric, where that is not all. `tests`: corrected together. `over_sizes`: CMD and CPR of the ranking that the
-    circuit was chosen by. `fewer_rows`: what was measured on fewer rows than the metrics, to stay within the budget."""
+    circuit was chosen by. `fewer_rows`: what was measured on fewer rows than the metrics, to stay within the budget.
+    `sampling`: what intervals and tests take for independent; None in files of before, which took rows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,3 +57,4 @@ class FullVerification(BaseModel):
     composition: list[Composition] = []
     left_out: dict[str, str]
     fewer_rows: dict[str, int] = {}
+    sampling: Sampling | None = None

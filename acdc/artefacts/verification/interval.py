@@ -13,6 +13,12 @@ class Interval(BaseModel):
     value: float | None
     high: float | None
 
+    @property
+    def negated(self) -> "Interval":
+        """Of the number with the other sign."""
+        low, value, high = (None if end is None else -end for end in (self.high, self.value, self.low))
+        return Interval(low=low, value=value, high=high)
+
 
 def unknown(value: float) -> Interval:
     """A number whose interval is not known."""

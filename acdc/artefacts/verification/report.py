@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
+from acdc.artefacts.digests import read_artefact
 from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.interval import Interval
 from acdc.artefacts.verification.minimality import TOLERANCE
@@ -13,8 +14,9 @@ from acdc.artefacts.verification.removal import Removal
 from acdc.artefacts.verification.stability import Stability
 from acdc.display import show
 from acdc.errors import InputError
-from acdc.files import read_model, write_json
+from acdc.files import json_text, write_text
 from acdc.options import Extent, Scope
+from acdc.words import count_of
 
 FILE_NAME = "verification.json"
 UNVERIFIED = "no verification has been run yet; 'acdc verify RUN' runs one"
@@ -28,15 +30,15 @@ class Measure(_Record):
     """One metric, mean over the verification rows, in its own sign and unit.
 
     `circuit`: all other edges ablated. `complement`: the circuit's own edges ablated. `empty`: every edge ablated.
-    `corrupted`: the plain model on the corrupted prompts. `faithfulness` = (circuit - empty) / (full - empty); None
-    where full and empty do not differ.
+    `corrupted`: the plain model on the corrupted prompts; None where rows have none. `faithfulness` = (circuit - empty)
+    / (full - empty); None where full and empty do not differ.
     """
 
     full: float
     circuit: float
     complement: float
     empty: float
-    corrupted: float
+    corrupted: float | None
     faithfulness: float | None
 
 
@@ -166,7 +168,7 @@ class Report(_Record):
 
     def __repr__(self) -> str:
         share = "unknown" if self.faithfulness is None else f"{self.faithfulness:.1%}"
-        return f"<Report: faithfulness {share} in {self.metric} on {self.rows} rows>"
+        return f"<Report: faithfulness {share} in {self.metric} on {count_of(self.rows, 'row')}>"
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
@@ -175,14 +177,18 @@ class Report(_Record):
     def save(self, path: str | Path) -> None:
         """Write `verification.json` into a folder, or the given file, atomically."""
         target = Path(path)
-        write_json(target / FILE_NAME if target.is_dir() else target, self.model_dump(mode="json"))
+        write_text(target / FILE_NAME if target.is_dir() else target, self.to_json())
+
+    def to_json(self) -> str:
+        """What `verification.json` holds."""
+        return json_text(self.model_dump(mode="json"))
 
     @classmethod
     def load(cls, path: str | Path) -> "Report":
         """Read a run directory or a verification file. Raises InputError when it is damaged."""
         target = Path(path)
         target = target / FILE_NAME if target.is_dir() else target
-        return read_model(cls, target, "a verification of acdc")
+        return read_artefact(cls, target, "a verification of acdc")
 
 
 def unverified(metric: str, ablation: str, edges: int, edges_total: int) -> Report:

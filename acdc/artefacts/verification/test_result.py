@@ -4,13 +4,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from acdc.artefacts.verification.sampling import Unit
+
 
 class TestResult(BaseModel):
     """`null`: what is rejected where `rejected`, and whether that `speaks` for or against the circuit.
 
     `effect` is the size of what was found, in the words of `measures`. `p`: uncorrected; `adjusted`: after Holm's
-    correction over the tests of one report. `power`: the chance to reject, at this number of rows, where the effect is
-    what `power_at` says. Not `testable`: why, in `reason`.
+    correction over the tests of one report. `power`: the chance to reject, at this `n`, where the effect is what
+    `power_at` says. Not `testable`: why, in `reason`. `unit`: what a test of rows takes for independent, of which there
+    are `n`; the score of a prompt or group is the mean over its rows.
     """
 
     __test__ = False  # pytest collects by name
@@ -29,6 +32,15 @@ class TestResult(BaseModel):
     power_at: str | None = None
     testable: bool = True
     reason: str | None = None
+    unit: Unit = "row"
+
+    def of_unit(self, unit: Unit) -> "TestResult":
+        """The same with what it was made of in the place of rows."""
+        if unit == "row":
+            return self
+        said = {name: getattr(self, name) for name in ("null", "measures", "power_at", "reason")}
+        words = {name: text and text.replace("rows", f"{unit}s") for name, text in said.items()}
+        return self.model_copy(update={**words, "unit": unit})
 
 
 LEVEL = 0.05

@@ -18,12 +18,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from acdc.errors import InputError
+from acdc.errors import InputError, without_prefix
 from acdc.jobs.fetch import FileEntry
 from acdc.jobs.packing import JOB_FILE, check_jobs, pack
 from acdc.jobs.ray.cluster import Cluster, Node, fitting, reason
 from acdc.jobs.state import JobsState, SubmissionState
 from acdc.runs.spec import DiscoveryJob
+from acdc.words import count_of
 
 FOLDER = "acdc_folder"  # metadata: where the jobs are on the cluster
 BATCH_BYTES, BATCH_FILES = 32 * 2**20, 200  # that one question asks for
@@ -59,23 +60,31 @@ class Workers:
         cores = max(job.settings.threads for job in jobs)
         most = fitting(nodes, cores, self.gpus)
         if self.count > most:
-            each = f"{cores} CPU cores" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+            each = count_of(cores, "CPU core") + (f" and {self.gpus:g} GPUs" if self.gpus else "")
             use = f"use --workers {most}" if most else "use fewer threads or --gpus-per-worker"
-            raise InputError(f"the cluster has room for {most} workers of {each} each, not for {self.count}: {use}")
+            raise InputError(
+                f"the cluster has room for {count_of(most, 'worker')} of {each} each, not for {self.count}: {use}"
+            )
 
 
 def submit(
-    cluster: Cluster, name: str, jobs: Sequence[DiscoveryJob], workers: Workers, parent: str, send_files: bool
+    cluster: Cluster,
+    name: str,
+    jobs: Sequence[DiscoveryJob],
+    workers: Workers,
+    parent: str,
+    send_files: bool,
+    where: str = "",
 ) -> Submitted:
     """Hand jobs to a cluster, to run into a folder under `parent` there; `name` makes the id readable.
 
-    Raises InputErrors for what is wrong with the jobs, as far as that is known here, and InputError for what the
-    cluster has not.
+    Raises InputErrors for what is wrong with the jobs, as far as that is known here, saying `where` they are from, and
+    InputError for what the cluster has not.
     """
     if not parent.startswith(("/", "~/")):
         raise InputError(f"--cluster-dir {parent!r} must be absolute, or begin with ~/: it is a folder on the cluster")
     workers.check(jobs, cluster.nodes())
-    check_jobs(jobs)
+    check_jobs(jobs, where)
     with tempfile.TemporaryDirectory() as packed:
         digest = pack(jobs, Path(packed), send_files)
         same = re.compile(rf"acdc-.*-{digest}-\d+")
@@ -151,7 +160,9 @@ class Submission:
         try:
             return TypeAdapter(list[kind]).validate_python(self._cluster.ask(verb, self._folder, *words))
         except ValidationError as error:
-            raise InputError(f"the cluster's answer cannot be used: {error.errors()[0]['msg']}") from None
+            raise InputError(
+                f"the cluster's answer cannot be used: {without_prefix(error.errors()[0]['msg'])}"
+            ) from None
 
 
 def _batches(entries: Sequence[FileEntry]) -> Iterator[list[FileEntry]]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import ceil, floor, log10
 
 from acdc.render.report.markup import Markup
+from acdc.words import count_of
 
 WIDTH, HEIGHT = 720.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 64.0, 20.0, 16.0, 48.0
@@ -33,7 +34,7 @@ def size_curve(measured: Sequence[tuple[int, float]], own: tuple[int, float] | N
 
 
 def _said(edges: int, value: float) -> str:
-    return f"{edges:,} edges, {value:.1%} recovered"
+    return f"{count_of(edges, 'edge')}, {value:.1%} recovered"
 
 
 class _Axes:

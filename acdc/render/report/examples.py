@@ -7,6 +7,7 @@ from acdc.artefacts.verification.examples import Example, Examples
 from acdc.render.report.markup import Markup, element, facts, join, paragraph
 from acdc.render.report.sections import section
 from acdc.render.verdict import number
+from acdc.words import count_of
 
 UNITS = 1000  # of attention, in what the page holds
 
@@ -16,8 +17,8 @@ def examples_section(examples: Examples | None) -> Markup:
     if examples is None or not examples.rows:
         return Markup("")
     text = (
-        f"{len(examples.rows)} rows of {examples.of}. Tokens that differ between the clean and the corrupted prompt "
-        "are marked; the answer follows the outlined token."
+        f"{count_of(len(examples.rows), 'row')} of {examples.of}. Tokens that differ between the clean and the "
+        "corrupted prompt are marked; the answer follows the outlined token."
     )
     if examples.no_patterns:
         text += f" There are no attention patterns: {examples.no_patterns}."
@@ -50,7 +51,8 @@ def example_data(examples: Examples | None) -> dict[str, Any] | None:
 
 
 def _row(place: int, example: Example, metric: str) -> Markup:
-    differs = [a != b for a, b in zip(example.clean, example.corrupted, strict=True)]
+    corrupted = example.clean if example.corrupted is None else example.corrupted
+    differs = [a != b for a, b in zip(example.clean, corrupted, strict=True)]
     heading = example.row if example.group is None else f"{example.row}, {example.group}"
     shown = len(example.clean)
     note = ""
@@ -60,7 +62,7 @@ def _row(place: int, example: Example, metric: str) -> Markup:
         )
     rows = [
         ("clean", _tokens(example.clean, differs, example.answer)),
-        ("corrupted", _tokens(example.corrupted, differs, example.answer)),
+        *([] if example.corrupted is None else [("corrupted", _tokens(corrupted, differs, example.answer))]),
         ("correct", _answers(example.correct)),
         ("incorrect", _answers(example.incorrect)),
         (metric, f"full model {number(example.full)}, circuit {number(example.circuit)}"),

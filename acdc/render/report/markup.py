@@ -1,9 +1,9 @@
 """Pieces of HTML: text is escaped unless it is `Markup` already."""
 
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from acdc.artefacts.verification.interval import Interval
+from acdc.render.escaping import escape
 
 WIDTH, HEIGHT = 168.0, 18.0  # of an interval that is drawn in a table
 

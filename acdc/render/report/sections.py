@@ -1,16 +1,17 @@
 """The sections of the page that are text and tables."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from acdc.artefacts.circuit import Circuit, ScoredEdge, ScoredNode
 from acdc.artefacts.verification.interval import Interval
-from acdc.artefacts.verification.mechanism import columns
+from acdc.artefacts.verification.mechanism import HeadHint
 from acdc.artefacts.verification.report import Removal, Report
 from acdc.artefacts.verification.stability import Stability
+from acdc.render.hints import ADDS, EVIDENCE, LABELS, SHARES, evidence_cells, shares_table
 from acdc.render.report.curve import size_curve
 from acdc.render.report.explorer import measured_sizes
 from acdc.render.report.markup import Markup, drawn, element, facts, join, paragraph, table
-from acdc.render.style import dropped, within
+from acdc.render.style import dropped, screened, within
 from acdc.render.verdict import (
     Claim,
     Standing,
@@ -21,11 +22,13 @@ from acdc.render.verdict import (
     number,
     own_faithfulness,
     percent,
+    resampled,
     result_text,
     sizes_text,
     spread,
     stable_text,
 )
+from acdc.words import count_of
 
 MOST_PARTS = 200  # of the circuit, in the table of its parts
 WORDS = ("needed", "drawn", "stability")  # columns of that table without numbers
@@ -54,10 +57,10 @@ def figures(circuit: Circuit, report: Report) -> Markup:
     cards = [_size_card(circuit)]
     if report.rows:
         value = "unknown" if report.faithfulness is None else percent(report.faithfulness)
-        interval = "no interval: too few rows" if own else "no interval: needs a full verification"
+        interval = f"no interval: too few {resampled(report)}s" if own else "no interval: needs a full verification"
         if own and own.denoised.low is not None:
             interval = f"95% interval {percent(own.denoised.low)} to {percent(own.denoised.high)}"
-        cards.append(_card(value, "faithfulness", f"{interval}; {report.rows} unseen rows"))
+        cards.append(_card(value, "faithfulness", f"{interval}; {count_of(report.rows, 'unseen row')}"))
     else:
         cards.append(_card("not verified", "faithfulness", report.reason or "no rows were left"))
     minimal, noun = report.full_verification.minimality if report.full_verification else None, circuit.part_name
@@ -81,9 +84,9 @@ def _size_card(circuit: Circuit) -> Markup:
     below = f"of {units.total:,}"
     if units.are_edges:
         share = f"{percent(circuit.size / max(1, units.total))} {below}"
-        below = "; ".join(filter(None, [share, dropped(circuit)]))
+        below = "; ".join(filter(None, [share, dropped(circuit), screened(circuit)]))
     elif units.parts is units.level:
-        below += f"; {circuit.edges_effective:,} edges among them"
+        below += f"; {count_of(circuit.edges_effective, 'edge')} among them"
     else:
         below += f", {within(circuit)}"
     return _card(f"{circuit.size:,}", units.plural, below)
@@ -126,8 +129,9 @@ def faithfulness(circuit: Circuit, report: Report) -> Markup:
     ]
     head = ["metric", "full model", "circuit", "complement", "empty circuit", "corrupted run", "faithfulness"]
     caption = (
-        f"Every metric, means over {report.rows} unseen rows, each in its own unit. Discovery used {report.metric}: "
-        f"{better(circuit.larger_is_better)}. Complement: the circuit's edges are ablated, all others kept."
+        f"Every metric, means over {count_of(report.rows, 'unseen row')}, each in its own unit. Discovery used "
+        f"{report.metric}: {better(circuit.larger_is_better)}. Complement: the circuit's edges are ablated, all others "
+        "kept."
     )
     return section(
         "faithfulness",
@@ -149,7 +153,8 @@ def _ablations(report: Report) -> Markup:
     ]
     head = ["ablation", "metric", "circuit alone recovers", "-50% to 150%", "lost without it"]
     caption = (
-        "Under every ablation: 100% is all of the behaviour, 0% none; 95% bootstrap intervals over rows in brackets. "
+        "Under every ablation: 100% is all of the behaviour, 0% none; 95% bootstrap intervals over "
+        f"{resampled(report)}s in brackets. "
         "The lines mark 0% and 100%; values beyond the range are drawn at its edge."
     )
     return table(caption, head, rows, words=[1, 3])
@@ -278,11 +283,13 @@ def tests(report: Report) -> Markup:
         rows.append([test.name, str(test.n), *values, f"{said[:1].upper()}{said[1:]}.", measured, power])
     head = ["test", "n", "effect", "p", "corrected p", "result at 5%", "null hypothesis and effect", "power"]
     caption = (
-        "All tests are corrected together (Holm). n: number of rows, or of random circuits to compare with. A null "
-        "hypothesis that is not rejected is not proven."
+        "All tests are corrected together (Holm). n: number of rows, prompts or groups, or of random circuits to "
+        "compare with. A null hypothesis that is not rejected is not proven."
     )
     text = paragraph(f"Completeness: {complete_text(complete, report.metric)}.") if complete else ""
-    return section("tests", "Tests", table(caption, head, rows, words=[5, 6, 7]), text)
+    sampling = report.full_verification.sampling
+    drawn_from = paragraph(f"Intervals and tests: {sampling.text}.") if sampling else ""
+    return section("tests", "Tests", drawn_from, table(caption, head, rows, words=[5, 6, 7]), text)
 
 
 def stability(report: Report) -> Markup:
@@ -329,18 +336,7 @@ def mechanism(report: Report) -> Markup:
         paragraph("These numbers suggest what components do. They are evidence for a mechanism, not proof of one.")
     ]
     if full_verification.hints:
-        shares = [columns(hint.attention) for hint in full_verification.hints]
-        rows = [
-            [h.id, _interval(h.direct), *map(percent, share.values()), h.label or "-"]
-            for h, share in zip(full_verification.hints, shares, strict=True)
-        ]
-        head = ["head", f"direct effect on {report.metric} [95%]", *shares[0], "hint"]
-        caption = (
-            "Direct effect: change of the metric when only the edge from the head to the logits is ablated. The other "
-            "columns are shares of attention in the full model's clean runs, averaged over positions (*: from the last "
-            "one alone). A position may count in several columns."
-        )
-        inside.append(table(caption, head, rows, words=[len(head) - 1]))
+        inside += _heads(full_verification.hints, report.metric)
     if full_verification.composition:
         strongest = sorted(full_verification.composition, key=lambda c: (c.usual - c.score, c.edge))[:MOST_PARTS]
         rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
@@ -350,6 +346,19 @@ def mechanism(report: Report) -> Markup:
         )
         inside.append(table(caption, ["edge", "composition", "usual"], rows))
     return section("mechanism", "Hints at the mechanism", *inside)
+
+
+def _heads(hints: Sequence[HeadHint], metric: str) -> Iterator[Markup]:
+    rows = [[h.id, _interval(h.adds), *evidence_cells(h)] for h in hints]
+    head = ["head", f"adds to {metric} [95%]", *EVIDENCE]
+    told = [text[:1].upper() + text[1:] for text in (ADDS.format(metric=metric), LABELS)]
+    yield table(f"{'. '.join(told)}.", head, rows, words=[2, 3])
+    for at, text in SHARES.items():
+        targets, cells = shares_table(hints, at)
+        caption = (
+            f"{text[:1].upper()}{text[1:]}, in the full model's clean runs. A position may count in several columns."
+        )
+        yield table(caption, ["head", *targets], [[h.id, *row] for h, row in zip(hints, cells, strict=True)])
 
 
 def provenance(circuit: Circuit, command: str) -> Markup:
@@ -375,7 +384,7 @@ def provenance(circuit: Circuit, command: str) -> Markup:
         ("metric", f"{circuit.metric} ({better(circuit.larger_is_better)})"),
         ("ablation", circuit.ablation),
         ("scores", circuit.sign_convention),
-        ("batches", f"of {batch.size} rows, {batch.threads} threads"),
+        ("batches", f"of {count_of(batch.size, 'row')}, {count_of(batch.threads, 'thread')}"),
         ("seed", str(circuit.seed)),
         ("versions", ", ".join(f"{name} {version}" for name, version in circuit.versions.items())),
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from acdc.files import refused
+from acdc.files import check_target, refused
 
 FLUSH_EVERY = 1.0  # seconds
 
@@ -24,6 +24,7 @@ class Journal:
         """Raises InputError where the file cannot be written."""
         self.path, self._flushed = path, time.monotonic()
         head = json.dumps(depends_on, sort_keys=True)
+        check_target(path)
         whole = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # what a crash cut off counts for nothing
         self._recorded = _numbers(whole[1:]) if whole and whole[0] == head.encode() else None
         try:
@@ -72,7 +73,7 @@ def _numbers(lines: Sequence[bytes]) -> list[list[float]]:
     for line in lines:
         try:
             found = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if not (isinstance(found, list) and found and all(isinstance(value, float) for value in found)):
             break

@@ -201,5 +201,6 @@ class Pruning:
             drift,
             self.tried,
             screening=self._screen.record(),
+            minimised=self.tester.measured.objective.name,
         )
         return {threshold: replace(found, threshold=threshold) for threshold in self.thresholds}

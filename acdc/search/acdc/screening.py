@@ -3,9 +3,8 @@
 When ACDC reaches a receiver, a gradient in the present circuit estimates every test there. Candidates estimated below a
 share of the threshold are screened. They leave in ACDC's own order, in groups, and the objective is measured after each
 group: so every other test starts from what is really left. A group may leave if the objective rises by less than the
-threshold and by what was estimated, to the same share of the threshold. Otherwise the group is divided and measured
-again, down to single edges, which are tested. A seeded sample of the screened candidates is tested as well, to say how
-often the estimate was wrong.
+threshold and by about what was estimated. Otherwise the group is divided and measured again, down to single edges,
+which are tested. A seeded sample of the screened candidates is tested as well, to say how often the estimate was wrong.
 """
 
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from acdc.search.acdc.first_order import FirstOrder
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.passes import Pass, next_pass
 
+TOLERANCE = 2  # shares of the threshold by which a group may miss its estimate
 PARTS = 4  # of a group that may not leave
 SAMPLE = 800  # are drawn of all candidates; those at receivers that nothing reads need no test anyway
 
@@ -54,7 +54,7 @@ class Screen:
         another pass."""
         assert self._receiver is not None
         off = abs(change - self._receiver.change(group))
-        if change < self.threshold and off < self.share * self.threshold:
+        if change < self.threshold and off < TOLERANCE * self.share * self.threshold:
             self._groups.append(GroupRemoval(self._names[group[0]], len(group), change))
             self._receiver.remove(group)
             return True

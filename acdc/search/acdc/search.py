@@ -20,6 +20,7 @@ from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import node_step, receiver_steps
 from acdc.search.acdc.screening import Screen
 from acdc.search.acdc.speculation import Speculation, make_tester
+from acdc.search.acdc.to_faithfulness import to_faithfulness
 from acdc.search.options import OrderOptions
 from acdc.task.metrics import METRICS
 from acdc.task.objective import Wanted
@@ -28,7 +29,10 @@ DEFAULT_THRESHOLD_SHARE = 0.005
 
 
 def acdc(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Decisions:
-    """Decide every edge or node. Without a threshold, 0.5 % of |metric(full) - metric(empty circuit)| is taken."""
+    """Decide every edge or node. Without a threshold, 0.5 % of |metric(full) - metric(empty circuit)| is taken, or with
+    a faithfulness the largest threshold whose circuit has it."""
+    if options.faithfulness is not None:
+        return to_faithfulness(behaviour, options.faithfulness, lambda t: decide(behaviour, [t], options, progress)[0])
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
     return decide(behaviour, [threshold], options, progress)[0]
 

@@ -7,6 +7,8 @@ reaches the slots that they lead into. The result is the union of all circuits: 
 round, in which its alternatives were absent.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from acdc.artefacts.scores import Decision, Decisions
@@ -14,7 +16,8 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import Progress
 from acdc.search.acdc.acdc_tests import ROUNDS
 from acdc.search.acdc.cost import cost_of_tests
-from acdc.search.acdc.search import decide, default_threshold
+from acdc.search.acdc.measured import MeasuredObjective
+from acdc.search.acdc.search import decide, default_threshold, wanted_objective
 from acdc.search.cost import BatchCost, BatchDryRun, Run
 from acdc.search.options import OrderOptions
 
@@ -26,44 +29,49 @@ def acdc_complete(behaviour: Behaviour, options: OrderOptions, progress: Progres
     gone = np.zeros(behaviour.graph.n_edges, dtype=bool)
     kept, values = gone.copy(), np.zeros(len(gone))
     tests: list[Decision] = []
-    drift, tried = 0.0, 0
+    drift, tried, screening = 0.0, 0, None
+    measured = MeasuredObjective(behaviour, wanted_objective(behaviour, options))
     while True:
         found = decide(behaviour, [threshold], options, progress, ~gone)[0]
         values = np.where(kept, values, found.values)
         kept |= found.kept
         tests += found.tests
         drift, tried = max(drift, found.drift), tried + found.tried
-        spare = _spare(behaviour, gone, found.kept, threshold)
+        screening = found.screening if screening is None or found.screening is None else screening + found.screening
+        spare = _spare(measured, gone, found.kept, threshold)
         if not spare.any():
             break
         gone |= spare
-    objective = _objectives(behaviour, ~kept[None])[0]
-    return Decisions(tuple(tests), kept, values, threshold, float(objective), drift, tried)
+    objective = float(measured.of_subgraphs(~kept[None])[0])
+    return replace(
+        found,
+        tests=tuple(tests),
+        kept=kept,
+        values=values,
+        objective=objective,
+        drift=drift,
+        tried=tried,
+        screening=screening,
+    )
 
 
-def _spare(behaviour: Behaviour, gone: np.ndarray, circuit: np.ndarray, threshold: float) -> np.ndarray:
+def _spare(measured: MeasuredObjective, gone: np.ndarray, circuit: np.ndarray, threshold: float) -> np.ndarray:
     """Edges of a circuit that the model can do without, besides those that are gone: each alone, and all together.
 
     They are taken in the order of ACDC's own tests, from the logits backwards, while the objective stays within the
     threshold of the whole model's.
     """
-    graph = behaviour.graph
-    full = _objectives(behaviour, np.zeros((1, graph.n_edges), dtype=bool))[0]
+    full = measured.of_subgraphs(np.zeros((1, len(gone)), dtype=bool))[0]
     places = np.flatnonzero(circuit)[::-1]
     alone = np.repeat(gone[None], len(places), axis=0)
     alone[np.arange(len(places)), places] = True
     spare = np.zeros_like(gone)
-    for place, objective in zip(places, _objectives(behaviour, alone), strict=True):
+    for place, objective in zip(places, measured.of_subgraphs(alone), strict=True):
         if objective - full < threshold:
             spare[place] = True
-            if _objectives(behaviour, (gone | spare)[None])[0] - full >= threshold:
+            if measured.of_subgraphs((gone | spare)[None])[0] - full >= threshold:
                 spare[place] = False
     return spare
-
-
-def _objectives(behaviour: Behaviour, removed: np.ndarray) -> np.ndarray:
-    """What ACDC minimises [candidates], for `removed` boolean [candidates, edges]."""
-    return behaviour.metric.sign * behaviour.measure(removed)[0].mean(axis=1)
 
 
 def acdc_complete_cost(dry: BatchDryRun, run: Run, options: OrderOptions) -> BatchCost:

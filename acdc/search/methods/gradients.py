@@ -297,8 +297,9 @@ def check_gradient_at_clean(metric: Metric) -> None:
     """Raises InputError for a metric whose gradient on the full model is zero whatever the model does."""
     check_gradient(metric)
     if metric.flat_at_clean:
+        others = "value" if metric.of_numbers else "logit_diff, prob_diff or nll"
         raise InputError(
             f"metric {metric.name!r} is smallest on the full model, so its gradient there is zero and the scores "
-            "would be noise: use logit_diff, prob_diff or nll, or a method whose gradients are taken elsewhere "
+            f"would be noise: use {others}, or a method whose gradients are taken elsewhere "
             "(eap-ig-inputs, eap-ig-activations, clean-corrupted) or that needs none (exact, acdc)"
         )

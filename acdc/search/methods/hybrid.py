@@ -16,7 +16,8 @@ from acdc.graph import ComponentGraph
 from acdc.graph.units import EdgeUnits
 from acdc.progress import Progress, silent
 from acdc.search.acdc.cost import cost_of_tests
-from acdc.search.acdc.search import decide, default_threshold
+from acdc.search.acdc.measured import MeasuredObjective
+from acdc.search.acdc.search import decide, default_threshold, wanted_objective
 from acdc.search.choosing import Ranking
 from acdc.search.cost import BatchCost, BatchDryRun, Run
 from acdc.search.methods.eap import eap
@@ -37,7 +38,7 @@ def hybrid(behaviour: Behaviour, options: HybridOptions, progress: Progress) -> 
     proposed = eap_ig_inputs(behaviour, options, progress)
     scores = proposed.values
     inside = _proposed(behaviour, options, scores)
-    objective = behaviour.metric.sign * behaviour.measure(~inside[None])[0, 0].mean()
+    objective = MeasuredObjective(behaviour, wanted_objective(behaviour, options)).of_subgraphs(~inside[None])[0]
     left_out = float(np.abs(scores[~inside]).max(initial=0.0))
     found = decide(behaviour, [threshold], options, progress, inside)[0]
     return replace(found, proposal=Proposal(int(inside.sum()), float(objective), left_out, proposed.batch_splits))

@@ -25,7 +25,7 @@ from acdc.search.choosing import helpfulness
 from acdc.search.cost import BatchCost, BatchDryRun, Effort, Run
 from acdc.search.methods.eap_ig import eap_ig_inputs
 from acdc.search.options import IntegralOptions, MaskOptions
-from acdc.task.metrics import METRICS, NOISE
+from acdc.task.metrics import NOISE, distance
 
 MOST_AHEAD = 2.0  # an optimiser moves a logit that far in 10 to 20 updates
 
@@ -159,7 +159,7 @@ class _Distance:
 
     def __init__(self, behaviour: Behaviour):
         self._behaviour = behaviour
-        self._metric = METRICS["kl"] if behaviour.metric.steps else behaviour.metric
+        self._metric = distance(behaviour.graph.anatomy.d_vocab_out) if behaviour.metric.steps else behaviour.metric
         nothing = np.ones((1, behaviour.graph.n_edges), dtype=bool)
         full, empty = behaviour.plain([self._metric]).mean(), behaviour.measure(nothing, [self._metric]).mean()
         self._span = torch.tensor(abs(full - empty))

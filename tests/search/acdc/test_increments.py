@@ -93,7 +93,7 @@ def test_fast_equals_naive_with_direct_edges(family, order):
     assert cut
 
 
-@pytest.mark.parametrize("metric", list(METRICS))
+@pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if metric.fits(250)])
 def test_fast_equals_naive_for_every_metric(trio, induction, metric):
     threshold = {"kl": 0.5, "logit_diff": 0.5, "nll": 0.3, "prob_diff": 0.05, "accuracy": 0.1}[metric]
     behaviour = Behaviour(trio, induction, range(6), METRICS[metric], split_embeddings=metric == "kl")
