@@ -136,7 +136,7 @@ OPTIONS = [
     (
         "--method eap --steps 3",
         nothing,
-        "--steps works only with hybrid, eap-ig-inputs, eap-ig-activations, not with eap",
+        "--steps works only with hybrid, eap-ig-inputs, eap-ig-activations, ensemble, not with eap",
     ),
     ("--method eap --updates 3", nothing, "--updates works only with subnetwork-probing, edge-pruning, ugs"),
     ("--method eap-ig-inputs --steps 1", nothing, "an integral needs two points"),
