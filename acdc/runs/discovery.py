@@ -206,6 +206,7 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
         and circuit.metric == (settings.metric or task.metric)
         and (circuit.ablation, circuit.seed, circuit.dtype) == (settings.ablation, settings.seed, job.dtype)
         and circuit.batch == describe_batch(settings, model)
+        and selection.get("bootstrap", 0) == settings.bootstrap
         and all(
             getattr(settings, name) in (None, selection.get(name)) for name in ("threshold", "edges", "faithfulness")
         )
