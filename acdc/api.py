@@ -68,6 +68,7 @@ def discover(
     edges: int | None = None,
     faithfulness: float | None = None,
     choose: str = "top",
+    bootstrap: int = 0,
     limit: int | None = None,
     batch_size: int = 32,
     split_embeddings: bool = False,
@@ -81,7 +82,9 @@ def discover(
     """Find the circuit behind a task in a model.
 
     Give at most one of `threshold`, `edges` and `faithfulness`. `choose`: take the best edges by their scores ("top"),
-    or go greedily backwards from the logits ("greedy"). `metric`: a name, a `Metric`, or a `MetricFunction` that is
+    go greedily backwards from the logits ("greedy"), take those that help before those that hurt ("signed"), or whole
+    paths from the input to the logits ("paths"); the last two first take edges whose sign is certain over so many
+    resamples of the rows (`bootstrap`). `metric`: a name, a `Metric`, or a `MetricFunction` that is
     better if larger; by default the task's. `options` are those of the method: `steps` of integrated gradients,
     `updates` of learned masks, `sender_order` of acdc and hybrid, and those that a method of another package declares.
     Discovery uses a random half of the rows (by `seed`), or the first `limit`; `verify` uses the others.
@@ -96,6 +99,7 @@ def discover(
         edges=edges,
         faithfulness=faithfulness,
         choose=_choice(Choosing, "choose", choose),
+        bootstrap=bootstrap,
         limit=limit,
         batch_size=batch_size,
         split_embeddings=split_embeddings,

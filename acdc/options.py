@@ -66,10 +66,13 @@ class SenderOrder(StrEnum):
 
 
 class Choosing(StrEnum):
-    """How a circuit is chosen from scores: the best edges overall, or greedily backwards from the logits."""
+    """How a circuit is chosen from scores: the best edges overall, greedily backwards from the logits, edges that help
+    before edges that hurt, or whole paths from the input to the logits."""
 
     top = "top"
     greedy = "greedy"
+    signed = "signed"
+    paths = "paths"
 
 
 class Extent(StrEnum):

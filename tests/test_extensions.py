@@ -150,7 +150,7 @@ def test_a_listing_has_the_options_of_every_method(acdc, of_another_package):
         (("--option", "power"), "--option 'power' is not of the form NAME=VALUE"),
         (("--option", "force=2"), "no method takes an option 'force'"),
         (("--option", "power=3", "--method", "eap"), "--power works only with powers, not with eap"),
-        (("--steps", 3), "--steps works only with hybrid, eap-ig-inputs, eap-ig-activations, not with powers"),
+        (("--steps", 3), "--steps works only with hybrid, eap-ig-inputs, eap-ig-activations, ensemble, not"),
     ],
 )
 def test_options_that_are_refused(acdc, of_another_package, words, said):

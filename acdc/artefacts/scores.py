@@ -1,7 +1,7 @@
 """What a search returns: scores for every edge, or decisions edge by edge."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -86,6 +86,42 @@ class Screening:
 
 
 @dataclass(frozen=True)
+class PolishStep:
+    """Edges that a polish `added` to a circuit, or else removed from it, in a round; and by how much that raised the
+    objective. With a removed edge go those that lose their last path."""
+
+    round: int
+    added: bool
+    edges: tuple[str, ...]
+    change: float
+
+
+@dataclass(frozen=True)
+class Polish:
+    """A second pass over a finished circuit: its steps, how many rounds it took, how many edges it `added` and
+    `removed` in the end; and what the last round found. Without each of so many `needed` edges the objective rises by
+    at least the threshold. Of `possible` edges between components of the circuit that are not in it, the `best` by
+    estimate were added one by one, and others `drawn` at random; so were `paths` of two edges through absent
+    components. So many were `helping`: the objective fell by at least the threshold for each of their edges."""
+
+    steps: tuple[PolishStep, ...]
+    rounds: int
+    added: int
+    removed: int
+    needed: int
+    possible: int
+    best: int
+    drawn: int
+    paths: int
+    helping: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """All but the steps, as circuits record it."""
+        return {f"polish_{one.name}": getattr(self, one.name) for one in fields(self) if one.name != "steps"}
+
+
+@dataclass(frozen=True)
 class Decisions:
     """The tests of an ACDC run in order, the edges it kept as a boolean vector [edges], and the threshold it used.
 
@@ -95,6 +131,8 @@ class Decisions:
     computed candidates: more than tests, as those after a kept one in the same pass do not count. `proposal`: what was
     decided about, None for all edges. `screening`: None where every candidate was tested.
     `minimised`: the name of the objective.
+    `polish`: what a second pass changed of the circuit, None without one; then `kept`, `values` and `objective` are of
+    the circuit after it.
     """
 
     tests: tuple[Decision, ...]
@@ -107,5 +145,6 @@ class Decisions:
     units: dict[str, float] | None = None
     proposal: Proposal | None = None
     screening: Screening | None = None
+    polish: Polish | None = None
     minimised: str = ""
     kind: ScoreKind = "effect"

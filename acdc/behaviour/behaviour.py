@@ -41,6 +41,9 @@ CANDIDATE_TOKENS = 4096
 CANDIDATE_BYTES = 128 * 2**20
 
 
+_OF_THE_TASK = ("means", "positional_means", "optimal_constants")  # of a behaviour, computed once
+
+
 class Behaviour:
     """What is measured: `measure` gives the metric of any subgraph, row by row."""
 
@@ -67,6 +70,7 @@ class Behaviour:
         self.ablation = ABLATIONS.find(ablation).name
         self.batch_size = batch_size
         self.rows: tuple[Row, ...] = task.select(rows)
+        self._places = tuple(rows)  # of the rows in the task
         if not self.rows:
             raise InputError(f"task {task.name!r} has no rows to measure")
         metric.check(self.rows, model.anatomy.d_vocab_out)
@@ -151,6 +155,22 @@ class Behaviour:
         if self.ablation == "resample":
             return self.run(batch, corrupted=True).values.sub_(batch.clean.values)
         return self.ablated(batch).values - batch.clean.values
+
+    def alone(self, row: int) -> "Behaviour":
+        """The same of one of its rows. What ablation takes from the whole task is not computed again."""
+        graph, places = self.graph, [self._places[row]]
+        one = Behaviour(
+            self.model,
+            self.task,
+            places,
+            self.metric,
+            self.ablation,
+            batch_size=self.batch_size,
+            split_embeddings=graph.split_embeddings,
+            direct_edges=graph.direct_edges,
+        )
+        vars(one).update({name: vars(self)[name] for name in _OF_THE_TASK if name in vars(self)})
+        return one
 
     @cached_property
     def means(self) -> Ablated:

@@ -19,13 +19,13 @@ from acdc.graph import ATTENTION_SLOTS, Edge
 from acdc.graph.units import EdgeUnits
 from acdc.progress import Progress
 from acdc.search.acdc.search import decide
-from acdc.search.choosing import Ranking
+from acdc.search.choosing import Ranking, helpfulness
 from acdc.search.discover import DiscoverySettings, bind, prepare
 from acdc.search.methods.exact import exact
 from acdc.search.options import OrderOptions
 from acdc.search.registry import METHODS, Method
 from acdc.task.metrics import as_metric
-from acdc.verification.integrated import helpfulness, integrate
+from acdc.verification.integrated import integrate
 
 METRICS = ("kl", "logit_diff")  # the first that a method can work with
 RANKING_SHARES = (0.001, 0.01, 0.05, 0.2)  # of the metric's range: thresholds that rank what ACDC keeps

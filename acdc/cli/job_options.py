@@ -46,6 +46,7 @@ def discovery_job(
         ),
     ] = None,
     choose: opt.Choose = Choosing.top,
+    bootstrap: opt.Bootstrap = 0,
     limit: opt.Limit = None,
     batch_size: opt.BatchSize = 32,
     level: opt.LevelName = opt.Level.edges,
@@ -74,6 +75,7 @@ def discovery_job(
         edges=edges,
         faithfulness=faithfulness,
         choose=choose,
+        bootstrap=bootstrap,
         limit=limit,
         batch_size=batch_size,
         split_embeddings=split_embeddings,
@@ -89,7 +91,8 @@ def discovery_job(
 OPTIONS = opt.parameters(discovery_job, *DECIDING_KINDS, *SCORING_KINDS)
 SEARCHING = ("method", "ablation", "limit", "split_embeddings", "option")
 SCORING = tuple(own_options(*SCORING_KINDS))  # options of methods that give scores
-CHOOSING = ("threshold", "edges", "faithfulness", "choose", "level")  # of a circuit from scores
+SIZING = ("threshold", "edges", "faithfulness", "choose", "bootstrap")  # of a circuit from scores
+CHOOSING = (*SIZING, "level")
 VERIFYING = ("verify", "verify_rows")
 DECIDING = ("direct_edges", *own_options(*DECIDING_KINDS))  # of ACDC
 

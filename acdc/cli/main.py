@@ -14,10 +14,11 @@ import typer
 from acdc.cli import options as opt
 from acdc.cli import targets
 from acdc.cli.benchmark import benchmark
+from acdc.cli.compare import compare
 from acdc.cli.console import Enough, tell
 from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
-from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, VERIFYING, takes_job
+from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
 from acdc.cli.progress import warn
 from acdc.cli.verification import diff, minimise, verify
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling, without_prefix
@@ -69,7 +70,7 @@ def plan(
 
 
 @app.command()
-@takes_job(without=("method", "threshold", "edges", "faithfulness", "choose", "option", *SCORING, *VERIFYING))
+@takes_job(without=("method", "propose", "option", *SIZING, *SCORING, *VERIFYING))
 def sweep(
     job: "DiscoveryJob",
     thresholds: Annotated[
@@ -181,7 +182,7 @@ def check_task(
     show.print_check(check(replace(job, task=task)), as_json)
 
 
-for command in (verify, minimise, diff, export, benchmark, *targets.COMMANDS):
+for command in (verify, minimise, diff, compare, export, benchmark, *targets.COMMANDS):
     app.command()(command)
 app.command("import")(import_)
 

@@ -77,7 +77,17 @@ LevelName = Annotated[
 ]
 Choose = Annotated[
     Choosing,
-    typer.Option(help="Methods that score: take the best edges overall, or go greedily backwards from the logits."),
+    typer.Option(
+        help="Methods that score: take the best edges overall (top), greedily backwards from the logits (greedy), "
+        "those that help before those that hurt (signed), or whole paths from the input to the logits (paths)."
+    ),
+]
+Bootstrap = Annotated[
+    int,
+    typer.Option(
+        help="signed and paths: first take edges whose sign is the same in 95% of this many resamples of the rows.",
+        metavar="RESAMPLES",
+    ),
 ]
 DirectEdges = Annotated[
     bool,

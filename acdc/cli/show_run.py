@@ -11,7 +11,7 @@ from acdc.cli.console import console, say_json, tell
 from acdc.cli.show import STRONGEST, print_stored
 from acdc.options import Extent
 from acdc.render.size import size_notes
-from acdc.render.style import dropped, screened, subtitle, title
+from acdc.render.style import dropped, polished, screened, subtitle, title
 from acdc.render.verdict import between, percent, planned_text, verdict
 from acdc.runs.finished import FinishedRun
 from acdc.words import count_of
@@ -72,6 +72,8 @@ class RunPrinter:
             out.print(screened(circuit))
         for note in size_notes(circuit):
             out.print(note, soft_wrap=True)
+        if polished(circuit):
+            out.print(polished(circuit), soft_wrap=True)
         print_stored(circuit.model.name, circuit.model.quantisation, out)
         out.print()
 

@@ -1,6 +1,6 @@
 """The commands verify, minimise and diff, and how their results are printed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +9,7 @@ import typer
 from acdc.cli import options as opt
 from acdc.cli.console import say_json, tell
 from acdc.cli.progress import loads_model
+from acdc.cli.tables import print_table
 from acdc.errors import InputError
 from acdc.options import Scope
 from acdc.words import count_of
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from acdc.artefacts.verification.report import Report
     from acdc.artefacts.verification.stability import Stability
     from acdc.artefacts.verification.test_result import TestResult
-    from acdc.runs.stability import RepeatPlan
 
 
 @loads_model
@@ -38,6 +38,17 @@ def verify(
     stability: Annotated[
         int | None, typer.Option(help="Repeat the discovery on this many random quarters of its rows.", metavar="N")
     ] = None,
+    bootstraps: Annotated[
+        int | None, typer.Option(help="Repeat the discovery on this many resamples of all its rows.", metavar="N")
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="A run of another task in the same model, to ablate each circuit on both.", metavar="RUN"),
+    ] = None,
+    rivals: Annotated[
+        int | None,
+        typer.Option(help="Search this many times for another circuit, without edges of this one.", metavar="N"),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Share the work among this many Ray workers.")] = None,
     device: opt.Device = "auto",
     dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")] = None,
@@ -47,13 +58,14 @@ def verify(
     """Verify a run's circuit on the rows that discovery did not use. Continues an earlier verification."""
     from acdc.artefacts.circuit import Circuit
     from acdc.cli import show
+    from acdc.cli.extras import print_extras
     from acdc.cli.progress import bars
     from acdc.cli.show_run import RunPrinter
     from acdc.jobs.executors import choose_executor
     from acdc.jobs.verification import verify_on
+    from acdc.runs.extras import Extras, plan_extras
     from acdc.runs.finish import Finishing, reverify
     from acdc.runs.finished import open_run
-    from acdc.runs.stability import plan_repeats
 
     circuit = Circuit.load(run)
     _check_own(circuit, dtype, seed)
@@ -61,30 +73,23 @@ def verify(
         raise InputError("--verify none measures nothing: give quick, standard or full")
     scope = Scope(extent, rows)
     scope.check()
-    if stability is not None:
-        _announce(plan_repeats(run, stability))
+    extras = Extras(stability, bootstraps, rivals, tuple(against or ()))
+    for what in plan_extras(run, extras):
+        tell(f"acdc: {what}")
     printer = RunPrinter(as_json)
     if workers is None:
-        done = reverify(run, model, task, device, Finishing(bars, scope, watch=printer), stability)
+        done = reverify(run, model, task, device, Finishing(bars, scope, watch=printer), extras)
     else:
         executor = choose_executor(workers, threads=circuit.batch.threads)
-        verify_on(executor, run, model, task, device, scope, stability)
+        verify_on(executor, run, model, task, device, scope, extras)
         done = open_run(run)
     printer.finish(done)
     if not as_json and done.report.full_verification:
         _print_in_full(done.report, done.report.full_verification)
     if not as_json and done.report.stability:
         _print_stability(done.report.stability, show.console())
-
-
-def _announce(plan: "RepeatPlan") -> None:
-    """Say on stderr what repeating a discovery will take."""
-    seeds = f", {count_of(plan.seeds, 'time')} with other seeds" if plan.seeds else ""
-    tell(
-        f"acdc: repeating the discovery {count_of(plan.repeats, 'time')} on {plan.rows_each} of its "
-        f"{count_of(plan.rows, 'row')}{seeds} and once on each template: about {plan.seconds:.0f} s, going by how long "
-        "the run took"
-    )
+    if not as_json:
+        print_extras(done.report, show.console())
 
 
 @loads_model
@@ -183,7 +188,7 @@ def _print_comparison(comparison: "Comparison") -> None:
     head = ("", "in both", "first alone", "second alone", "Jaccard")
     overlaps = {"edges": comparison.edges, "nodes and slots": comparison.nodes}
     rows = [[n, str(o.both), str(o.first), str(o.second), _number(o.jaccard)] for n, o in overlaps.items()]
-    _show(out, "what they share", head, rows)
+    print_table(out, "what they share", head, rows)
     if comparison.correlation is not None:
         out.print(f"\nscores of shared edges correlate with {comparison.correlation:.3f} (Pearson)")
     if comparison.rows:
@@ -192,7 +197,7 @@ def _print_comparison(comparison: "Comparison") -> None:
             f"{count_of(comparison.rows, 'row')} that neither discovery used"
         )
         rows = [[name, _percent(interval)] for name, interval in comparison.faithfulness.items()]
-        _show(out, title, ("circuit", "recovered [95% interval]"), rows)
+        print_table(out, title, ("circuit", "recovered [95% interval]"), rows)
     else:
         out.print("\nno rows that neither discovery used: faithfulness is not compared")
 
@@ -205,7 +210,7 @@ def _print_roles(comparison: "RoleComparison") -> None:
         [role, ", ".join(first) or "-", ", ".join(second) or "-"]
         for role, (first, second) in comparison.components.items()
     ]
-    _show(out, "different models, compared by what their components do", ("role", "first", "second"), rows)
+    print_table(out, "different models, compared by what their components do", ("role", "first", "second"), rows)
     out.print(
         f"\nroles in both: {comparison.roles.both} (Jaccard {_number(comparison.roles.jaccard)}); edges between roles "
         f"in both: {comparison.edges.both} (Jaccard {_number(comparison.edges.jaccard)})",
@@ -231,7 +236,7 @@ def _print_claims(report: "Report", full_verification: "FullVerification", out: 
 
     rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in full_verification.faithfulness]
     head = ("ablation", "metric", "the circuit alone recovers", "ablating it loses")
-    _show(out, "\nfaithfulness: share of the behaviour [95% interval]", head, rows)
+    print_table(out, "\nfaithfulness: share of the behaviour [95% interval]", head, rows)
     if full_verification.only_under is not None:
         under = ", ".join(full_verification.only_under) or "none"
         out.print(f"faithful in {report.metric} (whole interval between 80% and 120%) only under: {under}")
@@ -251,7 +256,7 @@ def _print_tests(tests: "Sequence[TestResult]", out: "Console") -> None:
     """The numbers of each test, then its result in a sentence."""
     from acdc.render.verdict import result_text
 
-    _show(out, "\ntests, corrected together (Holm), at a level of 5%", TESTS, map(_test, tests))
+    print_table(out, "\ntests, corrected together (Holm), at a level of 5%", TESTS, map(_test, tests))
     for test in tests:
         out.print(f"{test.name}: {result_text(test)}", soft_wrap=True)
 
@@ -265,7 +270,7 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
             [g.group, str(g.rows), _percent(g.faithfulness), _share(g.accuracy), _share(g.accuracy_full)]
             for g in full_verification.groups
         ]
-        _show(out, "\ngeneralisation", head, rows)
+        print_table(out, "\ngeneralisation", head, rows)
     if full_verification.hints:
         _print_heads(full_verification.hints, report.metric, out)
     if full_verification.composition:
@@ -275,14 +280,14 @@ def _print_details(report: "Report", full_verification: "FullVerification", out:
             "\ncomposition: how much of one head's output the next head reads, by their weights; pairs furthest above "
             "the model's mean"
         )
-        _show(out, title, ("edge", "composition", "model's mean"), rows)
+        print_table(out, title, ("edge", "composition", "model's mean"), rows)
     if full_verification.failures:
         head = ("row", f"{report.metric} of circuit", "of full model", "answer lost")
         rows = [
             [f.row, _number(f.circuit), _number(f.full), {True: "yes", False: "no", None: "?"}[f.wrong]]
             for f in full_verification.failures
         ]
-        _show(out, "\nrows on which the circuit does worst, lost answers first", head, rows)
+        print_table(out, "\nrows on which the circuit does worst, lost answers first", head, rows)
 
 
 def _print_heads(hints: "Sequence[HeadHint]", metric: str, out: "Console") -> None:
@@ -290,10 +295,10 @@ def _print_heads(hints: "Sequence[HeadHint]", metric: str, out: "Console") -> No
     from acdc.render.hints import ADDS, EVIDENCE, LABELS, SHARES, evidence_cells, shares_table
 
     rows = [[h.id, _number(h.adds.value), *evidence_cells(h)] for h in hints]
-    _show(out, f"\n{ADDS.format(metric=metric)}\n{LABELS}", ("head", f"adds to {metric}", *EVIDENCE), rows)
+    print_table(out, f"\n{ADDS.format(metric=metric)}\n{LABELS}", ("head", f"adds to {metric}", *EVIDENCE), rows)
     for at, text in SHARES.items():
         targets, cells = shares_table(hints, at)
-        _show(out, f"\n{text}", ("head", *targets), [[h.id, *row] for h, row in zip(hints, cells, strict=True)])
+        print_table(out, f"\n{text}", ("head", *targets), [[h.id, *row] for h, row in zip(hints, cells, strict=True)])
 
 
 STRONGEST = 10
@@ -320,20 +325,7 @@ def _print_stability(stability: "Stability", out: "Console") -> None:
                 if repeats.jaccard is None
                 else f"; any two share {_share(repeats.jaccard)} of their edges on average"
             )
-            _show(out, f"\nother {what}{among}", ("discovery", "edges", "shared with the circuit"), rows)
-
-
-def _show(out: "Console", title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table under a title."""
-    from rich.table import Table
-
-    out.print(title, soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
-    for place, name in enumerate(head):
-        table.add_column(name, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*row)
-    out.print(table)
+            print_table(out, f"\nother {what}{among}", ("discovery", "edges", "shared with the circuit"), rows)
 
 
 def _percent(interval: "Interval") -> str:

@@ -1,7 +1,7 @@
-"""Remove single edges from a circuit at the cost of what each removal reaches through kept edges.
+"""Run a circuit with a few edges removed or added, at the cost of what each change reaches through kept edges.
 
-The circuit is run once. A removal changes what one slot reads; only the components that this change reaches over the
-circuit's own edges are computed again, for many removals at once, and everything else is taken from that first run.
+The circuit is run once. A changed edge changes what one slot reads; only the components that this reaches over kept
+edges are computed again, for many variants of the circuit at once, and everything else is taken from that first run.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Reach:
     """Which components a change at each slot of a circuit reaches through its edges, and at what cost."""
 
     def __init__(self, graph: ComponentGraph, kept: np.ndarray):
-        """`kept`: the circuit, boolean [edges]."""
+        """`kept`: the circuit with every edge that may be added to it, boolean [edges]."""
         self.graph, self.kept, self.required = graph, kept, RequiredPositions.of(graph, kept)
         writers = len(graph.writers)
         self._of_slot = np.zeros((len(graph.readers), writers), dtype=bool)
@@ -76,21 +76,21 @@ def together(graph: ComponentGraph, edges: np.ndarray) -> list[np.ndarray]:
 
 
 class CircuitRun(SubgraphRun):
-    """One run of a circuit over a batch, kept so that single removals can start from it: with what every slot reads and
+    """One run of a circuit over a batch, kept so that variants of it can start from it: with what every slot reads and
     what heads make of that."""
 
-    def __init__(self, components: Components, reach: Reach, prompts: Prompts):
-        """`prompts` have a stream."""
-        self.reach, self.projected = reach, Projections()
+    def __init__(self, components: Components, required: RequiredPositions, prompts: Prompts, kept: np.ndarray):
+        """`kept`: the circuit, boolean [edges]; `required`: of it and all variants. `prompts` have a stream."""
+        self.projected = Projections()
         # [N, Q, d] by the group's start, the slot's row in it, and where it is read
         self._inputs: dict[tuple[int, int, Required], Tensor] = {}
-        super().__init__(components, reach.required, prompts, reach.kept[None], self.projected)
+        super().__init__(components, required, prompts, kept[None], self.projected)
         self.read_by_logits = self.final()
 
-    def without(self, edges: np.ndarray) -> Tensor:
-        """What the logits read at the answer positions without each of some edges, [C * N, d]. The edges lead into
-        slots of one group, or are within-head edges of one layer and kind: see `together`."""
-        return _Removals(self, edges).final()
+    def variants(self, kept: np.ndarray, reached: np.ndarray) -> Tensor:
+        """What the logits read at the answer positions in variants of the circuit, boolean [C, edges]: [C * N, d].
+        `reached`: boolean [writers] of what their changes reach, see `Reach.of`."""
+        return _Variants(self, kept, reached).final()
 
     def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Required, stream: Tensor) -> Tensor:
         read = super()._read(slots, need, stream)
@@ -107,19 +107,18 @@ class CircuitRun(SubgraphRun):
         return changes.values[0, as_index(np.searchsorted(changes.writers, writers).tolist())]
 
 
-class _Removals(SubgraphRun):
-    """One run of a circuit without one edge each: C candidates. `_changes` holds how writers differ from the circuit's
-    run, so that a slot's input is the circuit's and these differences."""
+class _Variants(SubgraphRun):
+    """One run of C variants of a circuit. `_changes` holds how writers differ from the circuit's run, so that a slot's
+    input is the circuit's and these differences."""
 
-    def __init__(self, run: CircuitRun, edges: np.ndarray):
+    def __init__(self, run: CircuitRun, kept: np.ndarray, reached: np.ndarray):
         self.components, self.required, self.prompts, self.graph = run.components, run.required, run.prompts, run.graph
         self._run, self._stream, self._projections, self.length = run, run._stream, None, run.length
-        self.kept = np.repeat(run.kept, len(edges), axis=0)
-        self.kept[np.arange(len(edges)), edges] = False
-        self._changed = np.any(run.reach.of(edges), axis=0)
+        self.kept, self._changed = kept, reached
+        edges = np.flatnonzero(np.any(kept != run.kept, axis=0))
         inside = len(self.graph.edges)
         self._opened = {int(reader) for reader in self.graph.ends[1][edges[edges < inside]]}
-        size = (len(edges), -1, self.rows, self.length, self.prompts.embedded.shape[-1])
+        size = (len(kept), -1, self.rows, self.length, self.prompts.embedded.shape[-1])
         everywhere = np.flatnonzero(self._changed & (self.required.needs == Required.EVERYWHERE))
         like = self.prompts.embedded
         self._changes = {
@@ -150,12 +149,13 @@ class _Removals(SubgraphRun):
         size, total = total.shape[1:], total.flatten(1).repeat(len(self.kept), 1, 1)
         shared = self._run.kept[0, group.start : group.stop].reshape(len(group.readers), senders)[rows]
         for candidate, row, sender in np.argwhere(kept != shared).tolist():
-            total[candidate, row] -= self._run.change([sender], need).flatten()
+            change = self._run.change([sender], need).flatten()
+            total[candidate, row] += change if kept[candidate, row, sender] else -change
         kept, values = kept[:, :, new], changes.values[:, : len(new)]
         read = np.flatnonzero(kept.any(axis=(0, 1)))
-        if SPARSE * len(read) < len(new):
-            kept, values = kept[:, :, read], values[:, as_index(read.tolist())]
         if len(read):
+            if SPARSE * len(read) < len(new):
+                kept, values = kept[:, :, read], values[:, as_index(read.tolist())]
             total.baddbmm_(_numbers(kept, total), values.flatten(2))
         return total.view(len(self.kept), len(slots), *size).transpose(0, 1).flatten(1, 2)
 
@@ -186,7 +186,7 @@ class _Removals(SubgraphRun):
     def _projected(self, layer: int, kind: ReaderKind, rows: list[int], need: Required) -> Tensor:
         """Projections [slots, C * N, Q, e] of some slots: anew where what they read has changed."""
         group = self.graph.group_at[layer, kind]
-        block = self._run.kept[0, group.start : group.stop].reshape(len(group.readers), group.senders)
+        block = np.any(self.kept[:, group.start : group.stop], axis=0).reshape(len(group.readers), group.senders)
         touched = np.any(block & self._changed[: group.senders], axis=1)
         anew = [r for r in rows if touched[r] or self.graph.reader_index[group.readers[r]] in self._opened]
         found: dict[int, Tensor] = {}

@@ -50,7 +50,7 @@ class Changes:
     def put(self, writers: Sequence[int], values: Tensor, ablated: Tensor) -> None:
         """Record values [C, writers, N, Q, d] of writers, less their ablated ones [writers, N, Q, d]."""
         places = as_index(np.searchsorted(self.writers, writers).tolist())
-        if isinstance(places, slice):
+        if isinstance(places, slice) and not torch.is_grad_enabled():
             torch.sub(values, ablated, out=self.values[:, places])
         else:
             self.values[:, places] = values - ablated

@@ -190,7 +190,7 @@ class ComponentGraph:
         return writers, np.repeat(np.arange(len(senders), dtype=np.int32), senders)
 
     @cached_property
-    def _owned(self) -> np.ndarray:
+    def owned(self) -> np.ndarray:
         """Boolean [readers, writers]: which components a slot belongs to."""
         owned = np.zeros((len(self.readers), len(self.writers)), dtype=bool)
         for row, reader in enumerate(self.readers):
@@ -212,10 +212,10 @@ class ComponentGraph:
         with post-norms, where an unread head still has a part in its layer's scale."""
         writers, readers = self.ends
         wire_readers, wire_writers = self._wire_ends
-        to_logits = ~np.any(self._owned, axis=1)
+        to_logits = ~np.any(self.owned, axis=1)
         alive, within_heads = kept[: len(writers)].copy(), kept[len(writers) :].copy()
         while True:
-            owned = self._owned.copy()
+            owned = self.owned.copy()
             owned[wire_readers, wire_writers] = within_heads
             has_edge = np.zeros(len(owned), dtype=bool)
             has_edge[readers[alive]] = True
@@ -236,7 +236,7 @@ class ComponentGraph:
         A slot that several heads share is among them while one of its heads is.
         """
         writers, readers = self.ends
-        used = ~np.any(self._owned, axis=1) | np.any(self._owned & kept, axis=1)
+        used = ~np.any(self.owned, axis=1) | np.any(self.owned & kept, axis=1)
         return np.concatenate([kept[writers] & used[readers], np.ones(len(self.within_heads), dtype=bool)])
 
     def coordinates(self, ids: Iterable[str]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Verify a run on the workers of an executor: the same numbers, whoever measures them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from acdc.artefacts.circuit import Circuit
@@ -11,6 +11,7 @@ from acdc.jobs.store import Stage
 from acdc.options import Scope
 from acdc.progress import Progress
 from acdc.runs.discovery import Loaded
+from acdc.runs.extras import Extras
 from acdc.runs.finish import Finishing, reverify
 from acdc.runs.run_directory import read_run
 from acdc.runs.spec import DiscoveryJob
@@ -23,7 +24,7 @@ class VerificationJob:
 
     path: Path
     job: DiscoveryJob
-    repeats: int | None
+    extras: Extras
 
     @property
     def id(self) -> str:
@@ -46,7 +47,7 @@ class VerificationJob:
 
     def do(self, progress: Progress, loaded: Loaded, find_workers: FindWorkers) -> None:
         how = Finishing(progress, self.job.scope, find_workers)
-        reverify(self.path, self.job.model, self.job.task, self.job.device, how, self.repeats)
+        reverify(self.path, self.job.model, self.job.task, self.job.device, how, self.extras)
 
 
 class _Quiet:
@@ -66,7 +67,7 @@ def verify_on(
     task: str | None,
     device: str,
     scope: Scope,
-    repeats: int | None,
+    extras: Extras,
 ) -> None:
     """Verify a run, its work shared by all workers. Raises InputError where that fails."""
     record, circuit = read_run(path), Circuit.load(path)
@@ -90,6 +91,7 @@ def verify_on(
         scope.extent,
         scope.rows,
     )
-    for outcome in executor.run([VerificationJob(path.resolve(), job, repeats)], _Quiet()):
+    found = replace(extras, against=tuple(other.resolve() for other in extras.against))
+    for outcome in executor.run([VerificationJob(path.resolve(), job, found)], _Quiet()):
         if outcome.error is not None:
             raise InputError(outcome.error)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from acdc.artefacts.quantisation import Quantisation
+from acdc.errors import InputError
 from acdc.execution.dry_run import dry_run
 from acdc.execution.machine import Rates, free_memory
 from acdc.execution.threads import fixed_threads
@@ -170,6 +171,8 @@ def plan_job(
     `probing`: whether the model may be loaded to try ACDC; `say` is told before it is.
     """
     job.check()
+    if job.settings.options.get("polish"):
+        raise InputError("a plan does not estimate --polish: leave it out to plan the search that comes before")
     unloaded = find_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
     device = unloaded.devices[0]
     with fixed_threads(job.settings.threads):

@@ -135,7 +135,10 @@ def _costs(
 
     def cost(index: list[int]) -> BatchCost:
         dry = BatchDryRun(tracker, lambda: bind(shape.model, task, settings, index), len(batches))
-        return count(dry, method.run, options)
+        found = count(dry, method.run, options)
+        if settings.bootstrap:  # each row is scored once more
+            found = replace(found, least=found.least * 2, most=found.most * 2)
+        return found
 
     typical = [(index, cost(index)) for index in _typical(task.rows, batches)]
     found = []

@@ -146,6 +146,25 @@ def screened(circuit: Circuit) -> str:
     return text
 
 
+def polished(circuit: Circuit) -> str:
+    """What a second pass over the circuit did and found, in a sentence; nothing without one."""
+    found = circuit.method.selection
+    if "polish_rounds" not in found:
+        return ""
+    edges, needed, helping = circuit.edges_effective, found["polish_needed"], found["polish_helping"]
+    rounds, limit = found["polish_rounds"], f"{found['threshold']:.4g}"
+    which = f"each of the {edges:,} edges is" if needed == edges else f"{needed:,} of the {edges:,} edges are"
+    others = f"{found['polish_best'] + found['polish_drawn']:,} other edges"
+    if found["polish_drawn"]:
+        others += f" ({found['polish_drawn']:,} of them drawn at random, of {found['polish_possible']:,} possible)"
+    return (
+        f"Polished in {rounds} {'round' if rounds == 1 else 'rounds'}, with {found['polish_added']:,} edges added and "
+        f"{found['polish_removed']:,} removed: {which} needed (the objective rises by at least {limit} without it), "
+        f"and {helping or 'none'} of {others} and {found['polish_paths']:,} paths of two edges that "
+        f"were tested would help (lower it by at least {limit} for each edge)."
+    )
+
+
 def advice(circuit: Circuit) -> str:
     """How to get a circuit that can be read, of one with too many edges for that; else nothing."""
     count = len(circuit.links)

@@ -18,8 +18,10 @@ from acdc.artefacts.verification.minimality import TOLERANCE, Minimality, Minima
 from acdc.artefacts.verification.over_sizes import Integrated
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.report import Report
+from acdc.artefacts.verification.rivals import Rivals
 from acdc.artefacts.verification.sampling import Unit
-from acdc.artefacts.verification.stability import Stability
+from acdc.artefacts.verification.specificity import Harm, Specificity
+from acdc.artefacts.verification.stability import Bootstraps, Stability
 from acdc.artefacts.verification.test_result import TestResult
 from acdc.options import Extent
 from acdc.render.size import size_notes
@@ -196,7 +198,7 @@ def claims(circuit: Circuit, report: Report) -> list[Claim]:
         found.append(Claim("full verification", Standing.open, text))
     else:
         found += _in_full(report, report.full_verification)
-    return [*found, *_stability(report), *_duplicates(report)]
+    return [*found, *_stability(report), *_extras(circuit, report), *_duplicates(report)]
 
 
 def own_faithfulness(report: Report) -> Faithfulness | None:
@@ -383,6 +385,84 @@ def _stability(report: Report) -> Iterator[Claim]:
             )
             same = Standing.shown if min(shares) == 1 else Standing.not_shown
             yield Claim(f"the same with other {what}", same, text)
+
+
+LITTLE, STEADY, MOST_SHARED = 0.2, 0.8, 0.5  # of a behaviour that is lost; of edges in common
+
+
+def _extras(circuit: Circuit, report: Report) -> Iterator[Claim]:
+    """What is measured only if asked for."""
+    if report.bootstraps is not None:
+        text = f"{_sentence(bootstraps_text(report.bootstraps))} It counts as stable from {STEADY:.0%}."
+        steady = report.bootstraps.jaccard >= STEADY
+        yield Claim("stability over resampled rows", Standing.shown if steady else Standing.not_shown, text)
+    if report.specificity is None:
+        text = (
+            "Not measured: whether it matters for other tasks too. 'acdc verify RUN --against OTHER', with a run of "
+            "another task in this model, measures it."
+        )
+        yield Claim("specificity", Standing.open, text)
+    else:
+        text = (
+            f"{_sentence(specificity_text(report.specificity))} The circuit counts as specific if ablating it loses "
+            f"less than {LITTLE:.0%} of every other behaviour, whole interval included, and more of its own."
+        )
+        yield Claim("specificity", _specific(report.specificity), text)
+    if report.rivals is not None:
+        best = next(iter(report.rivals.reaching), None)
+        rivalled = best is not None and best.jaccard < MOST_SHARED
+        text = _sentence(rivals_text(report.rivals))
+        yield Claim("no rival circuit", Standing.not_shown if rivalled else Standing.open, text)
+    elif circuit.units.are_edges:
+        text = "Not measured: whether another circuit does as well. 'acdc verify RUN --rivals 3' searches for one."
+        yield Claim("no rival circuit", Standing.open, text)
+
+
+def bootstraps_text(found: Bootstraps) -> str:
+    low, mean, high = found.to_circuit
+    how = "by averaging the scores of single rows" if found.averaged else "by searching again"
+    return (
+        f"two circuits found on resampled rows share {percent(found.jaccard)} of their edges on average over "
+        f"{count_of(found.count, 'bootstrap')} ({how}; {found.sampling.text}); with the circuit they share "
+        f"{percent(low)} to {percent(high)}, on average {percent(mean)}"
+    )
+
+
+def specificity_text(found: Specificity) -> str:
+    theirs = ", ".join(f"{spread(harm.lost)} of {harm.task}" for harm in found.to_others)
+    ours = ", ".join(f"that of {harm.circuit} {spread(harm.lost)}" for harm in found.by_others)
+    return (
+        f"ablating the circuit in the full model loses {spread(found.own.lost)} of its own behaviour, "
+        f"{found.own.task}, and {theirs}; of the circuits of other tasks, ablating {ours} of this behaviour"
+    )
+
+
+def _specific(found: Specificity) -> Standing:
+    own = found.own.lost.low
+    if own is None or any(harm.lost.low is None for harm in found.to_others):
+        return Standing.open
+    apart = all(_is_little(harm) and own > (harm.lost.high or 0.0) for harm in found.to_others)
+    return Standing.shown if apart else Standing.not_shown
+
+
+def _is_little(harm: Harm) -> bool:
+    low, high = harm.lost.low, harm.lost.high
+    return low is not None and high is not None and max(-low, high) < LITTLE
+
+
+def rivals_text(found: Rivals) -> str:
+    searches = count_of(len(found.each), "search", "searches")
+    what = f"{searches} without edges of the circuit that the model can do without"
+    near = f"a circuit within {percent(found.gap)} of the full model on the discovery rows"
+    if not found.reaching:
+        return f"of {what}, none finds {near}"
+    best = found.reaching[0]
+    same = f"it shares {best.shared:,} of the circuit's {count_of(found.edges, 'edge')}"
+    unseen = "" if best.faithfulness is None else f", and recovers {spread(best.faithfulness)} on unseen rows"
+    return (
+        f"of {what}, {len(found.reaching)} {'finds' if len(found.reaching) == 1 else 'find'} {near}; the one with the "
+        f"smallest overlap has {count_of(best.edges, 'edge')}{unseen}: {same} (Jaccard {percent(best.jaccard)})"
+    )
 
 
 def _duplicates(report: Report) -> Iterator[Claim]:

@@ -20,7 +20,7 @@ from acdc.model.load import Model, load_model
 from acdc.progress import Progress
 from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
 from acdc.runs.finished import FinishedRun
-from acdc.runs.ranking import DECISIONS, SCORES, SCREENING, ScoresRecord
+from acdc.runs.ranking import DECISIONS, POLISH, SCORES, SCREENING, ScoresRecord
 from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.acdc.journal import Journal
@@ -185,6 +185,8 @@ def _write_result(run: RunDirectory, result: Result) -> None:
         run.write(DECISIONS, "".join(line + "\n" for line in lines))
         if result.screening is not None:
             run.write(SCREENING, json_text(asdict(result.screening)))
+        if result.polish is not None:
+            run.write(POLISH, json_text(asdict(result.polish)))
     run.write(CIRCUIT, result.circuit.to_json())
 
 
@@ -204,6 +206,7 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
         and circuit.metric == (settings.metric or task.metric)
         and (circuit.ablation, circuit.seed, circuit.dtype) == (settings.ablation, settings.seed, job.dtype)
         and circuit.batch == describe_batch(settings, model)
+        and selection.get("bootstrap", 0) == settings.bootstrap
         and all(
             getattr(settings, name) in (None, selection.get(name)) for name in ("threshold", "edges", "faithfulness")
         )

@@ -17,11 +17,11 @@ from acdc.options import Extent, Scope
 from acdc.progress import Progress
 from acdc.render.dot import to_dot
 from acdc.render.svg import to_svg
+from acdc.runs.extras import NOTHING, Extras, measure_extras, plan_extras
 from acdc.runs.finished import PAGE, PICTURES, VERIFICATION, FinishedRun, load_report
 from acdc.runs.page import page_of
 from acdc.runs.ranking import rank_edges
 from acdc.runs.run_directory import RunDirectory
-from acdc.runs.stability import plan_repeats, repeat_discovery
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.verification.examples import take_examples
@@ -88,13 +88,11 @@ def reverify(
     task_name: str | None,
     device: str,
     how: Finishing,
-    repeats: int | None = None,
+    extras: Extras = NOTHING,
 ) -> FinishedRun:
-    """Verify a run's circuit further than it has been; model and task are the run's unless others are named.
-    `repeats`: of its discovery on other rows, to see how stable it is."""
+    """Verify a run's circuit further than it has been; model and task are the run's unless others are named."""
     run, circuit = RunDirectory.reopen(path), Circuit.load(path)
-    if repeats is not None:
-        plan_repeats(path, repeats)
+    plan_extras(path, extras)
     source = run.record.source
     named = model_name or source.model
     revision = source.revision if named == source.model else None
@@ -106,11 +104,10 @@ def reverify(
     except InputError:  # damaged, or of another circuit: which this mends
         (path / VERIFICATION).unlink()
     finished = finish_run(run, model, task, True, how)
-    if repeats is None:
-        return finished
-    stability = repeat_discovery(run.record, circuit, model, task, repeats, how.progress)
-    report = finished.report.model_copy(update={"stability": stability})
-    run.write(PAGE, page_of(run, circuit, report))
-    run.write(VERIFICATION, report.to_json())
+    for found in measure_extras(path, model, task, extras, how.progress):
+        report = finished.report.model_copy(update=found)
+        run.write(PAGE, page_of(run, circuit, report))
+        run.write(VERIFICATION, report.to_json())
+        finished = FinishedRun(path, circuit, report, resumed=True)
     run.settle()
-    return FinishedRun(path, circuit, report, resumed=True)
+    return finished

@@ -14,7 +14,8 @@ from acdc.errors import InputError, without_prefix
 from acdc.files import read_bytes
 from acdc.options import Level
 
-SCORES, DECISIONS, SCREENING = "scores.json", "decisions.jsonl", "screening.json"
+SCORES, DECISIONS = "scores.json", "decisions.jsonl"
+SCREENING, POLISH = "screening.json", "polish.json"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -71,9 +72,9 @@ def by_tests(circuit: Circuit, tests: list[TestedEdge]) -> EdgeRanking:
     rises = {test.edge: test.after - test.before for test in tests}
     tested, kept = graph.mask(rises), circuit.mask
     changes = np.array([rises.get(name, 0.0) for name in graph.names])
-    order = np.lexsort((changes, kept, tested))
+    order = np.lexsort((changes, tested, kept))
     ranks = np.zeros(graph.n_edges)
-    ranks[order] = np.arange(1, graph.n_edges + 1) - (~tested).sum()
+    ranks[order] = np.arange(1, graph.n_edges + 1) - (~tested & ~kept).sum()
     return EdgeRanking(np.maximum(ranks, 0.0), "importance", OWN_TESTS)
 
 

@@ -26,6 +26,7 @@ from acdc.files import (
     write_json,
     write_text,
 )
+from acdc.search.options import BUILT_IN
 
 JOURNAL = ".trials.jsonl"  # what a search that decides has measured, until it is done
 DEFAULT_PARENT = Path("runs")
@@ -218,7 +219,8 @@ def _check_same(path: Path, record: RunRecord, kind: str, inputs: dict[str, Any]
     if record.kind != kind:
         raise InputError(f"--out {path} holds a run of 'acdc {record.kind}': choose another folder")
     for name, value in inputs.items():
-        if (there := record.inputs.get(name)) != value:
+        before = BUILT_IN[name].default if name in BUILT_IN else None  # of runs made before there was such an option
+        if (there := record.inputs.get(name, before)) != value:
             raise InputError(
                 f"--out {path} holds a run of other inputs ({name}: {there} there, {value} here): choose another folder"
             )

@@ -16,9 +16,10 @@ from acdc.task.registry import TASKS
 from acdc.task.rows import Task
 
 # settings that only choosing or deciding needs
-_NOT_SCORING = ("threshold", "edges", "faithfulness", "choose", "level", "direct_edges", *own_options(*DECIDING))
-_NOT_SWEEPING = ("method", "choose", *own_options(*SCORING))
-_NOT_IMPORTING = ("method", "direct_edges", *BUILT_IN)
+_CHOOSING = ("threshold", "edges", "faithfulness", "choose", "bootstrap", "level")
+_NOT_SCORING = (*_CHOOSING, "direct_edges", *own_options(*DECIDING))
+_NOT_SWEEPING = ("method", "choose", "bootstrap", "propose", *own_options(*SCORING))
+_NOT_IMPORTING = ("method", "bootstrap", "direct_edges", *BUILT_IN)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def plan_repeats(path: Path, repeats: int) -> RepeatPlan:
     rows = len(circuit.task.discovery)
     if rows < FEWEST_ROWS:
         raise InputError(f"--stability needs a discovery on at least {FEWEST_ROWS} rows")
-    each, seeds = rows_of_a_repeat(rows), SEEDS if _draws(_settings(record, circuit)) else 0
+    each, seeds = rows_of_a_repeat(rows), SEEDS if _draws(settings_of(record, circuit)) else 0
     return RepeatPlan(repeats, each, rows, seeds, record.seconds * (repeats * each / rows + seeds + 1))
 
 
@@ -51,7 +51,7 @@ def repeat_discovery(
     record: RunRecord, circuit: Circuit, model: Model, task: Task, repeats: int, progress: Progress
 ) -> Stability:
     """How stable the circuit of a run is; `plan_repeats` says what can be repeated."""
-    settings, found = _settings(record, circuit), frozenset(edge.id for edge in circuit.effective)
+    settings, found = settings_of(record, circuit), frozenset(edge.id for edge in circuit.effective)
     ids = set(circuit.task.discovery)
     rows = tuple(row for row in task.rows if row.id in ids)
     templates = _templates(rows)
@@ -83,7 +83,8 @@ def repeat_discovery(
     )
 
 
-def _settings(record: RunRecord, circuit: Circuit) -> DiscoverySettings:
+def settings_of(record: RunRecord, circuit: Circuit) -> DiscoverySettings:
+    """Those of the discovery of a run, with the metric that it came to."""
     return DiscoverySettings.of_record(record.inputs | {"metric": circuit.metric})
 
 

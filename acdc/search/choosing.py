@@ -10,28 +10,56 @@ from acdc.errors import InputError
 from acdc.graph import ComponentGraph
 from acdc.graph.masks import Mask
 from acdc.graph.units import Choice, Units
-from acdc.options import Choosing
+from acdc.options import Choosing, ScoreKind
+from acdc.search.paths import by_paths
 
 FINE = 128
 
 
 class Ranking:
-    """Units by falling |score|, ties by their place in the graph; `top(k)` is the pruned circuit of the first k.
+    """Units in the order in which circuits take them; `top(k)` is the pruned circuit of the first k. What always stays
+    is not ranked, what has a score of 0 is never chosen, and ties are broken by the place in the graph.
 
-    What always stays is not ranked, and what has a score of 0 is never chosen. Greedily, which goes with edges alone,
-    only edges into what has been reached so far are candidates: first those into the logits, then also those into the
-    component that the best of them comes from, and so on.
+    - top: by falling |score|.
+    - greedy, of edges: the same, but only edges into what has been reached so far are candidates: first those into the
+      logits, then also those into the component that the best of them comes from, and so on.
+    - signed: by how much they help, so that those that hurt come last.
+    - paths, of edges: whole paths from the input to the logits, see `acdc.search.paths`.
+
+    The last two take units that help with a certain sign before all others, where it is known which these are.
     """
 
-    def __init__(self, units: Units, scores: np.ndarray, choosing: Choosing = Choosing.top):
-        """`scores` [units.shape]."""
+    def __init__(
+        self,
+        units: Units,
+        scores: np.ndarray,
+        choosing: Choosing = Choosing.top,
+        helps: np.ndarray | None = None,
+        certain: np.ndarray | None = None,
+    ):
+        """`scores` [units.shape]; `helps` [units.shape]: how much each helps, negative where it hurts, by default
+        |scores|; `certain`: boolean [units.shape], whose sign is certain, None for all."""
         self.units, self.scores, self._choosing = units, scores.reshape(-1)[units.always :], choosing
+        self._helps = np.abs(self.scores) if helps is None else helps.reshape(-1)[units.always :]
+        self._certain = None if certain is None else certain.reshape(-1)[units.always :]
 
     @cached_property
+    def _ranked(self) -> tuple[np.ndarray, np.ndarray]:
+        """(places of units in their order, what each is worth, in that order)."""
+        sizes, helps, scored = np.abs(self.scores), self._helps, self.scores != 0
+        first = np.zeros(len(helps), dtype=bool) if self._certain is None else self._certain & (helps > 0)
+        if self._choosing is Choosing.paths:
+            return by_paths(self.units.graph, helps, [first, scored])
+        if self._choosing is Choosing.signed:
+            order = np.lexsort((-helps, ~first, ~scored))
+            return order, helps[order]
+        greedy = self._choosing is Choosing.greedy
+        order = _from_logits(self.units.graph, sizes) if greedy else np.argsort(-sizes, kind="stable")
+        return order, sizes[order]
+
+    @property
     def _order(self) -> np.ndarray:
-        if self._choosing is Choosing.greedy:
-            return _from_logits(self.units.graph, np.abs(self.scores))
-        return np.argsort(-np.abs(self.scores), kind="stable")
+        return self._ranked[0]
 
     @cached_property
     def candidates(self) -> int:
@@ -46,8 +74,9 @@ class Ranking:
         return self.units.choose(self.units.first(self._order[:k]))
 
     def by_threshold(self, threshold: float) -> Choice:
-        """What has |score| >= threshold (> 0); greedily, what comes before the first that has less."""
-        enough = np.abs(self.scores)[self._order] >= threshold
+        """What comes before the first that is worth less than a threshold (> 0). Worth is |score|; signed, how much a
+        unit helps; of a path, how much each of its new edges helps on average."""
+        enough = self._ranked[1] >= threshold
         return self.top(len(enough) if enough.all() else int(enough.argmin()))
 
     def by_edges(self, n: int) -> Choice:
@@ -77,6 +106,11 @@ class Ranking:
             middle = (low + high) // 2
             low, high = (low, middle) if faithfulness(self.top(middle).ablated) >= target else (middle, high)
         return self.top(high)
+
+
+def helpfulness(scores: np.ndarray, kind: ScoreKind, sign: float) -> np.ndarray:
+    """How much edges help by their scores [edges] of a kind, in the sign of a metric (`Metric.sign`)."""
+    return np.abs(scores) if kind == "importance" else sign * scores
 
 
 def _from_logits(graph: ComponentGraph, sizes: np.ndarray) -> np.ndarray:

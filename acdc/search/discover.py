@@ -17,7 +17,7 @@ from acdc.artefacts.circuit import (
     effect_convention,
     library_versions,
 )
-from acdc.artefacts.scores import Decision, Decisions, Scores, Screening
+from acdc.artefacts.scores import Decision, Decisions, Polish, Scores, Screening
 from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
 from acdc.behaviour.workers import ALONE, FindWorkers, Workers, no_workers
@@ -29,13 +29,14 @@ from acdc.execution.work import Work
 from acdc.graph.masks import Mask
 from acdc.graph.units import Choice, Listing, kind_of, units_of
 from acdc.model.load import Model
-from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, Choosing, Level, check_count
+from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, Choosing, Level, ScoreKind, check_count
 from acdc.progress import Progress, silent
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.propagation import CACHE_BYTES
 from acdc.search.acdc.slot_cost import PASS_BYTES
 from acdc.search.acdc.tester import WIDEST
-from acdc.search.choosing import Ranking
+from acdc.search.bootstrap import certain_signs
+from acdc.search.choosing import Ranking, helpfulness
 from acdc.search.options import BUILT_IN, SearchOptions, flag
 from acdc.search.registry import DEFAULT_METHOD, METHODS, Method
 from acdc.task.metrics import Metric, MetricFunction, as_metric, recovered_fraction
@@ -43,6 +44,7 @@ from acdc.task.rows import Task
 from acdc.task.split import Split, split_rows
 
 DEFAULT_FAITHFULNESS = 0.9
+MOST_RESAMPLES = 1000  # 8 bytes are held for each and each unit: 565 MB for 70,651 edges
 DRIFT_SHARE = 0.1  # of a threshold: rounding beyond that may have decided an edge
 
 
@@ -52,9 +54,10 @@ class DiscoverySettings:
 
     One of `threshold`, `edges` and `faithfulness` says how large the circuit becomes: ACDC takes a threshold (its tau,
     in the metric's unit), a hybrid that and the number of `edges` to decide about, other methods any one of the three.
-    `choose`: from scores, the best edges or greedily from the logits. `limit`: discover on the first rows instead of a
-    random half. `level` and `direct_edges` (test the within-head edges from attention slots to their heads too) go with
-    methods that can. `options`: those of the method alone, by name; what is not given has its default."""
+    `choose`: in which order a circuit takes what has scores; `bootstrap`: so many resamples of the rows say whose sign
+    is certain and comes first, 0 for none. `limit`: discover on the first rows instead of a random half. `level` and
+    `direct_edges` (test the within-head edges from attention slots to their heads too) go with methods that can.
+    `options`: those of the method alone, by name; what is not given has its default."""
 
     method: Method = DEFAULT_METHOD
     metric: str | Metric | MetricFunction | None = None
@@ -63,6 +66,7 @@ class DiscoverySettings:
     edges: int | None = None
     faithfulness: float | None = None
     choose: Choosing = Choosing.top
+    bootstrap: int = 0
     limit: int | None = None
     batch_size: int = DEFAULT_BATCH
     split_embeddings: bool = False
@@ -122,8 +126,19 @@ class DiscoverySettings:
         if self.level not in method.levels:
             takers = ", ".join(m.name for m in METHODS.values() if self.level in m.levels)
             raise InputError(f"--level {self.level} works only with {takers}, not with {method.name}")
-        if self.choose is not Choosing.top and (method.decides or not kind_of(self.level).are_edges):
-            raise InputError(f"--choose {self.choose} works only with methods that score edges")
+        self._check_choosing()
+
+    def _check_choosing(self) -> None:
+        method, choose = self.method, self.choose
+        if choose is Choosing.signed and not method.decides:
+            check_signed(method.score_kind)
+        elif choose is not Choosing.top and (method.decides or not kind_of(self.level).are_edges):
+            raise InputError(f"--choose {choose} works only with methods that score edges")
+        if self.bootstrap and not method.row_means:
+            takers = ", ".join(m.name for m in METHODS.values() if m.row_means)
+            raise InputError(f"--bootstrap works only with {takers}, whose scores are means over rows")
+        if self.bootstrap and choose not in (Choosing.signed, Choosing.paths):
+            raise InputError(f"--bootstrap works only with --choose signed or paths: {choose} asks for no sign")
 
     def _check_unread(self, name: str) -> None:
         """Raises InputError for an option that the method does not take, unless it has its default."""
@@ -148,6 +163,8 @@ class DiscoverySettings:
             value = getattr(self, option)
             if value is not None:
                 check_count(flag(option), value)
+        if not 0 <= self.bootstrap <= MOST_RESAMPLES:
+            raise InputError(f"--bootstrap {self.bootstrap} must be between 0 and {MOST_RESAMPLES}")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} must not be negative")
         if self.seed > MOST_SEED:
@@ -191,7 +208,8 @@ def _takers(option: str) -> list[Method]:
 class Result:
     """A found circuit with the scores of every candidate, edge or node (None for acdc), or its decisions (else empty).
 
-    `work` is what was computed for it, and `screening` what ACDC removed without a test of its own.
+    `work` is what was computed for it, `screening` what ACDC removed without a test of its own, and `polish`
+    what a second pass did.
     """
 
     circuit: Circuit
@@ -199,6 +217,7 @@ class Result:
     decisions: tuple[Decision, ...]
     work: Work
     screening: Screening | None = None
+    polish: Polish | None = None
 
     def __repr__(self) -> str:
         return f"<Result: {self.circuit!r}>"
@@ -241,8 +260,8 @@ def discover(
         found = settings.method.run(behaviour, options, progress)
         if isinstance(found, Decisions):
             circuit = describe_decisions(behaviour, settings, split, found)
-            return Result(circuit, None, found.tests, behaviour.work, found.screening)
-        choice, selection = choose(behaviour, found, settings)
+            return Result(circuit, None, found.tests, behaviour.work, found.screening, found.polish)
+        choice, selection = choose(behaviour, found, settings, progress)
     method = _describe_method(settings, behaviour, selection)
     circuit = describe_choice(behaviour, settings, split, found, choice, method)
     return Result(circuit, part_scores(behaviour, found, settings.level), (), behaviour.work)
@@ -272,6 +291,8 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
         selection |= {"edges": settings.edges} if settings.edges is not None else {}
     if found.screening is not None:
         selection |= {f"screened_{name}": value for name, value in found.screening.totals().items()}
+    if found.polish is not None:
+        selection |= found.polish.counts
     method = _describe_method(settings, behaviour, selection, found.minimised)
     names, values = behaviour.graph.names, found.values
     edges = {names[i]: float(values[i]) for i in np.flatnonzero(found.kept)}
@@ -323,10 +344,26 @@ def bind(
     )
 
 
-def choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) -> tuple[Choice, dict]:
-    """(the circuit, how its size came to be)."""
-    units = units_of(behaviour.graph, settings.level)
-    ranking = Ranking(units, units.of(scores.level, scores.values), settings.choose)
+def check_signed(kind: ScoreKind) -> None:
+    """Raises InputError for scores that do not say which edges help."""
+    if kind == "importance":
+        raise InputError("--choose signed needs scores with a sign, and these only rank: use top, greedy or paths")
+
+
+def choose(
+    behaviour: Behaviour, scores: Scores, settings: DiscoverySettings, progress: Progress = silent
+) -> tuple[Choice, dict]:
+    """(the circuit, how its size came to be). Raises InputError for scores that do not fit the settings."""
+    if settings.choose is Choosing.signed:
+        check_signed(scores.kind)
+    units, certain, signs = units_of(behaviour.graph, settings.level), None, {}
+    if settings.bootstrap:
+        options = settings.search_options
+        certain = certain_signs(behaviour, settings.method, options, settings.bootstrap, progress)
+        signs = {"bootstrap": settings.bootstrap, "certain": int(certain.sum())}
+    values = units.of(scores.level, scores.values)
+    helps = helpfulness(values, scores.kind, behaviour.metric.sign)
+    ranking = Ranking(units, values, settings.choose, helps, certain)
     if settings.threshold is not None:
         choice, rule = ranking.by_threshold(settings.threshold), {"threshold": settings.threshold}
     elif settings.edges is not None:
@@ -337,7 +374,7 @@ def choose(behaviour: Behaviour, scores: Scores, settings: DiscoverySettings) ->
         choice, rule = ranking.by_faithfulness(target, recovered), {"faithfulness": target}
         if ranking.is_spent(choice) and (reached := recovered(choice.ablated)) < target:
             rule["reached"] = reached
-    rule |= choice.counts | ({"batch_splits": scores.batch_splits} if scores.batch_splits else {})
+    rule |= signs | choice.counts | ({"batch_splits": scores.batch_splits} if scores.batch_splits else {})
     return choice, rule | _why_small(ranking, choice, settings)
 
 

@@ -11,15 +11,27 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError
-from acdc.options import MOST_STEPS, MOST_UPDATES, Level, ObjectiveKind, SenderOrder
+from acdc.options import MOST_STEPS, MOST_UPDATES, Choosing, Level, ObjectiveKind, SenderOrder
 from acdc.search.acdc.journal import Journal
 
 # What commands, job files and runs record beside the options of a method, which therefore have other names.
 RESERVED = frozenset(
     (
         *("model", "task", "task_metric", "revision", "device", "dtype", "verify", "verify_rows", "settings"),
-        *("method", "metric", "ablation", "faithfulness", "choose", "limit", "batch_size", "split_embeddings"),
-        *("direct_edges", "threads", "options", "option", "out", "as_json", "json", "format", "file", "thresholds"),
+        *("method", "metric", "ablation", "faithfulness", "choose", "bootstrap", "limit", "batch_size"),
+        *(
+            "split_embeddings",
+            "direct_edges",
+            "threads",
+            "options",
+            "option",
+            "out",
+            "as_json",
+            "json",
+            "format",
+            "file",
+            "thresholds",
+        ),
     )
 )
 
@@ -94,6 +106,11 @@ class OrderOptions(SearchOptions):
         "cannot overshoot (match).",
     )
     kl_share: float = Field(0.0, ge=0, le=1, description="Share of KL from the full model in what is minimised.")
+    polish: bool = Field(
+        False,
+        description="At the end, test each edge of the circuit again, and the best of the others; remove and add edges "
+        "until nothing changes.",
+    )
 
 
 class IntegralOptions(SearchOptions):
@@ -115,15 +132,35 @@ class MaskOptions(SearchOptions):
     """Of learned masks."""
 
     updates: int = Field(400, ge=1, le=MOST_UPDATES, description="Maximum number of optimiser steps.")
+    warm_start: bool = Field(
+        False, description="Begin with masks that are the more open the more an edge helps by eap-ig-inputs."
+    )
 
 
-class HybridOptions(IntegralOptions, OrderOptions):
+class EnsembleOptions(IntegralOptions):
+    """Of the mean of several scores."""
+
+    masks: int = Field(
+        0,
+        ge=0,
+        le=MOST_UPDATES,
+        description="Average in masks as well, learned by ugs in at most this many steps from a warm start.",
+    )
+
+
+class ProposalOptions(SearchOptions):
+    """Of methods that propose edges by their scores, before these are tested."""
+
+    propose: Choosing = Field(Choosing.top, description="How the edges to test are chosen from scores, as by --choose.")
+
+
+class HybridOptions(IntegralOptions, OrderOptions, ProposalOptions):
     """Of attribution that proposes and ACDC that decides."""
 
 
 DECIDING, SCORING = (
-    (OrderOptions,),
-    (IntegralOptions, MaskOptions),
+    (OrderOptions, ProposalOptions),
+    (IntegralOptions, MaskOptions, EnsembleOptions),
 )  # acdc's own, each option once, by what a method gives
 
 

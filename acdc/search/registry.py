@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING
 
 from acdc.errors import InputError
 from acdc.extensions import Registry, deferred
-from acdc.options import Level
+from acdc.options import Level, ScoreKind
 from acdc.search.acdc.acdc_tests import ROUNDS, AcdcTests
-from acdc.search.options import RESERVED, HybridOptions, IntegralOptions, MaskOptions, OrderOptions, SearchOptions
+from acdc.search.options import (
+    RESERVED,
+    EnsembleOptions,
+    HybridOptions,
+    IntegralOptions,
+    MaskOptions,
+    OrderOptions,
+    SearchOptions,
+)
 
 if TYPE_CHECKING:
     from acdc.search.cost import Cost, Run
@@ -28,10 +36,11 @@ class Method:
     scores. `check` refuses unfit metrics. `levels`: what it can search over. `options`: the type of what it is told;
     what this adds to `SearchOptions` are the method's own options. `random`: its result depends on the seed.
     `direct_edges`: it can test the edges from attention slots to their heads. `takes_edges`, `takes_faithfulness`: it
-    decides, and takes a number of edges besides a threshold, or a faithfulness instead of one. `cost` counts what it
-    computes and the memory it takes for one batch, see `acdc.search.cost`; without it no plan can be made. `tests`: of
-    a method that tests edges as ACDC does. Raises InputError for an option that has the name of something else, and for
-    tests without an order of senders.
+    decides, and takes a number of edges besides a threshold, or a faithfulness instead of one. `score_kind`: what its
+    scores say, if it gives any. `row_means`: these are means over rows of what each row alone would give, so that they
+    can be bootstrapped. `cost` counts what it computes and the memory it takes for one batch, see `acdc.search.cost`;
+    without it no plan can be made. `tests`: of a method that tests edges as ACDC does. Raises InputError for an option
+    that has the name of something else, and for tests without an order of senders.
     """
 
     name: str
@@ -45,6 +54,8 @@ class Method:
     direct_edges: bool = False
     takes_edges: bool = False
     takes_faithfulness: bool = False
+    score_kind: ScoreKind = "effect"
+    row_means: bool = False
     cost: "Cost | None" = None
     tests: AcdcTests | None = None
 
@@ -115,6 +126,7 @@ METHODS = Registry(
             deferred("acdc.search.methods.exact:exact"),
             "ablates every edge alone in the full model",
             levels=_ALL,
+            row_means=True,
             cost=deferred("acdc.search.methods.exact:exact_cost"),
         ),
         Method(
@@ -123,6 +135,7 @@ METHODS = Registry(
             "first-order estimate of exact, from the gradient at the clean prompt",
             check=_gradient_at_clean,
             levels=_ALL,
+            row_means=True,
             cost=_once,
         ),
         Method(
@@ -132,6 +145,7 @@ METHODS = Registry(
             check=_gradient,
             levels=_ALL,
             options=IntegralOptions,
+            row_means=True,
             cost=_once,
         ),
         Method(
@@ -141,6 +155,7 @@ METHODS = Registry(
             check=_gradient,
             levels=_ALL,
             options=IntegralOptions,
+            row_means=True,
             cost=_once,
         ),
         Method(
@@ -149,7 +164,18 @@ METHODS = Registry(
             "eap with the mean of the gradients at the clean and the ablated inputs",
             check=_gradient,
             levels=_ALL,
+            row_means=True,
             cost=_once,
+        ),
+        Method(
+            "ensemble",
+            deferred("acdc.search.methods.ensemble:ensemble"),
+            "mean of eap, eap-ig-inputs and eap-ig-activations, each divided by its mean |score|",
+            check=_gradient_at_clean,
+            levels=_ALL,
+            options=EnsembleOptions,
+            random=True,
+            cost=deferred("acdc.search.methods.ensemble:ensemble_cost"),
         ),
         Method(
             "atp-star",
@@ -163,6 +189,7 @@ METHODS = Registry(
             deferred("acdc.search.methods.relp:relp"),
             "eap with relevance propagation instead of gradients",
             check=_gradient_at_clean,
+            row_means=True,
             cost=_once,
         ),
         Method(
@@ -171,12 +198,14 @@ METHODS = Registry(
             "output times gradient of each component; an edge scores as the lower of its two ends",
             check=_gradient_at_clean,
             levels=_BOTH,
+            score_kind="importance",
             cost=_once,
         ),
         Method(
             "ifr",
             deferred("acdc.search.methods.ifr:ifr"),
             "information flow routes: the share of a component in the input of a slot",
+            score_kind="importance",
             cost=_once,
         ),
         Method(
@@ -185,6 +214,7 @@ METHODS = Registry(
             "learned masks (hard concrete), with a penalty on every kept edge",
             options=MaskOptions,
             random=True,
+            score_kind="importance",
             cost=_training,
         ),
         Method(
@@ -193,6 +223,7 @@ METHODS = Registry(
             "learned masks (hard concrete), trained towards a given number of edges",
             options=MaskOptions,
             random=True,
+            score_kind="importance",
             cost=_training,
         ),
         Method(
@@ -201,6 +232,7 @@ METHODS = Registry(
             "learned masks by uniform gradient sampling, with a penalty on every kept edge",
             options=MaskOptions,
             random=True,
+            score_kind="importance",
             cost=_training,
         ),
         Method(
@@ -209,6 +241,7 @@ METHODS = Registry(
             "random scores, the baseline",
             levels=(Level.edges, Level.coordinates),
             random=True,
+            score_kind="importance",
             cost=_once,
         ),
     ),

@@ -23,13 +23,14 @@ from acdc.errors import InputError
 from acdc.graph import Writer, WriterKind
 from acdc.graph.masks import Mask, concatenate
 from acdc.progress import Advance, Progress, nobody
+from acdc.search.choosing import helpfulness
 from acdc.task.metrics import METRICS, NOISE, Metric, recovered_fraction
 from acdc.task.rows import Row
 from acdc.verification import baselines, statistics
 from acdc.verification.budget import Costs, rows_within
 from acdc.verification.completeness import knockouts, measure_completeness
 from acdc.verification.faithful import measure_ablations
-from acdc.verification.integrated import helpfulness, integrate
+from acdc.verification.integrated import integrate
 from acdc.verification.intervals import Bootstrap, recovered
 from acdc.verification.mechanism import compose, hint
 from acdc.verification.minimality import DRAWN, measure_minimality

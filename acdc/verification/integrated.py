@@ -12,15 +12,9 @@ from acdc.artefacts.verification.over_sizes import OWN_SCORES, SHARES, Integrate
 from acdc.behaviour.behaviour import Behaviour
 from acdc.graph.masks import concatenate
 from acdc.graph.units import EdgeUnits
-from acdc.options import ScoreKind
 from acdc.progress import Advance, nobody
 from acdc.search.choosing import Ranking
 from acdc.task.metrics import recovered_fraction
-
-
-def helpfulness(scores: np.ndarray, kind: ScoreKind, sign: float) -> np.ndarray:
-    """How much edges help by their scores [edges] of a kind, in the sign of a metric (`Metric.sign`)."""
-    return np.abs(scores) if kind == "importance" else sign * scores
 
 
 def integrate(

@@ -9,7 +9,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import networkx as nx
 import numpy as np
 
 from acdc.artefacts.verification.sampling import Sampling, Unit
@@ -64,6 +63,8 @@ class SampledUnits:
 
 def _together(rows: Sequence[Row], by_group: bool) -> list[int]:
     """The unit of each row: rows are in one that share a prompt or, if asked for, a group."""
+    import networkx as nx  # here, as pages and tables that show intervals need none of it
+
     graph = nx.Graph()
     for place, row in enumerate(rows):
         keys: list[Hashable] = [("prompt", row.clean)]

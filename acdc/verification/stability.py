@@ -3,6 +3,8 @@
 The discovery is repeated on random subsets of its rows. An edge is stable where more than a half of all subsets would
 give it, unstable where less than a half would, each for certain by `CONFIDENCE`; else the result abstains. What
 is said of an edge holds however up to `certified` rows are changed: so few are in too few subsets to turn the majority.
+
+How much circuits vary at the full number of rows is said by bootstraps: resamples of all rows, with replacement.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +13,8 @@ from math import comb
 
 import numpy as np
 
-from acdc.artefacts.verification.stability import EdgeStability, Repeat, Repeats, Stability
+from acdc.artefacts.verification.stability import Bootstraps, EdgeStability, Repeat, Repeats, Stability
+from acdc.verification.sampled_units import SampledUnits
 
 SHARE = 0.25  # of the rows of a discovery, for each repetition
 CONFIDENCE = 0.95
@@ -43,6 +46,34 @@ def measure_stability(
         core=kinds["core"],
         abstained=kinds["abstained"],
         unstable=kinds["unstable"],
+    )
+
+
+def measure_bootstraps(
+    units: SampledUnits,
+    count: int,
+    seed: int,
+    circuit: frozenset[str],
+    find: Callable[[np.ndarray], frozenset[str]],
+    averaged: bool,
+) -> Bootstraps:
+    """`units`: what is resampled, as many as there are each time. `find`: the edges of a discovery on the rows at some
+    places, several of them more than once. `circuit`: the edges found on each row once. `averaged`: how `find` does it,
+    see `Bootstraps`."""
+    generator, rows = np.random.default_rng(seed), [np.flatnonzero(units.of_row == unit) for unit in range(units.count)]
+    found = []
+    for _ in range(count):
+        drawn = np.sort(generator.integers(units.count, size=units.count))
+        found.append(find(np.concatenate([rows[unit] for unit in drawn])))
+    shares, shared = [jaccard(circuit, edges) for edges in found], mean_jaccard(found)
+    return Bootstraps(
+        count=count,
+        sampling=units.record,
+        averaged=averaged,
+        jaccard=1.0 if shared is None else shared,
+        to_circuit=(min(shares), float(np.mean(shares)), max(shares)),
+        edges=float(np.mean([len(edges) for edges in found])),
+        frequencies={name: sum(name in edges for edges in found) / count for name in sorted(circuit)},
     )
 
 

@@ -145,7 +145,7 @@ class _Stages:
             edges=circuit.edges_effective,
             edges_total=circuit.edges_total,
             duplicates=task.duplicates if plan else 0,
-            stability=None if before is None else before.stability,
+            **({} if before is None else before.extras),
             **known,
         )
 

@@ -15,6 +15,7 @@ from acdc.jobs.job_folder import JobFolder
 from acdc.jobs.jobs_file import make_jobs
 from acdc.options import Extent, Scope
 from acdc.progress import silent
+from acdc.runs.extras import Extras
 from acdc.runs.finish import Finishing, reverify
 from acdc.runs.finished import FinishedRun
 
@@ -44,7 +45,7 @@ def verify(folder: Path, scope: Scope, repeats: int | None = None, stages: int |
         left = None if left is None else left - 1
 
     try:
-        reverify(run_of(folder), None, None, "cpu", Finishing(silent, scope, watch=watch), repeats)
+        reverify(run_of(folder), None, None, "cpu", Finishing(silent, scope, watch=watch), Extras(repeats))
     except CutOff:
         return
     assert stages is None

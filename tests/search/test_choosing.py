@@ -88,6 +88,32 @@ def test_a_greedy_threshold_stops_at_the_first_smaller_score():
     assert abs(SCORES[GRAPH.index[order[-1]]]) < threshold
 
 
+def test_what_helps_comes_before_what_hurts():
+    ranking = Ranking(EdgeUnits(GRAPH), SCORES, Choosing.signed, helps=-SCORES)
+    assert (ranking.top(7).selected == (np.sort(SCORES)[6] >= SCORES)).all()
+    assert (ranking.by_threshold(0.8).selected == (SCORES <= -0.8)).all()
+    helping = int((SCORES < 0).sum())
+    assert (SCORES[ranking.top(helping).selected] < 0).all() and not ranking.top(helping + 1).selected[SCORES > 1].any()
+
+
+def test_certain_signs_come_first():
+    certain = np.random.default_rng(2).random(GRAPH.n_edges) < 0.4
+    ranking = Ranking(EdgeUnits(GRAPH), SCORES, Choosing.signed, helps=SCORES, certain=certain)
+    first = np.flatnonzero(certain & (SCORES > 0))
+    assert set(np.flatnonzero(ranking.top(len(first)).selected)) == set(first)
+    best = first[np.argsort(-SCORES[first])[:5]]
+    assert set(np.flatnonzero(ranking.top(5).selected)) == set(best)
+    then = np.flatnonzero(ranking.top(len(first) + 1).selected & ~ranking.top(len(first)).selected)
+    others = np.where(certain & (SCORES > 0), -np.inf, SCORES)
+    assert then.tolist() == [others.argmax()]
+
+
+def test_nodes_that_help_come_first():
+    scores = np.random.default_rng(1).normal(size=len(GRAPH.writers))
+    kept = Ranking(NodeUnits(GRAPH), scores, Choosing.signed, helps=scores).top(3).kept
+    assert set(np.flatnonzero(kept)) == {0, *(1 + np.argsort(-scores[1:])[:3])}
+
+
 @pytest.mark.parametrize("choosing", Choosing)
 def test_a_score_of_zero_is_never_chosen(choosing):
     """Nor do they crowd out others: a component that leads to the circuit by such edges alone is not reached."""

@@ -5,10 +5,10 @@ import pytest
 from families import HUGGING_FACE, NATIVE, boot
 from noise import noise
 
+from acdc.behaviour import variants
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.removals import Reach, together
 from acdc.task.metrics import METRICS
-from acdc.verification import removals
 from acdc.verification.removals import without_each
 
 
@@ -64,8 +64,8 @@ def test_what_is_removed_together_changes_no_value(trio, induction, monkeypatch)
     kept = circuit(behaviour.graph, 0.5, seed=5)
     edges = np.flatnonzero(kept)
     alike = np.concatenate([values for _, values in without_each(behaviour, kept, edges)])
-    monkeypatch.setattr(removals, "WIDEST", 1)
-    monkeypatch.setattr(removals, "AT_ONCE", 10)
+    monkeypatch.setattr(variants, "WIDEST", 1)
+    monkeypatch.setattr(variants, "AT_ONCE", 10)
     parts = list(without_each(behaviour, kept, edges))
     assert len(parts) == -(-len(edges) // 10)
     assert np.abs(np.concatenate([values for _, values in parts]) - alike).max() < 1e-10

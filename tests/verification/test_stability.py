@@ -6,7 +6,15 @@ from math import comb
 import numpy as np
 import pytest
 
-from acdc.verification.stability import CONFIDENCE, binomial_bounds, compare_repeats, measure_stability, untouched
+from acdc.verification.sampled_units import SampledUnits
+from acdc.verification.stability import (
+    CONFIDENCE,
+    binomial_bounds,
+    compare_repeats,
+    measure_bootstraps,
+    measure_stability,
+    untouched,
+)
 
 ERROR = (1 - CONFIDENCE) / 2
 
@@ -70,3 +78,58 @@ def test_stable_and_unstable_edges_are_told():
         0
     ].certified > 0
     assert 0.5 < found.jaccard < 1.0
+
+
+def test_bootstraps_are_of_all_rows_and_shares_are_those_expected():
+    """Each row gives an edge of its own, so that an edge is found where its row is drawn."""
+    rows, seen = 20, []
+
+    def find(places):
+        seen.append(places)
+        return frozenset(str(place) for place in places)
+
+    circuit = frozenset(map(str, range(rows)))
+    found = measure_bootstraps(SampledUnits.single(rows), 400, 3, circuit, find, averaged=True)
+    assert all(len(places) == rows and places.min() >= 0 and places.max() < rows for places in seen)
+    drawn = 1 - (1 - 1 / rows) ** rows
+    assert found.count == 400 and found.sampling.rows == rows and found.averaged
+    assert found.to_circuit[1] == pytest.approx(drawn, abs=0.01) and found.edges == pytest.approx(rows * drawn, abs=0.2)
+    assert found.to_circuit[0] == min(len(set(places)) for places in seen) / rows
+    assert list(found.frequencies.values()) == pytest.approx([drawn] * rows, abs=0.12)
+    pairs = [len({*a} & {*b}) / len({*a} | {*b}) for a, b in combinations([places.tolist() for places in seen], 2)]
+    assert found.jaccard == pytest.approx(np.mean(pairs)) and found.jaccard == pytest.approx(
+        drawn / (2 - drawn), abs=0.01
+    )
+
+
+def test_bootstraps_follow_from_the_seed():
+    def of(seed):
+        return measure_bootstraps(
+            SampledUnits.single(9), 10, seed, frozenset("a"), lambda rows: frozenset(map(str, rows)), averaged=False
+        )
+
+    assert of(1) == of(1) != of(2)
+
+
+def test_circuits_that_do_not_depend_on_rows_are_stable():
+    found = measure_bootstraps(
+        SampledUnits.single(9), 10, 0, frozenset("ab"), lambda rows: frozenset("ab"), averaged=False
+    )
+    assert (found.jaccard, found.to_circuit, found.frequencies) == (1.0, (1.0, 1.0, 1.0), {"a": 1.0, "b": 1.0})
+    empty = measure_bootstraps(SampledUnits.single(9), 10, 0, frozenset(), lambda rows: frozenset(), averaged=False)
+    assert (empty.jaccard, empty.edges) == (1.0, 0.0)
+
+
+def test_rows_that_belong_together_are_drawn_together():
+    """Four units of two rows each: places come in pairs, as many as there are rows."""
+    seen = []
+
+    def find(places):
+        seen.append(places.tolist())
+        return frozenset()
+
+    units = SampledUnits("prompt", np.array([0, 1, 2, 3, 3, 2, 1, 0]))
+    found = measure_bootstraps(units, 20, 0, frozenset("a"), find, averaged=False)
+    assert found.sampling.unit == "prompt" and found.sampling.units == 4
+    for places in seen:
+        assert len(places) == 8 and all(places.count(row) == places.count(7 - row) for row in range(4))

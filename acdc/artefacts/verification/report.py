@@ -2,16 +2,26 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from acdc.artefacts.digests import read_artefact
 from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.interval import Interval
 from acdc.artefacts.verification.minimality import TOLERANCE
 from acdc.artefacts.verification.removal import Removal
-from acdc.artefacts.verification.stability import Stability
+from acdc.artefacts.verification.rivals import Rivals
+from acdc.artefacts.verification.specificity import Specificity
+from acdc.artefacts.verification.stability import Bootstraps, Stability
 from acdc.display import show
 from acdc.errors import InputError
 from acdc.files import json_text, write_text
@@ -19,6 +29,7 @@ from acdc.options import Extent, Scope
 from acdc.words import count_of
 
 FILE_NAME = "verification.json"
+_LATER = ("bootstraps", "specificity", "rivals")  # extras that came after version 1 of the file
 UNVERIFIED = "no verification has been run yet; 'acdc verify RUN' runs one"
 
 
@@ -72,7 +83,8 @@ class Report(_Record):
 
     `extent`: what was asked for; `complete`: whether all of that has been measured. `unseen`: rows that there were,
     of which `rows` were used for the metrics: as the budget allowed, and at most `most_rows` where that was asked for.
-    `full_verification`: what a full verification adds; `stability` what its option adds.
+    `full_verification`: what a full verification adds; `stability`, `bootstraps`, `specificity` and `rivals`: what an
+    option of each name adds (specificity: `--against`).
     """
 
     format: Literal["acdc-verification"] = "acdc-verification"
@@ -96,6 +108,15 @@ class Report(_Record):
         None, validation_alias=AliasChoices("full_verification", "audit")
     )
     stability: Stability | None = None
+    bootstraps: Bootstraps | None = None
+    specificity: Specificity | None = None
+    rivals: Rivals | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what was not asked for and that files of before did not have."""
+        written = write(self)
+        return {name: value for name, value in written.items() if value is not None or name not in _LATER}
 
     @model_validator(mode="after")
     def _has_its_metric(self) -> "Report":
@@ -139,11 +160,22 @@ class Report(_Record):
 
     def _includes(self, other: "Report") -> bool:
         own, others = self._limited(self.measured), other._limited(other.measured)
-        return own.includes(others) and self._repeats >= other._repeats
+        return own.includes(others) and all(a >= b for a, b in zip(self._amounts, other._amounts, strict=True))
 
     @property
-    def _repeats(self) -> int:
-        return 0 if self.stability is None else self.stability.repeats
+    def _amounts(self) -> tuple[int, ...]:
+        """How much of each extra was measured."""
+        return (
+            0 if self.stability is None else self.stability.repeats,
+            0 if self.bootstraps is None else self.bootstraps.count,
+            0 if self.specificity is None else len(self.specificity.tasks),
+            0 if self.rivals is None else len(self.rivals.each),
+        )
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """What was measured only because it was asked for, by name."""
+        return {name: getattr(self, name) for name in ("stability", *_LATER)}
 
     def _limited(self, scope: Scope) -> Scope:
         """A scope that says all rows where it allows as many as there are."""

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from acdc.artefacts.verification.sampling import Sampling
+
 
 class EdgeStability(BaseModel):
     """How often an edge was found; `certified`: how many rows could change without changing what is said of it."""
@@ -49,3 +51,21 @@ class Stability(BaseModel):
     unstable: list[EdgeStability]
     seeds: Repeats | None = None
     templates: Repeats | None = None
+
+
+class Bootstraps(BaseModel):
+    """Discoveries on `count` resamples of all rows, drawn with replacement; `sampling`: in which units. `jaccard`:
+    shared edges of any two, on average. `to_circuit`: the share that each has in common with the circuit, the least,
+    the mean and the greatest. `edges`: the mean number of edges. `frequencies`: how often each edge of the circuit was
+    found. `averaged`: scores of single rows were averaged over each resample, which gives the method's own; else the
+    search was repeated."""
+
+    model_config = ConfigDict(frozen=True)
+
+    count: int
+    sampling: Sampling
+    averaged: bool
+    jaccard: float
+    to_circuit: tuple[float, float, float]
+    edges: float
+    frequencies: dict[str, float]

@@ -12,7 +12,7 @@ from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.examples import Examples
 from acdc.artefacts.verification.report import Report
 from acdc.graph import ReaderKind
-from acdc.render.report import sections
+from acdc.render.report import extras, sections
 from acdc.render.report.examples import example_data, examples_section
 from acdc.render.report.explorer import explorer_data
 from acdc.render.report.markup import Markup, element, join, safe
@@ -36,6 +36,9 @@ def to_html(
         "Faithfulness": sections.faithfulness(circuit, report),
         "Tests": sections.tests(report),
         "Stability": sections.stability(report),
+        "Resamples": extras.bootstraps(report),
+        "Specificity": extras.specificity(report),
+        "Rivals": extras.rivals(report),
         "Mechanism": sections.mechanism(report),
         "Examples": examples_section(examples),
         "How it was made": sections.provenance(circuit, command),

@@ -11,7 +11,7 @@ from acdc.render.hints import ADDS, EVIDENCE, LABELS, SHARES, evidence_cells, sh
 from acdc.render.report.curve import size_curve
 from acdc.render.report.explorer import measured_sizes
 from acdc.render.report.markup import Markup, drawn, element, facts, join, paragraph, table
-from acdc.render.style import dropped, screened, within
+from acdc.render.style import dropped, polished, screened, within
 from acdc.render.verdict import (
     Claim,
     Standing,
@@ -372,7 +372,7 @@ def provenance(circuit: Circuit, command: str) -> Markup:
         method.choose,
     ]
     settings += [f"{name} {value}" for name, value in options.items()]
-    settings += [f"{name} {value:g}" for name, value in method.selection.items()]
+    settings += [f"{name} {value:g}" for name, value in method.selection.items() if not name.startswith("polish_")]
     rows = [
         ("model", f"{model.name} ({model.family}), sha256 {model.content_hash[:16]}"),
         ("revision", model.revision or "-"),
@@ -381,6 +381,7 @@ def provenance(circuit: Circuit, command: str) -> Markup:
         ("task", f"{task.name}, sha256 {task.content_hash[:16]}"),
         ("rows", f"{len(task.discovery)} discovery ({task.split}), {len(task.verification)} verification"),
         ("method", ", ".join([method.name, *filter(None, settings)])),
+        *([("polish", polished(circuit))] if polished(circuit) else []),
         ("metric", f"{circuit.metric} ({better(circuit.larger_is_better)})"),
         ("ablation", circuit.ablation),
         ("scores", circuit.sign_convention),

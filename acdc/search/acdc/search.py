@@ -16,6 +16,7 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import NothingToFind
 from acdc.graph.units import kind_of
 from acdc.progress import Progress
+from acdc.search.acdc.polish import check_polish, polish
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import node_step, receiver_steps
 from acdc.search.acdc.screening import Screen
@@ -48,6 +49,7 @@ def decide(
 
     `proposed`: boolean [edges or nodes] of those to decide about, the others are removed without a test; None for all.
     """
+    check_polish(behaviour, options)
     graph, nodes = behaviour.graph, not kind_of(options.level).are_edges
     plan = [node_step(graph, options.sender_order)] if nodes else list(receiver_steps(graph, options.sender_order))
     objective = wanted_objective(behaviour, options)
@@ -67,6 +69,8 @@ def decide(
                 run = waiting.pop()
                 waiting += run.finish(advance)
                 found |= run.results()
+    if options.polish:
+        found = {t: polish(behaviour, objective, found[t], options.seed, progress) for t in apart}
     return [_over_nodes(behaviour, found[t]) if nodes else found[t] for t in thresholds]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from acdc.artefacts.scores import Decision, Decisions
 from acdc.behaviour.behaviour import Behaviour
+from acdc.errors import InputError
 from acdc.progress import Progress
 from acdc.search.acdc.acdc_tests import ROUNDS
 from acdc.search.acdc.cost import cost_of_tests
@@ -23,7 +24,13 @@ from acdc.search.options import OrderOptions
 
 
 def acdc_complete(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Decisions:
-    """The union of the circuits of all rounds, each edge with the change of its first test that kept it."""
+    """The union of the circuits of all rounds, each edge with the change of its first test that kept it. Raises
+    InputError for a polish."""
+    if options.polish:
+        raise InputError(
+            "--polish would remove the backup components that acdc-complete adds, as nothing changes without one of "
+            "them alone: use acdc or hybrid with it"
+        )
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
     options = options.model_copy(update={"journal": None})  # it holds the passes of one ACDC
     gone = np.zeros(behaviour.graph.n_edges, dtype=bool)

@@ -29,7 +29,7 @@ def edge_pruning(behaviour: Behaviour, options: MaskOptions, progress: Progress)
     """
     wanted = options.edges or max(1, round(DEFAULT_SHARE * behaviour.graph.n_edges))
     rule = _Rule(1 - wanted / behaviour.graph.n_edges)
-    return Scores(learn(behaviour, rule, options.updates, options.seed, progress), "importance")
+    return Scores(learn(behaviour, rule, options, progress), "importance")
 
 
 class _Rule:

@@ -16,7 +16,7 @@ from torch import Tensor
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.behaviour.workers import share_out
-from acdc.errors import InputError, is_out_of_memory
+from acdc.errors import InputError, NothingToFind, is_out_of_memory
 from acdc.execution.components import Components
 from acdc.execution.executor import Executor, SlotInputs, Trace
 from acdc.execution.products import product
@@ -273,12 +273,12 @@ def _in_memory(batch_scores: BatchScores, fits: Callable[[Batch], bool], behavio
 
 
 def check_scores(behaviour: Behaviour, scores: Tensor) -> None:
-    """Raises InputError for scores that are not finite or all zero."""
+    """Raises InputError for scores that are not finite, NothingToFind for scores that are all zero."""
     name = behaviour.metric.name
     if not scores.isfinite().all():
         raise InputError(f"metric {name!r} has a gradient that is not finite on this task")
     if not scores.any():
-        raise InputError(
+        raise NothingToFind(
             f"every score is zero: metric {name!r} has no gradient on these rows, or ablation changes nothing there"
         )
 

@@ -1,9 +1,9 @@
 """Attribution proposes, ACDC decides: exact tests, but only of edges that EAP-IG finds worth one.
 
-The proposal is the top of EAP-IG's ranking (gradients along the inputs), dangling parts pruned away. ACDC visits its
-receivers as ever; of each, all edges outside the proposal go at once and untested, then those inside are tested one by
-one. So the result is a proposal's: an edge that EAP-IG misjudges cannot be found. How much that may be is recorded: the
-objective of the whole proposal, and the largest score outside it.
+The proposal is chosen from EAP-IG's scores (gradients along the inputs), by size unless told otherwise.
+ACDC visits its receivers as ever; of each, all edges outside the proposal go at once and untested, then those inside
+are tested one by one. So the result is a proposal's: an edge that EAP-IG misjudges cannot be found. How much that may
+be is recorded: the objective of the whole proposal, and the largest |score| outside it.
 """
 
 from dataclasses import replace
@@ -37,21 +37,22 @@ def hybrid(behaviour: Behaviour, options: HybridOptions, progress: Progress) -> 
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
     proposed = eap_ig_inputs(behaviour, options, progress)
     scores = proposed.values
-    inside = _highest(behaviour, options, scores)
+    inside = _proposed(behaviour, options, scores)
     objective = MeasuredObjective(behaviour, wanted_objective(behaviour, options)).of_subgraphs(~inside[None])[0]
     left_out = float(np.abs(scores[~inside]).max(initial=0.0))
     found = decide(behaviour, [threshold], options, progress, inside)[0]
     return replace(found, proposal=Proposal(int(inside.sum()), float(objective), left_out, proposed.batch_splits))
 
 
-def _highest(behaviour: Behaviour, options: SearchOptions, scores: np.ndarray) -> np.ndarray:
+def _proposed(behaviour: Behaviour, options: HybridOptions, scores: np.ndarray) -> np.ndarray:
     """Boolean [edges]: the proposal, from scores of all edges."""
-    return Ranking(EdgeUnits(behaviour.graph), scores).by_edges(proposal_size(behaviour.graph, options)).edges
+    graph, helps = behaviour.graph, behaviour.metric.sign * scores
+    return Ranking(EdgeUnits(graph), scores, options.propose, helps).by_edges(proposal_size(graph, options)).edges
 
 
-def likely_proposal(behaviour: Behaviour, options: SearchOptions) -> np.ndarray:
+def likely_proposal(behaviour: Behaviour, options: HybridOptions) -> np.ndarray:
     """Boolean [edges]: about what is proposed, from the cheaper scores of EAP."""
-    return _highest(behaviour, options, eap(behaviour, options, silent).values)
+    return _proposed(behaviour, options, eap(behaviour, options, silent).values)
 
 
 def hybrid_cost(dry: BatchDryRun, run: Run, options: HybridOptions) -> BatchCost:

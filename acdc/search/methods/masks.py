@@ -21,9 +21,13 @@ from acdc.execution.ablated import Ablated
 from acdc.execution.executor import SlotInputs
 from acdc.graph import ComponentGraph, ReaderGroup
 from acdc.progress import Progress, silent
+from acdc.search.choosing import helpfulness
 from acdc.search.cost import BatchCost, BatchDryRun, Effort, Run
-from acdc.search.options import MaskOptions
+from acdc.search.methods.eap_ig import eap_ig_inputs
+from acdc.search.options import IntegralOptions, MaskOptions
 from acdc.task.metrics import NOISE, distance
+
+MOST_AHEAD = 2.0  # an optimiser moves a logit that far in 10 to 20 updates
 
 
 class MaskedEdges(SlotInputs):
@@ -57,7 +61,7 @@ class MaskRule(Protocol):
     name: str
 
     def start(self, edges: int) -> list[Tensor]:
-        """Parameters to learn, as leaves."""
+        """Parameters to learn, as leaves; the first are the masks' logits [edges]."""
 
     def optimiser(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
         """What changes the parameters."""
@@ -75,14 +79,16 @@ class MaskRule(Protocol):
         """Whether more updates would change nothing."""
 
 
-def learn(behaviour: Behaviour, rule: MaskRule, updates: int, seed: int, progress: Progress) -> np.ndarray:
+def learn(behaviour: Behaviour, rule: MaskRule, options: MaskOptions, progress: Progress) -> np.ndarray:
     """The importance of every edge, float64 [edges] in (0, 1): its certainty, averaged over all updates.
 
     As the pressure on the masks rises from the first update to the last, an edge that is worth more stays longer: so
     one training ranks edges for circuits of every size. A batch is one update; seeded.
     """
-    graph, generator = behaviour.graph, torch.Generator().manual_seed(seed)
+    graph, updates, generator = behaviour.graph, options.updates, torch.Generator().manual_seed(options.seed)
     parameters, total = rule.start(graph.n_edges), torch.zeros(graph.n_edges, dtype=torch.float64)
+    if options.warm_start:
+        parameters[0].data += head_start(behaviour, options.seed, progress)
     optimiser = rule.optimiser(parameters)
     distance = _Distance(behaviour)
     with progress(rule.name, updates, "updates") as advance:
@@ -100,6 +106,18 @@ def learn(behaviour: Behaviour, rule: MaskRule, updates: int, seed: int, progres
             if rule.finished(certainty, done):
                 break
     return (total / updates).numpy()
+
+
+def head_start(behaviour: Behaviour, seed: int, progress: Progress) -> Tensor:
+    """What is added to the logits of masks that start from EAP-IG's scores, float32 [edges]: the log of how much an
+    edge helps, in units of the mean |score|, and at most `MOST_AHEAD` either way; edges that hurt are furthest behind.
+
+    Raises InputError for a metric without gradient.
+    """
+    scores = eap_ig_inputs(behaviour, IntegralOptions.of({}, seed=seed), progress)
+    helps = helpfulness(scores.values, scores.kind, behaviour.metric.sign) / np.abs(scores.values).mean()
+    ahead = np.log(np.maximum(helps, np.exp(-MOST_AHEAD)))
+    return torch.from_numpy(np.minimum(ahead, MOST_AHEAD)).float()
 
 
 def training_cost(dry: BatchDryRun, run: Run, options: MaskOptions) -> BatchCost:

@@ -22,7 +22,7 @@ START, RATE = 2.0, 0.1
 
 def ugs(behaviour: Behaviour, options: MaskOptions, progress: Progress) -> Scores:
     """At most `updates` forwards and backwards of one batch under masks; scores are in (0, 1)."""
-    return Scores(learn(behaviour, _Rule(), options.updates, options.seed, progress), "importance")
+    return Scores(learn(behaviour, _Rule(), options, progress), "importance")
 
 
 class _Rule(RisingPrice):

@@ -11,6 +11,7 @@ from acdc.model.load import load_model
 from acdc.options import Level
 from acdc.search.acdc.journal import Journal
 from acdc.search.discover import DiscoverySettings, discover
+from acdc.search.registry import METHODS
 from acdc.task.load import load_task
 
 DEPENDS_ON = {"inputs": "these"}
@@ -34,10 +35,12 @@ def run(model, settings, path, task="ioi"):
         {"method": "acdc", "level": Level.nodes},
         {"method": "acdc", "direct_edges": True},
         {"method": "hybrid"},
+        {"method": "acdc", "options": {"polish": True}},
     ],
-    ids=lambda options: "-".join(map(str, options.values())),
+    ids=["acdc", "nodes", "direct-edges", "hybrid", "polish"],
 )
 def test_a_journal_cut_anywhere_leads_to_the_same_result(trio32, tmp_path, options):
+    options = options | {"method": METHODS.find(options["method"])}
     settings = DiscoverySettings(metric="kl", threshold=0.01, limit=6, **options)
     path = tmp_path / "trials.jsonl"
     circuit, decisions, work = run(trio32, settings, path)

@@ -5,13 +5,17 @@ import pytest
 from pytest import approx
 
 from acdc.behaviour.behaviour import Behaviour
-from acdc.errors import InputError
+from acdc.errors import AcdcWarning, InputError
+from acdc.model.load import load_model
 from acdc.options import Level, ObjectiveKind
 from acdc.progress import silent
 from acdc.search.acdc import screening
+from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.passes import next_pass
 from acdc.search.acdc.search import acdc
+from acdc.search.discover import DiscoverySettings, discover
 from acdc.search.options import OrderOptions
+from acdc.search.registry import METHODS
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS
 
@@ -27,6 +31,11 @@ CASES = [
 def nothing_sampled(monkeypatch):
     """So few edges that a sample would be all of them."""
     monkeypatch.setattr(screening, "SAMPLE", 0)
+
+
+@pytest.fixture(scope="module")
+def trio32():
+    return load_model("trio")
 
 
 def bound(model, task, metric, ablation="resample", rows=range(8)):
@@ -114,6 +123,50 @@ def test_the_sample_says_how_often_the_estimate_was_wrong(trio, monkeypatch):
     ]
     assert found[0] == found[1] != found[2]
     assert 0 < found[0].sampled_kept < found[0].sampled < 200  # KL has no slope at the full model: many are misjudged
+
+
+def test_a_faithfulness_is_reached_by_the_smallest_circuit_tried(trio):
+    behaviour = bound(trio, "induction", "logit_diff")
+    full, empty = behaviour.ends()
+
+    def faithfulness(found):
+        circuit = behaviour.graph.prune(found.kept)
+        value = behaviour.measure(~circuit[None])[0, 0].mean()
+        return (value - empty) / (full - empty), circuit.sum()
+
+    found = acdc(behaviour, OrderOptions(faithfulness=0.95, objective=ObjectiveKind.match), silent)
+    share, edges = faithfulness(found)
+    assert 0.95 <= share <= 1.05
+    halved = [abs(full - empty) * 0.08 / 2**k for k in range(9)]
+    larger = [t for t in halved if t > found.threshold]
+    for threshold in larger:
+        other, size = faithfulness(acdc(behaviour, OrderOptions(threshold=threshold, objective="match"), silent))
+        assert size >= edges or not 0.95 <= other <= 1.05
+
+
+def test_where_no_circuit_is_faithful_the_closest_is_given(trio, monkeypatch):
+    monkeypatch.setattr("acdc.search.acdc.to_faithfulness.HALVINGS", 1)
+    with pytest.warns(AcdcWarning, match="no threshold down to"):
+        found = acdc(bound(trio, "ioi", "logit_diff"), OrderOptions(faithfulness=1.0), silent)
+    assert found.kept.any()
+
+
+def test_a_screened_run_that_was_cut_off_goes_on(trio32, tmp_path):
+    """With every command line's own way: journal, circuit and record of the screening."""
+    settings = DiscoverySettings(method=METHODS["acdc"], metric="kl", threshold=0.01, limit=6, options={"screen": 0.3})
+    task, path = load_task("ioi", trio32), tmp_path / "trials.jsonl"
+
+    def run():
+        with Journal(path, {}) as journal:
+            found = discover(trio32, task, settings, journal=journal)
+        return found.circuit.model_dump_json(), found.decisions, found.screening
+
+    first = run()
+    whole = path.read_bytes()
+    for share in (0.2, 0.7, 1.0):
+        path.write_bytes(whole[: int(share * len(whole))])
+        assert run() == first
+        assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("level", [Level.nodes])

@@ -13,16 +13,19 @@ from noise import noise
 from acdc.api import discover, verify
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.executor import RemovedEdges
-from acdc.options import Level
+from acdc.graph.units import EdgeUnits
+from acdc.options import Choosing, Level
 from acdc.progress import silent
 from acdc.search.acdc.search import acdc
+from acdc.search.choosing import Ranking
+from acdc.search.methods.eap_ig import eap_ig_inputs
 from acdc.search.methods.edge_pruning import edge_pruning
 from acdc.search.methods.exact import exact
 from acdc.search.methods.hybrid import hybrid
 from acdc.search.methods.masks import GAMMA, ZETA, MaskedEdges, hard_concrete, open_logits, open_probability
 from acdc.search.methods.subnetwork_probing import subnetwork_probing
 from acdc.search.methods.ugs import ugs
-from acdc.search.options import HybridOptions, MaskOptions, OrderOptions, SearchOptions
+from acdc.search.options import HybridOptions, IntegralOptions, MaskOptions, OrderOptions, SearchOptions
 from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS, recovered_fraction
 
@@ -132,6 +135,18 @@ def test_a_hybrid_tests_only_what_was_proposed(family):
         same_slot = before.candidate.split("->")[1] == after.candidate.split("->")[1]
         if same_slot:
             assert after.before == (before.before if before.kept else before.after)
+
+
+@pytest.mark.parametrize("propose", [Choosing.signed, Choosing.paths])
+def test_a_hybrid_proposes_as_it_is_told(trio, induction, propose):
+    behaviour = Behaviour(trio, induction, range(6), METRICS["logit_diff"])
+    found = hybrid(behaviour, HybridOptions(threshold=0.3, edges=60, propose=propose), silent)
+    scores = eap_ig_inputs(behaviour, IntegralOptions(), silent).values
+    ranking = Ranking(EdgeUnits(behaviour.graph), scores, propose, -scores)  # of a metric that is better when larger
+    proposed = ranking.by_edges(60).edges
+    tested = behaviour.graph.mask(test.candidate for test in found.tests)
+    assert (tested <= proposed).all() and found.kept.any() and found.proposal.edges == proposed.sum()
+    assert found.proposal.left_out == np.abs(scores[~proposed]).max()
 
 
 def test_a_hybrid_says_that_it_is_a_proposals(acdc, tmp_path):
