@@ -26,7 +26,7 @@ from acdc.files import (
     write_json,
     write_text,
 )
-from acdc.search.options import BUILT_IN
+from acdc.search.options import LATER
 
 JOURNAL = ".trials.jsonl"  # what a search that decides has measured, until it is done
 DEFAULT_PARENT = Path("runs")
@@ -218,11 +218,11 @@ class RunDirectory:
 def _check_same(path: Path, record: RunRecord, kind: str, inputs: dict[str, Any]) -> None:
     if record.kind != kind:
         raise InputError(f"--out {path} holds a run of 'acdc {record.kind}': choose another folder")
-    for name, value in inputs.items():
-        before = BUILT_IN[name].default if name in BUILT_IN else None  # of runs made before there was such an option
-        if (there := record.inputs.get(name, before)) != value:
+    for name in [*inputs, *(LATER.keys() & record.inputs.keys())]:
+        there, here = (values.get(name, LATER.get(name)) for values in (record.inputs, inputs))
+        if there != here:
             raise InputError(
-                f"--out {path} holds a run of other inputs ({name}: {there} there, {value} here): choose another folder"
+                f"--out {path} holds a run of other inputs ({name}: {there} there, {here} here): choose another folder"
             )
 
 

@@ -37,7 +37,7 @@ from acdc.search.acdc.slot_cost import PASS_BYTES
 from acdc.search.acdc.tester import WIDEST
 from acdc.search.bootstrap import certain_signs
 from acdc.search.choosing import Ranking, helpfulness
-from acdc.search.options import BUILT_IN, SearchOptions, flag
+from acdc.search.options import BUILT_IN, LATER, SearchOptions, flag
 from acdc.search.registry import DEFAULT_METHOD, METHODS, Method
 from acdc.task.metrics import Metric, MetricFunction, as_metric, recovered_fraction
 from acdc.task.rows import Task
@@ -95,10 +95,12 @@ class DiscoverySettings:
         found: dict[str, Any] = {}
         for one in fields(self):
             found |= self._recorded_options() if one.name == "options" else {one.name: getattr(self, one.name)}
+        found = {name: value for name, value in found.items() if name not in LATER or value != LATER[name]}
         return found | {"method": self.method.name}
 
     def _recorded_options(self) -> dict[str, Any]:
-        return {name: option.default for name, option in BUILT_IN.items()} | self.search_options.own_values()
+        always = {name: option.default for name, option in BUILT_IN.items() if name not in LATER}
+        return always | self.search_options.own_values()
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "DiscoverySettings":

@@ -67,8 +67,10 @@ class SearchOptions(BaseModel):
             raise InputError(_sentence(error.errors()[0])) from None
 
     def own_values(self) -> dict[str, JsonValue]:
-        """The values of `own`, as JSON has them."""
-        return self.model_dump(mode="json", include=set(self.own()))
+        """The values of `own`, as JSON has them; of options that acdc got later, only those that are not the default:
+        so that what was recorded before is the same run."""
+        values = self.model_dump(mode="json", include=set(self.own()))
+        return {name: x for name, x in values.items() if name not in LATER or x != LATER[name]}
 
 
 def flag(name: str) -> str:
@@ -170,3 +172,8 @@ def own_options(*kinds: type[SearchOptions]) -> dict[str, FieldInfo]:
 
 
 BUILT_IN = own_options(*DECIDING, *SCORING)  # in the order in which runs record them
+# Settings that acdc got later than the first runs that are still read, with their defaults; runs record others alone.
+LATER = {
+    "bootstrap": 0,
+    **{name: one.default for name, one in BUILT_IN.items() if name not in ("sender_order", "steps", "updates")},
+}

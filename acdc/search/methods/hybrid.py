@@ -47,7 +47,10 @@ def hybrid(behaviour: Behaviour, options: HybridOptions, progress: Progress) -> 
 def _proposed(behaviour: Behaviour, options: HybridOptions, scores: np.ndarray) -> np.ndarray:
     """Boolean [edges]: the proposal, from scores of all edges."""
     graph, helps = behaviour.graph, behaviour.metric.sign * scores
-    return Ranking(EdgeUnits(graph), scores, options.propose, helps).by_edges(proposal_size(graph, options)).edges
+    size = proposal_size(graph, options)
+    if size >= graph.n_edges:
+        return np.ones(graph.n_edges, dtype=bool)  # those without a score, which no ranking chooses, too
+    return Ranking(EdgeUnits(graph), scores, options.propose, helps).by_edges(size).edges
 
 
 def likely_proposal(behaviour: Behaviour, options: HybridOptions) -> np.ndarray:
