@@ -158,7 +158,7 @@ def polished(circuit: Circuit) -> str:
     if found["polish_drawn"]:
         others += f" ({found['polish_drawn']:,} of them drawn at random, of {found['polish_possible']:,} possible)"
     return (
-        f"Polished in {rounds} {'round' if rounds == 1 else 'rounds'}, with {found['polish_added']:,} edges added and "
+        f"Polished in {count_of(int(rounds), 'round')}, with {count_of(int(found['polish_added']), 'edge')} added and "
         f"{found['polish_removed']:,} removed: {which} needed (the objective rises by at least {limit} without it), "
         f"and {helping or 'none'} of {others} and {found['polish_paths']:,} paths of two edges that "
         f"were tested would help (lower it by at least {limit} for each edge)."
