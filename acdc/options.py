@@ -18,7 +18,7 @@ MOST_STEPS, MOST_UPDATES, MOST_THRESHOLDS, MOST_REPEATS = 10_000, 1_000_000, 1_0
 
 def check_count(option: str, value: int, most: int = MOST_COUNT) -> None:
     """Raises InputError, naming the option, for a number of things that is below 1 or above a bound."""
-    if value < 1:
+    if not value >= 1:  # so written, as NaN is not below 1 either
         raise InputError(f"{option} {value} must be at least 1")
     if value > most:
         raise InputError(f"{option} {value if value < 10**20 else 'of so many digits'} must be at most {most:,}")

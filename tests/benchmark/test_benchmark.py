@@ -46,7 +46,7 @@ def test_only_what_is_missing_is_run(acdc, tmp_path):
     again = acdc("benchmark", "--cases", "and-gate", "--methods", "acdc")
     more = acdc("benchmark", "--cases", "and-gate", "--methods", "acdc,exact")
     assert first.code == again.code == more.code == 0
-    assert "1 of 1 jobs were finished before" in again.err
+    assert "1 of 1 job was finished before" in again.err
     assert [path.stat().st_mtime_ns for path in files] == before and len(files) == 3
     assert "exact" in more.out and "exact" not in again.out
     whole = files[0].read_text()

@@ -88,6 +88,7 @@ def test_a_finished_verification_is_never_without_its_page(acdc, monkeypatch, re
     """Whoever copies a run, or kills what verifies it, has the page of what is measured."""
     from acdc.artefacts.verification.report import Report
     from acdc.progress import silent
+    from acdc.runs.extras import Extras
     from acdc.runs.finish import Finishing, reverify
     from acdc.runs.page import report_of_run
 
@@ -100,7 +101,7 @@ def test_a_finished_verification_is_never_without_its_page(acdc, monkeypatch, re
             seen.append((path / "report.html").read_text() == report_of_run(path))
 
     monkeypatch.setattr(Report, "save", saving)
-    reverify(Path("r"), None, None, "cpu", Finishing(silent), repeats)
+    reverify(Path("r"), None, None, "cpu", Finishing(silent), Extras(stability=repeats))
     assert seen == [True] * (2 if repeats else 1)
 
 

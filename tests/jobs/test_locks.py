@@ -67,7 +67,7 @@ def test_a_job_that_another_process_keeps_is_left_to_it(job, monkeypatch):
 
 def test_what_killed_writers_left_is_cleared_before_a_job_goes_on(job):
     job.path.mkdir(parents=True)
-    for name in (".run.json.a1.part", ".circuit.json.b2.part"):
+    for name in (".run.json.abcd1234.part", ".circuit.json.efgh5678.part"):
         Path(job.path / name).write_text("{")
     (outcome,) = InProcess().run([job], Nobody())
     assert outcome.error is None

@@ -52,7 +52,7 @@ def test_a_grid_of_verifications_is_one_run(acdc, options, turned):
     assert acdc(*alone, *rows, "--out", "alone").code == 0
     for name in ("verification.json", "report.html"):
         assert (Path(job["run"]) / name).read_bytes() == (Path("alone") / name).read_bytes()
-    assert "1 of 1 jobs were finished before" in acdc("run", "jobs.toml", "--out", "out").err
+    assert "1 of 1 job was finished before" in acdc("run", "jobs.toml", "--out", "out").err
 
 
 @pytest.mark.parametrize("plan", [lambda jobs: plan_jobs(jobs, Path("out")), check_jobs])

@@ -86,6 +86,7 @@ def test_metrics_of_the_wrong_shape_are_refused_everywhere(trio, induction):
 def test_a_circuit_of_another_anatomy_is_refused(trio, induction):
     circuit = acdc.discover(trio, induction, method="random", edges=9, limit=4).circuit
     shape = {**circuit.model.anatomy, "n_layers": 9}
-    changed = circuit.model_copy(update={"model": circuit.model.model_copy(update={"anatomy": shape})})
+    record = circuit.model_dump()
+    changed = type(circuit).model_validate({**record, "model": {**record["model"], "anatomy": shape}})
     with pytest.raises(acdc.InputError, match="anatomy"):
         acdc.verify(trio, induction, changed)

@@ -146,7 +146,7 @@ def test_job_files_name_data_sets_from_where_they_are(tmp_path):
 
 def test_rows_without_a_counterfactual_are_left_out(tmp_path, trio):
     name = save([MIB, MIB | {"s2_io_flip_counterfactual": None}], tmp_path / "ioi")
-    with pytest.warns(AcdcWarning, match="1 rows have no counterfactual"):
+    with pytest.warns(AcdcWarning, match="1 row without a counterfactual was left out"):
         assert len(load_task(name, trio).rows) == 1
 
 
