@@ -91,16 +91,17 @@ def test_a_finished_verification_is_never_without_its_page(acdc, monkeypatch, re
     from acdc.runs.extras import Extras
     from acdc.runs.finish import Finishing, reverify
     from acdc.runs.page import report_of_run
+    from acdc.runs.run_directory import RunDirectory
 
     assert acdc("discover", *OPTIONS, "--verify", "quick", "--out", "r").code == 0
-    seen, save = [], Report.save
+    seen, write = [], RunDirectory.write
 
-    def saving(report, path):
-        save(report, path)
-        if report.complete:
-            seen.append((path / "report.html").read_text() == report_of_run(path))
+    def writing(run, name, text):
+        write(run, name, text)
+        if name == "verification.json" and Report.load(run.path).complete:
+            seen.append((run.path / "report.html").read_text() == report_of_run(run.path))
 
-    monkeypatch.setattr(Report, "save", saving)
+    monkeypatch.setattr(RunDirectory, "write", writing)
     reverify(Path("r"), None, None, "cpu", Finishing(silent), Extras(stability=repeats))
     assert seen == [True] * (2 if repeats else 1)
 
