@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -141,9 +142,10 @@ def job_file(home):
 
 
 def artefacts(folder):
-    """Contents by name, of all files that are the same wherever they are made."""
+    """Contents by name, of all files that are the same wherever they are made, but for where the page's command finds
+    files: on the cluster they are in the submission's own folder."""
     return {
-        str(path.relative_to(folder)): path.read_bytes()
+        str(path.relative_to(folder)): re.sub(rb"(--(?:model|task) )[^ ]*/", rb"\1", path.read_bytes())
         for path in folder.glob("*-*/*")
         if path.is_file() and path.name != "run.json"
     }
