@@ -89,7 +89,9 @@ class Increments:
             ]
         )
 
-    def foretell(self, edges: np.ndarray) -> FirstOrder:
+    def foretell(self, edges: np.ndarray) -> FirstOrder | None:
+        if self._within_head(edges):
+            return None
         senders, metrics = self._senders(edges), self.measured.objective.metrics
         return first_order(self.behaviour, self.states, self._slots[0].reader, senders, metrics)
 

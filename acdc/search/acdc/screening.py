@@ -33,8 +33,11 @@ class Screen:
         self._wrong = 0
         self._receiver: _Receiver | None = None
 
-    def open(self, candidates: np.ndarray, foretold: FirstOrder, measured: MeasuredObjective) -> None:
-        """Go on to a receiver, and screen its candidates."""
+    def open(self, candidates: np.ndarray, foretold: FirstOrder | None, measured: MeasuredObjective) -> None:
+        """Go on to a receiver, and screen its candidates; none where nothing is foretold."""
+        self._receiver = None
+        if foretold is None:
+            return
         self._receiver = _Receiver(candidates, foretold, measured)
         estimates = self._receiver.estimates()
         low = estimates < self.share * self.threshold

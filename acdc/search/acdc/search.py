@@ -13,7 +13,7 @@ import numpy as np
 
 from acdc.artefacts.scores import Decisions
 from acdc.behaviour.behaviour import Behaviour
-from acdc.errors import NothingToFind
+from acdc.errors import InputError, NothingToFind
 from acdc.graph.units import kind_of
 from acdc.progress import Progress
 from acdc.search.acdc.polish import check_polish, polish
@@ -76,6 +76,11 @@ def decide(
 
 def wanted_objective(behaviour: Behaviour, options: OrderOptions) -> Wanted:
     """What to minimise. KL is weighted so that the empty circuit's counts as much as all that the metric spans."""
+    if options.screen and behaviour.metric.steps:
+        raise InputError(
+            f"--screen estimates edges from gradients, and metric {behaviour.metric.name!r} is a step function without "
+            "one: test every edge with --screen 0"
+        )
     if not options.kl_share:
         return Wanted(options.objective)
     full, empty = behaviour.ends()

@@ -125,7 +125,7 @@ class Speculation:
     def measured(self) -> MeasuredObjective:
         return self._tester.measured
 
-    def foretell(self, candidates: np.ndarray) -> FirstOrder:
+    def foretell(self, candidates: np.ndarray) -> FirstOrder | None:
         return self._tester.foretell(candidates)
 
     def remove(self, candidates: np.ndarray) -> None:

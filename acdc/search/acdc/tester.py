@@ -60,9 +60,9 @@ class Tester(Protocol):
         one within-head edge. They are the next ones, or those after the next ones `before` them, which are removed as
         well."""
 
-    def foretell(self, candidates: np.ndarray) -> FirstOrder:
-        """Estimates of how the objective's metrics change without each of the undecided edges into the open slot.
-        Raises InputError where nothing gives any."""
+    def foretell(self, candidates: np.ndarray) -> FirstOrder | None:
+        """Estimates of how the objective's metrics change without each of the undecided edges into the open slot; None
+        for a within-head edge. Raises InputError where nothing gives any."""
 
     def remove(self, candidates: np.ndarray) -> None:
         """Remove edges into the open slot, or one within-head edge, for good."""
@@ -114,7 +114,7 @@ class WholeRuns:
             row[wanted.tried[:count]] = True
         return self._objectives(removed)
 
-    def foretell(self, candidates: np.ndarray) -> FirstOrder:
+    def foretell(self, candidates: np.ndarray) -> FirstOrder | None:
         raise InputError(
             "--screen estimates edges from gradients of what a test recomputes, which is not available over nodes "
             "and in models with post-norms: test every candidate with --screen 0"

@@ -24,11 +24,15 @@ def to_faithfulness(behaviour: Behaviour, target: float, decide: Callable[[float
     """`decide` gives what ACDC decides under a threshold. Where no circuit reaches the target, that which comes closest
     is given, with a warning."""
     full, empty = behaviour.ends()
+
+    def attempt(threshold: float) -> _Tried:
+        return _Tried(behaviour, decide(threshold), full, empty)
+
     threshold = LARGEST_SHARE * abs(full - empty)
-    tried = [_Tried(behaviour, decide(threshold), full, empty)]
+    tried = [attempt(threshold)]
     while not tried[-1].reaches(target) and len(tried) < HALVINGS:
         threshold /= 2
-        tried.append(_Tried(behaviour, decide(threshold), full, empty))
+        tried.append(attempt(threshold))
     if not tried[-1].reaches(target):
         closest = min(tried, key=lambda one: abs(one.faithfulness - 1))
         warnings.warn(
@@ -39,18 +43,16 @@ def to_faithfulness(behaviour: Behaviour, target: float, decide: Callable[[float
         )
         return closest.found
     if len(tried) > 1:
-        tried += _between(behaviour, target, decide, tried[-2].found.threshold, threshold)
+        tried += _between(attempt, target, 2 * threshold, threshold)
     return min((one for one in tried if one.reaches(target)), key=lambda one: one.edges).found
 
 
-def _between(
-    behaviour: Behaviour, target: float, decide: Callable[[float], Decisions], above: float, reached: float
-) -> list["_Tried"]:
+def _between(attempt: Callable[[float], "_Tried"], target: float, above: float, reached: float) -> list["_Tried"]:
     """What larger thresholds give, halfway between one that does not reach the target and one that does."""
-    (full, empty), found = behaviour.ends(), []
+    found: list[_Tried] = []
     for _ in range(REFINEMENTS):
         threshold = float(np.sqrt(above * reached))
-        found.append(_Tried(behaviour, decide(threshold), full, empty))
+        found.append(attempt(threshold))
         above, reached = (above, threshold) if found[-1].reaches(target) else (threshold, reached)
     return found
 

@@ -173,3 +173,17 @@ def test_a_screened_run_that_was_cut_off_goes_on(trio32, tmp_path):
 def test_it_is_refused_over_nodes(trio, level):
     with pytest.raises(InputError, match="--screen 0"):
         acdc(bound(trio, "ioi", "logit_diff"), OrderOptions(threshold=0.1, screen=0.3, level=level), silent)
+
+
+def test_within_head_edges_are_tested_one_by_one(trio):
+    behaviour = Behaviour(trio, load_task("ioi", trio), range(8), METRICS["logit_diff"], direct_edges=True)
+    every = acdc(behaviour, OrderOptions(threshold=0.1), silent)
+    found = acdc(behaviour, OrderOptions(threshold=0.1, screen=0.3), silent)
+    assert (found.kept == every.kept).all() and found.screening.groups
+    inside = {behaviour.graph.names[i] for i in range(len(behaviour.graph.edges), behaviour.graph.n_edges)}
+    assert inside & {test.candidate for test in found.tests}
+
+
+def test_a_metric_without_a_gradient_is_refused(trio):
+    with pytest.raises(InputError, match="accuracy"):
+        acdc(bound(trio, "ioi", "accuracy"), OrderOptions(threshold=0.1, screen=0.3), silent)
