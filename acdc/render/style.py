@@ -132,16 +132,19 @@ def screened(circuit: Circuit) -> str:
     found = circuit.method.selection
     if "screened_edges" not in found:
         return ""
+    edges, groups = int(found["screened_edges"]), int(found["screened_groups"])
+    if not edges:
+        return "every edge was tested"
     text = (
-        f"{found['screened_edges']:,} edges left in {found['screened_groups']:,} groups instead of one by one, which "
+        f"{count_of(edges, 'edge')} {were(edges)} removed in {count_of(groups, 'group')} instead of one by one, which "
         f"changed {circuit.method.objective} by {found['screened_change']:+.2g}"
     )
     kept, sampled = int(found["screened_sampled_kept"]), int(found["screened_sampled"])
     if sampled:
         interval = wilson(kept, sampled)
         text += (
-            f"; of {sampled:,} others like them that were tested, {kept:,} {were(kept)} kept "
-            f"(95% interval {interval.low:.1%} to {interval.high:.1%})"
+            f"; of {count_of(sampled, 'more edge')} that screening would remove and that were tested, {kept:,} "
+            f"{were(kept)} kept (95% interval {interval.low:.1%} to {interval.high:.1%})"
         )
     return text
 
