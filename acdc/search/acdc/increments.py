@@ -10,7 +10,7 @@ from torch import Tensor
 
 from acdc.behaviour.behaviour import Behaviour, apply
 from acdc.graph import WithinHeadEdge
-from acdc.search.acdc.first_order import FirstOrder, first_order
+from acdc.search.acdc.first_order import FirstOrder, Slopes, slopes
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.open_slot import OpenSlot
 from acdc.search.acdc.passes import Pass
@@ -34,6 +34,7 @@ class Increments:
         ]
         self._cost: PassCost | None = None  # of passes of the open slot
         self._slots: list[OpenSlot] = []  # by state, where the open receiver is a slot of something needed
+        self._slopes: Slopes | None = None  # of the slots of one layer and kind, as they were at the first of them
 
     @torch.no_grad()
     def objective(self) -> float:
@@ -84,7 +85,7 @@ class Increments:
         senders, columns = self._senders(wanted.tried), wanted.columns
         return self._objectives(
             [
-                Propagation(state, len(columns)).from_input(slot.reader, slot.without(senders, columns))
+                Propagation(state, len(columns)).from_input(slot.reader, slot.without(senders, columns, wanted.kept))
                 for state, slot in zip(self.states, self._slots, strict=True)
             ]
         )
@@ -92,8 +93,13 @@ class Increments:
     def foretell(self, edges: np.ndarray) -> FirstOrder | None:
         if self._within_head(edges):
             return None
-        senders, metrics = self._senders(edges), self.measured.objective.metrics
-        return first_order(self.behaviour, self.states, self._slots[0].reader, senders, metrics)
+        reader = self._slots[0].reader
+        if self._slopes is None or reader not in self._slopes.gradients[0]:
+            state = self.states[0]
+            slots = map(self.graph.reader_index.__getitem__, state.group(reader).readers)
+            together = [slot for slot in slots if slot == reader or state.owners(slot)]
+            self._slopes = slopes(self.behaviour, self.states, together, self.measured.objective.metrics)
+        return self._slopes.effects(self.states, reader, self._senders(edges))
 
     @torch.no_grad()
     def remove(self, edges: np.ndarray) -> None:

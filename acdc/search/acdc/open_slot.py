@@ -32,8 +32,9 @@ class OpenSlot:
         other.state = state
         return other
 
-    def without(self, senders: Sequence[int], counts: Sequence[int]) -> Tensor:
-        """Inputs without the first so many (`counts`, ascending) of the next undecided senders: [counts, N, Q, d]."""
+    def without(self, senders: Sequence[int], counts: Sequence[int], kept: Sequence[int] = ()) -> Tensor:
+        """Inputs without the first so many (`counts`, ascending) of the next undecided senders: [counts, N, Q, d].
+        Those at the places `kept` stay in all that more than they are taken out of."""
         first = self._place[senders[0]]
         out = self._kept.new_empty((len(counts), *self._kept.shape))
         reached = first + counts[-1]
@@ -45,10 +46,12 @@ class OpenSlot:
             while reached > first + count:
                 reached -= 1
                 later = self._add(reached, later)
-            if later is None:
-                out[row] = self._kept
-            else:
-                torch.add(self._kept, later, out=out[row])
+            out[row] = 0 if later is None else later
+        stays, waiting = self._kept, list(kept)
+        for row, count in enumerate(counts):
+            while waiting and waiting[0] + 1 < count:
+                stays = stays + self._change(senders[waiting.pop(0)])
+            out[row] += stays
         return out
 
     def remove(self, count: int) -> None:

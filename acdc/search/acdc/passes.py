@@ -7,29 +7,36 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Pass:
-    """`tried`: candidates of one receiver in the order in which they are removed. `columns`: the objective is measured
-    with the first so many of them removed, ascending and at least 1."""
+    """`tried`: candidates of one receiver in the order in which they are decided. `columns`: the objective is measured
+    with the first so many of them removed, ascending and at least 1. `kept`: places of those that are expected to be
+    kept: a column of its own measures each without it, and all later columns leave it in."""
 
     tried: np.ndarray
     columns: tuple[int, ...]
+    kept: tuple[int, ...] = ()
 
     @property
     def key(self) -> bytes:
-        return self.tried.tobytes() + np.array(self.columns).tobytes()
+        return self.tried.tobytes() + np.array(self.columns).tobytes() + np.array(self.kept).tobytes()
 
     def first(self, count: int) -> "Pass":
         """The same with so many measurements."""
         columns = self.columns[:count]
-        return Pass(self.tried[: columns[-1]], columns)
+        return Pass(self.tried[: columns[-1]], columns, tuple(place for place in self.kept if place < columns[-1]))
+
+    def left_in(self, column: int) -> tuple[int, ...]:
+        """Places of those that a column leaves in."""
+        return tuple(place for place in self.kept if place + 1 < column)
 
 
 def next_pass(left: np.ndarray, screened: np.ndarray, likely: np.ndarray, split: np.ndarray, width: int) -> Pass:
     """The next of what is `left` of a receiver, with at most `width` measurements, and at least what one test takes.
 
-    Boolean [left]: the `screened` candidates need no test of their own; it is `likely` that a candidate is kept, so
-    that what comes after it would be measured in vain; groups of screened candidates are `split` after some of them.
+    Boolean [left]: the `screened` candidates need no test of their own; of a `likely` one it is expected that it is
+    kept; groups of screened candidates are `split` after some of them.
     """
     columns: list[int] = []
+    kept: list[int] = []
     before = 0  # candidates up to the last measurement
     for place in range(len(left)):
         end = place + 1 == len(left)
@@ -42,5 +49,5 @@ def next_pass(left: np.ndarray, screened: np.ndarray, likely: np.ndarray, split:
         columns += needed
         before = columns[-1] if columns else 0
         if likely[place] and not screened[place]:
-            break
-    return Pass(left[:before], tuple(columns))
+            kept.append(place)
+    return Pass(left[:before], tuple(columns), tuple(kept))

@@ -1,7 +1,7 @@
 """Follow a change of the present circuit down to the logits, over kept edges alone, for many candidates at once."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -31,9 +31,14 @@ class Propagation:
 
     def from_input(self, reader: int, new: Tensor) -> Tensor:
         """A slot reads `new` [C, N, Q, d]: what the logits read at the answer then, [C * N, d]."""
-        self._inputs[reader] = new
-        self._touch(reader)
-        return self._run(self.state.layer(reader))
+        return self.from_inputs({reader: new})
+
+    def from_inputs(self, new: Mapping[int, Tensor]) -> Tensor:
+        """The same for several slots of one layer."""
+        self._inputs.update(new)
+        for reader in new:
+            self._touch(reader)
+        return self._run(min(map(self.state.layer, new)))
 
     def from_cut(self, inner: WithinHeadEdge) -> Tensor:
         """A head is cut off one of its slots: what the logits read at the answer then, [C * N, d]."""

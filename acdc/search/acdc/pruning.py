@@ -100,14 +100,13 @@ class Pruning:
     def _test(self, forks: list["Pruning"], advance: Advance) -> None:
         """Try what is left of a receiver, as much as fits one pass."""
         wanted = self._screen.next(self._left, self._pace.width(self.tester.cost(self._left)))
-        kept = self._kept
         self.tried += len(wanted.columns)
         recorded = None if self._journal is None else self._journal.recorded()
         objectives = self._objectives(wanted) if recorded is None else np.array(recorded)
-        decided, used = self._accept(wanted.first(len(objectives)), objectives, forks, advance)
+        decided, used, surprised = self._accept(wanted.first(len(objectives)), objectives, forks, advance)
         if self._journal is not None and recorded is None:
             self._journal.add(objectives[:used].tolist())
-        self._pace = self._pace.after(used, self._kept > kept or decided < len(wanted.tried))
+        self._pace = self._pace.after(used, surprised)
         self._left = self._left[decided:]
         advance(decided * len(self.thresholds), self._note())
 
@@ -122,10 +121,11 @@ class Pruning:
         return self.tester.measure(wanted)
 
     def _following(self, wanted: Pass, most: int) -> list[tuple[Pass, np.ndarray]]:
-        """The passes that come after this one if nothing is kept, each with the candidates before it."""
+        """The passes that come after this one if nothing is kept, each with the candidates before it; none after one
+        in which something is expected to be."""
         pace, place = self._pace, 0
         found: list[tuple[Pass, np.ndarray]] = []
-        while len(found) < most:
+        while len(found) < most and not wanted.kept:
             place, pace = place + len(wanted.tried), pace.after(len(wanted.columns), kept=0)
             left = self._left[place:]
             if not len(left) or not (cost := self.tester.cost(left)).speculative:
@@ -136,18 +136,19 @@ class Pruning:
 
     def _accept(
         self, wanted: Pass, objectives: np.ndarray, forks: list["Pruning"], advance: Advance
-    ) -> tuple[int, int]:
-        """Take the results up to and including the first candidate that is kept, or before a group that may not go:
-        how many candidates are decided then, and how many results counted."""
+    ) -> tuple[int, int, bool]:
+        """Take the results up to and including the first candidate whose decision was not expected, or before a group
+        that may not go: how many candidates are decided then, how many results counted, and whether it came so."""
         tried, removed, decided = wanted.tried, 0, 0
         for used, (end, after) in enumerate(zip(wanted.columns, objectives.tolist(), strict=True), start=1):
             place, candidate = end - 1, int(tried[end - 1])
             if self._screen.is_screened(candidate):
-                if not self._screen.accept(tried[decided:end], after - self.current):
+                if self._screen.accept(tried[decided:end], after - self.current):
+                    self.current, decided = after, end
+                    continue
+                if end - decided > 1:
                     self._remove(tried[removed:decided])
-                    return decided, used
-                self.current, decided = after, end
-                continue
+                    return decided, used, True
             removing = tuple(t for t in self.thresholds if after - self.current < t)
             if removing and removing != self.thresholds:
                 self._remove(tried[removed:place])
@@ -155,15 +156,20 @@ class Pruning:
                 forks.append(self._fork(candidate, after, self._left[end:]))
                 advance(end * len(forks[-1].thresholds))
                 self.thresholds = removing
+            decided = end
             if not removing:
                 self._remove(tried[removed:place])
                 self._keep(candidate, after)
-                return end, used
-            self.tests.append(Decision(self.tester.names[candidate], self.current, after, kept=False))
-            self._screen.tested(candidate, kept=False)
-            self.current, decided = after, end
+                removed = end
+            else:
+                self.tests.append(Decision(self.tester.names[candidate], self.current, after, kept=False))
+                self._screen.tested(candidate, kept=False)
+                self.current = after
+            if (not removing) != (place in wanted.kept):
+                self._remove(tried[removed:end])
+                return end, used, True
         self._remove(tried[removed:])
-        return len(tried), len(objectives)
+        return len(tried), len(objectives), False
 
     def _remove(self, candidates: np.ndarray) -> None:
         if len(candidates):

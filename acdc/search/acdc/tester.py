@@ -112,6 +112,7 @@ class WholeRuns:
             removed[:, before] = True
         for row, count in zip(removed, wanted.columns, strict=True):
             row[wanted.tried[:count]] = True
+            row[wanted.tried[list(wanted.left_in(count))]] = False
         return self._objectives(removed)
 
     def foretell(self, candidates: np.ndarray) -> FirstOrder | None:

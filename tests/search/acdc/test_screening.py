@@ -44,25 +44,44 @@ def bound(model, task, metric, ablation="resample", rows=range(8)):
 
 def passes(left, screened=(), likely=(), ends=(), width=16):
     found = next_pass(np.arange(left), *(np.isin(np.arange(left), list(x)) for x in (screened, likely, ends)), width)
-    return found.tried.tolist(), found.columns
+    return found.tried.tolist(), found.columns, found.kept
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"left": 4}, ([0, 1, 2, 3], (1, 2, 3, 4))),
-        ({"left": 4, "width": 2}, ([0, 1], (1, 2))),
-        ({"left": 5, "screened": {0, 1, 2, 3, 4}}, ([0, 1, 2, 3, 4], (5,))),
-        ({"left": 5, "screened": {0, 1, 3}}, ([0, 1, 2, 3, 4], (2, 3, 4, 5))),
-        ({"left": 5, "screened": {0, 1, 3, 4}}, ([0, 1, 2, 3, 4], (2, 3, 5))),
-        ({"left": 5, "screened": {0, 1, 3, 4}, "ends": {0}}, ([0, 1, 2, 3, 4], (1, 2, 3, 5))),
-        ({"left": 5, "screened": {0, 1, 3, 4}, "likely": {2}}, ([0, 1, 2], (2, 3))),
-        ({"left": 5, "screened": {0, 1, 3}, "width": 3}, ([0, 1, 2], (2, 3))),
-        ({"left": 3, "screened": {0, 1}, "width": 1}, ([0, 1, 2], (2, 3))),  # at least one test
+        ({"left": 4}, ([0, 1, 2, 3], (1, 2, 3, 4), ())),
+        ({"left": 4, "width": 2}, ([0, 1], (1, 2), ())),
+        ({"left": 5, "screened": {0, 1, 2, 3, 4}}, ([0, 1, 2, 3, 4], (5,), ())),
+        ({"left": 5, "screened": {0, 1, 3}}, ([0, 1, 2, 3, 4], (2, 3, 4, 5), ())),
+        ({"left": 5, "screened": {0, 1, 3, 4}}, ([0, 1, 2, 3, 4], (2, 3, 5), ())),
+        ({"left": 5, "screened": {0, 1, 3, 4}, "ends": {0}}, ([0, 1, 2, 3, 4], (1, 2, 3, 5), ())),
+        ({"left": 5, "screened": {0, 1, 3, 4}, "likely": {2}}, ([0, 1, 2, 3, 4], (2, 3, 5), (2,))),
+        ({"left": 5, "screened": {0, 1, 3}, "width": 3}, ([0, 1, 2], (2, 3), ())),
+        ({"left": 3, "screened": {0, 1}, "width": 1}, ([0, 1, 2], (2, 3), ())),  # at least one test
     ],
 )
 def test_a_pass_measures_before_and_after_each_test(given, expected):
     assert passes(**given) == expected
+
+
+@pytest.mark.parametrize("nodes", [False, True])
+def test_what_is_expected_to_be_kept_changes_no_decision(trio, monkeypatch, nodes):
+    """Guesses at random, of which many are wrong."""
+    behaviour = bound(trio, "ioi", "logit_diff")
+    options = OrderOptions(threshold=0.05, level=Level.nodes if nodes else Level.edges)
+    right = acdc(behaviour, options, silent)
+    draw = np.random.default_rng(0)
+
+    def guess(self, left, width):
+        likely = draw.random(len(left)) < 0.3
+        return next_pass(left, np.zeros(len(left), dtype=bool), likely, np.zeros(len(left), dtype=bool), width)
+
+    monkeypatch.setattr(screening.Screen, "next", guess)
+    found = acdc(behaviour, options, silent)
+    assert found.tried != right.tried
+    assert [(test.candidate, test.kept) for test in found.tests] == [(test.candidate, test.kept) for test in right.tests]
+    assert [test.after for test in found.tests] == approx([test.after for test in right.tests], abs=1e-12)
 
 
 @pytest.mark.parametrize(("task", "metric", "threshold"), CASES)
