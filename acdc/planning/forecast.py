@@ -9,6 +9,7 @@ from acdc.behaviour.behaviour import Behaviour, split_into_batches
 from acdc.execution.machine import timed
 from acdc.graph.units import kind_of
 from acdc.model.load import Model
+from acdc.options import ObjectiveKind
 from acdc.planning.preview import Preview, Receiver
 from acdc.planning.speed import Load, Speed
 from acdc.progress import Progress, silent
@@ -83,9 +84,15 @@ class Forecast:
 
 
 def can_forecast(model: Model, settings: DiscoverySettings) -> bool:
-    """Whether a search makes passes that cost what they reach (`Increments`), which is what a preview makes."""
+    """Whether a search makes passes that cost what they reach (`Increments`), and tests every edge once by the metric
+    itself, which is what a preview does."""
+    options = settings.search_options
+    if settings.method.tests is None or not isinstance(options, OrderOptions):
+        return False
     by_whole_runs = model.executor(settings.split_embeddings, settings.direct_edges).scaled_bias
-    return settings.method.tests is not None and kind_of(settings.level).are_edges and not by_whole_runs
+    once = options.faithfulness is None and not options.screen
+    raw = options.objective is ObjectiveKind.raw and not options.kl_share
+    return kind_of(settings.level).are_edges and not by_whole_runs and once and raw
 
 
 def forecast(

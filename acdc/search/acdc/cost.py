@@ -6,6 +6,7 @@ from acdc.graph.units import kind_of, units_of
 from acdc.progress import silent
 from acdc.search.acdc.slot_cost import PASS_BYTES
 from acdc.search.acdc.tester import WIDEST
+from acdc.search.acdc.to_faithfulness import MOST
 from acdc.search.cost import BatchCost, BatchDryRun, Run
 from acdc.search.options import OrderOptions
 
@@ -22,15 +23,16 @@ def cost_of_tests(
 
     From nothing kept, which is what the dry run comes to as every measure is alike, to one run of the whole model for
     every test, which is what the naive algorithm takes; to two where passes are such runs, as of candidates tried
-    together the results after a kept one are lost.
+    together the results after a kept one are lost. A faithfulness takes that as often as thresholds are tried at most.
     """
     behaviour = dry.behaviour
     ends = dry.of(behaviour.empty)
-    options = options.model_copy(update={"threshold": 1.0})
+    searches = 1 if options.faithfulness is None else MOST
+    options = options.model_copy(update={"threshold": 1.0, "faithfulness": None})
     least = ends + dry.of(lambda: run(behaviour, options, silent))
     before = ends + dry.of(propose)
     (batch,) = behaviour.batches
     present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
     changed = min(PASS_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
-    runs = tests * (1 if kind_of(options.level).are_edges and not behaviour.executor.scaled_bias else 2)
+    runs = searches * tests * (1 if kind_of(options.level).are_edges and not behaviour.executor.scaled_bias else 2)
     return dry.cost(least, before + dry.clean * runs, before, held=present, working=changed)

@@ -33,7 +33,11 @@ def acdc(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Dec
     """Decide every edge or node. Without a threshold, 0.5 % of |metric(full) - metric(empty circuit)| is taken, or with
     a faithfulness the largest threshold whose circuit has it."""
     if options.faithfulness is not None:
-        return to_faithfulness(behaviour, options.faithfulness, lambda t: decide(behaviour, [t], options, progress)[0])
+        return to_faithfulness(
+            behaviour,
+            options.faithfulness,
+            lambda threshold, name: decide(behaviour, [threshold], options, progress, name=name)[0],
+        )
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
     return decide(behaviour, [threshold], options, progress)[0]
 
@@ -44,10 +48,12 @@ def decide(
     options: OrderOptions,
     progress: Progress,
     proposed: np.ndarray | None = None,
+    name: str = "acdc",
 ) -> list[Decisions]:
     """What ACDC decides under each threshold, in their order, with the work shared while their decisions agree.
 
     `proposed`: boolean [edges or nodes] of those to decide about, the others are removed without a test; None for all.
+    `name`: under which progress is shown.
     """
     check_polish(behaviour, options)
     graph, nodes = behaviour.graph, not kind_of(options.level).are_edges
@@ -57,7 +63,7 @@ def decide(
     together = [[threshold] for threshold in apart] if options.screen else [apart]  # a screen is for one threshold
     total = sum(len(step.candidates) for step in plan) * len(apart)
     found: dict[float, Decisions] = {}
-    with progress("acdc", total, options.level.value) as advance:
+    with progress(name, total, options.level.value) as advance:
         for some in together:
             speculates = behaviour.workers.size and len(some) == 1
             tester = (Speculation if speculates else make_tester)(behaviour, nodes, objective)

@@ -8,6 +8,7 @@ most of the time goes into the last ones.
 
 import warnings
 from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 
@@ -18,15 +19,17 @@ from acdc.task.metrics import recovered_fraction
 
 LARGEST_SHARE = 0.08  # of the range that the metric spans: the first threshold
 HALVINGS, REFINEMENTS = 9, 2  # thresholds at most, down to 0.03 % of the range; and between the last two
+MOST = HALVINGS + REFINEMENTS  # searches
 
 
-def to_faithfulness(behaviour: Behaviour, target: float, decide: Callable[[float], Decisions]) -> Decisions:
-    """`decide` gives what ACDC decides under a threshold. Where no circuit reaches the target, that which comes closest
-    is given, with a warning."""
+def to_faithfulness(behaviour: Behaviour, target: float, decide: Callable[[float, str], Decisions]) -> Decisions:
+    """`decide` gives what ACDC decides under a threshold, and shows its progress under a name that says how many
+    searches there may be. Where no circuit reaches the target, that which comes closest is given, with a warning."""
     full, empty = behaviour.ends()
+    searches = count(1)
 
     def attempt(threshold: float) -> _Tried:
-        return _Tried(behaviour, decide(threshold), full, empty)
+        return _Tried(behaviour, decide(threshold, f"acdc {next(searches)} of {MOST}"), full, empty)
 
     threshold = LARGEST_SHARE * abs(full - empty)
     tried = [attempt(threshold)]
