@@ -5,7 +5,7 @@ runs that are compared, only one layer is held at a time. Many patched runs are 
 the dimension of sequences.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -53,26 +53,29 @@ class PatchedRuns:
         """Final residual streams of the base and of the source run, [N, P, d]."""
         return self._run_on(0, self.base), self._run_on(0, self.source)
 
-    def layers(self) -> Iterator[tuple[LayerRun, LayerRun]]:
-        """Each layer of the base and of the source run, one at a time."""
+    def each(self, masks: Mapping[Site, Sequence[Tensor]]) -> Iterator[tuple[Site, Patched]]:
+        """Every cell of the maps of some sites, layer by layer: each part of a layer at every place that some row has.
+        `masks`: by place, which positions [N, P] are in it."""
+        self._added = dict(self._add_up())
         base, source = self.base, self.source
         for layer in range(self._layers):
-            runs = LayerRun.of(self.components, layer, base), LayerRun.of(self.components, layer, source)
-            yield runs
-            base, source = (run.post for run in runs)
+            mine, theirs = (LayerRun.of(self.components, layer, pre) for pre in (base, source))
+            for site, of_site in masks.items():
+                yield from ((site, patched) for patched in self._of_layer(mine, theirs, site, of_site))
+            base, source = mine.post, theirs.post
 
-    def prepare(self) -> None:
-        """Run the source prompts for what patches of several layers need of them."""
+    def _add_up(self) -> Iterator[tuple[tuple[Site, int], Tensor]]:
+        """What patches of several layers need of the source run."""
         source = self.source
         for layer in range(self._layers if self.window > 1 else 0):
             run = LayerRun.of(self.components, layer, source)
-            self._added |= {(site, layer): run.stream(site) for site in ADDED if run.mlp is not None or site != "mlp_out"}
+            yield (Site.attn_out, layer), run.attn
+            if run.mlp is not None:
+                yield (Site.mlp_out, layer), run.mlp
             source = run.post
 
-    def of_layer(
-        self, base: LayerRun, source: LayerRun, site: Site, masks: Sequence[Tensor]
-    ) -> Iterator[Patched]:
-        """The patched runs of one map that begin in a layer: every part of it at every place of `masks` in some row."""
+    def _of_layer(self, base: LayerRun, source: LayerRun, site: Site, masks: Sequence[Tensor]) -> Iterator[Patched]:
+        """The cells of one map whose patches begin in a layer."""
         cells = [
             Cell(unit, place, mask)
             for unit in range(len(units(site, self.components.anatomy)))
