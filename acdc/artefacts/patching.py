@@ -59,10 +59,14 @@ class PatchMap(_Record):
         for row, metrics, effects in zip(self.rows, self.metric, self.effect, strict=True):
             yield from ((row, *rest) for rest in zip(self.columns, metrics, effects, strict=True))
 
-    def strongest(self, count: int) -> list[tuple[str, str, float]]:
-        """(row, column, effect) of the largest effects."""
-        known = [(row, column, effect) for row, column, _, effect in self.cells() if effect is not None]
-        return sorted(known, key=lambda cell: -abs(cell[2]))[:count]
+    def strongest(self, count: int) -> list[tuple[str, float]]:
+        """(cell, effect) of the largest effects."""
+        known = [(self.cell(row, column), effect) for row, column, _, effect in self.cells() if effect is not None]
+        return sorted(known, key=lambda cell: -abs(cell[1]))[:count]
+
+    def cell(self, row: str, column: str) -> str:
+        """What a cell is called: `3@end` is layer 3 at a place, `a3.h2` a head, `a3.h2@end` a head at a place."""
+        return f"a{row}.{column}" if self.column_kind == "head" else f"{row}@{column}"
 
 
 class PatchedTask(_Record):

@@ -25,7 +25,7 @@ class Measured:
         anatomy, rows, found = plan.model.anatomy, len(plan.rows), dict[tuple[Site, Direction], np.ndarray]()
         for site in plan.sites:
             shape = anatomy.n_layers, len(units(site, anatomy)), len(plan.places_of(site).names), rows
-            found |= {(site, direction): np.zeros(shape) for direction in settings.direction.each}
+            found |= {(site, direction): np.zeros(shape) for direction in settings.directions}
         return cls(found, np.zeros((2, rows)))
 
     def means(self, metric: str, other: str) -> tuple[float, float]:

@@ -78,7 +78,7 @@ class _Patching:
         for other in self._others(clean):
             ends = PatchedRuns(self._components, clean, other).ends()
             measured.ends[:, self._rows] += share * np.stack([self._score(final)[0] for final in ends])
-            for direction in self.settings.direction.each:
+            for direction in self.settings.directions:
                 base, source = (other, clean) if direction == "denoise" else (clean, other)
                 runs = PatchedRuns(self._components, base, source, window)
                 for site, found in runs.each(self._masks):
@@ -127,7 +127,7 @@ def _record(
         larger_is_better=metric.larger_is_better,
         metric_clean=clean,
         metric_corrupted=corrupted,
-        convention={direction: CONVENTION[direction] for direction in settings.direction.each},
+        convention={direction: CONVENTION[direction] for direction in settings.directions},
         noise=None if noise is None else _describe_noise(plan, settings, task, noise),
         seed=settings.seed,
         dtype=plan.model.dtype_name,

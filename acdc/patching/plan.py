@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from acdc.errors import InputError
 from acdc.model.load import Model
+from acdc.options import By
 from acdc.patching.cost import Cost, affordable
 from acdc.patching.noise import subject_of
 from acdc.patching.places import MOST_PLACES, Places, by_position, by_span, everywhere
-from acdc.patching.settings import By, PatchSettings
+from acdc.patching.settings import PatchSettings
 from acdc.patching.sites import OF_HEADS, TRACED, USUAL, Site, usable
 from acdc.task.rows import Row, Task
 
@@ -42,7 +43,7 @@ class Plan:
         every = _places(model, task, settings, task.rows[:most])
         columns = {site: len(every[site in OF_HEADS].names) for site in sites}
         _check_places(max(columns.values()))
-        times = len(settings.direction.each) * (settings.samples if traced else 1)
+        times = len(settings.directions) * (settings.samples if traced else 1)
         chosen = settings.limit is not None
         cost = affordable(model, task.rows[:most], columns, times, chosen, len(task.rows))
         rows = task.rows[: cost.rows]

@@ -2,37 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from math import isfinite
 from typing import Any
 
 from acdc.artefacts.patching import Direction
 from acdc.behaviour.behaviour import DEFAULT_BATCH
 from acdc.errors import InputError
-from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, check_count
+from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, By, Directions, check_count
 from acdc.patching.sites import Site
 from acdc.task.metrics import Metric, MetricFunction
 
+_ALONE: dict[Directions, Direction] = {Directions.denoise: "denoise", Directions.noise: "noise"}
 MOST_SAMPLES, MOST_LEVEL, WIDEST = 1000, 1000.0, 10
-
-
-class Directions(StrEnum):
-    """From which run the patches are taken: the clean one into the corrupted, the other way round, or both."""
-
-    denoise = "denoise"
-    noise = "noise"
-    both = "both"
-
-    @property
-    def each(self) -> tuple[Direction, ...]:
-        return ("denoise", "noise") if self is Directions.both else (self.value,)  # type: ignore[return-value]
-
-
-class By(StrEnum):
-    """What the columns of a map are: spans of the task, or single positions."""
-
-    spans = "spans"
-    positions = "positions"
 
 
 @dataclass(frozen=True)
@@ -41,8 +22,8 @@ class PatchSettings:
     `heads_by_place`: heads are patched at each place by itself, not at all positions together.
 
     Causal tracing: `subject` is the span whose embeddings get noise, in the place of corrupted prompts; `noise` is how
-    much of it, in standard deviations, drawn `samples` times; `window`: how many layers of attention and MLP outputs are
-    restored together, by default a fifth of the layers and at most ten."""
+    much of it, in standard deviations, drawn `samples` times; `window`: how many layers of attention and MLP outputs
+    are restored together, by default a fifth of the layers and at most ten."""
 
     sites: tuple[Site, ...] | None = None
     direction: Directions = Directions.denoise
@@ -76,6 +57,11 @@ class PatchSettings:
             raise InputError("--subject restores clean values in noisy runs: leave out --direction")
         if self.subject is None and self.window is not None:
             raise InputError("--window goes with --subject")
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Each by itself."""
+        return ("denoise", "noise") if self.direction is Directions.both else (_ALONE[self.direction],)
 
     def _counts(self) -> Iterator[tuple[str, int]]:
         for name in ("limit", "batch_size", "samples", "window", "threads"):

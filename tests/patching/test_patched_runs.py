@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 import torch
 from brute_force import BruteForce, float64_throughout, names_of
-from families import HUGGING_FACE, VOCABULARY, hugging_face
+from families import VOCABULARY, hugging_face
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
 from acdc.errors import InputError
