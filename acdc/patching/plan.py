@@ -73,6 +73,11 @@ def _check_places(count: int) -> None:
 
 def _check_corrupted(rows: Sequence[Row]) -> None:
     for row in rows:
+        if row.pairing is not None:
+            raise InputError(
+                f"row {row.id!r} pairs its prompts by spans, and patching needs prompts that correspond position by "
+                "position: give it a corrupted prompt of the same length, or with --subject noise in its place"
+            )
         if row.corrupted is None:
             raise InputError(
                 f"patching needs corrupted prompts, and row {row.id!r} has none: give it one, or with --subject noise "

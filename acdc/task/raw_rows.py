@@ -65,6 +65,7 @@ class RawRow(BaseModel):
     answer_position: TokenId | None = None
     mask: list[Annotated[StrictInt, Field(ge=0, le=1)]] | None = None
     spans: RawSpans | None = None
+    corrupted_spans: RawSpans | None = None
     id: StrictStr | StrictInt | None = None
     group: StrictStr | StrictInt | None = None
 
@@ -149,6 +150,7 @@ _WANTED = {
     "answer_position": "a position from 0",
     "mask": "a list of 0 and 1",
     "spans": 'names with [start, end], a position, text, or {"text": ..., "occurrence": ...}',
+    "corrupted_spans": 'names with [start, end], a position, text, or {"text": ..., "occurrence": ...}',
     "prepend_bos": "true or false",
 }
 

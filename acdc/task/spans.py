@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from acdc.errors import InputError
@@ -44,6 +44,11 @@ class Spans:
     def __iter__(self) -> Iterator[tuple[str, range]]:
         """(name, positions) of each span."""
         return ((name, range(*bounds)) for name, bounds in zip(self.names, self.bounds, strict=True))
+
+    def in_order(self, names: Sequence[str]) -> "Spans":
+        """The same with its names in another order."""
+        bounds = dict(zip(self.names, self.bounds, strict=True))
+        return Spans(tuple(names), tuple(bounds[name] for name in names))
 
     def shifted(self, by: int) -> "Spans":
         """The same further on in a prompt."""

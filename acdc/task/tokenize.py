@@ -47,8 +47,8 @@ def _named_alike(row: Row, first: Row, place: str) -> Row:
         raise InputError(f"{place}: {have}, and {others}; all rows need the same")
     if row.spans is None or first.spans is None or row.spans.names == first.spans.names:
         return row
-    bounds = dict(zip(row.spans.names, row.spans.bounds, strict=True))
-    return replace(row, spans=Spans(first.spans.names, tuple(bounds[name] for name in first.spans.names)))
+    names, other = first.spans.names, row.corrupted_spans
+    return replace(row, spans=row.spans.in_order(names), corrupted_spans=other and other.in_order(names))
 
 
 def _chunks(raw: Iterable[PlacedRow]) -> Iterator[list[PlacedRow]]:
@@ -160,10 +160,7 @@ class _Maker:
         raw = self.draft.placed.row
         clean = self._prompt(self.draft.clean, "clean")
         corrupted = None if self.draft.corrupted is None else self._prompt(self.draft.corrupted, "corrupted")
-        if corrupted is not None and len(clean) != len(corrupted):
-            raise self._refusal(
-                f"clean has {count_of(len(clean), 'token')} and corrupted {len(corrupted)}; they must be equally long"
-            )
+        self._check_lengths(clean, corrupted)
         shown = self._shown(len(clean))
         position = self._answer_position(len(clean), shown)
         at_end = self.draft.clean if isinstance(self.draft.clean, _Text) and position == len(clean) - 1 else None
@@ -171,16 +168,26 @@ class _Maker:
         correct, incorrect = (self._answers(listed[kind], kind, at_end) for kind in KINDS)
         if both := set(correct) & set(incorrect):
             raise self._refusal(f"token {min(both)} is both a correct and an incorrect answer")
-        return Row(
+        own = self._tokens(clean[shown])
+        other = None if corrupted is None else self._tokens(corrupted if raw.mask is None else corrupted[shown])
+        spans = self._spans("spans", self.draft.clean, clean, shown)
+        corrupted_spans = self._spans("corrupted_spans", self.draft.corrupted, corrupted, shown)
+        if spans and corrupted_spans and set(spans.names) == set(corrupted_spans.names):
+            corrupted_spans = corrupted_spans.in_order(spans.names)
+        same = corrupted_spans == spans and len(own) == len(other or own)
+        row = Row(
             id=str(raw.id) if raw.id is not None else str(number),
-            clean=self._tokens(clean[shown]),
-            corrupted=None if corrupted is None else self._tokens(corrupted[shown]),
+            clean=own,
+            corrupted=other,
             correct=self._tokens(correct),
             incorrect=self._tokens(incorrect),
             answer_position=position - shown.start,
             group=str(raw.group) if raw.group is not None else None,
-            spans=self._spans(clean, shown),
+            spans=spans,
+            corrupted_spans=None if same else corrupted_spans,
         )
+        self._check_pairing(row)
+        return row
 
     def _refusal(self, what: object) -> InputError:
         return InputError(f"{self.draft.place}: {what}")
@@ -234,20 +241,48 @@ class _Maker:
             raise self._refusal(f"answer_position {position} is hidden by the mask")
         return position
 
-    def _spans(self, clean: Sequence[int], shown: slice) -> Spans | None:
-        """Counted from the first token that is not hidden."""
-        raw, prompt = self.draft.placed.row.spans, self.draft.clean
-        if raw is None:
+    def _check_lengths(self, clean: Sequence[int], corrupted: Sequence[int] | None) -> None:
+        raw = self.draft.placed.row
+        if raw.corrupted_spans is not None and (raw.spans is None or corrupted is None):
+            raise self._refusal("corrupted_spans go with spans and a corrupted prompt")
+        if corrupted is None or len(clean) == len(corrupted) or (raw.corrupted_spans is not None and raw.mask is None):
+            return
+        how = (
+            "they must be equally long where there is a mask"
+            if raw.mask is not None
+            else 'they must be equally long, or have "spans" and "corrupted_spans" of the same names, which say what '
+            "corresponds"
+        )
+        raise self._refusal(f"clean has {count_of(len(clean), 'token')} and corrupted {len(corrupted)}; {how}")
+
+    def _spans(
+        self, key: str, prompt: _Text | list[int] | None, ids: Sequence[int] | None, shown: slice
+    ) -> Spans | None:
+        """Those of a prompt, counted from the first token that is not hidden."""
+        raw = getattr(self.draft.placed.row, key)
+        if raw is None or ids is None:
             return None
         text = prompt.text if isinstance(prompt, _Text) else None
         try:
-            spans = place_spans(raw, len(clean), text, lambda: self.tokenizer.characters(text or "", clean))
+            spans = place_spans(raw, len(ids), text, lambda: self.tokenizer.characters(text or "", ids))
         except SpanError as error:
             raise SpanError(f"{self.draft.place}: {error}") from None
-        for name, places in spans:
+        for name, places in spans if self.draft.placed.row.mask else ():
             if places.start < shown.start or places.stop > shown.stop:
                 raise self._refusal(f"span {name!r} is hidden by the mask")
         return spans.shifted(-shown.start)
+
+    def _check_pairing(self, row: Row) -> None:
+        """Raises InputError where a row's spans do not say which tokens correspond."""
+        try:
+            paired = row.pairing
+        except InputError as error:
+            raise self._refusal(error) from None
+        if paired is not None and len(paired[row.answer_position]) > 1:
+            raise self._refusal(
+                f"the token at the answer position, {row.answer_position}, has no counterpart in the corrupted prompt: "
+                "make it a span of both"
+            )
 
     def _listed(self) -> Mapping[Kind, Sequence[Answer]]:
         placed = self.draft.placed
