@@ -17,6 +17,8 @@ NARROWEST, WIDEST, ONLY_COLOUR = 26.0, 96.0, 24  # widths of columns; more colum
 SCALE_WIDTH, SCALE_STEPS, SCALE_HEIGHT = 30.0, 9, 16.0
 LEAST = 0.05  # that the end of a scale is: what is smaller is pale in every picture
 COLD, WARM = (0x00, 0x4C, 0x8C), (0xB3, 0x3A, 0x00)  # above and below 0, told apart by all eyes
+UNSEEN = 0.02  # of the scale: what is smaller has no number
+STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)  # that a scale may end at, times a power of ten
 DARK = 0.6  # of the scale: numbers on it are white
 GONE = "…"
 
@@ -81,7 +83,7 @@ class _Grid:
             fill = FAINT if effect is None else colour(effect / self.limit)
             tooltip = said(self.map, row, column, metric, effect)
             yield Rectangle(Box(x, y, self.width, self.height), fill, FAINT, 0, 0.5, tooltip=tooltip)
-            if self.numbers and effect is not None and f"{effect:.2f}" not in ("0.00", "-0.00"):
+            if self.numbers and effect is not None and abs(effect) >= UNSEEN * self.limit:
                 ink = PAPER if abs(effect) / self.limit > DARK else INK
                 yield Text(x, y + 3.6, f"{effect:.2f}".replace("-", "\N{MINUS SIGN}"), 10, ink, centred=True)
 
@@ -93,12 +95,12 @@ class _Grid:
 
 
 def scale_end(one: PatchMap) -> float:
-    """The |effect| that has the full colour: the largest, rounded up to 1, 2 or 5 times a power of ten."""
+    """The |effect| that has the full colour: the largest, rounded up."""
     largest = max((abs(effect) for *_, effect in one.cells() if effect is not None), default=0.0)
     if largest <= LEAST:
         return LEAST
     power = 10.0 ** floor(log10(largest))
-    return next(base * power for base in (1, 2, 5, 10) if round(largest / power, 9) <= base)
+    return next(base * power for base in STEPS if round(largest / power, 9) <= base)
 
 
 def colour(share: float) -> str:
