@@ -24,7 +24,7 @@ from acdc.patching.noise import Noise
 from acdc.patching.patched_runs import PatchedRuns
 from acdc.patching.plan import Plan
 from acdc.patching.settings import PatchSettings
-from acdc.progress import Advance, Progress, silent
+from acdc.progress import Advance, Progress, Ticks, silent
 from acdc.search.discover import describe_model
 from acdc.task.metrics import as_metric
 from acdc.task.rows import Task
@@ -54,8 +54,10 @@ def patch(
         noise = None if plan.subject is None else Noise.of(behaviour, plan.subject, settings.noise, settings.seed)
         measured = Measured.empty(plan, settings)
         with progress("patching", plan.cost.runs, "runs") as advance:
+            ticks = Ticks(advance)
             for batch in behaviour.batches:
-                _Patching(plan, settings, behaviour, noise, batch).add_to(measured, advance)
+                _Patching(plan, settings, behaviour, noise, batch).add_to(measured, ticks)
+            ticks.catch_up(plan.cost.runs)  # with the places that no row of a batch has
     return _record(plan, settings, behaviour, noise, measured)
 
 

@@ -17,7 +17,7 @@ from acdc.execution.components import Components
 from acdc.patching.layer_run import LayerRun, attended, written_by_mlp
 from acdc.patching.sites import ADDED, OF_HEADS, Site, units
 
-BEFORE, MIDDLE, AFTER = (Site.resid_pre,), (Site.resid_mid, Site.attn_out, *OF_HEADS), (Site.mlp_out, Site.resid_post)
+BEFORE, MIDDLE = (Site.resid_pre,), (Site.resid_mid, Site.attn_out, *OF_HEADS)  # what is patched there
 
 
 @dataclass(frozen=True)
