@@ -19,7 +19,7 @@ LEAST = 0.05  # that the end of a scale is: what is smaller is pale in every pic
 COLD, WARM = (0x00, 0x4C, 0x8C), (0xB3, 0x3A, 0x00)  # above and below 0, told apart by all eyes
 UNSEEN = 0.02  # of the scale: what is smaller has no number
 STEPS = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)  # that a scale may end at, times a power of ten
-DARK = 0.6  # of the scale: numbers on it are white
+DARK = 0.5  # of the scale: numbers on it are white
 GONE = "…"
 
 
