@@ -88,12 +88,8 @@ class Pairing:
         paired = [row.pairing for row in rows]
         if corrupted is None or not any(paired):
             return None
-        weights = torch.zeros(*tokens.shape, corrupted.shape[1], device=tokens.device, dtype=torch.float64)
-        for place, (row, sources) in enumerate(zip(rows, paired, strict=True)):
-            for position, there in enumerate(sources or ((at,) for at in range(len(row.clean)))):
-                weights[place, position, list(there)] = 1 / len(there)
         positions = torch.tensor([row.corrupted_answer_position for row in rows], device=tokens.device)
-        return cls(weights, positions)
+        return cls(pairing_weights(rows, paired, (tokens.shape[1], corrupted.shape[1]), tokens.device), positions)
 
     def part(self, rows: slice) -> "Pairing":
         return Pairing(self.weights[rows], self.positions[rows])
@@ -113,6 +109,20 @@ class Pairing:
             tuple(map(placed, trace.projections)),
             whole,
         )
+
+
+def pairing_weights(
+    rows: Sequence[Row],
+    paired: Sequence[tuple[tuple[int, ...], ...] | None],
+    lengths: tuple[int, int],
+    device: torch.device,
+) -> Tensor:
+    """Float64 [rows, *lengths] of means over the positions that stand for each one; None stands for the same ones."""
+    weights = torch.zeros(len(rows), *lengths, device=device, dtype=torch.float64)
+    for place, (row, sources) in enumerate(zip(rows, paired, strict=True)):
+        for position, there in enumerate(sources or ((at,) for at in range(len(row.clean)))):
+            weights[place, position, list(there)] = 1 / len(there)
+    return weights
 
 
 @dataclass(frozen=True)

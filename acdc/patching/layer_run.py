@@ -40,6 +40,18 @@ class LayerRun:
         mlp = written_by_mlp(components, layer, pre, mid)
         return cls(components, layer, pre, q, k, v, heads, attn, mid, mlp, mid if mlp is None else mid + mlp)
 
+    def moved(self, weights: Tensor) -> "LayerRun":
+        """What stands for this run's values on another prompt, by weights [N, positions there, P]."""
+
+        def move(values: Tensor) -> Tensor:
+            return torch.einsum("npq,...nqd->...npd", weights.to(values.dtype), values)
+
+        q, k, v, heads, pre, attn, mid, post = map(
+            move, (self.q, self.k, self.v, self.heads, self.pre, self.attn, self.mid, self.post)
+        )
+        mlp = None if self.mlp is None else move(self.mlp)
+        return LayerRun(self.components, self.layer, pre, q, k, v, heads, attn, mid, mlp, post)
+
     def stream(self, site: Site) -> Tensor:
         """What of the whole layer a site is, [N, P, d]."""
         found = {

@@ -5,14 +5,15 @@ the base run), of means over rows: 0 where the patch changes nothing, 1 where it
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from acdc.artefacts.circuit import library_versions
-from acdc.artefacts.patching import CONVENTION, NoiseRecord, PatchedTask, PatchRecord
-from acdc.behaviour.batches import Batch
+from acdc.artefacts.patching import CONVENTION, Direction, NoiseRecord, PatchedTask, PatchRecord
+from acdc.behaviour.batches import Batch, pairing_weights
 from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, Behaviour, apply
 from acdc.execution.components import needed_length
 from acdc.execution.products import KIND as PRODUCTS
@@ -21,9 +22,10 @@ from acdc.model.load import Model
 from acdc.patching.cost import Cost
 from acdc.patching.maps import Measured
 from acdc.patching.noise import Noise
-from acdc.patching.patched_runs import PatchedRuns
+from acdc.patching.patched_runs import PatchedRuns, run
 from acdc.patching.plan import Plan
 from acdc.patching.settings import PatchSettings
+from acdc.patching.sites import Site
 from acdc.progress import Advance, Progress, Ticks, silent
 from acdc.search.discover import describe_model
 from acdc.task.metrics import as_metric
@@ -61,59 +63,87 @@ def patch(
     return _record(plan, settings, behaviour, noise, measured)
 
 
+@dataclass(frozen=True)
+class _Side:
+    """The clean or the corrupted prompts of a batch: embedded [N, P, d], where their answers are [N], and by site which
+    positions are in each place."""
+
+    embedded: Tensor
+    positions: Tensor
+    masks: dict[Site, list[Tensor]]
+
+
 class _Patching:
     """All maps of one batch."""
 
     def __init__(self, plan: Plan, settings: PatchSettings, behaviour: Behaviour, noise: Noise | None, batch: Batch):
         self.plan, self.settings, self.behaviour, self.noise, self.batch = plan, settings, behaviour, noise, batch
         self._components, self._rows = plan.model.components, list(batch.index)
-        self._length = needed_length(self._components, batch.positions, batch.tokens.shape[1])
         self._answers = batch.answers.for_metrics([behaviour.metric])
-        self._masks = {
-            site: plan.places_of(site).masks(self._rows, self._length, batch.tokens.device) for site in plan.sites
-        }
 
     def add_to(self, measured: Measured, advance: Advance) -> None:
         """Add the batch's metrics to what is measured, of each sample as its share."""
-        clean, share = self._embed(self.batch.tokens), 1 / (self.settings.samples if self.noise else 1)
-        window = self.settings.layers_together(self._components.anatomy.n_layers)
+        clean = self._side(self.batch.tokens, self.batch.positions, corrupted=False)
+        share, window = (
+            1 / (self.settings.samples if self.noise else 1),
+            self.settings.layers_together(self.plan.model.anatomy.n_layers),
+        )
         for other in self._others(clean):
-            ends = PatchedRuns(self._components, clean, other).ends()
-            measured.ends[:, self._rows] += share * np.stack([self._score(final)[0] for final in ends])
+            for end, side in enumerate((clean, other)):
+                measured.ends[end, self._rows] += share * self._score(run(self._components, side.embedded), side)[0]
             for direction in self.settings.directions:
                 base, source = (other, clean) if direction == "denoise" else (clean, other)
-                runs = PatchedRuns(self._components, base, source, window)
-                for site, found in runs.each(self._masks):
+                paired = self._paired(direction, base, source)
+                runs = PatchedRuns(self._components, base.embedded, source.embedded, window, paired)
+                for site, found in runs.each(base.masks):
                     values = measured.maps[site, direction]
-                    for cell, metric in zip(found.cells, self._score(found.final), strict=True):
+                    for cell, metric in zip(found.cells, self._score(found.final, base), strict=True):
                         values[found.layer, cell.unit, cell.place, self._rows] += share * metric
                     advance(len(found.cells) * len(self._rows))
-        self._mark_missing(measured)
+                self._mark_missing(measured, direction, base)
 
-    def _embed(self, tokens: Tensor) -> Tensor:
-        return self.behaviour.executor.embed(tokens[:, : self._length]).sum(0)
+    def _side(self, tokens: Tensor, positions: Tensor, corrupted: bool) -> _Side:
+        length = needed_length(self._components, positions, tokens.shape[1])
+        masks = {
+            site: self.plan.places_of(site).masks(self._rows, length, tokens.device, corrupted)
+            for site in self.plan.sites
+        }
+        return _Side(self.behaviour.executor.embed(tokens[:, :length]).sum(0), positions, masks)
 
-    def _others(self, clean: Tensor) -> Iterator[Tensor]:
-        """What the clean prompts are compared with, embedded: the corrupted ones, or samples of noisy ones."""
+    def _others(self, clean: _Side) -> Iterator[_Side]:
+        """What the clean prompts are compared with: the corrupted ones, or samples of noisy ones."""
         if self.noise is None:
-            assert self.batch.corrupted is not None  # see `Plan`
-            yield self._embed(self.batch.corrupted)
+            tokens, pairing = self.batch.corrupted, self.batch.pairing
+            assert tokens is not None  # see `Plan`
+            yield self._side(tokens, self.batch.positions if pairing is None else pairing.positions, corrupted=True)
         else:
-            yield from (self.noise.added(self.batch, clean, sample) for sample in range(self.settings.samples))
+            for sample in range(self.settings.samples):
+                yield replace(clean, embedded=self.noise.added(self.batch, clean.embedded, sample))
 
-    def _score(self, final: Tensor) -> np.ndarray:
+    def _paired(self, direction: Direction, base: _Side, source: _Side) -> Tensor | None:
+        """By which weights positions of the source stand for those of the base, where not one by one."""
+        if self.batch.pairing is None or self.noise is not None:
+            return None
+        rows, back = self.batch.answers.rows, direction == "denoise"
+        clean, corrupted = (max(row.lengths[side] for row in rows) for side in (0, 1))
+        lengths = (corrupted, clean) if back else (clean, corrupted)
+        paired = [row.pairing_back if back else row.pairing for row in rows]
+        weights = pairing_weights(rows, paired, lengths, base.embedded.device)
+        return weights[:, : base.embedded.shape[1], : source.embedded.shape[1]]
+
+    def _score(self, final: Tensor, side: _Side) -> np.ndarray:
         """The metric, float64 [runs, rows], of final residual streams [runs * rows, P, d]."""
         rows, columns = len(self._rows), self._answers.columns
         copies = len(final) // rows
-        answers = final[torch.arange(len(final), device=final.device), self.batch.positions.repeat(copies)]
+        answers = final[torch.arange(len(final), device=final.device), side.positions.repeat(copies)]
         logits = self._components.unembed(answers, None if columns is None else columns.repeat(copies, 1))
         return apply([self.behaviour.metric], logits.unflatten(0, (copies, rows)), self._answers)[0]
 
-    def _mark_missing(self, measured: Measured) -> None:
-        for (site, _), values in measured.maps.items():
-            for place, mask in enumerate(self._masks[site]):
+    def _mark_missing(self, measured: Measured, direction: Direction, base: _Side) -> None:
+        for site, masks in base.masks.items():
+            for place, mask in enumerate(masks):
                 lacking = np.array(self._rows)[~mask.any(1).cpu().numpy()]
-                values[:, :, place, lacking] = np.nan
+                measured.maps[site, direction][:, :, place, lacking] = np.nan
 
 
 def _record(

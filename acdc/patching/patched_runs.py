@@ -7,6 +7,7 @@ the dimension of sequences.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 import torch
@@ -42,16 +43,17 @@ class Patched:
 class PatchedRuns:
     """Runs of `base` prompts in which something is as in a run of `source` prompts; both are embedded, [N, P, d]."""
 
-    def __init__(self, components: Components, base: Tensor, source: Tensor, window: int = 1):
-        """`window`: attention and MLP outputs are patched in so many layers around each layer together."""
-        self.components, self.window = components, window
+    def __init__(
+        self, components: Components, base: Tensor, source: Tensor, window: int = 1, paired: Tensor | None = None
+    ):
+        """`window`: attention and MLP outputs are patched in so many layers around each layer together. `paired`: by
+        which weights what the source has stands for what the base has [N, base positions, source positions], None where
+        they correspond position by position; then a window is one layer."""
+        assert window == 1 or paired is None
+        self.components, self.window, self.paired = components, window, paired
         self.base, self.source = base, source
         self._layers = components.anatomy.n_layers
         self._added = dict[tuple[Site, int], Tensor]()  # by the source run, where several layers of it are needed
-
-    def ends(self) -> tuple[Tensor, Tensor]:
-        """Final residual streams of the base and of the source run, [N, P, d]."""
-        return self._run_on(0, self.base), self._run_on(0, self.source)
 
     def each(self, masks: Mapping[Site, Sequence[Tensor]]) -> Iterator[tuple[Site, Patched]]:
         """Every cell of the maps of some sites, layer by layer: each part of a layer at every place that some row has.
@@ -60,8 +62,9 @@ class PatchedRuns:
         base, source = self.base, self.source
         for layer in range(self._layers):
             mine, theirs = (LayerRun.of(self.components, layer, pre) for pre in (base, source))
+            placed = theirs if self.paired is None else theirs.moved(self.paired)
             for site, of_site in masks.items():
-                yield from ((site, patched) for patched in self._of_layer(mine, theirs, site, of_site))
+                yield from ((site, patched) for patched in self._of_layer(mine, placed, site, of_site))
             base, source = mine.post, theirs.post
 
     def _add_up(self) -> Iterator[tuple[tuple[Site, int], Tensor]]:
@@ -108,14 +111,14 @@ class PatchedRuns:
         masks = torch.cat([cell.mask for cell in cells])[..., None]
         copies, after = len(cells), base.layer + 1
         if site in BEFORE:
-            return self._run_on(base.layer, x)
+            return run(self.components, x, base.layer)
         if site in MIDDLE and base.mlp is not None:
             same = self.components.anatomy.parallel  # then the MLP does not read what was patched
             pre = base.pre.repeat(copies, 1, 1)
             mlp = base.mlp.repeat(copies, 1, 1) if same else written_by_mlp(self.components, base.layer, pre, x)
             assert mlp is not None
             x = x + mlp
-        return self._run_on(after, x, lambda layer, own, added: self._patch(site, stop, masks, layer, own, added))
+        return run(self.components, x, after, partial(self._patch, site, stop, masks))
 
     def _entered(self, base: LayerRun, source: LayerRun, site: Site, cell: Cell) -> Tensor:
         """The residual stream before the layer, after its attention or after its MLP, with the patch in it."""
@@ -133,12 +136,16 @@ class PatchedRuns:
         theirs = self._added[site, layer]
         return torch.where(masks, theirs.repeat(len(added) // len(theirs), 1, 1), added)
 
-    def _run_on(
-        self, layer: int, x: Tensor, patch: Callable[[int, Site, Tensor], Tensor] = lambda layer, site, added: added
-    ) -> Tensor:
-        """The final residual stream of what enters a layer."""
-        for later in range(layer, self._layers):
-            mid = x + patch(later, Site.attn_out, attended(self.components, later, x))
-            mlp = written_by_mlp(self.components, later, x, mid)
-            x = mid if mlp is None else mid + patch(later, Site.mlp_out, mlp)
-        return x
+
+def run(
+    components: Components,
+    x: Tensor,
+    layer: int = 0,
+    patch: Callable[[int, Site, Tensor], Tensor] = lambda layer, site, added: added,
+) -> Tensor:
+    """The final residual stream of what enters a layer, [N, P, d]; `patch` may change what attention and MLPs add."""
+    for later in range(layer, components.anatomy.n_layers):
+        mid = x + patch(later, Site.attn_out, attended(components, later, x))
+        mlp = written_by_mlp(components, later, x, mid)
+        x = mid if mlp is None else mid + patch(later, Site.mlp_out, mlp)
+    return x

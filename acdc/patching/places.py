@@ -17,29 +17,35 @@ MOST_PLACES = 512
 class Places:
     """Names of places, and for each position of each row the number of its place, -1 where it is in none.
 
-    `kind` says what the places are: `span` or `position`.
+    `kind` says what the places are: `span` or `position`. `corrupted`: the numbers for corrupted prompts, where these
+    are paired with the clean ones by spans.
     """
 
     kind: str
     names: tuple[str, ...]
     numbers: tuple[tuple[int, ...], ...]
+    corrupted: tuple[tuple[int, ...], ...] | None = None
 
-    def masks(self, rows: Sequence[int], length: int, device: torch.device) -> list[Tensor]:
-        """For each place, boolean [rows, length]: which positions are in it."""
-        padded = [(*self.numbers[row], *(-1,) * length)[:length] for row in rows]
+    def masks(self, rows: Sequence[int], length: int, device: torch.device, corrupted: bool = False) -> list[Tensor]:
+        """For each place, boolean [rows, length]: which positions of the clean or the corrupted prompt are in it."""
+        every = self.corrupted if corrupted and self.corrupted is not None else self.numbers
+        padded = [(*every[row], *(-1,) * length)[:length] for row in rows]
         numbers = torch.tensor(padded, device=device)
         return [numbers == place for place in range(len(self.names))]
 
 
 def everywhere(rows: Sequence[Row]) -> Places:
     """All positions of a prompt together."""
-    return Places("position", (EVERYWHERE,), tuple((0,) * len(row.clean) for row in rows))
+    clean, corrupted = zip(*(row.lengths for row in rows), strict=True)
+    return Places("position", (EVERYWHERE,), *(tuple((0,) * length for length in side) for side in (clean, corrupted)))
 
 
 def by_span(rows: Sequence[Row], names: Sequence[str]) -> Places:
     """The spans, all positions of one together, and the rest."""
     numbers = tuple(tuple(row.spans.numbers(len(row.clean))) for row in rows if row.spans is not None)
-    return Places("span", (*names, REST), numbers)
+    others = ((row.corrupted_spans or row.spans, row.lengths[1]) for row in rows)
+    corrupted = tuple(tuple(spans.numbers(length)) for spans, length in others if spans is not None)
+    return Places("span", (*names, REST), numbers, corrupted)
 
 
 def by_position(rows: Sequence[Row], whole: bool) -> Places:

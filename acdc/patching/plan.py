@@ -32,14 +32,14 @@ class Plan:
         """Raises InputError for settings that do not fit the model or the task."""
         settings.check()
         traced = settings.subject is not None
-        sites = usable(
-            settings.sites, TRACED if traced else USUAL, model.anatomy, hasattr(model.components, "patterns")
-        )
         if settings.by is By.spans:
             task.check_spans()
         most = len(task.rows) if settings.limit is None else settings.limit
         if most > len(task.rows):
             raise InputError(f"--limit {most} is more than the task's {len(task.rows)} rows")
+        paired = not traced and any(row.pairing for row in task.rows[:most])
+        usual, reason = TRACED if traced else USUAL, _no_patterns(model, paired)
+        sites = usable(settings.sites, usual, model.anatomy, reason)
         every = _places(model, task, settings, task.rows[:most])
         columns = {site: len(every[site in OF_HEADS].names) for site in sites}
         _check_places(max(columns.values()))
@@ -49,7 +49,7 @@ class Plan:
         rows = task.rows[: cost.rows]
         subject = None if settings.subject is None else subject_of(task, settings.subject)
         if subject is None:
-            _check_corrupted(rows)
+            _check_corrupted(rows, settings)
         return cls(model, sites, rows, *_places(model, task, settings, rows), subject, cost)
 
     def places_of(self, site: Site) -> Places:
@@ -71,13 +71,25 @@ def _check_places(count: int) -> None:
         )
 
 
-def _check_corrupted(rows: Sequence[Row]) -> None:
+def _no_patterns(model: Model, paired: bool) -> str:
+    """Why patterns cannot be patched, if that is so."""
+    if paired:
+        return "a pattern over one prompt is none over a prompt of another length"
+    if not hasattr(model.components, "patterns"):
+        return "the model is run by its own modules, which keep their patterns"
+    return ""
+
+
+def _check_corrupted(rows: Sequence[Row], settings: PatchSettings) -> None:
     for row in rows:
-        if row.pairing is not None:
+        if row.pairing is not None and settings.by is By.positions:
             raise InputError(
-                f"row {row.id!r} pairs its prompts by spans, and patching needs prompts that correspond position by "
-                "position: give it a corrupted prompt of the same length, or with --subject noise in its place"
+                f"row {row.id!r} pairs its prompts by spans, whose positions are not the same: leave out --by positions"
             )
+        try:
+            _ = row.pairing_back
+        except InputError as error:
+            raise InputError(f"row {row.id!r}, from its corrupted prompt to its clean one: {error}") from None
         if row.corrupted is None:
             raise InputError(
                 f"patching needs corrupted prompts, and row {row.id!r} has none: give it one, or with --subject noise "

@@ -67,16 +67,18 @@ def units(site: Site, anatomy: Anatomy) -> list[str]:
     return [f"h{head}" for head in range(anatomy.n_heads)]
 
 
-def usable(wanted: Sequence[Site] | None, usual: Sequence[Site], anatomy: Anatomy, patterns: bool) -> tuple[Site, ...]:
-    """The sites to patch: those `wanted`, else the `usual` ones that a model has; `patterns`: whether it tells what its
-    heads attend to. Raises InputError for one that it does not have."""
+def usable(
+    wanted: Sequence[Site] | None, usual: Sequence[Site], anatomy: Anatomy, no_patterns: str = ""
+) -> tuple[Site, ...]:
+    """The sites to patch: those `wanted`, else the `usual` ones that a model has; `no_patterns`: why patterns cannot be
+    patched, if that is so. Raises InputError for one that it does not have."""
     missing = dict[Site, str]()
     if anatomy.attn_only:
         missing |= dict.fromkeys((Site.mlp_out, Site.resid_mid), "the model has no MLPs")
     elif anatomy.parallel:
         missing[Site.resid_mid] = "attention and MLP of this model read the same residual stream: take resid_pre"
-    if not patterns:
-        missing[Site.pattern] = "the model is run by its own modules, which keep their patterns: take q and k"
+    if no_patterns:
+        missing[Site.pattern] = f"{no_patterns}: take q and k"
     for site in wanted or ():
         if site in missing:
             raise InputError(f"{site} cannot be patched: {missing[site]}")

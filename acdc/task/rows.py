@@ -39,6 +39,14 @@ class Row:
         return pair(Prompt(len(self.clean), self.spans), Prompt(len(self.corrupted), self.corrupted_spans))
 
     @property
+    def pairing_back(self) -> tuple[tuple[int, ...], ...] | None:
+        """The same the other way round: for each position of the corrupted prompt, those of the clean one. Raises
+        InputError where the spans tell only in one direction."""
+        if self.corrupted is None or self.spans is None or self.corrupted_spans is None:
+            return None
+        return pair(Prompt(len(self.corrupted), self.corrupted_spans), Prompt(len(self.clean), self.spans))
+
+    @property
     def corrupted_answer_position(self) -> int:
         """Where the corrupted prompt has the token that corresponds to the one at the answer position."""
         paired = self.pairing

@@ -177,6 +177,28 @@ def test_rows_without_what_is_asked_for_are_refused(trio, ioi):
         acdc.patch(trio, same)
 
 
+def test_prompts_of_unequal_length_are_patched_by_span():
+    """In batches of rows of other lengths; what cannot be meant is refused."""
+    ends = {"clean": [(1, 4), (5, 6)], "corrupted": [(1, 2), (3, 4)]}
+    clean, corrupted = (Spans(("a", "end"), tuple(ends[side])) for side in ("clean", "corrupted"))
+    long, short = (1, 2, 3, 4, 5, 6), (1, 7, 8, 9)
+    rows = (
+        Row("one", long, short, (3,), (4,), 5, None, clean, corrupted),
+        Row("two", short, long, (5,), (6,), 3, None, corrupted, clean),
+        Row("three", long, (1, 9, 9, 9, 5, 6), (7,), (8,), 5, None, clean),
+    )
+    model, sites = boot("gpt2", 2, 0), ["resid_pre", "k"]
+    together = acdc.patch(model, Task("all", rows, "logit_diff"), sites, direction="both", threads=1)
+    alone = [acdc.patch(model, Task("one", (row,), "logit_diff"), sites, direction="both", threads=1) for row in rows]
+    for number, one in enumerate(together.maps):
+        means = np.mean([np.array(record.maps[number].metric, dtype=float) for record in alone], axis=0)
+        assert np.allclose(means, np.array(one.metric, dtype=float), atol=1e-9), one.name
+    assert "pattern" not in {one.site for one in acdc.patch(model, Task("all", rows, "logit_diff"), threads=1).maps}
+    for asked, message in (({"maps": ["pattern"]}, "take q and k"), ({"by": "positions"}, "leave out --by positions")):
+        with pytest.raises(InputError, match=message):
+            acdc.patch(model, Task("all", rows, "logit_diff"), **asked)
+
+
 def test_a_run_is_written_once(acdc, tmp_path):
     command = "patch", "trio", "ioi", "--limit", "2", "--maps", "resid_pre,q", "--out", "maps"
     done = acdc(*command)

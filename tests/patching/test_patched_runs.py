@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 import torch
 from brute_force import BruteForce, float64_throughout, names_of
-from families import VOCABULARY, hugging_face
+from families import VOCABULARY, boot, hugging_face
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
 from acdc.errors import InputError
@@ -15,8 +15,13 @@ from acdc.model.functional import FunctionalComponents
 from acdc.model.load import read_anatomy
 from acdc.model.replay import ReplayComponents
 from acdc.model.weights import read_weights
-from acdc.patching.patched_runs import PatchedRuns
+from acdc.options import Directions
+from acdc.patching.patch import patch
+from acdc.patching.patched_runs import PatchedRuns, run
+from acdc.patching.settings import PatchSettings
 from acdc.patching.sites import OF_HEADS, Site, units, usable
+from acdc.task.rows import Row, Task
+from acdc.task.spans import Spans
 
 ROWS, LENGTH = 2, 4
 FAMILIES = ["gpt2", "llama", "qwen3", "gpt-neox-parallel", "gemma2", "mixtral"]
@@ -172,7 +177,7 @@ def check(oracle: Hooks, components, sites, window: int = 1, masks=None) -> dict
                 assert (got - wanted).abs().max() < 1e-10, (site, found.layer, cell)
                 effect = (wanted - plain).abs().max().item()
                 effects[site] = max(effects.get(site, 0.0), effect)
-        ends = [components.unembed(final) for final in runs.ends()]
+        ends = [components.unembed(run(components, one)) for one in embedded]
         assert (ends[0] - plain).abs().max() < 1e-10 and (ends[1] - oracle.logits(source)).abs().max() < 1e-10
     return effects
 
@@ -180,7 +185,7 @@ def check(oracle: Hooks, components, sites, window: int = 1, masks=None) -> dict
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_cell_equals_brute_force(family):
     oracle, components = build(family)
-    sites = usable(None, EVERY, components.anatomy, patterns=True)
+    sites = usable(None, EVERY, components.anatomy)
     effects = check(oracle, components, sites)
     assert set(effects) == set(sites) and min(effects.values()) > 1e-3, effects
 
@@ -200,19 +205,64 @@ def test_several_positions_are_patched_together():
 
 def test_by_the_models_own_modules():
     oracle, components = build("llama", replay=True)
-    check(oracle, components, usable(None, EVERY, components.anatomy, patterns=False))
+    check(oracle, components, usable(None, EVERY, components.anatomy, "its own modules keep them"))
 
 
 def test_what_a_model_lacks_is_refused():
     shape = {"n_layers": 1, "n_heads": 4, "d_model": 8, "d_head": 2, "d_vocab": 9, "d_vocab_out": 9, "n_ctx": 9}
     parallel, bare = (Anatomy(**shape, n_kv_heads=2, parallel=one, attn_only=not one) for one in (True, False))
     assert units(Site.k, parallel) == ["kv0", "kv1"] and len(units(Site.q, parallel)) == 4
-    assert Site.resid_mid not in usable(None, EVERY, parallel, True)
-    assert Site.mlp_out not in usable(None, EVERY, bare, True)
+    assert Site.resid_mid not in usable(None, EVERY, parallel)
+    assert Site.mlp_out not in usable(None, EVERY, bare)
     for anatomy, site, message in (
         (parallel, Site.resid_mid, "take resid_pre"),
         (bare, Site.mlp_out, "no MLPs"),
-        (bare, Site.pattern, "by its own modules"),
+        (bare, Site.pattern, "none: take q and k"),
     ):
         with pytest.raises(InputError, match=message):
-            usable([site], EVERY, anatomy, site is not Site.pattern)
+            usable([site], EVERY, anatomy, "none" if site is Site.pattern else "")
+
+
+PAIRED = (  # a clean and a corrupted prompt, the spans of both, and by hand the positions that stand for each other
+    ((1, 2, 3, 4, 5, 6), (1, 7, 8, 9), {"a": (1, 4), "end": (5, 6)}, {"a": (1, 2), "end": (3, 4)}),
+    {"noise": [[0], [1], [1], [1], [2], [3]], "denoise": [[0], [3], [4], [5]]},
+)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+def test_prompts_of_unequal_length_equal_brute_force(family):
+    """By span, from each prompt into the other, and what they are normalised by."""
+    (clean, corrupted, spans, theirs), stands_for = PAIRED
+    row = Row("r", clean, corrupted, (3,), (4,), 5, None, Spans.of(spans), Spans.of(theirs))
+    model, oracle = boot(family, 2, 0), build(family)[0]
+    task, sites = Task("paired", (row,), "logit_diff"), [site for site in EVERY if site is not Site.pattern]
+
+    def difference(logits) -> float:
+        return float(logits[0, -1, 3] - logits[0, -1, 4])
+
+    with float64_throughout(oracle.model):
+        record = patch(model, task, PatchSettings(tuple(sites), Directions.both, heads_by_place=True, threads=1))
+        ends = [difference(oracle.logits(torch.tensor([ids]))) for ids in (clean, corrupted)]
+        assert abs(record.metric_clean - ends[0]) < 1e-10 and abs(record.metric_corrupted - ends[1]) < 1e-10
+        for one in record.maps:
+            base, source = (corrupted, clean) if one.direction == "denoise" else (clean, corrupted)
+            places = [*(theirs if one.direction == "denoise" else spans).values()]
+            inside = [{*range(*bounds)} for bounds in places]
+            inside.append({*range(len(base))} - set().union(*inside))
+            per_layer = len(one.rows) // 2
+            for number, (values, (place, positions)) in enumerate(
+                (row, column) for row in one.metric for column in enumerate(inside)
+            ):
+                layer, unit = divmod(number // len(inside), per_layer)
+                mask = torch.tensor([[at in positions for at in range(len(base))]])
+                site, tokens = Site(one.site), [torch.tensor([ids]) for ids in (base, source)]
+                seen = value_of(oracle, tokens[1], layer, site, unit)
+                seen = torch.stack([seen[0, at].mean(0) for at in stands_for[one.direction]])[None]
+                change = Change(unit, seen, mask)
+                if site is Site.resid_mid:
+                    change.source = seen - value_of(oracle, tokens[0], layer, Site.resid_pre, unit)
+                    site = Site.attn_out
+                handle = oracle.hooked(layer, site, change)
+                wanted = difference(oracle.logits(tokens[0]))
+                handle.remove()
+                assert abs(values[place] - wanted) < 1e-10, (one.site, one.direction, layer, unit, place)
