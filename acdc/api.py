@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.patching import Direction, PatchRecord
 from acdc.artefacts.verification.report import Report
 from acdc.errors import AcdcWarning, InputError
 from acdc.jobs.batch import Silent
@@ -15,12 +16,15 @@ from acdc.jobs.executors import choose_executor
 from acdc.jobs.jobs_file import make_jobs, read_jobs
 from acdc.jobs.store import StoredJob
 from acdc.model.load import Model, load_model
-from acdc.options import Choosing, Extent, Level, Scope
+from acdc.options import By, Choosing, Directions, Extent, Level, Scope
+from acdc.patching.patch import patch as run_patching
+from acdc.patching.settings import PatchSettings, named_sites
 from acdc.progress import Progress, silent
 from acdc.render.difference import draw_difference as draw_both
 from acdc.render.drawing import Picture
 from acdc.render.drawing import draw as draw_circuit
 from acdc.render.look import Look, choose_look
+from acdc.render.patching.heat_map import draw as draw_heat_map
 from acdc.render.size import size_notes
 from acdc.runs.ranking import rank_by
 from acdc.search.discover import DiscoverySettings, Result
@@ -40,6 +44,7 @@ __all__ = [
     "Metric",
     "MetricFunction",
     "Model",
+    "PatchRecord",
     "Picture",
     "Report",
     "Result",
@@ -49,8 +54,10 @@ __all__ = [
     "discover",
     "draw",
     "draw_difference",
+    "draw_patching",
     "load_model",
     "load_task",
+    "patch",
     "run_jobs",
     "sweep",
     "verify",
@@ -208,6 +215,62 @@ def draw_difference(
     Raises InputError for circuits of different models, or of different graphs of one model.
     """
     return draw_both(first, second, names, Look(fixed))
+
+
+def patch(
+    model: Model,
+    task: Task,
+    maps: Sequence[str] | None = None,
+    *,
+    direction: str = "denoise",
+    by: str | None = None,
+    heads_by_place: bool = False,
+    subject: str | None = None,
+    noise: float = 3.0,
+    samples: int = 10,
+    window: int | None = None,
+    metric: str | Metric | MetricFunction | None = None,
+    limit: int | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    threads: int = 2,
+    progress: Progress = silent,
+) -> PatchRecord:
+    """Exact activation patching: run the corrupted prompts with one part of the clean run in them, for every part.
+
+    `maps`: of layers "resid_pre", "resid_mid", "resid_post", "attn_out" and "mlp_out", one effect for each span or
+    position; of heads "head" (its output), "q", "k", "v" and "pattern", all positions together unless `heads_by_place`;
+    by default all but "resid_mid" and "resid_post". An effect of 0 means that the metric stays that of the run that is
+    patched, 1 that it becomes that of the run that the patch is from. `direction`: "denoise" patches clean values into
+    the corrupted run, "noise" the other way round, "both" does both. `by`: "spans" or "positions", by default spans if
+    the task has them; all tokens of a span are patched together. Rows: the first `limit`, by default as many as a fixed
+    number of operations allows.
+    `subject`, a span, asks for causal tracing (Meng et al. 2022): in the place of corrupted prompts, the clean ones get
+    Gaussian noise on that span's embeddings, with `noise` times their standard deviation, drawn `samples` times; and
+    attention and MLP outputs are restored in `window` layers together. Raises InputError for settings that do not fit
+    the model or the task.
+    """
+    settings = PatchSettings(
+        sites=None if maps is None else named_sites(maps),
+        direction=_choice(Directions, "direction", direction),
+        by=None if by is None else _choice(By, "by", by),
+        heads_by_place=heads_by_place,
+        subject=subject,
+        noise=noise,
+        samples=samples,
+        window=window,
+        metric=metric,
+        limit=limit,
+        batch_size=batch_size,
+        seed=seed,
+        threads=threads,
+    )
+    return run_patching(model, task, settings, progress)
+
+
+def draw_patching(record: PatchRecord, map: str = "resid_pre", direction: Direction = "denoise") -> Picture:
+    """The heat map of one of the maps that `patch` made. Raises InputError for another one."""
+    return draw_heat_map(record.map(map, direction), record)
 
 
 def run_jobs(

@@ -114,4 +114,19 @@ class Grouping(StrEnum):
     role = "role"
 
 
+class Directions(StrEnum):
+    """From which run patches are taken: from the clean one into the corrupted one, the other way round, or both."""
+
+    denoise = "denoise"
+    noise = "noise"
+    both = "both"
+
+
+class By(StrEnum):
+    """What the columns of a map are: spans of the task, or single positions."""
+
+    spans = "spans"
+    positions = "positions"
+
+
 DEFAULT_THREADS = 2

@@ -18,6 +18,7 @@ LAYERS = [
     {"behaviour"},
     {"search"},
     {"verification"},
+    {"patching"},
     {"render"},
     {"runs"},
     {"planning"},

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from acdc.execution.executor import Trace
 from acdc.task.metrics import RowBatch
+from acdc.task.rows import Row
 
 KEPT_BYTES = 512 * 2**20  # of runs in host memory
 KEPT_SHARE = 0.5  # of the memory that is free on another device
@@ -74,10 +75,61 @@ class Cached(Sequence[T]):
 
 
 @dataclass(frozen=True)
+class Pairing:
+    """How corrupted prompts correspond to clean ones: `weights` [rows, positions, corrupted positions], by which what
+    is at the latter stands for what is at the former, and `positions` [rows], those of the answers."""
+
+    weights: Tensor
+    positions: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], tokens: Tensor, corrupted: Tensor | None) -> "Pairing | None":
+        """None where all rows are paired position by position."""
+        paired = [row.pairing for row in rows]
+        if corrupted is None or not any(paired):
+            return None
+        positions = torch.tensor([row.corrupted_answer_position for row in rows], device=tokens.device)
+        return cls(pairing_weights(rows, paired, (tokens.shape[1], corrupted.shape[1]), tokens.device), positions)
+
+    def part(self, rows: slice) -> "Pairing":
+        return Pairing(self.weights[rows], self.positions[rows])
+
+    def place(self, trace: Trace) -> Trace:
+        """A run of the corrupted prompts with everything where the clean prompts have it."""
+
+        def placed(values: Tensor) -> Tensor:
+            return torch.einsum("npq,...nqd->...npd", self.weights.to(values.dtype), values)
+
+        whole = placed(trace.values)
+        sizes = [len(block) for block in trace.blocks]
+        return Trace(
+            trace.logits,
+            torch.split(whole, sizes),
+            tuple(map(placed, trace.residuals)),
+            tuple(map(placed, trace.projections)),
+            whole,
+        )
+
+
+def pairing_weights(
+    rows: Sequence[Row],
+    paired: Sequence[tuple[tuple[int, ...], ...] | None],
+    lengths: tuple[int, int],
+    device: torch.device,
+) -> Tensor:
+    """Float64 [rows, *lengths] of means over the positions that stand for each one; None stands for the same ones."""
+    weights = torch.zeros(len(rows), *lengths, device=device, dtype=torch.float64)
+    for place, (row, sources) in enumerate(zip(rows, paired, strict=True)):
+        for position, there in enumerate(sources or ((at,) for at in range(len(row.clean)))):
+            weights[place, position, list(there)] = 1 / len(there)
+    return weights
+
+
+@dataclass(frozen=True)
 class Batch:
     """Rows on the device, padded to one length; `index` are their places in the behaviour, `clean` the plain run of
     their clean prompts, which may be computed anew when it is read. `corrupted`: None where a row has no such
-    prompt."""
+    prompt. `pairing`: None where all corrupted prompts correspond to the clean ones position by position."""
 
     index: tuple[int, ...]
     tokens: Tensor
@@ -85,6 +137,7 @@ class Batch:
     positions: Tensor
     answers: RowBatch
     run_clean: Callable[[], Trace] = field(repr=False)
+    pairing: Pairing | None = None
 
     @property
     def clean(self) -> Trace:
@@ -99,7 +152,8 @@ class Batch:
         answers = RowBatch(self.answers.rows[rows], self.answers.full_logits[rows])
         corrupted = None if self.corrupted is None else self.corrupted[rows]
         tensors = (self.tokens[rows], corrupted, self.positions[rows])
-        return Batch(self.index[rows], *tensors, answers, lambda: self.clean.part(rows))
+        pairing = self.pairing and self.pairing.part(rows)
+        return Batch(self.index[rows], *tensors, answers, lambda: self.clean.part(rows), pairing)
 
 
 def budget_on(device: torch.device, free: int | None) -> float:

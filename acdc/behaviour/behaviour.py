@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from acdc.behaviour.ablations import ABLATIONS, clean_tokens, corrupted_tokens, mean_ablated
-from acdc.behaviour.batches import Batch, Cached, RunCache, budget_on
+from acdc.behaviour.batches import Batch, Cached, Pairing, RunCache, budget_on
 from acdc.behaviour.optimal import optimal_constants
 from acdc.behaviour.workers import ALONE, Workers, share_out
 from acdc.errors import InputError, NothingToFind
@@ -118,7 +118,7 @@ class Behaviour:
             row = rows[int((~full.isfinite().all(-1)).nonzero()[0])]
             raise InputError(f"model {self.model.name!r} gives logits that are not finite on row {row.id!r}")
         answers, run = RowBatch(rows, full), partial(self._clean.get, place)
-        return Batch(tuple(index), inputs.clean, inputs.corrupted, inputs.positions, answers, run)
+        return Batch(tuple(index), inputs.clean, inputs.corrupted, inputs.positions, answers, run, inputs.pairing)
 
     def release(self) -> None:
         """Let go of all runs that are kept; they are computed again when asked for."""
@@ -126,13 +126,18 @@ class Behaviour:
         self._prompts.clear()
 
     def run(self, batch: Batch, slots: SlotInputs | None = None, corrupted: bool = False) -> Trace:
-        """Run one batch's clean (or corrupted) prompts. Raises InputError where rows have no corrupted ones."""
-        tokens = batch.corrupted if corrupted else batch.tokens
+        """Run one batch's clean (or corrupted) prompts; what a corrupted one gives stands where the clean one has it.
+
+        Raises InputError where rows have no corrupted ones."""
+        tokens, pairing = (batch.corrupted, batch.pairing) if corrupted else (batch.tokens, None)
         if tokens is None:
             raise InputError(f"task {self.task.name!r} has rows without corrupted prompts")
+        positions = batch.positions if pairing is None else pairing.positions
         if slots is None and not torch.is_grad_enabled():
-            return self.executor.collect(tokens, batch.positions)
-        return self.executor.run(tokens, batch.positions, slots)
+            trace = self.executor.collect(tokens, positions)
+        else:
+            trace = self.executor.run(tokens, positions, slots)
+        return trace if pairing is None else pairing.place(trace)
 
     @torch.no_grad()
     def ablated(self, batch: Batch) -> Ablated:
@@ -306,17 +311,19 @@ def tokens_together(model: Model, graph: ComponentGraph) -> int:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Token ids [rows, positions] of a batch's clean and corrupted prompts (None where a row has none), and the answer
-    positions [rows]."""
+    """Token ids [rows, positions] of a batch's clean and corrupted prompts (None where a row has none), the answer
+    positions [rows], and how the prompts correspond, where not position by position."""
 
     clean: Tensor
     corrupted: Tensor | None
     positions: Tensor
+    pairing: Pairing | None
 
     @classmethod
     def of(cls, rows: Sequence[Row], device: torch.device) -> "_Inputs":
         positions = torch.tensor([row.answer_position for row in rows], device=device)
-        return cls(clean_tokens(rows, device), corrupted_tokens(rows, device), positions)
+        clean, corrupted = clean_tokens(rows, device), corrupted_tokens(rows, device)
+        return cls(clean, corrupted, positions, Pairing.of(rows, clean, corrupted))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from acdc.cli.console import Enough, tell
 from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
+from acdc.cli.patch import patch
 from acdc.cli.progress import warn
 from acdc.cli.verification import diff, minimise, verify
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling, without_prefix
@@ -182,7 +183,7 @@ def check_task(
     show.print_check(check(replace(job, task=task)), as_json)
 
 
-for command in (verify, minimise, diff, compare, export, benchmark, *targets.COMMANDS):
+for command in (verify, minimise, diff, compare, patch, export, benchmark, *targets.COMMANDS):
     app.command()(command)
 app.command("import")(import_)
 

@@ -65,6 +65,7 @@ class Rectangle:
     radius: float
     stroke: float = 1.4
     dash: str = "solid"
+    tooltip: str = ""
 
 
 @dataclass(frozen=True)

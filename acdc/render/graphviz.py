@@ -1,6 +1,7 @@
 """Pictures in the formats that Graphviz writes: PDF for papers, PNG for slides."""
 
 import re
+import shutil
 from pathlib import Path
 
 import graphviz
@@ -17,6 +18,10 @@ FORMATS = ("svg", "dot", "pdf", "png")
 DPI, MOST_PIXELS = 200, 6_000
 INCH = 72.0
 _LISTED = ", ".join(f".{name}" for name in FORMATS)
+_NEEDS = (
+    "needs Graphviz, whose program 'dot' was not found: install it (apt install graphviz, brew install graphviz, or "
+    "from graphviz.org), or take svg, which needs nothing"
+)
 _DATE = re.compile(rb"(?<=/CreationDate \(D:)\d{14}")
 
 
@@ -50,6 +55,12 @@ def write(picture: Picture, format: str) -> bytes:
     raise InputError(f"{format!r} is not one of the formats of pictures: {', '.join(FORMATS)}")
 
 
+def check_writable(format: str) -> None:
+    """Raises InputError for a format that this machine cannot write."""
+    if format in ("pdf", "png") and shutil.which("dot") is None:
+        raise InputError(f"{format} {_NEEDS}")
+
+
 def save(picture: Picture, path: Path) -> None:
     """Write a picture as the suffix of a path says, atomically."""
     write_bytes(path, write(picture, format_of(path)))
@@ -66,10 +77,7 @@ def _render(picture: Picture, format: str) -> bytes:
     try:
         made = graphviz.pipe("dot", format, text.encode(), quiet=True)
     except graphviz.ExecutableNotFound:
-        raise InputError(
-            f"{format} needs Graphviz, whose program 'dot' was not found: install it (apt install graphviz, brew "
-            "install graphviz, or from graphviz.org), or take svg, which needs nothing"
-        ) from None
+        raise InputError(f"{format} {_NEEDS}") from None
     except graphviz.CalledProcessError as error:
         reason = (error.stderr or b"").decode(errors="replace").strip().splitlines()
         raise InputError(f"Graphviz cannot write this picture as {format}: {reason[0] if reason else error}") from None

@@ -54,10 +54,11 @@ def _shape(shape: Shape) -> str:
             return _line(shape)
         case Rectangle():
             box = shape.box
+            end = f"><title>{escape(shape.tooltip)}</title></rect>" if shape.tooltip else "/>"
             return (
                 f'<rect x="{box.x - box.width / 2:.1f}" y="{box.y - box.height / 2:.1f}" width="{box.width:.1f}" '
                 f'height="{box.height:.1f}" rx="{shape.radius:g}" fill="{shape.fill}" stroke="{shape.line}" '
-                f'stroke-width="{shape.stroke:g}"{DASHES[shape.dash]}/>'
+                f'stroke-width="{shape.stroke:g}"{DASHES[shape.dash]}{end}'
             )
         case Text():
             return _text(shape)

@@ -36,6 +36,8 @@ def open_run(path: Path) -> FinishedRun:
         raise InputError(f"run {path} holds scores only; its edges are in {path / 'scores.json'}")
     if kind == "sweep":
         raise InputError(f"run {path} holds a sweep: its curve is in {path / 'curve.json'}")
+    if kind == "patch":
+        raise InputError(f"run {path} holds activation patching: its maps are in {path / 'patching.html'}")
     return FinishedRun(path, Circuit.load(path), load_report(path), resumed=True)
 
 

@@ -44,7 +44,7 @@ class SourceRecord(_Record):
     task: str
 
 
-Verb = Literal["discover", "score", "sweep", "minimise", "import"]
+Verb = Literal["discover", "score", "sweep", "minimise", "import", "patch"]
 
 
 class RunRecord(Digests):

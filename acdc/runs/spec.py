@@ -56,11 +56,6 @@ class DiscoveryJob:
             **self.settings.record(),
         }
 
-    @property
-    def _model_path(self) -> Path | None:
-        """Where the model is on this machine, if anywhere; bundled names come first, as they do when loading."""
-        return None if self.model in NAMES else existing_path(self.model)
-
     def command(self, verb: str, extra: dict[str, Any] | None = None) -> str:
         """The command line that finds the same circuit, run from the same folder: paths are as the user gave them. How
         far it is verified is no part of it, as that can be raised later."""
@@ -81,12 +76,17 @@ class DiscoveryJob:
 
     def source(self) -> SourceRecord:
         """Where to load model and task from again, on this machine. Raises InputError for a path that is no text."""
-        model = self._model_path
-        model_place = str(model.resolve()) if model else self.model
-        task_place = located(self.task, Path())
-        check_text(model_place)
-        check_text(task_place)
-        return SourceRecord(model=model_place, revision=self.revision, task=task_place)
+        return source_of(self.model, self.revision, self.task)
+
+
+def source_of(model: str, revision: str | None, task: str) -> SourceRecord:
+    """Where a model and a task are on this machine; bundled names come first, as they do when loading. Raises
+    InputError for a path that is no text."""
+    path = None if model in NAMES else existing_path(model)
+    model_place, task_place = str(path.resolve()) if path else model, located(task, Path())
+    check_text(model_place)
+    check_text(task_place)
+    return SourceRecord(model=model_place, revision=revision, task=task_place)
 
 
 def located(task: str, folder: Path) -> str:

@@ -5,13 +5,19 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
+from acdc.errors import InputError
+from acdc.task.pairing import Prompt, pair
+from acdc.task.spans import Spans
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One pair of prompts of equal length with the answers that the clean prompt calls for, all as token ids.
+    """One pair of prompts with the answers that the clean prompt calls for, all as token ids.
 
     `corrupted`: None where there is none. `answer_position` is the index of the token whose next-token logits are
-    measured; `group` names a template.
+    measured; `group` names a template. `spans` are of the clean prompt. Without `corrupted_spans` they are also those
+    of the corrupted prompt, which is as long and corresponds to the clean one position by position; with them, spans of
+    the same names correspond (`acdc.task.pairing`).
     """
 
     id: str
@@ -21,6 +27,43 @@ class Row:
     incorrect: tuple[int, ...]
     answer_position: int
     group: str | None = None
+    spans: Spans | None = None
+    corrupted_spans: Spans | None = None
+
+    @property
+    def pairing(self) -> tuple[tuple[int, ...], ...] | None:
+        """For each position of the clean prompt, those of the corrupted one that stand for it; None where it is the
+        same one."""
+        if self.corrupted is None or self.spans is None or self.corrupted_spans is None:
+            return None
+        return pair(Prompt(len(self.clean), self.spans), Prompt(len(self.corrupted), self.corrupted_spans))
+
+    @property
+    def pairing_back(self) -> tuple[tuple[int, ...], ...] | None:
+        """The same the other way round: for each position of the corrupted prompt, those of the clean one. Raises
+        InputError where the spans tell only in one direction."""
+        if self.corrupted is None or self.spans is None or self.corrupted_spans is None:
+            return None
+        return pair(Prompt(len(self.corrupted), self.corrupted_spans), Prompt(len(self.clean), self.spans))
+
+    @property
+    def corrupted_answer_position(self) -> int:
+        """Where the corrupted prompt has the token that corresponds to the one at the answer position."""
+        paired = self.pairing
+        return self.answer_position if paired is None else paired[self.answer_position][0]
+
+    @property
+    def counterparts(self) -> tuple[int | None, ...] | None:
+        """The corrupted prompt's token that corresponds to each of the clean one's, None for one without; None where
+        there is no corrupted prompt."""
+        if self.corrupted is None or (paired := self.pairing) is None:
+            return self.corrupted
+        return tuple(self.corrupted[places[0]] if len(places) == 1 else None for places in paired)
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """Of the clean and of the corrupted prompt, the same where there is none."""
+        return len(self.clean), len(self.clean if self.corrupted is None else self.corrupted)
 
 
 @dataclass(frozen=True)
@@ -32,30 +75,68 @@ class Task:
     metric: str
 
     def content_hash(self) -> str:
-        """SHA-256 of the rows as token ids: equal for equal data, wherever it was read from."""
-        names, found = [one.name for one in fields(Row)], hashlib.sha256(b"[")
-        for number, row in enumerate(self.rows):
-            text = json.dumps({name: getattr(row, name) for name in names}, sort_keys=True, separators=(",", ":"))
-            found.update(f"{',' if number else ''}{text}".encode())
-        found.update(b"]")
-        return found.hexdigest()
+        """SHA-256 of the rows as token ids: equal for equal data, wherever it was read from. Spans are a part of it
+        only where they say which tokens correspond: else what is measured without asking for them does not depend on
+        them."""
+        names = [one.name for one in fields(Row) if one.name not in ("spans", "corrupted_spans")]
+        return _hash({name: getattr(row, name) for name in names} | _paired_by(row) for row in self.rows)
+
+    def spans_hash(self) -> str:
+        """SHA-256 of the rows' spans, for what is measured by them. Raises InputError for rows without."""
+        self.check_spans()
+        return _hash((row.spans.names, row.spans.bounds) for row in self.rows if row.spans)
+
+    @property
+    def span_names(self) -> tuple[str, ...]:
+        """What the rows call their spans, in the first row's order; none where they have none."""
+        first = self.rows[0].spans if self.rows else None
+        return () if first is None else first.names
+
+    def check_spans(self) -> None:
+        """Raises InputError where the rows have no spans."""
+        if not self.span_names:
+            raise InputError(
+                f'task {self.name!r} has no spans: give each of its rows "spans", such as {{"subject": [2, 4]}}'
+            )
 
     def select(self, indices: Iterable[int]) -> tuple[Row, ...]:
         return tuple(self.rows[i] for i in indices)
 
 
+def _paired_by(row: Row) -> dict[str, object]:
+    """What a row's hash has of spans by which its prompts are paired."""
+    pairs = {"spans": row.spans, "corrupted_spans": row.corrupted_spans} if row.corrupted_spans else {}
+    return {name: (spans.names, spans.bounds) for name, spans in pairs.items() if spans}
+
+
+def _hash(records: Iterable[object]) -> str:
+    """SHA-256 of a list as JSON, which is never held as a whole."""
+    found = hashlib.sha256(b"[")
+    for number, record in enumerate(records):
+        text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+        found.update(f"{',' if number else ''}{text}".encode())
+    found.update(b"]")
+    return found.hexdigest()
+
+
 def bucket(rows: Sequence[Row], size: int, stretch: float = 1.0, tokens: int | None = None) -> list[list[int]]:
     """Indices of rows in batches of at most `size`: shortest first, rows of one length in their order.
 
-    A batch's longest row is at most `stretch` times its shortest, so by default all are of one length. With `tokens`, a
-    batch of several rows has at most so many, padding included.
+    A batch's longest row is at most `stretch` times its shortest, so by default all are of one length; so with
+    corrupted prompts. With `tokens`, a batch of several rows has at most so many, padding included.
     """
     batches: list[list[int]] = []
-    for index in sorted(range(len(rows)), key=lambda i: len(rows[i].clean)):
-        length, last = len(rows[index].clean), batches[-1] if batches else []
-        fits = len(last) < size and (tokens is None or (len(last) + 1) * length <= tokens)
-        if last and fits and length <= stretch * len(rows[last[0]].clean):
+    for index in sorted(range(len(rows)), key=lambda i: rows[i].lengths):
+        lengths, last = rows[index].lengths, batches[-1] if batches else []
+        fits = len(last) < size and (tokens is None or (len(last) + 1) * max(lengths) <= tokens)
+        if last and fits and _alike(lengths, [rows[i].lengths for i in last], stretch):
             last.append(index)
         else:
             batches.append([index])
     return batches
+
+
+def _alike(lengths: tuple[int, int], others: Sequence[tuple[int, int]], stretch: float) -> bool:
+    """Whether neither prompt of a row is more than so many times as long as, or shorter than, those of other rows."""
+    sides = zip(lengths, zip(*others, strict=True), strict=True)
+    return all(max(length, *of_side) <= stretch * min(length, *of_side) for length, of_side in sides)

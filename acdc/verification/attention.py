@@ -34,6 +34,7 @@ from acdc.task.rows import Row
 
 TARGETS = (PREVIOUS, NEXT, DUPLICATE, INDUCTION, CORRUPTED, ANSWER, FIRST, ITSELF)
 COLUMNS = (*TARGETS, EVENLY)
+NONE = -1  # no token: of a position that has no counterpart in the corrupted prompt
 SCOPES: tuple[At, ...] = ("everywhere", "answer")
 
 
@@ -126,7 +127,8 @@ def _masks(row: Row, here: Tensor, there: Tensor, visible: Tensor) -> Tensor:
     """What is a target of a position, boolean [targets, positions, positions]."""
     end = len(here)
     tokens = torch.tensor(row.clean[:end])
-    corrupted = tokens if row.corrupted is None else torch.tensor(row.corrupted[:end])  # without one, no token differs
+    theirs = row.counterparts or row.clean  # without any, no token differs
+    corrupted = torch.tensor([NONE if token is None else token for token in theirs[:end]])
     others = (tokens[:, None] == tokens[None]) & (there != here) & visible
     by_name = {
         PREVIOUS: there == here - 1,

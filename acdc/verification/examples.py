@@ -5,6 +5,7 @@ It holds no path and no time: the same run gives the same bytes.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -86,8 +87,11 @@ def _window(row: Row) -> slice:
 def _example(
     row: Row, tokenizer: "PreTrainedTokenizerBase | None", full: float, circuit: float, patterns: list[Pattern]
 ) -> Example:
-    def texts(ids: tuple[int, ...]) -> list[str]:
-        return [f"#{token}" if tokenizer is None else str(tokenizer.decode([token])) for token in ids]
+    def texts(ids: Sequence[int | None]) -> list[str]:
+        return ["" if token is None else text(token) for token in ids]
+
+    def text(token: int) -> str:
+        return f"#{token}" if tokenizer is None else str(tokenizer.decode([token]))
 
     shown = _window(row)
     return Example(
@@ -96,7 +100,7 @@ def _example(
         start=shown.start,
         length=len(row.clean),
         clean=texts(row.clean[shown]),
-        corrupted=None if row.corrupted is None else texts(row.corrupted[shown]),
+        corrupted=None if (other := row.counterparts) is None else texts(other[shown]),
         answer=row.answer_position - shown.start,
         correct=texts(row.correct),
         incorrect=texts(row.incorrect),

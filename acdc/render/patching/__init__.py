@@ -1,0 +1,1 @@
+"""Heat maps of activation patching: as pictures, and in a page."""
