@@ -69,7 +69,7 @@ class FunctionalComponents:
         k = weights.k_norm(k) if weights.k_norm else k
         if weights.rotary is not None:
             rotary = self._rotary(layer, k.shape[2])
-            q, k = rotary.at(at.single)(q), rotary(k)
+            q, k = rotary.at(at.chosen)(q), rotary(k)
         scores = (q @ _for_heads(k, len(q)).transpose(-1, -2)) * weights.scale
         self.work.flops += 2 * scores.numel() * q.shape[-1]
         if weights.softcap is not None:
@@ -121,7 +121,7 @@ class FunctionalComponents:
     def _hidden(self, weights: Attention, keys: int, at: Positions, device: torch.device) -> Tensor:
         """Boolean [Q, keys] or [B, Q, keys] of the keys that a query does not see."""
         key = torch.arange(keys, device=device)
-        query = torch.arange(at.length, device=device)[:, None] if at.single is None else at.single[:, None, None]
+        query = torch.arange(at.length, device=device)[:, None] if at.chosen is None else at.chosen[:, :, None]
         distance = query - key
         speculative = torch.zeros_like(distance, dtype=torch.bool) if self.anatomy.bidirectional else distance < 0
         return speculative if weights.window is None else speculative | (distance.abs() >= weights.window)

@@ -21,6 +21,7 @@ class CoordinateUnits(Units):
     parts, lists = Level.nodes, (Level.edges, Level.nodes, Level.coordinates)
     derived = "a node has the sum over its listed coordinates, and an edge that of its sender"
     scores_embeddings = False
+    keep_whole_edges = False
 
     @property
     def shape(self) -> tuple[int, ...]:
