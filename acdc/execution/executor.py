@@ -303,8 +303,7 @@ class Executor:
         queries, written = self._project(layer, ReaderKind.Q, slots, residual, blocks), []
         for view in views.apart:
             k, v = (
-                self._project_apart(layer, kind, slots, view, residual, blocks)
-                for kind in (ReaderKind.K, ReaderKind.V)
+                self._project_apart(layer, kind, slots, view, residual, blocks) for kind in (ReaderKind.K, ReaderKind.V)
             )
             written.append(self.components.attend(layer, view.at.take(queries), k, v, view.at))
         return self.scaled(layer, views.join(written))

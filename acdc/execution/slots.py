@@ -46,7 +46,9 @@ class Views:
 
     def repeat(self, copies: int) -> "Views":
         """The same for `copies` runs of the same sequences, one after the other."""
-        return Views(tuple(View(view.spans, view.at.repeat(copies)) for view in self.apart), self.order.repeat(copies, 1))
+        return Views(
+            tuple(View(view.spans, view.at.repeat(copies)) for view in self.apart), self.order.repeat(copies, 1)
+        )
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """What each view gives [..., B, n, d], for all positions: [..., B, P, d]."""

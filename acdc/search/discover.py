@@ -13,6 +13,7 @@ from acdc.artefacts.circuit import (
     Circuit,
     MethodRecord,
     ModelRecord,
+    SpansRecord,
     TaskRecord,
     effect_convention,
     library_versions,
@@ -20,6 +21,7 @@ from acdc.artefacts.circuit import (
 from acdc.artefacts.scores import Decision, Decisions, Polish, Scores, Screening
 from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
+from acdc.behaviour.prompt_spans import spans_of
 from acdc.behaviour.workers import ALONE, FindWorkers, Workers, no_workers
 from acdc.display import show
 from acdc.errors import AcdcWarning, InputError
@@ -27,7 +29,7 @@ from acdc.execution.products import KIND as PRODUCTS
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.graph.masks import Mask
-from acdc.graph.units import Choice, Listing, kind_of, units_of
+from acdc.graph.units import Choice, Listing, Units, kind_of, units_of
 from acdc.model.load import Model
 from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, Choosing, Level, ScoreKind, check_count
 from acdc.progress import Progress, silent
@@ -154,7 +156,9 @@ class DiscoverySettings:
         for name in self.options:
             _takers(name)
         if self.direct_edges and not kind_of(self.level).are_edges:
-            raise InputError("--direct-edges works only with --level edges: a node is removed with all its edges")
+            raise InputError(
+                f"--direct-edges works only with --level edges: a circuit of {self.level} has none inside heads"
+            )
         if self.threshold is not None and not 0 < self.threshold < np.inf:
             raise InputError(f"--threshold {self.threshold} must be a positive number")
         if self.faithfulness is not None and not 0 < self.faithfulness <= 1:
@@ -229,6 +233,14 @@ class Result:
         return str(show("result as HTML", self.circuit))
 
 
+def units_for(model: Model, task: Task, settings: DiscoverySettings) -> Units:
+    """The units that a discovery is about. Raises InputError for a level that the task's rows do not suit."""
+    graph = model.executor(settings.split_embeddings, settings.direct_edges).graph
+    return units_of(
+        graph, settings.level, spans_of(task, model.anatomy) if kind_of(settings.level).have_spans else None
+    )
+
+
 def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     """The split of the rows. Raises InputError for settings that do not fit the model or the task, before any work."""
     settings.check()
@@ -236,10 +248,10 @@ def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     metric.check(task.rows, model.anatomy.d_vocab_out)
     settings.method.check(metric)
     ABLATIONS.find(settings.ablation).check(task.rows)
-    if settings.edges is not None or settings.split_embeddings:
-        n_edges = model.executor(settings.split_embeddings, settings.direct_edges).graph.n_edges
-        if settings.edges is not None and settings.edges > n_edges:
-            raise InputError(f"--edges {settings.edges} is more than the graph's {n_edges} edges")
+    if settings.edges is not None or settings.split_embeddings or kind_of(settings.level).have_spans:
+        most = units_for(model, task, settings).most_edges
+        if settings.edges is not None and settings.edges > most:
+            raise InputError(f"--edges {settings.edges} is more than the graph's {most} edges")
     return split_rows(task.rows, settings.seed, settings.limit)
 
 
@@ -313,7 +325,7 @@ def describe_choice(
     convention: str | None = None,
 ) -> Circuit:
     """The circuit that was chosen from scores; `convention`: what these mean, by default what their kind says."""
-    units = units_of(behaviour.graph, settings.level)
+    units = behaviour.units(settings.level)
     listed = units.listing(choice, units.of(scores.level, scores.values))
     return _describe(behaviour, settings, split, scores, listed, method, convention)
 
@@ -325,7 +337,7 @@ def edge_scores(behaviour: Behaviour, scores: Scores) -> dict[str, float]:
 
 def part_scores(behaviour: Behaviour, scores: Scores, level: Level) -> dict[str, float]:
     """Score of every candidate on a level by its id."""
-    units = units_of(behaviour.graph, level)
+    units = behaviour.units(level)
     return units.by_name(units.of(scores.level, scores.values))
 
 
@@ -358,7 +370,7 @@ def choose(
     """(the circuit, how its size came to be). Raises InputError for scores that do not fit the settings."""
     if settings.choose is Choosing.signed:
         check_signed(scores.kind)
-    units, certain, signs = units_of(behaviour.graph, settings.level), None, {}
+    units, certain, signs = behaviour.units(settings.level), None, {}
     if settings.bootstrap:
         options = settings.search_options
         certain = certain_signs(behaviour, settings.method, options, settings.bootstrap, progress)
@@ -383,7 +395,7 @@ def choose(
 def _why_small(ranking: Ranking, choice: Choice, settings: DiscoverySettings) -> dict[str, int | float]:
     """What explains a circuit that is empty, or has fewer edges than were asked for."""
     found: dict[str, int | float] = {}
-    if settings.edges is not None and choice.edges.sum() < settings.edges and ranking.is_spent(choice):
+    if settings.edges is not None and choice.size < settings.edges and ranking.is_spent(choice):
         found["scored_zero"] = len(ranking.scores) - int(np.count_nonzero(ranking.scores))
     if not choice.edges.any():
         found["largest_score"] = float(np.abs(ranking.scores).max(initial=0.0))
@@ -431,6 +443,7 @@ def _describe(
         larger_is_better=behaviour.metric.larger_is_better,
         ablation=behaviour.ablation,
         level=settings.level,
+        spans=SpansRecord.of(behaviour.spans) if kind_of(settings.level).have_spans else None,
         score_kind=found.kind,
         sign_convention=SIGN_CONVENTION[convention] if convention else _convention(found, settings.level),
         edges_total=graph.n_edges,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from acdc.search.cost import Cost, Run
     from acdc.task.metrics import Metric
 
-_EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), (Level.edges, Level.nodes, Level.coordinates)
+_EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), tuple(Level)
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,7 @@ METHODS = Registry(
             deferred("acdc.search.methods.relp:relp"),
             "eap with relevance propagation instead of gradients",
             check=_gradient_at_clean,
+            levels=(Level.edges, Level.positions),
             row_means=True,
             cost=_once,
         ),
@@ -239,7 +240,7 @@ METHODS = Registry(
             "random",
             deferred("acdc.search.methods.random:random"),
             "random scores, the baseline",
-            levels=(Level.edges, Level.coordinates),
+            levels=(Level.edges, Level.coordinates, Level.positions),
             random=True,
             score_kind="importance",
             cost=_once,

@@ -11,7 +11,6 @@ from test_executor import build
 
 from acdc.execution.ablated import Ablated, AblatedStream
 from acdc.execution.executor import RemovedEdges
-from acdc.execution.removed_at_spans import RemovedAtSpans
 from acdc.graph.masks import PositionalMask
 from acdc.graph.positional_graph import PositionalGraph
 from acdc.graph.spans import Spans

@@ -44,9 +44,11 @@ def node_patched_at(oracle: BruteForce, tokens: Tensor, writer: str, change: Ten
     names = oracle.names
     if writer == "input":
         handle = oracle.blocks[0].register_forward_pre_hook(
-            lambda module, given, named: ((given[0] + alone, *given[1:]), named)
-            if given
-            else (given, {**named, "hidden_states": named["hidden_states"] + alone}),
+            lambda module, given, named: (
+                ((given[0] + alone, *given[1:]), named)
+                if given
+                else (given, {**named, "hidden_states": named["hidden_states"] + alone})
+            ),
             with_kwargs=True,
         )
     else:
@@ -54,9 +56,9 @@ def node_patched_at(oracle: BruteForce, tokens: Tensor, writer: str, change: Ten
         head = writer.startswith("a")
         name = (names.post1 or f"{names.attention}.{names.out}") if head else (names.post2 or "mlp")
         handle = oracle.part(layer, name).register_forward_hook(
-            lambda module, given, output: output + alone
-            if isinstance(output, Tensor)
-            else (output[0] + alone, *output[1:])
+            lambda module, given, output: (
+                output + alone if isinstance(output, Tensor) else (output[0] + alone, *output[1:])
+            )
         )
     logits = oracle.logits(tokens)
     handle.remove()

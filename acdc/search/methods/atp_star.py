@@ -26,15 +26,8 @@ from acdc.model.placed import patterned
 from acdc.model.replay import ReplayComponents
 from acdc.progress import Progress
 from acdc.search.memory import senders_together
-from acdc.search.methods.gradients import (
-    Taps,
-    backward,
-    check_gradient_at_clean,
-    check_scores,
-    contract,
-    gradient_of,
-    summed,
-)
+from acdc.search.methods.contraction import Taps, contract
+from acdc.search.methods.gradients import backward, check_gradient_at_clean, check_scores, gradient_of, summed
 from acdc.search.options import SearchOptions
 
 
