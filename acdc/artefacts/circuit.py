@@ -26,7 +26,7 @@ from acdc.errors import InputError
 from acdc.files import json_text, write_text
 from acdc.graph import Anatomy, ComponentGraph, Edge, Writer, is_within_head
 from acdc.graph.masks import Mask
-from acdc.graph.spans import Spans
+from acdc.graph.task_spans import TaskSpans
 from acdc.graph.units import Units, kind_of, units_of
 from acdc.options import MOST_THREADS, Level
 
@@ -164,7 +164,7 @@ class BatchRecord(_Record):
 
 
 class SpansRecord(_Record):
-    """The spans of a task's prompts, or their positions, as `acdc.graph.spans.Spans` has them."""
+    """The spans of a task's prompts, or their positions, as `acdc.graph.task_spans.TaskSpans` has them."""
 
     names: list[str]
     sources: list[list[int]]
@@ -172,7 +172,7 @@ class SpansRecord(_Record):
     named: bool
 
     @classmethod
-    def of(cls, spans: Spans) -> "SpansRecord":
+    def of(cls, spans: TaskSpans) -> "SpansRecord":
         return cls(
             names=list(spans.names),
             sources=[list(some) for some in spans.sources],
@@ -180,9 +180,9 @@ class SpansRecord(_Record):
             named=spans.named,
         )
 
-    def spans(self) -> Spans:
+    def spans(self) -> TaskSpans:
         """Raises InputError where they are none."""
-        return Spans(tuple(self.names), tuple(map(tuple, self.sources)), tuple(self.answers), self.named)
+        return TaskSpans(tuple(self.names), tuple(map(tuple, self.sources)), tuple(self.answers), self.named)
 
 
 class ScoredEdge(_Record):

@@ -29,7 +29,7 @@ from acdc.execution.subgraph import Prompts, SubgraphRun
 from acdc.execution.work import Work
 from acdc.graph import ComponentGraph
 from acdc.graph.masks import EdgeMask, Mask, PositionalMask
-from acdc.graph.spans import Spans
+from acdc.graph.task_spans import TaskSpans
 from acdc.graph.units import Units, kind_of, units_of
 from acdc.model.load import Model
 from acdc.options import Level
@@ -105,7 +105,7 @@ class Behaviour:
         return self.executor.graph
 
     @cached_property
-    def spans(self) -> Spans:
+    def spans(self) -> TaskSpans:
         """The spans of the task's prompts, or their positions. Raises InputError for rows that have neither in
         common."""
         return spans_of(self.task, self.model.anatomy)

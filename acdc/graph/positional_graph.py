@@ -18,7 +18,7 @@ import numpy as np
 from acdc.errors import InputError
 from acdc.graph.component_graph import ComponentGraph, ReaderGroup
 from acdc.graph.ids import ReaderKind
-from acdc.graph.spans import Spans
+from acdc.graph.task_spans import TaskSpans
 
 MOST_EDGES = 4_000_000  # of a graph; each takes about a hundred bytes in scores and files
 
@@ -53,7 +53,7 @@ class PositionalGroup:
 class PositionalGraph:
     """All candidate edges of a component graph at the spans of a task."""
 
-    def __init__(self, graph: ComponentGraph, spans: Spans):
+    def __init__(self, graph: ComponentGraph, spans: TaskSpans):
         """Raises InputError for a graph of too many edges."""
         self.graph, self.spans = graph, spans
         groups, start = [], 0
@@ -68,7 +68,7 @@ class PositionalGraph:
                 "use --level edges"
             )
 
-    def __reduce__(self) -> tuple[type["PositionalGraph"], tuple[ComponentGraph, Spans]]:
+    def __reduce__(self) -> tuple[type["PositionalGraph"], tuple[ComponentGraph, TaskSpans]]:
         """Workers are sent what it is made of."""
         return PositionalGraph, (self.graph, self.spans)
 

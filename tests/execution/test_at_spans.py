@@ -13,7 +13,7 @@ from acdc.execution.ablated import Ablated, AblatedStream
 from acdc.execution.executor import RemovedEdges
 from acdc.graph.masks import PositionalMask
 from acdc.graph.positional_graph import PositionalGraph
-from acdc.graph.spans import Spans
+from acdc.graph.task_spans import TaskSpans
 
 LENGTH, ROWS = 5, 2
 FAMILIES = [*HUGGING_FACE, *NATIVE]
@@ -33,7 +33,7 @@ class Case:
         anatomy = self.executor.graph.anatomy
         self.clean, self.corrupted = prompts()
         self.answers = torch.full((ROWS,), length - 1)
-        spans = Spans.of_positions(length, [length - 1], anatomy.bidirectional)
+        spans = TaskSpans.of_positions(length, [length - 1], anatomy.bidirectional)
         self.graph = PositionalGraph(self.executor.graph, spans)
         self.where = np.tile(np.arange(length), (ROWS, 1))
         self.trace = self.executor.run(self.clean, self.answers)
@@ -143,9 +143,9 @@ def test_a_span_is_its_positions(family):
     """Rows whose spans stand elsewhere: an edge at a span is removed at all of its positions in every row."""
     case = Case(family)
     where = np.array([[0, 1, 1, 2, 2], [1, 1, 0, 0, 2]])
-    spans = Spans(("a", "b", "c"), ((0, 1), (0, 1), (0, 1, 2)), (2,))
+    spans = TaskSpans(("a", "b", "c"), ((0, 1), (0, 1), (0, 1, 2)), (2,))
     if case.executor.graph.anatomy.bidirectional:
-        spans = Spans(("a", "b", "c"), ((0, 1, 2),) * 3, (2,))
+        spans = TaskSpans(("a", "b", "c"), ((0, 1, 2),) * 3, (2,))
     graph = PositionalGraph(case.executor.graph, spans)
     removed = np.random.default_rng(3).random((2, graph.n_edges)) < 0.4
     got = case.without(removed, where, graph)

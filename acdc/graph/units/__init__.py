@@ -6,7 +6,7 @@ depends on a model's graph of an object of that class (`units_of`): so no other 
 """
 
 from acdc.graph.component_graph import ComponentGraph
-from acdc.graph.spans import Spans
+from acdc.graph.task_spans import TaskSpans
 from acdc.graph.units.base import Choice, Listing, Units
 from acdc.graph.units.coordinates import CoordinateUnits
 from acdc.graph.units.edges import EdgeUnits
@@ -34,7 +34,7 @@ def kind_of(level: Level) -> type[Units]:
     return _KINDS[level]
 
 
-def units_of(graph: ComponentGraph, level: Level, spans: Spans | None = None) -> Units:
+def units_of(graph: ComponentGraph, level: Level, spans: TaskSpans | None = None) -> Units:
     """The units of a level of a graph; `spans`: those of the prompts, which levels that `have_spans` need."""
     kind = kind_of(level)
     if not kind.have_spans:

@@ -10,7 +10,7 @@ from acdc.errors import InputError
 from acdc.graph.component_graph import ComponentGraph
 from acdc.graph.masks import PositionalMask
 from acdc.graph.positional_graph import PositionalGraph
-from acdc.graph.spans import Spans
+from acdc.graph.task_spans import TaskSpans
 from acdc.graph.units.base import Choice, Listing, Units
 from acdc.options import Level
 
@@ -24,7 +24,7 @@ class PositionUnits(Units):
     derived = "an edge has the sum over its listed positional edges"
     keep_whole_edges, have_spans = False, True
 
-    def __init__(self, graph: ComponentGraph, spans: Spans):
+    def __init__(self, graph: ComponentGraph, spans: TaskSpans):
         """Raises InputError for a graph of too many edges."""
         super().__init__(graph)
         self.positional = PositionalGraph(graph, spans)

@@ -160,8 +160,8 @@ def contract_coordinates(
 
 
 def by_senders(runs: Sequence[Taps]) -> list[list[list[Gradient]]]:
-    """The gradients of each group, or of each view of it, in all runs. A layer's queries, keys and values are together with the MLP before
-    them, which has but one sender less: so the changes are read once for all of these."""
+    """The gradients of each group, or of each view of it, in all runs. A layer's queries, keys and values are together
+    with the MLP before them, which has but one sender less: so the changes are read once for all of these."""
     together: dict[int, dict[tuple, list[Gradient]]] = defaultdict(lambda: defaultdict(list))
     for found in (gradient for run in runs for gradient in run.gradients):
         group, seen_from = found.group, found.view.spans if found.view else ()

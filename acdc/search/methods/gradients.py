@@ -1,4 +1,4 @@
-"""Gradients of a metric on batches of rows, and the scores that follow from them: see `acdc.search.methods.contraction`."""
+"""Gradients of a metric on batches of rows, and scores that follow from them (`acdc.search.methods.contraction`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ _NAME = re.compile(r"[A-Za-z0-9_.+'-]{1,40}")
 
 
 @dataclass(frozen=True)
-class Spans:
+class TaskSpans:
     """The spans of a task by `names`, in the order in which prompts have them.
 
     `sources` [spans]: which spans, ascending, have tokens that attention sees from some token of a span, in any row.
@@ -38,7 +38,7 @@ class Spans:
                 raise InputError("its spans are numbered wrong")
 
     @classmethod
-    def of_positions(cls, length: int, answers: Sequence[int], bidirectional: bool = False) -> "Spans":
+    def of_positions(cls, length: int, answers: Sequence[int], bidirectional: bool = False) -> "TaskSpans":
         """One for each position of prompts of one length."""
         sources = tuple(tuple(range(length if bidirectional else at + 1)) for at in range(length))
         return cls(tuple(map(str, range(length))), sources, tuple(sorted(set(answers))), named=False)
