@@ -277,7 +277,12 @@ class Circuit(_Record):
     @property
     def part_name(self) -> str:
         """What its parts are called, in the plural."""
-        return self.units.parts.value
+        return kind_of(self.units.parts).plural
+
+    @property
+    def size_in_edges(self) -> int:
+        """Number of its edges; at spans, of edges there."""
+        return self.size if self.units.count_as_edges else self.edges_effective
 
     @property
     def ablated(self) -> Mask:

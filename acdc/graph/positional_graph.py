@@ -9,9 +9,10 @@ automatic circuit discovery"; there the edge is cut in two at the key or value).
 The edges of a group of slots form a [readers, pairs, senders] block of the vector, `pairs` being (source, span).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import SupportsIndex, overload
 
 import numpy as np
 
@@ -115,15 +116,10 @@ class PositionalGraph:
             first += found.shape[0]
         return self._spread(senders), self._spread(slots)
 
-    def names(self) -> Iterator[str]:
-        """Id of every edge, in the order of the vector."""
-        names = self.spans.names
-        writers = [writer.id for writer in self.graph.writers]
-        for found in self.groups:
-            for reader in found.group.readers:
-                for source, span in found.pairs:
-                    left, right = f"@{names[source]}->", f"{reader.id}@{names[span]}"
-                    yield from (f"{writer}{left}{right}" for writer in writers[: found.group.senders])
+    @property
+    def names(self) -> "PositionalNames":
+        """Id of every edge, in the order of the vector; made when asked for."""
+        return PositionalNames(self)
 
     def name(self, place: int) -> str:
         """Id of one edge."""
@@ -193,3 +189,32 @@ class PositionalGraph:
             if (left == alive).all():
                 return left
             alive = left
+
+
+class PositionalNames(Sequence[str]):
+    """Ids of the edges of a graph, which would take much memory together."""
+
+    def __init__(self, graph: PositionalGraph):
+        self._graph = graph
+
+    def __len__(self) -> int:
+        return self._graph.n_edges
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> str | tuple[str, ...]:
+        found = range(len(self))[place]
+        return tuple(map(self._graph.name, found)) if isinstance(found, range) else self._graph.name(found)
+
+    def __iter__(self) -> Iterator[str]:
+        graph, names = self._graph.graph, self._graph.spans.names
+        writers = [writer.id for writer in graph.writers]
+        for found in self._graph.groups:
+            for reader in found.group.readers:
+                for source, span in found.pairs:
+                    left, right = f"@{names[source]}->", f"{reader.id}@{names[span]}"
+                    yield from (f"{writer}{left}{right}" for writer in writers[: found.group.senders])

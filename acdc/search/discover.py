@@ -29,7 +29,7 @@ from acdc.execution.products import KIND as PRODUCTS
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.graph.masks import Mask
-from acdc.graph.units import Choice, Listing, Units, kind_of, units_of
+from acdc.graph.units import Choice, Listing, PositionUnits, Units, kind_of, units_of
 from acdc.model.load import Model
 from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, Choosing, Level, ScoreKind, check_count
 from acdc.progress import Progress, silent
@@ -308,11 +308,18 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
     if found.polish is not None:
         selection |= found.polish.counts
     method = _describe_method(settings, behaviour, selection, found.minimised)
-    names, values = behaviour.graph.names, found.values
-    edges = {names[i]: float(values[i]) for i in np.flatnonzero(found.kept)}
-    listed = {Level.edges: edges} | ({} if found.units is None else {settings.level: found.units})
+    listed = _listing(behaviour.units(settings.level), found)
     raw = found.minimised == behaviour.metric.objective
     return _describe(behaviour, settings, split, found, listed, method, None if raw else "objective")
+
+
+def _listing(units: Units, found: Decisions) -> Listing:
+    """What a circuit lists of ACDC's decisions: over edges, what was kept; at spans, of that what does not dangle."""
+    if isinstance(units, PositionUnits):
+        return units.list_kept(units.pruned(found.kept), found.values)
+    names = units.graph.names
+    edges = {names[i]: float(found.values[i]) for i in np.flatnonzero(found.kept)}
+    return {Level.edges: edges} | ({} if found.units is None else {units.level: found.units})
 
 
 def describe_choice(

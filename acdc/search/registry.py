@@ -94,7 +94,7 @@ METHODS = Registry(
             deferred("acdc.search.acdc.search:acdc"),
             "tests every edge within the remaining circuit, backwards from the logits",
             decides=True,
-            levels=_BOTH,
+            levels=(Level.edges, Level.nodes, Level.positions),
             options=OrderOptions,
             direct_edges=True,
             takes_faithfulness=True,

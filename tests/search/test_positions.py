@@ -90,3 +90,53 @@ def test_the_empty_circuit_is_that_of_edges(trio, induction):
     graph = behaviour.units(AT).positional
     nothing = behaviour.measure(PositionalMask(np.ones((1, graph.n_edges), dtype=bool), graph))[0, 0]
     assert nothing == pytest.approx(behaviour.empty(), abs=1e-10)
+
+
+def one_at_a_time(behaviour, threshold):
+    """Naive ACDC over positions from the published description: edges sorted by slot and span, one run per test."""
+    units, graph = behaviour.units(AT), behaviour.graph
+    writers = {writer.id: place for place, writer in enumerate(graph.writers)}
+    readers = {reader.id: reader for reader in graph.readers}
+    slots = {"mlp": 0, "v": 1, "k": 2, "q": 3}
+
+    def parts(name):
+        left, right = name.split("->")
+        return *left.split("@"), *right.split("@")
+
+    def order(name):
+        writer, source, slot, at = parts(name)
+        reader = readers[slot]
+        first = (0, 0, 0) if slot == "logits" else (1, -reader.layer, slots[reader.kind.value])
+        return *first, -reader.head, -int(at), -int(source), -writers[writer]
+
+    def objective(removed):
+        values = behaviour.measure(PositionalMask(units.mask(removed)[None], units.positional))
+        return behaviour.metric.sign * values[0, 0].mean()
+
+    removed, read, current = set(), set(), objective(set())
+    for name in sorted(units.names(), key=order):
+        writer, source, slot, at = parts(name)
+        owners = {(owner.id, at) for owner in graph.owners(readers[slot])}
+        if owners and not owners & read:
+            removed.add(name)
+            continue
+        after = objective(removed | {name})
+        if after - current < threshold:
+            removed.add(name)
+            current = after
+        else:
+            read.add((writer, source))
+    return set(units.names()) - removed
+
+
+@pytest.mark.parametrize(
+    ("family", "metric", "threshold"),
+    slow_but([("gpt2", "kl", 0.02)], [("gpt2", "kl", 0.02), ("qwen3", "logit_diff", 0.1), ("gemma2", "kl", 0.02)]),
+)
+def test_acdc_decides_one_edge_at_a_time(family, metric, threshold):
+    task = noise(2, lengths=(4,))
+    behaviour = Behaviour(boot(family, layers=1, seed=1), task, range(2), METRICS[metric])
+    found = METHODS["acdc"].run(behaviour, METHODS["acdc"].options.of({}, level=AT, threshold=threshold), silent)
+    names = behaviour.units(AT).positional.names
+    assert {names[place] for place in np.flatnonzero(found.kept)} == one_at_a_time(behaviour, threshold)
+    assert 0 < found.kept.sum() < len(names)

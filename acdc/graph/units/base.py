@@ -51,28 +51,27 @@ class Units(ABC):
 
     `form`: in which they are ablated. `parts`: what verification removes from a circuit one by one. `lists`: the levels
     of which a circuit lists members. `derived`: how the scores of the others follow from those of the units, in words.
-    `are_edges`: each unit is one edge, so that a mask of units is one of edges. `keep_whole_edges`: a circuit of them
-    is one of edges, each kept or removed as a whole. `have_spans`: they depend on the spans of the prompts.
+    `are_edges`: each unit is one edge, so that a mask of units is one of edges. `count_as_edges`: each is one edge, of
+    the graph or at a span, and a circuit's size counts these. `keep_whole_edges`: a circuit of them is one of edges,
+    each kept or removed as a whole. `have_spans`: they depend on the spans of the prompts.
     `scores_embeddings`: what embeddings write has scores, though it always stays.
     """
 
     level: ClassVar[Level]
     singular: ClassVar[str]
+    plural: ClassVar[str]
     form: ClassVar[type[Mask]]
     parts: ClassVar[Level]
     lists: ClassVar[tuple[Level, ...]]
     derived: ClassVar[str]
     are_edges: ClassVar[bool] = False
+    count_as_edges: ClassVar[bool] = False
     keep_whole_edges: ClassVar[bool] = True
     have_spans: ClassVar[bool] = False
     scores_embeddings: ClassVar[bool] = True
 
     def __init__(self, graph: ComponentGraph):
         self.graph = graph
-
-    @property
-    def plural(self) -> str:
-        return self.level.value
 
     @property
     @abstractmethod

@@ -19,19 +19,16 @@ class PositionUnits(Units):
     """Edges inside a span, and those that attention's keys and values carry from one to another: see
     `acdc.graph.positional_graph`."""
 
-    level, singular, form = Level.positions, "positional edge", PositionalMask
+    level, singular, plural, form = Level.positions, "positional edge", "positional edges", PositionalMask
     parts, lists = Level.positions, (Level.edges, Level.positions)
     derived = "an edge has the sum over its listed positional edges"
-    keep_whole_edges, have_spans = False, True
+    keep_whole_edges = False
+    count_as_edges = have_spans = True
 
     def __init__(self, graph: ComponentGraph, spans: TaskSpans):
         """Raises InputError for a graph of too many edges."""
         super().__init__(graph)
         self.positional = PositionalGraph(graph, spans)
-
-    @property
-    def plural(self) -> str:
-        return "positional edges"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -46,7 +43,7 @@ class PositionUnits(Units):
         return self.positional.n_edges
 
     def names(self) -> Iterator[str]:
-        return self.positional.names()
+        return iter(self.positional.names)
 
     def mask(self, ids: Iterable[str]) -> np.ndarray:
         return self.positional.mask(ids)
@@ -86,7 +83,7 @@ class PositionUnits(Units):
 
     def list_kept(self, kept: np.ndarray, scores: np.ndarray) -> Listing:
         """What a circuit of these edges lists, none of which dangles."""
-        own = {self.positional.name(place): float(scores[place]) for place in np.flatnonzero(kept)}
+        own = {self.positional.name(int(place)): float(scores[place]) for place in np.flatnonzero(kept)}
         edges = self._sums(own)
         order = sorted(edges, key=self.graph.index.__getitem__)
         return {Level.edges: {name: edges[name] for name in order}, Level.positions: own}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from acdc.behaviour.behaviour import Behaviour, apply
 from acdc.graph import WithinHeadEdge
+from acdc.graph.masks import EdgeMask
 from acdc.search.acdc.first_order import FirstOrder, first_order
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.open_slot import OpenSlot
@@ -139,6 +140,10 @@ class Increments:
 
     def edges(self) -> np.ndarray:
         return ~self.removed
+
+    @property
+    def ablated(self) -> EdgeMask:
+        return EdgeMask.one(~self.edges())
 
     def fork(self) -> "Increments":
         other = copy.copy(self)

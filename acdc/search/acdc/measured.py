@@ -3,6 +3,7 @@
 import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
+from acdc.graph.masks import Mask
 from acdc.task.objective import Objective, Wanted
 
 
@@ -17,8 +18,9 @@ class MeasuredObjective:
         """[candidates] of the metrics' values [terms, candidates, rows]."""
         return self.objective.of(values, self.full)
 
-    def of_subgraphs(self, removed: np.ndarray) -> np.ndarray:
-        """[candidates] of subgraphs without boolean [candidates, edges], by runs from scratch."""
+    def of_subgraphs(self, removed: Mask | np.ndarray) -> np.ndarray:
+        """[candidates] of subgraphs without what a mask or boolean [candidates, edges] ablates, by runs from
+        scratch."""
         return self.of(self._behaviour.measure(removed, self.objective.metrics))
 
     def change(self, now: np.ndarray, effects: np.ndarray) -> np.ndarray:

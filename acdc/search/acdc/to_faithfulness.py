@@ -14,19 +14,22 @@ import numpy as np
 from acdc.artefacts.scores import Decisions
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import AcdcWarning
+from acdc.graph.units import Units
 from acdc.task.metrics import recovered_fraction
 
 LARGEST_SHARE = 0.08  # of the range that the metric spans: the first threshold
 HALVINGS, REFINEMENTS = 9, 2  # thresholds at most, down to 0.03 % of the range; and between the last two
 
 
-def to_faithfulness(behaviour: Behaviour, target: float, decide: Callable[[float], Decisions]) -> Decisions:
-    """`decide` gives what ACDC decides under a threshold. Where no circuit reaches the target, that which comes closest
-    is given, with a warning."""
+def to_faithfulness(
+    behaviour: Behaviour, target: float, decide: Callable[[float], Decisions], units: Units
+) -> Decisions:
+    """`decide` gives what ACDC decides under a threshold: which of `units` are kept. Where no circuit reaches the
+    target, that which comes closest is given, with a warning."""
     full, empty = behaviour.ends()
 
     def attempt(threshold: float) -> _Tried:
-        return _Tried(behaviour, decide(threshold), full, empty)
+        return _Tried(behaviour, units, decide(threshold), full, empty)
 
     threshold = LARGEST_SHARE * abs(full - empty)
     tried = [attempt(threshold)]
@@ -60,9 +63,9 @@ def _between(attempt: Callable[[float], "_Tried"], target: float, above: float, 
 class _Tried:
     """What one threshold gave."""
 
-    def __init__(self, behaviour: Behaviour, found: Decisions, full: float, empty: float):
-        circuit = behaviour.graph.prune(found.kept)
-        value = float(behaviour.measure(~circuit[None])[0, 0].mean())
+    def __init__(self, behaviour: Behaviour, units: Units, found: Decisions, full: float, empty: float):
+        circuit = units.pruned(found.kept)
+        value = float(behaviour.measure(units.ablated(circuit))[0, 0].mean())
         share = recovered_fraction(value, full, empty)
         assert share is not None  # `Behaviour.ends` refuses what spans nothing
         self.found, self.faithfulness, self.edges = found, share, int(circuit.sum())
