@@ -95,6 +95,8 @@ def print_check(check: "TaskCheck", as_json: bool) -> None:
     if check.shortest == check.longest:
         lengths = count_of(check.longest, "token")
     out.print(f"{check.task} for {check.model}: {count_of(check.rows, 'row')} of {lengths}")
+    if check.spans:
+        out.print(f"spans, in tokens: {', '.join(f'{name} {_between(*ends)}' for name, ends in check.spans.items())}")
     print_stored(check.model, check.quantisation, out)
     out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
     table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)
@@ -108,6 +110,10 @@ def print_check(check: "TaskCheck", as_json: bool) -> None:
         out.print(_groups(check))
     for warning in check.warnings:
         out.print(f"warning: {warning}", style="yellow")
+
+
+def _between(fewest: int, most: int) -> str:
+    return str(most) if fewest == most else f"{fewest} to {most}"
 
 
 def _groups(check: "TaskCheck") -> Table:

@@ -1,5 +1,6 @@
 """Check a task against a model before any discovery."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import DiscoverySettings, bind
 from acdc.task.metrics import NOISE, Metric, RowBatch, as_metric, distance
 from acdc.task.rows import Row, Task
+from acdc.task.spans import REST
 from acdc.task.split import split_rows
 from acdc.words import count_of
 
@@ -37,7 +39,8 @@ class GroupCheck:
 @dataclass(frozen=True)
 class TaskCheck:
     """Rows, lengths in tokens, the default split, each metric's mean on clean and corrupted prompts (None where a row
-    has none), and on the clean prompts of each group."""
+    has none), and on the clean prompts of each group. `spans`: of each, and of the rest, the fewest and the most tokens
+    in a row."""
 
     task: str
     model: str
@@ -51,6 +54,7 @@ class TaskCheck:
     groups: list[GroupCheck]
     warnings: list[str]
     quantisation: Quantisation | None
+    spans: dict[str, tuple[int, int]]
 
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
@@ -93,6 +97,7 @@ def check(job: DiscoveryJob) -> TaskCheck:
         groups=_groups(task.rows, names, clean),
         warnings=_warnings(measures, _same_outputs(names, clean, corrupted, outputs), without, len(split.verification)),
         quantisation=model.quantisation,
+        spans=_spans(task),
     )
 
 
@@ -139,6 +144,13 @@ def _groups(rows: Sequence[Row], names: Sequence[str], values: np.ndarray) -> li
         means = values[:, index].mean(axis=1).tolist()
         found.append(GroupCheck(group, len(index), dict(zip(names, means, strict=True))))
     return found
+
+
+def _spans(task: Task) -> dict[str, tuple[int, int]]:
+    """By name, none where the task has none; (fewest, most) tokens."""
+    counts = [Counter(row.spans.numbers(len(row.clean))) for row in task.rows if row.spans is not None]
+    sizes = {name: [count[number] for count in counts] for number, name in enumerate((*task.span_names, REST))}
+    return {name: (min(found), max(found)) for name, found in sizes.items() if found}
 
 
 def _same_outputs(names: Sequence[str], clean: np.ndarray, corrupted: np.ndarray, outputs: int) -> bool:

@@ -19,8 +19,9 @@ from acdc.task.generators import (
 )
 from acdc.task.generators.example import Example
 from acdc.task.generators.words import LARGE_ENOUGH
-from acdc.task.raw_rows import RawRow
-from acdc.task.tokenize import PromptTokenizer
+from acdc.task.prompt_tokenizer import PromptTokenizer
+from acdc.task.raw_rows import RawRow, RawSpan
+from acdc.task.span_places import in_text
 
 ROWS = 128
 SEED = 20_221_101
@@ -60,9 +61,16 @@ class BundledTask:
                 correct=[e.separator + answer for answer in e.correct],
                 incorrect=[e.separator + answer for answer in e.incorrect],
                 group=e.group,
+                spans=_spans(e) if tokenizer.tells_characters else None,
             )
             for number, e in enumerate(examples)
         ]
+
+
+def _spans(example: Example) -> dict[str, RawSpan] | None:
+    """An example's spans by their texts, and its last token; None where it names none."""
+    found: dict[str, RawSpan] = {name: in_text(example.clean, place) for name, place in example.spans.items()}
+    return found | {example.end: -1} if found else None
 
 
 BUNDLED_TASKS = {

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from acdc.errors import InputError
@@ -10,11 +11,13 @@ from acdc.task.bundled import BundledTask
 from acdc.task.datasets import read_data_set
 from acdc.task.metrics import METRICS, distance
 from acdc.task.names import PREFIX, TaskName, is_data_set
+from acdc.task.prompt_tokenizer import PromptTokenizer
 from acdc.task.raw_rows import PlacedRow, RawTask
 from acdc.task.readers import read_task_file
 from acdc.task.registry import TASKS
 from acdc.task.rows import Row, Task
-from acdc.task.tokenize import PromptTokenizer, tokenize_rows
+from acdc.task.span_places import SpanError
+from acdc.task.tokenize import tokenize_rows
 
 
 def load_task(name_or_path: str | Path, model: Model) -> Task:
@@ -67,8 +70,13 @@ def _generate(task: BundledTask, model: Model) -> Task:
     tokenizer = PromptTokenizer(model.tokenizer)
     if model.tokenizer is None:
         raise InputError(f"task {name!r} is text, and model {model.name!r} has no tokenizer")
-    raw = (PlacedRow(f"task {name}, row {row.id}", row) for row in task.raw_rows(tokenizer))
-    return Task(name, tokenize_rows(raw, tokenizer, model.anatomy), task.metric)
+    rows = [PlacedRow(f"task {name}, row {row.id}", row) for row in task.raw_rows(tokenizer)]
+    try:
+        found = tokenize_rows(rows, tokenizer, model.anatomy)
+    except SpanError:  # of a tokenizer that joins a word of the task to what is around it
+        plain = (replace(one, row=one.row.model_copy(update={"spans": None})) for one in rows)
+        found = tokenize_rows(plain, tokenizer, model.anatomy)
+    return Task(name, found, task.metric)
 
 
 def _safe_name(name: str) -> str:

@@ -39,6 +39,20 @@ class Chat(BaseModel):
 Prompt = Annotated[StrictStr, Field(min_length=1)] | Annotated[list[TokenId], Field(min_length=1)] | Chat
 
 
+class TextSpan(BaseModel):
+    """A stretch of a prompt by its text; `occurrence` counts from 1, and may be left out where there is only one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: Annotated[StrictStr, Field(min_length=1)]
+    occurrence: Annotated[StrictInt, Field(ge=1)] | None = None
+
+
+# One position, from the end where negative; the first and the one after the last; or text.
+RawSpan = StrictInt | tuple[TokenId, TokenId] | Annotated[StrictStr, Field(min_length=1)] | TextSpan
+RawSpans = Annotated[dict[StrictStr, RawSpan], Field(min_length=1)]
+
+
 class RawRow(BaseModel):
     """One row as its file has it; unknown keys are ignored, unless they look like a slip (`check_keys`)."""
 
@@ -50,6 +64,7 @@ class RawRow(BaseModel):
     incorrect: list[Answer] = []
     answer_position: TokenId | None = None
     mask: list[Annotated[StrictInt, Field(ge=0, le=1)]] | None = None
+    spans: RawSpans | None = None
     id: StrictStr | StrictInt | None = None
     group: StrictStr | StrictInt | None = None
 
@@ -133,6 +148,7 @@ _WANTED = {
     "incorrect": "a list of texts or token ids",
     "answer_position": "a position from 0",
     "mask": "a list of 0 and 1",
+    "spans": 'names with [start, end], a position, text, or {"text": ..., "occurrence": ...}',
     "prepend_bos": "true or false",
 }
 

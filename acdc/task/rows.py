@@ -5,13 +5,17 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
+from acdc.errors import InputError
+from acdc.task.spans import Spans
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One pair of prompts of equal length with the answers that the clean prompt calls for, all as token ids.
 
     `corrupted`: None where there is none. `answer_position` is the index of the token whose next-token logits are
-    measured; `group` names a template.
+    measured; `group` names a template. `spans` are of the clean prompt, and of the corrupted one, with which it agrees
+    position by position.
     """
 
     id: str
@@ -21,6 +25,7 @@ class Row:
     incorrect: tuple[int, ...]
     answer_position: int
     group: str | None = None
+    spans: Spans | None = None
 
 
 @dataclass(frozen=True)
@@ -32,16 +37,41 @@ class Task:
     metric: str
 
     def content_hash(self) -> str:
-        """SHA-256 of the rows as token ids: equal for equal data, wherever it was read from."""
-        names, found = [one.name for one in fields(Row)], hashlib.sha256(b"[")
-        for number, row in enumerate(self.rows):
-            text = json.dumps({name: getattr(row, name) for name in names}, sort_keys=True, separators=(",", ":"))
-            found.update(f"{',' if number else ''}{text}".encode())
-        found.update(b"]")
-        return found.hexdigest()
+        """SHA-256 of the rows as token ids: equal for equal data, wherever it was read from. Spans are no part of it:
+        what is measured without asking for them does not depend on them."""
+        names = [one.name for one in fields(Row) if one.name != "spans"]
+        return _hash({name: getattr(row, name) for name in names} for row in self.rows)
+
+    def spans_hash(self) -> str:
+        """SHA-256 of the rows' spans, for what is measured by them. Raises InputError for rows without."""
+        self.check_spans()
+        return _hash((row.spans.names, row.spans.bounds) for row in self.rows if row.spans)
+
+    @property
+    def span_names(self) -> tuple[str, ...]:
+        """What the rows call their spans, in the first row's order; none where they have none."""
+        first = self.rows[0].spans if self.rows else None
+        return () if first is None else first.names
+
+    def check_spans(self) -> None:
+        """Raises InputError where the rows have no spans."""
+        if not self.span_names:
+            raise InputError(
+                f'task {self.name!r} has no spans: give each of its rows "spans", such as {{"subject": [2, 4]}}'
+            )
 
     def select(self, indices: Iterable[int]) -> tuple[Row, ...]:
         return tuple(self.rows[i] for i in indices)
+
+
+def _hash(records: Iterable[object]) -> str:
+    """SHA-256 of a list as JSON, which is never held as a whole."""
+    found = hashlib.sha256(b"[")
+    for number, record in enumerate(records):
+        text = json.dumps(record, sort_keys=True, separators=(",", ":"))
+        found.update(f"{',' if number else ''}{text}".encode())
+    found.update(b"]")
+    return found.hexdigest()
 
 
 def bucket(rows: Sequence[Row], size: int, stretch: float = 1.0, tokens: int | None = None) -> list[list[int]]:

@@ -3,120 +3,18 @@
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from acdc.errors import AcdcWarning, InputError
 from acdc.graph import Anatomy
-from acdc.task.raw_rows import KINDS, Answer, Chat, Kind, PlacedRow, Prompt
+from acdc.task.prompt_tokenizer import NO_TOKENIZER, PromptTokenizer
+from acdc.task.raw_rows import KINDS, Answer, Kind, PlacedRow, Prompt
 from acdc.task.rows import Row
+from acdc.task.span_places import SpanError, place_spans
+from acdc.task.spans import Spans
 from acdc.words import count_of, shortened
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
 TOGETHER = 512  # rows whose texts are given to the tokenizer at once
-NO_TOKENIZER = "this model has no tokenizer: give prompts and answers as token ids"
-
-
-class PromptTokenizer:
-    """A model's tokenizer with the rules for special tokens of one task.
-
-    `prepend_bos`: None adds the special tokens that the tokenizer adds by default, True a BOS token alone, False none.
-    A text that begins or ends with such a token gets no second one; `repeated`: whether there was any.
-    """
-
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase | None", prepend_bos: bool | None = None):
-        self.tokenizer = tokenizer
-        self.prepend_bos = prepend_bos
-        self.repeated = False
-        self.single = cache(self._single)
-        if prepend_bos and tokenizer is not None and tokenizer.bos_token_id is None:
-            raise InputError("the task asks for prepend_bos, but the model's tokenizer has no BOS token")
-
-    def encode(self, texts: Sequence[str], rendered: bool = False) -> list[list[int]]:
-        """Prompts as token ids, with special tokens; those of a `rendered` chat template are in its text."""
-        if not texts:
-            return []
-        if self.tokenizer is None:
-            raise InputError(NO_TOKENIZER)
-        default = self.prepend_bos is None and not rendered
-        ids = self.tokenizer(list(texts), add_special_tokens=default)["input_ids"]
-        if self.prepend_bos:
-            ids = [[self.tokenizer.bos_token_id, *row] for row in ids]
-        return [self._once(row, text) for row, text in zip(ids, texts, strict=True)]
-
-    def _once(self, ids: list[int], text: str) -> list[int]:
-        """Token ids without those that were added although the text has them itself."""
-        if not any(ids[:k] == ids[k : 2 * k] or ids[-k:] == ids[-2 * k : -k] for k in (1, 2) if len(ids) >= 2 * k):
-            return ids
-        plain = self.encode_plain(text)
-        starts = range(len(ids) - len(plain) + 1)
-        start = next((at for at in starts if ids[at : at + len(plain)] == plain), None)
-        if start is None or not plain:
-            return ids
-        before, after = ids[:start], ids[start + len(plain) :]
-        before = [] if plain[: len(before)] == before else before
-        after = [] if after and plain[-len(after) :] == after else after
-        found = before + plain + after
-        self.repeated |= len(found) < len(ids)
-        return found
-
-    def render(self, chat: Chat) -> str:
-        """A chat in the model's own template, up to where the assistant speaks: after the last message, or in it where
-        that is the assistant's. Raises InputError for a tokenizer without a template, and a chat that it refuses."""
-        if self.tokenizer is None:
-            raise InputError(NO_TOKENIZER)
-        if self.tokenizer.chat_template is None:
-            raise InputError("the model's tokenizer has no chat template: give prompts as text")
-        goes_on = chat.messages[-1].role == "assistant"
-        messages = [message.model_dump() for message in chat.messages]
-        try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=not goes_on, continue_final_message=goes_on
-                )
-            )
-        except Exception as error:  # a template may raise whatever it likes
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise InputError(f"the model's chat template does not take these messages: {lines[0]}") from None
-
-    @cached_property
-    def unknown(self) -> int | None:
-        """The token of what the vocabulary lacks; None where there is none, or where, as in GPT-2, it is a real token,
-        the EOS."""
-        found = getattr(self.tokenizer, "unk_token_id", None)
-        return None if self.tokenizer is None or found == self.tokenizer.eos_token_id else found
-
-    def is_unknown(self, ids: Sequence[int]) -> bool:
-        """Whether a token stands for something the vocabulary lacks."""
-        return self.unknown is not None and self.unknown in ids
-
-    def unknown_word(self, text: str) -> str:
-        """The first word of a text with an unknown token; the text where none has by itself."""
-        return next((word for word in text.split() if self.is_unknown(self.encode_plain(word))), text)
-
-    def continuation(self, encoded: Sequence[int], longer: Sequence[int]) -> int | None:
-        """The one token that a longer prompt has more; None where it has several, or other ones before."""
-        single = len(longer) == len(encoded) + 1 and list(longer[:-1]) == list(encoded)
-        return longer[-1] if single and not self.is_unknown(longer[-1:]) else None
-
-    def added(self, prompt: str, answers: Sequence[str]) -> list[int | None]:
-        """The one token that each answer adds to a prompt; None where it adds several, or changes the prompt's own."""
-        encoded, *longer = self.encode([prompt, *(prompt + answer for answer in answers)])
-        return [self.continuation(encoded, ids) for ids in longer]
-
-    def encode_plain(self, text: str) -> list[int]:
-        """Token ids of a text without special tokens."""
-        if self.tokenizer is None:
-            raise InputError(NO_TOKENIZER)
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def _single(self, text: str) -> int | None:
-        """The token of a text by itself, None when it is not exactly one."""
-        ids = self.encode_plain(text)
-        return ids[0] if len(ids) == 1 and not self.is_unknown(ids) else None
 
 
 def tokenize_rows(raw: Iterable[PlacedRow], tokenizer: PromptTokenizer, anatomy: Anatomy) -> tuple[Row, ...]:
@@ -134,10 +32,23 @@ def tokenize_rows(raw: Iterable[PlacedRow], tokenizer: PromptTokenizer, anatomy:
             if row.id in seen:
                 raise InputError(f"{draft.place}: id {row.id!r} was used before, at {seen[row.id]}")
             seen[row.id] = draft.place
-            rows.append(row)
+            rows.append(_named_alike(row, rows[0], draft.place) if rows else row)
             padded += [draft.place] if draft.is_padded(tokenizer) else []
     _warn(tokenizer, padded)
     return tuple(rows)
+
+
+def _named_alike(row: Row, first: Row, place: str) -> Row:
+    """A row with its spans in the order of the first row's. Raises InputError where it has others."""
+    own, wanted = (set() if one.spans is None else set(one.spans.names) for one in (row, first))
+    if own != wanted:
+        have = f"has the spans {', '.join(sorted(own))}" if own else "has no spans"
+        others = f"those of the first row are {', '.join(sorted(wanted))}" if wanted else "the first row has none"
+        raise InputError(f"{place}: {have}, and {others}; all rows need the same")
+    if row.spans is None or first.spans is None or row.spans.names == first.spans.names:
+        return row
+    bounds = dict(zip(row.spans.names, row.spans.bounds, strict=True))
+    return replace(row, spans=Spans(first.spans.names, tuple(bounds[name] for name in first.spans.names)))
 
 
 def _chunks(raw: Iterable[PlacedRow]) -> Iterator[list[PlacedRow]]:
@@ -268,6 +179,7 @@ class _Maker:
             incorrect=self._tokens(incorrect),
             answer_position=position - shown.start,
             group=str(raw.group) if raw.group is not None else None,
+            spans=self._spans(clean, shown),
         )
 
     def _refusal(self, what: object) -> InputError:
@@ -321,6 +233,21 @@ class _Maker:
         if not shown.start <= position < shown.stop:
             raise self._refusal(f"answer_position {position} is hidden by the mask")
         return position
+
+    def _spans(self, clean: Sequence[int], shown: slice) -> Spans | None:
+        """Counted from the first token that is not hidden."""
+        raw, prompt = self.draft.placed.row.spans, self.draft.clean
+        if raw is None:
+            return None
+        text = prompt.text if isinstance(prompt, _Text) else None
+        try:
+            spans = place_spans(raw, len(clean), text, lambda: self.tokenizer.characters(text or "", clean))
+        except SpanError as error:
+            raise SpanError(f"{self.draft.place}: {error}") from None
+        for name, places in spans:
+            if places.start < shown.start or places.stop > shown.stop:
+                raise self._refusal(f"span {name!r} is hidden by the mask")
+        return spans.shifted(-shown.start)
 
     def _listed(self) -> Mapping[Kind, Sequence[Answer]]:
         placed = self.draft.placed

@@ -17,7 +17,7 @@ from acdc.errors import InputError
 from acdc.task.bundled import BUNDLED_TASKS, ROWS, SEED
 from acdc.task.generators import docstring, greater_than, induction, ioi
 from acdc.task.load import load_task
-from acdc.task.tokenize import PromptTokenizer
+from acdc.task.prompt_tokenizer import PromptTokenizer
 
 # Artefacts record these: whoever has one must find the same rows again.
 ON_TRIO = {

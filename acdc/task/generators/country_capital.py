@@ -2,16 +2,16 @@
 
 "The capital of France is the city of" is completed by "Paris". The corrupted prompt names another country, whose
 capital is the incorrect answer. Hanna et al. 2024 (arXiv 2403.17806) pair prompts in the same way, and ask for the
-country.
+country. Spans are the `country` and the prompt's `end`.
 """
 
 import random
 from collections.abc import Sequence
 
 from acdc.task.generators.draw import in_turn, per_group
-from acdc.task.generators.example import Example
+from acdc.task.generators.example import Example, fill
 from acdc.task.generators.words import whole_sets
-from acdc.task.tokenize import PromptTokenizer
+from acdc.task.prompt_tokenizer import PromptTokenizer
 
 TEMPLATES = {
     "city-of": "The capital of {country} is the city of",
@@ -42,13 +42,15 @@ def generate(rows: int, seed: int, capitals: Sequence[tuple[str, ...]] = CAPITAL
     found = []
     for template, (country, capital) in drawn:
         other, its_capital = rng.choice([pair for pair in capitals if pair[0] != country])
+        clean, spans = fill(TEMPLATES[template], country=country)
         found.append(
             Example(
-                clean=TEMPLATES[template].format(country=country),
+                clean=clean,
                 corrupted=TEMPLATES[template].format(country=other),
                 correct=(capital,),
                 incorrect=(its_capital,),
                 group=template,
+                spans=spans,
             )
         )
     return found

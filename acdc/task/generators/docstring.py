@@ -3,15 +3,18 @@
 A function has four arguments; its docstring describes the first two, and the third is asked for. In the corrupted
 prompt the arguments of the definition and of the docstring are all drawn anew, and apart, so that nothing tells what
 comes next.
+
+Spans are named as in the paper: `A_def` to `D_def` are the arguments in the definition, `A_doc` and `B_doc` those that
+the docstring lists.
 """
 
 import random
 from collections.abc import Sequence
 
 from acdc.task.generators.corpus import THINGS
-from acdc.task.generators.example import Example
+from acdc.task.generators.example import Characters, Example, fill
 from acdc.task.generators.words import whole_words
-from acdc.task.tokenize import PromptTokenizer
+from acdc.task.prompt_tokenizer import PromptTokenizer
 
 FRAME = '''
 def {name}(self, {a}, {b}, {c}, {d}):
@@ -20,6 +23,7 @@ def {name}(self, {a}, {b}, {c}, {d}):
     :param {first}: {about_first}
     :param {second}: {about_second}
     :param'''
+SPANS = {"A_def": "a", "B_def": "b", "C_def": "c", "D_def": "d", "A_doc": "first", "B_doc": "second"}
 WORDS = 18  # of a row: four arguments and as many others, two more that are listed, and eight of text
 
 
@@ -30,17 +34,19 @@ def example(words: Sequence[str], rng: random.Random) -> Example:
     fixed = {"name": rest[0], "summary": " ".join(rest[1:4])}
     fixed |= {"about_first": " ".join(rest[4:6]), "about_second": " ".join(rest[6:8])}
 
-    def prompt(defined: Sequence[str], described: Sequence[str]) -> str:
+    def prompt(defined: Sequence[str], described: Sequence[str]) -> tuple[str, dict[str, Characters]]:
         a, b, c, d = defined
         first, second = described
-        return FRAME.format(a=a, b=b, c=c, d=d, first=first, second=second, **fixed)
+        return fill(FRAME, a=a, b=b, c=c, d=d, first=first, second=second, **fixed)
 
+    text, at = prompt(clean, clean[:2])
     return Example(
-        clean=prompt(clean, clean[:2]),
-        corrupted=prompt(others, listed),
+        clean=text,
+        corrupted=prompt(others, listed)[0],
         correct=(clean[2],),
         incorrect=(clean[0], clean[1], clean[3]),
         group="four-arguments",
+        spans={name: at[field] for name, field in SPANS.items()},
     )
 
 

@@ -3,7 +3,7 @@ Small").
 
 "So Mary is a really great friend, isn't" is completed by "she". The corrupted prompt has a name of the other gender, as
 Nanda proposed for that work, so that the two prompts differ in gender alone. Besides their tag questions there are
-clauses whose subject is the pronoun.
+clauses whose subject is the pronoun. Spans are the `name` and the prompt's `end`.
 """
 
 import random
@@ -12,9 +12,9 @@ from itertools import product
 
 from acdc.task.generators.corpus import FEMALE_NAMES, MALE_NAMES
 from acdc.task.generators.draw import in_turn, per_group
-from acdc.task.generators.example import Example
+from acdc.task.generators.example import Example, fill
 from acdc.task.generators.words import check_answers, whole_words
-from acdc.task.tokenize import PromptTokenizer
+from acdc.task.prompt_tokenizer import PromptTokenizer
 
 TEMPLATES = {
     "tag-friend": "So {name} is a really great friend, isn't",
@@ -33,16 +33,20 @@ def generate(
     rng = random.Random(seed)
     names = (female, male)
     drawn = in_turn(GROUPS, [names[gender] for _, gender in GROUPS], rows, rng)
-    return [
-        Example(
-            clean=TEMPLATES[template].format(name=name),
-            corrupted=TEMPLATES[template].format(name=rng.choice(names[1 - gender])),
-            correct=(PRONOUNS[gender],),
-            incorrect=(PRONOUNS[1 - gender],),
-            group=template,
+    found = []
+    for (template, gender), name in drawn:
+        clean, spans = fill(TEMPLATES[template], name=name)
+        found.append(
+            Example(
+                clean=clean,
+                corrupted=TEMPLATES[template].format(name=rng.choice(names[1 - gender])),
+                correct=(PRONOUNS[gender],),
+                incorrect=(PRONOUNS[1 - gender],),
+                group=template,
+                spans=spans,
+            )
         )
-        for (template, gender), name in drawn
-    ]
+    return found
 
 
 def prepare(tokenizer: PromptTokenizer, rows: int, seed: int) -> list[Example]:

@@ -14,6 +14,8 @@ The question is the last year's next token, and what that is depends on how a to
 Candidates are the years of the same century, and an answer stands for all that begin with it. It is correct where every
 one of them is later than the first year, and incorrect where none is, so the first year itself is incorrect. Where some
 are later and some are not, as with the 4 of 1743 when tens are asked, the answer is neither.
+
+Spans are the `noun`, the first year `start`, and the prompt's `end`.
 """
 
 import itertools
@@ -23,9 +25,9 @@ from dataclasses import dataclass, replace
 
 from acdc.errors import InputError
 from acdc.task.generators.corpus import CENTURIES, EVENTS, YEARS
-from acdc.task.generators.example import Example
+from acdc.task.generators.example import Characters, Example, fill
 from acdc.task.generators.words import FEWEST
-from acdc.task.tokenize import PromptTokenizer
+from acdc.task.prompt_tokenizer import PromptTokenizer
 
 TEMPLATE = "The {event} lasted from the year {start} to the year{end}"
 CENTURY, YEAR = 2, 4  # digits
@@ -98,16 +100,18 @@ def example(event: str, century: str, year: int, questions: Questions = ALL) -> 
     stem = form.stem(start)
     correct, incorrect = questions.judge(start)
 
-    def prompt(start: str) -> str:
-        return TEMPLATE.format(event=event, start=start, end=form.ending(stem))
+    def prompt(start: str) -> tuple[str, dict[str, Characters]]:
+        return fill(TEMPLATE, event=event, start=start, end=form.ending(stem))
 
+    clean, at = prompt(start)
     return Example(
-        clean=prompt(start),
-        corrupted=prompt(form.corrupted(stem)),
+        clean=clean,
+        corrupted=prompt(form.corrupted(stem))[0],
         correct=correct,
         incorrect=incorrect,
         group=f"century-{century}",
         separator=form.separator,
+        spans={"noun": at["event"], "start": at["start"]},
     )
 
 

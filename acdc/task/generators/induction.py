@@ -7,6 +7,9 @@ writes and an induction head reads.
 Where a tokenizer would write the first word of a prompt as another token than the same word further on, or as several,
 the list begins with "Words:". That also leaves the first position, which models without a BOS token use as one, to a
 word that is not part of the list.
+
+Spans are `first`, where A stands first, and `first+1`, the B after it; `other` and `other+1`, C and D; and `second`,
+the A at the end.
 """
 
 import random
@@ -14,9 +17,9 @@ from collections.abc import Sequence
 
 from acdc.errors import InputError
 from acdc.task.generators.corpus import THINGS
-from acdc.task.generators.example import Example
+from acdc.task.generators.example import Characters, Example
 from acdc.task.generators.words import LARGE_ENOUGH, middle_tokens, whole_words
-from acdc.task.tokenize import PromptTokenizer
+from acdc.task.prompt_tokenizer import PromptTokenizer
 
 LENGTHS = (9, 13)  # words before the repeated one
 LEAD = "Words:"
@@ -41,7 +44,20 @@ def example(first: str, second: str, words: Sequence[str], length: int, rng: ran
         correct=(second,),
         incorrect=(other_second,),
         group=f"length-{length}",
+        spans={
+            "first": _place(sequence, first, lead),
+            "first+1": _place(sequence, second, lead),
+            "other": _place(sequence, other_first, lead),
+            "other+1": _place(sequence, other_second, lead),
+        },
+        end="second",
     )
+
+
+def _place(sequence: Sequence[str], word: str, lead: str) -> Characters:
+    """Where a word of a list stands in its text."""
+    start = len(lead) + sum(len(before) + 1 for before in sequence[: sequence.index(word)])
+    return start, start + len(word)
 
 
 def generate(rows: int, seed: int, words: Sequence[str] = THINGS, lead: str = "") -> list[Example]:

@@ -2,15 +2,17 @@
 
 "When Mary and John went to the store, John gave a drink to" is completed by the name that occurs once. The corrupted
 prompt replaces the three mentions by three other names, so that nothing tells which name comes next.
+
+Spans are the paper's: the indirect object `IO`, the subject's mentions `S1` and `S2`, and `S1+1`, the word after `S1`.
 """
 
 import random
 from collections.abc import Sequence
 
 from acdc.task.generators.corpus import NAMES, OBJECTS, PLACES
-from acdc.task.generators.example import Example
+from acdc.task.generators.example import Characters, Example, fill, next_word
 from acdc.task.generators.words import whole_words
-from acdc.task.tokenize import PromptTokenizer
+from acdc.task.prompt_tokenizer import PromptTokenizer
 
 # {A} and {B} are the two names of the first clause in their order of mention, {S} the repeated one.
 TEMPLATES = (
@@ -21,10 +23,14 @@ TEMPLATES = (
 )
 
 
-def prompt(template: str, indirect_object: str, subject: str, third: str, place: str, thing: str, swap: bool) -> str:
-    """Fill a template; `swap` puts the indirect object second; `third` is the name after the comma."""
+def prompt(
+    template: str, indirect_object: str, subject: str, third: str, place: str, thing: str, swap: bool
+) -> tuple[str, dict[str, Characters]]:
+    """(a filled template, its spans); `swap` puts the indirect object second; `third` is the name after the comma."""
     first, second = (subject, indirect_object) if swap else (indirect_object, subject)
-    return template.format(A=first, B=second, S=third, place=place, object=thing)
+    text, at = fill(template, A=first, B=second, S=third, place=place, object=thing)
+    io, s1 = (at["B"], at["A"]) if swap else (at["A"], at["B"])
+    return text, {"IO": io, "S1": s1, "S1+1": next_word(text, s1), "S2": at["S"]}
 
 
 def example(template: int, indirect_object: str, subject: str, names: Sequence[str], rng: random.Random) -> Example:
@@ -33,12 +39,15 @@ def example(template: int, indirect_object: str, subject: str, names: Sequence[s
     other_object, other_subject, third = rng.sample(others, 3)
     place, thing, swap = rng.choice(PLACES), rng.choice(OBJECTS), rng.random() < 0.5
     text = TEMPLATES[template]
+    clean, spans = prompt(text, indirect_object, subject, subject, place, thing, swap)
+    corrupted, _ = prompt(text, other_object, other_subject, third, place, thing, swap)
     return Example(
-        clean=prompt(text, indirect_object, subject, subject, place, thing, swap),
-        corrupted=prompt(text, other_object, other_subject, third, place, thing, swap),
+        clean=clean,
+        corrupted=corrupted,
         correct=(indirect_object,),
         incorrect=(subject,),
         group=f"template-{template}",
+        spans=spans,
     )
 
 

@@ -5,6 +5,8 @@ prompts that Finlayson et al. 2021 (arXiv 2106.06087) and Marks et al. 2024 (arX
 between, which does not decide, has the number of the subject in half of the rows and the other one in the rest; groups
 are named by template, then by which of the two it is. After an opening a verb is the likeliest next word; in the bare
 form it is often a comma or a full stop.
+
+Spans are the `subject`, the `preposition`, and the prompt's `end`, which is the other noun.
 """
 
 import random
@@ -12,9 +14,9 @@ from collections.abc import Sequence
 from itertools import product
 
 from acdc.task.generators.draw import in_turn
-from acdc.task.generators.example import Example
+from acdc.task.generators.example import Example, fill
 from acdc.task.generators.words import check_answers, whole_sets
-from acdc.task.tokenize import PromptTokenizer
+from acdc.task.prompt_tokenizer import PromptTokenizer
 
 TEMPLATES = {
     "bare": "The {subject} {preposition} the {noun}",
@@ -55,13 +57,15 @@ def generate(
     found = []
     for (template, number, agrees), (subject, preposition, noun) in in_turn(GROUPS, [phrases] * len(GROUPS), rows, rng):
         text, between = TEMPLATES[template], noun[number if agrees == "same" else 1 - number]
+        clean, at = fill(text, subject=subject[number], preposition=preposition, noun=between)
         found.append(
             Example(
-                clean=text.format(subject=subject[number], preposition=preposition, noun=between),
+                clean=clean,
                 corrupted=text.format(subject=subject[1 - number], preposition=preposition, noun=between),
                 correct=(VERBS[number],),
                 incorrect=(VERBS[1 - number],),
                 group=f"{template}-{agrees}",
+                spans={name: at[name] for name in ("subject", "preposition")},
             )
         )
     return found

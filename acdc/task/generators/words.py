@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from acdc.errors import InputError
-from acdc.task.tokenize import PromptTokenizer
+from acdc.task.prompt_tokenizer import PromptTokenizer
 
 FEWEST = 16  # fewer would make a task of a handful of words
 BEFORE = "the"  # what the words follow when the tokenizer is asked; any word would do
