@@ -164,20 +164,23 @@ class BatchRecord(_Record):
 
 
 class SpansRecord(_Record):
-    """The spans of a task's prompts, or their positions, as `acdc.graph.task_spans.TaskSpans` has them."""
+    """The spans of a task's prompts, or their positions, as `acdc.graph.task_spans.TaskSpans` has them; `content_hash`
+    says where they are in each row, None for positions."""
 
     names: list[str]
     sources: list[list[int]]
     answers: list[int]
     named: bool
+    content_hash: str | None = None
 
     @classmethod
-    def of(cls, spans: TaskSpans) -> "SpansRecord":
+    def of(cls, spans: TaskSpans, content_hash: str | None) -> "SpansRecord":
         return cls(
             names=list(spans.names),
             sources=[list(some) for some in spans.sources],
             answers=list(spans.answers),
             named=spans.named,
+            content_hash=content_hash,
         )
 
     def spans(self) -> TaskSpans:

@@ -64,6 +64,11 @@ class FunctionalComponents:
 
     def patterns(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
         """What heads attend to: q [H, B, Q, e] and k [H or KV heads, B, P, e] -> [H, B, Q, P]."""
+        scores = self.scores(layer, q, k, at)
+        return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
+
+    def scores(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
+        """What patterns are the softmax of, [H, B, Q, P]; minus infinity where a query does not see a key."""
         weights = self.weights.layers[layer].attention
         q = weights.q_norm(q) if weights.q_norm else q
         k = weights.k_norm(k) if weights.k_norm else k
@@ -74,9 +79,7 @@ class FunctionalComponents:
         self.work.flops += 2 * scores.numel() * q.shape[-1]
         if weights.softcap is not None:
             scores = weights.softcap * torch.tanh(scores / weights.softcap)
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        scores = scores.masked_fill(self._hidden(weights, k.shape[2], at, scores.device), -torch.inf)
-        return scores.softmax(-1, dtype=wide)
+        return scores.masked_fill(self._hidden(weights, k.shape[2], at, scores.device), -torch.inf)
 
     def mix(self, layer: int, patterns: Tensor, v: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         """What heads write under patterns [H, B, Q, P] with values v [H or KV heads, B, P, e]: [H, B, Q, d]."""

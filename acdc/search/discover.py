@@ -450,7 +450,7 @@ def _describe(
         larger_is_better=behaviour.metric.larger_is_better,
         ablation=behaviour.ablation,
         level=settings.level,
-        spans=SpansRecord.of(behaviour.spans) if kind_of(settings.level).have_spans else None,
+        spans=_describe_spans(behaviour) if kind_of(settings.level).have_spans else None,
         score_kind=found.kind,
         sign_convention=SIGN_CONVENTION[convention] if convention else _convention(found, settings.level),
         edges_total=graph.n_edges,
@@ -468,6 +468,12 @@ def _convention(found: Scores | Decisions, level: Level) -> str:
         return SIGN_CONVENTION[found.kind]
     kind = kind_of(level)
     return effect_convention(kind, embeddings_scored=isinstance(found, Scores) and kind.scores_embeddings)
+
+
+def _describe_spans(behaviour: Behaviour) -> SpansRecord:
+    """The spans of a behaviour's task, as artefacts record them."""
+    spans = behaviour.spans
+    return SpansRecord.of(spans, behaviour.task.spans_hash() if spans.named else None)
 
 
 def describe_model(behaviour: Behaviour) -> ModelRecord:

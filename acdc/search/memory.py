@@ -46,6 +46,8 @@ def working_bytes(behaviour: Behaviour, method: str, batch: Batch, runs: int = 1
     if method == "atp-star":
         per_layer = sizes.layers**2 * sizes.stream  # gradients at what heads write, of every run
         return 2 * sizes.outputs + per_layer + max(passes + 1.5 * sizes.slots, _patterns_anew(behaviour, batch, sizes))
+    if method == "peap":
+        return 2 * sizes.outputs + taken_down + max(passes + 1.5 * sizes.slots, _patterns_anew(behaviour, batch, sizes))
     widened = 2 * min(WIDENED * sizes.stream, sizes.outputs) if sizes.widened else 0
     contracted = taken_down + 1.8 * sizes.slots + widened
     mixed = runs * sizes.heads if method == "eap-ig-activations" else 0

@@ -185,6 +185,15 @@ METHODS = Registry(
             cost=_once,
         ),
         Method(
+            "peap",
+            deferred("acdc.search.methods.peap:peap"),
+            "eap at positions or spans, with every query, key and value patched exactly inside its head",
+            check=_gradient_at_clean,
+            levels=(Level.positions,),
+            row_means=True,
+            cost=_once,
+        ),
+        Method(
             "relp",
             deferred("acdc.search.methods.relp:relp"),
             "eap with relevance propagation instead of gradients",

@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from brute_force import BruteForce, float64_throughout, names_of
 from conftest import slow_but
-from families import EACH, HUGGING_FACE, NATIVE, boot
+from families import EACH, HUGGING_FACE, NATIVE, boot, prepare
 from noise import noise
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.ablated import Ablated
+from acdc.graph import ReaderKind
 from acdc.graph.masks import PositionalMask
 from acdc.options import Level
 from acdc.progress import silent
@@ -25,6 +27,16 @@ def bound(family, rows=3, metric="logit_diff", seed=1, ablation="resample"):
     return Behaviour(
         boot(family, layers=2, seed=seed), noise(rows, lengths=(6,)), range(rows), METRICS[metric], ablation
     )
+
+
+def saturated(scale):
+    """One attention-only layer without norms, queries and keys so large that every pattern is at its flat end."""
+    model = boot("native-attention-only-no-norm", layers=1, seed=4)
+    with torch.no_grad():
+        attention = model.components.weights.layers[0].attention
+        attention.q.weight.mul_(scale)
+        attention.k.weight.mul_(scale)
+    return model
 
 
 def of_one_length(task):
@@ -140,3 +152,93 @@ def test_acdc_decides_one_edge_at_a_time(family, metric, threshold):
     names = behaviour.units(AT).positional.names
     assert {names[place] for place in np.flatnonzero(found.kept)} == one_at_a_time(behaviour, threshold)
     assert 0 < found.kept.sum() < len(names)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_peap_is_exact_where_all_but_attention_is_linear(scale):
+    """One attention-only layer without norms: also where every pattern is at its flat end, and EAP sees next to nothing
+    of what moves it."""
+    behaviour = Behaviour(saturated(scale), noise(rows=4, lengths=(6,)), range(4), METRICS["logit_diff"])
+    graph = behaviour.units(AT).positional
+    truth, patched, linear = (score(behaviour, method) for method in ("exact", "peap", "eap"))
+    assert np.abs(patched - truth).max() < 1e-9 * np.abs(truth).max()
+    keys = graph.group_at[0, ReaderKind.K]
+    of_keys = slice(keys.start, keys.stop)
+    if scale > 1:
+        assert np.abs(truth[of_keys]).max() > 0.1
+        assert np.abs(linear[of_keys]).max() < 1e-2 * np.abs(truth[of_keys]).max()
+
+
+@pytest.mark.parametrize("family", slow_but(["llama", "gemma2"], [*HUGGING_FACE]))
+def test_local_patching_equals_brute_force(family):
+    """What the plain model's head mixes with one query, key or value exchanged, times autograd's gradient at that."""
+    behaviour = bound(family)
+    found, graph = score(behaviour, "peap"), behaviour.units(AT).positional
+    oracle = LocalPatching(behaviour, names_of(family))
+    draw = np.random.default_rng(0)
+    for group in graph.groups:
+        if group.group.kind.value in "qkv" and group.group.layer == 1:
+            for place in draw.choice(np.arange(group.start, group.stop), 5, replace=False).tolist():
+                expected = oracle.effect(graph.name(place))
+                assert found[place] == pytest.approx(expected, abs=1e-10 * oracle.size), graph.name(place)
+
+
+class LocalPatching:
+    """The plain model of a family: gradients of the logit difference at what each layer's heads mix, and what they mix
+    with one slot's input exchanged at one position."""
+
+    def __init__(self, behaviour, names):
+        anatomy, self.behaviour = behaviour.model.anatomy, behaviour
+        plain = hugging_face_of(behaviour.model.name, seed=1)
+        self.oracle = BruteForce(plain, names, anatomy.n_heads, anatomy.d_head)
+        self.rows = behaviour.rows
+        self.clean = torch.tensor([row.clean for row in self.rows])
+        with float64_throughout(plain):
+            self.ours, self.residuals = self.oracle.contributions(self.clean)
+            self.theirs, _ = self.oracle.contributions(torch.tensor([row.corrupted for row in self.rows]))
+            self.mixed, self.gradient = self._gradient()
+        self.size = max(1.0, float(self.gradient.abs().max() * self.mixed.abs().max()))
+
+    def _out(self, layer=1):
+        return self.oracle.part(layer, f"{self.oracle.names.attention}.{self.oracle.names.out}")
+
+    def _gradient(self):
+        kept = []
+
+        def watch(module, given):
+            leaf = given[0].detach().requires_grad_()
+            kept.append(leaf)
+            return (leaf,)
+
+        handle = self._out().register_forward_pre_hook(watch)
+        logits = self.oracle.model(self.clean).logits
+        handle.remove()
+        per_row = [
+            logits[i, row.answer_position, list(row.correct)].mean()
+            - logits[i, row.answer_position, list(row.incorrect)].mean()
+            for i, row in enumerate(self.rows)
+        ]
+        sum(per_row).backward()
+        return kept[0].detach(), kept[0].grad
+
+    @torch.no_grad()
+    def effect(self, name):
+        left, right = name.split("->")
+        (writer, source), (slot, at) = left.split("@"), right.split("@")
+        alone = torch.zeros_like(self.ours[writer])
+        alone[:, int(source)] = (self.theirs[writer] - self.ours[writer])[:, int(source)]
+        seen = []
+        handle = self._out().register_forward_pre_hook(lambda module, given: seen.append(given[0].clone()))
+        with float64_throughout(self.oracle.model):
+            self.oracle.patched(self.clean, slot, alone, self.residuals)
+        handle.remove()
+        moved = (seen[0] - self.mixed)[:, int(at)]
+        return float((moved * self.gradient[:, int(at)]).sum()) / len(self.rows)
+
+
+def hugging_face_of(name, seed):
+    """The plain model that `boot` wraps, with two layers."""
+    like = HUGGING_FACE[name]()
+    if getattr(like.config, "layer_types", None):
+        like.config.layer_types = (like.config.layer_types * 2)[:2]
+    return prepare(type(like)(like.config), seed)

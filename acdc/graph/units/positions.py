@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -93,7 +93,7 @@ class PositionUnits(Units):
         if self._sums(listed[Level.positions]) != listed[Level.edges]:
             raise InputError("its edges are not those of its positional edges, or have other scores than these add to")
 
-    def _sums(self, scores: dict[str, float] | Listing) -> dict[str, float]:
+    def _sums(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Scores of the edges that positional ones are parts of, whatever the order of these."""
         parts: dict[str, list[float]] = defaultdict(list)
         for name, score in scores.items():
