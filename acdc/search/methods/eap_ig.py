@@ -68,8 +68,8 @@ def _along_activations(steps: int, behaviour: Behaviour, batch: Batch, change: T
     for index, block in enumerate(batch.clean.blocks):
         part = change[first : first + len(block)]
         points = (block + (1 - k / steps) * part for k in range(steps))
-        runs = [_from_block(behaviour, batch, index, point, contract.apart) for point in points]
-        total = total + contract(runs, behaviour.model.components, behaviour.graph, part, first)
+        runs = (_from_block(behaviour, batch, index, point, contract.apart) for point in points)
+        total = total + contract(list(runs), behaviour.model.components, behaviour.graph, part, first)
         first += len(block)
     return total / steps
 
