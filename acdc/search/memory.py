@@ -47,9 +47,9 @@ def working_bytes(behaviour: Behaviour, method: str, batch: Batch, runs: int = 1
         per_layer = sizes.layers**2 * sizes.stream  # gradients at what heads write, of every run
         return 2 * sizes.outputs + per_layer + max(passes + 1.5 * sizes.slots, _patterns_anew(behaviour, batch, sizes))
     if method == "peap":
-        return 2 * sizes.outputs + taken_down + max(passes + 1.5 * sizes.slots, _patterns_anew(behaviour, batch, sizes))
+        return 2 * sizes.outputs + max(taken_down + passes, _patterns_anew(behaviour, batch, sizes))
     widened = 2 * min(WIDENED * sizes.stream, sizes.outputs) if sizes.widened else 0
-    contracted = taken_down + 1.8 * sizes.slots + widened
+    contracted = taken_down + (2.2 if kind_of(level).have_spans else 1.8) * sizes.slots + widened
     mixed = runs * sizes.heads if method == "eap-ig-activations" else 0
     return sizes.outputs + runs * taken_down + mixed + max(sizes.outputs + passes, contracted)
 
