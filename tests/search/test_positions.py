@@ -16,8 +16,13 @@ from acdc.graph import ReaderKind
 from acdc.graph.masks import PositionalMask
 from acdc.options import Level
 from acdc.progress import silent
+from acdc.search.acdc.positional_increments import PositionalIncrements
+from acdc.search.acdc.pruning import Pruning
+from acdc.search.acdc.receiver_steps import positional_steps
+from acdc.search.acdc.tester import PositionalRuns
 from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS
+from acdc.task.spans import Spans
 
 AT = Level.positions
 ESTIMATES = ["eap", "eap-ig-inputs", "eap-ig-activations", "clean-corrupted", "relp"]
@@ -242,3 +247,51 @@ def hugging_face_of(name, seed):
     if getattr(like.config, "layer_types", None):
         like.config.layer_types = (like.config.layer_types * 2)[:2]
     return prepare(type(like)(like.config), seed)
+
+
+MODELS = [("gpt2", 2), ("llama", 2), ("qwen2", 2), ("qwen3", 1), ("mistral", 2), ("gpt-neox-parallel", 2)]
+MODELS += [("gpt-neox-sequential", 2), ("native", 1), ("native-attention-only", 2), ("native-bidirectional", 1)]
+
+
+@pytest.mark.parametrize(
+    ("family", "layers", "metric"),
+    slow_but(
+        [("gpt2", 2, "kl"), ("llama", 2, "logit_diff")],
+        [(*model, metric) for model in MODELS for metric in ("kl", "logit_diff")],
+    ),
+)
+def test_increments_decide_as_whole_runs_do(family, layers, metric):
+    """Rows of several lengths in several batches, with spans that stand elsewhere in each."""
+    behaviour = Behaviour(boot(family, layers, seed=3), with_spans(noise(4)), range(4), METRICS[metric], batch_size=3)
+    whole, fast = (tester(behaviour) for tester in (PositionalRuns, PositionalIncrements))
+    threshold = 0.002 * abs(np.subtract(*behaviour.ends()))
+    found = [pruned(behaviour, tester, threshold) for tester in (whole, fast)]
+    assert (found[0].kept == found[1].kept).all()
+    assert [(t.candidate, t.kept) for t in found[0].tests] == [(t.candidate, t.kept) for t in found[1].tests]
+    for slow, quick in zip(found[0].tests, found[1].tests, strict=True):
+        assert (slow.before, slow.after) == pytest.approx((quick.before, quick.after), abs=1e-9)
+    assert 0.01 * len(found[0].kept) < found[0].kept.sum() < 0.9 * len(found[0].kept)
+    assert found[1].drift < 1e-9
+
+
+def pruned(behaviour, tester, threshold):
+    plan = list(positional_steps(tester.graph))
+    run = Pruning(behaviour, tester, [threshold], plan, np.ones(len(tester.names), dtype=bool))
+    assert not run.finish(lambda *done: None)
+    return run.results()[threshold]
+
+
+def with_spans(task):
+    """Rows with two spans, in either order, and a rest before, between and after them."""
+    bounds = [{"a": (1, 2), "b": (3, 5)}, {"b": (1, 3), "a": (4, 6)}]
+    return replace(task, rows=tuple(replace(r, spans=Spans.of(bounds[i % 2])) for i, r in enumerate(task.rows)))
+
+
+def test_workers_decide_alike():
+    """Copies of the present circuit, which tests go ahead of."""
+    behaviour = Behaviour(boot("llama", 2, seed=3), with_spans(noise(3)), range(3), METRICS["kl"])
+    tester = PositionalIncrements(behaviour)
+    threshold = 0.01 * abs(np.subtract(*behaviour.ends()))
+    other = tester.fork()
+    first = pruned(behaviour, tester, threshold)
+    assert (pruned(behaviour, other, threshold).kept == first.kept).all()

@@ -20,6 +20,7 @@ from acdc.search.acdc.first_order import FirstOrder
 from acdc.search.acdc.increments import Increments
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.passes import Pass
+from acdc.search.acdc.positional_increments import PositionalIncrements
 from acdc.search.acdc.tester import NodeRuns, PassCost, PositionalRuns, Tester, WholeRuns
 from acdc.task.objective import RAW, Wanted
 
@@ -31,7 +32,8 @@ def make_tester(behaviour: Behaviour, level: Level, wanted: Wanted = RAW) -> Tes
     if level is Level.nodes:
         return NodeRuns(behaviour, wanted)
     if level is Level.positions:
-        return PositionalRuns(behaviour, wanted)
+        slow = behaviour.graph.anatomy.post_norms  # all heads of a layer have a part in its scale
+        return PositionalRuns(behaviour, wanted) if slow else PositionalIncrements(behaviour, wanted)
     return WholeRuns(behaviour, wanted) if behaviour.executor.scaled_bias else Increments(behaviour, wanted)
 
 

@@ -88,6 +88,14 @@ class Tester(Protocol):
         """Another of the same, to go on in another way."""
 
 
+def no_estimates() -> InputError:
+    """What to raise where removals cannot be foretold."""
+    return InputError(
+        "--screen estimates edges from gradients of what a test recomputes, which is not available over nodes, at "
+        "positions, and in models with post-norms: test every candidate with --screen 0"
+    )
+
+
 class WholeRuns:
     """A tester by runs of the whole subgraph: the slow way, for what the fast one does not cover."""
 
@@ -130,10 +138,7 @@ class WholeRuns:
         return self._objectives(removed)
 
     def foretell(self, candidates: np.ndarray) -> FirstOrder | None:
-        raise InputError(
-            "--screen estimates edges from gradients of what a test recomputes, which is not available over nodes, at "
-            "positions, and in models with post-norms: test every candidate with --screen 0"
-        )
+        raise no_estimates()
 
     def remove(self, candidates: np.ndarray) -> None:
         self.removed[candidates] = True
