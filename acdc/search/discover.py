@@ -9,23 +9,19 @@ import numpy as np
 
 from acdc.artefacts.circuit import (
     SIGN_CONVENTION,
-    BatchRecord,
     Circuit,
     MethodRecord,
-    ModelRecord,
-    SpansRecord,
     TaskRecord,
     effect_convention,
     library_versions,
 )
 from acdc.artefacts.scores import Decision, Decisions, Polish, Scores, Screening
 from acdc.behaviour.ablations import ABLATIONS
-from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
+from acdc.behaviour.behaviour import DEFAULT_BATCH, Behaviour
 from acdc.behaviour.prompt_spans import spans_of
 from acdc.behaviour.workers import ALONE, FindWorkers, Workers, no_workers
 from acdc.display import show
 from acdc.errors import AcdcWarning, InputError
-from acdc.execution.products import KIND as PRODUCTS
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.graph.masks import Mask
@@ -34,12 +30,10 @@ from acdc.model.load import Model
 from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, Choosing, Level, ScoreKind, check_count
 from acdc.progress import Progress, silent
 from acdc.search.acdc.journal import Journal
-from acdc.search.acdc.propagation import CACHE_BYTES
-from acdc.search.acdc.slot_cost import PASS_BYTES
-from acdc.search.acdc.tester import WIDEST
 from acdc.search.bootstrap import certain_signs
 from acdc.search.choosing import Ranking, helpfulness
 from acdc.search.options import BUILT_IN, LATER, SearchOptions, flag
+from acdc.search.records import describe_batch, describe_model, describe_spans
 from acdc.search.registry import DEFAULT_METHOD, METHODS, Method
 from acdc.task.metrics import Metric, MetricFunction, as_metric, recovered_fraction
 from acdc.task.rows import Task
@@ -450,7 +444,7 @@ def _describe(
         larger_is_better=behaviour.metric.larger_is_better,
         ablation=behaviour.ablation,
         level=settings.level,
-        spans=_describe_spans(behaviour) if kind_of(settings.level).have_spans else None,
+        spans=describe_spans(behaviour) if kind_of(settings.level).have_spans else None,
         score_kind=found.kind,
         sign_convention=SIGN_CONVENTION[convention] if convention else _convention(found, settings.level),
         edges_total=graph.n_edges,
@@ -458,7 +452,7 @@ def _describe(
         **members,
         seed=settings.seed,
         dtype=model.dtype_name,
-        batch=describe_batch(settings, model),
+        batch=describe_batch(settings.batch_size, settings.threads, model),
         versions=library_versions(),
     )
 
@@ -468,43 +462,6 @@ def _convention(found: Scores | Decisions, level: Level) -> str:
         return SIGN_CONVENTION[found.kind]
     kind = kind_of(level)
     return effect_convention(kind, embeddings_scored=isinstance(found, Scores) and kind.scores_embeddings)
-
-
-def _describe_spans(behaviour: Behaviour) -> SpansRecord:
-    """The spans of a behaviour's task, as artefacts record them."""
-    spans = behaviour.spans
-    return SpansRecord.of(spans, behaviour.task.spans_hash() if spans.named else None)
-
-
-def describe_model(behaviour: Behaviour) -> ModelRecord:
-    """The model of a behaviour, as artefacts record it."""
-    model = behaviour.model
-    return ModelRecord(
-        name=model.name,
-        family=model.family,
-        revision=model.revision,
-        content_hash=model.content_hash,
-        split_embeddings=behaviour.graph.split_embeddings,
-        direct_edges=behaviour.graph.direct_edges,
-        components=model.components.kind,
-        quantisation=model.quantisation,
-        anatomy=asdict(model.anatomy),
-    )
-
-
-def describe_batch(settings: DiscoverySettings, model: Model) -> BatchRecord:
-    """What the last bits of a result may depend on, as artefacts record it."""
-    return BatchRecord(
-        size=settings.batch_size,
-        padding=1.0 if model.components.whole_prompts else PADDING,
-        threads=settings.threads,
-        candidate_tokens=CANDIDATE_TOKENS,
-        candidate_bytes=CANDIDATE_BYTES,
-        trial_width=WIDEST[model.device.type],
-        trial_bytes=PASS_BYTES,
-        cache_bytes=CACHE_BYTES,
-        products=PRODUCTS,
-    )
 
 
 def _describe_method(

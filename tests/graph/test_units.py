@@ -44,7 +44,9 @@ def test_names_and_places_are_of_one_order(units):
 
 def test_everything_and_nothing(units):
     everything = units.choose(np.ones(units.shape, dtype=bool))
-    assert everything.edges.all() and not everything.ablated.values.any()
+    dangling = ~units.pruned(np.ones(units.shape, dtype=bool))  # at spans, what the answers cannot see
+    assert everything.edges.all() and everything.ablated.values.sum() == dangling.sum()
+    assert dangling.any() == (units.level is Level.positions)
     nothing = units.choose(units.first(np.arange(0)))
     into_logits = {f"{writer.id}->logits" for writer in GRAPH.embeddings} if units.always else set()
     assert set(GRAPH.ids(nothing.edges)) == into_logits
@@ -76,7 +78,7 @@ def test_a_listing_holds_what_is_kept_with_scores_that_add_up(units):
     assert set(listed[Level.edges]) == set(GRAPH.ids(choice.listed)) and set(listed) == set(units.lists)
     units.check_listing(listed)
     if units.level is not Level.edges:
-        own = zip(removable(units), kept.reshape(-1)[units.always :], strict=True)
+        own = zip(removable(units), units.pruned(kept).reshape(-1)[units.always :], strict=True)
         assert listed[units.level] == {name: by_name[name] for name, chosen in own if chosen}
     if units.level is Level.coordinates:
         for node, score in listed[Level.nodes].items():

@@ -41,8 +41,8 @@ class PositionalPropagation:
 
     def commit(self) -> None:
         """Make a change of one candidate the state's present."""
-        changes, projections = ({key: x[0] for key, x in found.items()} for found in (self._changes, self._projections))
-        self.state.adopt(changes, projections)
+        changes = {node: x[0] for node, x in self._changes.items()}
+        self.state.adopt(changes, {read: x[0] for read, x in self._projections.items()})
 
     def _changed(self, node: Node, written: Tensor) -> None:
         """Record that a node now writes `written` [C, T, d]."""
