@@ -25,7 +25,7 @@ def test_a_circuit_at_spans(acdc, tmp_path):
     assert shown.code == 0 and "positional edge " in shown.out
     assert acdc(*FIND, "--method", "peap", "--edges", "39", "--out", "a").code == 0  # there already
 
-    assert acdc(*FIND, "--threshold", "4", "--verify", "none", "--out", "b").code == 0
+    assert acdc(*FIND, "--method", "eap", "--edges", "30", "--verify", "none", "--out", "b").code == 0
     compared = acdc("diff", "a", "b", "--json").json
     assert compared["edges"]["first"] + compared["edges"]["both"] == 39
     exported = acdc("export", "a", "--format", "graphml", "--out", "a.graphml")
