@@ -7,13 +7,12 @@ import pytest
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 
-FIND = ("discover", "--task", "ioi", "--level", "positions", "--limit", "4", "--verify-rows", "4")
+FIND = ("discover", "--task", "ioi", "--level", "positions", "--limit", "4", "--verify", "quick")
 
 
 def test_a_circuit_at_spans(acdc, tmp_path):
     found = acdc(*FIND, "--method", "peap", "--edges", "39", "--out", "a")
     assert found.code == 0 and "39 of 8,481 positional edges" in found.out
-    assert "random circuits of at most as many positional edges" in found.out
     circuit = Circuit.load(tmp_path / "a")
     assert circuit.size == len(circuit.positions) == 39 and circuit.spans.names[-1] == "end"
     assert {edge.id for edge in circuit.edges} == {edge.id for edge in circuit.effective}
@@ -25,7 +24,7 @@ def test_a_circuit_at_spans(acdc, tmp_path):
     assert shown.code == 0 and "positional edge " in shown.out
     assert acdc(*FIND, "--method", "peap", "--edges", "39", "--out", "a").code == 0  # there already
 
-    assert acdc(*FIND, "--method", "eap", "--edges", "30", "--verify", "none", "--out", "b").code == 0
+    assert acdc(*FIND, "--method", "eap", "--edges", "30", "--out", "b").code == 0
     compared = acdc("diff", "a", "b", "--json").json
     assert compared["edges"]["first"] + compared["edges"]["both"] == 39
     exported = acdc("export", "a", "--format", "graphml", "--out", "a.graphml")
@@ -42,11 +41,11 @@ def test_a_circuit_at_spans(acdc, tmp_path):
     for name, damage, told in (
         ("spans", None, "no spans"),
         ("positions", record["positions"][1:], "positional edges"),
-        ("spans", record["spans"] | {"names": ["rest"]}, "spans"),
+        ("spans", record["spans"] | {"names": ["rest"]}, "span"),
     ):
-        (tmp_path / "b/circuit.json").write_text(json.dumps(record | {name: damage}))
+        (tmp_path / "damaged.json").write_text(json.dumps(record | {name: damage}))
         with pytest.raises(InputError, match=f"is damaged: .*{told}"):
-            Circuit.load(tmp_path / "b")
+            Circuit.load(tmp_path / "damaged.json")
 
 
 @pytest.mark.parametrize(
