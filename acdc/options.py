@@ -25,12 +25,13 @@ def check_count(option: str, value: int, most: int = MOST_COUNT) -> None:
 
 
 class Level(StrEnum):
-    """What a circuit consists of: edges, whole components, or single coordinates of what components write into the
-    residual stream."""
+    """What a circuit consists of: edges, whole components, single coordinates of what components write into the
+    residual stream, or edges at single positions or spans of the prompts."""
 
     edges = "edges"
     nodes = "nodes"
     coordinates = "coordinates"
+    positions = "positions"
 
     @classmethod
     def named(cls, name: str, option: str = "--level") -> "Level":

@@ -26,7 +26,8 @@ from acdc.errors import InputError
 from acdc.files import json_text, write_text
 from acdc.graph import Anatomy, ComponentGraph, Edge, Writer, is_within_head
 from acdc.graph.masks import Mask
-from acdc.graph.units import Units, units_of
+from acdc.graph.task_spans import TaskSpans
+from acdc.graph.units import Units, kind_of, units_of
 from acdc.options import MOST_THREADS, Level
 
 if TYPE_CHECKING:
@@ -162,6 +163,31 @@ class BatchRecord(_Record):
     products: str = "default"
 
 
+class SpansRecord(_Record):
+    """The spans of a task's prompts, or their positions, as `acdc.graph.task_spans.TaskSpans` has them; `content_hash`
+    says where they are in each row, None for positions."""
+
+    names: list[str]
+    sources: list[list[int]]
+    answers: list[int]
+    named: bool
+    content_hash: str | None = None
+
+    @classmethod
+    def of(cls, spans: TaskSpans, content_hash: str | None) -> "SpansRecord":
+        return cls(
+            names=list(spans.names),
+            sources=[list(some) for some in spans.sources],
+            answers=list(spans.answers),
+            named=spans.named,
+            content_hash=content_hash,
+        )
+
+    def spans(self) -> TaskSpans:
+        """Raises InputError where they are none."""
+        return TaskSpans(tuple(self.names), tuple(map(tuple, self.sources)), tuple(self.answers), self.named)
+
+
 class ScoredEdge(_Record):
     id: str
     score: float = Field(allow_inf_nan=False)
@@ -178,7 +204,9 @@ class Circuit(_Record):
     `edges` are the edges that the method kept. The circuit that is verified and drawn has those of them that are on a
     path from the input to the logits: `effective` lists these and `edges_effective` counts them. ACDC may keep others,
     methods that choose from scores never do. A circuit of nodes has every edge among its `nodes` and the
-    embeddings. A circuit of `coordinates` keeps these coordinates of what its nodes write, and ablates the others.
+    embeddings. A circuit of `coordinates` keeps these coordinates of what its nodes write, and ablates the others. A
+    circuit of `positions` keeps these edges at single `spans` of the prompts, or positions, none of which dangles; its
+    `edges` are those that they are parts of.
     """
 
     format: Literal["acdc-circuit"] = "acdc-circuit"
@@ -197,6 +225,8 @@ class Circuit(_Record):
     edges: list[ScoredEdge]
     nodes: list[ScoredNode] = []
     coordinates: list[ScoredNode] = Field([], validation_alias=AliasChoices("coordinates", "neurons"))
+    positions: list[ScoredEdge] = Field([], exclude_if=lambda listed: not listed)
+    spans: SpansRecord | None = Field(None, exclude_if=lambda spans: spans is None)
     seed: int = Field(ge=0)
     dtype: str
     batch: BatchRecord
@@ -209,8 +239,8 @@ class Circuit(_Record):
 
     @cached_property
     def units(self) -> Units:
-        """What it consists of."""
-        return units_of(self.graph, self.level)
+        """What it consists of. Raises InputError for spans that are none."""
+        return units_of(self.graph, self.level, self.spans.spans() if self.spans else None)
 
     @property
     def members(self) -> Sequence[ScoredEdge | ScoredNode]:
@@ -250,7 +280,12 @@ class Circuit(_Record):
     @property
     def part_name(self) -> str:
         """What its parts are called, in the plural."""
-        return self.units.parts.value
+        return kind_of(self.units.parts).plural
+
+    @property
+    def size_in_edges(self) -> int:
+        """Number of its edges; at spans, of edges there."""
+        return self.size if self.units.count_as_edges else self.edges_effective
 
     @property
     def ablated(self) -> Mask:
@@ -338,6 +373,8 @@ class Circuit(_Record):
             total = self.graph.n_edges
         except (TypeError, IndexError) as error:
             raise InputError(f"model.anatomy is not valid: {error}") from None
+        if kind_of(self.level).have_spans != (self.spans is not None):
+            raise InputError(f"a circuit of {self.level} has {'no ' if self.spans is None else ''}spans")
         kept = self.mask
         if kept.sum() != len(self.edges):
             raise InputError("an edge is listed twice")

@@ -123,7 +123,8 @@ class Polish:
 
 @dataclass(frozen=True)
 class Decisions:
-    """The tests of an ACDC run in order, the edges it kept as a boolean vector [edges], and the threshold it used.
+    """The tests of an ACDC run in order, the edges it kept as a boolean vector [edges], which at spans are those there,
+    and the threshold it used.
 
     `values` holds the change of the metric, in its own sign, at the test of each kept edge (0 elsewhere); over nodes,
     at that of its sender. `units` are the kept nodes with their changes, None over edges. `objective` is that of the

@@ -18,6 +18,7 @@ from torch import Tensor
 from acdc.behaviour.ablations import ABLATIONS, clean_tokens, corrupted_tokens, mean_ablated
 from acdc.behaviour.batches import Batch, Cached, Pairing, RunCache, budget_on
 from acdc.behaviour.optimal import optimal_constants
+from acdc.behaviour.prompt_spans import spans_of, where_in
 from acdc.behaviour.workers import ALONE, Workers, share_out
 from acdc.errors import InputError, NothingToFind
 from acdc.execution.ablated import Ablated, AblatedStream
@@ -27,8 +28,11 @@ from acdc.execution.required_positions import RequiredPositions
 from acdc.execution.subgraph import Prompts, SubgraphRun
 from acdc.execution.work import Work
 from acdc.graph import ComponentGraph
-from acdc.graph.masks import EdgeMask, Mask
+from acdc.graph.masks import EdgeMask, Mask, PositionalMask
+from acdc.graph.task_spans import TaskSpans
+from acdc.graph.units import Units, kind_of, units_of
 from acdc.model.load import Model
+from acdc.options import Level
 from acdc.progress import Advance, Ticks, nobody
 from acdc.task.metrics import METRICS, NOISE, Metric, RowBatch, distance, recovered_fraction
 from acdc.task.rows import Row, Task, bucket
@@ -41,7 +45,7 @@ CANDIDATE_TOKENS = 4096
 CANDIDATE_BYTES = 128 * 2**20
 
 
-_OF_THE_TASK = ("means", "positional_means", "optimal_constants")  # of a behaviour, computed once
+_OF_THE_TASK = ("means", "positional_means", "optimal_constants", "spans")  # of a behaviour, computed once
 
 
 class Behaviour:
@@ -99,6 +103,20 @@ class Behaviour:
     @property
     def graph(self) -> ComponentGraph:
         return self.executor.graph
+
+    @cached_property
+    def spans(self) -> TaskSpans:
+        """The spans of the task's prompts, or their positions. Raises InputError for rows that have neither in
+        common."""
+        return spans_of(self.task, self.model.anatomy)
+
+    def units(self, level: Level) -> Units:
+        """The units of a level. Raises InputError for a level that the task's rows do not suit."""
+        return units_of(self.graph, level, self.spans if kind_of(level).have_spans else None)
+
+    def where(self, batch: Batch) -> np.ndarray:
+        """The span of every position of a batch, int [rows, positions]."""
+        return where_in(batch.answers.rows, self.spans)
 
     @property
     def work(self) -> Work:
@@ -241,8 +259,13 @@ class Behaviour:
             required = RequiredPositions.of(self.graph, ~np.all(removed.values, axis=0))
             if not required.complete:
                 return SubgraphRun(self.model.components, required, prompts, ~removed.values).logits(columns)
+        where = None
+        if isinstance(removed, PositionalMask):
+            if removed.graph.spans != self.spans:
+                raise InputError(f"task {self.task.name!r} has other spans than those that edges are removed at")
+            where = self.where(batch)
         return self.executor.resume_without(
-            batch.clean, removed, prompts.ablated, batch.positions, prompts.stream, columns
+            batch.clean, removed, prompts.ablated, batch.positions, prompts.stream, columns, where
         ).logits
 
     def parts(self, candidates: int, batch: Batch) -> Iterator[slice]:

@@ -4,10 +4,16 @@ from rich.table import Table
 
 from acdc.cli.console import console, say_json, tell
 from acdc.cli.progress import clear_line
-from acdc.options import Extent
+from acdc.graph.units import kind_of
+from acdc.options import Extent, Level
 from acdc.planning.forecast import Forecast
 from acdc.planning.job_plan import Cost, JobPlan
 from acdc.words import count_of
+
+
+def _units(plan: JobPlan) -> str:
+    """What is searched over, in the plural."""
+    return kind_of(Level(plan.level)).plural
 
 
 def announce(text: str) -> None:
@@ -25,7 +31,7 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
     search, out = plan.search, console()
     out.print(f"plan of {plan.method.name} for {plan.task} in {plan.model}\n", style="bold")
     out.print(_table(plan))
-    sizes = f"{search.candidates:,} {plan.level}"
+    sizes = f"{search.candidates:,} {_units(plan)}"
     stored = f", {plan.quantisation}" if plan.quantisation else ""
     out.print(
         f"\n{sizes}; {count_of(search.rows, 'row')} of at most {count_of(search.longest, 'token')} in batches of at "
@@ -90,7 +96,7 @@ def _basis(plan: JobPlan) -> str:
     if not plan.method.decides:
         return f"{measured} The work depends on what the search finds."
     return (
-        f"{measured} The work depends on how many {plan.level} are kept, which is unknown: the lower bound assumes "
+        f"{measured} The work depends on how many {_units(plan)} are kept, which is unknown: the lower bound assumes "
         "almost none, the upper bound a run of the whole model for each test."
     )
 

@@ -18,14 +18,22 @@ from acdc.graph import Anatomy, ReaderKind
 
 @dataclass(frozen=True)
 class Positions:
-    """Where outputs are wanted: at the first `length` positions, or at one position per sequence, `single` [B]."""
+    """Where outputs are wanted: at the first `length` positions, or at one position per sequence, `single` [B], or at
+    as many [B, n]."""
 
     length: int
     single: Tensor | None = None
 
     def repeat(self, copies: int) -> "Positions":
         """The same for `copies` runs of the same sequences, one after the other."""
-        return self if self.single is None else Positions(self.length, self.single.repeat(copies))
+        if self.single is None:
+            return self
+        return Positions(self.length, self.single.repeat(copies, *[1] * (self.single.dim() - 1)))
+
+    @property
+    def chosen(self) -> Tensor | None:
+        """The positions of each sequence, [B, n]; None for all."""
+        return None if self.single is None else self.single.view(len(self.single), -1)
 
     def to(self, device: torch.device) -> "Positions":
         return self if self.single is None else Positions(self.length, self.single.to(device))
@@ -34,7 +42,11 @@ class Positions:
         """[..., B, P, d] -> [..., B, Q, d]: the wanted positions."""
         if self.single is None:
             return x[..., : self.length, :]
-        return x[..., torch.arange(len(self.single), device=x.device), self.single, :].unsqueeze(-2)
+        if self.single.dim() == 1:
+            return x[..., torch.arange(len(self.single), device=x.device), self.single, :].unsqueeze(-2)
+        sequences = torch.arange(len(self.single), device=x.device)[:, None]
+        flat = x.flatten(-3, -2).index_select(-2, (sequences * x.shape[-2] + self.single).flatten())
+        return flat.unflatten(-2, self.single.shape)
 
 
 def needed_length(components: "Components", answers: Tensor, prompt: int) -> int:

@@ -19,24 +19,10 @@ from torch import Tensor
 
 from acdc.execution.ablated import Ablated, AblatedStream
 from acdc.execution.components import Components, Positions
+from acdc.execution.removed_at_spans import RemovedAtSpans
+from acdc.execution.slots import SlotInputs, View, Views
 from acdc.graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup, ReaderKind
-from acdc.graph.masks import CoordinateMask, EdgeMask, Mask
-
-
-class SlotInputs:
-    """What the slots of a run read: here, the residual stream as it is."""
-
-    def read(self, group: ReaderGroup, residual: Tensor, blocks: Sequence[Tensor]) -> Tensor:
-        """Inputs of a group of slots, [readers or 1, N, positions, d]; `blocks` are the outputs so far."""
-        return residual[None]
-
-    def inner(self, group: ReaderGroup, projected: Tensor) -> Tensor:
-        """What heads use of the projections [readers, N, positions, e] of a group of attention slots."""
-        return projected
-
-    def write(self, index: int, block: Tensor) -> Tensor:
-        """What the residual stream gets of a block of outputs [writers, N, positions, d], the run's `index`-th."""
-        return block
+from acdc.graph.masks import CoordinateMask, EdgeMask, Mask, PositionalMask
 
 
 @dataclass(frozen=True)
@@ -240,14 +226,18 @@ class Executor:
         answer_positions: Tensor,
         stream: AblatedStream | None = None,
         columns: Tensor | None = None,
+        where: np.ndarray | None = None,
     ) -> Trace:
         """Run several subgraphs from the first layer on in which any of them differs from `trace`, candidate by
-        candidate; logits as of `resume`."""
+        candidate; logits as of `resume`. `where` [rows, positions]: the span of every position, for a mask of these."""
         layer, rows = removed.first_layer(self.graph), len(trace.logits)
         slots: SlotInputs
         if isinstance(removed, CoordinateMask):
             before = sum(len(block) for block in trace.blocks[: self.blocks_before(layer)])
             slots = RemovedCoordinates(removed.values, ablated, rows, before)
+        elif isinstance(removed, PositionalMask):
+            assert where is not None, "spans of no position"
+            slots = RemovedAtSpans(removed, where, ablated, stream)
         else:
             assert isinstance(removed, EdgeMask), f"no way to run {type(removed).__name__}"
             slots = RemovedEdges(self.graph, removed.values, ablated, rows, stream)
@@ -269,9 +259,12 @@ class Executor:
         shape, residuals, projections = self.graph.anatomy, [], []
         for layer in range(first, shape.n_layers):
             residuals.append(residual)
-            projected = self._project(layer, slots, residual, blocks)
-            projections += projected if self.graph.direct_edges else []
-            heads, bias = self._attend(layer, projected)
+            if views := slots.views(layer):
+                heads, bias = self._attend_apart(layer, slots, views, residual, blocks)
+            else:
+                projected = [self._project(layer, kind, slots, residual, blocks) for kind in ATTENTION_SLOTS]
+                projections += projected if self.graph.direct_edges else []
+                heads, bias = self._attend(layer, projected)
             blocks.append(slots.write(len(blocks), heads))
             written = blocks[-1].sum(0) if bias is None else blocks[-1].sum(0) + bias
             entered, residual = residual, residual + written
@@ -287,14 +280,33 @@ class Executor:
         logits = self.components.unembed(answers, columns)
         return Trace(logits, tuple(blocks), tuple(residuals), tuple(projections))
 
-    def _project(self, layer: int, slots: SlotInputs, residual: Tensor, blocks: Sequence[Tensor]) -> list[Tensor]:
-        """What the heads of a layer use as queries, keys and values."""
-        projected = []
-        for kind in ATTENTION_SLOTS:
-            group = self.graph.group_at[layer, kind]
-            read = slots.read(group, residual, blocks)
-            projected.append(slots.inner(group, self.components.project(layer, kind, read)))
-        return projected
+    def _project(
+        self, layer: int, kind: ReaderKind, slots: SlotInputs, residual: Tensor, blocks: Sequence[Tensor]
+    ) -> Tensor:
+        """What the heads of a layer use as queries, keys or values."""
+        group = self.graph.group_at[layer, kind]
+        read = slots.read(group, residual, blocks)
+        return slots.inner(group, self.components.project(layer, kind, read))
+
+    def _project_apart(
+        self, layer: int, kind: ReaderKind, slots: SlotInputs, view: View, residual: Tensor, blocks: Sequence[Tensor]
+    ) -> Tensor:
+        """The same of keys or values that a view sees."""
+        group = self.graph.group_at[layer, kind]
+        read = slots.read_apart(view, group, residual, blocks)
+        return slots.inner_apart(view, group, self.components.project(layer, kind, read))
+
+    def _attend_apart(
+        self, layer: int, slots: SlotInputs, views: Views, residual: Tensor, blocks: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """As `_attend`, where queries see keys and values of their own."""
+        queries, written = self._project(layer, ReaderKind.Q, slots, residual, blocks), []
+        for view in views.apart:
+            k, v = (
+                self._project_apart(layer, kind, slots, view, residual, blocks) for kind in (ReaderKind.K, ReaderKind.V)
+            )
+            written.append(self.components.attend(layer, view.at.take(queries), k, v, view.at))
+        return self.scaled(layer, views.join(written))
 
     def _attend(self, layer: int, projected: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
         """(what each head writes [H, N, positions, d], what the layer writes besides, [d] or [N, positions, d])."""

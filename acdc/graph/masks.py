@@ -3,12 +3,13 @@
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
 
 from acdc.graph.component_graph import ComponentGraph
+from acdc.graph.positional_graph import PositionalGraph
 from acdc.options import Level
 
 
@@ -34,7 +35,7 @@ class Mask(ABC):
         return len(self.values)
 
     def __getitem__(self, candidates: slice) -> Self:
-        return type(self)(self.values[candidates])
+        return replace(self, values=self.values[candidates])
 
     @abstractmethod
     def first_layer(self, graph: ComponentGraph) -> int:
@@ -67,8 +68,22 @@ class CoordinateMask(Mask):
         return next((w.layer for w, cut in zip(graph.writers, touched, strict=True) if cut), graph.anatomy.n_layers)
 
 
+@dataclass(frozen=True, eq=False)
+class PositionalMask(Mask):
+    """Ablated edges at the spans of prompts [candidates, edges] of a `graph` of these."""
+
+    graph: PositionalGraph
+
+    axes, level = 2, Level.positions
+
+    def first_layer(self, graph: ComponentGraph) -> int:
+        touched = np.any(self.values, axis=0)
+        layers = (found.group.layer for found in self.graph.groups if touched[found.start : found.stop].any())
+        return min(layers, default=graph.anatomy.n_layers)
+
+
 def concatenate(masks: Sequence[Mask]) -> Mask:
     """The subgraphs of several masks of one form, in their order."""
     form = type(masks[0])
     assert all(type(mask) is form for mask in masks), "masks of different forms"
-    return form(np.concatenate([mask.values for mask in masks]))
+    return replace(masks[0], values=np.concatenate([mask.values for mask in masks]))

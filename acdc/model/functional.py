@@ -64,19 +64,22 @@ class FunctionalComponents:
 
     def patterns(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
         """What heads attend to: q [H, B, Q, e] and k [H or KV heads, B, P, e] -> [H, B, Q, P]."""
+        scores = self.scores(layer, q, k, at)
+        return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
+
+    def scores(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
+        """What patterns are the softmax of, [H, B, Q, P]; minus infinity where a query does not see a key."""
         weights = self.weights.layers[layer].attention
         q = weights.q_norm(q) if weights.q_norm else q
         k = weights.k_norm(k) if weights.k_norm else k
         if weights.rotary is not None:
             rotary = self._rotary(layer, k.shape[2])
-            q, k = rotary.at(at.single)(q), rotary(k)
+            q, k = rotary.at(at.chosen)(q), rotary(k)
         scores = (q @ _for_heads(k, len(q)).transpose(-1, -2)) * weights.scale
         self.work.flops += 2 * scores.numel() * q.shape[-1]
         if weights.softcap is not None:
             scores = weights.softcap * torch.tanh(scores / weights.softcap)
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        scores = scores.masked_fill(self._hidden(weights, k.shape[2], at, scores.device), -torch.inf)
-        return scores.softmax(-1, dtype=wide)
+        return scores.masked_fill(self._hidden(weights, k.shape[2], at, scores.device), -torch.inf)
 
     def mix(self, layer: int, patterns: Tensor, v: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         """What heads write under patterns [H, B, Q, P] with values v [H or KV heads, B, P, e]: [H, B, Q, d]."""
@@ -121,7 +124,7 @@ class FunctionalComponents:
     def _hidden(self, weights: Attention, keys: int, at: Positions, device: torch.device) -> Tensor:
         """Boolean [Q, keys] or [B, Q, keys] of the keys that a query does not see."""
         key = torch.arange(keys, device=device)
-        query = torch.arange(at.length, device=device)[:, None] if at.single is None else at.single[:, None, None]
+        query = torch.arange(at.length, device=device)[:, None] if at.chosen is None else at.chosen[:, :, None]
         distance = query - key
         speculative = torch.zeros_like(distance, dtype=torch.bool) if self.anatomy.bidirectional else distance < 0
         return speculative if weights.window is None else speculative | (distance.abs() >= weights.window)

@@ -51,6 +51,9 @@ class PlacedComponents:
         """As those of `FunctionalComponents`, which alone have them; so with `mix`."""
         return self._in(layer, self._from_weights.patterns, q, k, at)
 
+    def scores(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
+        return self._in(layer, self._from_weights.scores, q, k, at)
+
     def mix(self, layer: int, patterns: Tensor, v: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         return self._in(layer, self._from_weights.mix, patterns, v, heads)
 

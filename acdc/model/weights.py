@@ -104,10 +104,8 @@ class Rotary:
     adjacent: bool
 
     def at(self, positions: Tensor | None) -> "Rotary":
-        """The tables of one position per sequence [B]; of all positions for None."""
-        if positions is None:
-            return self
-        return Rotary(self.cos[positions][:, None], self.sin[positions][:, None], self.adjacent)
+        """The tables of some positions per sequence [B, n]; of all positions for None."""
+        return self if positions is None else Rotary(self.cos[positions], self.sin[positions], self.adjacent)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate queries or keys [..., positions, e]; what exceeds the rotated width passes through."""

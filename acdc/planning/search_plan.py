@@ -14,11 +14,10 @@ from acdc.behaviour.behaviour import split_into_batches
 from acdc.behaviour.optimal import UPDATES
 from acdc.errors import InputError
 from acdc.execution.dry_run import CostTracker
-from acdc.graph.units import units_of
 from acdc.model.placement import elsewhere
 from acdc.model.shape import Shape
 from acdc.search.cost import BatchCost, BatchDryRun, Effort
-from acdc.search.discover import DiscoverySettings, bind, prepare
+from acdc.search.discover import DiscoverySettings, bind, prepare, units_for
 from acdc.task.rows import Row, Task
 from acdc.task.split import Split
 
@@ -81,14 +80,15 @@ def plan_search(
     weights = tracker.live - sum(others.values())
     split = prepare(model, task, settings)
     rows = task.select(split.discovery)
-    graph = model.executor(settings.split_embeddings, settings.direct_edges).graph
+    units = units_for(model, task, settings)
+    graph = units.graph
     batches = split_into_batches(rows, model, graph, settings.batch_size)
     costs = _costs(tracker, shape, Task(task.name, rows, task.metric), settings, batches)
     per_token = costs[0].clean * (1 / _tokens(rows, batches[0]))
     means = _means(settings.ablation, per_token, sum(len(row.clean) for row in task.rows), costs[0].clean)
     return SearchPlan(
         edges=graph.n_edges,
-        candidates=units_of(graph, settings.level).count,
+        candidates=units.count,
         rows=len(rows),
         batches=len(batches),
         longest=max(len(row.clean) for row in rows),

@@ -18,11 +18,12 @@ def _notes(circuit: Circuit) -> Iterator[str]:
         return
     selection, units = circuit.method.selection, circuit.units
     asked, unscored = selection.get("edges"), selection.get("scored_zero")
-    if circuit.method.objective is None and asked is not None and circuit.edges_effective < asked:
+    if circuit.method.objective is None and asked is not None and circuit.size_in_edges < asked:
         reason = f"the next {units.singular} of the ranking would leave more than {asked:,}"
         if unscored is not None:
             reason = f"{_no_more(circuit)}, and a score of 0 is never chosen"
-        yield f"{count_of(circuit.edges_effective, 'edge')} instead of the {asked:,} asked for: {reason}."
+        counted = units.singular if units.count_as_edges else "edge"
+        yield f"{count_of(circuit.size_in_edges, counted)} instead of the {asked:,} asked for: {reason}."
     if "reached" in selection:
         yield (
             f"Faithfulness on the discovery rows is {selection['reached']:.1%}, below the "

@@ -1,6 +1,7 @@
 """How components and edges look, the same in every picture. The colours are Okabe and Ito's, told apart by all eyes."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from acdc.artefacts.circuit import Circuit, ScoredEdge
@@ -62,12 +63,13 @@ class LineMeaning:
 
 
 class EdgeStyle:
-    """Widths and dashes of one circuit's edges."""
+    """Widths and dashes of one circuit's edges, or of those of its positional edges that are drawn."""
 
-    def __init__(self, circuit: Circuit):
-        self._crowded = len(circuit.links) > READABLE
-        self._sizes = sorted(abs(edge.score) for edge in circuit.links)
-        self._largest = max((abs(edge.score) for edge in circuit.links), default=0.0)
+    def __init__(self, circuit: Circuit, edges: Sequence[ScoredEdge] | None = None):
+        edges = circuit.links if edges is None else edges
+        self._crowded = len(edges) > READABLE
+        self._sizes = sorted(abs(edge.score) for edge in edges)
+        self._largest = max((abs(edge.score) for edge in edges), default=0.0)
         self._effects = circuit.score_kind == "effect"
         self._sign = -1.0 if circuit.larger_is_better else 1.0
 

@@ -24,7 +24,8 @@ from acdc.runs.ranking import DECISIONS, POLISH, SCORES, SCREENING, ScoresRecord
 from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.acdc.journal import Journal
-from acdc.search.discover import Result, bind, describe_batch, describe_model, discover, edge_scores, prepare
+from acdc.search.discover import Result, bind, discover, edge_scores, prepare
+from acdc.search.records import describe_batch, describe_model
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
@@ -88,7 +89,7 @@ def _search(
         return discover(model, task, job.settings, progress, find_workers=find_workers)
     depends_on = {
         "inputs": run.record.inputs,
-        "batch": describe_batch(job.settings, model).model_dump(mode="json"),
+        "batch": describe_batch(job.settings.batch_size, job.settings.threads, model).model_dump(mode="json"),
         "components": model.components.kind,
         "versions": library_versions(),
     }
@@ -151,7 +152,7 @@ def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> 
         "metric_empty": float(behaviour.empty().mean()),
         "seed": job.settings.seed,
         "dtype": job.dtype,
-        "batch": describe_batch(job.settings, behaviour.model).model_dump(mode="json"),
+        "batch": describe_batch(job.settings.batch_size, job.settings.threads, behaviour.model).model_dump(mode="json"),
         "versions": library_versions(),
         **({"batch_splits": found.batch_splits} if found.batch_splits else {}),
         "edges": edge_scores(behaviour, found),
@@ -205,7 +206,7 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
         and circuit.method.name == settings.method.name
         and circuit.metric == (settings.metric or task.metric)
         and (circuit.ablation, circuit.seed, circuit.dtype) == (settings.ablation, settings.seed, job.dtype)
-        and circuit.batch == describe_batch(settings, model)
+        and circuit.batch == describe_batch(settings.batch_size, settings.threads, model)
         and selection.get("bootstrap", 0) == settings.bootstrap
         and all(
             getattr(settings, name) in (None, selection.get(name)) for name in ("threshold", "edges", "faithfulness")

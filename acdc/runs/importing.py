@@ -16,7 +16,7 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.files import json_text
-from acdc.graph.units import Choice, kind_of, units_of
+from acdc.graph.units import Choice, kind_of
 from acdc.model.load import Model
 from acdc.options import Choosing, Level
 from acdc.progress import Progress
@@ -154,7 +154,7 @@ def _scores(behaviour: Behaviour, found: ForeignGraph, level: Level) -> Scores:
     """0 for what has none. A component that is not listed as a node, as embeddings are not, has that of its edges."""
     every, own = found.every(level), found.own(level)
     listed, sent = every if every is not None else own or {}, _sent(found)
-    names = units_of(behaviour.graph, level).names()
+    names = behaviour.units(level).names()
     values = np.array([listed.get(name) or sent.get(name, 0.0) for name in names])
     kind = (found.mark.score_kind if _is_scored(level, found) else None) or "importance"
     return Scores(values, kind, level=level)
@@ -171,7 +171,7 @@ def _sent(found: ForeignGraph) -> dict[str, float]:
 
 def _own_choice(behaviour: Behaviour, found: ForeignGraph, level: Level) -> Choice:
     """That of the file, as it is: edges that dangle stay."""
-    units = units_of(behaviour.graph, level)
+    units = behaviour.units(level)
     own = found.own(level) or ()
     choice = units.choose(units.mask(name for name in own if name != "logits"))  # an end of edges, and no unit
     return replace(choice, edges=choice.selected, listed=choice.selected)

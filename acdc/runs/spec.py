@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from acdc.files import check_text, existing_path
+from acdc.graph.units import kind_of
 from acdc.model.sources import NAMES
 from acdc.options import Extent, Scope
 from acdc.runs.run_directory import SourceRecord
@@ -48,12 +49,14 @@ class DiscoveryJob:
 
     def inputs(self, model_hash: str, task: Task) -> dict[str, Any]:
         """Everything that determines the artefacts, by content instead of by name."""
+        spans = kind_of(self.settings.level).have_spans and bool(task.span_names)
         return {
             "model": model_hash,
             "task": task.content_hash(),
             "task_metric": task.metric,
             "dtype": self.dtype,
             **self.settings.record(),
+            **({"spans": task.spans_hash()} if spans else {}),
         }
 
     def command(self, verb: str, extra: dict[str, Any] | None = None) -> str:

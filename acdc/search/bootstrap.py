@@ -11,7 +11,6 @@ import numpy as np
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import NothingToFind
-from acdc.graph.units import units_of
 from acdc.progress import Progress, silent
 from acdc.search.options import SearchOptions
 from acdc.search.registry import Method
@@ -24,7 +23,7 @@ def certain_signs(
 ) -> np.ndarray:
     """Whose scores by a method have a certain sign, boolean of the shape of the level's units. Each row is scored once
     more, alone; a row on which nothing has an effect counts as 0."""
-    units, rows = units_of(behaviour.graph, options.level), len(behaviour.rows)
+    units, rows = behaviour.units(options.level), len(behaviour.rows)
     with progress("bootstrap", rows, "rows") as advance:
 
         def of_row(row: int) -> np.ndarray | None:

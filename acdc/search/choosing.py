@@ -81,15 +81,15 @@ class Ranking:
 
     def by_edges(self, n: int) -> Choice:
         """The longest beginning of the ranking that leaves at most n edges after pruning."""
-        most = self.units.graph.n_edges
+        most = self.units.most_edges
         if not 1 <= n <= most:
             raise InputError(f"--edges {n} must be between 1 and the graph's {most} edges")
-        if (always := int(self.top(0).edges.sum())) > n:
+        if (always := self.top(0).size) > n:
             raise InputError(f"--edges {n} is less than the {always} edges that every circuit of components has")
         low, high = 0, self.candidates  # a longer beginning never leaves fewer edges
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if self.top(middle).edges.sum() <= n else (low, middle - 1)
+            low, high = (middle, high) if self.top(middle).size <= n else (low, middle - 1)
         return self.top(low)
 
     def by_faithfulness(self, target: float, faithfulness: Callable[[Mask], float]) -> Choice:

@@ -9,35 +9,31 @@ import numpy as np
 
 from acdc.artefacts.circuit import (
     SIGN_CONVENTION,
-    BatchRecord,
     Circuit,
     MethodRecord,
-    ModelRecord,
     TaskRecord,
     effect_convention,
     library_versions,
 )
 from acdc.artefacts.scores import Decision, Decisions, Polish, Scores, Screening
 from acdc.behaviour.ablations import ABLATIONS
-from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, DEFAULT_BATCH, PADDING, Behaviour
+from acdc.behaviour.behaviour import DEFAULT_BATCH, Behaviour
+from acdc.behaviour.prompt_spans import spans_of
 from acdc.behaviour.workers import ALONE, FindWorkers, Workers, no_workers
 from acdc.display import show
 from acdc.errors import AcdcWarning, InputError
-from acdc.execution.products import KIND as PRODUCTS
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.graph.masks import Mask
-from acdc.graph.units import Choice, Listing, kind_of, units_of
+from acdc.graph.units import Choice, Listing, PositionUnits, Units, kind_of, units_of
 from acdc.model.load import Model
 from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, Choosing, Level, ScoreKind, check_count
 from acdc.progress import Progress, silent
 from acdc.search.acdc.journal import Journal
-from acdc.search.acdc.propagation import CACHE_BYTES
-from acdc.search.acdc.slot_cost import PASS_BYTES
-from acdc.search.acdc.tester import WIDEST
 from acdc.search.bootstrap import certain_signs
 from acdc.search.choosing import Ranking, helpfulness
 from acdc.search.options import BUILT_IN, LATER, SearchOptions, flag
+from acdc.search.records import describe_batch, describe_model, describe_spans
 from acdc.search.registry import DEFAULT_METHOD, METHODS, Method
 from acdc.task.metrics import Metric, MetricFunction, as_metric, recovered_fraction
 from acdc.task.rows import Task
@@ -154,7 +150,9 @@ class DiscoverySettings:
         for name in self.options:
             _takers(name)
         if self.direct_edges and not kind_of(self.level).are_edges:
-            raise InputError("--direct-edges works only with --level edges: a node is removed with all its edges")
+            raise InputError(
+                f"--direct-edges works only with --level edges: a circuit of {self.level} has none inside heads"
+            )
         if self.threshold is not None and not 0 < self.threshold < np.inf:
             raise InputError(f"--threshold {self.threshold} must be a positive number")
         if self.faithfulness is not None and not 0 < self.faithfulness <= 1:
@@ -229,6 +227,14 @@ class Result:
         return str(show("result as HTML", self.circuit))
 
 
+def units_for(model: Model, task: Task, settings: DiscoverySettings) -> Units:
+    """The units that a discovery is about. Raises InputError for a level that the task's rows do not suit."""
+    graph = model.executor(settings.split_embeddings, settings.direct_edges).graph
+    return units_of(
+        graph, settings.level, spans_of(task, model.anatomy) if kind_of(settings.level).have_spans else None
+    )
+
+
 def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     """The split of the rows. Raises InputError for settings that do not fit the model or the task, before any work."""
     settings.check()
@@ -236,10 +242,10 @@ def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     metric.check(task.rows, model.anatomy.d_vocab_out)
     settings.method.check(metric)
     ABLATIONS.find(settings.ablation).check(task.rows)
-    if settings.edges is not None or settings.split_embeddings:
-        n_edges = model.executor(settings.split_embeddings, settings.direct_edges).graph.n_edges
-        if settings.edges is not None and settings.edges > n_edges:
-            raise InputError(f"--edges {settings.edges} is more than the graph's {n_edges} edges")
+    if settings.edges is not None or settings.split_embeddings or kind_of(settings.level).have_spans:
+        most = units_for(model, task, settings).most_edges
+        if settings.edges is not None and settings.edges > most:
+            raise InputError(f"--edges {settings.edges} is more than the graph's {most} edges")
     return split_rows(task.rows, settings.seed, settings.limit)
 
 
@@ -296,11 +302,18 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
     if found.polish is not None:
         selection |= found.polish.counts
     method = _describe_method(settings, behaviour, selection, found.minimised)
-    names, values = behaviour.graph.names, found.values
-    edges = {names[i]: float(values[i]) for i in np.flatnonzero(found.kept)}
-    listed = {Level.edges: edges} | ({} if found.units is None else {settings.level: found.units})
+    listed = _listing(behaviour.units(settings.level), found)
     raw = found.minimised == behaviour.metric.objective
     return _describe(behaviour, settings, split, found, listed, method, None if raw else "objective")
+
+
+def _listing(units: Units, found: Decisions) -> Listing:
+    """What a circuit lists of ACDC's decisions: over edges, what was kept; at spans, of that what does not dangle."""
+    if isinstance(units, PositionUnits):
+        return units.list_kept(units.pruned(found.kept), found.values)
+    names = units.graph.names
+    edges = {names[i]: float(found.values[i]) for i in np.flatnonzero(found.kept)}
+    return {Level.edges: edges} | ({} if found.units is None else {units.level: found.units})
 
 
 def describe_choice(
@@ -313,7 +326,7 @@ def describe_choice(
     convention: str | None = None,
 ) -> Circuit:
     """The circuit that was chosen from scores; `convention`: what these mean, by default what their kind says."""
-    units = units_of(behaviour.graph, settings.level)
+    units = behaviour.units(settings.level)
     listed = units.listing(choice, units.of(scores.level, scores.values))
     return _describe(behaviour, settings, split, scores, listed, method, convention)
 
@@ -325,7 +338,7 @@ def edge_scores(behaviour: Behaviour, scores: Scores) -> dict[str, float]:
 
 def part_scores(behaviour: Behaviour, scores: Scores, level: Level) -> dict[str, float]:
     """Score of every candidate on a level by its id."""
-    units = units_of(behaviour.graph, level)
+    units = behaviour.units(level)
     return units.by_name(units.of(scores.level, scores.values))
 
 
@@ -358,7 +371,7 @@ def choose(
     """(the circuit, how its size came to be). Raises InputError for scores that do not fit the settings."""
     if settings.choose is Choosing.signed:
         check_signed(scores.kind)
-    units, certain, signs = units_of(behaviour.graph, settings.level), None, {}
+    units, certain, signs = behaviour.units(settings.level), None, {}
     if settings.bootstrap:
         options = settings.search_options
         certain = certain_signs(behaviour, settings.method, options, settings.bootstrap, progress)
@@ -383,7 +396,7 @@ def choose(
 def _why_small(ranking: Ranking, choice: Choice, settings: DiscoverySettings) -> dict[str, int | float]:
     """What explains a circuit that is empty, or has fewer edges than were asked for."""
     found: dict[str, int | float] = {}
-    if settings.edges is not None and choice.edges.sum() < settings.edges and ranking.is_spent(choice):
+    if settings.edges is not None and choice.size < settings.edges and ranking.is_spent(choice):
         found["scored_zero"] = len(ranking.scores) - int(np.count_nonzero(ranking.scores))
     if not choice.edges.any():
         found["largest_score"] = float(np.abs(ranking.scores).max(initial=0.0))
@@ -431,6 +444,7 @@ def _describe(
         larger_is_better=behaviour.metric.larger_is_better,
         ablation=behaviour.ablation,
         level=settings.level,
+        spans=describe_spans(behaviour) if kind_of(settings.level).have_spans else None,
         score_kind=found.kind,
         sign_convention=SIGN_CONVENTION[convention] if convention else _convention(found, settings.level),
         edges_total=graph.n_edges,
@@ -438,7 +452,7 @@ def _describe(
         **members,
         seed=settings.seed,
         dtype=model.dtype_name,
-        batch=describe_batch(settings, model),
+        batch=describe_batch(settings.batch_size, settings.threads, model),
         versions=library_versions(),
     )
 
@@ -448,37 +462,6 @@ def _convention(found: Scores | Decisions, level: Level) -> str:
         return SIGN_CONVENTION[found.kind]
     kind = kind_of(level)
     return effect_convention(kind, embeddings_scored=isinstance(found, Scores) and kind.scores_embeddings)
-
-
-def describe_model(behaviour: Behaviour) -> ModelRecord:
-    """The model of a behaviour, as artefacts record it."""
-    model = behaviour.model
-    return ModelRecord(
-        name=model.name,
-        family=model.family,
-        revision=model.revision,
-        content_hash=model.content_hash,
-        split_embeddings=behaviour.graph.split_embeddings,
-        direct_edges=behaviour.graph.direct_edges,
-        components=model.components.kind,
-        quantisation=model.quantisation,
-        anatomy=asdict(model.anatomy),
-    )
-
-
-def describe_batch(settings: DiscoverySettings, model: Model) -> BatchRecord:
-    """What the last bits of a result may depend on, as artefacts record it."""
-    return BatchRecord(
-        size=settings.batch_size,
-        padding=1.0 if model.components.whole_prompts else PADDING,
-        threads=settings.threads,
-        candidate_tokens=CANDIDATE_TOKENS,
-        candidate_bytes=CANDIDATE_BYTES,
-        trial_width=WIDEST[model.device.type],
-        trial_bytes=PASS_BYTES,
-        cache_bytes=CACHE_BYTES,
-        products=PRODUCTS,
-    )
 
 
 def _describe_method(

@@ -13,6 +13,8 @@ from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.execution.dry_run import is_dry
 from acdc.execution.machine import free_memory
 from acdc.graph import Anatomy, ReaderKind
+from acdc.graph.units import kind_of
+from acdc.options import Level
 
 # Of the memory that is free. On a CPU allocators keep up to half as much again for tensors of other sizes (measured
 # with glibc; with every tensor mapped by itself a process takes what is counted).
@@ -21,20 +23,20 @@ WIDENED = 16  # senders whose changes are held in a wider dtype at a time
 MOST_NUMBERS = 2**25  # what the senders whose patterns are computed anew together may take
 
 
-def has_room(behaviour: Behaviour, method: str, runs: int, batch: Batch) -> bool:
-    """Whether a method can be expected to find the memory for a batch; where the system does not say, it can. `runs`:
-    as for `working_bytes`."""
+def has_room(behaviour: Behaviour, method: str, runs: int, level: Level, batch: Batch) -> bool:
+    """Whether a method can be expected to find the memory for a batch; where the system does not say, it can. `runs`,
+    `level`: as for `working_bytes`."""
     if is_dry(batch.tokens):
         return True
     device = behaviour.model.device
     free = free_memory(device)
-    return free is None or working_bytes(behaviour, method, batch, runs) <= USABLE[device.type] * free
+    return free is None or working_bytes(behaviour, method, batch, runs, level) <= USABLE[device.type] * free
 
 
-def working_bytes(behaviour: Behaviour, method: str, batch: Batch, runs: int = 1) -> float:
+def working_bytes(behaviour: Behaviour, method: str, batch: Batch, runs: int = 1, level: Level = Level.edges) -> float:
     """Bytes that a method needs for a batch, besides those that the batch itself holds. `runs`: forward and back,
-    gradients of which are held together."""
-    sizes = _Sizes.of(behaviour, batch)
+    gradients of which are held together. `level`: of whose units it gives scores."""
+    sizes = _Sizes.of(behaviour, batch, len(behaviour.spans) if kind_of(level).have_spans else 1)
     passes, taken_down = sizes.kept + 4 * sizes.logits, sizes.layers * (2 * sizes.stream + sizes.projected)
     if method == "ifr":
         one_layer = sizes.projected + sizes.patterns + 2.5 * sizes.heads + sizes.widened
@@ -44,8 +46,10 @@ def working_bytes(behaviour: Behaviour, method: str, batch: Batch, runs: int = 1
     if method == "atp-star":
         per_layer = sizes.layers**2 * sizes.stream  # gradients at what heads write, of every run
         return 2 * sizes.outputs + per_layer + max(passes + 1.5 * sizes.slots, _patterns_anew(behaviour, batch, sizes))
+    if method == "peap":
+        return 2 * sizes.outputs + max(taken_down + passes, _patterns_anew(behaviour, batch, sizes))
     widened = 2 * min(WIDENED * sizes.stream, sizes.outputs) if sizes.widened else 0
-    contracted = taken_down + 1.8 * sizes.slots + widened
+    contracted = taken_down + (2.2 if kind_of(level).have_spans else 1.8) * sizes.slots + widened
     mixed = runs * sizes.heads if method == "eap-ig-activations" else 0
     return sizes.outputs + runs * taken_down + mixed + max(sizes.outputs + passes, contracted)
 
@@ -69,10 +73,11 @@ class _Sizes:
     logits: int
 
     @classmethod
-    def of(cls, behaviour: Behaviour, batch: Batch) -> "_Sizes":
+    def of(cls, behaviour: Behaviour, batch: Batch, spans: int) -> "_Sizes":
+        """With keys and values apart for the queries of so many `spans`."""
         shape, config, dtype = behaviour.model.anatomy, behaviour.model.bridge.cfg, behaviour.model.dtype
         narrow, wide = dtype.itemsize, torch.promote_types(dtype, torch.float32).itemsize
-        tokens, slots = batch.tokens.numel(), shape.n_heads + 2 * shape.n_kv_heads
+        tokens, slots = batch.tokens.numel(), shape.n_heads + 2 * shape.n_kv_heads * spans
         stream, projected = tokens * shape.d_model * narrow, tokens * slots * shape.d_head * narrow
         heads = shape.n_heads * tokens * shape.d_model * wide
         patterns = shape.n_heads * tokens * batch.tokens.shape[1] * wide

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from acdc.search.cost import Cost, Run
     from acdc.task.metrics import Metric
 
-_EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), (Level.edges, Level.nodes, Level.coordinates)
+_EDGES, _BOTH, _ALL = (Level.edges,), (Level.edges, Level.nodes), tuple(Level)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ METHODS = Registry(
             deferred("acdc.search.acdc.search:acdc"),
             "tests every edge within the remaining circuit, backwards from the logits",
             decides=True,
-            levels=_BOTH,
+            levels=(Level.edges, Level.nodes, Level.positions),
             options=OrderOptions,
             direct_edges=True,
             takes_faithfulness=True,
@@ -185,10 +185,20 @@ METHODS = Registry(
             cost=_once,
         ),
         Method(
+            "peap",
+            deferred("acdc.search.methods.peap:peap"),
+            "eap at positions or spans, with every query, key and value patched exactly inside its head",
+            check=_gradient_at_clean,
+            levels=(Level.positions,),
+            row_means=True,
+            cost=_once,
+        ),
+        Method(
             "relp",
             deferred("acdc.search.methods.relp:relp"),
             "eap with relevance propagation instead of gradients",
             check=_gradient_at_clean,
+            levels=(Level.edges, Level.positions),
             row_means=True,
             cost=_once,
         ),
@@ -239,7 +249,7 @@ METHODS = Registry(
             "random",
             deferred("acdc.search.methods.random:random"),
             "random scores, the baseline",
-            levels=(Level.edges, Level.coordinates),
+            levels=(Level.edges, Level.coordinates, Level.positions),
             random=True,
             score_kind="importance",
             cost=_once,

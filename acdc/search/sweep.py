@@ -13,8 +13,9 @@ from acdc.display import show
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
+from acdc.graph.masks import concatenate
 from acdc.model.load import Model
-from acdc.options import MOST_THRESHOLDS, check_count
+from acdc.options import MOST_THRESHOLDS, Level, check_count
 from acdc.progress import Progress, silent
 from acdc.search.acdc.search import decide
 from acdc.search.discover import DiscoverySettings, bind, describe_decisions, prepare
@@ -59,7 +60,7 @@ class Curve:
                 threshold=point.threshold,
                 edges=len(point.circuit.edges),
                 edges_effective=point.circuit.edges_effective,
-                nodes=None if first.units.are_edges else len(point.circuit.nodes),
+                nodes=len(point.circuit.nodes) if Level.nodes in first.units.lists else None,
                 tests=int(point.circuit.method.selection["tests"]),
                 metric=point.metric,
                 faithfulness=point.faithfulness,
@@ -146,6 +147,6 @@ def check_thresholds(settings: DiscoverySettings, thresholds: Sequence[float] | 
 def _measure(behaviour: Behaviour, circuits: Sequence[Circuit]) -> list[tuple[float, float | None]]:
     """(mean metric, faithfulness) of each circuit."""
     full, empty = float(behaviour.full().mean()), float(behaviour.empty().mean())
-    removed = np.stack([~circuit.mask for circuit in circuits])
+    removed = concatenate([circuit.units.ablated(circuit.listed) for circuit in circuits])
     means = behaviour.measure(removed)[0].mean(axis=1).tolist()
     return [(mean, recovered_fraction(mean, full, empty)) for mean in means]

@@ -19,6 +19,8 @@ def check_same(model: Model, task: Task, circuit: Circuit) -> None:
         raise InputError(
             f"the circuit was found on other rows than task {task.name!r} has: their content hashes differ"
         )
+    if circuit.spans and circuit.spans.content_hash != (task.spans_hash() if task.span_names else None):
+        raise InputError(f"the circuit was found with other spans than the rows of task {task.name!r} have")
     if model.anatomy != circuit.graph.anatomy:
         raise InputError(f"the circuit's anatomy is not that of model {model.name!r}: its file was changed")
     if model.dtype_name != circuit.dtype:

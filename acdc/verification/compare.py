@@ -7,7 +7,8 @@ from acdc.artefacts.comparison import Comparison, Overlap
 from acdc.artefacts.verification.interval import Interval
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
-from acdc.graph.masks import EdgeMask
+from acdc.graph.masks import concatenate
+from acdc.graph.units import EdgeUnits
 from acdc.model.load import Model
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
@@ -20,17 +21,19 @@ def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Compar
     """Raises InputError for circuits of different models, tasks or graphs."""
     for circuit in (first, second):
         check_same(model, task, circuit)
-        if circuit.units.form is not EdgeMask:
+        if not (circuit.units.keep_whole_edges or circuit.units.count_as_edges):
             raise InputError(
-                f"a circuit of {circuit.level} keeps parts of what edges carry: only circuits of whole edges are "
-                "compared"
+                f"a circuit of {circuit.level} keeps parts of what edges carry: only circuits of whole edges, or of "
+                "edges at spans, are compared"
             )
+    if first.units.keep_whole_edges != second.units.keep_whole_edges or first.spans != second.spans:
+        raise InputError("one circuit says at which positions or spans its edges are, and the other does not")
     if first.edges_total != second.edges_total or first.graph.names != second.graph.names:
         raise InputError(
             "the circuits are of different graphs: one splits embeddings or tests within-head edges, the other does not"
         )
-    edges = [{edge.id for edge in circuit.effective} for circuit in (first, second)]
-    nodes = [set(circuit.to_networkx().nodes) for circuit in (first, second)]
+    edges = [set(_scores(circuit)) for circuit in (first, second)]
+    nodes = [_nodes(circuit) for circuit in (first, second)]
     theirs = set(second.task.verification)
     rows = [row for row in first.task.verification if row in theirs]
     return Comparison(
@@ -46,8 +49,21 @@ def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Compar
     )
 
 
+def _scores(circuit: Circuit) -> dict[str, float]:
+    """Its edges with their scores; at spans, those there."""
+    units = circuit.units
+    return {edge.id: edge.score for edge in (circuit.effective if units.keep_whole_edges else circuit.members)}
+
+
+def _nodes(circuit: Circuit) -> set[str]:
+    """Its components and slots; at spans, those there."""
+    if circuit.units.keep_whole_edges:
+        return set(circuit.to_networkx().nodes)
+    return {end for edge in circuit.members for end in edge.id.split("->")}
+
+
 def _correlation(first: Circuit, second: Circuit) -> float | None:
-    ours, theirs = ({edge.id: edge.score for edge in circuit.effective} for circuit in (first, second))
+    ours, theirs = _scores(first), _scores(second)
     shared = sorted(ours.keys() & theirs.keys())
     pairs = np.array([[ours[name], theirs[name]] for name in shared])
     alike = (first.score_kind, first.metric) == (second.score_kind, second.metric)
@@ -59,11 +75,14 @@ def _correlation(first: Circuit, second: Circuit) -> float | None:
 def _faithfulness(model: Model, task: Task, first: Circuit, second: Circuit, rows: list[str]) -> dict[str, Interval]:
     if first.metric not in METRICS:
         raise InputError(f"the first circuit was found with a user-defined metric, {first.metric!r}")
-    ours, theirs = (circuit.units.edges(circuit.kept) for circuit in (first, second))
+    units = EdgeUnits(first.graph) if first.units.keep_whole_edges else first.units
+    ours, theirs = (
+        circuit.units.edges(circuit.kept) if units.are_edges else circuit.kept for circuit in (first, second)
+    )
     kept = {"first": ours, "second": theirs, "union": ours | theirs, "intersection": ours & theirs}
     with fixed_threads(first.batch.threads):
         behaviour = behaviour_of(model, task, first, rows, METRICS[first.metric])
-        values = behaviour.measure(~np.stack(list(kept.values())))[0]
+        values = behaviour.measure(concatenate([units.ablated(own) for own in kept.values()]))[0]
         full, empty, bootstrap = (
             behaviour.full(),
             behaviour.empty(),

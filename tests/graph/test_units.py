@@ -8,12 +8,14 @@ import pytest
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph
+from acdc.graph.task_spans import TaskSpans
 from acdc.graph.units import units_of
 from acdc.options import Level
 
 SHAPE = {"n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_model": 6, "d_head": 2, "d_vocab": 9, "d_vocab_out": 9}
 GRAPH = ComponentGraph(Anatomy(**SHAPE, n_ctx=8, learned_positions=True), split_embeddings=True)
-UNITS = [units_of(GRAPH, level) for level in Level]
+SPANS = TaskSpans(("rest", "a", "end"), ((0,), (0, 1), (0, 1, 2)), (2,))
+UNITS = [units_of(GRAPH, level, SPANS) for level in Level]
 
 
 @pytest.fixture(params=UNITS, ids=lambda units: units.plural)
@@ -42,7 +44,9 @@ def test_names_and_places_are_of_one_order(units):
 
 def test_everything_and_nothing(units):
     everything = units.choose(np.ones(units.shape, dtype=bool))
-    assert everything.edges.all() and not everything.ablated.values.any()
+    dangling = ~units.pruned(np.ones(units.shape, dtype=bool))  # at spans, what the answers cannot see
+    assert everything.edges.all() and everything.ablated.values.sum() == dangling.sum()
+    assert dangling.any() == (units.level is Level.positions)
     nothing = units.choose(units.first(np.arange(0)))
     into_logits = {f"{writer.id}->logits" for writer in GRAPH.embeddings} if units.always else set()
     assert set(GRAPH.ids(nothing.edges)) == into_logits
@@ -54,7 +58,7 @@ def test_what_is_kept_and_what_is_ablated_are_all(units):
     assert type(units.own(kept)) is type(units.ablated(kept)) is units.form
     assert not (own & ablated).any()
     assert (own | ablated)[len(GRAPH.embeddings) :].all() if units.level is Level.coordinates else (own | ablated).all()
-    assert (units.choose(kept).edges == GRAPH.prune(units.edges(kept))).all()
+    assert (units.choose(kept).edges == GRAPH.prune(units.edges(units.pruned(kept)))).all()
 
 
 def test_one_ablated_alone_is_all_but_it_kept(units):
@@ -74,7 +78,7 @@ def test_a_listing_holds_what_is_kept_with_scores_that_add_up(units):
     assert set(listed[Level.edges]) == set(GRAPH.ids(choice.listed)) and set(listed) == set(units.lists)
     units.check_listing(listed)
     if units.level is not Level.edges:
-        own = zip(removable(units), kept.reshape(-1)[units.always :], strict=True)
+        own = zip(removable(units), units.pruned(kept).reshape(-1)[units.always :], strict=True)
         assert listed[units.level] == {name: by_name[name] for name, chosen in own if chosen}
     if units.level is Level.coordinates:
         for node, score in listed[Level.nodes].items():

@@ -64,6 +64,8 @@ def _lost_by_writing(codec: Codec, found: ForeignGraph, graph: ComponentGraph, t
     kind = kind_of(found.mark.level)
     if kind.parts is not kind.level:
         lost.append(f"which {kind.level} of its {kind.parts} are in the circuit")
+    elif not kind.keep_whole_edges:
+        lost.append(f"which {kind.plural} of its edges are in the circuit")
     elif not kind.are_edges and not (codec.nodes and kind.level in HELD):
         lost.append(f"that it is a circuit of {kind.level}, and their scores")
     return lost

@@ -26,6 +26,7 @@ class Choice:
     before (`selected`) and after pruning to a fixpoint (`edges`), and all else in the form that is ablated (`ablated`).
 
     `listed`: the edges that the circuit records, which over nodes and coordinates are all between the kept components.
+    `sizes`: how many edges were selected, and how many are left after pruning; at spans, of edges there.
     """
 
     kept: np.ndarray
@@ -33,10 +34,16 @@ class Choice:
     edges: np.ndarray
     ablated: Mask
     listed: np.ndarray
+    sizes: tuple[int, int]
+
+    @property
+    def size(self) -> int:
+        """How many edges it has."""
+        return self.sizes[1]
 
     @property
     def counts(self) -> dict[str, int]:
-        return {"selected": int(self.selected.sum()), "after_pruning": int(self.edges.sum())}
+        return dict(zip(("selected", "after_pruning"), self.sizes, strict=True))
 
 
 class Units(ABC):
@@ -44,25 +51,27 @@ class Units(ABC):
 
     `form`: in which they are ablated. `parts`: what verification removes from a circuit one by one. `lists`: the levels
     of which a circuit lists members. `derived`: how the scores of the others follow from those of the units, in words.
-    `are_edges`: each unit is one edge, so that a mask of units is one of edges. `scores_embeddings`: what embeddings
-    write has scores, though it always stays.
+    `are_edges`: each unit is one edge, so that a mask of units is one of edges. `count_as_edges`: each is one edge, of
+    the graph or at a span, and a circuit's size counts these. `keep_whole_edges`: a circuit of them is one of edges,
+    each kept or removed as a whole. `have_spans`: they depend on the spans of the prompts.
+    `scores_embeddings`: what embeddings write has scores, though it always stays.
     """
 
     level: ClassVar[Level]
     singular: ClassVar[str]
+    plural: ClassVar[str]
     form: ClassVar[type[Mask]]
     parts: ClassVar[Level]
     lists: ClassVar[tuple[Level, ...]]
     derived: ClassVar[str]
     are_edges: ClassVar[bool] = False
+    count_as_edges: ClassVar[bool] = False
+    keep_whole_edges: ClassVar[bool] = True
+    have_spans: ClassVar[bool] = False
     scores_embeddings: ClassVar[bool] = True
 
     def __init__(self, graph: ComponentGraph):
         self.graph = graph
-
-    @property
-    def plural(self) -> str:
-        return self.level.value
 
     @property
     @abstractmethod
@@ -93,6 +102,11 @@ class Units(ABC):
         """Number of units that a circuit may lack."""
         return math.prod(self.shape) - self.always
 
+    @property
+    def most_edges(self) -> int:
+        """Of how many edges its largest circuit consists, as `Choice.size` counts them."""
+        return self.graph.n_edges
+
     @abstractmethod
     def mask(self, ids: Iterable[str]) -> np.ndarray:
         """What is kept, [shape], where units of these ids are, besides what always stays. Raises InputError for an id
@@ -122,7 +136,8 @@ class Units(ABC):
         """The circuit of some units, with its dangling edges pruned away."""
         selected = self.edges(kept)
         edges = self.graph.prune(selected)
-        return Choice(kept, selected, edges, ablated=EdgeMask.one(~edges), listed=selected)
+        sizes = int(selected.sum()), int(edges.sum())
+        return Choice(kept, selected, edges, ablated=EdgeMask.one(~edges), listed=selected, sizes=sizes)
 
     def pruned(self, kept: np.ndarray) -> np.ndarray:
         """The same without units that are on no path from the input to the logits, where a circuit drops these."""

@@ -17,10 +17,11 @@ from acdc.options import Level
 class CoordinateUnits(Units):
     """Coordinates of what components write [writers, d_model], each for all that read it."""
 
-    level, singular, form = Level.coordinates, "coordinate", CoordinateMask
+    level, singular, plural, form = Level.coordinates, "coordinate", "coordinates", CoordinateMask
     parts, lists = Level.nodes, (Level.edges, Level.nodes, Level.coordinates)
     derived = "a node has the sum over its listed coordinates, and an edge that of its sender"
     scores_embeddings = False
+    keep_whole_edges = False
 
     @property
     def shape(self) -> tuple[int, ...]:

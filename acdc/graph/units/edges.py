@@ -13,9 +13,9 @@ from acdc.options import Level
 class EdgeUnits(Units):
     """Edges, within-head edges included where these are removable."""
 
-    level, singular, form = Level.edges, "edge", EdgeMask
+    level, singular, plural, form = Level.edges, "edge", "edges", EdgeMask
     parts, lists, derived = Level.edges, (Level.edges,), ""
-    are_edges = True
+    are_edges = count_as_edges = True
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from acdc.options import Level
 class NodeUnits(Units):
     """Components, each with all edges between it and the others that are kept."""
 
-    level, singular, form = Level.nodes, "node", EdgeMask
+    level, singular, plural, form = Level.nodes, "node", "nodes", EdgeMask
     parts, lists = Level.nodes, (Level.edges, Level.nodes)
     derived = "an edge has that of its sender"
 

@@ -16,6 +16,7 @@ from acdc.render.report import extras, sections
 from acdc.render.report.examples import example_data, examples_section
 from acdc.render.report.explorer import explorer_data
 from acdc.render.report.markup import Markup, element, join, safe
+from acdc.render.report.spans import by_span
 from acdc.render.style import EDGE_COLOUR, NODE_FILL, NODE_LINE, title
 from acdc.render.verdict import verdict
 
@@ -32,6 +33,7 @@ def to_html(
 ) -> str:
     """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them."""
     parts = {
+        "Spans": by_span(circuit),
         "Edges": sections.parts(circuit, report),
         "Faithfulness": sections.faithfulness(circuit, report),
         "Tests": sections.tests(report),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from acdc.graph.units import kind_of, units_of
+from acdc.graph.units import kind_of
 from acdc.progress import silent
 from acdc.search.acdc.slot_cost import PASS_BYTES
 from acdc.search.acdc.tester import WIDEST
@@ -13,7 +13,7 @@ from acdc.search.options import OrderOptions
 
 def acdc_cost(dry: BatchDryRun, run: Run, options: OrderOptions) -> BatchCost:
     """Of testing every edge or node."""
-    return cost_of_tests(dry, run, options, units_of(dry.behaviour.graph, options.level).count)
+    return cost_of_tests(dry, run, options, dry.behaviour.units(options.level).count)
 
 
 def cost_of_tests(

@@ -1,15 +1,14 @@
 """Try removals at the cost of the components that they reach through kept edges (`CircuitState`, `Propagation`)."""
 
 import copy
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from acdc.behaviour.behaviour import Behaviour, apply
+from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import WithinHeadEdge
+from acdc.graph.masks import EdgeMask
 from acdc.search.acdc.first_order import FirstOrder, Slopes, slopes
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.open_slot import OpenSlot
@@ -42,19 +41,7 @@ class Increments:
             finals = [Propagation(slot.state, 1).from_input(slot.reader, slot.present()[None]) for slot in self._slots]
         else:
             finals = [state.input(len(self.graph.readers) - 1)[:, 0] for state in self.states]
-        return float(self._objectives(finals)[0])
-
-    def _objectives(self, finals: Sequence[Tensor]) -> np.ndarray:
-        """Mean objectives of what the logits read in each batch, [candidates * rows, d] each -> [candidates]."""
-        behaviour, metrics = self.behaviour, self.measured.objective.metrics
-        candidates = len(finals[0]) // len(behaviour.batches[0].index)
-        values = np.empty((len(metrics), candidates, len(behaviour.rows)))
-        for batch, final in zip(behaviour.batches, finals, strict=True):
-            answers = batch.answers.for_metrics(metrics)
-            columns = None if answers.columns is None else answers.columns.repeat(candidates, 1)
-            logits = behaviour.model.components.unembed(final, columns).unflatten(0, (candidates, -1))
-            values[:, :, list(batch.index)] = apply(metrics, logits, answers)
-        return self.measured.of(values)
+        return float(self.measured.of_finals(finals)[0])
 
     @torch.no_grad()
     def open(self, candidates: np.ndarray, others: np.ndarray) -> None:
@@ -81,9 +68,9 @@ class Increments:
     @torch.no_grad()
     def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:
         if inner := self._within_head(wanted.tried):
-            return self._objectives([Propagation(state, 1).from_cut(inner) for state in self.states])
+            return self.measured.of_finals([Propagation(state, 1).from_cut(inner) for state in self.states])
         senders, columns = self._senders(wanted.tried), wanted.columns
-        return self._objectives(
+        return self.measured.of_finals(
             [
                 Propagation(state, len(columns)).from_input(slot.reader, slot.without(senders, columns, wanted.kept))
                 for state, slot in zip(self.states, self._slots, strict=True)
@@ -145,6 +132,10 @@ class Increments:
 
     def edges(self) -> np.ndarray:
         return ~self.removed
+
+    @property
+    def ablated(self) -> EdgeMask:
+        return EdgeMask.one(~self.edges())
 
     def fork(self) -> "Increments":
         other = copy.copy(self)

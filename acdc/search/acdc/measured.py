@@ -1,8 +1,12 @@
 """The objective of a search on its rows."""
 
-import numpy as np
+from collections.abc import Sequence
 
-from acdc.behaviour.behaviour import Behaviour
+import numpy as np
+from torch import Tensor
+
+from acdc.behaviour.behaviour import Behaviour, apply
+from acdc.graph.masks import Mask
 from acdc.task.objective import Objective, Wanted
 
 
@@ -17,9 +21,22 @@ class MeasuredObjective:
         """[candidates] of the metrics' values [terms, candidates, rows]."""
         return self.objective.of(values, self.full)
 
-    def of_subgraphs(self, removed: np.ndarray) -> np.ndarray:
-        """[candidates] of subgraphs without boolean [candidates, edges], by runs from scratch."""
+    def of_subgraphs(self, removed: Mask | np.ndarray) -> np.ndarray:
+        """[candidates] of subgraphs without what a mask or boolean [candidates, edges] ablates, by runs from
+        scratch."""
         return self.of(self._behaviour.measure(removed, self.objective.metrics))
+
+    def of_finals(self, finals: Sequence[Tensor]) -> np.ndarray:
+        """[candidates] of what the logits read in each batch, [candidates * rows, d] each."""
+        behaviour, metrics = self._behaviour, self.objective.metrics
+        candidates = len(finals[0]) // len(behaviour.batches[0].index)
+        values = np.empty((len(metrics), candidates, len(behaviour.rows)))
+        for batch, final in zip(behaviour.batches, finals, strict=True):
+            answers = batch.answers.for_metrics(metrics)
+            columns = None if answers.columns is None else answers.columns.repeat(candidates, 1)
+            logits = behaviour.model.components.unembed(final, columns).unflatten(0, (candidates, -1))
+            values[:, :, list(batch.index)] = apply(metrics, logits, answers)
+        return self.of(values)
 
     def change(self, now: np.ndarray, effects: np.ndarray) -> np.ndarray:
         """[candidates]: by how much it rises where its metrics [terms, rows] change by `effects` [terms, candidates,

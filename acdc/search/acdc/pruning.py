@@ -95,7 +95,7 @@ class Pruning:
         self.drift = max(self.drift, abs(self._measured() - self.current))
 
     def _measured(self) -> float:
-        return float(self.tester.measured.of_subgraphs(~self.tester.edges()[None])[0])
+        return float(self.tester.measured.of_subgraphs(self.tester.ablated)[0])
 
     def _test(self, forks: list["Pruning"], advance: Advance) -> None:
         """Try what is left of a receiver, as much as fits one pass."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from acdc.graph import ComponentGraph, ReaderGroup, ReaderKind, WriterKind
+from acdc.graph.positional_graph import PositionalGraph
 from acdc.options import SenderOrder
 
 _ATTENTION = (ReaderKind.V, ReaderKind.K, ReaderKind.Q)
@@ -35,6 +36,27 @@ def receiver_steps(graph: ComponentGraph, order: SenderOrder = SenderOrder.desce
         for kind in _ATTENTION:
             group = graph.group_at[layer, kind]
             yield from (_slot(graph, group, row, order) for row in reversed(range(len(group.readers))))
+
+
+def positional_steps(graph: PositionalGraph, order: SenderOrder = SenderOrder.descending) -> Iterator[ReceiverStep]:
+    """The same at spans: each slot from the last span that reads it to the first, and of keys and values what is read
+    of the last span first. `users` are components at a span, as writer * spans + span."""
+    for step in receiver_steps(graph.graph, order):
+        group, row, senders = _block_of(graph, step)
+        positional = graph.group_at[group.layer, group.kind]
+        for span in reversed(range(len(graph.spans))):
+            places = [positional.place[pair] for pair in reversed(positional.pairs) if pair[1] == span]
+            if places:
+                starts = positional.start + (row * len(positional.pairs) + np.array(places)) * group.senders
+                users = tuple((writer * len(graph.spans) + span, None) for writer, _ in step.users)
+                yield ReceiverStep(step.layer, (starts[:, None] + senders).reshape(-1), users)
+
+
+def _block_of(graph: PositionalGraph, step: ReceiverStep) -> tuple[ReaderGroup, int, np.ndarray]:
+    """(the group of a step's receiver, which of its readers, its senders in their order)."""
+    group = next(group for group in graph.graph.groups if step.candidates[0] < group.stop)
+    rows, senders = np.divmod(step.candidates - group.start, group.senders)
+    return group, int(rows[0]), senders
 
 
 def node_step(graph: ComponentGraph, order: SenderOrder = SenderOrder.descending) -> ReceiverStep:

@@ -14,11 +14,12 @@ import numpy as np
 from acdc.artefacts.scores import Decisions
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError, NothingToFind
-from acdc.graph.units import kind_of
+from acdc.graph.units import PositionUnits, Units, kind_of
+from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc.polish import check_polish, polish
 from acdc.search.acdc.pruning import Pruning
-from acdc.search.acdc.receiver_steps import node_step, receiver_steps
+from acdc.search.acdc.receiver_steps import ReceiverStep, node_step, positional_steps, receiver_steps
 from acdc.search.acdc.screening import Screen
 from acdc.search.acdc.speculation import Speculation, make_tester
 from acdc.search.acdc.to_faithfulness import to_faithfulness
@@ -37,6 +38,7 @@ def acdc(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Dec
             behaviour,
             options.faithfulness,
             lambda threshold, name: decide(behaviour, [threshold], options, progress, name=name)[0],
+            _circuits(behaviour, options.level),
         )
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
     return decide(behaviour, [threshold], options, progress)[0]
@@ -56,17 +58,16 @@ def decide(
     `name`: under which progress is shown.
     """
     check_polish(behaviour, options)
-    graph, nodes = behaviour.graph, not kind_of(options.level).are_edges
-    plan = [node_step(graph, options.sender_order)] if nodes else list(receiver_steps(graph, options.sender_order))
+    level, plan = options.level, _plan(behaviour, options)
     objective = wanted_objective(behaviour, options)
     apart = sorted(set(thresholds))
     together = [[threshold] for threshold in apart] if options.screen else [apart]  # a screen is for one threshold
     total = sum(len(step.candidates) for step in plan) * len(apart)
     found: dict[float, Decisions] = {}
-    with progress(name, total, options.level.value) as advance:
+    with progress(name, total, kind_of(level).plural) as advance:
         for some in together:
             speculates = behaviour.workers.size and len(some) == 1
-            tester = (Speculation if speculates else make_tester)(behaviour, nodes, objective)
+            tester = (Speculation if speculates else make_tester)(behaviour, level, objective)
             every = np.ones(len(tester.names), dtype=bool)
             screen = Screen(options.screen, some[0], tester.names, options.seed)
             wanted = every if proposed is None else proposed
@@ -77,7 +78,23 @@ def decide(
                 found |= run.results()
     if options.polish:
         found = {t: polish(behaviour, objective, found[t], options.seed, progress) for t in apart}
-    return [_over_nodes(behaviour, found[t]) if nodes else found[t] for t in thresholds]
+    return [_over_nodes(behaviour, found[t]) if level is Level.nodes else found[t] for t in thresholds]
+
+
+def _plan(behaviour: Behaviour, options: OrderOptions) -> list[ReceiverStep]:
+    """What is visited, in order."""
+    graph, order = behaviour.graph, options.sender_order
+    if options.level is Level.nodes:
+        return [node_step(graph, order)]
+    units = behaviour.units(options.level)
+    if isinstance(units, PositionUnits):
+        return list(positional_steps(units.positional, order))
+    return list(receiver_steps(graph, order))
+
+
+def _circuits(behaviour: Behaviour, level: Level) -> Units:
+    """The units of which decisions at a level say what is kept: over nodes, edges."""
+    return behaviour.units(level if kind_of(level).count_as_edges else Level.edges)
 
 
 def wanted_objective(behaviour: Behaviour, options: OrderOptions) -> Wanted:

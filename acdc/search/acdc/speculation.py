@@ -14,20 +14,26 @@ import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import Reply, WorkerLost
+from acdc.graph.masks import Mask
+from acdc.options import Level
 from acdc.search.acdc.first_order import FirstOrder
 from acdc.search.acdc.increments import Increments
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.passes import Pass
-from acdc.search.acdc.tester import NodeRuns, PassCost, Tester, WholeRuns
+from acdc.search.acdc.positional_increments import PositionalIncrements
+from acdc.search.acdc.tester import NodeRuns, PassCost, PositionalRuns, Tester, WholeRuns
 from acdc.task.objective import RAW, Wanted
 
 Command = tuple[str, tuple[Any, ...]]  # a method of `Tester` that changes it, and its arguments
 
 
-def make_tester(behaviour: Behaviour, nodes: bool, wanted: Wanted = RAW) -> Tester:
-    """The fastest tester that a behaviour allows."""
-    if nodes:
+def make_tester(behaviour: Behaviour, level: Level, wanted: Wanted = RAW) -> Tester:
+    """The fastest tester of a level's units that a behaviour allows."""
+    if level is Level.nodes:
         return NodeRuns(behaviour, wanted)
+    if level is Level.positions:
+        slow = behaviour.graph.anatomy.post_norms  # all heads of a layer have a part in its scale
+        return PositionalRuns(behaviour, wanted) if slow else PositionalIncrements(behaviour, wanted)
     return WholeRuns(behaviour, wanted) if behaviour.executor.scaled_bias else Increments(behaviour, wanted)
 
 
@@ -44,7 +50,7 @@ _COPIES: WeakKeyDictionary[Behaviour, _Copy] = WeakKeyDictionary()
 
 def _try(
     behaviour: Behaviour,
-    nodes: bool,
+    level: Level,
     objective: Wanted,
     start: int,
     commands: Sequence[Command],
@@ -56,7 +62,7 @@ def _try(
     Raises MemberLost in a process that does not know those before, as it was started anew.
     """
     if start == 0:
-        _COPIES[behaviour] = _Copy(make_tester(behaviour, nodes, objective))
+        _COPIES[behaviour] = _Copy(make_tester(behaviour, level, objective))
     copy = _COPIES.get(behaviour)
     if copy is None or copy.followed != start:
         raise WorkerLost
@@ -69,9 +75,9 @@ def _try(
 class Speculation:
     """The leader's `Tester`, with workers that test ahead of it."""
 
-    def __init__(self, behaviour: Behaviour, nodes: bool, wanted: Wanted = RAW):
-        self._tester, self._workers = make_tester(behaviour, nodes, wanted), behaviour.workers
-        self._kind = nodes, wanted
+    def __init__(self, behaviour: Behaviour, level: Level, wanted: Wanted = RAW):
+        self._tester, self._workers = make_tester(behaviour, level, wanted), behaviour.workers
+        self._kind = level, wanted
         self._commands: list[Command] = []
         self._sent = dict.fromkeys(range(self._workers.size), 0)  # by worker that is not lost
         self._asked: dict[bytes, tuple[int, Reply]] = {}
@@ -140,6 +146,10 @@ class Speculation:
 
     def edges(self) -> np.ndarray:
         return self._tester.edges()
+
+    @property
+    def ablated(self) -> Mask:
+        return self._tester.ablated
 
     def fork(self) -> Tester:
         return self._tester.fork()

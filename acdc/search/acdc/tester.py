@@ -12,6 +12,9 @@ import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
+from acdc.graph.masks import EdgeMask, Mask, PositionalMask
+from acdc.graph.units import PositionUnits
+from acdc.options import Level
 from acdc.search.acdc.first_order import FirstOrder
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.passes import Pass
@@ -34,7 +37,8 @@ class PassCost:
 class Tester(Protocol):
     """The present circuit, what may be removed from it, and what becomes of it then.
 
-    `names` are the candidates, edges or nodes, and `removed` which of them are gone.
+    `names` are the candidates, edges or nodes, and `removed` which of them are gone. At spans, a component there stands
+    for a component: as writer * spans + span.
     """
 
     @property
@@ -74,10 +78,22 @@ class Tester(Protocol):
         """Whether an edge out of a component is kept."""
 
     def edges(self) -> np.ndarray:
-        """The edges of the present circuit, boolean [edges]."""
+        """The edges of the present circuit, boolean [edges]; at spans, of those there."""
+
+    @property
+    def ablated(self) -> Mask:
+        """All that is not in the present circuit."""
 
     def fork(self) -> "Tester":
         """Another of the same, to go on in another way."""
+
+
+def no_estimates() -> InputError:
+    """What to raise where removals cannot be foretold."""
+    return InputError(
+        "--screen estimates edges from gradients of what a test recomputes, which is not available over nodes, at "
+        "positions, and in models with post-norms: test every candidate with --screen 0"
+    )
 
 
 class WholeRuns:
@@ -93,9 +109,16 @@ class WholeRuns:
         """Boolean [edges] of what is left without these candidates."""
         return ~removed
 
+    def _mask(self, removed: np.ndarray) -> Mask:
+        """What is ablated without these candidates, [C, candidates]."""
+        return EdgeMask(~np.stack([self._edges_left(one) for one in removed]))
+
     def _objectives(self, removed: np.ndarray) -> np.ndarray:
-        left = np.stack([self._edges_left(one) for one in removed])
-        return self.measured.of_subgraphs(~left)
+        return self.measured.of_subgraphs(self._mask(removed))
+
+    @property
+    def ablated(self) -> Mask:
+        return self._mask(self.removed[None])
 
     def objective(self) -> float:
         return float(self._objectives(self.removed[None])[0])
@@ -116,10 +139,7 @@ class WholeRuns:
         return self._objectives(removed)
 
     def foretell(self, candidates: np.ndarray) -> FirstOrder | None:
-        raise InputError(
-            "--screen estimates edges from gradients of what a test recomputes, which is not available over nodes "
-            "and in models with post-norms: test every candidate with --screen 0"
-        )
+        raise no_estimates()
 
     def remove(self, candidates: np.ndarray) -> None:
         self.removed[candidates] = True
@@ -157,3 +177,22 @@ class NodeRuns(WholeRuns):
 
     def keep(self, candidate: int) -> None:
         pass
+
+
+class PositionalRuns(WholeRuns):
+    """A tester of edges at spans."""
+
+    def __init__(self, behaviour: Behaviour, wanted: Wanted = RAW):
+        super().__init__(behaviour, wanted)
+        units = behaviour.units(Level.positions)
+        assert isinstance(units, PositionUnits)
+        self.graph = units.positional
+        self.names = self.graph.names
+        self.removed = np.zeros(len(self.names), dtype=bool)
+
+    def _mask(self, removed: np.ndarray) -> PositionalMask:
+        return PositionalMask(removed, self.graph)
+
+    def keep(self, candidate: int) -> None:
+        senders, _ = self.graph.ends
+        self._read.add(int(senders[candidate]))

@@ -15,6 +15,7 @@ import numpy as np
 from acdc.artefacts.scores import Decisions
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import AcdcWarning
+from acdc.graph.units import Units
 from acdc.task.metrics import recovered_fraction
 
 LARGEST_SHARE = 0.08  # of the range that the metric spans: the first threshold
@@ -22,14 +23,17 @@ HALVINGS, REFINEMENTS = 9, 2  # thresholds at most, down to 0.03 % of the range;
 MOST = HALVINGS + REFINEMENTS  # searches
 
 
-def to_faithfulness(behaviour: Behaviour, target: float, decide: Callable[[float, str], Decisions]) -> Decisions:
-    """`decide` gives what ACDC decides under a threshold, and shows its progress under a name that says how many
-    searches there may be. Where no circuit reaches the target, that which comes closest is given, with a warning."""
+def to_faithfulness(
+    behaviour: Behaviour, target: float, decide: Callable[[float, str], Decisions], units: Units
+) -> Decisions:
+    """`decide` gives what ACDC decides under a threshold: which of `units` are kept, and shows its progress under a
+    name that says how many searches there may be. Where no circuit reaches the target, that which comes closest is
+    given, with a warning."""
     full, empty = behaviour.ends()
     searches = count(1)
 
     def attempt(threshold: float) -> _Tried:
-        return _Tried(behaviour, decide(threshold, f"acdc {next(searches)} of {MOST}"), full, empty)
+        return _Tried(behaviour, units, decide(threshold, f"acdc {next(searches)} of {MOST}"), full, empty)
 
     threshold = LARGEST_SHARE * abs(full - empty)
     tried = [attempt(threshold)]
@@ -63,9 +67,9 @@ def _between(attempt: Callable[[float], "_Tried"], target: float, above: float, 
 class _Tried:
     """What one threshold gave."""
 
-    def __init__(self, behaviour: Behaviour, found: Decisions, full: float, empty: float):
-        circuit = behaviour.graph.prune(found.kept)
-        value = float(behaviour.measure(~circuit[None])[0, 0].mean())
+    def __init__(self, behaviour: Behaviour, units: Units, found: Decisions, full: float, empty: float):
+        circuit = units.pruned(found.kept)
+        value = float(behaviour.measure(units.ablated(circuit))[0, 0].mean())
         share = recovered_fraction(value, full, empty)
         assert share is not None  # `Behaviour.ends` refuses what spans nothing
         self.found, self.faithfulness, self.edges = found, share, int(circuit.sum())

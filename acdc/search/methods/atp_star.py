@@ -8,10 +8,6 @@
   rows taken first; its sign is that of the estimate with all gradients.
 """
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,20 +17,14 @@ from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.errors import InputError
 from acdc.execution.components import Positions
 from acdc.execution.executor import Executor
-from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
+from acdc.graph import ReaderKind
 from acdc.model.placed import patterned
 from acdc.model.replay import ReplayComponents
 from acdc.progress import Progress
 from acdc.search.memory import senders_together
-from acdc.search.methods.gradients import (
-    Taps,
-    backward,
-    check_gradient_at_clean,
-    check_scores,
-    contract,
-    gradient_of,
-    summed,
-)
+from acdc.search.methods.attention_taps import AttentionTaps, InsideAttention, inside_attention
+from acdc.search.methods.contraction import contract
+from acdc.search.methods.gradients import backward, check_gradient_at_clean, check_scores, summed
 from acdc.search.options import SearchOptions
 
 
@@ -71,55 +61,16 @@ def _combined(behaviour: Behaviour, estimates: Tensor) -> Tensor:
     return torch.where(count > 0, whole.sign() * size / count.clamp(min=1), whole)
 
 
-class _Dropping(Taps):
-    """Taps of a run that lets no gradient through one layer's components, or through all of them for None.
-
-    By layer, it also records what attention slots read [N, P, d] and what they made of it, and, once settled, the
-    gradient [N, P, d] at what the heads have `written` into the residual stream: the same for all of them.
-    """
+class _Dropping(AttentionTaps):
+    """Taps of a run that lets no gradient through one layer's components, or through all of them for None."""
 
     def __init__(self, executor: Executor, dropped: int | None):
-        super().__init__()
-        self.reads: dict[int, Tensor] = {}
-        self.projected: dict[int, dict[ReaderKind, Tensor]] = defaultdict(dict)
-        self.written: dict[int, Tensor] = {}
-        self._heads: dict[int, Tensor] = {}
-        self._per_layer, self._dropped = (1 if executor.graph.anatomy.attn_only else 2), dropped
-
-    def read(self, group: ReaderGroup, residual: Tensor, blocks: Sequence[Tensor]) -> Tensor:
-        if group.kind in ATTENTION_SLOTS:
-            self.reads[group.layer] = residual.detach()
-        return super().read(group, residual, blocks)
+        super().__init__(executor)
+        self._dropped = dropped
 
     def write(self, index: int, block: Tensor) -> Tensor:
-        if index == 0:
-            return block
-        layer, place = divmod(index - 1, self._per_layer)
-        own = block.detach() if layer == self._dropped else block.view_as(block)
-        if place == 0 and layer != self._dropped:
-            own.retain_grad()
-            self._heads[layer] = own
-        return own
-
-    def inner(self, group: ReaderGroup, projected: Tensor) -> Tensor:
-        self.projected[group.layer][group.kind] = projected.detach()
-        return super().inner(group, projected)
-
-    def settle(self) -> None:
-        super().settle()
-        self.written = {layer: gradient_of(heads)[0].clone() for layer, heads in self._heads.items()}
-        self._heads = {}
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """What the patterns of one layer depend on, and the gradients [drops, H, N, P, P] of the metric at them."""
-
-    index: int
-    read: Tensor
-    projected: dict[ReaderKind, Tensor]
-    patterns: Tensor
-    gradients: Tensor
+        dropped = index and (index - 1) // self._per_layer == self._dropped
+        return block.detach() if dropped else super().write(index, block)
 
 
 def _estimates(behaviour: Behaviour, batch: Batch) -> Tensor:
@@ -135,47 +86,29 @@ def _estimates(behaviour: Behaviour, batch: Batch) -> Tensor:
         written.append(taps.written)
     estimates = torch.stack(found)
     for layer in range(graph.anatomy.n_layers):
-        read, projected = taps.reads[layer][None], taps.projected[layer]
-        inside = _inside(executor, layer, read, projected, [gradients.get(layer) for gradients in written])
+        inside = inside_attention(executor, layer, taps.projected[layer], [found.get(layer) for found in written])
         for kind in (ReaderKind.Q, ReaderKind.K):
             group = graph.group_at[layer, kind]
             block = estimates[:, group.start : group.stop].view(-1, len(group.readers), group.senders)
-            block[:] = _fixed(executor, inside, kind, change[: group.senders])
+            block[:] = _fixed(executor, layer, taps, inside, kind, change[: group.senders])
     return estimates
 
 
-def _inside(
-    executor: Executor, layer: int, read: Tensor, projected: dict[ReaderKind, Tensor], written: Sequence[Tensor | None]
-) -> _Layer:
-    """A layer's patterns with the gradients at them, from those at what the layer writes; none where it is dropped."""
-    components = patterned(executor.components)
-    q, k, v = (projected[kind] for kind in ATTENTION_SLOTS)
-    with torch.no_grad():
-        patterns = components.patterns(layer, q, k, Positions(q.shape[2]))
-    with torch.enable_grad():
-        leaf = patterns.clone().requires_grad_()
-        heads, bias = executor.scaled(layer, components.mix(layer, leaf, v))
-        total = heads.sum(0) if bias is None else heads.sum(0) + bias
-        gradients = [
-            torch.zeros_like(leaf) if g is None else torch.autograd.grad(total, leaf, g, retain_graph=True)[0]
-            for g in written
-        ]
-    return _Layer(layer, read, projected, patterns, torch.stack(gradients))
-
-
 @torch.no_grad()
-def _fixed(executor: Executor, inside: _Layer, kind: ReaderKind, change: Tensor) -> Tensor:
+def _fixed(
+    executor: Executor, layer: int, taps: AttentionTaps, inside: InsideAttention, kind: ReaderKind, change: Tensor
+) -> Tensor:
     """Scores [drops, readers, senders] of the edges into a layer's query or key slots, patterns computed anew."""
-    components, layer = patterned(executor.components), inside.index
+    components, projected = patterned(executor.components), taps.projected[layer]
     rows, positions, _ = change.shape[1:]
     together, scores = senders_together(executor.graph.anatomy, rows, positions), []
     for some in change.split(together):
-        read = (inside.read + some).flatten(0, 1)
+        read = (taps.reads[layer][None] + some).flatten(0, 1)
         new = components.project(layer, kind, read[None])
-        old = inside.projected[ReaderKind.K if kind is ReaderKind.Q else ReaderKind.Q].repeat(1, len(some), 1, 1)
+        old = projected[ReaderKind.K if kind is ReaderKind.Q else ReaderKind.Q].repeat(1, len(some), 1, 1)
         q, k = (new, old) if kind is ReaderKind.Q else (old, new)
         moved = components.patterns(layer, q, k, Positions(positions)).unflatten(1, (len(some), rows))
         moved = moved - inside.patterns.unsqueeze(1)
         scores.append(torch.einsum("hsnij,zhnij->zhs", moved, inside.gradients).double().cpu())
-    readers = len(inside.projected[kind])
+    readers = len(projected[kind])
     return torch.cat(scores, dim=2).unflatten(1, (readers, -1)).sum(2)

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Batch, Behaviour
+from acdc.execution.slots import Views
 from acdc.progress import Progress
-from acdc.search.methods.gradients import Contraction, Taps, attribute, backward, check_gradient, from_embedded
+from acdc.search.methods.contraction import Contraction, Taps
+from acdc.search.methods.gradients import attribute, backward, check_gradient, from_embedded
 from acdc.search.options import IntegralOptions, SearchOptions
 
 
@@ -57,7 +59,7 @@ def _along_inputs(
 ) -> Tensor:
     clean, embeddings = batch.clean.blocks[0], len(behaviour.graph.embeddings)
     points = (clean + (1 - alpha) * change[:embeddings] for alpha in alphas)
-    runs = [from_embedded(behaviour, batch, point, Taps()) for point in points]
+    runs = [from_embedded(behaviour, batch, point, Taps(contract.apart)) for point in points]
     return contract(runs, behaviour.model.components, behaviour.graph, change) / len(alphas)
 
 
@@ -65,7 +67,8 @@ def _along_activations(steps: int, behaviour: Behaviour, batch: Batch, change: T
     first, total = 0, torch.zeros((), dtype=torch.float64)
     for index, block in enumerate(batch.clean.blocks):
         part = change[first : first + len(block)]
-        runs = (_from_block(behaviour, batch, index, block + (1 - k / steps) * part) for k in range(steps))
+        points = (block + (1 - k / steps) * part for k in range(steps))
+        runs = (_from_block(behaviour, batch, index, point, contract.apart) for point in points)
         total = total + contract(list(runs), behaviour.model.components, behaviour.graph, part, first)
         first += len(block)
     return total / steps
@@ -74,17 +77,17 @@ def _along_activations(steps: int, behaviour: Behaviour, batch: Batch, change: T
 class _Mixed(Taps):
     """Taps of a run in which one block of outputs is another."""
 
-    def __init__(self, index: int, block: Tensor):
-        super().__init__()
+    def __init__(self, index: int, block: Tensor, apart: Views | None):
+        super().__init__(apart)
         self._index, self._block = index, block
 
     def write(self, index: int, block: Tensor) -> Tensor:
         return self._block if index == self._index else block
 
 
-def _from_block(behaviour: Behaviour, batch: Batch, index: int, mixed: Tensor) -> Taps:
+def _from_block(behaviour: Behaviour, batch: Batch, index: int, mixed: Tensor, apart: Views | None) -> Taps:
     """A run forward and back in which one block of outputs is `mixed` and everything before it as in the clean run."""
-    taps = _Mixed(index, mixed.detach().requires_grad_())
+    taps = _Mixed(index, mixed.detach().requires_grad_(), apart)
     if index == 0:
         return from_embedded(behaviour, batch, mixed, taps)
     layer = (index - 1) // (1 if behaviour.model.anatomy.attn_only else 2)

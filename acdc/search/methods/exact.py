@@ -7,7 +7,7 @@ import numpy as np
 
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import TOGETHER, Behaviour
-from acdc.graph.units import Units, units_of
+from acdc.graph.units import Units
 from acdc.progress import Progress
 from acdc.search.cost import BatchCost, BatchDryRun, Effort, Run
 from acdc.search.options import SearchOptions
@@ -18,7 +18,7 @@ SAMPLES = 6  # dry runs to count its cost; there may be thousands of runs alike
 
 def exact(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
     """One run per candidate edge; over nodes or coordinates one for each, ablated for all that read it."""
-    units = units_of(behaviour.graph, options.level)
+    units = behaviour.units(options.level)
     return Scores(units.placed(_effects(behaviour, units, progress)), "effect", level=options.level)
 
 
@@ -36,7 +36,7 @@ def _effects(behaviour: Behaviour, units: Units, progress: Progress) -> np.ndarr
 def exact_cost(dry: BatchDryRun, run: Run, options: SearchOptions) -> BatchCost:
     """Runs at even distances among all that exact patching makes, each for the runs around it."""
     behaviour = dry.behaviour
-    (batch,), tried = behaviour.batches, units_of(behaviour.graph, options.level)
+    (batch,), tried = behaviour.batches, behaviour.units(options.level)
     count = tried.count
     parts = [
         range(start + part.start, start + part.stop)

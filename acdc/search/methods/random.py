@@ -4,12 +4,11 @@ import numpy as np
 
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
-from acdc.graph.units import units_of
 from acdc.progress import Progress
 from acdc.search.options import SearchOptions
 
 
 def random(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
     """Independent uniform scores in (0, 1], reproducible from the seed."""
-    drawn = np.random.default_rng(options.seed).random(units_of(behaviour.graph, options.level).shape)
+    drawn = np.random.default_rng(options.seed).random(behaviour.units(options.level).shape)
     return Scores(1.0 - drawn, "importance", level=options.level)
