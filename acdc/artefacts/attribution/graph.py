@@ -1,0 +1,175 @@
+"""An attribution graph: what every source adds to the value of every target, on one prompt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from acdc.artefacts.attribution.influence import (
+    EDGE_SHARE,
+    NODE_SHARE,
+    GraphScores,
+    Pruning,
+    graph_scores,
+    prune,
+    shares,
+    total_influence,
+)
+from acdc.artefacts.attribution.nodes import CONSTANTS, REMAINDERS, Node, NodeKind
+
+if TYPE_CHECKING:
+    from acdc.model.load import Model
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a graph comes from: the model by name and content, its dictionary, how many units were allowed."""
+
+    model: str
+    content_hash: str
+    dtype: str
+    units: dict[str, str]
+    most_nodes: int | None
+
+    @classmethod
+    def of(cls, model: "Model", units: dict[str, str], most_nodes: int | None) -> "Origin":
+        return cls(model.name, model.content_hash, model.dtype_name, units, most_nodes)
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a source adds to a target's value."""
+
+    source: Node
+    target: Node
+    weight: float
+
+
+@dataclass(frozen=True)
+class AttributionGraph:
+    """`nodes`: units, remainders, tokens, position embeddings, biases, logits, in this order. `weights` [units + logits,
+    sources]: what each source (all nodes but the logits) adds to each target's value; a row sums to that value."""
+
+    nodes: tuple[Node, ...]
+    weights: np.ndarray
+    origin: Origin
+
+    @cached_property
+    def targets(self) -> tuple[Node, ...]:
+        """The nodes of the rows of `weights`."""
+        return tuple(node for node in self.nodes if node.is_target)
+
+    @cached_property
+    def sources(self) -> tuple[Node, ...]:
+        """The nodes of its columns."""
+        return tuple(node for node in self.nodes if node.kind is not NodeKind.LOGIT)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """The place of each node, by id."""
+        return {node.id: place for place, node in enumerate(self.nodes)}
+
+    @cached_property
+    def logits(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.kind is NodeKind.LOGIT)
+
+    @cached_property
+    def units(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.is_unit)
+
+    @cached_property
+    def tokens(self) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.kind is NodeKind.TOKEN)
+
+    @cached_property
+    def adjacency(self) -> np.ndarray:
+        """The weights over all nodes, [n, n], rows targets, columns sources."""
+        count = len(self.nodes)
+        found = np.zeros((count, count), dtype=self.weights.dtype)
+        rows = np.flatnonzero([node.is_target for node in self.nodes])
+        found[rows, : len(self.sources)] = self.weights
+        return found
+
+    @cached_property
+    def logit_weights(self) -> np.ndarray:
+        """[n]: of the logits, what influence is counted for."""
+        return np.array([node.weight for node in self.nodes])
+
+    @cached_property
+    def influence(self) -> np.ndarray:
+        """Of every node on the logits, [n]; see `acdc.artefacts.attribution.influence`."""
+        return total_influence(shares(self.adjacency), self.logit_weights)
+
+    def without_constants(self) -> "AttributionGraph":
+        """The same without position embeddings and biases, as circuit-tracer has it: rows then sum to less."""
+        left = [node.kind not in CONSTANTS for node in self.sources]
+        nodes = tuple(node for node in self.nodes if node.kind not in CONSTANTS)
+        return replace(self, nodes=nodes, weights=self.weights[:, left])
+
+    def mask(self, *kinds: NodeKind) -> np.ndarray:
+        """[n]: which nodes are of these kinds."""
+        return np.array([node.kind in kinds for node in self.nodes])
+
+    def prune(self, node_share: float = NODE_SHARE, edge_share: float = EDGE_SHARE) -> Pruning:
+        """Keep the nodes, then the edges, that make up these shares of all influence; tokens and logits stay."""
+        always = self.mask(NodeKind.TOKEN, NodeKind.LOGIT)
+        units = np.array([node.is_unit for node in self.nodes])
+        return prune(self.adjacency, self.logit_weights, always, units, node_share, edge_share)
+
+    def scores(self) -> GraphScores:
+        """How much of the influence comes from what the graph accounts for."""
+        leaves = self.mask(NodeKind.TOKEN, *CONSTANTS)
+        return graph_scores(self.adjacency, self.logit_weights, self.mask(*REMAINDERS), leaves)
+
+    def links(self, pruning: Pruning) -> list[Link]:
+        """The edges that a pruning keeps, target by target."""
+        found = zip(*np.nonzero(pruning.edges), strict=True)
+        adjacency = self.adjacency
+        return [Link(self.nodes[s], self.nodes[t], float(adjacency[t, s])) for t, s in found]
+
+    def kept(self, pruning: Pruning) -> tuple[Node, ...]:
+        """The nodes that a pruning keeps."""
+        return tuple(node for node, stays in zip(self.nodes, pruning.nodes, strict=True) if stays)
+
+    def relevance(self, logit: int) -> np.ndarray:
+        """What a logit's value consists of along all paths, [n]: a target's share is passed on to its sources in
+        proportion to what they add to it. The sum over leaves and remainders is the logit's value."""
+        order = np.argsort([-node.layer for node in self.targets], kind="stable")
+        place = [row for row, node in enumerate(self.nodes) if node.is_target]
+        found = np.zeros(len(self.nodes))
+        found[self.index[self.logits[logit].id]] = self.logits[logit].value
+        for row in order:
+            value = self.targets[row].value
+            if value and found[place[row]]:
+                found[: len(self.sources)] += self.weights[row] * (found[place[row]] / value)
+        return found
+
+    def row_sums(self) -> np.ndarray:
+        """What the sources of each target add up to, [targets]."""
+        return self.weights.sum(axis=1)
+
+    def describe(self, node: Node) -> str:
+        """A node in few words."""
+        at = f" at {self._label(node.position)}" if node.position >= 0 and self.tokens else ""
+        match node.kind:
+            case NodeKind.NEURON | NodeKind.FEATURE:
+                return f"{node.kind.value} {node.index} of MLP {node.layer}{at}"
+            case NodeKind.REST:
+                return f"all other neurons of MLP {node.layer}{at}"
+            case NodeKind.ERROR:
+                return f"what the dictionary leaves of MLP {node.layer}{at}"
+            case NodeKind.TOKEN:
+                return f"token {node.position}: {node.label!r}"
+            case NodeKind.POSITION:
+                return f"position embedding {node.position}"
+            case NodeKind.BIAS:
+                return "all biases"
+            case NodeKind.LOGIT:
+                return f"logit of {node.label!r}"
+
+    def _label(self, position: int) -> str:
+        return f"{position}: {self.tokens[position].label!r}"
+
+
