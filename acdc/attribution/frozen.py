@@ -58,10 +58,11 @@ class HeldNorm:
 
 @dataclass(frozen=True)
 class HeldLayer:
-    """One layer of a held run: `patterns` [H, P, P], the post-norms' factors [P, d], what the MLP reads, normed and not,
-    and what it writes before its post-norm [P, d]."""
+    """One layer of a held run: what enters it, `residual`; `patterns` [H, P, P]; the post-norms' factors [P, d]; what the
+    MLP reads, `mlp_read` after its norm and `entering` before; what it writes before its post-norm [P, d]."""
 
     weights: Layer
+    residual: Tensor
     attention_norm: HeldNorm
     patterns: Tensor
     attention_scale: Tensor | None
@@ -153,6 +154,6 @@ class FrozenRun:
         out = torch.zeros_like(read) if weights.mlp is None else weights.mlp(read)
         mlp_scale = None if weights.mlp_post is None else weights.mlp_post.scale(out)
         self.layers.append(
-            HeldLayer(weights, norm, patterns, attention_scale, mlp_norm, entering, read, out, mlp_scale)
+            HeldLayer(weights, residual, norm, patterns, attention_scale, mlp_norm, entering, read, out, mlp_scale)
         )
         return middle + (out if mlp_scale is None else out * mlp_scale)
