@@ -40,15 +40,13 @@ class Dictionary(Protocol):
     """Units for every MLP of a model; None where a layer has no MLP.
 
     `kind`: of its nodes. `normed`: units read what the MLP does, after its norm, else the residual stream before it.
-    `inside`: they write what the MLP does, before any post-norm, else what reaches the residual stream. `skips_first`:
-    it was not made for the first token, so that what MLPs write there counts as constant. `complete`: all units
+    `inside`: they write what the MLP does, before any post-norm, else what reaches the residual stream. `complete`: all units
     together write what the MLP does, so that nothing is left over. `describe`: what artefacts say of it.
     """
 
     kind: NodeKind
     normed: bool
     inside: bool
-    skips_first: bool
     complete: bool
     layers: Sequence[UnitLayer | None]
 

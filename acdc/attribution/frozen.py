@@ -136,6 +136,11 @@ class FrozenRun:
         """Logits before soft-capping of normed final residuals [..., d]."""
         return product(normed, self.weights.unembed, self.weights.unembed_bias)
 
+    def unit_input(self, layer: int, normed: bool) -> Tensor:
+        """What units read at a layer's MLP, after its norm or before, [P, d]."""
+        held = self.layers[layer]
+        return held.mlp_read if normed else held.entering
+
     def patterns(self, layer: int, residual: Tensor) -> Tensor:
         """What heads attend to in residual streams [B, P, d]: [H, B, P, P]."""
         q, k = (self.components.project(layer, kind, residual[None]) for kind in ATTENTION_SLOTS[:2])

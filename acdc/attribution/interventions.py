@@ -94,16 +94,19 @@ class KeepUnits:
 
     first = 0
 
-    def __init__(self, dictionary: Dictionary, kept: Sequence[Tensor | None], others: Sequence[Tensor | None]):
+    def __init__(self, dictionary: Dictionary, kept: Sequence[Tensor], others: Sequence[Tensor]):
         self.dictionary, self.kept, self.others = dictionary, kept, others
-        self.runs = max((len(mask) for mask in kept if mask is not None), default=1)
+        self.runs = len(kept[0]) if kept else 1
+        self._changes: dict[int, Tensor] = {}
 
     def __call__(self, layer: int, read: Tensor, written: Tensor) -> Tensor:
-        units, kept, others = self.dictionary.layers[layer], self.kept[layer], self.others[layer]
-        if units is None or kept is None or others is None:
-            return written
-        present = units.activations(read)
-        return written + torch.where(kept, 0.0, others - present) @ units.writes(slice(None), layer)
+        for number in range(layer + 1):
+            units = self.dictionary.layers[number]
+            if units is not None and layer in units.targets:
+                if number == layer:
+                    self._changes[layer] = torch.where(self.kept[layer], 0.0, self.others[layer] - units.activations(read))
+                written = written + self._changes[number] @ units.writes(slice(None), layer)
+        return written
 
 
 @torch.no_grad()
@@ -138,8 +141,6 @@ def _check(run: FrozenRun, dictionary: Dictionary, one: Setting) -> None:
         raise InputError(f"{dictionary.kind} {one.unit} is not one of MLP {one.layer}'s: 0 to {units.size - 1:,}")
     if not 0 <= one.position < run.length:
         raise InputError(f"position {one.position} is not one of the prompt's: 0 to {run.length - 1}")
-    if dictionary.skips_first and one.position == 0:
-        raise InputError("the dictionary was not made for the first token: no feature can be set there")
 
 
 def _layer(
@@ -171,7 +172,7 @@ def _layer(
 def _held_mlp(run: FrozenRun, dictionary: Dictionary, edit: Edit, layer: int, read: Tensor) -> Tensor:
     """What an MLP adds to the residual stream where it is held, but for what is edited, and for a skip."""
     held, units = run.layers[layer], dictionary.layers[layer]
-    before = held.mlp_read if dictionary.normed else held.entering
+    before = run.unit_input(layer, dictionary.normed)
     scale = held.mlp_scale if held.mlp_scale is not None else torch.ones_like(held.mlp_written)
     skipped = 0.0 if units is None or units.skip is None else (read - before) @ units.skip.T
     before = before.expand_as(read)

@@ -56,7 +56,7 @@ class Targets:
 @dataclass(frozen=True)
 class Columns:
     """The order of a row's sources: units layer by layer, what is left over by layer and position, tokens, position
-    embeddings where they are learned, one column for all biases."""
+    embeddings where they are learned, one column for all biases, one for what MLPs write at the first token."""
 
     units: tuple[int, ...]  # per layer
     layers: int
@@ -72,8 +72,12 @@ class Columns:
         return self.remainders + self.layers * self.length
 
     @property
+    def bias(self) -> int:
+        return self.total - 2
+
+    @property
     def total(self) -> int:
-        return self.tokens + self.length * (2 if self.positions else 1) + 1
+        return self.tokens + self.length * (2 if self.positions else 1) + 2
 
     def of_layer(self, layer: int) -> slice:
         start = sum(self.units[:layer])
@@ -83,12 +87,15 @@ class Columns:
 class Sources:
     """A held run with the units of a dictionary as its sources and the rest of what it writes: rows of targets.
 
-    `active` has one entry per layer. `written` [L, P, d]: what units add to the residual stream at each layer; `rest`:
-    what they leave of the MLPs' outputs; `constants`: of MLPs and attention.
+    `active` has one entry per layer. `written` [P, d] of each layer: what units add to the residual stream there;
+    `rest`: what they leave of the MLP's output. `constant_first`: what MLPs write at the first token is one source and
+    no unit's, as attention makes a sink of it (Sun et al. 2024, arXiv 2402.17762).
     """
 
-    def __init__(self, run: FrozenRun, dictionary: Dictionary, active: Sequence[ActiveUnits]):
-        self.run, self.dictionary, self.active = run, dictionary, active
+    def __init__(
+        self, run: FrozenRun, dictionary: Dictionary, active: Sequence[ActiveUnits], constant_first: bool = False
+    ):
+        self.run, self.dictionary, self.active, self.constant_first = run, dictionary, active, constant_first
         shape = run.anatomy
         self.columns = Columns(tuple(map(len, active)), shape.n_layers, run.length, len(run.embedded) > 1)
         self._writers: list[list[tuple[int, UnitLayer]]] = [[] for _ in run.layers]
@@ -99,6 +106,9 @@ class Sources:
             self.attention_constants = [layer.attend(torch.zeros_like(run.final)[None])[0] for layer in run.layers]
             self.written = [self._sum_of_units(layer) for layer in range(shape.n_layers)]
             self.mlp_constants, self.rest = map(list, zip(*map(self._left_over, range(shape.n_layers)), strict=True))
+            self.first = [rest[0].clone() * constant_first for rest in self.rest]
+            for rest in self.rest if constant_first else ():
+                rest[0] = 0.0
 
     def scale(self, layer: int) -> Tensor | None:
         """By what the units' outputs are multiplied on their way to the residual stream, [P, d]."""
@@ -110,8 +120,7 @@ class Sources:
 
     def unit_input(self, layer: int) -> Tensor:
         """What the units of a layer read in this run, [P, d]."""
-        held = self.run.layers[layer]
-        return held.mlp_read if self.dictionary.normed else held.entering
+        return self.run.unit_input(layer, self.dictionary.normed)
 
     def targets(self, layer: int, picked: ActiveUnits) -> Targets:
         """Units as targets."""
@@ -137,7 +146,7 @@ class Sources:
         length = run.length if run.anatomy.bidirectional else int(targets.positions.max()) + 1
         gradient = run.final.new_zeros((len(targets), length, run.anatomy.d_model))
         out = run.final.new_zeros((len(targets), columns.total))
-        out[:, -1] = targets.constants
+        out[:, columns.bias] = targets.constants
         start = self._enter(gradient, targets, 0, run.anatomy.n_layers)
         for layer in reversed(range(run.anatomy.n_layers)):
             inside = gradient[:start]
@@ -147,7 +156,7 @@ class Sources:
                 inside += past
                 start = self._enter(gradient, targets, start, layer)
                 inside = gradient[:start]
-            out[:start, -1] += torch.einsum("bqd,qd->b", inside, self.attention_constants[layer][:length])
+            out[:start, columns.bias] += torch.einsum("bqd,qd->b", inside, self.attention_constants[layer][:length])
             inside += run.layers[layer].attend_back(inside)
             if run.anatomy.parallel:
                 inside += past
@@ -170,7 +179,8 @@ class Sources:
         if not len(gradient):
             return
         length, columns = gradient.shape[1], self.columns
-        out[:, -1] += torch.einsum("bqd,qd->b", gradient, self.mlp_constants[layer][:length])
+        out[:, columns.bias] += torch.einsum("bqd,qd->b", gradient, self.mlp_constants[layer][:length])
+        out[:, columns.bias + 1] += gradient[:, 0] @ self.first[layer]
         first = columns.remainders + layer * columns.length
         out[:, first : first + length] = torch.einsum("bqd,qd->bq", gradient, self.rest[layer][:length])
         scale = self.scale(layer)
@@ -181,12 +191,12 @@ class Sources:
     def _contract_units(self, units: UnitLayer, active: ActiveUnits, layer: int, gradient: Tensor) -> Tensor:
         """[B, k]: units that are all there are contracted at once, others position by position."""
         length, width = gradient.shape[1:]
-        if len(active) == self.run.length * units.size:
-            every = product(gradient.reshape(-1, width), units.writes(slice(None), layer).T).view(len(gradient), -1)
-            found = gradient.new_zeros((len(gradient), len(active)))
+        found, start = gradient.new_zeros((len(gradient), len(active))), int(self.constant_first)
+        if len(active) == (self.run.length - start) * units.size:
+            every = product(gradient[:, start:].reshape(-1, width), units.writes(slice(None), layer).T)
+            every = every.view(len(gradient), -1)
             found[:, : every.shape[1]] = every * active.values[: every.shape[1]]
             return found
-        found = gradient.new_zeros((len(gradient), len(active)))
         for position in range(length):
             here = torch.nonzero(active.positions == position)[:, 0]
             if len(here):
@@ -231,8 +241,4 @@ class Sources:
             constant, read = constant + offset, read - offset
         scale = self.scale(layer)
         constant, read = (x if scale is None else x * scale for x in (constant, read))
-        rest = out - self.written[layer] - constant - read
-        if self.dictionary.skips_first:
-            constant[0] += rest[0]
-            rest[0] = 0.0
-        return constant, rest
+        return constant, out - self.written[layer] - constant - read

@@ -26,10 +26,15 @@ MOST_WEIGHTS = 2**29  # of a graph: 4 GiB in float64
 
 @dataclass(frozen=True)
 class TraceSettings:
-    """What is traced: which logits, and at most how many units become nodes, None for all that are active."""
+    """What is traced: which logits, and at most how many units become nodes, None for all that are active.
+
+    `constant_first`: what MLPs write at the first token of several is one node. There, models put the large numbers
+    that unneeded attention rests on, which say little of the prompt; circuit-tracer leaves it out.
+    """
 
     logits: LogitChoice = field(default_factory=LogitChoice)
     most_nodes: int | None = MOST_NODES
+    constant_first: bool = True
 
     def check(self) -> None:
         """Raises InputError for what no trace can use."""
@@ -66,22 +71,21 @@ def trace_prompt(
     run = FrozenRun(model, torch.tensor(list(tokens), dtype=torch.long, device=model.device))
     dictionary = dictionary or Neurons(run.weights)
     logits = choose_logits(run, settings.logits)
-    sources = _sources(run, dictionary, logits, settings.most_nodes, progress)
+    sources = _sources(run, dictionary, logits, settings, progress)
     rows = _all_rows(sources, logits, progress)
     return Traced(_graph(sources, logits, rows, settings), sources, logits)
 
 
-def active_units(run: FrozenRun, dictionary: Dictionary) -> list[ActiveUnits]:
-    """All units of every layer that are active somewhere; of a layer where most are, all."""
+def active_units(run: FrozenRun, dictionary: Dictionary, constant_first: bool) -> list[ActiveUnits]:
+    """All units of every layer that are active, at the first token or from the second on."""
     found = []
     for layer, units in enumerate(dictionary.layers):
         if units is None:
             nothing = torch.zeros(0, dtype=torch.long, device=run.final.device)
             found.append(ActiveUnits(nothing, nothing, run.final.new_zeros(0)))
             continue
-        held = run.layers[layer]
-        values = units.activations(held.mlp_read if dictionary.normed else held.entering)
-        if dictionary.skips_first:
+        values = units.activations(run.unit_input(layer, dictionary.normed))
+        if constant_first:
             values[0] = 0.0
         positions, chosen = torch.nonzero(values, as_tuple=True)
         found.append(ActiveUnits(positions, chosen, values[positions, chosen]))
@@ -89,12 +93,13 @@ def active_units(run: FrozenRun, dictionary: Dictionary) -> list[ActiveUnits]:
 
 
 def _sources(
-    run: FrozenRun, dictionary: Dictionary, logits: Logits, most: int | None, progress: Progress
+    run: FrozenRun, dictionary: Dictionary, logits: Logits, settings: TraceSettings, progress: Progress
 ) -> Sources:
-    sources = Sources(run, dictionary, active_units(run, dictionary))
+    first, most = settings.constant_first and run.length > 1, settings.most_nodes
+    sources = Sources(run, dictionary, active_units(run, dictionary, first), first)
     count = sources.columns.remainders
     if most is not None and count > most:
-        sources = Sources(run, dictionary, select_units(sources, logits, most, progress))
+        sources = Sources(run, dictionary, select_units(sources, logits, most, progress), first)
     elif count * sources.columns.total > MOST_WEIGHTS:
         raise InputError(f"a graph of all {count:,} active units is too large: give --max-nodes a number")
     return sources
@@ -134,13 +139,16 @@ def _graph(sources: Sources, logits: Logits, rows: Tensor, settings: TraceSettin
     remainder = NodeKind.REST if dictionary.complete else NodeKind.ERROR
     places = [(layer, position) for layer in range(columns.layers) for position in range(columns.length)]
     nodes += [Node(remainder, layer, position) for layer, position in places]
-    ids, labels = run.tokens.tolist(), _labels(run.model, run.tokens.tolist())
+    ids, labels = run.tokens.tolist(), token_texts(run.model, run.tokens.tolist())
     nodes += [Node(NodeKind.TOKEN, -1, p, token, label=labels[p]) for p, token in enumerate(ids)]
     if columns.positions:
         nodes += [Node(NodeKind.POSITION, -1, position) for position in range(columns.length)]
-    nodes.append(Node(NodeKind.BIAS))
+    nodes += [Node(NodeKind.BIAS), Node(NodeKind.FIRST)]
     nodes += _logit_nodes(run, logits)
     kept = torch.ones(columns.total, dtype=torch.bool)
+    if not sources.constant_first:
+        kept[-1] = False
+        nodes = [node for node in nodes if node.kind is not NodeKind.FIRST]
     if all(_is_empty(sources, layer) for layer in range(columns.layers)):
         kept[columns.remainders : columns.tokens] = False
         nodes = [node for node in nodes if node.kind is not remainder]
@@ -154,10 +162,9 @@ def _is_empty(sources: Sources, layer: int) -> bool:
     units = sources.dictionary.layers[layer]
     if units is None:
         return True
-    held, dictionary = sources.run.layers[layer], sources.dictionary
-    if not dictionary.complete:
+    if not sources.dictionary.complete:
         return False
-    values = units.activations(held.mlp_read if dictionary.normed else held.entering)
+    values = units.activations(sources.unit_input(layer))[int(sources.constant_first) :]
     return int((values != 0).sum()) == len(sources.active[layer])
 
 
@@ -166,12 +173,12 @@ def _logit_nodes(run: FrozenRun, logits: Logits) -> list[Node]:
     for token, minus, value, weight in zip(
         logits.tokens, logits.minus, logits.values.tolist(), logits.weights.tolist(), strict=True
     ):
-        label = " less ".join(_labels(run.model, [one for one in (token, minus) if one >= 0]))
+        label = " less ".join(token_texts(run.model, [one for one in (token, minus) if one >= 0]))
         found.append(Node(NodeKind.LOGIT, run.anatomy.n_layers, last, token, minus, value, weight, label))
     return found
 
 
-def _labels(model: Model, tokens: Sequence[int]) -> list[str]:
+def token_texts(model: Model, tokens: Sequence[int]) -> list[str]:
     """Texts of token ids; the ids where a model has no tokenizer."""
     if model.tokenizer is None:
         return [str(token) for token in tokens]

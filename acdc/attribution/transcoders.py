@@ -61,7 +61,7 @@ class Transcoders:
     """See `acdc.attribution.dictionary.Dictionary`."""
 
     kind = NodeKind.FEATURE
-    normed, inside, skips_first, complete = True, False, True, False
+    normed, inside, complete = True, False, False
 
     def __init__(self, folder: Path, anatomy: Anatomy, dtype: torch.dtype, device: torch.device):
         """Raises InputError for a folder that holds no transcoders, or not those of a model of this shape."""

@@ -49,8 +49,9 @@ class Link:
 
 @dataclass(frozen=True)
 class AttributionGraph:
-    """`nodes`: units, remainders, tokens, position embeddings, biases, logits, in this order. `weights` [units + logits,
-    sources]: what each source (all nodes but the logits) adds to each target's value; a row sums to that value."""
+    """`nodes`: units, remainders, tokens, position embeddings, biases, what MLPs write at the first token, logits, in
+    this order. `weights` [units + logits, sources]: what each source (all nodes but the logits) adds to each target's
+    value; a row sums to that value."""
 
     nodes: tuple[Node, ...]
     weights: np.ndarray
@@ -103,7 +104,8 @@ class AttributionGraph:
         return total_influence(shares(self.adjacency), self.logit_weights)
 
     def without_constants(self) -> "AttributionGraph":
-        """The same without position embeddings and biases, as circuit-tracer has it: rows then sum to less."""
+        """The same without position embeddings, biases and the MLPs of the first token, as circuit-tracer has it: rows
+        then do not sum to their values."""
         left = [node.kind not in CONSTANTS for node in self.sources]
         nodes = tuple(node for node in self.nodes if node.kind not in CONSTANTS)
         return replace(self, nodes=nodes, weights=self.weights[:, left])
@@ -166,6 +168,8 @@ class AttributionGraph:
                 return f"position embedding {node.position}"
             case NodeKind.BIAS:
                 return "all biases"
+            case NodeKind.FIRST:
+                return "all MLPs at the first token"
             case NodeKind.LOGIT:
                 return f"logit of {node.label!r}"
 

@@ -1,6 +1,6 @@
 """Nodes of an attribution graph, and their ids: `m3.n512@5` (a hidden neuron at a position), `m3.f1041@5` (a feature of a
 dictionary), `m3.rest@5` (all other neurons there), `m3.error@5` (what a dictionary does not reconstruct), `token@4`,
-`position@4`, `bias`, `logit:TOKENID` and `logit:TOKENID-TOKENID` (the first less the second)."""
+`position@4`, `bias`, `first` (what all MLPs write at the first token), `logit:TOKENID` and `logit:TOKENID-TOKENID` (the first less the second)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,12 +16,13 @@ class NodeKind(StrEnum):
     TOKEN = "token"
     POSITION = "position"
     BIAS = "bias"
+    FIRST = "first"
     LOGIT = "logit"
 
 
 UNITS = (NodeKind.NEURON, NodeKind.FEATURE)
 REMAINDERS = (NodeKind.REST, NodeKind.ERROR)
-CONSTANTS = (NodeKind.POSITION, NodeKind.BIAS)  # what no token decides
+CONSTANTS = (NodeKind.POSITION, NodeKind.BIAS, NodeKind.FIRST)  # nodes that circuit-tracer does not have
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Node:
                 return f"m{self.layer}.{self.kind.value}@{self.position}"
             case NodeKind.TOKEN | NodeKind.POSITION:
                 return f"{self.kind.value}@{self.position}"
-            case NodeKind.BIAS:
-                return "bias"
+            case NodeKind.BIAS | NodeKind.FIRST:
+                return self.kind.value
             case NodeKind.LOGIT:
                 return f"logit:{self.index}" + (f"-{self.minus}" if self.minus >= 0 else "")
 
