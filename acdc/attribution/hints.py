@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from acdc.artefacts.attribution.graph import TokenHints
 from acdc.artefacts.attribution.nodes import Node
-from acdc.artefacts.attribution.verification import TokenHints
 from acdc.attribution.trace import Traced, token_texts
 
 COUNT = 4

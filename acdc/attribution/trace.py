@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from acdc.artefacts.attribution.graph import AttributionGraph, Origin
+from acdc.artefacts.attribution.influence import EDGE_SHARE, NODE_SHARE
 from acdc.artefacts.attribution.nodes import Node, NodeKind
+from acdc.artefacts.circuit import library_versions
 from acdc.attribution.dictionary import Dictionary
 from acdc.attribution.frozen import FrozenRun
 from acdc.attribution.logits import LogitChoice, Logits, choose_logits
@@ -20,7 +22,7 @@ from acdc.model.load import Model
 from acdc.options import check_count
 from acdc.progress import Progress, silent
 
-MOST_NODES = 512
+MOST_NODES = 400
 MOST_WEIGHTS = 2**29  # of a graph: 4 GiB in float64
 
 
@@ -29,17 +31,23 @@ class TraceSettings:
     """What is traced: which logits, and at most how many units become nodes, None for all that are active.
 
     `constant_first`: what MLPs write at the first token of several is one node. There, models put the large numbers
-    that unneeded attention rests on, which say little of the prompt; circuit-tracer leaves it out.
+    that unneeded attention rests on, which say little of the prompt; circuit-tracer leaves it out. `node_share` and
+    `edge_share`: of all influence, to which the graph is pruned.
     """
 
     logits: LogitChoice = field(default_factory=LogitChoice)
     most_nodes: int | None = MOST_NODES
     constant_first: bool = True
+    node_share: float = NODE_SHARE
+    edge_share: float = EDGE_SHARE
 
     def check(self) -> None:
         """Raises InputError for what no trace can use."""
         if self.most_nodes is not None:
             check_count("--max-nodes", self.most_nodes)
+        for option, share in (("--node-share", self.node_share), ("--edge-share", self.edge_share)):
+            if not 0 < share <= 1:
+                raise InputError(f"{option} {share:g} must be above 0 and at most 1")
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,6 @@ class Traced:
 
     graph: AttributionGraph
     sources: Sources
-    logits: Logits
 
     @property
     def run(self) -> FrozenRun:
@@ -73,7 +80,25 @@ def trace_prompt(
     logits = choose_logits(run, settings.logits)
     sources = _sources(run, dictionary, logits, settings, progress)
     rows = _all_rows(sources, logits, progress)
-    return Traced(_graph(sources, logits, rows, settings), sources, logits)
+    return Traced(_graph(sources, logits, rows, settings), sources)
+
+
+def retrace(model: Model, graph: AttributionGraph, dictionary: Dictionary | None = None) -> Traced:
+    """A graph with a new run of its prompt. Raises InputError for another model or dictionary than the graph's."""
+    if graph.origin.content_hash != model.content_hash:
+        raise InputError(f"the graph is of another model, {graph.origin.model!r}, than {model.name!r}")
+    run = FrozenRun(model, torch.tensor([token.index for token in graph.tokens], device=model.device))
+    dictionary = dictionary or Neurons(run.weights)
+    if dictionary.describe() != graph.origin.units:
+        raise InputError("the graph is of another dictionary: give the one that it was traced with")
+    first = any(node.kind is NodeKind.FIRST for node in graph.nodes)
+    active = []
+    for layer in range(run.anatomy.n_layers):
+        here = [node for node in graph.units if node.layer == layer]
+        positions, units = (torch.tensor([getattr(node, name) for node in here], dtype=torch.long, device=model.device) for name in ("position", "index"))
+        values = torch.tensor([node.value for node in here], dtype=model.dtype, device=model.device)
+        active.append(ActiveUnits(positions, units, values))
+    return Traced(graph, Sources(run, dictionary, active, first))
 
 
 def active_units(run: FrozenRun, dictionary: Dictionary, constant_first: bool) -> list[ActiveUnits]:
@@ -152,7 +177,17 @@ def _graph(sources: Sources, logits: Logits, rows: Tensor, settings: TraceSettin
     if all(_is_empty(sources, layer) for layer in range(columns.layers)):
         kept[columns.remainders : columns.tokens] = False
         nodes = [node for node in nodes if node.kind is not remainder]
-    origin = Origin.of(run.model, dictionary.describe(), settings.most_nodes)
+    model = run.model
+    origin = Origin(
+        model.name,
+        model.content_hash,
+        model.dtype_name,
+        dictionary.describe(),
+        settings.most_nodes,
+        settings.node_share,
+        settings.edge_share,
+        library_versions(),
+    )
     return AttributionGraph(tuple(nodes), np.ascontiguousarray(rows[:, kept.to(rows.device)].cpu().numpy()), origin)
 
 

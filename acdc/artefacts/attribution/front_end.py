@@ -200,7 +200,7 @@ def parse_front_end(content: Any, place: Path) -> AttributionGraph:
     read = [(one.node_id, _read_node(one, found.metadata, units == _NEURONS, place)) for one in found.nodes]
     order = list(NodeKind)
     read.sort(key=lambda one: order.index(one[1].kind))
-    return _linked(read, found, Origin(found.metadata.scan, "", "float32", {"units": units}, None), place)
+    return _linked(read, found, Origin(found.metadata.scan, "", "float32", {"units": units}), place)
 
 
 def _read_node(one: _NodeJson, metadata: _MetadataJson, neurons: bool, place: Path) -> Node:
@@ -268,4 +268,4 @@ def _with_values(graph: AttributionGraph) -> AttributionGraph:
     nodes = tuple(
         replace(node, value=sums[node.id]) if node.kind is NodeKind.LOGIT else node for node in graph.nodes
     )
-    return AttributionGraph(nodes, graph.weights, graph.origin)
+    return replace(graph, nodes=nodes)

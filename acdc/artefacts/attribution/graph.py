@@ -1,9 +1,8 @@
 """An attribution graph: what every source adds to the value of every target, on one prompt."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,43 +18,51 @@ from acdc.artefacts.attribution.influence import (
 )
 from acdc.artefacts.attribution.nodes import CONSTANTS, REMAINDERS, Node, NodeKind
 
-if TYPE_CHECKING:
-    from acdc.model.load import Model
-
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a graph comes from: the model by name and content, its dictionary, how many units were allowed."""
+    """Where a graph comes from: the model by name and content, what its units are, and how many were allowed, None for
+    any number; the shares of influence that its nodes and edges are pruned to; the versions of libraries."""
 
     model: str
     content_hash: str
     dtype: str
-    units: dict[str, str]
-    most_nodes: int | None
+    units: Mapping[str, str]
+    most_nodes: int | None = None
+    node_share: float = NODE_SHARE
+    edge_share: float = EDGE_SHARE
+    versions: Mapping[str, str] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, model: "Model", units: dict[str, str], most_nodes: int | None) -> "Origin":
-        return cls(model.name, model.content_hash, model.dtype_name, units, most_nodes)
+
+@dataclass(frozen=True)
+class TokenHints:
+    """Tokens whose logits a unit raises and lowers most by what it writes itself, with how much (less the mean)."""
+
+    raises: tuple[tuple[str, float], ...]
+    lowers: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
 class Link:
-    """What a source adds to a target's value."""
+    """What a source adds to a target's value, and the influence on the logits that passes along."""
 
     source: Node
     target: Node
     weight: float
+    influence: float
 
 
 @dataclass(frozen=True)
 class AttributionGraph:
     """`nodes`: units, remainders, tokens, position embeddings, biases, what MLPs write at the first token, logits, in
     this order. `weights` [units + logits, sources]: what each source (all nodes but the logits) adds to each target's
-    value; a row sums to that value."""
+    value; a row sums to that value. `hints`: of units, by their ids, where there are any.
+    """
 
     nodes: tuple[Node, ...]
     weights: np.ndarray
     origin: Origin
+    hints: Mapping[str, TokenHints] = field(default_factory=dict)
 
     @cached_property
     def targets(self) -> tuple[Node, ...]:
@@ -114,8 +121,11 @@ class AttributionGraph:
         """[n]: which nodes are of these kinds."""
         return np.array([node.kind in kinds for node in self.nodes])
 
-    def prune(self, node_share: float = NODE_SHARE, edge_share: float = EDGE_SHARE) -> Pruning:
-        """Keep the nodes, then the edges, that make up these shares of all influence; tokens and logits stay."""
+    def prune(self, node_share: float | None = None, edge_share: float | None = None) -> Pruning:
+        """Keep the nodes, then the edges, that make up these shares of all influence (by default those of its origin);
+        tokens and logits stay."""
+        node_share = self.origin.node_share if node_share is None else node_share
+        edge_share = self.origin.edge_share if edge_share is None else edge_share
         always = self.mask(NodeKind.TOKEN, NodeKind.LOGIT)
         units = np.array([node.is_unit for node in self.nodes])
         return prune(self.adjacency, self.logit_weights, always, units, node_share, edge_share)
@@ -127,9 +137,11 @@ class AttributionGraph:
 
     def links(self, pruning: Pruning) -> list[Link]:
         """The edges that a pruning keeps, target by target."""
-        found = zip(*np.nonzero(pruning.edges), strict=True)
-        adjacency = self.adjacency
-        return [Link(self.nodes[s], self.nodes[t], float(adjacency[t, s])) for t, s in found]
+        adjacency, nodes = self.adjacency, self.nodes
+        return [
+            Link(nodes[s], nodes[t], float(adjacency[t, s]), float(pruning.through[t, s]))
+            for t, s in zip(*np.nonzero(pruning.edges), strict=True)
+        ]
 
     def kept(self, pruning: Pruning) -> tuple[Node, ...]:
         """The nodes that a pruning keeps."""
@@ -163,7 +175,7 @@ class AttributionGraph:
             case NodeKind.ERROR:
                 return f"what the dictionary leaves of MLP {node.layer}{at}"
             case NodeKind.TOKEN:
-                return f"token {node.position}: {node.label!r}"
+                return f"token {node.label!r} ({node.position})"
             case NodeKind.POSITION:
                 return f"position embedding {node.position}"
             case NodeKind.BIAS:
@@ -174,6 +186,6 @@ class AttributionGraph:
                 return f"logit of {node.label!r}"
 
     def _label(self, position: int) -> str:
-        return f"{position}: {self.tokens[position].label!r}"
+        return f"{self.tokens[position].label!r} ({position})"
 
 

@@ -16,11 +16,13 @@ _TINY = 1e-10  # below which a row counts as empty
 @dataclass(frozen=True)
 class Pruning:
     """What of a graph is kept: `nodes` [n] and `edges` [n, n] boolean. `rank` [n]: the cumulative share of influence
-    down to a node, small for the most influential, as front ends have it."""
+    down to a node, small for the most influential, as front ends have it; `through` [n, n]: the influence that passes
+    along each edge between kept nodes."""
 
     nodes: np.ndarray
     edges: np.ndarray
     rank: np.ndarray
+    through: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def prune(
     through = total_influence(kept_shares, weights) + weights
     scores = kept_shares * through[:, None]
     edges = (scores >= share_limit(scores, edge_share)) & (scores > 0)
-    return Pruning(*_without_dead_ends(nodes, edges, always, units), _ranks(influence))
+    return Pruning(*_without_dead_ends(nodes, edges, always, units), _ranks(influence), scores)
 
 
 def _without_dead_ends(

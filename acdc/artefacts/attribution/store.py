@@ -1,6 +1,7 @@
 """Attribution graphs in files: `attribution.json` with the nodes and where the graph comes from, and beside it
 `attribution.safetensors` with the weights. JSON of circuit-tracer's and Neuronpedia's front ends is read too."""
 
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,13 +12,14 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from acdc.artefacts.attribution.front_end import is_front_end, parse_front_end
-from acdc.artefacts.attribution.graph import AttributionGraph, Origin
+from acdc.artefacts.attribution.graph import AttributionGraph, Origin, TokenHints
 from acdc.artefacts.attribution.nodes import Node, NodeKind
 from acdc.artefacts.digests import check_unchanged, digest
 from acdc.errors import InputError, first_line, without_prefix
-from acdc.files import check_text, json_text, open_file, read_bytes, read_json, write_bytes
+from acdc.files import check_text, is_there, json_text, open_file, read_bytes, read_json, write_bytes
 
 NODES, WEIGHTS = "attribution.json", "attribution.safetensors"
+FORMAT, PICKLES = "acdc-attribution-graph", (".pt", ".pth", ".pkl")
 _FIELDS = ("layer", "position", "index", "minus", "value", "weight", "label")
 _CONVERT = (
     "write it as JSON where circuit-tracer is installed: python -c \"from circuit_tracer.utils.create_graph_files import "
@@ -49,6 +51,11 @@ class _Nodes(BaseModel):
         return self
 
 
+class _Hints(BaseModel):
+    raises: tuple[tuple[str, float], ...]
+    lowers: tuple[tuple[str, float], ...]
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -59,8 +66,12 @@ class _Record(BaseModel):
     dtype: str
     units: dict[str, str]
     most_nodes: int | None
+    node_share: float
+    edge_share: float
+    versions: dict[str, str]
     weights: str  # SHA-256 of the other file
     nodes: _Nodes
+    hints: dict[str, _Hints]
 
 
 def to_files(graph: AttributionGraph) -> dict[str, bytes]:
@@ -68,15 +79,12 @@ def to_files(graph: AttributionGraph) -> dict[str, bytes]:
     weights = save_tensors({"weights": np.ascontiguousarray(graph.weights)})
     origin = graph.origin
     record: dict[str, Any] = {
-        "format": "acdc-attribution-graph",
+        "format": FORMAT,
         "version": 1,
-        "model": origin.model,
-        "content_hash": origin.content_hash,
-        "dtype": origin.dtype,
-        "units": origin.units,
-        "most_nodes": origin.most_nodes,
+        **asdict(origin),
         "weights": digest(weights),
         "nodes": {name: [getattr(node, name) for node in graph.nodes] for name in ("kind", *_FIELDS)},
+        "hints": {name: asdict(hint) for name, hint in graph.hints.items()},
     }
     return {WEIGHTS: weights, NODES: json_text(record).encode()}
 
@@ -91,10 +99,23 @@ def save_graph(graph: AttributionGraph, folder: Path) -> None:
         write_bytes(folder / name, content)
 
 
+def is_trace(path: Path) -> bool:
+    """Whether a path looks like an attribution graph: a folder with one, a file of one, or a pickle of circuit-tracer,
+    which `load_graph` refuses with a sentence."""
+    if path.is_dir():
+        return is_there(path / NODES)
+    if path.suffix in PICKLES:
+        return True
+    if path.suffix != ".json" or not path.is_file():
+        return False
+    content = read_json(path)
+    return is_front_end(content) or (isinstance(content, dict) and content.get("format") == FORMAT)
+
+
 def load_graph(path: Path) -> AttributionGraph:
     """Read the graph in a folder, or in a file: our own or a front end's. Raises InputError for what is none."""
     check_text(path.name)
-    if path.suffix in (".pt", ".pth", ".pkl"):
+    if path.suffix in PICKLES:
         raise InputError(f"{path} is a pickle, which can run any program and is never loaded: {_CONVERT}")
     place = path / NODES if path.is_dir() else path
     content = read_json(place)
@@ -122,8 +143,9 @@ def _graph(record: _Record, place: Path) -> AttributionGraph:
         weights = load_tensors(stored)["weights"]
     except (SafetensorError, KeyError) as error:
         raise InputError(f"{path} is damaged: {first_line(error)}") from None
-    origin = Origin(record.model, record.content_hash, record.dtype, record.units, record.most_nodes)
-    graph = AttributionGraph(nodes, weights, origin)
+    origin = Origin(**{one.name: getattr(record, one.name) for one in fields(Origin)})
+    hints = {name: TokenHints(hint.raises, hint.lowers) for name, hint in record.hints.items()}
+    graph = AttributionGraph(nodes, weights, origin, hints)
     if weights.shape != (len(graph.targets), len(graph.sources)) or not np.isfinite(weights).all():
         raise InputError(f"{path} does not hold the weights of the nodes in {place.name}")
     return graph

@@ -73,10 +73,3 @@ class GraphVerification(_Record):
         largest = max(abs(effect.measured_direct) for effect in self.effects)
         worst = max(abs(effect.direct - effect.measured_direct) for effect in self.effects)
         return worst / largest if largest else worst
-
-
-class TokenHints(_Record):
-    """Tokens whose logits a unit raises and lowers most by what it writes itself, with how much (less the mean)."""
-
-    raises: tuple[tuple[str, float], ...]
-    lowers: tuple[tuple[str, float], ...]

@@ -1,0 +1,131 @@
+"""What terminal, pictures and page say of an attribution graph."""
+
+from collections.abc import Sequence
+
+from acdc.artefacts.attribution.graph import AttributionGraph
+from acdc.artefacts.attribution.influence import Pruning
+from acdc.artefacts.attribution.nodes import REMAINDERS, Node, NodeKind
+from acdc.artefacts.attribution.verification import GraphVerification, KeptAlone
+from acdc.words import are, count_of, shortened
+
+STRONGEST = 12
+HEAD = ("unit", "at", "activation", "influence", "direct effect", "raises", "lowers")
+
+
+def title(graph: AttributionGraph) -> str:
+    """One line that says what was traced."""
+    text = "".join(token.label for token in graph.tokens)
+    return f"trace of {shortened(text, 60)} in {graph.origin.model}"
+
+
+def units_name(graph: AttributionGraph) -> str:
+    """What the units of a graph are called, one of them."""
+    return "neuron" if graph.origin.units.get("units") == "hidden neurons" else "feature"
+
+
+def subtitle(graph: AttributionGraph, pruning: Pruning) -> str:
+    """How large the graph is, before and after pruning."""
+    kept = graph.kept(pruning)
+    units = sum(node.is_unit for node in kept)
+    name = units_name(graph)
+    return (
+        f"{count_of(len(kept), 'node')} and {count_of(int(pruning.edges.sum()), 'link')}: {count_of(units, name)} of "
+        f"{count_of(len(graph.units), name)} traced, pruned to {graph.origin.node_share:.0%} of the influence on the logits "
+        f"by nodes and {graph.origin.edge_share:.0%} by links"
+    )
+
+
+def coverage(graph: AttributionGraph) -> str:
+    """What of the influence the graph accounts for."""
+    scores = graph.scores()
+    if not any(node.kind in REMAINDERS for node in graph.nodes):
+        return f"Nothing is left over: every active {units_name(graph)} is a node, and each node's inputs sum to its value."
+    what = "the other neurons" if units_name(graph) == "neuron" else "what the dictionary does not reconstruct"
+    return (
+        f"Of the influence that reaches the logits from leaves, {scores.replacement:.0%} comes from tokens, position "
+        f"embeddings and biases (replacement score), the rest from {what}; {scores.completeness:.0%} of the nodes' inputs, "
+        "weighted by influence, are accounted for (completeness score). Each node's inputs sum to its value."
+    )
+
+
+def logit_rows(graph: AttributionGraph) -> list[tuple[str, ...]]:
+    """A row of a table for each logit: token, probability, logit less the mean."""
+    return [
+        (repr(node.label), f"{node.weight:.1%}" if node.minus < 0 else "-", f"{node.value:+.4g}") for node in graph.logits
+    ]
+
+
+def strongest(graph: AttributionGraph, pruning: Pruning, count: int = STRONGEST) -> list[Node]:
+    """The kept units of most influence."""
+    units = [node for node in graph.kept(pruning) if node.is_unit]
+    return sorted(units, key=lambda node: (-graph.influence[graph.index[node.id]], node.id))[:count]
+
+
+def unit_rows(graph: AttributionGraph, units: Sequence[Node]) -> list[tuple[str, ...]]:
+    """A row of a table for each unit; see `HEAD`. The direct effect is that on the first logit."""
+    total = graph.influence[[node.kind is not NodeKind.LOGIT for node in graph.nodes]].sum() or 1.0
+    direct = graph.weights[len(graph.units)]
+    return [
+        (
+            node.id.split("@")[0],
+            f"{graph.tokens[node.position].label!r} ({node.position})",
+            f"{node.value:+.3g}",
+            f"{graph.influence[graph.index[node.id]] / total:.1%}",
+            f"{direct[graph.index[node.id]]:+.3g}",
+            _tokens(graph, node, "raises"),
+            _tokens(graph, node, "lowers"),
+        )
+        for node in units
+    ]
+
+
+def _tokens(graph: AttributionGraph, node: Node, which: str) -> str:
+    hints = graph.hints.get(node.id)
+    return " ".join(repr(text) for text, _ in getattr(hints, which)[:3]) if hints else ""
+
+
+def verified(graph: AttributionGraph, found: GraphVerification) -> list[str]:
+    """What was measured of a graph, a sentence or some for each thing."""
+    said = [_direct(graph, found), *(_alone(graph, one) for one in found.kept_alone), _effects(graph, found)]
+    return [one for one in said if one]
+
+
+def _direct(graph: AttributionGraph, found: GraphVerification) -> str:
+    error = found.largest_error
+    if error is None:
+        return ""
+    count = count_of(len(found.effects), units_name(graph))
+    return (
+        f"Direct effects of {count}, measured with all else held, equal those in the graph to {error:.0e} of the largest."
+    )
+
+
+def _alone(graph: AttributionGraph, one: KeptAlone) -> str:
+    name = units_name(graph)
+    others = "their mean over prompts of random tokens" if one.others == "mean" else "zero"
+    words = f"{one.count:,} kept {name}{'' if one.count == 1 else 's'}"
+    return (
+        f"With ablated {name}s at {others}: the logit of {graph.logits[0].label!r} is {one.full:.4g} in the model and "
+        f"{one.none:.4g} with all of them ablated. The kept graph alone has {_of(one, one.graph)}, its {words} alone "
+        f"{_of(one, one.units)} (as many random ones at the same places: {_range(one, one.random_units)}). With only these "
+        f"ablated, {_of(one, one.without)} {are(1)} left (random ones: {_range(one, one.random_without)})."
+    )
+
+
+def _of(one: KeptAlone, value: float) -> str:
+    share = one.share(value)
+    return f"{value:.4g}" + ("" if share is None else f" ({share:.0%} of the difference)")
+
+
+def _range(one: KeptAlone, values: Sequence[float]) -> str:
+    return f"{min(values):.4g} to {max(values):.4g}"
+
+
+def _effects(graph: AttributionGraph, found: GraphVerification) -> str:
+    if found.rank_held is None or found.rank_free is None:
+        return ""
+    return (
+        f"Effects along all paths, by the graph, of {count_of(len(found.effects), units_name(graph))} set to zero have rank "
+        f"correlation {found.rank_held:.2f} with those measured with attention held, and {found.rank_free:.2f} with nothing "
+        "held."
+    )
