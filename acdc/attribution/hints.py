@@ -1,6 +1,7 @@
 """What a unit says by itself: the tokens whose logits its own output raises and lowers most ("logit lens")."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -9,6 +10,13 @@ from acdc.artefacts.attribution.nodes import Node
 from acdc.attribution.trace import Traced, token_texts
 
 COUNT = 4
+
+
+def with_hints(traced: Traced) -> Traced:
+    """The same, with hints of the units that its graph keeps."""
+    graph = traced.graph
+    kept = [node for node in graph.kept(graph.prune()) if node.is_unit]
+    return replace(traced, graph=replace(graph, hints=token_hints(traced, kept)))
 
 
 @torch.no_grad()

@@ -104,7 +104,9 @@ class KeepUnits:
             units = self.dictionary.layers[number]
             if units is not None and layer in units.targets:
                 if number == layer:
-                    self._changes[layer] = torch.where(self.kept[layer], 0.0, self.others[layer] - units.activations(read))
+                    self._changes[layer] = torch.where(
+                        self.kept[layer], 0.0, self.others[layer] - units.activations(read)
+                    )
                 written = written + self._changes[number] @ units.writes(slice(None), layer)
         return written
 
@@ -120,9 +122,7 @@ def run_edited(run: FrozenRun, dictionary: Dictionary, edit: Edit, freeze: Freez
     return run.unembed(final[:, -1])
 
 
-def set_units(
-    run: FrozenRun, dictionary: Dictionary, settings: Sequence[Sequence[Setting]], freeze: Freeze
-) -> Tensor:
+def set_units(run: FrozenRun, dictionary: Dictionary, settings: Sequence[Sequence[Setting]], freeze: Freeze) -> Tensor:
     """Logits [B, V] of the last position, before any soft-capping, with units set to values: a run for each set.
 
     Raises InputError for a unit that the model does not have at that place.
@@ -136,16 +136,16 @@ def _check(run: FrozenRun, dictionary: Dictionary, one: Setting) -> None:
     there = 0 <= one.layer < len(dictionary.layers)
     units = dictionary.layers[one.layer] if there else None
     if units is None:
-        raise InputError(f"there is no MLP in layer {one.layer}: the model has layers 0 to {len(dictionary.layers) - 1}")
+        raise InputError(
+            f"there is no MLP in layer {one.layer}: the model has layers 0 to {len(dictionary.layers) - 1}"
+        )
     if not 0 <= one.unit < units.size:
         raise InputError(f"{dictionary.kind} {one.unit} is not one of MLP {one.layer}'s: 0 to {units.size - 1:,}")
     if not 0 <= one.position < run.length:
         raise InputError(f"position {one.position} is not one of the prompt's: 0 to {run.length - 1}")
 
 
-def _layer(
-    run: FrozenRun, dictionary: Dictionary, edit: Edit, freeze: Freeze, layer: int, residual: Tensor
-) -> Tensor:
+def _layer(run: FrozenRun, dictionary: Dictionary, edit: Edit, freeze: Freeze, layer: int, residual: Tensor) -> Tensor:
     held, weights, everything = run.layers[layer], run.weights.layers[layer], freeze is Freeze.everything
     if everything:
         middle = residual + held.attend(residual)

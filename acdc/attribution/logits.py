@@ -3,7 +3,6 @@
 A logit counts less the mean of all logits, as only differences change what the model says; any soft-capping is left out.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch

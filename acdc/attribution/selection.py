@@ -101,7 +101,10 @@ def targets_of(sources: Sources, picked: Sequence[Tensor]) -> Targets:
         if len(which)
     ]
     return Targets(
-        *(torch.cat([getattr(part, name) for part in parts]) for name in ("layers", "positions", "vectors", "constants"))
+        *(
+            torch.cat([getattr(part, name) for part in parts])
+            for name in ("layers", "positions", "vectors", "constants")
+        )
     )
 
 

@@ -95,7 +95,10 @@ def retrace(model: Model, graph: AttributionGraph, dictionary: Dictionary | None
     active = []
     for layer in range(run.anatomy.n_layers):
         here = [node for node in graph.units if node.layer == layer]
-        positions, units = (torch.tensor([getattr(node, name) for node in here], dtype=torch.long, device=model.device) for name in ("position", "index"))
+        positions, units = (
+            torch.tensor([getattr(node, name) for node in here], dtype=torch.long, device=model.device)
+            for name in ("position", "index")
+        )
         values = torch.tensor([node.value for node in here], dtype=model.dtype, device=model.device)
         active.append(ActiveUnits(positions, units, values))
     return Traced(graph, Sources(run, dictionary, active, first))
@@ -182,6 +185,7 @@ def _graph(sources: Sources, logits: Logits, rows: Tensor, settings: TraceSettin
         model.name,
         model.content_hash,
         model.dtype_name,
+        _text(model, ids),
         dictionary.describe(),
         settings.most_nodes,
         settings.node_share,
@@ -211,6 +215,12 @@ def _logit_nodes(run: FrozenRun, logits: Logits) -> list[Node]:
         label = " less ".join(token_texts(run.model, [one for one in (token, minus) if one >= 0]))
         found.append(Node(NodeKind.LOGIT, run.anatomy.n_layers, last, token, minus, value, weight, label))
     return found
+
+
+def _text(model: Model, tokens: Sequence[int]) -> str:
+    if model.tokenizer is None:
+        return " ".join(map(str, tokens))
+    return str(model.tokenizer.decode(list(tokens), skip_special_tokens=False))
 
 
 def token_texts(model: Model, tokens: Sequence[int]) -> list[str]:

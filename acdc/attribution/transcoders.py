@@ -84,7 +84,9 @@ def _digest_of(paths: Sequence[Path]) -> str:
 
 def _layer_files(folder: Path, layers: int) -> list[Path]:
     if not folder.is_dir():
-        raise InputError(f"dictionary {folder} is not a folder: give one with layer_0.safetensors, layer_1.safetensors, ...")
+        raise InputError(
+            f"dictionary {folder} is not a folder: give one with layer_0.safetensors, layer_1.safetensors, ..."
+        )
     there = {int(found[1]): path for path in folder.iterdir() if (found := _NAME.fullmatch(path.name))}
     if not there:
         raise InputError(f"dictionary {folder} holds no layer_0.safetensors: only per-layer transcoders are read")

@@ -66,7 +66,12 @@ def unit_effects(traced: Traced, nodes: Sequence[Node]) -> tuple[UnitEffect, ...
     columns = zip(direct[places].tolist(), total[places].tolist(), *(one.tolist() for one in measured), strict=True)
     return tuple(
         UnitEffect(
-            id=node.id, direct=by_graph, measured_direct=everything, total=along_all, attention_held=held, nothing_held=free
+            id=node.id,
+            direct=by_graph,
+            measured_direct=everything,
+            total=along_all,
+            attention_held=held,
+            nothing_held=free,
         )
         for node, (by_graph, along_all, everything, held, free) in zip(nodes, columns, strict=True)
     )

@@ -26,7 +26,9 @@ def trace(
     model: opt.ModelName = DEFAULT_MODEL,
     logit: Annotated[
         list[str] | None,
-        typer.Option("--logit", help="Explain this token's logit; can be repeated (default: the likeliest).", metavar="TOKEN"),
+        typer.Option(
+            "--logit", help="Explain this token's logit; can be repeated (default: the likeliest).", metavar="TOKEN"
+        ),
     ] = None,
     less: Annotated[
         str | None,
@@ -127,7 +129,8 @@ def _record(run: "FinishedTrace") -> dict:
         "model": graph.origin.model,
         "tokens": [token.index for token in graph.tokens],
         "logits": [
-            {"id": node.id, "token": node.label, "probability": node.weight, "value": node.value} for node in graph.logits
+            {"id": node.id, "token": node.label, "probability": node.weight, "value": node.value}
+            for node in graph.logits
         ],
         "nodes": len(graph.nodes),
         "kept_nodes": int(run.pruning.nodes.sum()),

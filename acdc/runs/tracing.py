@@ -10,12 +10,11 @@ from acdc.artefacts.attribution.graph import AttributionGraph
 from acdc.artefacts.attribution.influence import Pruning
 from acdc.artefacts.attribution.store import NODES, WEIGHTS, load_graph, to_files
 from acdc.artefacts.attribution.verification import FILE_NAME as VERIFICATION
+from acdc.attribution.dictionaries import open_dictionary
 from acdc.attribution.dictionary import Dictionary
-from acdc.attribution.hints import token_hints
-from acdc.attribution.logits import LogitChoice
+from acdc.attribution.hints import with_hints
 from acdc.attribution.prompts import logit_token, prompt_tokens
 from acdc.attribution.trace import Traced, TraceSettings, retrace, trace_prompt
-from acdc.attribution.transcoders import Transcoders
 from acdc.attribution.verification import verify_graph
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
@@ -69,7 +68,7 @@ class TraceJob:
         logits = replace(self.settings.logits, tokens=chosen, difference=self.less is not None)
         dictionary = None
         if self.dictionary is not None:
-            dictionary = Transcoders(self.dictionary, model.anatomy, model.dtype, model.device)
+            dictionary = open_dictionary(self.dictionary, model)
         return BoundJob(self, model, tokens, replace(self.settings, logits=logits), dictionary)
 
     def command(self) -> str:
@@ -137,10 +136,7 @@ class BoundJob:
 
     def trace(self, progress: Progress) -> Traced:
         """Trace, with hints of the kept units."""
-        traced = trace_prompt(self.model, self.tokens, self.settings, self.dictionary, progress)
-        graph = traced.graph
-        kept = [node for node in graph.kept(graph.prune()) if node.is_unit]
-        return replace(traced, graph=replace(graph, hints=token_hints(traced, kept)))
+        return with_hints(trace_prompt(self.model, self.tokens, self.settings, self.dictionary, progress))
 
 
 def run_trace(job: TraceJob, out: Path | None, progress: Progress) -> FinishedTrace:

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from acdc.artefacts.attribution.graph import AttributionGraph, Origin
-from acdc.artefacts.attribution.influence import EDGE_SHARE, NODE_SHARE, Pruning
+from acdc.artefacts.attribution.influence import NODE_SHARE, Pruning
 from acdc.artefacts.attribution.nodes import Node, NodeKind
 from acdc.errors import InputError, without_prefix
 
@@ -44,7 +44,7 @@ def to_front_end(
         "scan": _slug(graph.origin.model),
         "transcoder_list": [],
         "prompt_tokens": [token.label for token in graph.tokens],
-        "prompt": "".join(token.label for token in graph.tokens),
+        "prompt": graph.origin.prompt,
         "node_threshold": node_share,
         "schema_version": 1,
         "info": {"generator": {"name": "acdc"}, "units": graph.origin.units.get("units", "")},
@@ -167,6 +167,7 @@ class _MetadataJson(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     scan: str
+    prompt: str
     prompt_tokens: list[str]
     info: dict[str, Any] | None = None
 
@@ -200,7 +201,9 @@ def parse_front_end(content: Any, place: Path) -> AttributionGraph:
     read = [(one.node_id, _read_node(one, found.metadata, units == _NEURONS, place)) for one in found.nodes]
     order = list(NodeKind)
     read.sort(key=lambda one: order.index(one[1].kind))
-    return _linked(read, found, Origin(found.metadata.scan, "", "float32", {"units": units}), place)
+    return _linked(
+        read, found, Origin(found.metadata.scan, "", "float32", found.metadata.prompt, {"units": units}), place
+    )
 
 
 def _read_node(one: _NodeJson, metadata: _MetadataJson, neurons: bool, place: Path) -> Node:
@@ -231,9 +234,7 @@ def _read_node(one: _NodeJson, metadata: _MetadataJson, neurons: bool, place: Pa
     )
 
 
-def _linked(
-    read: list[tuple[str, Node]], found: _GraphJson, origin: Origin, place: Path
-) -> AttributionGraph:
+def _linked(read: list[tuple[str, Node]], found: _GraphJson, origin: Origin, place: Path) -> AttributionGraph:
     """The graph of nodes and links; ids that an error shares with a unit are told apart by what follows from them."""
     nodes = tuple(node for _, node in read)
     graph = AttributionGraph(nodes, np.zeros((0, 0)), origin)
@@ -265,7 +266,5 @@ def _places(read: list[tuple[str, Node]], among: tuple[Node, ...]) -> dict[str, 
 
 def _with_values(graph: AttributionGraph) -> AttributionGraph:
     sums = dict(zip((node.id for node in graph.targets), graph.row_sums().tolist(), strict=True))
-    nodes = tuple(
-        replace(node, value=sums[node.id]) if node.kind is NodeKind.LOGIT else node for node in graph.nodes
-    )
+    nodes = tuple(replace(node, value=sums[node.id]) if node.kind is NodeKind.LOGIT else node for node in graph.nodes)
     return replace(graph, nodes=nodes)

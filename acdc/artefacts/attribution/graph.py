@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -17,16 +18,18 @@ from acdc.artefacts.attribution.influence import (
     total_influence,
 )
 from acdc.artefacts.attribution.nodes import CONSTANTS, REMAINDERS, Node, NodeKind
+from acdc.display import show
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a graph comes from: the model by name and content, what its units are, and how many were allowed, None for
-    any number; the shares of influence that its nodes and edges are pruned to; the versions of libraries."""
+    """Where a graph comes from: the model by name and content, the text of the prompt, what its units are, and how many
+    were allowed, None for any number; the shares of influence that its nodes and edges are pruned to; the versions of libraries."""
 
     model: str
     content_hash: str
     dtype: str
+    prompt: str
     units: Mapping[str, str]
     most_nodes: int | None = None
     node_share: float = NODE_SHARE
@@ -160,6 +163,17 @@ class AttributionGraph:
                 found[: len(self.sources)] += self.weights[row] * (found[place[row]] / value)
         return found
 
+    def save(self, folder: str | Path) -> None:
+        """Write it into a folder; `acdc.load_graph` reads it. Raises InputError where that fails."""
+        show("attribution graph in a folder", self, Path(folder))
+
+    def to_svg(self) -> str:
+        """A picture of the pruned graph as SVG text."""
+        return str(show("attribution graph as SVG", self, self.prune()))
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
     def row_sums(self) -> np.ndarray:
         """What the sources of each target add up to, [targets]."""
         return self.weights.sum(axis=1)
@@ -187,5 +201,3 @@ class AttributionGraph:
 
     def _label(self, position: int) -> str:
         return f"{self.tokens[position].label!r} ({position})"
-
-

@@ -22,7 +22,7 @@ NODES, WEIGHTS = "attribution.json", "attribution.safetensors"
 FORMAT, PICKLES = "acdc-attribution-graph", (".pt", ".pth", ".pkl")
 _FIELDS = ("layer", "position", "index", "minus", "value", "weight", "label")
 _CONVERT = (
-    "write it as JSON where circuit-tracer is installed: python -c \"from circuit_tracer.utils.create_graph_files import "
+    'write it as JSON where circuit-tracer is installed: python -c "from circuit_tracer.utils.create_graph_files import '
     "create_graph_files as f; f('FILE.pt', slug='graph', output_path='out')\""
 )
 
@@ -64,6 +64,7 @@ class _Record(BaseModel):
     model: str
     content_hash: str
     dtype: str
+    prompt: str
     units: dict[str, str]
     most_nodes: int | None
     node_share: float
@@ -127,7 +128,9 @@ def load_graph(path: Path) -> AttributionGraph:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole file"
-        raise InputError(f"{place} is not an attribution graph, version 1: {where}: {without_prefix(first['msg'])}") from None
+        raise InputError(
+            f"{place} is not an attribution graph, version 1: {where}: {without_prefix(first['msg'])}"
+        ) from None
     return _graph(record, place)
 
 

@@ -12,7 +12,16 @@ from acdc.artefacts.attribution.nodes import REMAINDERS, Node
 from acdc.artefacts.attribution.verification import GraphVerification
 from acdc.render.attribution.picture import LOWERS, RAISES, look
 from acdc.render.attribution.places import Places, caption, place
-from acdc.render.attribution.sentences import HEAD, coverage, logit_rows, strongest, subtitle, title, unit_rows, verified
+from acdc.render.attribution.sentences import (
+    HEAD,
+    coverage,
+    logit_rows,
+    strongest,
+    subtitle,
+    title,
+    unit_rows,
+    verified,
+)
 from acdc.render.report.markup import Markup, element, facts, join, paragraph, safe, table
 from acdc.render.style import NODE_FILL, NODE_LINE
 
@@ -25,7 +34,11 @@ def to_html(
 ) -> str:
     """The page as text. `command` made the graph."""
     sections = [
-        _section("Logits", "logits", table("What is explained", ("token", "probability", "logit less the mean"), logit_rows(graph))),
+        _section(
+            "Logits",
+            "logits",
+            table("What is explained", ("token", "probability", "logit less the mean"), logit_rows(graph)),
+        ),
         _section("Strongest units", "units", _units(graph, pruning)),
         _section("Verification", "verification", _verification(graph, verification)),
         _section("How it was made", "provenance", _provenance(graph, command)),
@@ -79,7 +92,9 @@ def _verification(graph: AttributionGraph, found: GraphVerification | None) -> M
     ]
     head = ("unit", "direct, graph", "direct, measured", "all paths, graph", "attention held", "nothing held")
     said = join(paragraph(sentence) for sentence in verified(graph, found))
-    return said + (table("By how much the first logit falls with a unit at zero.", head, effects) if effects else Markup(""))
+    return said + (
+        table("By how much the first logit falls with a unit at zero.", head, effects) if effects else Markup("")
+    )
 
 
 def _provenance(graph: AttributionGraph, command: str) -> Markup:

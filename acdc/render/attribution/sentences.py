@@ -14,8 +14,7 @@ HEAD = ("unit", "at", "activation", "influence", "direct effect", "raises", "low
 
 def title(graph: AttributionGraph) -> str:
     """One line that says what was traced."""
-    text = "".join(token.label for token in graph.tokens)
-    return f"trace of {shortened(text, 60)} in {graph.origin.model}"
+    return f"trace of {shortened(graph.origin.prompt, 60)} in {graph.origin.model}"
 
 
 def units_name(graph: AttributionGraph) -> str:
@@ -29,7 +28,7 @@ def subtitle(graph: AttributionGraph, pruning: Pruning) -> str:
     units = sum(node.is_unit for node in kept)
     name = units_name(graph)
     return (
-        f"{count_of(len(kept), 'node')} and {count_of(int(pruning.edges.sum()), 'link')}: {count_of(units, name)} of "
+        f"{count_of(len(kept), 'node')} and {count_of(int(pruning.edges.sum()), 'link')}: {units:,} of "
         f"{count_of(len(graph.units), name)} traced, pruned to {graph.origin.node_share:.0%} of the influence on the logits "
         f"by nodes and {graph.origin.edge_share:.0%} by links"
     )
@@ -51,7 +50,8 @@ def coverage(graph: AttributionGraph) -> str:
 def logit_rows(graph: AttributionGraph) -> list[tuple[str, ...]]:
     """A row of a table for each logit: token, probability, logit less the mean."""
     return [
-        (repr(node.label), f"{node.weight:.1%}" if node.minus < 0 else "-", f"{node.value:+.4g}") for node in graph.logits
+        (repr(node.label), f"{node.weight:.1%}" if node.minus < 0 else "-", f"{node.value:+.4g}")
+        for node in graph.logits
     ]
 
 
@@ -95,9 +95,7 @@ def _direct(graph: AttributionGraph, found: GraphVerification) -> str:
     if error is None:
         return ""
     count = count_of(len(found.effects), units_name(graph))
-    return (
-        f"Direct effects of {count}, measured with all else held, equal those in the graph to {error:.0e} of the largest."
-    )
+    return f"Direct effects of {count}, measured with all else held, equal those in the graph to {error:.0e} of the largest."
 
 
 def _alone(graph: AttributionGraph, one: KeptAlone) -> str:
