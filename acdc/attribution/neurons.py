@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from acdc.artefacts.attribution.nodes import NodeKind
+from acdc.errors import InputError
 from acdc.execution.products import product
 from acdc.model.feed_forward import FeedForward
 from acdc.model.weights import Weights
@@ -65,6 +66,11 @@ def _columns(weight: Tensor, bias: Tensor | None, units: Tensor) -> tuple[Tensor
     return weight[:, units].T, weight.new_zeros(len(units)) if bias is None else bias[units]
 
 
+def _is_elementwise(mlp: FeedForward) -> bool:
+    probe = torch.tensor([0.5, -1.0, 2.0], dtype=mlp.out.weight.dtype, device=mlp.out.weight.device)
+    return torch.allclose(mlp.activation(probe)[:1], mlp.activation(probe[:1]))
+
+
 class Neurons:
     """See `acdc.attribution.dictionary.Dictionary`."""
 
@@ -72,6 +78,10 @@ class Neurons:
     normed, inside, complete = True, True, True
 
     def __init__(self, weights: Weights):
+        """Raises InputError where a unit's activation depends on other units (SoLU), so that none has a ratio."""
+        for layer in weights.layers:
+            if isinstance(layer.mlp, FeedForward) and not _is_elementwise(layer.mlp):
+                raise InputError("this model's activation mixes the units of an MLP: its neurons cannot be traced one by one")
         self.layers = [
             NeuronLayer(layer.mlp, number) if isinstance(layer.mlp, FeedForward) else None
             for number, layer in enumerate(weights.layers)
