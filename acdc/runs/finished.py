@@ -36,8 +36,6 @@ def open_run(path: Path) -> FinishedRun:
         raise InputError(f"run {path} holds scores only; its edges are in {path / 'scores.json'}")
     if kind == "sweep":
         raise InputError(f"run {path} holds a sweep: its curve is in {path / 'curve.json'}")
-    if kind == "trace":
-        raise InputError(f"run {path} holds the attribution graph of one prompt, no circuit: it cannot be used here")
     return FinishedRun(path, Circuit.load(path), load_report(path), resumed=True)
 
 

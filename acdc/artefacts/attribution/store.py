@@ -14,11 +14,11 @@ from safetensors.numpy import save as save_tensors
 from acdc.artefacts.attribution.front_end import is_front_end, parse_front_end
 from acdc.artefacts.attribution.graph import AttributionGraph, Origin, TokenHints
 from acdc.artefacts.attribution.nodes import Node, NodeKind
-from acdc.artefacts.digests import check_unchanged, digest
+from acdc.artefacts.digests import ATTRIBUTION, check_unchanged, digest
 from acdc.errors import InputError, first_line, without_prefix
 from acdc.files import check_text, is_there, json_text, open_file, read_bytes, read_json, write_bytes
 
-NODES, WEIGHTS = "attribution.json", "attribution.safetensors"
+NODES, WEIGHTS = ATTRIBUTION, "attribution.safetensors"
 FORMAT, PICKLES = "acdc-attribution-graph", (".pt", ".pth", ".pkl")
 _FIELDS = ("layer", "position", "index", "minus", "value", "weight", "label")
 _CONVERT = (
