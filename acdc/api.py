@@ -265,12 +265,12 @@ def trace(
 ) -> AttributionGraph:
     """The attribution graph of a prompt, as text or as token ids: what each node adds to the values of others.
 
-    Nodes are hidden neurons at their tokens, or the features of a `dictionary` (its folder, or one of your own); tokens,
-    position embeddings and biases, so that each row of `weights` sums to its target's value; and `logits`: of given
-    tokens, with `less` of the one less another, by default of the likeliest. `max_nodes` neurons or features at most,
-    those of most influence; None for all that are active. `first_token`: some may be at the first token too, else what
-    MLPs write there is one node. `node_share` and `edge_share` are what `prune` keeps of the influence.
-    Raises InputError for a model, a prompt or settings that cannot be used.
+    Nodes are hidden neurons at their tokens, or the features of a `dictionary` (its folder, or one of your own);
+    tokens, position embeddings and biases, so that each row of `weights` sums to its target's value; and `logits`: of
+    given tokens, with `less` of the one less another, by default of the likeliest. `max_nodes` neurons or features at
+    most, those of most influence; None for all that are active. `first_token`: some may be at the first token too, else
+    what MLPs write there is one node. `node_share` and `edge_share` are what `prune` keeps of the influence. Raises
+    InputError for a model, a prompt or settings that cannot be used.
     """
     wanted = [*(logits or ()), *([] if less is None else [less])]
     if less is not None and len(wanted) != 2:

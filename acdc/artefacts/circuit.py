@@ -325,7 +325,9 @@ class Circuit(_Record):
         if (target / CIRCUITS).is_dir() and not (target / FILE_NAME).exists():
             raise InputError(f"{target} holds a sweep: name one of its circuits in {target / CIRCUITS}")
         if (target / ATTRIBUTION).exists() and not (target / FILE_NAME).exists():
-            raise InputError(f"{target} holds the attribution graph of one prompt, which 'acdc show' prints, no circuit")
+            raise InputError(
+                f"{target} holds the attribution graph of one prompt, which 'acdc show' prints, no circuit"
+            )
         target = target / FILE_NAME if target.is_dir() else target
         circuit = read_artefact(cls, target, "a circuit of acdc")
         try:

@@ -40,8 +40,8 @@ class Dictionary(Protocol):
     """Units for every MLP of a model; None where a layer has no MLP.
 
     `kind`: of its nodes. `normed`: units read what the MLP does, after its norm, else the residual stream before it.
-    `inside`: they write what the MLP does, before any post-norm, else what reaches the residual stream. `complete`: all units
-    together write what the MLP does, so that nothing is left over. `describe`: what artefacts say of it.
+    `inside`: they write what the MLP does, before any post-norm, else what reaches the residual stream. `complete`: all
+    units together write what the MLP does, so that nothing is left over. `describe`: what artefacts say of it.
     """
 
     kind: NodeKind

@@ -58,8 +58,8 @@ class HeldNorm:
 
 @dataclass(frozen=True)
 class HeldLayer:
-    """One layer of a held run: what enters it, `residual`; `patterns` [H, P, P]; the post-norms' factors [P, d]; what the
-    MLP reads, `mlp_read` after its norm and `entering` before; what it writes before its post-norm [P, d]."""
+    """One layer of a held run: what enters it, `residual`; `patterns` [H, P, P]; the post-norms' factors [P, d]; what
+    the MLP reads, `mlp_read` after its norm and `entering` before; what it writes before its post-norm [P, d]."""
 
     weights: Layer
     residual: Tensor

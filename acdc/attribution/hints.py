@@ -23,8 +23,8 @@ def with_hints(traced: Traced) -> Traced:
 def token_hints(traced: Traced, nodes: Sequence[Node], count: int = COUNT) -> dict[str, TokenHints]:
     """By node's id: the most raised and the most lowered tokens, with the change of their logits less the mean.
 
-    A unit's output, at its activation and through its post-norm, is read as the last position's norm and the unembedding
-    would read it; what attention would make of it on the way from another position is left out.
+    A unit's output, at its activation and through its post-norm, is read as the last position's norm and the
+    unembedding would read it; what attention would make of it on the way from another position is left out.
     """
     run, dictionary = traced.run, traced.sources.dictionary
     found = {}

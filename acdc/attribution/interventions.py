@@ -49,11 +49,13 @@ class Edit(Protocol):
     runs: int
 
     def __call__(self, layer: int, read: Tensor, written: Tensor) -> Tensor:
-        """`written` [B, P, d] by the MLP (before its post-norm where the units write there) of what its units `read`."""
+        """`written` [B, P, d] by the MLP (before its post-norm where the units write there) of what its units
+        `read`."""
 
 
 class SetUnits:
-    """Units set to values, several sets at once: what a unit writes changes by its value less what it is in this run."""
+    """Units set to values, several sets at once: what a unit writes changes by its value less what it is in this
+    run."""
 
     def __init__(self, dictionary: Dictionary, settings: Sequence[Sequence[Setting]]):
         self.dictionary, self.runs = dictionary, len(settings)
@@ -89,8 +91,8 @@ class SetUnits:
 
 
 class KeepUnits:
-    """All units at fixed values but those that are kept, in B runs: `kept` and `others` have an entry per layer, boolean
-    [B, P, F] and [P, F]. Where units do not make up all of what an MLP writes, the rest stays."""
+    """All units at fixed values but those that are kept, in B runs: `kept` and `others` have an entry per layer,
+    boolean [B, P, F] and [P, F]. Where units do not make up all of what an MLP writes, the rest stays."""
 
     first = 0
 

@@ -1,6 +1,7 @@
 """Which logits a graph explains, and the vectors that read them.
 
-A logit counts less the mean of all logits, as only differences change what the model says; any soft-capping is left out.
+A logit counts less the mean of all logits, as only differences change what the model says; any soft-capping is left
+out.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The hidden units of the MLPs themselves: no dictionary is needed, and all of them together leave nothing over.
 
-A unit's activation is taken for proportional to what it reads: act(z) = z * (act(z) / z) with the ratio held; of a gated
-product each factor counts for half, with the other held (Achtibat et al. 2024, arXiv 2402.05602; Rezaei Jafari et al.
-2025, "RelP"; circuits of neurons as sparse as those of features: arXiv 2601.22594).
+A unit's activation is taken for proportional to what it reads: act(z) = z * (act(z) / z) with the ratio held; of a
+gated product each factor counts for half, with the other held (Achtibat et al. 2024, arXiv 2402.05602; Rezaei Jafari et
+al. 2025, "RelP"; circuits of neurons as sparse as those of features: arXiv 2601.22594).
 """
 
 from dataclasses import dataclass
@@ -81,7 +81,9 @@ class Neurons:
         """Raises InputError where a unit's activation depends on other units (SoLU), so that none has a ratio."""
         for layer in weights.layers:
             if isinstance(layer.mlp, FeedForward) and not _is_elementwise(layer.mlp):
-                raise InputError("this model's activation mixes the units of an MLP: its neurons cannot be traced one by one")
+                raise InputError(
+                    "this model's activation mixes the units of an MLP: its neurons cannot be traced one by one"
+                )
         self.layers = [
             NeuronLayer(layer.mlp, number) if isinstance(layer.mlp, FeedForward) else None
             for number, layer in enumerate(weights.layers)

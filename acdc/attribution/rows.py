@@ -23,7 +23,8 @@ from acdc.execution.products import product
 
 @dataclass(frozen=True)
 class ActiveUnits:
-    """Units of one layer that are sources: `positions`, `units` and `values` [k] in the order of position, then unit."""
+    """Units of one layer that are sources: `positions`, `units` and `values` [k] in the order of position, then
+    unit."""
 
     positions: Tensor
     units: Tensor

@@ -1,8 +1,8 @@
 """Per-layer transcoders of circuit-tracer: a folder of `layer_0.safetensors`, `layer_1.safetensors`, ...
 
-Each file has W_enc [F, d], W_dec [F, d], b_enc [F], b_dec [d], and where it has them `activation_function.threshold` [F]
-(JumpReLU, else ReLU) and `W_skip` [d, d]. Features read what the MLP reads after its norm, and what they write takes
-the place of the MLP's output (Dunefsky et al. 2024, arXiv 2406.11944; Paulo et al. 2025, skip transcoders).
+Each file has W_enc [F, d], W_dec [F, d], b_enc [F], b_dec [d], and where it has them `activation_function.threshold`
+[F] (JumpReLU, else ReLU) and `W_skip` [d, d]. Features read what the MLP reads after its norm, and what they write
+takes the place of the MLP's output (Dunefsky et al. 2024, arXiv 2406.11944; Paulo et al. 2025, skip transcoders).
 """
 
 import hashlib

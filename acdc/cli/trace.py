@@ -112,7 +112,8 @@ def print_trace(run: "FinishedTrace", as_json: bool) -> None:
     print_table(out, "logits", ("token", "probability", "logit less the mean"), sentences.logit_rows(graph))
     units = sentences.strongest(graph, pruning)
     if units:
-        title = f"\nstrongest {len(units)} of {sum(node.is_unit for node in graph.kept(pruning)):,} {sentences.units_name(graph)}s"
+        kept = sum(node.is_unit for node in graph.kept(pruning))
+        title = f"\nstrongest {len(units)} of {kept:,} {sentences.units_name(graph)}s"
         print_table(out, title, sentences.HEAD, sentences.unit_rows(graph, units))
     out.print(f"\n{sentences.coverage(graph)}")
     for sentence in sentences.verified(graph, run.verification) if run.verification else ():

@@ -182,8 +182,8 @@ class Exported:
 def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: str = Grouping.layer) -> Exported:
     """Write a run's circuit or scores to a file, or into a folder; a warning for each thing that is lost.
 
-    `path` may be a circuit file too, or a trace or a file with an attribution graph. `fixed` and `group`: see `acdc.render.look`. Raises InputError for what the format
-    cannot hold; nothing is written then.
+    `path` may be a circuit file too, or a trace or a file with an attribution graph. `fixed` and `group`: see
+    `acdc.render.look`. Raises InputError for what the format cannot hold; nothing is written then.
     """
     target_format = usable_format(format, "write")
     if is_trace(path):

@@ -1,4 +1,5 @@
-"""Files of attribution graphs: written and read again, JSON of front ends, what is damaged or foreign; and influence."""
+"""Files of attribution graphs: written and read again, JSON of front ends, what is damaged or foreign; and
+influence."""
 
 import json
 

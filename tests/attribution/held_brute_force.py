@@ -42,13 +42,16 @@ class Held:
             for mlp in self.mlps:
                 stack.enter_context(hooked(mlp.register_forward_pre_hook(lambda _, x: self.read.append(x[0].clone()))))
                 down = part(mlp, DOWN)
-                stack.enter_context(hooked(down.register_forward_pre_hook(lambda _, x: self.hidden.append(x[0].clone()))))
+                stack.enter_context(
+                    hooked(down.register_forward_pre_hook(lambda _, x: self.hidden.append(x[0].clone())))
+                )
             stack.enter_context(self._softmax(keep=True))
             self.logits = self._run()
 
     @torch.no_grad()
     def run(self, layer: int, position: int, unit: int, value: float, held: str) -> tuple[Tensor, list[Tensor]]:
-        """(logits of the last position, what each MLP reads) with one neuron set; held: everything, attention, nothing."""
+        """(logits of the last position, what each MLP reads) with one neuron set; held: everything, attention,
+        nothing."""
         read: list[Tensor] = []
         with ExitStack() as stack:
             stack.enter_context(float64_throughout(self.model))
@@ -69,8 +72,8 @@ class Held:
 
     @torch.no_grad()
     def unit_change(self, layer: int, position: int, unit: int, read: Tensor) -> float:
-        """By how much a unit's value changes when its MLP reads `read`, each factor of it being linear in what it reads:
-        the activation by its ratio, a gated product by half of each."""
+        """By how much a unit's value changes when its MLP reads `read`, each factor of it being linear in what it
+        reads: the activation by its ratio, a gated product by half of each."""
         mlp, before = self.mlps[layer], self.read[layer][0, position]
         change = read[0, position] - before
         up, gate = part(mlp, UP), part(mlp, GATE)

@@ -35,7 +35,9 @@ def hidden_scores(model, components, tokens, logit):
 
         return write
 
-    layers = [replace(layer, mlp=replace(layer.mlp, out=recorded(layer.mlp.out))) for layer in components.weights.layers]
+    layers = [
+        replace(layer, mlp=replace(layer.mlp, out=recorded(layer.mlp.out))) for layer in components.weights.layers
+    ]
     kind = PatternsHeld if isinstance(components, PatternsHeld) else FunctionalComponents
     executor = Executor(kind(replace(components.weights, layers=tuple(layers)), model.anatomy), model.graph)
     embedded = executor.embed(torch.tensor([tokens])).detach().requires_grad_()

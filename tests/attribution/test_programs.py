@@ -12,8 +12,8 @@ from acdc.benchmark.programs.compiler import compile_program
 from acdc.benchmark.programs.library import LIBRARY
 from acdc.model.load import load_model
 
-# F1 of neurons found on some prompts against those that change an output when set to zero. What is missed passes through
-# units that are not active: a pair of a step's units cancels, and without one of them a lookup's unit wakes up.
+# F1 of neurons found on some prompts against those that change an output when set to zero. What is missed passes
+# through units that are not active: a pair of a step's units cancels, and without one of them a lookup's unit wakes up.
 FOUND = {
     "histogram": 1.0,
     "fraction": 1.0,

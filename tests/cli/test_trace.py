@@ -20,7 +20,15 @@ def traced(acdc):
 
 
 def test_what_is_printed_and_written(traced, tmp_path):
-    for words in ("trace of ", "in trio", "'Mary'", "of 200 neurons", "replacement score", "Direct effects of", "With ablated"):
+    for words in (
+        "trace of ",
+        "in trio",
+        "'Mary'",
+        "of 200 neurons",
+        "replacement score",
+        "Direct effects of",
+        "With ablated",
+    ):
         assert words in traced.out, words
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "attribution.dot", "attribution.html", "attribution.json", "attribution.safetensors", "attribution.svg",

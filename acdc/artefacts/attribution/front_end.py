@@ -1,9 +1,9 @@
 """JSON of the front ends of circuit-tracer and Neuronpedia (schema version 1): a pruned graph.
 
-Their `feature` is the Cantor pairing of layer and unit; `influence` the cumulative share down to a node. Ids: `l_f_p` of
-units, `0_l_p` of errors (which can be that of a unit: the type tells), `E_token_p`, `{layers + 1}_token_p` of logits.
-Hidden neurons stand as units, what other neurons add as errors. Position embeddings and biases, which those tools do
-not have as nodes, are of type `bias`.
+Their `feature` is the Cantor pairing of layer and unit; `influence` the cumulative share down to a node. Ids: `l_f_p`
+of units, `0_l_p` of errors (which can be that of a unit: the type tells), `E_token_p`, `{layers + 1}_token_p` of
+logits. Hidden neurons stand as units, what other neurons add as errors. Position embeddings and biases, which those
+tools do not have as nodes, are of type `bias`.
 """
 
 import re
@@ -229,8 +229,8 @@ def _read_node(one: _NodeJson, metadata: _MetadataJson, neurons: bool, place: Pa
     except (ValueError, IndexError):
         raise InputError(f"{place}: node {one.node_id!r} has no id of its type {one.feature_type!r}") from None
     raise InputError(
-        f"{place}: node {one.node_id!r} is of type {one.feature_type!r}; only {', '.join((UNIT, ERROR, TOKEN, LOGIT, BIAS))} "
-        "are read"
+        f"{place}: node {one.node_id!r} is of type {one.feature_type!r}; only "
+        f"{', '.join((UNIT, ERROR, TOKEN, LOGIT, BIAS))} are read"
     )
 
 

@@ -24,7 +24,8 @@ from acdc.display import show
 @dataclass(frozen=True)
 class Origin:
     """Where a graph comes from: the model by name and content, the text of the prompt, what its units are, and how many
-    were allowed, None for any number; the shares of influence that its nodes and edges are pruned to; the versions of libraries."""
+    were allowed, None for any number; the shares of influence that its nodes and edges are pruned to; the versions of
+    libraries."""
 
     model: str
     content_hash: str

@@ -41,7 +41,8 @@ def shares(matrix: np.ndarray) -> np.ndarray:
 
 
 def total_influence(share: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Influence [n] on the logits, whose `weights` [n] are 0 for all other nodes; it does not count these themselves."""
+    """Influence [n] on the logits, whose `weights` [n] are 0 for all other nodes; it does not count these
+    themselves."""
     step, found = weights @ share, np.zeros_like(weights)
     for _ in range(len(weights)):  # a graph has no cycles, and no path is longer than it has nodes
         if not step.any():

@@ -1,6 +1,7 @@
-"""Nodes of an attribution graph, and their ids: `m3.n512@5` (a hidden neuron at a position), `m3.f1041@5` (a feature of a
-dictionary), `m3.rest@5` (all other neurons there), `m3.error@5` (what a dictionary does not reconstruct), `token@4`,
-`position@4`, `bias`, `first` (what all MLPs write at the first token), `logit:TOKENID` and `logit:TOKENID-TOKENID` (the first less the second)."""
+"""Nodes of an attribution graph, and their ids: `m3.n512@5` (a hidden neuron at a position), `m3.f1041@5` (a feature of
+a dictionary), `m3.rest@5` (all other neurons there), `m3.error@5` (what a dictionary does not reconstruct), `token@4`,
+`position@4`, `bias`, `first` (what all MLPs write at the first token), `logit:TOKENID` and `logit:TOKENID-TOKENID` (the
+first less the second)."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -22,8 +22,8 @@ NODES, WEIGHTS = ATTRIBUTION, "attribution.safetensors"
 FORMAT, PICKLES = "acdc-attribution-graph", (".pt", ".pth", ".pkl")
 _FIELDS = ("layer", "position", "index", "minus", "value", "weight", "label")
 _CONVERT = (
-    'write it as JSON where circuit-tracer is installed: python -c "from circuit_tracer.utils.create_graph_files import '
-    "create_graph_files as f; f('FILE.pt', slug='graph', output_path='out')\""
+    'write it as JSON where circuit-tracer is installed: python -c "from circuit_tracer.utils.create_graph_files '
+    "import create_graph_files as f; f('FILE.pt', slug='graph', output_path='out')\""
 )
 
 

@@ -18,8 +18,8 @@ class KeptAlone(_Record):
 
     `full`: nothing is ablated; `none`: all units are. `graph`: all but those of the kept graph, where a kept remainder
     keeps all units of its place. `units`: all but the kept units themselves, so many as `count` says. `without`: these
-    alone are ablated. `random_units` and `random_without` are the same for as many units at each place, drawn at random,
-    once for each number. What is one node for all MLPs at the first token is never ablated.
+    alone are ablated. `random_units` and `random_without` are the same for as many units at each place, drawn at
+    random, once for each number. What is one node for all MLPs at the first token is never ablated.
     """
 
     others: Literal["mean", "zero"]

@@ -79,8 +79,11 @@ def _units(graph: AttributionGraph, pruning: Pruning) -> Markup:
     found = strongest(graph, pruning, ROWS)
     if not found:
         return paragraph("No unit is kept.")
-    caption_of = "By influence on the logits; the direct effect is that on the first logit; tokens are those that it raises and lowers most by itself."
-    return table(caption_of, HEAD, unit_rows(graph, found), words=(1, 5, 6))
+    by = (
+        "By influence on the logits; the direct effect is that on the first logit; tokens are those that it raises and "
+        "lowers most by itself."
+    )
+    return table(by, HEAD, unit_rows(graph, found), words=(1, 5, 6))
 
 
 def _verification(graph: AttributionGraph, found: GraphVerification | None) -> Markup:

@@ -6,7 +6,7 @@ from acdc.artefacts.attribution.graph import AttributionGraph
 from acdc.artefacts.attribution.influence import Pruning
 from acdc.artefacts.attribution.nodes import REMAINDERS, Node, NodeKind
 from acdc.artefacts.attribution.verification import GraphVerification, KeptAlone
-from acdc.words import are, count_of, shortened
+from acdc.words import count_of, shortened
 
 STRONGEST = 12
 HEAD = ("unit", "at", "activation", "influence", "direct effect", "raises", "lowers")
@@ -29,8 +29,8 @@ def subtitle(graph: AttributionGraph, pruning: Pruning) -> str:
     name = units_name(graph)
     return (
         f"{count_of(len(kept), 'node')} and {count_of(int(pruning.edges.sum()), 'link')}: {units:,} of "
-        f"{count_of(len(graph.units), name)} traced, pruned to {graph.origin.node_share:.0%} of the influence on the logits "
-        f"by nodes and {graph.origin.edge_share:.0%} by links"
+        f"{count_of(len(graph.units), name)} traced, pruned to {graph.origin.node_share:.0%} of the influence on the "
+        f"logits by nodes and {graph.origin.edge_share:.0%} by links"
     )
 
 
@@ -38,12 +38,13 @@ def coverage(graph: AttributionGraph) -> str:
     """What of the influence the graph accounts for."""
     scores = graph.scores()
     if not any(node.kind in REMAINDERS for node in graph.nodes):
-        return f"Nothing is left over: every active {units_name(graph)} is a node, and each node's inputs sum to its value."
+        name = units_name(graph)
+        return f"Nothing is left over: every active {name} is a node, and each node's inputs sum to its value."
     what = "the other neurons" if units_name(graph) == "neuron" else "what the dictionary does not reconstruct"
     return (
-        f"Of the influence that reaches the logits from leaves, {scores.replacement:.0%} comes from tokens, position "
-        f"embeddings and biases (replacement score), the rest from {what}; {scores.completeness:.0%} of the nodes' inputs, "
-        "weighted by influence, are accounted for (completeness score). Each node's inputs sum to its value."
+        f"Of the influence that reaches the logits from leaves, {scores.replacement:.0%} comes from tokens and "
+        f"constants (replacement score), the rest from {what}; {scores.completeness:.0%} of the nodes' inputs, weighted by "
+        "influence, are accounted for (completeness score). Each node's inputs sum to its value."
     )
 
 
@@ -95,18 +96,21 @@ def _direct(graph: AttributionGraph, found: GraphVerification) -> str:
     if error is None:
         return ""
     count = count_of(len(found.effects), units_name(graph))
-    return f"Direct effects of {count}, measured with all else held, equal those in the graph to {error:.0e} of the largest."
+    return (
+        f"Direct effects of {count}, measured with all else held, equal those in the graph to {error:.0e} of the "
+        "largest one."
+    )
 
 
 def _alone(graph: AttributionGraph, one: KeptAlone) -> str:
     name = units_name(graph)
     others = "their mean over prompts of random tokens" if one.others == "mean" else "zero"
-    words = f"{one.count:,} kept {name}{'' if one.count == 1 else 's'}"
+    kept, random = count_of(one.count, f"kept {name}"), "as many random ones at the same places"
     return (
         f"With ablated {name}s at {others}: the logit of {graph.logits[0].label!r} is {one.full:.4g} in the model and "
-        f"{one.none:.4g} with all of them ablated. The kept graph alone has {_of(one, one.graph)}, its {words} alone "
-        f"{_of(one, one.units)} (as many random ones at the same places: {_range(one, one.random_units)}). With only these "
-        f"ablated, {_of(one, one.without)} {are(1)} left (random ones: {_range(one, one.random_without)})."
+        f"{one.none:.4g} with all of them ablated. The kept graph alone has {_of(one, one.graph)}, its {kept} alone "
+        f"{_of(one, one.units)} ({random}: {_range(one.random_units)}). Without these alone, the logit is "
+        f"{_of(one, one.without)} ({random}: {_range(one.random_without)})."
     )
 
 
@@ -115,15 +119,15 @@ def _of(one: KeptAlone, value: float) -> str:
     return f"{value:.4g}" + ("" if share is None else f" ({share:.0%} of the difference)")
 
 
-def _range(one: KeptAlone, values: Sequence[float]) -> str:
+def _range(values: Sequence[float]) -> str:
     return f"{min(values):.4g} to {max(values):.4g}"
 
 
 def _effects(graph: AttributionGraph, found: GraphVerification) -> str:
     if found.rank_held is None or found.rank_free is None:
         return ""
+    count = count_of(len(found.effects), units_name(graph))
     return (
-        f"Effects along all paths, by the graph, of {count_of(len(found.effects), units_name(graph))} set to zero have rank "
-        f"correlation {found.rank_held:.2f} with those measured with attention held, and {found.rank_free:.2f} with nothing "
-        "held."
+        f"Effects along all paths, by the graph, of {count} set to zero have rank correlation {found.rank_held:.2f} "
+        f"with those measured with attention held, and {found.rank_free:.2f} with nothing held."
     )
