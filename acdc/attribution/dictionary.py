@@ -20,10 +20,17 @@ class UnitLayer(Protocol):
     is written too. `targets`: the layers that its units write to, its own first.
     """
 
-    size: int
-    constant: Tensor | None
-    skip: Tensor | None
-    targets: range
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def constant(self) -> Tensor | None: ...
+
+    @property
+    def skip(self) -> Tensor | None: ...
+
+    @property
+    def targets(self) -> range: ...
 
     def activations(self, x: Tensor) -> Tensor:
         """What is read [..., d] -> [..., F]; 0 for units that are not active."""
@@ -44,10 +51,19 @@ class Dictionary(Protocol):
     units together write what the MLP does, so that nothing is left over. `describe`: what artefacts say of it.
     """
 
-    kind: NodeKind
-    normed: bool
-    inside: bool
-    complete: bool
-    layers: Sequence[UnitLayer | None]
+    @property
+    def kind(self) -> NodeKind: ...
+
+    @property
+    def normed(self) -> bool: ...
+
+    @property
+    def inside(self) -> bool: ...
+
+    @property
+    def complete(self) -> bool: ...
+
+    @property
+    def layers(self) -> Sequence[UnitLayer | None]: ...
 
     def describe(self) -> dict[str, str]: ...

@@ -5,12 +5,14 @@ gated product each factor counts for half, with the other held (Achtibat et al. 
 al. 2025, "RelP"; circuits of neurons as sparse as those of features: arXiv 2601.22594).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from acdc.artefacts.attribution.nodes import NodeKind
+from acdc.attribution.dictionary import UnitLayer
 from acdc.errors import InputError
 from acdc.execution.products import product
 from acdc.model.feed_forward import FeedForward
@@ -84,7 +86,7 @@ class Neurons:
                 raise InputError(
                     "this model's activation mixes the units of an MLP: its neurons cannot be traced one by one"
                 )
-        self.layers = [
+        self.layers: Sequence[UnitLayer | None] = [
             NeuronLayer(layer.mlp, number) if isinstance(layer.mlp, FeedForward) else None
             for number, layer in enumerate(weights.layers)
         ]

@@ -101,8 +101,9 @@ class Sources:
         self.columns = Columns(tuple(map(len, active)), shape.n_layers, run.length, len(run.embedded) > 1)
         self._writers: list[list[tuple[int, UnitLayer]]] = [[] for _ in run.layers]
         for number, units in enumerate(dictionary.layers):
-            for to in () if units is None else units.targets:
-                self._writers[to].append((number, units))
+            if units is not None:
+                for to in units.targets:
+                    self._writers[to].append((number, units))
         with torch.no_grad():
             self.attention_constants = [layer.attend(torch.zeros_like(run.final)[None])[0] for layer in run.layers]
             self.written = [self._sum_of_units(layer) for layer in range(shape.n_layers)]

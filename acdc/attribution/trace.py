@@ -76,9 +76,9 @@ def trace_prompt(
     """
     settings.check()
     run = FrozenRun(model, torch.tensor(list(tokens), dtype=torch.long, device=model.device))
-    dictionary = dictionary or Neurons(run.weights)
+    units: Dictionary = dictionary or Neurons(run.weights)
     logits = choose_logits(run, settings.logits)
-    sources = _sources(run, dictionary, logits, settings, progress)
+    sources = _sources(run, units, logits, settings, progress)
     rows = _all_rows(sources, logits, progress)
     return Traced(_graph(sources, logits, rows, settings), sources)
 
@@ -88,20 +88,20 @@ def retrace(model: Model, graph: AttributionGraph, dictionary: Dictionary | None
     if graph.origin.content_hash != model.content_hash:
         raise InputError(f"the graph is of another model, {graph.origin.model!r}, than {model.name!r}")
     run = FrozenRun(model, torch.tensor([token.index for token in graph.tokens], device=model.device))
-    dictionary = dictionary or Neurons(run.weights)
-    if dictionary.describe() != graph.origin.units:
+    units: Dictionary = dictionary or Neurons(run.weights)
+    if units.describe() != graph.origin.units:
         raise InputError("the graph is of another dictionary: give the one that it was traced with")
     first = any(node.kind is NodeKind.FIRST for node in graph.nodes)
     active = []
     for layer in range(run.anatomy.n_layers):
         here = [node for node in graph.units if node.layer == layer]
-        positions, units = (
+        positions, indices = (
             torch.tensor([getattr(node, name) for node in here], dtype=torch.long, device=model.device)
             for name in ("position", "index")
         )
         values = torch.tensor([node.value for node in here], dtype=model.dtype, device=model.device)
-        active.append(ActiveUnits(positions, units, values))
-    return Traced(graph, Sources(run, dictionary, active, first))
+        active.append(ActiveUnits(positions, indices, values))
+    return Traced(graph, Sources(run, units, active, first))
 
 
 def active_units(run: FrozenRun, dictionary: Dictionary, constant_first: bool) -> list[ActiveUnits]:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from acdc.artefacts.attribution.nodes import NodeKind
+from acdc.attribution.dictionary import UnitLayer
 from acdc.errors import InputError, first_line
 from acdc.execution.products import product
 from acdc.files import check_ordinary, open_file
@@ -67,7 +68,9 @@ class Transcoders:
         """Raises InputError for a folder that holds no transcoders, or not those of a model of this shape."""
         self.folder = folder
         paths = _layer_files(folder, anatomy.n_layers)
-        self.layers = [_read(path, layer, anatomy.d_model, dtype, device) for layer, path in enumerate(paths)]
+        self.layers: Sequence[UnitLayer | None] = [
+            _read(path, layer, anatomy.d_model, dtype, device) for layer, path in enumerate(paths)
+        ]
         self._digest = _digest_of(paths)
 
     def describe(self) -> dict[str, str]:

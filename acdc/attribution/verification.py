@@ -2,6 +2,7 @@
 to zero."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ DRAWS = 5  # of random units, as many as are kept
 STRONGEST, OTHERS = 16, 8  # units whose effects are measured
 MOST_NUMBERS = 2**26  # activations of the runs that are made at once
 
+Others = Literal["mean", "zero"]
 Masks = list[Tensor]  # of kept units, boolean [P, F] for each layer
 
 
@@ -32,7 +34,7 @@ def verify_graph(traced: Traced, pruning: Pruning, seed: int = 0, progress: Prog
     kept = traced.graph.kept(pruning)
     with progress("verifying", 3, "steps") as advance:
         alone = []
-        for others in ("mean", "zero"):
+        for others in get_args(Others):
             alone.append(_kept_alone(traced, kept, others, generator))
             advance(1)
         effects = unit_effects(traced, _sample(traced, kept, generator))
@@ -102,7 +104,7 @@ def _sample(traced: Traced, kept: Sequence[Node], generator: np.random.Generator
     return ordered[:STRONGEST] + [rest[place] for place in sorted(drawn)]
 
 
-def _kept_alone(traced: Traced, kept: Sequence[Node], others: str, generator: np.random.Generator) -> KeptAlone:
+def _kept_alone(traced: Traced, kept: Sequence[Node], others: Others, generator: np.random.Generator) -> KeptAlone:
     units = _units_of(traced, kept)
     drawn = [_random_like(traced, units, generator) for _ in range(DRAWS)]
     zeros = [torch.zeros_like(mask, dtype=traced.run.final.dtype) for mask in units]

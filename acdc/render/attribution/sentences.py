@@ -40,10 +40,11 @@ def coverage(graph: AttributionGraph) -> str:
     if not any(node.kind in REMAINDERS for node in graph.nodes):
         name = units_name(graph)
         return f"Nothing is left over: every active {name} is a node, and each node's inputs sum to its value."
+    whole = f"{scores.completeness:.0%} of the nodes' inputs"
     what = "the other neurons" if units_name(graph) == "neuron" else "what the dictionary does not reconstruct"
     return (
         f"Of the influence that reaches the logits from leaves, {scores.replacement:.0%} comes from tokens and "
-        f"constants (replacement score), the rest from {what}; {scores.completeness:.0%} of the nodes' inputs, weighted by "
+        f"constants (replacement score), the rest from {what}; {whole}, weighted by "
         "influence, are accounted for (completeness score). Each node's inputs sum to its value."
     )
 
