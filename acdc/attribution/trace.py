@@ -212,7 +212,8 @@ def _logit_nodes(run: FrozenRun, logits: Logits) -> list[Node]:
     for token, minus, value, weight in zip(
         logits.tokens, logits.minus, logits.values.tolist(), logits.weights.tolist(), strict=True
     ):
-        label = " less ".join(token_texts(run.model, [one for one in (token, minus) if one >= 0]))
+        texts = token_texts(run.model, [one for one in (token, minus) if one >= 0])
+        label = texts[0] if minus < 0 else " less ".join(map(repr, texts))
         found.append(Node(NodeKind.LOGIT, run.anatomy.n_layers, last, token, minus, value, weight, label))
     return found
 

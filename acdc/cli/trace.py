@@ -109,7 +109,7 @@ def print_trace(run: "FinishedTrace", as_json: bool) -> None:
     graph, pruning, out = run.graph, run.pruning, console()
     out.print(sentences.title(graph), style="bold")
     out.print(f"{sentences.subtitle(graph, pruning)}\n")
-    print_table(out, "logits", ("token", "probability", "logit less the mean"), sentences.logit_rows(graph))
+    print_table(out, "logits", sentences.logit_head(graph), sentences.logit_rows(graph))
     units = sentences.strongest(graph, pruning)
     if units:
         kept = sum(node.is_unit for node in graph.kept(pruning))

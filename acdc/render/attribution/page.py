@@ -15,6 +15,7 @@ from acdc.render.attribution.places import Places, caption, place
 from acdc.render.attribution.sentences import (
     HEAD,
     coverage,
+    logit_head,
     logit_rows,
     strongest,
     subtitle,
@@ -37,7 +38,7 @@ def to_html(
         _section(
             "Logits",
             "logits",
-            table("What is explained", ("token", "probability", "logit less the mean"), logit_rows(graph)),
+            table("What is explained", logit_head(graph), logit_rows(graph)),
         ),
         _section("Strongest units", "units", _units(graph, pruning)),
         _section("Verification", "verification", _verification(graph, verification)),

@@ -49,10 +49,17 @@ def coverage(graph: AttributionGraph) -> str:
     )
 
 
+def logit_head(graph: AttributionGraph) -> tuple[str, ...]:
+    """What the columns of `logit_rows` are."""
+    return ("token", "probability", "difference of logits" if graph.logits[0].minus >= 0 else "logit less the mean")
+
+
 def logit_rows(graph: AttributionGraph) -> list[tuple[str, ...]]:
-    """A row of a table for each logit: token, probability, logit less the mean."""
+    """A row of a table for each logit."""
     return [
-        (repr(node.label), f"{node.weight:.1%}" if node.minus < 0 else "-", f"{node.value:+.4g}")
+        (node.label, "-", f"{node.value:+.4g}")
+        if node.minus >= 0
+        else (repr(node.label), f"{node.weight:.1%}", f"{node.value:+.4g}")
         for node in graph.logits
     ]
 
@@ -108,11 +115,16 @@ def _alone(graph: AttributionGraph, one: KeptAlone) -> str:
     others = "their mean over prompts of random tokens" if one.others == "mean" else "zero"
     kept, random = count_of(one.count, f"kept {name}"), "as many random ones at the same places"
     return (
-        f"With ablated {name}s at {others}: the logit of {graph.logits[0].label!r} is {one.full:.4g} in the model and "
+        f"With ablated {name}s at {others}: {_subject(graph)} is {one.full:.4g} in the model and "
         f"{one.none:.4g} with all of them ablated. The kept graph alone has {_of(one, one.graph)}, its {kept} alone "
-        f"{_of(one, one.units)} ({random}: {_range(one.random_units)}). Without these alone, the logit is "
+        f"{_of(one, one.units)} ({random}: {_range(one.random_units)}). Without these alone, it is "
         f"{_of(one, one.without)} ({random}: {_range(one.random_without)})."
     )
+
+
+def _subject(graph: AttributionGraph) -> str:
+    node = graph.logits[0]
+    return f"the difference of the logits {node.label}" if node.minus >= 0 else f"the logit of {node.label!r}"
 
 
 def _of(one: KeptAlone, value: float) -> str:
