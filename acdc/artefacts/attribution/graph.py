@@ -198,7 +198,7 @@ class AttributionGraph:
             case NodeKind.FIRST:
                 return "all MLPs at the first token"
             case NodeKind.LOGIT:
-                return f"logit of {node.label!r}"
+                return f"logit of {node.label!r}" if node.minus < 0 else f"logits {node.label}"
 
     def _label(self, position: int) -> str:
         return f"{self.tokens[position].label!r} ({position})"
