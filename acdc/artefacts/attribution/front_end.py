@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from acdc.artefacts.attribution.graph import AttributionGraph, Origin
-from acdc.artefacts.attribution.influence import NODE_SHARE, Pruning
+from acdc.artefacts.attribution.influence import Pruning
 from acdc.artefacts.attribution.nodes import Node, NodeKind
 from acdc.errors import InputError, without_prefix
 
@@ -35,9 +35,7 @@ def cantor(layer: int, unit: int) -> int:
     return (layer + unit) * (layer + unit + 1) // 2 + unit
 
 
-def to_front_end(
-    graph: AttributionGraph, pruning: Pruning, slug: str, node_share: float = NODE_SHARE
-) -> dict[str, Any]:
+def to_front_end(graph: AttributionGraph, pruning: Pruning, slug: str) -> dict[str, Any]:
     """A pruned graph as JSON values. `slug`: its name in the front end."""
     metadata = {
         "slug": _slug(slug),
@@ -45,7 +43,7 @@ def to_front_end(
         "transcoder_list": [],
         "prompt_tokens": [token.label for token in graph.tokens],
         "prompt": graph.origin.prompt,
-        "node_threshold": node_share,
+        "node_threshold": graph.origin.node_share,
         "schema_version": 1,
         "info": {"generator": {"name": "acdc"}, "units": graph.origin.units.get("units", "")},
     }
