@@ -25,6 +25,7 @@ from acdc.files import (
     refused,
     write_bytes,
     write_json,
+    write_text,
 )
 from acdc.search.options import LATER
 
@@ -162,7 +163,10 @@ class RunDirectory:
             recorded = self._digests([*DATA_FILES, *circuits])
         replaced = {name: recorded[name]} if name in recorded and name in there else {}
         self._update(artefacts=recorded | {name: new}, replaced=self.record.replaced | replaced)
-        write_bytes(self.path / name, content)
+        if isinstance(text, str):
+            write_text(self.path / name, text)
+        else:
+            write_bytes(self.path / name, text)
 
     def changed(self, names: Iterable[str] | None = None) -> list[Path]:
         """Of all files, or of some, those that are not as the run wrote them."""
