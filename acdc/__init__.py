@@ -15,8 +15,10 @@ from acdc import display
 
 if TYPE_CHECKING:
     from acdc.api import (
+        AttributionGraph,
         Circuit,
         Curve,
+        GraphVerification,
         InputError,
         Metric,
         MetricFunction,
@@ -32,17 +34,22 @@ if TYPE_CHECKING:
         draw,
         draw_difference,
         draw_patching,
+        load_graph,
         load_model,
         load_task,
         patch,
         run_jobs,
         sweep,
+        trace,
         verify,
+        verify_graph,
     )
 
 __all__ = [
+    "AttributionGraph",
     "Circuit",
     "Curve",
+    "GraphVerification",
     "InputError",
     "Metric",
     "MetricFunction",
@@ -58,16 +65,21 @@ __all__ = [
     "draw",
     "draw_difference",
     "draw_patching",
+    "load_graph",
     "load_model",
     "load_task",
     "patch",
     "run_jobs",
     "sweep",
+    "trace",
     "verify",
+    "verify_graph",
 ]
 
 display.provide(
     {
+        "attribution graph as SVG": "acdc.render.attribution.picture:to_svg",
+        "attribution graph in a folder": "acdc.artefacts.attribution.store:save_graph",
         "circuit as DOT": "acdc.render.dot:to_dot",
         "circuit as SVG": "acdc.render.svg:to_svg",
         "circuit in a file": "acdc.render.graphviz:save_circuit",

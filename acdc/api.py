@@ -6,9 +6,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from acdc.artefacts.attribution.graph import AttributionGraph
+from acdc.artefacts.attribution.influence import EDGE_SHARE, NODE_SHARE
+from acdc.artefacts.attribution.store import load_graph as read_graph
+from acdc.artefacts.attribution.verification import GraphVerification
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.patching import Direction, PatchRecord
 from acdc.artefacts.verification.report import Report
+from acdc.attribution.dictionaries import open_dictionary
+from acdc.attribution.dictionary import Dictionary
+from acdc.attribution.hints import with_hints
+from acdc.attribution.logits import LogitChoice
+from acdc.attribution.prompts import logit_token, prompt_tokens
+from acdc.attribution.trace import MOST_NODES, TraceSettings, retrace, trace_prompt
+from acdc.attribution.verification import verify_graph as run_graph_verification
 from acdc.errors import AcdcWarning, InputError
 from acdc.jobs.batch import Silent
 from acdc.jobs.batch import run_jobs as run_planned_jobs
@@ -38,8 +49,10 @@ from acdc.task.rows import Task
 from acdc.verification.verify import verify as run_verification
 
 __all__ = [
+    "AttributionGraph",
     "Circuit",
     "Curve",
+    "GraphVerification",
     "InputError",
     "Metric",
     "MetricFunction",
@@ -55,12 +68,15 @@ __all__ = [
     "draw",
     "draw_difference",
     "draw_patching",
+    "load_graph",
     "load_model",
     "load_task",
     "patch",
     "run_jobs",
     "sweep",
+    "trace",
     "verify",
+    "verify_graph",
 ]
 
 
@@ -294,3 +310,61 @@ def run_jobs(
     executor = choose_executor(workers, gpus_per_worker, address, max(job.settings.threads for job in specified))
     where = f"{jobs}: " if isinstance(jobs, str | Path) else ""
     return run_planned_jobs(specified, Path(out).resolve(), executor, Silent(), where)
+
+
+def trace(
+    model: Model,
+    prompt: str | Sequence[int],
+    *,
+    logits: Sequence[str | int] | None = None,
+    less: str | int | None = None,
+    max_nodes: int | None = MOST_NODES,
+    node_share: float = NODE_SHARE,
+    edge_share: float = EDGE_SHARE,
+    dictionary: str | Path | Dictionary | None = None,
+    first_token: bool = False,
+    prepend_bos: bool = False,
+    progress: Progress = silent,
+) -> AttributionGraph:
+    """The attribution graph of a prompt, as text or as token ids: what each node adds to the values of others.
+
+    Nodes are hidden neurons at their tokens, or the features of a `dictionary` (its folder, or one of your own);
+    tokens, position embeddings and biases, so that each row of `weights` sums to its target's value; and `logits`: of
+    given tokens, with `less` of the one less another, by default of the likeliest. `max_nodes` neurons or features at
+    most, those of most influence; None for all that are active. `first_token`: some may be at the first token too, else
+    what MLPs write there is one node. `node_share` and `edge_share` are what `prune` keeps of the influence. Raises
+    InputError for a model, a prompt or settings that cannot be used.
+    """
+    wanted = [*(logits or ()), *([] if less is None else [less])]
+    if less is not None and len(wanted) != 2:
+        raise InputError("less takes one token off one of logits: give exactly one of each")
+    chosen = tuple(logit_token(model, prompt, token) for token in wanted) or None
+    settings = TraceSettings(LogitChoice(chosen, less is not None), max_nodes, not first_token, node_share, edge_share)
+    tokens, units = prompt_tokens(model, prompt, prepend_bos), _dictionary(dictionary, model)
+    return with_hints(trace_prompt(model, tokens, settings, units, progress)).graph
+
+
+def load_graph(path: str | Path) -> AttributionGraph:
+    """Read an attribution graph: a run of `acdc trace`, a folder that `save` wrote, or JSON of the front ends of
+    circuit-tracer and Neuronpedia. Raises InputError for what is none of these."""
+    return read_graph(Path(path))
+
+
+def verify_graph(
+    model: Model,
+    graph: AttributionGraph,
+    *,
+    dictionary: str | Path | Dictionary | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> GraphVerification:
+    """Run the model with a pruned graph's nodes alone, without them, and with single ones set to zero.
+
+    `dictionary`: the one that the graph was traced with. Raises InputError for another model or dictionary.
+    """
+    traced = retrace(model, graph, _dictionary(dictionary, model))
+    return run_graph_verification(traced, graph.prune(), seed, progress)
+
+
+def _dictionary(given: str | Path | Dictionary | None, model: Model) -> Dictionary | None:
+    return open_dictionary(Path(given), model) if isinstance(given, str | Path) else given

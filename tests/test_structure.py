@@ -16,6 +16,7 @@ LAYERS = [
     {"model"},
     {"task"},
     {"behaviour"},
+    {"attribution"},
     {"search"},
     {"verification"},
     {"patching"},

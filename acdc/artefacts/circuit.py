@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from acdc.artefacts.digests import CIRCUITS, read_artefact
+from acdc.artefacts.digests import ATTRIBUTION, CIRCUITS, read_artefact
 from acdc.artefacts.levels import RecordedLevel
 from acdc.artefacts.quantisation import Quantisation
 from acdc.display import show
@@ -359,6 +359,10 @@ class Circuit(_Record):
         target = Path(path)
         if (target / CIRCUITS).is_dir() and not (target / FILE_NAME).exists():
             raise InputError(f"{target} holds a sweep: name one of its circuits in {target / CIRCUITS}")
+        if (target / ATTRIBUTION).exists() and not (target / FILE_NAME).exists():
+            raise InputError(
+                f"{target} holds the attribution graph of one prompt, which 'acdc show' prints, no circuit"
+            )
         target = target / FILE_NAME if target.is_dir() else target
         circuit = read_artefact(cls, target, "a circuit of acdc")
         try:

@@ -21,6 +21,7 @@ from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
 from acdc.cli.patch import patch
 from acdc.cli.progress import warn
+from acdc.cli.trace import trace
 from acdc.cli.verification import diff, minimise, verify
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling, without_prefix
 from acdc.files import check_text
@@ -147,10 +148,17 @@ def show(
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """Print the result of a run. Ignores --device, --dtype and --seed."""
+    """Print the result of a run, or an attribution graph. Ignores --device, --dtype and --seed."""
+    from acdc.artefacts.attribution.store import is_trace
     from acdc.cli.show_run import RunPrinter
     from acdc.runs.finished import open_run
 
+    if is_trace(run):
+        from acdc.cli.trace import print_trace
+        from acdc.runs.traced import open_trace
+
+        print_trace(open_trace(run), as_json)
+        return
     RunPrinter(as_json).finish(open_run(run))
 
 
@@ -183,7 +191,7 @@ def check_task(
     show.print_check(check(replace(job, task=task)), as_json)
 
 
-for command in (verify, minimise, diff, compare, patch, export, benchmark, *targets.COMMANDS):
+for command in (trace, verify, minimise, diff, compare, patch, export, benchmark, *targets.COMMANDS):
     app.command()(command)
 app.command("import")(import_)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from acdc.artefacts.attribution.store import is_trace
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.codecs import (
     HELD,
@@ -31,6 +32,7 @@ from acdc.runs.finished import load_report, warn_unverified
 from acdc.runs.page import report_of_run
 from acdc.runs.ranking import SCORES, ScoresRecord, read_scores
 from acdc.runs.run_directory import RUN_FILE, read_run
+from acdc.runs.trace_exchange import FRONT_END, export_trace
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,10 @@ def _report(run: Exportable) -> Written:
     if run.circuit is None:
         raise InputError(f"run {run.path} holds only scores: a report needs the circuit of a discovery")
     return Written({"": report_of_run(run.path).encode()})
+
+
+def _no_trace(run: Exportable) -> Written:
+    raise InputError(f"run {run.path} holds no attribution graph, which 'acdc trace' makes: use another format")
 
 
 def _writes(codec: Codec, encode: Encode | None = None) -> Callable[[Exportable], Written]:
@@ -151,6 +157,7 @@ FORMATS = Registry(
         ),
         _both("prune scores of AutoCircuit, as safetensors; imports JSON too", autocircuit.CODEC),
         _both("edges of Edge-Pruning, as JSON pairs, without scores", edge_pruning.CODEC),
+        Format(FRONT_END, "a trace, as JSON for the front ends of circuit-tracer and Neuronpedia", _no_trace),
     ),
 )
 
@@ -175,10 +182,15 @@ class Exported:
 def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: str = Grouping.layer) -> Exported:
     """Write a run's circuit or scores to a file, or into a folder; a warning for each thing that is lost.
 
-    `path` may be a circuit file too. `fixed` and `group`: see `acdc.render.look`. Raises InputError for what the format
-    cannot hold; nothing is written then.
+    `path` may be a circuit file too, or a trace or a file with an attribution graph. `fixed` and `group`: see
+    `acdc.render.look`. Raises InputError for what the format cannot hold; nothing is written then.
     """
-    target_format, run = usable_format(format, "write"), open_exportable(path)
+    target_format = usable_format(format, "write")
+    if is_trace(path):
+        if fixed or group != Grouping.layer:
+            raise InputError("--fixed and --group work only with pictures of circuits, not of attribution graphs")
+        return Exported(export_trace(path, format, out), ())
+    run = open_exportable(path)
     if fixed or group != Grouping.layer:
         if not target_format.picture:
             raise InputError(f"--fixed and --group work only with pictures, not with format {format!r}")

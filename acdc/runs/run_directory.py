@@ -23,6 +23,7 @@ from acdc.files import (
     read_bytes,
     read_model,
     refused,
+    write_bytes,
     write_json,
     write_text,
 )
@@ -37,14 +38,14 @@ class _Record(BaseModel):
 
 
 class SourceRecord(_Record):
-    """Where model and task came from: names, or absolute paths on the machine of the run."""
+    """Where model and task came from: names, or absolute paths on the machine of the run. A trace has no task."""
 
     model: str
     revision: str | None
-    task: str
+    task: str = ""
 
 
-Verb = Literal["discover", "score", "sweep", "minimise", "import", "patch"]
+Verb = Literal["discover", "score", "sweep", "minimise", "import", "patch", "trace"]
 
 
 class RunRecord(Digests):
@@ -150,9 +151,10 @@ class RunDirectory:
     def has(self, name: str) -> bool:
         return (self.path / name).is_file()
 
-    def write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str | bytes) -> None:
         """Write a file of the run, its digest first. What is there already is left alone, also on a read-only disk."""
-        new, there = digest(text.encode()), self._digests([name])
+        content = text.encode() if isinstance(text, str) else text
+        new, there = digest(content), self._digests([name])
         if there == {name: new} and (self.record.artefacts is None or self.record.artefacts.get(name) == new):
             return
         recorded = self.record.artefacts
@@ -161,7 +163,10 @@ class RunDirectory:
             recorded = self._digests([*DATA_FILES, *circuits])
         replaced = {name: recorded[name]} if name in recorded and name in there else {}
         self._update(artefacts=recorded | {name: new}, replaced=self.record.replaced | replaced)
-        write_text(self.path / name, text)
+        if isinstance(text, str):
+            write_text(self.path / name, text)
+        else:
+            write_bytes(self.path / name, text)
 
     def changed(self, names: Iterable[str] | None = None) -> list[Path]:
         """Of all files, or of some, those that are not as the run wrote them."""

@@ -330,7 +330,3 @@ class Explorer {
     byId("legend").textContent = parts.join(" ");
   }
 }
-
-function byId(id) {
-  return document.getElementById(id);
-}

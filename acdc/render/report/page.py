@@ -20,7 +20,7 @@ from acdc.render.report.spans import by_span
 from acdc.render.style import EDGE_COLOUR, NODE_FILL, NODE_LINE, title
 from acdc.render.verdict import verdict
 
-SCRIPTS = ("graph.js", "places.js", "diagram.js", "heatmap.js", "explorer.js", "patterns.js", "page.js")
+SCRIPTS = ("basics.js", "graph.js", "places.js", "diagram.js", "heatmap.js", "explorer.js", "patterns.js", "page.js")
 KINDS = {"q": ReaderKind.Q, "k": ReaderKind.K, "v": ReaderKind.V, "mlp": ReaderKind.MLP, "logits": ReaderKind.LOGITS}
 
 

@@ -1,0 +1,1 @@
+"""Attribution graphs as pictures, as a page for a browser, and in sentences that terminal and page share."""

@@ -1,0 +1,63 @@
+"""The formats that an attribution graph is written as."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from acdc.artefacts.attribution.front_end import to_front_end
+from acdc.errors import InputError
+from acdc.files import json_text, write_bytes
+from acdc.render.attribution.page import to_html
+from acdc.render.attribution.picture import draw
+from acdc.render.graphviz import write
+from acdc.runs.run_directory import RUN_FILE, read_run
+from acdc.runs.traced import FinishedTrace, open_trace
+
+FRONT_END, METADATA = "attribution-graph", "graph-metadata.json"
+PICTURES = ("svg", "dot", "png", "pdf")
+
+
+def export_trace(path: Path, format: str, out: Path) -> tuple[Path, ...]:
+    """Write the graph of a trace, or in a file, and return what was written: one file, or for front ends, where `out`
+    does not end in .json, a folder with the graph and the list of graphs that they look for.
+
+    Raises InputError for another format.
+    """
+    if format not in WRITERS:
+        raise InputError(f"an attribution graph is not written as {format!r}; use one of {', '.join(WRITERS)}")
+    files = WRITERS[format](open_trace(path), out)
+    for target, content in files.items():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out {out} cannot be made: {error.strerror}") from None
+        write_bytes(target, content)
+    return tuple(files)
+
+
+def _front_end(trace: FinishedTrace, out: Path) -> Mapping[Path, bytes]:
+    slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", (out.stem if out.suffix == ".json" else out.name)) or "graph"
+    graph = to_front_end(trace.graph, trace.pruning, slug)
+    if out.suffix == ".json":
+        return {out: json_text(graph).encode()}
+    return {
+        out / f"{slug}.json": json_text(graph).encode(),
+        out / METADATA: json_text({"graphs": [graph["metadata"]]}).encode(),
+    }
+
+
+def _page(trace: FinishedTrace, out: Path) -> Mapping[Path, bytes]:
+    recorded = trace.path.is_dir() and (trace.path / RUN_FILE).is_file()
+    command = read_run(trace.path).command if recorded else ""
+    return {out: to_html(trace.graph, trace.pruning, trace.verification, command).encode()}
+
+
+def _picture(kind: str) -> Callable[[FinishedTrace, Path], Mapping[Path, bytes]]:
+    return lambda trace, out: {out: write(draw(trace.graph, trace.pruning), kind)}
+
+
+WRITERS: Mapping[str, Callable[[FinishedTrace, Path], Mapping[Path, bytes]]] = {
+    FRONT_END: _front_end,
+    "html": _page,
+    **{kind: _picture(kind) for kind in PICTURES},
+}
