@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from acdc.search.acdc.state import CircuitState

@@ -81,7 +81,7 @@ class PositionalIncrements:
         finals = []
         for state in self.states:
             inputs = {
-                source: self._inputs(state, source, gone, tried, wanted.columns)
+                source: self._inputs(state, source, gone, tried, wanted)
                 for source in sorted({source for _, source in (*gone, *tried)})
             }
             finals.append(PositionalPropagation(state, len(wanted.columns)).run(self._open, inputs))
@@ -136,16 +136,17 @@ class PositionalIncrements:
         return (reader, span), [divmod(int(sender), count) for sender in senders[edges]]
 
     def _inputs(
-        self, state: PositionalState, source: int, gone: set[Node], tried: Sequence[Node], columns: Sequence[int]
+        self, state: PositionalState, source: int, gone: set[Node], tried: Sequence[Node], wanted: Pass
     ) -> Tensor:
         """What the open slot reads of a source without those `gone`, and the first so many of those tried: [columns, T,
         d]."""
         assert self._open is not None
         nodes, changes = state.undecided(self._open, source)
         left, place = set(state.senders[self._open]) - gone, {node: place for place, node in enumerate(tried)}
-        kept = [[node in left and place.get(node, columns[-1]) >= count for node in nodes] for count in columns]
+        out = [set(range(count)) - set(wanted.left_in(count)) for count in wanted.columns]
+        kept = [[node in left and place.get(node) not in removed for node in nodes] for removed in out]
         share = torch.tensor(kept).to(changes)
-        summed = (share @ changes.flatten(1)).view(len(columns), *changes.shape[1:])
+        summed = (share @ changes.flatten(1)).view(len(out), *changes.shape[1:])
         return state.stream(self._open[0], source) + summed
 
     def _renew(self, sources: set[int]) -> None:

@@ -85,8 +85,8 @@ class Screen:
 
 
 class _Receiver:
-    """The estimates of a receiver's candidates, and the objective's metrics as they foretell them after removals: `now`,
-    and as they were when the gradients were `taken`, which may have been at an earlier receiver."""
+    """The estimates of a receiver's candidates, and the objective's metrics as they foretell them after removals,
+    `now`, and as they were when the gradients were `taken`, which may have been at an earlier receiver."""
 
     def __init__(self, candidates: np.ndarray, foretold: FirstOrder, measured: MeasuredObjective):
         self._places = {candidate: place for place, candidate in enumerate(candidates.tolist())}

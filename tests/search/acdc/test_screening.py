@@ -80,7 +80,9 @@ def test_what_is_expected_to_be_kept_changes_no_decision(trio, monkeypatch, node
     monkeypatch.setattr(screening.Screen, "next", guess)
     found = acdc(behaviour, options, silent)
     assert found.tried != right.tried
-    assert [(test.candidate, test.kept) for test in found.tests] == [(test.candidate, test.kept) for test in right.tests]
+    assert [(test.candidate, test.kept) for test in found.tests] == [
+        (test.candidate, test.kept) for test in right.tests
+    ]
     assert [test.after for test in found.tests] == approx([test.after for test in right.tests], abs=1e-12)
 
 
