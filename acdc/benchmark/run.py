@@ -13,6 +13,7 @@ from acdc.jobs.batch import Watch, run_planned
 from acdc.jobs.executors import JobExecutor
 from acdc.jobs.store import Status, StoredJob
 from acdc.model.placement import choose_devices
+from acdc.options import Level
 from acdc.search.discover import DiscoverySettings
 from acdc.search.registry import METHODS
 
@@ -61,11 +62,12 @@ class Plan:
 
 
 def choose_methods(names: str | None) -> tuple[str, ...]:
-    """Methods by a list of names with commas; None takes all that learn no masks. Raises InputErrors for unknown
-    ones."""
+    """Methods by a list of names with commas; None takes all over edges that learn no masks. Raises InputErrors for
+    unknown ones."""
+    over_edges = [method for method in METHODS.values() if Level.edges in method.levels]
     if names is None:
-        return tuple(method.name for method in METHODS.values() if not method.learns_masks)
-    wanted = names.split(",") if names != "all" else list(METHODS)
+        return tuple(method.name for method in over_edges if not method.learns_masks)
+    wanted = names.split(",") if names != "all" else [method.name for method in over_edges]
     return tuple(dict.fromkeys(METHODS.find(name.strip()).name for name in wanted))
 
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
-from acdc.errors import NothingToFind
+from acdc.errors import InputError, NothingToFind
 from acdc.progress import Progress, silent
 from acdc.search.options import SearchOptions
 from acdc.search.registry import Method
 
+MOST_HELD = 4 * 2**30  # bytes of sums
 CERTAIN = 0.95  # the share of resamples in which a certain sign holds
 
 
@@ -24,6 +25,11 @@ def certain_signs(
     """Whose scores by a method have a certain sign, boolean of the shape of the level's units. Each row is scored once
     more, alone; a row on which nothing has an effect counts as 0."""
     units, rows = behaviour.units(options.level), len(behaviour.rows)
+    if (held := 8 * resamples * units.count) > MOST_HELD:
+        raise InputError(
+            f"--bootstrap {resamples} would hold {held / 2**30:.1f} GiB of sums for {units.count:,} {units.plural}: at "
+            f"most {MOST_HELD // (8 * units.count)} resamples fit"
+        )
     with progress("bootstrap", rows, "rows") as advance:
 
         def of_row(row: int) -> np.ndarray | None:

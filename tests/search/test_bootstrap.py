@@ -38,7 +38,7 @@ def test_rows_without_any_effect_count_as_zero():
 def test_scores_are_means_of_the_rows_alone(trio, induction, method, ablation):
     """What bootstrapping assumes of the methods that declare it."""
     behaviour, found = Behaviour(trio, induction, [4, 9, 2], METRICS["logit_diff"], ablation), METHODS[method]
-    options = found.options()
+    options = found.options(level=found.levels[0])
     together = found.run(behaviour, options, silent).values
     alone = [found.run(behaviour.alone(row), options, silent).values for row in range(3)]
     assert [behaviour.alone(row).rows[0].id for row in range(3)] == [row.id for row in behaviour.rows]

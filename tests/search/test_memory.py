@@ -21,6 +21,7 @@ from acdc.execution import machine
 from acdc.execution.dry_run import CostTracker, dry_run
 from acdc.model.load import load_model
 from acdc.model.shape import find_model, shape_of
+from acdc.options import Level
 from acdc.progress import silent
 from acdc.search import memory
 from acdc.search.cost import BatchDryRun, once
@@ -88,12 +89,21 @@ def test_what_is_reckoned_is_what_is_needed(name, rows, length, dtype, tmp_path)
             assert 0.9 * counted <= reckoned <= 1.5 * counted, method
 
 
-def both(tracker: CostTracker, model, task: Task, method: str) -> tuple[float, int]:
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_what_is_reckoned_at_positions_is_what_is_needed(name, tmp_path):
+    with dry_run() as tracker:
+        model = shape_of(find_model(folder_of(name, tmp_path), device="cpu", dtype="float32")).model
+        for method in ("eap", "peap"):
+            reckoned, counted = both(tracker, model, random_rows([16] * 8), method, Level.positions)
+            assert 0.9 * counted <= reckoned <= 1.5 * counted, method
+
+
+def both(tracker: CostTracker, model, task: Task, method: str, level: Level = Level.edges) -> tuple[float, int]:
     """Bytes that a method needs for a batch of all rows, (reckoned, counted)."""
     dry = BatchDryRun(tracker, lambda: Behaviour(model, task, range(len(task.rows)), METRICS["logit_diff"]))
     (batch,) = dry.behaviour.batches
-    reckoned = working_bytes(dry.behaviour, method, batch, RUNS.get(method, 1))
-    return reckoned, once(dry, METHODS[method].run, OPTIONS).working
+    reckoned = working_bytes(dry.behaviour, method, batch, RUNS.get(method, 1), level)
+    return reckoned, once(dry, METHODS[method].run, OPTIONS.model_copy(update={"level": level})).working
 
 
 def run(model, task, method: str, rows: int = 8):
