@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def made(tmp_path_factory, induction) -> Path:
     from acdc.search.registry import METHODS
 
     folder = tmp_path_factory.mktemp("made")
-    rows = [{**asdict(row), "id": row.id} for row in induction.rows[:16]]
+    rows = [asdict(replace(row, spans=None)) for row in induction.rows[:16]]
     (folder / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
     task = str(folder / "t.jsonl")
     run_discovery(DiscoveryJob("trio", task, DiscoverySettings(limit=8)), folder / "a", silent)

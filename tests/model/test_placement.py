@@ -48,14 +48,15 @@ def fake(name: str, folder, devices=GPUS) -> Model:
     return shape_of(Unloaded(source, devices, "float32", None)).model
 
 
-def behaviour_of(model: Model, ablation: str = "resample", **more) -> Behaviour:
-    return Behaviour(model, random_rows([7, 5]), range(2), METRICS["logit_diff"], ablation, **more)
+def behaviour_of(model: Model, ablation: str = "resample", lengths=(7, 5), **more) -> Behaviour:
+    return Behaviour(model, random_rows([*lengths]), range(2), METRICS["logit_diff"], ablation, **more)
 
 
 def run(model: Model, method: str, ablation: str = "resample", threshold: float = 1.0, level: Level = Level.edges):
     kind = METHODS[method].options
     options = kind(threshold=threshold, level=level, **{name: 2 for name in ("steps", "updates") if name in kind.own()})
-    return METHODS[method].run(behaviour_of(model, ablation), options, silent)
+    lengths = (7, 7) if level is Level.positions else (7, 5)
+    return METHODS[method].run(behaviour_of(model, ablation, lengths), options, silent)
 
 
 @pytest.fixture
