@@ -134,8 +134,8 @@ Vectors = Mapping[str, Tensor | np.ndarray]
 class Binder:
     """Reads vectors once, and binds interventions to prompts. Raises InputError for what the model does not have."""
 
-    def __init__(self, model: Model, interventions: Sequence[Intervention], prompt: str = "", vectors: Vectors | None = None):
-        self.model, self.interventions, self._prompt, self._given = model, tuple(interventions), prompt, vectors or {}
+    def __init__(self, model: Model, interventions: Sequence[Intervention], vectors: Vectors | None = None):
+        self.model, self.interventions, self._given = model, tuple(interventions), vectors or {}
         for one in self.interventions:
             _check_unit(model, one.unit)
         self._vectors = {

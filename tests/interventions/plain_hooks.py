@@ -27,6 +27,7 @@ class Plain:
         self.model = model
         blocks, self.out, self.post1, self.mlp, self.down, self.post2 = PLACES[family]
         self.blocks = model.get_submodule(blocks)
+        self.scales: dict[nn.Module, Tensor] = {}
 
     @torch.no_grad()
     def logits(self, tokens: Tensor) -> Tensor:
@@ -69,7 +70,8 @@ class Plain:
 
     @contextmanager
     def head(self, layer: int, head: int, heads: int, change):
-        """What a head adds to the residual stream: its share of the output projection, by the post-norm's factor."""
+        """What a head adds to the residual stream: its share of the output projection, by the post-norm's factor, which
+        may be held at a value of `scales`."""
         out, seen = self.blocks[layer].get_submodule(self.out), {}
         weight = out.weight.T if isinstance(out, nn.Linear) else out.weight
         width = len(weight) // heads
@@ -82,7 +84,8 @@ class Plain:
         def exchange(module, given, output):
             written = seen["written"]
             if post is not None:  # an RMS norm multiplies each share alike
-                written = written * (1 + post.weight) * torch.rsqrt(given[0].pow(2).mean(-1, keepdim=True) + post.eps)
+                scale = torch.rsqrt(given[0].pow(2).mean(-1, keepdim=True) + post.eps)
+                written = written * (1 + post.weight) * self.scales.get(post, scale)
             return output + change(written) - written
 
         with ExitStack() as stack:
