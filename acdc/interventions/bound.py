@@ -83,9 +83,7 @@ class Prompts:
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Prompts":
-        return cls(
-            tuple(len(row.clean) for row in rows), tuple(row.answer_position for row in rows), tuple(rows)
-        )
+        return cls(tuple(len(row.clean) for row in rows), tuple(row.answer_position for row in rows), tuple(rows))
 
     def mask(self, place: Place) -> Tensor:
         """Boolean [B, longest]. Raises InputError for positions or spans that a prompt does not have."""
@@ -108,9 +106,7 @@ class Prompts:
             start = 0 if place.start is None else counted(place.start)
             found = list(range(start, length if place.stop is None else counted(place.stop)))
         if not found or found[0] < 0 or found[-1] >= length:
-            raise InputError(
-                f"position {place} is not in {self._where(number)}, which has {count_of(length, 'token')}"
-            )
+            raise InputError(f"position {place} is not in {self._where(number)}, which has {count_of(length, 'token')}")
         return found
 
     def _of_span(self, name: str, number: int, length: int) -> list[int]:
@@ -209,4 +205,6 @@ def _check_unit(model: Model, unit: Unit) -> None:
     if not isinstance(mlp, FeedForward):
         raise InputError(f"{unit.id}: MLP {unit.layer} is computed by the model's own modules and has no neurons here")
     if unit.index >= len(mlp.out.weight):
-        raise InputError(f"{unit.id}: MLP {unit.layer} has no neuron {unit.index}, only 0 to {len(mlp.out.weight) - 1:,}")
+        raise InputError(
+            f"{unit.id}: MLP {unit.layer} has no neuron {unit.index}, only 0 to {len(mlp.out.weight) - 1:,}"
+        )

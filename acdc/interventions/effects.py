@@ -65,7 +65,8 @@ def prompt_effects(model: Model, bound: Sequence[Bound], tokens: Tensor, top: in
     if top < 1:
         raise InputError(f"--top {top} must be at least 1")
     before, after = (logits_under(model, some, tokens[None])[0, -1].double() for some in ((), bound))
-    direct, no_direct = _direct(model, bound, tokens)
+    change, no_direct = _direct_change(model, bound, tokens)
+    direct = None if change is None else before + change
     order = [int(token) for logits in (before, after) for token in logits.sort(descending=True, stable=True)[1][:top]]
     effects = tuple(_effect(model, token, before, after, direct) for token in dict.fromkeys(order))
     log_before, log_after = before.log_softmax(-1), after.log_softmax(-1)
@@ -73,13 +74,13 @@ def prompt_effects(model: Model, bound: Sequence[Bound], tokens: Tensor, top: in
     return PromptEffects(tuple(_text(model, int(token)) for token in tokens), effects, kl, no_direct)
 
 
-def _direct(model: Model, bound: Sequence[Bound], tokens: Tensor) -> tuple[Tensor | None, str | None]:
-    """(logits of the direct effect, why there are none)."""
+def _direct_change(model: Model, bound: Sequence[Bound], tokens: Tensor) -> tuple[Tensor | None, str | None]:
+    """(by how much logits [V] change directly, why that is not known)."""
     try:
         run = FrozenRun(model, tokens)
     except InputError as error:
         return None, str(error)
-    return direct_logits(run, bound).double(), None
+    return direct_logits(run, bound).double() - direct_logits(run, ()).double(), None
 
 
 def _effect(model: Model, token: int, before: Tensor, after: Tensor, direct: Tensor | None) -> TokenEffect:

@@ -1,7 +1,7 @@
 """All that is asked of some interventions at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -36,12 +36,18 @@ class Wanted:
     seed: int = 0
     threads: int = DEFAULT_THREADS
 
-    def check(self) -> None:
-        """Raises InputError where nothing is asked, or what cannot be."""
-        if self.prompt is None and self.task is None:
+    def about(self, task: Task | None) -> "Wanted":
+        """The same of a task."""
+        return replace(self, task=task)
+
+    def check(self, with_task: bool = False) -> None:
+        """Raises InputError where nothing is asked, or what cannot be; `with_task`: one is still to be read."""
+        if self.prompt is None and self.task is None and not with_task:
             raise InputError("give --prompt, --task or both: interventions are made while a model runs")
         if self.prompt is None and self.generate is not None:
             raise InputError("--generate continues a prompt: give --prompt")
+        if self.generate is not None:
+            self.generate.check()
         check_count("--threads", self.threads, MOST_THREADS)
 
 

@@ -201,9 +201,11 @@ class Intervention:
             raise InputError(f"{'a neuron' if self.along is None else 'a coordinate'} takes a number, not a vector")
         if self.action is Action.scale and not a_number:
             raise InputError("a scale is a number")
-        if not scalar and (
-            self.action is Action.add or (self.action is Action.set and self.amount != 0.0)
-        ) and a_number:
+        if (
+            not scalar
+            and (self.action is Action.add or (self.action is Action.set and self.amount != 0.0))
+            and a_number
+        ):
             raise InputError(
                 f"{self.unit.id} is a vector: {self.action} {'0 or ' if self.action is Action.set else ''}a vector "
                 "from a file, or a number along a direction in brackets"

@@ -6,7 +6,14 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-GEMMA = ("model.layers", "self_attn.o_proj", "post_attention_layernorm", "mlp", "mlp.down_proj", "post_feedforward_layernorm")
+GEMMA = (
+    "model.layers",
+    "self_attn.o_proj",
+    "post_attention_layernorm",
+    "mlp",
+    "mlp.down_proj",
+    "post_feedforward_layernorm",
+)
 LLAMA = ("model.layers", "self_attn.o_proj", None, "mlp", "mlp.down_proj", None)
 NEOX = ("gpt_neox.layers", "attention.dense", None, "mlp", "mlp.dense_4h_to_h", None)
 PLACES = {
@@ -39,7 +46,11 @@ class Plain:
         block = self.blocks[layer]
 
         def entering(_, given, named):
-            return ((change(given[0]), *given[1:]), named) if given else (given, {**named, "hidden_states": change(named["hidden_states"])})
+            return (
+                ((change(given[0]), *given[1:]), named)
+                if given
+                else (given, {**named, "hidden_states": change(named["hidden_states"])})
+            )
 
         def leaving(_, given, output):
             return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
