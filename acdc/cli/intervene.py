@@ -11,7 +11,7 @@ from acdc.cli.console import console, say_json
 from acdc.cli.job_options import DEFAULT_MODEL
 from acdc.cli.progress import loads_model
 from acdc.cli.tables import print_table
-from acdc.words import count_of
+from acdc.words import count_of, shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,7 +96,7 @@ def _print(found: "Intervened", as_json: bool) -> None:
         say_json(_record(found))
         return
     out = console()
-    out.print(f"{found.model} with {', '.join(found.interventions)}", style="bold")
+    out.print(f"{found.model}: {', '.join(found.interventions)}", style="bold")
     if found.prompt:
         _print_tokens(out, found.prompt)
     if found.task:
@@ -124,15 +124,10 @@ def _print_tokens(out: "Console", effects: "PromptEffects") -> None:
             yield [repr(one.text), f"{one.before:.2%}", f"{one.after:.2%}", direct, *changes]
 
     head = ["next token", "without", "with", "direct", "logit", "direct logit"]
-    print_table(out, f"\nafter {shown(effects.prompt)}", head, rows())
+    print_table(out, f"\nafter {shortened(effects.prompt, 80)}", head, rows())
     out.print(f"\nKL divergence of the next token: {effects.kl:.4g} nats")
     if effects.no_direct:
         out.print(f"no direct effects: {effects.no_direct}")
-
-
-def shown(tokens: tuple[str, ...]) -> str:
-    """A prompt's tokens; of a long one, the last."""
-    return repr(("... " if len(tokens) > 30 else "") + "".join(tokens[-30:]))
 
 
 def _print_task(out: "Console", effects: "TaskEffects") -> None:

@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from acdc.attribution.prompts import logit_token
 from acdc.errors import InputError, first_line
 from acdc.files import check_ordinary
 from acdc.interventions.intervention import (
+    TOKENS,
     Action,
     Direction,
     FileDirection,
@@ -25,9 +25,10 @@ from acdc.interventions.intervention import (
 )
 from acdc.model.feed_forward import FeedForward, read_mlp
 from acdc.model.load import Model
+from acdc.task.prompt_tokenizer import PromptTokenizer
 from acdc.task.rows import Row
 from acdc.task.spans import REST
-from acdc.words import count_of
+from acdc.words import count_of, shortened
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +192,13 @@ def read_vector(path: Path) -> Tensor:
 
 
 def _token(model: Model, text: str) -> int:
-    token = logit_token(model, "", text)
+    if model.tokenizer is None and text.strip().isdecimal() and len(text) < 10:
+        token: int | None = int(text)
+    else:
+        token = None if model.tokenizer is None else PromptTokenizer(model.tokenizer).single(text)
+    if token is None:
+        wanted = "a token id: it has no tokenizer" if model.tokenizer is None else "one token of it"
+        raise InputError(f"{TOKENS}{shortened(text)} is not in model {model.name!r}: give {wanted}")
     if token >= model.anatomy.d_vocab_out:
         raise InputError(f"token id {token} is not one of the model's outputs: 0 to {model.anatomy.d_vocab_out - 1:,}")
     return token
@@ -205,6 +212,5 @@ def _check_unit(model: Model, unit: Unit) -> None:
     if not isinstance(mlp, FeedForward):
         raise InputError(f"{unit.id}: MLP {unit.layer} is computed by the model's own modules and has no neurons here")
     if unit.index >= len(mlp.out.weight):
-        raise InputError(
-            f"{unit.id}: MLP {unit.layer} has no neuron {unit.index}, only 0 to {len(mlp.out.weight) - 1:,}"
-        )
+        last = len(mlp.out.weight) - 1
+        raise InputError(f"{unit.id}: MLP {unit.layer} has no neuron {unit.index}, only 0 to {last:,}")

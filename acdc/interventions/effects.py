@@ -10,6 +10,7 @@ from torch import Tensor
 from acdc.artefacts.verification.interval import Interval
 from acdc.attribution.frozen import FrozenRun
 from acdc.attribution.refusals import check_prompt
+from acdc.attribution.trace import prompt_text, token_texts
 from acdc.behaviour.behaviour import DEFAULT_BATCH, Behaviour, apply
 from acdc.errors import InputError
 from acdc.interventions.bound import Binder, Bound, Prompts
@@ -40,7 +41,7 @@ class TokenEffect:
 class PromptEffects:
     """Tokens that are likeliest without interventions or with them. `no_direct`: why there are no direct effects."""
 
-    prompt: tuple[str, ...]
+    prompt: str
     tokens: tuple[TokenEffect, ...]
     kl: float
     no_direct: str | None
@@ -71,7 +72,7 @@ def prompt_effects(model: Model, bound: Sequence[Bound], tokens: Tensor, top: in
     effects = tuple(_effect(model, token, before, after, direct) for token in dict.fromkeys(order))
     log_before, log_after = before.log_softmax(-1), after.log_softmax(-1)
     kl = float((log_before.exp() * (log_before - log_after)).nansum())
-    return PromptEffects(tuple(_text(model, int(token)) for token in tokens), effects, kl, no_direct)
+    return PromptEffects(prompt_text(model, tokens.tolist()), effects, kl, no_direct)
 
 
 def _direct_change(model: Model, bound: Sequence[Bound], tokens: Tensor) -> tuple[Tensor | None, str | None]:
@@ -89,17 +90,13 @@ def _effect(model: Model, token: int, before: Tensor, after: Tensor, direct: Ten
 
     return TokenEffect(
         token,
-        _text(model, token),
+        token_texts(model, [token])[0],
         float(before.softmax(-1)[token]),
         float(after.softmax(-1)[token]),
         None if direct is None else float(direct.softmax(-1)[token]),
         change(after),
         None if direct is None else change(direct),
     )
-
-
-def _text(model: Model, token: int) -> str:
-    return str(token) if model.tokenizer is None else str(model.tokenizer.decode([token]))
 
 
 @torch.no_grad()

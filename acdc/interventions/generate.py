@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from acdc.attribution.trace import prompt_text
 from acdc.errors import InputError
 from acdc.interventions.bound import Bound
 from acdc.interventions.hooks import Hooks
@@ -61,7 +63,7 @@ def generate_both(model: Model, bound: Sequence[Bound], tokens: Tensor, sampling
     """Continue token ids [P] without and with interventions. Raises InputError as `check_generates` does."""
     check_generates(model, len(tokens), sampling)
     before, after = (generate(model, some, tokens, sampling) for some in ((), bound))
-    return Generated(before, after, _text(model, before), _text(model, after))
+    return Generated(before, after, prompt_text(model, before), prompt_text(model, after))
 
 
 @torch.no_grad()
@@ -91,9 +93,6 @@ def _next(logits: Tensor, temperature: float, number: float) -> int:
 
 
 def _ends(model: Model) -> set[int]:
-    found = model.bridge.original_model.generation_config.eos_token_id
+    config: Any = model.bridge.original_model.generation_config
+    found = config.eos_token_id
     return set() if found is None else {found} if isinstance(found, int) else set(found)
-
-
-def _text(model: Model, tokens: Sequence[int]) -> str:
-    return " ".join(map(str, tokens)) if model.tokenizer is None else str(model.tokenizer.decode(list(tokens)))

@@ -40,18 +40,17 @@ class Hooks:
         return [one for one in self.bound if one.unit.layer == layer and one.unit.kind is kind]
 
     def _register(self, layer: int) -> Iterator[Any]:
-        block = self.model.bridge.blocks[layer]
+        block: Any = self.model.bridge.blocks[layer]
         if before := self._of(layer, UnitKind.resid_pre):
             yield block.register_forward_pre_hook(partial(self._entering, before), with_kwargs=True)
         if heads := self._of(layer, UnitKind.head):
             yield from _Heads(self, block, heads).register()
-        mlp = getattr(block, "mlp", None)
         if neurons := self._of(layer, UnitKind.neuron):
-            down = next(child for name in _OUTPUTS if (child := getattr(unwrapped(mlp), name, None)) is not None)
+            down = next(child for name in _OUTPUTS if (child := getattr(unwrapped(block.mlp), name, None)) is not None)
             yield unwrapped(down).register_forward_pre_hook(partial(self._hidden, neurons))
         if written := self._of(layer, UnitKind.mlp):
             post = getattr(block, "ln2_post", None)
-            yield (mlp if post is None else post).register_forward_hook(partial(self._leaving, written))
+            yield (block.mlp if post is None else post).register_forward_hook(partial(self._leaving, written))
         if after := self._of(layer, UnitKind.resid_post):
             yield block.register_forward_hook(partial(self._leaving, after))
 

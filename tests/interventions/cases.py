@@ -36,7 +36,10 @@ CASES = {
     "neuron scaled": ({"scale": "m0.n8=2"}, lambda p: [p.neuron(0, 8, lambda x: 2 * x)]),
     "neuron set": ({"set": "m1.n3@-2:=1.5"}, lambda p: [p.neuron(1, 3, only([-2, -1], lambda x: 0 * x + 1.5))]),
     "steered": ({"add": "resid_pre1[v]=2"}, lambda p: [p.residual(1, lambda x: x + 2 * VECTOR)]),
-    "direction set": ({"set": "resid_post1[v]@-1=4"}, lambda p: [p.residual(1, only([-1], along(lambda c: 0 * c + 4)), True)]),
+    "direction set": (
+        {"set": "resid_post1[v]@-1=4"},
+        lambda p: [p.residual(1, only([-1], along(lambda c: 0 * c + 4)), True)],
+    ),
     "several": (
         {"set": ["a0.h1=0", "m1.n2=1"], "scale": "a0.h1@0=7", "add": ["resid_pre0[v]@3=1", "a0.h1@-1=v"]},
         lambda p: [
@@ -45,4 +48,4 @@ CASES = {
             p.neuron(1, 2, torch.ones_like),
         ],
     ),
-}  # fmt: skip
+}

@@ -46,11 +46,9 @@ class Plain:
         block = self.blocks[layer]
 
         def entering(_, given, named):
-            return (
-                ((change(given[0]), *given[1:]), named)
-                if given
-                else (given, {**named, "hidden_states": change(named["hidden_states"])})
-            )
+            if given:
+                return (change(given[0]), *given[1:]), named
+            return given, {**named, "hidden_states": change(named["hidden_states"])}
 
         def leaving(_, given, output):
             return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)

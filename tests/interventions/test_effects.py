@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 
 from acdc.errors import InputError
 from acdc.interventions.bound import Binder, Prompts
+from acdc.interventions.hooks import logits_under
 from acdc.interventions.intervene import Wanted, intervene
 from acdc.interventions.intervention import Action, Intervention, Place, Unit, UnitKind, parse_all
-from acdc.interventions.hooks import logits_under
 from acdc.task.rows import Row, Task
 from acdc.task.spans import Spans
 
