@@ -21,6 +21,11 @@ from acdc.attribution.prompts import logit_token, prompt_tokens
 from acdc.attribution.trace import MOST_NODES, TraceSettings, retrace, trace_prompt
 from acdc.attribution.verification import verify_graph as run_graph_verification
 from acdc.errors import AcdcWarning, InputError
+from acdc.interventions.bound import Vectors
+from acdc.interventions.generate import Sampling
+from acdc.interventions.intervene import Intervened, Wanted
+from acdc.interventions.intervene import intervene as run_interventions
+from acdc.interventions.intervention import parse_all
 from acdc.jobs.batch import Silent
 from acdc.jobs.batch import run_jobs as run_planned_jobs
 from acdc.jobs.executors import choose_executor
@@ -54,6 +59,7 @@ __all__ = [
     "Curve",
     "GraphVerification",
     "InputError",
+    "Intervened",
     "Metric",
     "MetricFunction",
     "Model",
@@ -68,6 +74,7 @@ __all__ = [
     "draw",
     "draw_difference",
     "draw_patching",
+    "intervene",
     "load_graph",
     "load_model",
     "load_task",
@@ -364,6 +371,40 @@ def verify_graph(
     """
     traced = retrace(model, graph, _dictionary(dictionary, model))
     return run_graph_verification(traced, graph.prune(), seed, progress)
+
+
+def intervene(
+    model: Model,
+    prompt: str | Sequence[int] | None = None,
+    *,
+    set: Sequence[str] | str = (),
+    scale: Sequence[str] | str = (),
+    add: Sequence[str] | str = (),
+    vectors: Vectors | None = None,
+    task: Task | None = None,
+    metric: str | Metric | MetricFunction | None = None,
+    top: int = 5,
+    generate: int | None = None,
+    temperature: float = 0.0,
+    prepend_bos: bool = False,
+    limit: int | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    threads: int = 2,
+) -> Intervened:
+    """What a model says of a prompt, and how well it does a task, with parts of it set, scaled or added to.
+
+    `set`, `scale`, `add`: interventions such as "a3.h2=0", "m5.n123@4=2" or "resid_pre3[VECTOR]@-1=5", as in `acdc
+    intervene`, done to one unit in this order. VECTOR is a file, a name in `vectors` (arrays [d_model]), or
+    "unembed:TOKEN|OTHER". Gives probabilities of the `top` likeliest tokens with everything downstream computed anew,
+    and directly, with all else held; `generate` tokens with and without, drawn with `seed` above temperature 0; of a
+    `task`, its mean metric with and without over its first `limit` rows, with intervals. Raises InputError for what
+    does not fit the model or its prompts.
+    """
+    given = prompt if prompt is None or isinstance(prompt, str) else tuple(int(token) for token in prompt)
+    sampling = None if generate is None else Sampling(generate, temperature, seed)
+    wanted = Wanted(given, task, metric, sampling, prepend_bos, top, limit, batch_size, seed, threads)
+    return run_interventions(model, parse_all(set, scale, add), wanted, vectors)
 
 
 def _dictionary(given: str | Path | Dictionary | None, model: Model) -> Dictionary | None:

@@ -20,6 +20,7 @@ LAYERS = [
     {"search"},
     {"verification"},
     {"patching"},
+    {"interventions"},
     {"render"},
     {"runs"},
     {"planning"},

@@ -25,6 +25,12 @@ def check_traceable(model: Model, tokens: Tensor) -> FunctionalComponents:
     if model.dtype not in _FINE:
         raise InputError(f"a trace sums many small parts: use --dtype float32 or float64, not {model.dtype_name}")
     assert isinstance(model.components, FunctionalComponents)  # see `placement` and `kind`
+    check_prompt(model, tokens)
+    return model.components
+
+
+def check_prompt(model: Model, tokens: Tensor) -> None:
+    """Raises InputError for token ids that the model cannot be run on."""
     if not len(tokens):
         raise InputError("the prompt has no tokens")
     if len(tokens) > model.anatomy.n_ctx:
@@ -32,4 +38,3 @@ def check_traceable(model: Model, tokens: Tensor) -> FunctionalComponents:
     wrong = next((int(token) for token in tokens if not 0 <= token < model.anatomy.d_vocab), None)
     if wrong is not None:
         raise InputError(f"token id {wrong} is not one of the model's: 0 to {model.anatomy.d_vocab - 1:,}")
-    return model.components

@@ -185,7 +185,7 @@ def _graph(sources: Sources, logits: Logits, rows: Tensor, settings: TraceSettin
         model.name,
         model.content_hash,
         model.dtype_name,
-        _text(model, ids),
+        prompt_text(model, ids),
         dictionary.describe(),
         settings.most_nodes,
         settings.node_share,
@@ -218,7 +218,8 @@ def _logit_nodes(run: FrozenRun, logits: Logits) -> list[Node]:
     return found
 
 
-def _text(model: Model, tokens: Sequence[int]) -> str:
+def prompt_text(model: Model, tokens: Sequence[int]) -> str:
+    """The text of token ids; the ids where a model has no tokenizer."""
     if model.tokenizer is None:
         return " ".join(map(str, tokens))
     return str(model.tokenizer.decode(list(tokens), skip_special_tokens=False))

@@ -18,6 +18,7 @@ from acdc.cli.compare import compare
 from acdc.cli.console import Enough, tell
 from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
+from acdc.cli.intervene import intervene
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
 from acdc.cli.patch import patch
 from acdc.cli.progress import warn
@@ -191,7 +192,7 @@ def check_task(
     show.print_check(check(replace(job, task=task)), as_json)
 
 
-for command in (trace, verify, minimise, diff, compare, patch, export, benchmark, *targets.COMMANDS):
+for command in (trace, intervene, verify, minimise, diff, compare, patch, export, benchmark, *targets.COMMANDS):
     app.command()(command)
 app.command("import")(import_)
 

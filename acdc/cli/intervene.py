@@ -1,0 +1,140 @@
+"""The command that changes parts of a model while it runs: intervene."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from acdc.cli import options as opt
+from acdc.cli.console import console, say_json
+from acdc.cli.job_options import DEFAULT_MODEL
+from acdc.cli.progress import loads_model
+from acdc.cli.tables import print_table
+from acdc.words import count_of, shortened
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from acdc.interventions.effects import PromptEffects, TaskEffects
+    from acdc.interventions.intervene import Intervened
+
+FORM = "UNIT@PLACE=AMOUNT"
+
+
+@loads_model
+def intervene(
+    model: opt.ModelName = DEFAULT_MODEL,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help=opt.literal(
+                "Set a unit: a3.h2=0 (head), m5=0 (MLP), m5.n123@4=2 (hidden neuron at position 4), or "
+                "resid_pre3[DIRECTION]@-1=5 (coordinate of the residual stream along a direction); can be repeated."
+            ),
+            metavar=FORM,
+        ),
+    ] = None,
+    scale: Annotated[
+        list[str] | None, typer.Option("--scale", help="Multiply a unit: a3.h2@S2=0.5.", metavar=FORM)
+    ] = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--add",
+            help="Add to a unit: m4=FILE.safetensors; FILE.npy or unembed:TOKEN|OTHER are vectors, too.",
+            metavar=FORM,
+        ),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="Text whose next token is looked at; token ids without a tokenizer.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Measure the metric of this task; its spans are places.", metavar="TASK"),
+    ] = None,
+    metric: opt.MetricName = None,
+    top: Annotated[int, typer.Option(help="Show this many of the likeliest tokens of each run.")] = 5,
+    generate: Annotated[
+        int | None, typer.Option(help="Continue the prompt by this many tokens, with and without.", metavar="TOKENS")
+    ] = None,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,
+    prepend_bos: Annotated[
+        bool, typer.Option("--prepend-bos", help="Put the tokenizer's BOS token before the prompt.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(help="Measure on the first ROWS rows of the task (default: all).", metavar="ROWS")
+    ] = None,
+    batch_size: opt.BatchSize = 32,
+    revision: opt.Revision = None,
+    device: opt.Device = "auto",
+    dtype: opt.DTypeName = opt.DType.float32,
+    seed: opt.Seed = 0,
+    threads: opt.Threads = 2,
+    as_json: opt.Json = False,
+) -> None:
+    """Set, scale or add to heads, MLPs, neurons or directions, and see what the model then says."""
+    from acdc.interventions.generate import Sampling
+    from acdc.interventions.intervene import Wanted, intervene
+    from acdc.interventions.intervention import parse_all
+    from acdc.model.load import load_model
+    from acdc.task.load import load_task
+
+    interventions = parse_all(set_ or (), scale or (), add or ())
+    sampling = None if generate is None else Sampling(generate, temperature, seed)
+    wanted = Wanted(prompt, None, metric, sampling, prepend_bos, top, limit, batch_size, seed, threads)
+    wanted.check(with_task=task is not None)
+    loaded = load_model(model, revision=revision, device=device, dtype=dtype.value)
+    wanted = wanted.about(None if task is None else load_task(task, loaded))
+    _print(intervene(loaded, interventions, wanted), as_json)
+
+
+def _print(found: "Intervened", as_json: bool) -> None:
+    """The interventions, the tables of their effects, and what was generated."""
+    if as_json:
+        say_json(_record(found))
+        return
+    out = console()
+    out.print(f"{found.model}: {', '.join(found.interventions)}", style="bold")
+    if found.prompt:
+        _print_tokens(out, found.prompt)
+    if found.task:
+        _print_task(out, found.task)
+    if found.generated:
+        out.print("\nwithout", style="bold")
+        out.print(found.generated.before_text, soft_wrap=True)
+        out.print("\nwith", style="bold")
+        out.print(found.generated.after_text, soft_wrap=True)
+
+
+def _record(found: "Intervened") -> dict:
+    record = asdict(found)
+    if found.task:
+        intervals = ((name, getattr(found.task, name)) for name in ("before", "after", "change"))
+        record["task"] |= {name: interval.model_dump() for name, interval in intervals}
+    return record
+
+
+def _print_tokens(out: "Console", effects: "PromptEffects") -> None:
+    def rows() -> Iterator[list[str]]:
+        for one in effects.tokens:
+            direct = "-" if one.direct is None else f"{one.direct:.2%}"
+            changes = ("-" if change is None else f"{change:+.3f}" for change in (one.change, one.direct_change))
+            yield [repr(one.text), f"{one.before:.2%}", f"{one.after:.2%}", direct, *changes]
+
+    head = ["next token", "without", "with", "direct", "logit", "direct logit"]
+    print_table(out, f"\nafter {shortened(effects.prompt, 80)}", head, rows())
+    out.print(f"\nKL divergence of the next token: {effects.kl:.4g} nats")
+    if effects.no_direct:
+        out.print(f"no direct effects: {effects.no_direct}")
+
+
+def _print_task(out: "Console", effects: "TaskEffects") -> None:
+    def cell(value: float | None) -> str:
+        return "-" if value is None else f"{value:.4g}"
+
+    means = {"without": effects.before, "with": effects.after, "change": effects.change}
+    rows = [[name, cell(one.value), cell(one.low), cell(one.high)] for name, one in means.items()]
+    title = f"\n{effects.metric} of {effects.task}, mean over {count_of(effects.rows, 'row')}"
+    print_table(out, title, ["", "mean", "95% from", "to"], rows)

@@ -1,0 +1,124 @@
+"""What interventions change: the probabilities of next tokens after a prompt, and a task's metric."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from acdc.artefacts.verification.interval import Interval
+from acdc.attribution.frozen import FrozenRun
+from acdc.attribution.refusals import check_prompt
+from acdc.attribution.trace import prompt_text, token_texts
+from acdc.behaviour.behaviour import DEFAULT_BATCH, Behaviour, apply
+from acdc.errors import InputError
+from acdc.interventions.bound import Binder, Bound, Prompts
+from acdc.interventions.held import direct_logits
+from acdc.interventions.hooks import logits_under
+from acdc.model.load import Model
+from acdc.task.metrics import Metric
+from acdc.task.rows import Task
+from acdc.verification.intervals import Bootstrap, mean
+from acdc.verification.sampled_units import SampledUnits
+
+
+@dataclass(frozen=True)
+class TokenEffect:
+    """Probabilities of a next token without interventions, with them, and by their direct effect alone; and by how much
+    its logit changes, less the mean of all logits, with all that follows and directly. Direct ones can be None."""
+
+    token: int
+    text: str
+    before: float
+    after: float
+    direct: float | None
+    change: float
+    direct_change: float | None
+
+
+@dataclass(frozen=True)
+class PromptEffects:
+    """Tokens that are likeliest without interventions or with them. `no_direct`: why there are no direct effects."""
+
+    prompt: str
+    tokens: tuple[TokenEffect, ...]
+    kl: float
+    no_direct: str | None
+
+
+@dataclass(frozen=True)
+class TaskEffects:
+    """Means of a metric over rows with 95 % bootstrap intervals, and of its change row by row."""
+
+    task: str
+    metric: str
+    rows: int
+    before: Interval
+    after: Interval
+    change: Interval
+
+
+def prompt_effects(model: Model, bound: Sequence[Bound], tokens: Tensor, top: int) -> PromptEffects:
+    """The next tokens of token ids [P], `top` of the likeliest without and with interventions. `kl`: the divergence
+    KL(without || with) in nats. Raises InputError for a prompt that the model does not take."""
+    check_prompt(model, tokens)
+    if top < 1:
+        raise InputError(f"--top {top} must be at least 1")
+    before, after = (logits_under(model, some, tokens[None])[0, -1].double() for some in ((), bound))
+    change, no_direct = _direct_change(model, bound, tokens)
+    direct = None if change is None else before + change
+    order = [int(token) for logits in (before, after) for token in logits.sort(descending=True, stable=True)[1][:top]]
+    effects = tuple(_effect(model, token, before, after, direct) for token in dict.fromkeys(order))
+    log_before, log_after = before.log_softmax(-1), after.log_softmax(-1)
+    kl = float((log_before.exp() * (log_before - log_after)).nansum())
+    return PromptEffects(prompt_text(model, tokens.tolist()), effects, kl, no_direct)
+
+
+def _direct_change(model: Model, bound: Sequence[Bound], tokens: Tensor) -> tuple[Tensor | None, str | None]:
+    """(by how much logits [V] change directly, why that is not known)."""
+    try:
+        run = FrozenRun(model, tokens)
+    except InputError as error:
+        return None, str(error)
+    return direct_logits(run, bound).double() - direct_logits(run, ()).double(), None
+
+
+def _effect(model: Model, token: int, before: Tensor, after: Tensor, direct: Tensor | None) -> TokenEffect:
+    def change(logits: Tensor) -> float:
+        return float((logits[token] - logits.mean()) - (before[token] - before.mean()))
+
+    return TokenEffect(
+        token,
+        token_texts(model, [token])[0],
+        float(before.softmax(-1)[token]),
+        float(after.softmax(-1)[token]),
+        None if direct is None else float(direct.softmax(-1)[token]),
+        change(after),
+        None if direct is None else change(direct),
+    )
+
+
+@torch.no_grad()
+def task_effects(
+    binder: Binder, task: Task, metric: Metric, seed: int = 0, limit: int | None = None, batch_size: int = DEFAULT_BATCH
+) -> TaskEffects:
+    """The metric of a task's first `limit` rows. Raises InputError for places that a row does not have, and as
+    `Behaviour` does."""
+    if limit is not None and limit < 1:
+        raise InputError(f"--limit {limit} must be at least 1")
+    rows = range(len(task.rows))[:limit]
+    binder.bind(Prompts.of(task.select(rows)))  # which refuses what does not fit before anything is run
+    behaviour = Behaviour(binder.model, task, rows, metric, "zero", batch_size=batch_size)  # nothing is ablated
+    values = np.empty((2, len(rows)))
+    for batch in behaviour.batches:
+        bound = binder.bind(Prompts.of(batch.answers.rows))
+        for number, some in enumerate(((), bound)):
+            logits = logits_under(binder.model, some, batch.tokens)
+            asked = logits[torch.arange(len(logits), device=logits.device), batch.positions]
+            values[number, list(batch.index)] = apply([metric], asked[None], batch.answers)[0, 0]
+    units = SampledUnits.of(behaviour.rows)
+    before, after, change = (
+        Bootstrap(units, seed).of(mean, one) for one in (values[0], values[1], values[1] - values[0])
+    )
+    return TaskEffects(task.name, metric.name, len(rows), before, after, change)

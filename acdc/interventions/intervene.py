@@ -1,0 +1,85 @@
+"""All that is asked of some interventions at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from acdc.attribution.prompts import prompt_tokens
+from acdc.attribution.refusals import check_prompt
+from acdc.behaviour.behaviour import DEFAULT_BATCH
+from acdc.errors import InputError
+from acdc.execution.threads import fixed_threads
+from acdc.interventions.bound import Binder, Prompts, Vectors
+from acdc.interventions.effects import PromptEffects, TaskEffects, prompt_effects, task_effects
+from acdc.interventions.generate import Generated, Sampling, check_generates, generate_both
+from acdc.interventions.intervention import Intervention
+from acdc.model.load import Model
+from acdc.options import DEFAULT_THREADS, MOST_THREADS, check_count
+from acdc.task.metrics import Metric, MetricFunction, as_metric
+from acdc.task.rows import Task
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked: about a prompt, a task, or both; `generate` needs a prompt. `top`: tokens of each run that are
+    shown."""
+
+    prompt: str | tuple[int, ...] | None = None
+    task: Task | None = None
+    metric: str | Metric | MetricFunction | None = None
+    generate: Sampling | None = None
+    prepend_bos: bool = False
+    top: int = 5
+    limit: int | None = None
+    batch_size: int = DEFAULT_BATCH
+    seed: int = 0
+    threads: int = DEFAULT_THREADS
+
+    def about(self, task: Task | None) -> "Wanted":
+        """The same of a task."""
+        return replace(self, task=task)
+
+    def check(self, with_task: bool = False) -> None:
+        """Raises InputError where nothing is asked, or what cannot be; `with_task`: one is still to be read."""
+        if self.prompt is None and self.task is None and not with_task:
+            raise InputError("give --prompt, --task or both: interventions are made while a model runs")
+        if self.prompt is None and self.generate is not None:
+            raise InputError("--generate continues a prompt: give --prompt")
+        if self.generate is not None:
+            self.generate.check()
+        check_count("--threads", self.threads, MOST_THREADS)
+
+
+@dataclass(frozen=True)
+class Intervened:
+    """What was done and what came of it; None for what was not asked."""
+
+    model: str
+    interventions: tuple[str, ...]
+    prompt: PromptEffects | None
+    generated: Generated | None
+    task: TaskEffects | None
+
+
+def intervene(
+    model: Model, interventions: Sequence[Intervention], wanted: Wanted, vectors: Vectors | None = None
+) -> Intervened:
+    """Run a model with and without interventions. Raises InputError for what does not fit the model or its prompts."""
+    wanted.check()
+    binder = Binder(model, interventions, vectors)
+    effects = generated = of_task = None
+    with fixed_threads(wanted.threads):
+        if wanted.prompt is not None:
+            tokens = torch.tensor(prompt_tokens(model, wanted.prompt, wanted.prepend_bos), device=model.device)
+            check_prompt(model, tokens)
+            bound = binder.bind(Prompts.single(len(tokens)))
+            if wanted.generate is not None:
+                check_generates(model, len(tokens), wanted.generate)
+            effects = prompt_effects(model, bound, tokens, wanted.top)
+            if wanted.generate is not None:
+                generated = generate_both(model, bound, tokens, wanted.generate)
+        if wanted.task is not None:
+            metric = as_metric(wanted.metric or wanted.task.metric)
+            of_task = task_effects(binder, wanted.task, metric, wanted.seed, wanted.limit, wanted.batch_size)
+    return Intervened(model.name, tuple(map(str, binder.interventions)), effects, generated, of_task)
