@@ -73,7 +73,9 @@ def rank_of(component: str) -> int:
     writer = writer_of(component)
     if writer is None:
         return 10**9
-    return -1 if writer.kind not in (WriterKind.HEAD, WriterKind.MLP) else 2 * writer.layer + (writer.kind is WriterKind.MLP)
+    if writer.kind not in (WriterKind.HEAD, WriterKind.MLP):
+        return -1
+    return 2 * writer.layer + (writer.kind is WriterKind.MLP)
 
 
 def _by_head(component: str) -> tuple[int, str]:

@@ -138,7 +138,7 @@ class Words:
     meanings: Sequence[LineMeaning]
 
 
-def draw(circuit: Circuit, look: Look = PLAIN) -> Picture:
+def draw_by_component(circuit: Circuit, look: Look = PLAIN) -> Picture:
     """The effective circuit, with a title, a legend and each edge's score as a tooltip."""
     words = Words(
         title(circuit),

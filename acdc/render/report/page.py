@@ -19,8 +19,17 @@ from acdc.render.report.spans import KINDS, by_position, picture_colours, positi
 from acdc.render.style import EDGE_COLOUR, NODE_FILL, NODE_LINE, title
 from acdc.render.verdict import verdict
 
-SCRIPTS = ("basics.js", "graph.js", "places.js", "diagram.js", "heatmap.js", "explorer.js", "positions.js", "patterns.js")
-SCRIPTS += ("page.js",)
+SCRIPTS = (
+    "basics.js",
+    "graph.js",
+    "places.js",
+    "diagram.js",
+    "heatmap.js",
+    "explorer.js",
+    "positions.js",
+    "patterns.js",
+    "page.js",
+)
 
 
 def to_html(

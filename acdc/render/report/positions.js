@@ -47,6 +47,15 @@ class ByPosition {
     for (const [at, group] of this.nodes) group.setAttribute("aria-pressed", at === this.chosen);
     this.bring(this.chosen);
     this.tell(this.chosen);
+    if (this.chosen !== null) this.reveal();
+  }
+
+  // Scroll the picture to what stands out, if its last node is out of sight.
+  reveal() {
+    const edge = this.edges.get(this.chosen), canvas = this.holder.querySelector(".canvas"), seen = canvas.getBoundingClientRect();
+    const box = this.nodes.get(edge ? edge.ends[0] : this.chosen).getBoundingClientRect();
+    if (box.left < seen.left || box.right > seen.right) canvas.scrollLeft += box.left + box.width / 2 - seen.left - seen.width / 2;
+    if (box.top < seen.top || box.bottom > seen.bottom) canvas.scrollTop += box.top + box.height / 2 - seen.top - seen.height / 2;
   }
 
   // Let one node with its edges, or one edge, stand out; null: nothing in particular.
@@ -82,7 +91,7 @@ class ByPosition {
     if (edge) {
       const back = make("button", { type: "button" }, "All edges");
       back.addEventListener("click", () => (this.choose(null), this.details.querySelector("li button")?.focus()));
-      return this.details.replaceChildren(make("h3", {}, id), make("p", {}, `${this.text(edge)}.`), make("p", { class: "quiet" }, clear), back);
+      return this.details.replaceChildren(make("h3", {}, ...breakable(id)), make("p", {}, `${this.text(edge)}.`), make("p", { class: "quiet" }, clear), back);
     }
     const { into, out } = this.around(id);
     this.details.replaceChildren(make("h3", {}, id), make("p", { class: "quiet" }, clear), ...this.listed("Into it", into), ...this.listed("Out of it", out));
@@ -92,7 +101,7 @@ class ByPosition {
     if (!edges.length) return [];
     const items = [...edges].sort((a, b) => Math.abs(b.score) - Math.abs(a.score)).map((edge) => {
       const kind = /<([qkv])>/.exec(edge.id)?.[1] ?? "mlp";
-      const button = make("button", { type: "button", title: this.text(edge) }, make("span", { class: `name ${kind}` }, edge.id), make("span", { class: "figure" }, signed(edge.score)));
+      const button = make("button", { type: "button", title: this.text(edge) }, make("span", { class: `name ${kind}` }, ...breakable(edge.id)), make("span", { class: "figure" }, signed(edge.score)));
       for (const name of ["pointerenter", "focus"]) button.addEventListener(name, () => this.bring(edge.id));
       for (const name of ["pointerleave", "blur"]) button.addEventListener(name, () => this.bring(this.chosen));
       button.addEventListener("click", () => (this.choose(edge.id), this.details.querySelector("button")?.focus()));
@@ -100,6 +109,12 @@ class ByPosition {
     });
     return [make("h3", {}, `${title} (${edges.length})`), make("ol", {}, ...items)];
   }
+}
+
+// The id of an edge, which may go on in a second line after its arrow.
+function breakable(id) {
+  const [from, to] = id.split("->");
+  return [make("span", { class: "whole" }, `${from}->`), make("wbr"), make("span", { class: "whole" }, to)];
 }
 
 function spanOf(at) {

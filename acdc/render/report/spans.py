@@ -32,9 +32,13 @@ def by_position(circuit: Circuit, examples: Examples | None) -> Markup:
     )
     if len(circuit.positions) > MOST_DRAWN:
         told += f" The picture has the {MOST_DRAWN} strongest of {len(circuit.positions):,} edges, circuit.json all."
-    picture = element("div", Markup(write(draw_by_span(circuit), chosen=True)), class_="canvas scrolled", tabindex="0")
+    picture = draw_by_span(circuit)
+    drawing = Markup(write(picture, chosen=True))
+    held = element(
+        "div", drawing, class_="canvas scrolled", tabindex="0", style=f"--width:{picture.width:.0f}px"
+    )  # 12 points of a label stay at least 10
     aside = element("aside", "", class_="details", aria_label="Details")
-    stage = element("div", join([picture, aside]), class_="stage")
+    stage = element("div", join([held, aside]), class_="stage")
     return element("div", join([paragraph(told, "quiet"), stage, *_rows(circuit, examples)]), id="by-position")
 
 
