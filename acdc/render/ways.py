@@ -1,7 +1,6 @@
 """How lines get past the nodes between their ends: as one curve, or where a node stands in its way, as joined curves
 through the gaps beside nodes."""
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from acdc.render.drawing import Point
 from acdc.render.layout import NODE_HEIGHT, Box
 
 CLEAR, PASSING, APART = 4.0, 4.0, 3.0  # from a node at the side and above, and between lines beside one node
-STEPS = 64
+STEPS = 128
 
 
 @dataclass(frozen=True)
@@ -64,29 +63,30 @@ class Ways:
         """None where one curve meets no node; else past the node that is most in its way, and before and after it."""
         most, worst = 0.0, None
         for row in self._taken:
-            if not start[1] < row < end[1]:
-                continue
-            for y in (row - NODE_HEIGHT / 2, row, row + NODE_HEIGHT / 2):
-                passage, shift = self._beside(row, _across(start, end, y))
-                if passage is not None and shift > most:
+            if start[1] < row < end[1]:
+                half = NODE_HEIGHT / 2
+                passage, shift = self._beside(row, _across(start, end, row - half), _across(start, end, row + half))
+                if passage is not None and shift >= most:
                     most, worst = shift, passage
         if worst is None:
             return []
         above, below = _past(worst.row, worst.x)
         return [*self._passages(start, above), worst, *self._passages(below, end)]
 
-    def _beside(self, row: float, x: float) -> tuple[_Passage | None, float]:
-        """The nearest passage and how far from `x` it is; none where no node is there."""
-        taken = self._taken[row]
-        place = bisect_right(taken, (x, float("inf"))) - 1
-        if place < 0 or x >= taken[place][1]:
-            return None, 0.0
-        left, right = taken[place]
-        if x - left < right - x:
-            room = left - taken[place - 1][1] if place else float("inf")
-            return _Passage(row, left, -1, room), x - left
-        room = taken[place + 1][0] - right if place + 1 < len(taken) else float("inf")
-        return _Passage(row, right, 1, room), right - x
+    def _beside(self, row: float, first: float, last: float) -> tuple[_Passage | None, float]:
+        """The passage that is nearest to a line between two places, and how far it is; none where no node is between
+        them."""
+        taken, (low, high), middle = self._taken[row], sorted((first, last)), (first + last) / 2
+        nearest, shift = None, float("inf")
+        for place, (left, right) in enumerate(taken):
+            if right <= low or left >= high:
+                continue
+            before = left - taken[place - 1][1] if place else float("inf")
+            after = taken[place + 1][0] - right if place + 1 < len(taken) else float("inf")
+            for passage in (_Passage(row, left, -1, before), _Passage(row, right, 1, after)):
+                if abs(passage.x - middle) < shift:
+                    nearest, shift = passage, abs(passage.x - middle)
+        return nearest, shift if nearest else 0.0
 
 
 def _past(row: float, x: float) -> tuple[Point, Point]:
@@ -113,5 +113,7 @@ _SHARES = _shares()
 
 
 def _across(start: Point, end: Point, y: float) -> float:
-    down = min(1.0, max(0.0, (y - start[1]) / (end[1] - start[1])))
-    return start[0] + (end[0] - start[0]) * _SHARES[round(down * STEPS)]
+    down = STEPS * min(1.0, max(0.0, (y - start[1]) / (end[1] - start[1])))
+    step = min(int(down), STEPS - 1)
+    share = _SHARES[step] + (down - step) * (_SHARES[step + 1] - _SHARES[step])
+    return start[0] + (end[0] - start[0]) * share
