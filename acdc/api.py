@@ -38,10 +38,10 @@ from acdc.patching.settings import PatchSettings, named_sites
 from acdc.progress import Progress, silent
 from acdc.render.difference import draw_difference as draw_both
 from acdc.render.drawing import Picture
-from acdc.render.drawing import draw as draw_circuit
 from acdc.render.look import Look, choose_look
 from acdc.render.patching.heat_map import draw as draw_heat_map
 from acdc.render.size import size_notes
+from acdc.render.views import draw as draw_circuit
 from acdc.runs.ranking import rank_by
 from acdc.search.discover import DiscoverySettings, Result
 from acdc.search.discover import discover as run_discovery

@@ -26,9 +26,9 @@ from acdc.artefacts.circuit import (
     TaskRecord,
 )
 from acdc.graph import Anatomy, ComponentGraph
-from acdc.render.drawing import draw
 from acdc.render.graphviz import FORMATS, to_picture
 from acdc.render.look import Look
+from acdc.render.views import draw
 from acdc.verification.baselines import of_size
 
 SIZES = (100, 500, 1_000, 2_000, 5_000)

@@ -16,6 +16,7 @@ os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read when Ray
 
 import torch  # noqa: E402
 
+pytest_plugins = ["browsing"]
 ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)
 

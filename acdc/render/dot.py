@@ -12,10 +12,11 @@ import graphviz
 
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import visible
-from acdc.render.drawing import DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text, draw
+from acdc.render.drawing import DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text
 from acdc.render.layout import Box
 from acdc.render.look import PLAIN, Look
 from acdc.render.style import PAPER
+from acdc.render.views import draw
 
 FONT = "Helvetica"
 INCH = 72.0

@@ -19,6 +19,7 @@ from acdc.render.style import (
     ABSENT,
     FAINT,
     FAINT_TRUNK,
+    GROUND,
     INK,
     LEGEND,
     NODE_LABEL,
@@ -94,9 +95,12 @@ class DrawnNode:
 
 @dataclass(frozen=True)
 class DrawnLink:
+    """`edge`: the id of the edge that it stands for, where a page lets its reader choose edges."""
+
     source: str
     target: str
     line: Line
+    edge: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ class Words:
     meanings: Sequence[LineMeaning]
 
 
-def draw(circuit: Circuit, look: Look = PLAIN) -> Picture:
+def draw_by_component(circuit: Circuit, look: Look = PLAIN) -> Picture:
     """The effective circuit, with a title, a legend and each edge's score as a tooltip."""
     words = Words(
         title(circuit),
@@ -235,7 +239,7 @@ class _Drawn:
             left = box.x - box.width / 2
             around = Box((left + right) / 2, box.y, right - left + 2 * ROLE_PAD, NODE_HEIGHT + 2 * ROLE_PAD)
             shapes += [
-                Rectangle(around, "#f7f9fb", node_colours("attention", label.role)[1], 9, 0.8),
+                Rectangle(around, GROUND, node_colours("attention", label.role)[1], 9, 0.8),
                 Text(box.x, box.y + 3.5, label.text, 10.5, QUIET, centred=True),
             ]
         return shapes

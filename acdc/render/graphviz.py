@@ -11,8 +11,9 @@ from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
 from acdc.files import write_bytes
 from acdc.render import dot, svg
-from acdc.render.drawing import Picture, draw
+from acdc.render.drawing import Picture
 from acdc.render.look import PLAIN, Look, choose_look
+from acdc.render.views import draw
 
 FORMATS = ("svg", "dot", "pdf", "png")
 DPI, MOST_PIXELS = 200, 6_000

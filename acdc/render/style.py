@@ -41,7 +41,8 @@ ROLE_COLOURS = {  # fill and line
     }.items()
 }
 TRUNK_COLOUR, FAINT_TRUNK = "#c3cad1", "#dde2e7"
-INK, QUIET, ABSENT, FAINT, PAPER = "#1d2730", "#5f6b76", "#9aa5af", "#d3d9de", "#ffffff"
+INK, QUIET, ABSENT, FAINT = "#1d2730", "#5f6b76", "#9aa5af", "#d3d9de"
+PAPER, GROUND = "#ffffff", "#f7f9fb"
 NODE_LABEL = {"embedding": "embedding", "attention": "attention head", "mlp": "MLP", "logits": "logits"}
 THINNEST, THICKEST = 0.9, 5.5
 READABLE = 300  # edges that can be followed one by one

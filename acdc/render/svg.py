@@ -1,10 +1,11 @@
 """A picture as SVG text, written directly: it needs no Graphviz, and the same circuit gives the same bytes."""
 
 from acdc.artefacts.circuit import Circuit
-from acdc.render.drawing import Line, Picture, Point, Rectangle, Shape, Text, draw
+from acdc.render.drawing import DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text
 from acdc.render.escaping import escape
 from acdc.render.look import PLAIN, Look
 from acdc.render.style import INK, PAPER
+from acdc.render.views import draw
 
 DASHES = {"solid": "", "dashed": ' stroke-dasharray="6 4"', "dotted": ' stroke-dasharray="2 3"'}
 
@@ -14,8 +15,9 @@ def to_svg(circuit: Circuit, look: Look = PLAIN) -> str:
     return write(draw(circuit, look))
 
 
-def write(picture: Picture) -> str:
-    """SVG text of a picture, on white paper whatever it is shown on."""
+def write(picture: Picture, chosen: bool = False) -> str:
+    """SVG text of a picture, on white paper whatever it is shown on. `chosen`: for a page on which nodes and edges are
+    chosen, whose elements say what they are."""
     width, height = f"{picture.width:.0f}", f"{picture.height:.0f}"
     return "\n".join(
         [
@@ -25,8 +27,8 @@ def write(picture: Picture) -> str:
             _arrowheads(picture),
             f'<rect width="{width}" height="{height}" fill="{PAPER}"/>',
             *map(_shape, picture.behind),
-            *(_shape(link.line) for link in picture.links),
-            *(f"<g>{_shape(node.outline)}{_shape(node.label)}</g>" for node in picture.nodes),
+            *(_link(link, chosen) for link in picture.links),
+            *(_node(node, chosen) for node in picture.nodes),
             "</svg>",
             "",
         ]
@@ -42,6 +44,19 @@ def _arrowheads(picture: Picture) -> str:
         for colour, size in kinds
     )
     return f"<defs>{heads}</defs>"
+
+
+def _link(link: DrawnLink, chosen: bool) -> str:
+    if not chosen:
+        return _shape(link.line)
+    said = {"edge": link.edge, "from": link.source, "to": link.target}
+    data = "".join(f' data-{name}="{escape(value)}"' for name, value in said.items())
+    return f'<g class="link"{data}>{_shape(link.line)}</g>'
+
+
+def _node(node: DrawnNode, chosen: bool) -> str:
+    data = f' class="node" data-at="{escape(node.id)}"' if chosen else ""
+    return f"<g{data}>{_shape(node.outline)}{_shape(node.label)}</g>"
 
 
 def _head(colour: str, size: float) -> str:

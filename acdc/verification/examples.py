@@ -19,6 +19,7 @@ from acdc.graph import Edge, Writer, WriterKind
 from acdc.model.load import Model
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
+from acdc.task.spans import REST
 from acdc.verification.attention import clean_patterns
 from acdc.verification.binding import behaviour_of, check_same
 
@@ -37,6 +38,7 @@ def take_examples(model: Model, task: Task, circuit: Circuit) -> Examples:
     check_same(model, task, circuit)
     side: Literal["verification", "discovery"] = "verification" if circuit.task.verification else "discovery"
     rows = _pick(task, circuit.task.verification or circuit.task.discovery)
+    spans = circuit.spans is not None and circuit.spans.named
     has_patterns = hasattr(model.components, "patterns")
     heads = strongest_heads(circuit) if has_patterns else []
     with fixed_threads(circuit.batch.threads):
@@ -48,7 +50,7 @@ def take_examples(model: Model, task: Task, circuit: Circuit) -> Examples:
         metric=circuit.metric,
         heads=[head.id for head in heads],
         rows=[
-            _example(row, model.tokenizer, whole, part, found)
+            _example(row, model.tokenizer, whole, part, found, spans)
             for row, whole, part, found in zip(rows, full.tolist(), own.tolist(), patterns, strict=True)
         ],
         no_patterns=None if has_patterns else NO_PATTERNS,
@@ -85,7 +87,12 @@ def _window(row: Row) -> slice:
 
 
 def _example(
-    row: Row, tokenizer: "PreTrainedTokenizerBase | None", full: float, circuit: float, patterns: list[Pattern]
+    row: Row,
+    tokenizer: "PreTrainedTokenizerBase | None",
+    full: float,
+    circuit: float,
+    patterns: list[Pattern],
+    with_spans: bool,
 ) -> Example:
     def texts(ids: Sequence[int | None]) -> list[str]:
         return ["" if token is None else text(token) for token in ids]
@@ -107,7 +114,15 @@ def _example(
         full=_rounded(full),
         circuit=_rounded(circuit),
         patterns=patterns,
+        spans=_span_names(row)[shown] if with_spans else None,
     )
+
+
+def _span_names(row: Row) -> list[str]:
+    """By position of the clean prompt."""
+    assert row.spans is not None
+    names = (*row.spans.names, REST)
+    return [names[number] for number in row.spans.numbers(len(row.clean))]
 
 
 def _rounded(value: float) -> float:

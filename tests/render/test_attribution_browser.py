@@ -3,7 +3,6 @@
 import pytest
 from test_attribution_graphs import EVIL, small
 from test_attribution_pictures import verification
-from test_report_browser import browser, show  # noqa: F401  # fixtures
 
 from acdc.render.attribution.page import to_html
 
@@ -14,7 +13,7 @@ def graph():
 
 
 @pytest.fixture
-def page(show, graph):  # noqa: F811
+def page(show, graph):
     return show(to_html(graph, graph.prune(), verification(), "acdc trace"))
 
 
@@ -69,7 +68,7 @@ def test_the_picture_is_saved(page):
     assert text.startswith("<svg") and "m1.n4@1" in text and "--raises:" in text
 
 
-def test_text_of_tokens_is_text(show):  # noqa: F811
+def test_text_of_tokens_is_text(show):
     graph = small(label=EVIL)
     page = show(to_html(graph, graph.prune(), verification(), EVIL))
     page.evaluate("acdc.choose('token@0')")

@@ -15,12 +15,12 @@ from acdc.graph import Anatomy, ComponentGraph
 from acdc.render import graphviz
 from acdc.render.diagram import build_diagram
 from acdc.render.dot import to_dot
-from acdc.render.drawing import draw
 from acdc.render.graphviz import to_picture
 from acdc.render.layout import CROWDED_GAP, NODE_GAP, lay_out
 from acdc.render.look import Look, choose_look
 from acdc.render.style import READABLE
 from acdc.render.svg import to_svg
+from acdc.render.views import draw
 from acdc.verification.baselines import of_size
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -102,3 +102,15 @@ def test_a_model_run_by_its_own_modules_has_no_patterns(trio, induction, circuit
     assert examples.heads == [] and "its own modules" in examples.no_patterns
     usual = take_examples(trio, induction, circuit)
     assert [e.full for e in examples.rows] == pytest.approx([e.full for e in usual.rows])
+
+
+def test_tokens_say_their_span_where_a_circuit_has_some(trio, induction, examples):
+    assert all(example.spans is None and "spans" not in example.model_dump() for example in examples.rows)
+    settings = {"method": "eap", "edges": 20, "limit": 4}
+    circuit = acdc.discover(trio, induction, level="positions", **settings).circuit
+    rows = {row.id: row for row in induction.rows}
+    for example in take_examples(trio, induction, circuit).rows:
+        row = rows[example.row]
+        expected = {place: name for name, places in row.spans for place in places}
+        assert example.spans == [expected.get(place, "rest") for place in range(example.length)]
+        assert set(example.spans) <= set(circuit.spans.names)

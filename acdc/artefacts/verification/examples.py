@@ -24,7 +24,8 @@ class Example(_Record):
     metric of both on this row.
 
     `patterns`: of each head of `Examples.heads`, by position (over those shown) the shares of attention to the
-    positions shown, without trailing zeros.
+    positions shown, without trailing zeros. `spans`: the span that each position shown is in, for circuits that have
+    some.
     """
 
     row: str
@@ -39,6 +40,7 @@ class Example(_Record):
     full: float
     circuit: float
     patterns: list[Pattern]
+    spans: list[str] | None = Field(None, exclude_if=lambda spans: spans is None)
 
 
 class Examples(_Record):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.examples import Example, Examples
 from acdc.render.report.markup import Markup, element, facts, join, paragraph
 from acdc.render.report.sections import section
@@ -12,7 +13,7 @@ from acdc.words import count_of
 UNITS = 1000  # of attention, in what the page holds
 
 
-def examples_section(examples: Examples | None) -> Markup:
+def examples_section(examples: Examples | None, circuit: Circuit) -> Markup:
     """Nothing where there are none."""
     if examples is None or not examples.rows:
         return Markup("")
@@ -27,7 +28,7 @@ def examples_section(examples: Examples | None) -> Markup:
             f" Below each row are the attention patterns of the circuit's {len(examples.heads)} strongest heads in the "
             "full model's clean run: rows attend to columns, darker is more. Hover, or focus and use the arrow keys."
         )
-    rows = [_row(place, example, examples.metric) for place, example in enumerate(examples.rows)]
+    rows = [_row(place, example, circuit) for place, example in enumerate(examples.rows)]
     return section("examples", "Examples", paragraph(text), *rows)
 
 
@@ -50,9 +51,7 @@ def example_data(examples: Examples | None) -> dict[str, Any] | None:
     }
 
 
-def _row(place: int, example: Example, metric: str) -> Markup:
-    corrupted = example.clean if example.corrupted is None else example.corrupted
-    differs = [a != b for a, b in zip(example.clean, corrupted, strict=True)]
+def _row(place: int, example: Example, circuit: Circuit) -> Markup:
     heading = example.row if example.group is None else f"{example.row}, {example.group}"
     shown = len(example.clean)
     note = ""
@@ -61,11 +60,11 @@ def _row(place: int, example: Example, metric: str) -> Markup:
             f"Shown are positions {example.start} to {example.start + shown - 1} of {example.length}.", "quiet"
         )
     rows = [
-        ("clean", _tokens(example.clean, differs, example.answer)),
-        *([] if example.corrupted is None else [("corrupted", _tokens(corrupted, differs, example.answer))]),
+        ("clean", tokens(example, circuit)),
+        *([] if example.corrupted is None else [("corrupted", tokens(example, circuit, example.corrupted))]),
         ("correct", _answers(example.correct)),
         ("incorrect", _answers(example.incorrect)),
-        (metric, f"full model {number(example.full)}, circuit {number(example.circuit)}"),
+        (circuit.metric, f"full model {number(example.full)}, circuit {number(example.circuit)}"),
     ]
     patterns = element("div", "", class_="patterns", data_row=str(place))
     return element(
@@ -73,12 +72,24 @@ def _row(place: int, example: Example, metric: str) -> Markup:
     )
 
 
-def _tokens(tokens: Sequence[str], differs: Sequence[bool], answer: int) -> Markup:
-    spans = []
-    for place, (token, other) in enumerate(zip(tokens, differs, strict=True)):
-        kind = " ".join(["token", *(["differs"] if other else []), *(["last"] if place == answer else [])])
-        spans.append(element("span", visible(token), class_=kind, data_place=str(place)))
-    return element("span", Markup("".join(spans)), class_="tokens")
+def tokens(example: Example, circuit: Circuit, shown: Sequence[str] | None = None) -> Markup:
+    """The clean prompt's tokens or others in their place, which say what span of the circuit they are in."""
+    corrupted = example.clean if example.corrupted is None else example.corrupted
+    spans, written = spans_of(example, circuit), []
+    for place, token in enumerate(example.clean if shown is None else shown):
+        differs, last = example.clean[place] != corrupted[place], place == example.answer
+        kind = " ".join(["token", *(["differs"] if differs else []), *(["last"] if last else [])])
+        span = {"data_span": spans[place]} if spans else {}
+        written.append(element("span", visible(token), class_=kind, data_place=str(place), **span))
+    return element("span", Markup("".join(written)), class_="tokens")
+
+
+def spans_of(example: Example, circuit: Circuit) -> Sequence[str]:
+    """For each token that is shown, the span or position that it is in; none where the circuit has none, or the example
+    does not say."""
+    if circuit.spans is None or not circuit.spans.named:
+        return [] if circuit.spans is None else [str(example.start + i) for i in range(len(example.clean))]
+    return example.spans or []
 
 
 def _answers(tokens: Sequence[str]) -> Markup:

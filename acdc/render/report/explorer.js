@@ -131,7 +131,7 @@ class Explorer {
     const parts = [
       state.threshold === null
         ? "The circuit as found"
-        : `|score| \u2265 ${short(state.threshold)}${data.level === "edges" ? "" : " of the components at both ends"}`,
+        : `|score| \u2265 ${short(state.threshold)}${["edges", "positions"].includes(data.level) ? "" : " of the components at both ends"}`,
     ];
     parts[0] += `: ${count.toLocaleString("en")} of ${data.total.toLocaleString("en")} edges and ${writers.size} of ${components} components kept`;
     if (state.threshold !== null) {

@@ -1,7 +1,8 @@
-const { graph, examples } = JSON.parse(byId("data").textContent);
+const { graph, positions, examples } = JSON.parse(byId("data").textContent);
 listenToTheme();
 listenToTables();
 const explorer = new Explorer(graph);
+listenToViews(positions, () => explorer.fit());
 drawPatterns(examples);
 
 // For scripts and tests: what is shown, and a threshold to set.

@@ -11,17 +11,25 @@ import numpy as np
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.examples import Examples
 from acdc.artefacts.verification.report import Report
-from acdc.graph import ReaderKind
 from acdc.render.report import extras, sections
 from acdc.render.report.examples import example_data, examples_section
 from acdc.render.report.explorer import explorer_data
 from acdc.render.report.markup import Markup, element, join, safe
-from acdc.render.report.spans import by_span
+from acdc.render.report.spans import KINDS, by_position, picture_colours, position_data, switch
 from acdc.render.style import EDGE_COLOUR, NODE_FILL, NODE_LINE, title
 from acdc.render.verdict import verdict
 
-SCRIPTS = ("basics.js", "graph.js", "places.js", "diagram.js", "heatmap.js", "explorer.js", "patterns.js", "page.js")
-KINDS = {"q": ReaderKind.Q, "k": ReaderKind.K, "v": ReaderKind.V, "mlp": ReaderKind.MLP, "logits": ReaderKind.LOGITS}
+SCRIPTS = (
+    "basics.js",
+    "graph.js",
+    "places.js",
+    "diagram.js",
+    "heatmap.js",
+    "explorer.js",
+    "positions.js",
+    "patterns.js",
+    "page.js",
+)
 
 
 def to_html(
@@ -33,7 +41,6 @@ def to_html(
 ) -> str:
     """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them."""
     parts = {
-        "Spans": by_span(circuit),
         "Edges": sections.parts(circuit, report),
         "Faithfulness": sections.faithfulness(circuit, report),
         "Tests": sections.tests(report),
@@ -42,21 +49,29 @@ def to_html(
         "Specificity": extras.specificity(report),
         "Rivals": extras.rivals(report),
         "Mechanism": sections.mechanism(report),
-        "Examples": examples_section(examples),
+        "Examples": examples_section(examples, circuit),
         "How it was made": sections.provenance(circuit, command),
     }
     return Template(_read("page.html")).substitute(
         title=safe(title(circuit)),
         heading=safe(f"{circuit.task.name} in {circuit.model.name}"),
         subtitle=safe(f"Found by {circuit.method.name} on {circuit.metric}, {circuit.ablation} ablation"),
-        colours=_colours(),
+        colours=_colours() + picture_colours(circuit),
         style=_read("report.css"),
         verdict=safe(verdict(circuit, report)),
         figures=sections.figures(circuit, report),
         standing=sections.standing(circuit, report),
+        switch=switch(circuit),
+        by_position=by_position(circuit, examples),
         sections=join(filter(None, parts.values())),
         contents=_contents(parts, circuit),
-        data=_json({"graph": explorer_data(circuit, report, scores), "examples": example_data(examples)}),
+        data=_json(
+            {
+                "graph": explorer_data(circuit, report, scores),
+                "positions": position_data(circuit, report),
+                "examples": example_data(examples),
+            }
+        ),
         script="\n".join(_read(name) for name in SCRIPTS),
     )
 
