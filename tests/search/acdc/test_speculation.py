@@ -108,7 +108,7 @@ def test_a_crew_measures_what_one_does(trio, induction):
 
 def test_a_member_is_lost_with_all_that_it_was_asked(trio, induction):
     settings = SETTINGS["edges"]
-    speculative = Speculation(bound(trio, induction, settings, Beside(lambda: None, 1, lost={0: 1})), nodes=False)
+    speculative = Speculation(bound(trio, induction, settings, Beside(lambda: None, 1, lost={0: 1})), Level.edges)
     first, second, nothing = np.array([0]), np.array([1]), np.array([], dtype=int)
     one, other = Pass(first, (1,)), Pass(second, (1,))
     speculative.ask([(one, nothing)])
