@@ -24,6 +24,7 @@ from acdc.runs.ranking import DECISIONS, POLISH, SCORES, SCREENING, ScoresRecord
 from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.acdc.journal import Journal
+from acdc.search.acdc.screening import PASSES
 from acdc.search.discover import Result, bind, discover, edge_scores, prepare
 from acdc.search.records import describe_batch, describe_model
 from acdc.task.load import load_task
@@ -87,12 +88,14 @@ def _search(
     """Discover; what decides edge by edge goes on where an earlier attempt was cut off."""
     if not job.settings.method.decides:
         return discover(model, task, job.settings, progress, find_workers=find_workers)
-    depends_on = {
+    depends_on: dict[str, Any] = {
         "inputs": run.record.inputs,
         "batch": describe_batch(job.settings.batch_size, job.settings.threads, model).model_dump(mode="json"),
         "components": model.components.kind,
         "versions": library_versions(),
     }
+    if getattr(job.settings.search_options, "screen", 0):
+        depends_on["screening"] = PASSES
     with Journal(run.path / JOURNAL, depends_on) as journal:
         return discover(model, task, job.settings, progress, journal, find_workers)
 

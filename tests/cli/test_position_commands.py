@@ -19,7 +19,7 @@ def test_a_circuit_at_spans(acdc, tmp_path):
     scores = json.loads((tmp_path / "a/scores.json").read_text())["positions"]
     assert len(scores) == 8481 and all(scores[edge.id] == edge.score for edge in circuit.positions)
     page = (tmp_path / "a/report.html").read_text()
-    assert "Where in the prompt" in page and "input@S1-" in page
+    assert ">By position<" in page and "input@S1-" in page
     shown = acdc("show", "a")
     assert shown.code == 0 and "positional edge " in shown.out
     assert acdc(*FIND, "--method", "peap", "--edges", "39", "--out", "a").code == 0  # there already

@@ -2,10 +2,11 @@
 
 When ACDC reaches the first receiver of a layer and kind, one run of the present circuit, forwards and back, gives
 gradients at all of them; they estimate every test there. Candidates estimated below a share of the threshold are
-screened. They leave in ACDC's own order, in groups, and the objective is measured after each
-group: so every other test starts from what is really left. A group may leave if the objective rises by less than the
-threshold and by about what was estimated. Otherwise the group is divided and measured again, down to single edges,
-which are tested. A seeded sample of the screened candidates is tested as well, to say how often the estimate was wrong.
+screened. They leave in ACDC's own order, in groups, and the objective is measured after each group: so every other
+test starts from what is really left. A group ends where its estimates add up to that share. It may leave if the
+objective rises by less than the threshold and by about what was estimated. Otherwise it is divided and measured again,
+down to single edges, which are tested so. A seeded sample of the screened candidates is tested as well, to say how
+often the estimate was wrong.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from acdc.search.acdc.passes import Pass, next_pass
 TOLERANCE = 0.6  # of the threshold, by which a group may miss its estimate
 PARTS = 4  # of a group that may not leave
 SAMPLE = 400  # are drawn of all candidates; those at receivers that nothing reads need no test anyway
+PASSES = 2  # the version of what a pass measures: a journal of another version tells nothing about these
 
 
 class Screen:
@@ -99,7 +101,8 @@ class _Receiver:
         return np.maximum(*(self._measured.change(now, self._effects) for now in (self.now, self._measured.full)))
 
     def group_ends(self, screened: np.ndarray, most: float) -> np.ndarray:
-        """Boolean [candidates]: after which of the `screened` a group ends, as it raises the objective by so much."""
+        """Boolean [candidates]: after which of the `screened` a group ends, as it raises the objective by more than
+        `most`."""
         removed = np.cumsum(np.where(screened[:, None], self._effects, 0), axis=1)
         rises, start, found = self._measured.change(self.now, removed), 0.0, np.zeros(len(screened), dtype=bool)
         for place in np.flatnonzero(screened):

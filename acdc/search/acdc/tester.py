@@ -92,7 +92,7 @@ def no_estimates() -> InputError:
     """What to raise where removals cannot be foretold."""
     return InputError(
         "--screen estimates edges from gradients of what a test recomputes, which is not available over nodes, at "
-        "positions, and in models with post-norms: test every candidate with --screen 0"
+        "positions, and in models whose post-norms scale an attention bias: test every candidate with --screen 0"
     )
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from families import boot, random_rows
 from pytest import approx
 
 from acdc.behaviour.behaviour import Behaviour
@@ -95,6 +96,17 @@ def test_it_keeps_what_testing_every_edge_keeps(trio, task, metric, threshold):
     assert (found.kept == every.kept).all()
     assert len(found.tests) < len(every.tests) / 2
     assert found.screening.removed + len(found.tests) == len(every.tests)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_it_keeps_the_same_under_post_norms(seed):
+    behaviour = Behaviour(boot("gemma2", 3, seed), random_rows([7, 5, 6]), range(3), METRICS["logit_diff"])
+    full, empty = behaviour.ends()
+    threshold = abs(full - empty) / 50
+    every = acdc(behaviour, OrderOptions(threshold=threshold), silent)
+    found = acdc(behaviour, OrderOptions(threshold=threshold, screen=0.3), silent)
+    assert every.kept.sum() > 10 and found.screening.removed > 10
+    assert (found.kept == every.kept).all()
 
 
 @pytest.mark.parametrize("screen", [0.1, 0.5])
