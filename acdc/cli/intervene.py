@@ -21,51 +21,55 @@ if TYPE_CHECKING:
 
 FORM = "UNIT@PLACE=AMOUNT"
 
+SetTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help=opt.literal(
+            "Set a unit: a3.h2=0 (head), m5=0 (MLP), m5.n123@4=2 (hidden neuron at position 4), or "
+            "resid_pre3[DIRECTION]@-1=5 (coordinate of the residual stream along a direction); can be repeated."
+        ),
+        metavar=FORM,
+    ),
+]
+Scale = Annotated[list[str] | None, typer.Option("--scale", help="Multiply a unit: a3.h2@S2=0.5.", metavar=FORM)]
+Add = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--add",
+        help="Add to a unit: m4=FILE.safetensors; FILE.npy or unembed:TOKEN|OTHER are vectors, too.",
+        metavar=FORM,
+    ),
+]
+Prompt = Annotated[
+    str | None, typer.Option("--prompt", help="Text whose next token is looked at; token ids without a tokenizer.")
+]
+OfTask = Annotated[
+    str | None,
+    typer.Option("--task", help="Measure the metric of this task; its spans are places.", metavar="TASK"),
+]
+Generate = Annotated[
+    int | None, typer.Option(help="Continue the prompt by this many tokens, with and without.", metavar="TOKENS")
+]
+Limit = Annotated[
+    int | None, typer.Option(help="Measure on the first ROWS rows of the task (default: all).", metavar="ROWS")
+]
+
 
 @loads_model
 def intervene(
     model: opt.ModelName = DEFAULT_MODEL,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help=opt.literal(
-                "Set a unit: a3.h2=0 (head), m5=0 (MLP), m5.n123@4=2 (hidden neuron at position 4), or "
-                "resid_pre3[DIRECTION]@-1=5 (coordinate of the residual stream along a direction); can be repeated."
-            ),
-            metavar=FORM,
-        ),
-    ] = None,
-    scale: Annotated[
-        list[str] | None, typer.Option("--scale", help="Multiply a unit: a3.h2@S2=0.5.", metavar=FORM)
-    ] = None,
-    add: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--add",
-            help="Add to a unit: m4=FILE.safetensors; FILE.npy or unembed:TOKEN|OTHER are vectors, too.",
-            metavar=FORM,
-        ),
-    ] = None,
-    prompt: Annotated[
-        str | None, typer.Option("--prompt", help="Text whose next token is looked at; token ids without a tokenizer.")
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option("--task", help="Measure the metric of this task; its spans are places.", metavar="TASK"),
-    ] = None,
+    set_: SetTo = None,
+    scale: Scale = None,
+    add: Add = None,
+    prompt: Prompt = None,
+    task: OfTask = None,
     metric: opt.MetricName = None,
     top: Annotated[int, typer.Option(help="Show this many of the likeliest tokens of each run.")] = 5,
-    generate: Annotated[
-        int | None, typer.Option(help="Continue the prompt by this many tokens, with and without.", metavar="TOKENS")
-    ] = None,
+    generate: Generate = None,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,
-    prepend_bos: Annotated[
-        bool, typer.Option("--prepend-bos", help="Put the tokenizer's BOS token before the prompt.")
-    ] = False,
-    limit: Annotated[
-        int | None, typer.Option(help="Measure on the first ROWS rows of the task (default: all).", metavar="ROWS")
-    ] = None,
+    prepend_bos: opt.PrependBos = False,
+    limit: Limit = None,
     batch_size: opt.BatchSize = 32,
     revision: opt.Revision = None,
     device: opt.Device = "auto",

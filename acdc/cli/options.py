@@ -67,6 +67,7 @@ AblationName = Annotated[
 Limit = Annotated[
     int | None, typer.Option(help="Search on the first ROWS rows (default: a random half; score: all).", metavar="ROWS")
 ]
+PrependBos = Annotated[bool, typer.Option("--prepend-bos", help="Put the tokenizer's BOS token before the prompt.")]
 BatchSize = Annotated[int, typer.Option(help="Maximum number of rows in one forward pass.")]
 SplitEmbeddings = Annotated[
     bool, typer.Option("--split-embeddings", help="Treat token and position embedding as two components, not as one.")

@@ -18,66 +18,78 @@ if TYPE_CHECKING:
 
 STRONGEST = 3  # cells of each map that are printed
 
+TaskArgument = Annotated[
+    str, typer.Argument(help="Bundled name, .jsonl, .json or .csv file, or data set hf:NAME:SPLIT.")
+]
+Maps = Annotated[
+    str | None,
+    typer.Option(
+        help="What to patch, separated by commas: resid_pre, resid_mid, resid_post, attn_out, mlp_out by layer; "
+        "head, q, k, v, pattern by head (default: all but resid_mid and resid_post).",
+        metavar="NAMES",
+    ),
+]
+Direction = Annotated[
+    Directions,
+    typer.Option(
+        help="denoise: patch clean values into the corrupted run; noise: corrupted values into the clean run."
+    ),
+]
+Columns = Annotated[
+    By | None, typer.Option(help="Columns of the maps (default: spans if the task has them, else positions).")
+]
+HeadsByPlace = Annotated[
+    bool,
+    typer.Option(
+        "--heads-by-place", help="Patch heads at each span or position separately, not at all positions together."
+    ),
+]
+Subject = Annotated[
+    str | None,
+    typer.Option(
+        help="Causal tracing: noise on the embeddings of this span takes the place of the corrupted prompt.",
+        metavar="SPAN",
+    ),
+]
+Noise = Annotated[
+    float, typer.Option(help="Causal tracing: standard deviation of the noise, in those of the embeddings.")
+]
+Window = Annotated[
+    int | None,
+    typer.Option(
+        help="Causal tracing: number of layers whose attention or MLP outputs are restored together (default: a "
+        "fifth of the layers, at most 10)."
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(help="Patch on the first ROWS rows (default: as many as take some minutes).", metavar="ROWS"),
+]
+Pictures = Annotated[
+    str, typer.Option(help="Formats of the pictures, separated by commas: svg, png, pdf.", metavar="FORMATS")
+]
+Tables = Annotated[
+    str, typer.Option(help="Formats of the table, separated by commas: csv, parquet.", metavar="FORMATS")
+]
+
 
 @loads_model
 def patch(
     model: Annotated[str, typer.Argument(help="Name, local folder, GGUF file or hub name.")] = DEFAULT_MODEL,
-    task: Annotated[
-        str, typer.Argument(help="Bundled name, .jsonl, .json or .csv file, or data set hf:NAME:SPLIT.")
-    ] = DEFAULT_TASK,
-    maps: Annotated[
-        str | None,
-        typer.Option(
-            help="What to patch, separated by commas: resid_pre, resid_mid, resid_post, attn_out, mlp_out by layer; "
-            "head, q, k, v, pattern by head (default: all but resid_mid and resid_post).",
-            metavar="NAMES",
-        ),
-    ] = None,
-    direction: Annotated[
-        Directions,
-        typer.Option(
-            help="denoise: patch clean values into the corrupted run; noise: corrupted values into the clean run."
-        ),
-    ] = Directions.denoise,
-    by: Annotated[
-        By | None, typer.Option(help="Columns of the maps (default: spans if the task has them, else positions).")
-    ] = None,
-    heads_by_place: Annotated[
-        bool,
-        typer.Option(
-            "--heads-by-place", help="Patch heads at each span or position separately, not at all positions together."
-        ),
-    ] = False,
-    subject: Annotated[
-        str | None,
-        typer.Option(
-            help="Causal tracing: noise on the embeddings of this span takes the place of the corrupted prompt.",
-            metavar="SPAN",
-        ),
-    ] = None,
-    noise: Annotated[
-        float, typer.Option(help="Causal tracing: standard deviation of the noise, in those of the embeddings.")
-    ] = 3.0,
+    task: TaskArgument = DEFAULT_TASK,
+    maps: Maps = None,
+    direction: Direction = Directions.denoise,
+    by: Columns = None,
+    heads_by_place: HeadsByPlace = False,
+    subject: Subject = None,
+    noise: Noise = 3.0,
     samples: Annotated[int, typer.Option(help="Causal tracing: how often noise is drawn.")] = 10,
-    window: Annotated[
-        int | None,
-        typer.Option(
-            help="Causal tracing: number of layers whose attention or MLP outputs are restored together (default: a "
-            "fifth of the layers, at most 10)."
-        ),
-    ] = None,
+    window: Window = None,
     metric: opt.MetricName = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(help="Patch on the first ROWS rows (default: as many as take some minutes).", metavar="ROWS"),
-    ] = None,
+    limit: Limit = None,
     batch_size: opt.BatchSize = 32,
-    pictures: Annotated[
-        str, typer.Option(help="Formats of the pictures, separated by commas: svg, png, pdf.", metavar="FORMATS")
-    ] = "svg",
-    tables: Annotated[
-        str, typer.Option(help="Formats of the table, separated by commas: csv, parquet.", metavar="FORMATS")
-    ] = "csv",
+    pictures: Pictures = "svg",
+    tables: Tables = "csv",
     revision: opt.Revision = None,
     device: opt.Device = "auto",
     dtype: opt.DTypeName = opt.DType.float32,

@@ -14,51 +14,58 @@ from acdc.cli.tables import print_table
 if TYPE_CHECKING:
     from acdc.runs.tracing import FinishedTrace
 
+Prompt = Annotated[
+    str,
+    typer.Option(
+        "--prompt", help="Text whose next token is to be explained; token ids for a model without a tokenizer."
+    ),
+]
+Logit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--logit", help="Explain this token's logit; can be repeated (default: the likeliest).", metavar="TOKEN"
+    ),
+]
+Less = Annotated[
+    str | None,
+    typer.Option("--less", help="Explain by how much the logit of --logit is above this token's.", metavar="TOKEN"),
+]
+Probability = Annotated[
+    float, typer.Option(help="Explain the likeliest tokens that have this much probability together.")
+]
+MaxNodes = Annotated[
+    int, typer.Option("--max-nodes", help="Neurons or features that can become nodes; 0: all that are active.")
+]
+FirstToken = Annotated[
+    bool, typer.Option("--first-token", help="Also make nodes of neurons or features at the first token.")
+]
+Dictionary = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of per-layer transcoders (layer_0.safetensors, ...): trace features instead of neurons.",
+        metavar="FOLDER",
+    ),
+]
+Verify = Annotated[
+    bool, typer.Option("--verify/--no-verify", help="Run the model with the kept nodes alone and without them.")
+]
+
 
 @loads_model
 def trace(
-    prompt: Annotated[
-        str,
-        typer.Option(
-            "--prompt", help="Text whose next token is to be explained; token ids for a model without a tokenizer."
-        ),
-    ],
+    prompt: Prompt,
     model: opt.ModelName = DEFAULT_MODEL,
-    logit: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--logit", help="Explain this token's logit; can be repeated (default: the likeliest).", metavar="TOKEN"
-        ),
-    ] = None,
-    less: Annotated[
-        str | None,
-        typer.Option("--less", help="Explain by how much the logit of --logit is above this token's.", metavar="TOKEN"),
-    ] = None,
-    probability: Annotated[
-        float, typer.Option(help="Explain the likeliest tokens that have this much probability together.")
-    ] = 0.95,
+    logit: Logit = None,
+    less: Less = None,
+    probability: Probability = 0.95,
     logits: Annotated[int, typer.Option(help="Explain at most this many of the likeliest tokens.")] = 10,
-    max_nodes: Annotated[
-        int, typer.Option("--max-nodes", help="Neurons or features that can become nodes; 0: all that are active.")
-    ] = 400,
+    max_nodes: MaxNodes = 400,
     node_share: Annotated[float, typer.Option(help="Keep the nodes that have this share of all influence.")] = 0.8,
     edge_share: Annotated[float, typer.Option(help="Keep the links that have this share of it.")] = 0.98,
-    first_token: Annotated[
-        bool, typer.Option("--first-token", help="Also make nodes of neurons or features at the first token.")
-    ] = False,
-    prepend_bos: Annotated[
-        bool, typer.Option("--prepend-bos", help="Put the tokenizer's BOS token before the prompt.")
-    ] = False,
-    dictionary: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of per-layer transcoders (layer_0.safetensors, ...): trace features instead of neurons.",
-            metavar="FOLDER",
-        ),
-    ] = None,
-    verify: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Run the model with the kept nodes alone and without them.")
-    ] = True,
+    first_token: FirstToken = False,
+    prepend_bos: opt.PrependBos = False,
+    dictionary: Dictionary = None,
+    verify: Verify = True,
     revision: opt.Revision = None,
     device: opt.Device = "auto",
     dtype: opt.DTypeName = opt.DType.float32,
