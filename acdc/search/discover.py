@@ -127,14 +127,16 @@ class DiscoverySettings:
         self._check_choosing()
 
     def _check_choosing(self) -> None:
-        method, choose = self.method, self.choose
+        method, choose, absolute = self.method, self.choose, self.options.get("absolute", False)
         if choose is Choosing.signed and not method.decides:
-            check_signed(method.score_kind)
+            check_signed("importance" if absolute else method.score_kind)
         elif choose is not Choosing.top and (method.decides or not kind_of(self.level).are_edges):
             raise InputError(f"--choose {choose} works only with methods that score edges")
         if self.bootstrap and not method.row_means:
             takers = ", ".join(m.name for m in METHODS.values() if m.row_means)
             raise InputError(f"--bootstrap works only with {takers}, whose scores are means over rows")
+        if self.bootstrap and absolute:
+            raise InputError("--bootstrap asks for signs that are certain, and scores with --absolute have none")
         if self.bootstrap and choose not in (Choosing.signed, Choosing.paths):
             raise InputError(f"--bootstrap works only with --choose signed or paths: {choose} asks for no sign")
 

@@ -7,7 +7,7 @@ here. This file imports no torch, as the command line reads it before anything r
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError
@@ -53,6 +53,11 @@ class SearchOptions(BaseModel):
     level: Level = Level.edges
     journal: Journal | None = None
 
+    @property
+    def absolute_rows(self) -> bool:
+        """Whether rows' scores are averaged without their signs."""
+        return False
+
     @classmethod
     def own(cls) -> dict[str, FieldInfo]:
         """The options that a subclass adds, by name."""
@@ -82,7 +87,8 @@ _WORDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 def _sentence(problem: Any) -> str:
-    option, context = f"{flag(str(problem['loc'][0]))} {problem['input']}", problem.get("ctx", {})
+    option, value, context = flag(str(problem["loc"][0])), problem["input"], problem.get("ctx", {})
+    option = option if value is True else f"{option} {value}"
     if problem["type"] == "value_error":
         return f"{option} {context['error']}"
     bounds = [f"must be {_WORDS[name]} {limit}" for name, limit in context.items() if name in _WORDS]
@@ -115,7 +121,28 @@ class OrderOptions(SearchOptions):
     )
 
 
-class IntegralOptions(SearchOptions):
+class RowOptions(SearchOptions):
+    """Of attributions, which give every row scores of its own and average them."""
+
+    absolute: bool = Field(
+        False,
+        description="Average the absolute effects of the rows, so that effects of opposite sign in different rows do "
+        "not cancel each other; the scores then have no sign.",
+    )
+
+    @property
+    def absolute_rows(self) -> bool:
+        return self.absolute
+
+    @field_validator("absolute")
+    @classmethod
+    def _is_of_edges(cls, absolute: bool, info: ValidationInfo) -> bool:
+        if absolute and info.data.get("level") is not Level.edges:
+            raise ValueError("works only with --level edges")
+        return absolute
+
+
+class IntegralOptions(RowOptions):
     """Of integrated gradients."""
 
     steps: int = Field(5, description="Number of points between ablated and clean run at which gradients are taken.")
@@ -162,7 +189,7 @@ class HybridOptions(IntegralOptions, OrderOptions, ProposalOptions):
 
 DECIDING, SCORING = (
     (OrderOptions, ProposalOptions),
-    (IntegralOptions, MaskOptions, EnsembleOptions),
+    (RowOptions, IntegralOptions, MaskOptions, EnsembleOptions),
 )  # acdc's own, each option once, by what a method gives
 
 

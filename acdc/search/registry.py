@@ -18,6 +18,7 @@ from acdc.search.options import (
     IntegralOptions,
     MaskOptions,
     OrderOptions,
+    RowOptions,
     SearchOptions,
 )
 
@@ -135,6 +136,7 @@ METHODS = Registry(
             "first-order estimate of exact, from the gradient at the clean prompt",
             check=_gradient_at_clean,
             levels=_ALL,
+            options=RowOptions,
             row_means=True,
             cost=_once,
         ),
@@ -164,6 +166,7 @@ METHODS = Registry(
             "eap with the mean of the gradients at the clean and the ablated inputs",
             check=_gradient,
             levels=_ALL,
+            options=RowOptions,
             row_means=True,
             cost=_once,
         ),
@@ -199,6 +202,7 @@ METHODS = Registry(
             "eap with relevance propagation instead of gradients",
             check=_gradient_at_clean,
             levels=(Level.edges, Level.positions),
+            options=RowOptions,
             row_means=True,
             cost=_once,
         ),

@@ -13,10 +13,10 @@ from acdc.model.relevance import relevance
 from acdc.progress import Progress
 from acdc.search.methods.contraction import Contraction, Taps
 from acdc.search.methods.gradients import attribute, check_gradient_at_clean, from_embedded
-from acdc.search.options import SearchOptions
+from acdc.search.options import RowOptions
 
 
-def relp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+def relp(behaviour: Behaviour, options: RowOptions, progress: Progress) -> Scores:
     """Per batch, besides the clean run, one forward and one pass forward and back.
 
     Raises InputError where gradients carry no information, and for a model some of whose components are not computed
@@ -24,7 +24,7 @@ def relp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sc
     """
     check_gradient_at_clean(behaviour.metric)
     relevance(behaviour.model.components)
-    return attribute(behaviour, "relp", options.level, progress, _batch_scores)
+    return attribute(behaviour, "relp", options, progress, _batch_scores)
 
 
 def _batch_scores(behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction) -> Tensor:
