@@ -35,7 +35,7 @@ def probe(device: torch.device, dtype_name: str) -> Probe:
     task = load_task("induction", model)
 
     def attribution() -> None:
-        eap(Behaviour(model, task, range(16), METRICS["logit_diff"]), RowOptions(), silent)
+        eap(Behaviour(model, task, range(16), METRICS["logit_diff"]), RowOptions.of({}), silent)
 
     attribution()
     base, free = resident_memory() or 0, free_memory(device)

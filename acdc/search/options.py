@@ -18,7 +18,7 @@ from acdc.search.acdc.journal import Journal
 RESERVED = frozenset(
     (
         *("model", "task", "task_metric", "revision", "device", "dtype", "verify", "verify_rows", "settings"),
-        *("method", "metric", "ablation", "faithfulness", "choose", "bootstrap", "limit", "batch_size"),
+        *("method", "metric", "ablation", "faithfulness", "choose", "bootstrap", "hurting", "limit", "batch_size"),
         *(
             "split_embeddings",
             "direct_edges",
@@ -202,5 +202,6 @@ BUILT_IN = own_options(*DECIDING, *SCORING)  # in the order in which runs record
 # Settings that acdc got later than the first runs that are still read, with their defaults; runs record others alone.
 LATER = {
     "bootstrap": 0,
+    "hurting": 0.0,
     **{name: one.default for name, one in BUILT_IN.items() if name not in ("sender_order", "steps", "updates")},
 }
