@@ -52,8 +52,8 @@ class DiscoverySettings:
     in the metric's unit), a hybrid that and the number of `edges` to decide about, other methods any one of the three.
     `choose`: in which order a circuit takes what has scores; `bootstrap`: so many resamples of the rows say whose sign
     is certain and comes first, 0 for none; `hurting`: the share of a signed circuit that hurts. `limit`: discover on
-    the first rows instead of a random half. `level` and `direct_edges` (test the within-head edges from attention slots to
-    their heads too) go with methods that can.
+    the first rows instead of a random half. `level` and `direct_edges` (test the within-head edges from attention slots
+    to their heads too) go with methods that can.
     `options`: those of the method alone, by name; what is not given has its default."""
 
     method: Method = DEFAULT_METHOD
