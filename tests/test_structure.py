@@ -17,6 +17,7 @@ LAYERS = [
     {"task"},
     {"behaviour"},
     {"attribution"},
+    {"dictionaries"},
     {"search"},
     {"verification"},
     {"patching"},
