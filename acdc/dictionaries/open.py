@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from acdc.dictionaries.bundled import find_dictionary
 from acdc.dictionaries.dictionary import Dictionary, Features
 from acdc.dictionaries.formats import (
     circuit_tracer,
@@ -47,12 +48,13 @@ def read_dictionary(
     memory: int | None = None,
     hooks: Sequence[Hook] = (),
 ) -> Dictionary:
-    """The dictionary in a folder, which may hold a folder for each set of features.
+    """The dictionary in a folder, which may hold a folder for each set of features; or a bundled one, by its name.
 
     `memory`: bytes that its tensors may take; what needs more is read by rows. `hooks`: where the features read and
     write (one for an SAE, two for a transcoder), for files that do not say it. Raises InputError for what is in no
     known format, for pickles, and where several sets read the same place.
     """
+    folder = find_dictionary(folder)
     places = _places(folder)
     kinds = {name for name, _ in places}
     if len(kinds) > 1:

@@ -5,7 +5,7 @@ active features per token; and dead features, active at no token. Positions of a
 models write far larger numbers there and circuit-tracer's dictionaries are not made for them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -73,7 +73,7 @@ def batches(model: Model, prompts: Sequence[Sequence[int]], size: int = BATCH) -
         start = end
 
 
-def usual_prompts(prompts: Sequence[Sequence[int]], tokens: int = ENOUGH_TOKENS) -> list[Sequence[int]]:
+def usual_prompts(prompts: Iterable[Sequence[int]], tokens: int = ENOUGH_TOKENS) -> list[Sequence[int]]:
     """The first prompts that have so many tokens together."""
     found, total = list[Sequence[int]](), 0
     for prompt in prompts:
@@ -119,10 +119,12 @@ def measure_quality(
     ]
 
 
-def check_reconstructs(dictionary: Dictionary, model: Model, prompts: Sequence[Sequence[int]]) -> list[Quality]:
-    """Raises InputError for features whose reconstruction is worse than the mean alone, and names the likely cause:
-    another reading of the file that does reconstruct."""
-    found = measure_quality(dictionary, model, prompts)
+def check_reconstructs(
+    dictionary: Dictionary, model: Model, prompts: Sequence[Sequence[int]], quality: Sequence[Quality] | None = None
+) -> Sequence[Quality]:
+    """The figures, of `quality` where they are known. Raises InputError for features whose reconstruction is worse than
+    the mean alone, and names the likely cause: another reading of the file that does reconstruct."""
+    found = quality or measure_quality(dictionary, model, prompts)
     bad = next((one for one in found if not one.unexplained < 1.0), None)
     if bad is None:
         return found
