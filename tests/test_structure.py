@@ -22,6 +22,7 @@ LAYERS = [
     {"verification"},
     {"patching"},
     {"interventions"},
+    {"explain"},
     {"render"},
     {"runs"},
     {"planning"},

@@ -18,6 +18,7 @@ from acdc.cli.compare import compare
 from acdc.cli.console import Enough, tell
 from acdc.cli.dictionaries import dictionaries
 from acdc.cli.exchange import export, import_
+from acdc.cli.explain import explain
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.intervene import intervene
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
@@ -197,6 +198,7 @@ def check_task(
 for command in (
     trace,
     dictionaries,
+    explain,
     intervene,
     verify,
     minimise,
