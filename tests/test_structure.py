@@ -23,6 +23,7 @@ LAYERS = [
     {"patching"},
     {"interventions"},
     {"explain"},
+    {"steering"},
     {"render"},
     {"runs"},
     {"planning"},

@@ -24,6 +24,7 @@ from acdc.cli.intervene import intervene
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
 from acdc.cli.patch import patch
 from acdc.cli.progress import warn
+from acdc.cli.steer import steer
 from acdc.cli.trace import trace
 from acdc.cli.train_dictionary import train_dictionary
 from acdc.cli.verification import diff, minimise, verify
@@ -200,6 +201,7 @@ for command in (
     dictionaries,
     explain,
     intervene,
+    steer,
     verify,
     minimise,
     diff,
