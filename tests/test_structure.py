@@ -20,7 +20,7 @@ LAYERS = [
     {"dictionaries"},
     {"search"},
     {"verification"},
-    {"patching"},
+    {"patching", "feature_circuits"},
     {"interventions"},
     {"explain"},
     {"steering"},
