@@ -19,6 +19,7 @@ from acdc.cli.console import Enough, tell
 from acdc.cli.dictionaries import dictionaries
 from acdc.cli.exchange import export, import_
 from acdc.cli.explain import explain
+from acdc.cli.feature_circuit import ablate, feature_circuit
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.intervene import intervene
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
@@ -200,6 +201,7 @@ for command in (
     trace,
     dictionaries,
     explain,
+    ablate,
     intervene,
     steer,
     verify,
@@ -214,6 +216,7 @@ for command in (
     app.command()(command)
 app.command("import")(import_)
 app.command("train-dictionary")(train_dictionary)
+app.command("feature-circuit")(feature_circuit)
 
 
 def main() -> None:

@@ -232,11 +232,12 @@ def small():
 
 def test_a_circuit_of_trio(small):
     """Faithful on the rows that it was chosen on, and on unseen ones far more than as many features drawn at random."""
-    model, dictionary, task = small
+    model, dictionary, whole = small
+    task = type(whole)("half", whole.rows[:64], whole.metric)
     found = discover_features(model, dictionary, task, FeatureSettings(limit=24, errors=Errors.remove))
     assert found.discovery.faithfulness >= 0.9 and found.unseen.faithfulness > 0.75
     assert max(found.random) < 0.4 and len(found.nodes) < 0.1 * found.candidates
-    assert found.unseen.rows == 104 and found.unseen.completeness < 0.7
+    assert found.unseen.rows == 40 and found.unseen.completeness < 0.7
     sizes = [count for count, _ in found.curve]
     assert sizes == sorted(sizes) and len(found.nodes) in sizes
     again = discover_features(model, dictionary, task, FeatureSettings(limit=24, errors=Errors.remove))
@@ -247,7 +248,9 @@ def test_a_circuit_of_trio(small):
 def test_errors(small, errors):
     """Kept ones are in no list and never ablated, ranked ones are nodes."""
     model, dictionary, task = small
-    found = discover_features(model, dictionary, task, FeatureSettings(limit=16, nodes=2000, errors=errors))
+    few = type(task)("few", task.rows[:12], task.metric)
+    settings = FeatureSettings(EffectMethod.attrib, limit=8, nodes=2000, errors=errors)
+    found = discover_features(model, dictionary, few, settings)
     assert any(node.is_error for node, _ in found.nodes) == (errors is Errors.rank)
     assert found.candidates == len(found.nodes)
     if errors is not Errors.remove:
