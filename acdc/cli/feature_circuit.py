@@ -198,8 +198,13 @@ def ablate(
         names = tuple(part.strip() for part in features.split(","))
         if missing := next((name for name in names if name not in {node.id for node in circuit.nodes}), None):
             raise InputError(f"{missing} is not one of the {count_of(len(circuit.nodes), 'node')} of {run}")
-        fields = {"model": circuit.model, "model_hash": circuit.model_hash, "dictionary": circuit.dictionary}
-        chosen = AblatedFeatures(**fields, features=names, to="mean" if to == "mean" else "zero")
+        chosen = AblatedFeatures(
+            model=circuit.model,
+            model_hash=circuit.model_hash,
+            dictionary=circuit.dictionary,
+            features=names,
+            to="mean" if to == "mean" else "zero",
+        )
         usual = [circuit.task]
     loaded = load_model(model or chosen.model, revision=revision, device=device, dtype=dtype.value)
     opened = open_for(dictionary or Path(chosen.dictionary.given), loaded)

@@ -29,9 +29,13 @@ Tasks = Annotated[
     typer.Option(
         "--task",
         help="Train on the prompts of this task, and measure its accuracy with the dictionary in place; can be "
-        "repeated. With --text, only measure.",
+        "repeated. With --text or --own-text, only measure.",
         metavar="TASK",
     ),
+]
+OwnTexts = Annotated[
+    int | None,
+    typer.Option("--own-text", help="Train on this many texts that the model writes itself.", metavar="TEXTS"),
 ]
 Folder = Annotated[Path, typer.Option("--out", help="Folder of the dictionary.", metavar="DIR")]
 
@@ -50,6 +54,7 @@ def train_dictionary(
         bool, typer.Option("--skip", help="transcoder: with a linear function beside the features.")
     ] = False,
     text: Text = None,
+    own_text: OwnTexts = None,
     task: Tasks = None,
     steps: Annotated[int, typer.Option(help="Steps of the optimiser.")] = 5000,
     batch: Annotated[int, typer.Option(help="Tokens in a step.")] = 512,
@@ -63,8 +68,9 @@ def train_dictionary(
 ) -> None:
     """Train a dictionary of features for a model that has none. The same command goes on where it stopped."""
     from acdc.cli.progress import bars
-    from acdc.dictionaries.corpus import open_corpus
+    from acdc.dictionaries.corpus import Corpus, open_corpus
     from acdc.dictionaries.hooks import Site as Place
+    from acdc.dictionaries.own_text import OwnText
     from acdc.dictionaries.training.settings import TrainedActivation, TrainedKind, TrainSettings
     from acdc.dictionaries.training.train import train_dictionary as train
     from acdc.execution.threads import fixed_threads
@@ -86,7 +92,13 @@ def train_dictionary(
     )
     settings.check()
     loaded = load_model(model, revision=revision, device=device, dtype=dtype.value)
-    corpus = open_corpus(loaded, text, () if text is not None else task or ())
+    if own_text is not None and text is not None:
+        raise InputError("give --text or --own-text, not both")
+    corpus: Corpus
+    if own_text is not None:
+        corpus = OwnText(loaded, own_text, seed=seed)
+    else:
+        corpus = open_corpus(loaded, text, () if text is not None else task or ())
     measured = [load_task(name, loaded) for name in task or ()]
     with fixed_threads(threads):
         print_trained(train(loaded, corpus, settings, out, measured, bars), as_json)

@@ -78,7 +78,9 @@ def explain_unit(
     check_count("--tokens", most_tokens)
     unit = parse_unit(name, model, dictionary)
     examples = collect(unit, model, corpus, most_tokens, seed, progress)
-    head, out, into = None, None, None
+    head: HeadFacts | None = None
+    out: tuple[Weighted, Weighted] | None = None
+    into: tuple[Weighted, Weighted] | None = None
     if isinstance(unit, HeadUnit):
         shares, common = pattern_shares(unit, model, corpus, most_tokens)
         common = common[:PAIRED]
@@ -93,9 +95,11 @@ def explain_unit(
         None if dictionary is None else dictionary.name,
         examples,
         shown,
-        *(out or (None, None)),
-        *(into or (None, None)),
-        head,
+        raises=None if out is None else out[0],
+        lowers=None if out is None else out[1],
+        excited=None if into is None else into[0],
+        silenced=None if into is None else into[1],
+        head=head,
     )
 
 

@@ -169,18 +169,19 @@ def _text(binder: Binder, prompt: Sequence[int], sampling: Sampling) -> str:
 
 def csv_rows(found: Steered) -> list[list[object]]:
     """The dose-response curve, random directions last; the first row names the columns."""
-    head = [
-        "direction",
-        "strength",
-        "metric",
-        "mean",
-        "change",
-        "change_low",
-        "change_high",
-        "neutral_kl",
-        "other_accuracy",
+    rows: list[list[object]] = [
+        [
+            "direction",
+            "strength",
+            "metric",
+            "mean",
+            "change",
+            "change_low",
+            "change_high",
+            "neutral_kl",
+            "other_accuracy",
+        ]
     ]
-    rows: list[list[object]] = [head]
     for name, doses in ((found.direction, found.doses), ("random", found.random)):
         for one in doses:
             change = one.task.change

@@ -107,7 +107,7 @@ class Coder:
         wanted = y * self.scale[1]
         loss, unexplained, active = self._loss(x, wanted)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimiser.step()
         self.idle = torch.where(active, 0, self.idle + 1)
         if self.reads == self.writes:
