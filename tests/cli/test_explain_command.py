@@ -1,5 +1,7 @@
 """`acdc explain` and `acdc dictionaries`."""
 
+import json
+
 import pytest
 
 
@@ -16,13 +18,15 @@ def test_what_is_printed_and_written(acdc, tmp_path):
     assert (tmp_path / "page/m3.n244.json").read_bytes() == again
 
 
-def test_heads_and_neighbours(acdc):
+def test_heads_and_neighbours(acdc, tmp_path):
     acdc("discover", "--task", "induction", "--method", "eap", "--edges", "30", "--verify", "none", "--out", "run")
-    outcome = acdc("explain", "a2.h1", "--task", "induction", "--tokens", "300", "--run", "run")
+    edges = json.loads((tmp_path / "run/circuit.json").read_text())["edges"]
+    head = next(edge["id"].split("->")[0] for edge in edges if edge["id"].startswith("a"))
+    outcome = acdc("explain", head, "--task", "induction", "--tokens", "300", "--run", "run")
     assert outcome.code == 0, outcome.err
-    for words in ("head a2.h1 in trio", "tokens after such (induction)", "(OV)", "(QK)", "reads from", "writes to"):
+    for words in (f"head {head} in trio", "tokens after such (induction)", "(OV)", "(QK)", "reads from", "writes to"):
         assert words in outcome.out, words
-    assert acdc("explain", "a2.h1", "--task", "induction", "--tokens", "300", "--json").json["acdc"]["head"]["ov"]
+    assert acdc("explain", head, "--task", "induction", "--tokens", "300", "--json").json["acdc"]["head"]["ov"]
 
 
 def test_text_from_outside(acdc, tmp_path):

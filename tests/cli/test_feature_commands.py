@@ -44,13 +44,14 @@ def test_ablated_features(acdc, found, tmp_path):
     assert again.json["effects"] == effects
     mean = acdc("ablate", "run", "--features", names, "--to", "mean", "--json").json["effects"]
     assert mean != effects
+    for words, says in (((), "give --features"), (("--features", "m0.f9999"), "m0.f9999 is not one of the 12 nodes")):
+        refused = acdc("ablate", "run", *words)
+        assert refused.code == 2 and says in refused.err
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("ablate", "run"), "give --features"),
-        (("ablate", "run", "--features", "m0.f9999"), "m0.f9999 is not one of the 12 nodes"),
         (("ablate", "run", "--features", "m0.f1", "--to", "one"), "--to 'one' is not one of zero, mean"),
         (("ablate", "nowhere", "--features", "m0.f1"), "does not exist"),
         ((*FIND, "--out", "full"), "--out full holds something else"),
@@ -59,9 +60,7 @@ def test_ablated_features(acdc, found, tmp_path):
         (("discover", "--task", "ioi", "--level", "features"), "is a command of its own, 'acdc feature-circuit'"),
     ],
 )
-def test_bad_input(acdc, words, says, tmp_path, request):
-    if words[:2] == ("ablate", "run"):
-        request.getfixturevalue("found")
+def test_bad_input(acdc, words, says, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/other.txt").write_text("")
     outcome = acdc(*words)
