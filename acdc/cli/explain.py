@@ -109,7 +109,7 @@ def print_explained(found: "Explained", top: int) -> None:
     if found.neighbours:
         cells = [[one.direction, one.id, f"{one.score:+.4g}"] for one in found.neighbours]
         print_table(out, "\nin the circuit", ["", "", "score"], cells)
-    for place, (name, shown) in enumerate(found.shown):
-        chosen = shown[: top if place == 0 else 2]
+    for name, shown in found.shown:
+        chosen = shown[: 2 if name.startswith("Subsample") else top]
         cells = [[words.context(one), f"{one.activations[one.at]:.3g}"] for one in chosen]
         print_table(out, f"\n{name.lower()}", ["", "activation"], cells)

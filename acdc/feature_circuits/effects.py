@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from acdc.behaviour.batches import Batch
+from acdc.dictionaries.dictionary import Features
 from acdc.dictionaries.hooks import Hook
 from acdc.dictionaries.run import Edit, SiteRun
 from acdc.errors import InputError
@@ -22,6 +23,7 @@ from acdc.feature_circuits.runs import FeatureRuns, Values
 from acdc.progress import Progress, silent
 
 STEPS = 10
+AT_ONCE = 1024  # features whose decoder rows are asked for together
 
 
 class EffectMethod(StrEnum):
@@ -125,11 +127,16 @@ class _Sums:
             self.active[one.reads] |= (by != 0).any(0) | (clean.features[one.reads][there] != 0).any(0)
             for to, target in enumerate(one.writes):
                 if target in found:
-                    along = product(found[target][there], one.decoders[to].rows(slice(None)).T)
-                    self.features[one.reads] += (by * along).double().sum(0)
+                    self._add_features(one, to, by, found[target][there])
         for target, gradient in found.items():
             error = (ablated.errors[target] - clean.errors[target]).expand_as(gradient)
             self.errors[target] += float((error * gradient)[there].double().sum())
+
+    def _add_features(self, one: Features, to: int, by: Tensor, gradient: Tensor) -> None:
+        """Changes [n, F] at tokens times what they write there, some features at a time: a decoder may be on disk."""
+        for some in torch.nonzero((by != 0).any(0))[:, 0].split(AT_ONCE):
+            along = product(gradient, one.decoders[to].rows(some).T)
+            self.features[one.reads][some] += (by[:, some] * along).double().sum(0)
 
     def effects(self) -> Effects:
         rows = len(self.runs.behaviour.rows)
