@@ -13,13 +13,13 @@ from acdc.artefacts.attribution.verification import GraphVerification
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.patching import Direction, PatchRecord
 from acdc.artefacts.verification.report import Report
-from acdc.attribution.dictionaries import open_dictionary
 from acdc.attribution.dictionary import Dictionary
 from acdc.attribution.hints import with_hints
 from acdc.attribution.logits import LogitChoice
 from acdc.attribution.prompts import logit_token, prompt_tokens
 from acdc.attribution.trace import MOST_NODES, TraceSettings, retrace, trace_prompt
 from acdc.attribution.verification import verify_graph as run_graph_verification
+from acdc.dictionaries.units import open_traced
 from acdc.errors import AcdcWarning, InputError
 from acdc.interventions.bound import Vectors
 from acdc.interventions.generate import Sampling
@@ -411,4 +411,4 @@ def intervene(
 
 
 def _dictionary(given: str | Path | Dictionary | None, model: Model) -> Dictionary | None:
-    return open_dictionary(Path(given), model) if isinstance(given, str | Path) else given
+    return open_traced(Path(given), model) if isinstance(given, str | Path) else given

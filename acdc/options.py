@@ -38,6 +38,8 @@ class Level(StrEnum):
         """The level that a user asks for by name. Raises InputError, naming the `option`, where there is none."""
         if name in FORMER_LEVELS:
             raise InputError(f"{option} {former_level(name)}")
+        if name == "features":
+            raise InputError(f"{option} features is a command of its own, 'acdc feature-circuit', with a dictionary")
         if name not in set(cls):
             raise InputError(f"{option} {name!r} is not one of {', '.join(cls)}")
         return cls(name)

@@ -30,10 +30,12 @@ def token_hints(traced: Traced, nodes: Sequence[Node], count: int = COUNT) -> di
     found = {}
     unembed = run.weights.unembed
     for node in nodes:
-        units, scale = dictionary.layers[node.layer], traced.sources.scale(node.layer)
+        units, which = dictionary.layers[node.layer], torch.tensor([node.index], device=unembed.device)
         assert units is not None  # else it has no nodes
-        wrote = units.writes(torch.tensor([node.index], device=unembed.device), units.targets[-1])[0] * node.value
-        wrote = wrote if scale is None else wrote * scale[node.position]
+        wrote = torch.zeros_like(run.final[0])
+        for layer in units.targets:
+            part, scale = units.writes(which, layer)[0] * node.value, traced.sources.scale(layer)
+            wrote = wrote + (part if scale is None else part * scale[node.position])
         norm = run.final_norm
         if norm.norm is not None and norm.inverse is not None:
             wrote = wrote - wrote.mean() if norm.norm.centred else wrote

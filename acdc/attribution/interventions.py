@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from acdc.artefacts.attribution.nodes import Node
-from acdc.attribution.dictionary import Dictionary
+from acdc.attribution.dictionary import Dictionary, UnitLayer
 from acdc.attribution.frozen import FrozenRun, HeldNorm, mixed
 from acdc.errors import InputError
+
+AT_ONCE = 256  # units whose outputs are asked for together
 
 
 class Freeze(StrEnum):
@@ -109,8 +111,20 @@ class KeepUnits:
                     self._changes[layer] = torch.where(
                         self.kept[layer], 0.0, self.others[layer] - units.activations(read)
                     )
-                written = written + self._changes[number] @ units.writes(slice(None), layer)
+                written = written + _written_by(units, self._changes[number], layer)
         return written
+
+
+def _written_by(units: UnitLayer, values: Tensor, to: int) -> Tensor:
+    """What units at values [B, P, F] write to a layer [B, P, d]. Where some have none, what they would write is not
+    asked for, and that of the others some at a time: a dictionary may be larger than memory."""
+    some = torch.nonzero(values.flatten(0, -2).any(0))[:, 0]
+    if len(some) == units.size:
+        return values @ units.writes(slice(None), to)
+    total = values.new_zeros(1)
+    for part in some.split(AT_ONCE):
+        total = total + values[..., part] @ units.writes(part, to)
+    return total
 
 
 @torch.no_grad()

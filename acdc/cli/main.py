@@ -16,13 +16,18 @@ from acdc.cli import targets
 from acdc.cli.benchmark import benchmark
 from acdc.cli.compare import compare
 from acdc.cli.console import Enough, tell
+from acdc.cli.dictionaries import dictionaries
 from acdc.cli.exchange import export, import_
+from acdc.cli.explain import explain
+from acdc.cli.feature_circuit import ablate, feature_circuit
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.intervene import intervene
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
 from acdc.cli.patch import patch
 from acdc.cli.progress import warn
+from acdc.cli.steer import steer
 from acdc.cli.trace import trace
+from acdc.cli.train_dictionary import train_dictionary
 from acdc.cli.verification import diff, minimise, verify
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling, without_prefix
 from acdc.files import check_text
@@ -192,9 +197,26 @@ def check_task(
     show.print_check(check(replace(job, task=task)), as_json)
 
 
-for command in (trace, intervene, verify, minimise, diff, compare, patch, export, benchmark, *targets.COMMANDS):
+for command in (
+    trace,
+    dictionaries,
+    explain,
+    ablate,
+    intervene,
+    steer,
+    verify,
+    minimise,
+    diff,
+    compare,
+    patch,
+    export,
+    benchmark,
+    *targets.COMMANDS,
+):
     app.command()(command)
 app.command("import")(import_)
+app.command("train-dictionary")(train_dictionary)
+app.command("feature-circuit")(feature_circuit)
 
 
 def main() -> None:

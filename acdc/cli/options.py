@@ -191,3 +191,10 @@ def numbers(option: str, text: str | None) -> list[float] | None:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"{option} {text!r} is not a list of numbers separated by commas") from None
+
+
+def one_of(option: str, value: str, known: type[StrEnum]) -> str:
+    """A value that has to be one of a few. Raises InputError, naming the option."""
+    if value not in set(known):
+        raise InputError(f"{option} {value!r} is not one of {', '.join(known)}")
+    return value

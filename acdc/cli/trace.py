@@ -7,6 +7,7 @@ import typer
 
 from acdc.cli import options as opt
 from acdc.cli.console import console, say_json
+from acdc.cli.dictionaries import Memory
 from acdc.cli.job_options import DEFAULT_MODEL
 from acdc.cli.progress import loads_model
 from acdc.cli.tables import print_table
@@ -42,7 +43,7 @@ FirstToken = Annotated[
 Dictionary = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of per-layer transcoders (layer_0.safetensors, ...): trace features instead of neurons.",
+        help="Folder of transcoders, per layer or cross-layer: trace their features instead of neurons.",
         metavar="FOLDER",
     ),
 ]
@@ -65,6 +66,7 @@ def trace(
     first_token: FirstToken = False,
     prepend_bos: opt.PrependBos = False,
     dictionary: Dictionary = None,
+    memory: Memory = None,
     verify: Verify = True,
     revision: opt.Revision = None,
     device: opt.Device = "auto",
@@ -79,6 +81,7 @@ def trace(
     from acdc.attribution.logits import LogitChoice
     from acdc.attribution.trace import TraceSettings
     from acdc.cli.progress import bars
+    from acdc.dictionaries.sizes import parse_bytes
     from acdc.runs.tracing import TraceJob, run_trace
 
     settings = TraceSettings(
@@ -94,6 +97,7 @@ def trace(
         tuple(logit or ()),
         less,
         dictionary,
+        None if memory is None else parse_bytes(memory),
         prepend_bos,
         settings,
         verify,

@@ -10,12 +10,12 @@ from acdc.artefacts.attribution.graph import AttributionGraph
 from acdc.artefacts.attribution.influence import Pruning
 from acdc.artefacts.attribution.store import NODES, WEIGHTS, load_graph, to_files
 from acdc.artefacts.attribution.verification import FILE_NAME as VERIFICATION
-from acdc.attribution.dictionaries import open_dictionary
 from acdc.attribution.dictionary import Dictionary
 from acdc.attribution.hints import with_hints
 from acdc.attribution.prompts import logit_token, prompt_tokens
 from acdc.attribution.trace import Traced, TraceSettings, retrace, trace_prompt
 from acdc.attribution.verification import verify_graph
+from acdc.dictionaries.units import open_traced
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.files import existing_path, json_text
@@ -42,6 +42,7 @@ class TraceJob:
     logits: tuple[str, ...] = ()
     less: str | None = None
     dictionary: Path | None = None
+    memory: int | None = None
     prepend_bos: bool = False
     settings: TraceSettings = field(default_factory=TraceSettings)
     verify: bool = True
@@ -68,7 +69,7 @@ class TraceJob:
         logits = replace(self.settings.logits, tokens=chosen, difference=self.less is not None)
         dictionary = None
         if self.dictionary is not None:
-            dictionary = open_dictionary(self.dictionary, model)
+            dictionary = open_traced(self.dictionary, model, memory=self.memory, check=[tokens])
         return BoundJob(self, model, tokens, replace(self.settings, logits=logits), dictionary)
 
     def command(self) -> str:

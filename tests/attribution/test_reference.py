@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from acdc.artefacts.attribution.front_end import to_front_end
 from acdc.attribution.interventions import Freeze, Setting, set_units
 from acdc.attribution.trace import TraceSettings, trace_prompt
-from acdc.attribution.transcoders import Transcoders
+from acdc.dictionaries.open import open_for
+from acdc.dictionaries.units import TracedFeatures
 from acdc.model.load import load_model
 
 SCORES = {"plt": (0.6248, 0.8673), "plt_skip": (0.5648, 0.8320)}
@@ -28,7 +29,7 @@ def case(request, shared, model):
     folder, name = shared / "cases/attribution_graphs", request.param
     reference = load_file(folder / f"{name}_graph.safetensors")
     reference |= load_file(folder / f"{name}_intervention.safetensors")
-    dictionary = Transcoders(folder / f"{name}_transcoders", model.anatomy, model.dtype, model.device)
+    dictionary = TracedFeatures(open_for(folder / f"{name}_transcoders", model), model)
     settings = TraceSettings(most_nodes=None)
     return name, reference, trace_prompt(model, reference["input_tokens"].tolist(), settings, dictionary)
 

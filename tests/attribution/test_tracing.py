@@ -10,7 +10,8 @@ from acdc.artefacts.attribution.nodes import NodeKind
 from acdc.attribution.logits import LogitChoice
 from acdc.attribution.prompts import logit_token, prompt_tokens
 from acdc.attribution.trace import TraceSettings, retrace, trace_prompt
-from acdc.attribution.transcoders import Transcoders
+from acdc.dictionaries.open import open_for
+from acdc.dictionaries.units import TracedFeatures
 from acdc.errors import InputError
 
 TOKENS = [3, 9, 4, 17, 22]
@@ -187,7 +188,7 @@ def transcoder(folder, layer, width=16, **changes):
     [
         ({"W_dec": None}, "layer_1.safetensors lacks 'W_dec'"),
         ({"W_dec": torch.zeros(16, 6)}, r"W_dec has shape \[16, 6\], not \[6, 16\]"),
-        ({"k": torch.tensor(4)}, "holds 'k', which is not read"),
+        ({"W_gate": torch.ones(4)}, "holds 'W_gate', which is not read"),
         ({"b_enc": torch.full((6,), torch.nan)}, "b_enc holds numbers that are not finite"),
     ],
 )
@@ -195,16 +196,16 @@ def test_damaged_dictionaries(gpt2, tmp_path, changes, says):
     for layer in range(3):
         transcoder(tmp_path / "d", layer, **(changes if layer == 1 else {}))
     with pytest.raises(InputError, match=says):
-        Transcoders(tmp_path / "d", gpt2.anatomy, gpt2.dtype, gpt2.device)
+        TracedFeatures(open_for(tmp_path / "d", gpt2), gpt2)
 
 
 def test_dictionaries_that_do_not_fit(gpt2, tmp_path):
-    for says in ("is not a folder", "holds no layer_0.safetensors", "lacks layer_0", "has 4 layers, and the model 3"):
+    for says in ("is not a folder", "is in no known format", "lacks layer_0", "has 4 layers, and the model 3"):
         with pytest.raises(InputError, match=says):
-            Transcoders(tmp_path / "d", gpt2.anatomy, gpt2.dtype, gpt2.device)
+            TracedFeatures(open_for(tmp_path / "d", gpt2), gpt2)
         if says.startswith("is not"):
             (tmp_path / "d").mkdir()
-        elif says.startswith("holds"):
+        elif says.startswith("is in"):
             transcoder(tmp_path / "d", 3)
         else:
             for layer in range(4):
@@ -217,7 +218,7 @@ def test_jump_relu(gpt2, tmp_path):
     for layer in range(3):
         weights = {name: torch.randn(6, 16, generator=generator) for name in ("W_enc", "W_dec")}
         transcoder(tmp_path / "d", layer, **weights, **{"activation_function.threshold": torch.full((6,), 2.0)})
-    dictionary = Transcoders(tmp_path / "d", gpt2.anatomy, gpt2.dtype, gpt2.device)
+    dictionary = TracedFeatures(open_for(tmp_path / "d", gpt2), gpt2)
     graph = trace_prompt(gpt2, TOKENS, TraceSettings(most_nodes=None), dictionary).graph
     assert min(node.value for node in graph.units) > 2
     assert np.allclose(graph.row_sums(), [node.value for node in graph.targets], rtol=1e-10)

@@ -1,0 +1,1 @@
+"""Dictionaries of features: directions that sparse autoencoders and transcoders found in a model's activations."""

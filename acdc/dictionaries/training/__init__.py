@@ -1,0 +1,1 @@
+"""Train transcoders and sparse autoencoders, small and honest: for models that have none."""

@@ -1,0 +1,1 @@
+"""What a feature, a neuron or a head means: where it is active, what it reads, and what it writes."""

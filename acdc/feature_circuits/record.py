@@ -1,0 +1,115 @@
+"""Feature circuits as artefacts, and the effect of ablating some features everywhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from acdc.artefacts.circuit import library_versions
+from acdc.artefacts.feature_circuit import (
+    AblatedFeatures,
+    DictionaryRecord,
+    FeatureCircuitRecord,
+    FeatureEdge,
+    MeasuredRecord,
+    NodeRecord,
+)
+from acdc.artefacts.verification.interval import Interval
+from acdc.dictionaries.dictionary import Dictionary
+from acdc.errors import InputError
+from acdc.feature_circuits.discover import FeatureCircuit, FeatureSettings, Measured
+from acdc.feature_circuits.nodes import FeatureNode, Removed
+from acdc.feature_circuits.runs import FeatureAblation, FeatureRuns
+from acdc.model.load import Model
+from acdc.task.metrics import METRICS, Metric
+from acdc.task.rows import Task
+from acdc.verification.intervals import Bootstrap, mean
+from acdc.verification.sampled_units import SampledUnits
+
+_SHARES = ("faithfulness", "completeness", "faithfulness_without_errors")
+
+
+def dictionary_record(dictionary: Dictionary, given: str | Path) -> DictionaryRecord:
+    return DictionaryRecord(given=str(given), name=dictionary.name, format=dictionary.format, digest=dictionary.digest)
+
+
+def to_record(
+    found: FeatureCircuit, model: Model, task: Task, dictionary: DictionaryRecord, settings: FeatureSettings
+) -> FeatureCircuitRecord:
+    return FeatureCircuitRecord(
+        model=model.name,
+        model_hash=model.content_hash,
+        task=task.name,
+        task_hash=task.content_hash(),
+        dictionary=dictionary,
+        metric=found.metric,
+        method=settings.method.value,
+        ablation=settings.ablation.value,
+        errors=settings.errors.value,
+        seed=settings.seed,
+        discovery_rows=found.split.discovery,
+        candidates=found.candidates,
+        nodes=_nodes(found.nodes),
+        edges=tuple(
+            FeatureEdge(source=source, target=target, effect=effect)
+            for (source, target), effect in sorted(found.edges.items(), key=lambda item: (-abs(item[1]), item[0]))
+        ),
+        curve=found.curve,
+        discovery=_measured(found.discovery),
+        unseen=None if found.unseen is None else _measured(found.unseen),
+        removals=_nodes(found.removals),
+        random=found.random,
+        libraries=library_versions(),
+    )
+
+
+def _nodes(nodes: Sequence[tuple[FeatureNode, float]]) -> tuple[NodeRecord, ...]:
+    return tuple(NodeRecord(id=node.id, effect=effect) for node, effect in nodes)
+
+
+def _measured(found: Measured) -> MeasuredRecord:
+    return MeasuredRecord(**vars(found), **{name: getattr(found, name) for name in _SHARES})
+
+
+@dataclass(frozen=True)
+class AblationEffect:
+    """A metric of a task as the model is and with features ablated, and its change row by row, with intervals."""
+
+    task: str
+    metric: str
+    rows: int
+    before: Interval
+    after: Interval
+    change: Interval
+
+
+def check_of(record: AblatedFeatures | FeatureCircuitRecord, model: Model, dictionary: Dictionary) -> None:
+    """Raises InputError where a file is of another model or dictionary."""
+    if record.model_hash != model.content_hash:
+        raise InputError(f"the features are of another model, {record.model!r}, than {model.name!r}")
+    if record.dictionary.digest != dictionary.digest:
+        raise InputError(
+            f"the features are of another dictionary, {record.dictionary.name!r}, than {dictionary.name!r}"
+        )
+
+
+def ablation_effects(
+    model: Model, dictionary: Dictionary, task: Task, chosen: AblatedFeatures, seed: int = 0, batch_size: int = 32
+) -> list[AblationEffect]:
+    """Of a task's metric and, where it is another one, of its accuracy. Means are over the task's clean prompts."""
+    nodes = [FeatureNode.parse(text, dictionary) for text in chosen.features]
+    removed = Removed.these(nodes, dictionary)
+    metrics: list[Metric] = [METRICS.find(task.metric)]
+    if task.metric != "accuracy" and all(row.correct for row in task.rows):
+        metrics.append(METRICS.find("accuracy"))
+    found = []
+    for metric in metrics:
+        runs = FeatureRuns(
+            model, dictionary, task, range(len(task.rows)), metric, FeatureAblation(chosen.to), batch_size
+        )
+        before, after = np.array(runs.behaviour.full()), runs.measure([removed])[0]
+        bootstrap = Bootstrap(SampledUnits.of(runs.behaviour.rows), seed)
+        values = (bootstrap.of(mean, one) for one in (before, after, after - before))
+        found.append(AblationEffect(task.name, metric.name, len(task.rows), *values))
+    return found

@@ -1,0 +1,1 @@
+"""A page about one unit: a feature, a neuron or a head."""

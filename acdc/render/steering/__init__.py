@@ -1,0 +1,1 @@
+"""The dose-response curve of steering."""
