@@ -115,6 +115,21 @@ class OrderOptions(SearchOptions):
     )
 
 
+class TestingOptions(SearchOptions):
+    """Of methods that test units one by one."""
+
+    neurons: int = Field(
+        1000,
+        ge=1,
+        description="With --level neurons, test at most this many neurons, those that eap-ig-inputs ranks highest, and "
+        "all heads.",
+    )
+
+
+class AcdcOptions(OrderOptions, TestingOptions):
+    """Of ACDC, which can also decide neuron by neuron."""
+
+
 class IntegralOptions(SearchOptions):
     """Of integrated gradients."""
 
@@ -161,7 +176,7 @@ class HybridOptions(IntegralOptions, OrderOptions, ProposalOptions):
 
 
 DECIDING, SCORING = (
-    (OrderOptions, ProposalOptions),
+    (OrderOptions, ProposalOptions, TestingOptions),
     (IntegralOptions, MaskOptions, EnsembleOptions),
 )  # acdc's own, each option once, by what a method gives
 

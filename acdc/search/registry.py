@@ -13,12 +13,14 @@ from acdc.options import Level, ScoreKind
 from acdc.search.acdc.acdc_tests import ROUNDS, AcdcTests
 from acdc.search.options import (
     RESERVED,
+    AcdcOptions,
     EnsembleOptions,
     HybridOptions,
     IntegralOptions,
     MaskOptions,
     OrderOptions,
     SearchOptions,
+    TestingOptions,
 )
 
 if TYPE_CHECKING:
@@ -94,8 +96,8 @@ METHODS = Registry(
             deferred("acdc.search.acdc.search:acdc"),
             "tests every edge within the remaining circuit, backwards from the logits",
             decides=True,
-            levels=(Level.edges, Level.nodes, Level.positions),
-            options=OrderOptions,
+            levels=(Level.edges, Level.nodes, Level.positions, Level.neurons),
+            options=AcdcOptions,
             direct_edges=True,
             takes_faithfulness=True,
             cost=deferred("acdc.search.acdc.cost:acdc_cost"),
@@ -126,6 +128,7 @@ METHODS = Registry(
             deferred("acdc.search.methods.exact:exact"),
             "ablates every edge alone in the full model",
             levels=_ALL,
+            options=TestingOptions,
             row_means=True,
             cost=deferred("acdc.search.methods.exact:exact_cost"),
         ),
@@ -198,7 +201,7 @@ METHODS = Registry(
             deferred("acdc.search.methods.relp:relp"),
             "eap with relevance propagation instead of gradients",
             check=_gradient_at_clean,
-            levels=(Level.edges, Level.positions),
+            levels=(Level.edges, Level.positions, Level.neurons),
             row_means=True,
             cost=_once,
         ),
@@ -249,7 +252,7 @@ METHODS = Registry(
             "random",
             deferred("acdc.search.methods.random:random"),
             "random scores, the baseline",
-            levels=(Level.edges, Level.coordinates, Level.positions),
+            levels=(Level.edges, Level.coordinates, Level.positions, Level.neurons),
             random=True,
             score_kind="importance",
             cost=_once,

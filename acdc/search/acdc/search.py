@@ -14,15 +14,16 @@ import numpy as np
 from acdc.artefacts.scores import Decisions
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError, NothingToFind
-from acdc.graph.units import PositionUnits, Units, kind_of
+from acdc.graph.units import NeuronUnits, PositionUnits, Units, kind_of
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc.polish import check_polish, polish
 from acdc.search.acdc.pruning import Pruning
-from acdc.search.acdc.receiver_steps import ReceiverStep, node_step, positional_steps, receiver_steps
+from acdc.search.acdc.receiver_steps import ReceiverStep, neuron_step, node_step, positional_steps, receiver_steps
 from acdc.search.acdc.screening import Screen
 from acdc.search.acdc.speculation import Speculation, make_tester
 from acdc.search.acdc.to_faithfulness import to_faithfulness
+from acdc.search.methods.tested_neurons import tested_candidates
 from acdc.search.options import OrderOptions
 from acdc.task.metrics import METRICS
 from acdc.task.objective import Wanted
@@ -59,6 +60,8 @@ def decide(
     """
     check_polish(behaviour, options)
     level, plan = options.level, _plan(behaviour, options)
+    if proposed is None and level is Level.neurons:
+        proposed = tested_candidates(behaviour, behaviour.units(level), options, progress)
     objective = wanted_objective(behaviour, options)
     apart = sorted(set(thresholds))
     together = [[threshold] for threshold in apart] if options.screen else [apart]  # a screen is for one threshold
@@ -78,7 +81,7 @@ def decide(
                 found |= run.results()
     if options.polish:
         found = {t: polish(behaviour, objective, found[t], options.seed, progress) for t in apart}
-    return [_over_nodes(behaviour, found[t]) if level is Level.nodes else found[t] for t in thresholds]
+    return [_of_level(behaviour, level, found[t]) for t in thresholds]
 
 
 def _plan(behaviour: Behaviour, options: OrderOptions) -> list[ReceiverStep]:
@@ -87,6 +90,8 @@ def _plan(behaviour: Behaviour, options: OrderOptions) -> list[ReceiverStep]:
     if options.level is Level.nodes:
         return [node_step(graph, order)]
     units = behaviour.units(options.level)
+    if isinstance(units, NeuronUnits):
+        return [neuron_step(units, order)]
     if isinstance(units, PositionUnits):
         return list(positional_steps(units.positional, order))
     return list(receiver_steps(graph, order))
@@ -94,7 +99,7 @@ def _plan(behaviour: Behaviour, options: OrderOptions) -> list[ReceiverStep]:
 
 def _circuits(behaviour: Behaviour, level: Level) -> Units:
     """The units of which decisions at a level say what is kept: over nodes, edges."""
-    return behaviour.units(level if kind_of(level).count_as_edges else Level.edges)
+    return behaviour.units(Level.edges if kind_of(level).keep_whole_edges else level)
 
 
 def wanted_objective(behaviour: Behaviour, options: OrderOptions) -> Wanted:
@@ -118,6 +123,15 @@ def default_threshold(behaviour: Behaviour) -> float:
     """A share of the range that the metric spans. Raises InputError where that is nothing."""
     full, empty = behaviour.ends()
     return DEFAULT_THRESHOLD_SHARE * abs(full - empty)
+
+
+def _of_level(behaviour: Behaviour, level: Level, found: Decisions) -> Decisions:
+    """Decisions with changes in the shape of what they are about."""
+    if level is Level.nodes:
+        return _over_nodes(behaviour, found)
+    if level is Level.neurons:
+        return replace(found, values=behaviour.units(level).placed(found.values))
+    return found
 
 
 def _over_nodes(behaviour: Behaviour, found: Decisions) -> Decisions:

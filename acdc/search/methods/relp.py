@@ -11,7 +11,7 @@ from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.execution.executor import Executor
 from acdc.model.relevance import relevance
 from acdc.progress import Progress
-from acdc.search.methods.contraction import Contraction, Taps
+from acdc.search.methods.contraction import Contraction
 from acdc.search.methods.gradients import attribute, check_gradient_at_clean, from_embedded
 from acdc.search.options import SearchOptions
 
@@ -29,5 +29,5 @@ def relp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sc
 
 def _batch_scores(behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction) -> Tensor:
     executor = Executor(relevance(behaviour.model.components), behaviour.graph)
-    run = from_embedded(behaviour, batch, batch.clean.blocks[0], Taps(contract.apart), executor)
+    run = from_embedded(behaviour, batch, batch.clean.blocks[0], contract.taps(), executor)
     return contract([run], executor.components, behaviour.graph, change)
