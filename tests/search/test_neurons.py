@@ -1,5 +1,6 @@
 """Heads and hidden neurons as units, against raw hooks on plain Hugging Face models and against autograd there."""
 
+import json
 from contextlib import ExitStack, contextmanager
 
 import families
@@ -11,13 +12,16 @@ from conftest import slow_but
 from noise import noise
 from plain_hooks import PLACES, Plain
 
+from acdc.artefacts.circuit import Circuit
+from acdc.errors import AcdcWarning, InputError
 from acdc.execution.executor import Executor, SlotInputs
 from acdc.graph.masks import CoordinateMask, NeuronMask
 from acdc.model.relevance import relevance
 from acdc.options import Level
 from acdc.progress import silent
-from acdc.search.discover import DiscoverySettings, bind
+from acdc.search.discover import DiscoverySettings, bind, discover
 from acdc.search.registry import METHODS
+from acdc.verification.verify import verify
 
 LAYERS, STEPS = 2, 5
 TASK = noise(3)
@@ -225,3 +229,104 @@ def test_an_mlp_without_its_neurons_is_one_ablated_but_for_its_bias_and_its_norm
     biased = family == "gpt2" and ablation == "zero"
     normed = family == "gemma3" and ablation.startswith("mean")
     assert same != (biased or normed)
+
+
+def test_acdc_decides_as_the_naive_algorithm_would():
+    """Latest first, each removed for good where the objective rises by less than the threshold."""
+    model, threshold = families.boot("llama", LAYERS, seed=0), 0.05
+    behaviour, found = scores(model, "acdc", threshold=threshold)
+    units, names = behaviour.units(Level.neurons), [decision.candidate for decision in found.tests]
+    layers = [int(name[1 : name.index(".")]) for name in names]
+    assert layers == sorted(layers, reverse=True) and sorted(names) == sorted(units.names())
+    kept = np.ones(units.shape, dtype=bool)
+    current = -behaviour.full().mean()
+    for decision in found.tests:
+        without = kept & ~units.in_part(decision.candidate)
+        value = -behaviour.measure(units.ablated(without))[0, 0].mean()
+        assert (decision.before, decision.after) == pytest.approx((current, value), abs=1e-9)
+        assert decision.kept == (not value - current < threshold)
+        if not decision.kept:
+            kept, current = without, value
+    assert (found.kept == kept).all() and 0 < kept.sum() < len(kept)
+
+
+def test_only_the_neurons_that_are_asked_for_are_tested():
+    model = families.boot("gpt2", LAYERS, seed=0)
+    _, every = scores(model, "exact")
+    with pytest.warns(AcdcWarning, match="of 128 neurons the 10 that eap-ig-inputs ranks highest are tested"):
+        behaviour, some = scores(model, "exact", options={"neurons": 10})
+    _, estimated = scores(model, "eap-ig-inputs")
+    units = behaviour.units(Level.neurons)
+    sizes = np.where(units.are_heads, np.inf, np.abs(estimated.values))
+    tested = np.argsort(-sizes, kind="stable")[: units.are_heads.sum() + 10]
+    assert some.values[tested] == pytest.approx(every.values[tested], abs=1e-12)
+    assert np.count_nonzero(some.values) == len(tested)
+
+
+def test_a_circuit_of_neurons_is_chosen_saved_and_verified(trio, induction, tmp_path):
+    settings = DiscoverySettings(method=METHODS["relp"], level=Level.neurons, threshold=0.3, limit=112)
+    result = discover(trio, induction, settings)
+    circuit = result.circuit
+    heads = [unit.id for unit in circuit.neurons if unit.id.startswith("a")]
+    assert len(result.scores) == 4 * (4 + 256) and 0 < len(heads) < len(circuit.neurons) < 100
+    assert {node.id for node in circuit.nodes} == {unit.id.partition(".n")[0] for unit in circuit.neurons}
+    circuit.save(tmp_path / "circuit.json")
+    assert Circuit.load(tmp_path / "circuit.json") == circuit
+    report = verify(trio, induction, circuit)
+    assert [removal.id for removal in report.removals] == [unit.id for unit in circuit.neurons]
+    behaviour = bind(
+        trio, induction, settings, [r for r, row in enumerate(induction.rows) if row.id in circuit.task.verification]
+    )
+    alone = behaviour.measure(circuit.units.ablated(circuit.kept))[0, 0].mean()
+    assert report.measures["logit_diff"].circuit == pytest.approx(alone, abs=1e-4)
+    assert max(report.random.faithfulness) < report.faithfulness
+
+    record = json.loads((tmp_path / "circuit.json").read_text())
+    for damage in (
+        {"nodes": record["nodes"][1:]},
+        {"neurons": record["neurons"][1:]},
+        {"neurons": [*record["neurons"], {"id": "m3.n256", "score": 0.0}]},
+        {"mlp_width": 8},
+        {"level": "nodes"},
+    ):
+        (tmp_path / "circuit.json").write_text(json.dumps(record | damage))
+        with pytest.raises(InputError, match="damaged"):
+            Circuit.load(tmp_path / "circuit.json")
+
+
+def test_the_command_line_finds_resumes_shows_and_compares_neurons(acdc, tmp_path):
+    words = ["--task", "induction", "--level", "neurons", "--limit", "8", "--verify", "quick"]
+    first = acdc("discover", *words, "--method", "eap", "--threshold", "0.2", "--out", "run")
+    assert first.code == 0 and "of 1,040 heads and neurons" in first.out and "head or neuron" in first.out
+    again = acdc("discover", *words, "--method", "eap", "--threshold", "0.2", "--out", "run")
+    assert again.code == 0 and "already there" in again.out
+    acdc_words = ["--method", "acdc", "--neurons", "12", "--threshold", "0.5", "--out", "other"]
+    found = acdc("discover", *words, *acdc_words)
+    assert found.code == 0 and "224 runs of a prompt" in found.err
+    assert len((tmp_path / "other/decisions.jsonl").read_text().splitlines()) == 12 + 16
+    assert acdc("diff", "run", "other").out.startswith("what they share")
+    assert acdc("show", "run").out and acdc("plan", *words[:-2], "--method", "exact", "--neurons", "10").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--method", "eap", "--ablation", "optimal"], "works with resample, zero, mean"),
+        (["--method", "exact", "--metric", "accuracy"], "--neurons 1024 tests all"),
+        (["--method", "hisp"], "works only with"),
+        (["--method", "acdc", "--polish"], "--level edges"),
+        (["--method", "acdc", "--screen", "0.1"], "over neurons"),
+    ],
+)
+def test_what_neurons_do_not_go_with_is_refused(acdc, words, said):
+    refused = acdc("discover", "--task", "induction", "--limit", "4", "--level", "neurons", *words)
+    assert refused.code == 2 and said in refused.err
+    refused = acdc("discover", "--task", "induction", "--neurons", "5")
+    assert refused.code == 2 and "--neurons works only with --level neurons" in refused.err
+
+
+@pytest.mark.parametrize(("family", "said"), [("mixtral", "mixtures of experts"), ("native-attention-only", "no MLPs")])
+def test_models_without_neurons_to_see_are_refused(family, said):
+    settings = DiscoverySettings(method=METHODS["eap"], level=Level.neurons, metric="logit_diff")
+    with pytest.raises(InputError, match=said):
+        discover(families.boot(family, LAYERS, seed=0), TASK, settings)

@@ -25,7 +25,7 @@ class NeuronUnits(Units):
     ablated neurons write.
     """
 
-    level, singular, plural, form = Level.neurons, "neuron or head", "neurons and heads", NeuronMask
+    level, singular, plural, form = Level.neurons, "head or neuron", "heads and neurons", NeuronMask
     parts, lists = Level.neurons, (Level.edges, Level.nodes, Level.neurons)
     derived = "an MLP has the sum over its listed neurons, and an edge that of its sender"
     scores_embeddings = False

@@ -34,15 +34,22 @@ DEFAULT_THRESHOLD_SHARE = 0.005
 def acdc(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Decisions:
     """Decide every edge or node. Without a threshold, 0.5 % of |metric(full) - metric(empty circuit)| is taken, or with
     a faithfulness the largest threshold whose circuit has it."""
+    proposed = candidates(behaviour, options, progress)
     if options.faithfulness is not None:
         return to_faithfulness(
             behaviour,
             options.faithfulness,
-            lambda threshold, name: decide(behaviour, [threshold], options, progress, name=name)[0],
+            lambda threshold, name: decide(behaviour, [threshold], options, progress, proposed, name)[0],
             _circuits(behaviour, options.level),
         )
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
-    return decide(behaviour, [threshold], options, progress)[0]
+    return decide(behaviour, [threshold], options, progress, proposed)[0]
+
+
+def candidates(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> np.ndarray | None:
+    """Those that are decided about, boolean [candidates]; None for all. The other neurons go without a test."""
+    units = behaviour.units(options.level)
+    return tested_candidates(behaviour, units, options, progress) if isinstance(units, NeuronUnits) else None
 
 
 def decide(
@@ -60,8 +67,6 @@ def decide(
     """
     check_polish(behaviour, options)
     level, plan = options.level, _plan(behaviour, options)
-    if proposed is None and level is Level.neurons:
-        proposed = tested_candidates(behaviour, behaviour.units(level), options, progress)
     objective = wanted_objective(behaviour, options)
     apart = sorted(set(thresholds))
     together = [[threshold] for threshold in apart] if options.screen else [apart]  # a screen is for one threshold
