@@ -145,6 +145,15 @@ class IntegralOptions(SearchOptions):
         return steps
 
 
+class RelevanceOptions(SearchOptions):
+    """Of relevance propagation."""
+
+    hold_attention: bool = Field(
+        False,
+        description="Hold attention patterns, as acdc trace does: what only decides where heads attend scores 0.",
+    )
+
+
 class MaskOptions(SearchOptions):
     """Of learned masks."""
 
@@ -177,7 +186,7 @@ class HybridOptions(IntegralOptions, OrderOptions, ProposalOptions):
 
 DECIDING, SCORING = (
     (OrderOptions, ProposalOptions, TestingOptions),
-    (IntegralOptions, MaskOptions, EnsembleOptions),
+    (IntegralOptions, MaskOptions, EnsembleOptions, RelevanceOptions),
 )  # acdc's own, each option once, by what a method gives
 
 

@@ -19,6 +19,7 @@ from acdc.search.options import (
     IntegralOptions,
     MaskOptions,
     OrderOptions,
+    RelevanceOptions,
     SearchOptions,
     TestingOptions,
 )
@@ -202,6 +203,7 @@ METHODS = Registry(
             "eap with relevance propagation instead of gradients",
             check=_gradient_at_clean,
             levels=(Level.edges, Level.positions, Level.neurons),
+            options=RelevanceOptions,
             row_means=True,
             cost=_once,
         ),

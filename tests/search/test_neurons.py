@@ -264,7 +264,7 @@ def test_only_the_neurons_that_are_asked_for_are_tested():
 
 
 def test_a_circuit_of_neurons_is_chosen_saved_and_verified(trio, induction, tmp_path):
-    settings = DiscoverySettings(method=METHODS["relp"], level=Level.neurons, threshold=0.3, limit=112)
+    settings = DiscoverySettings(method=METHODS["relp"], level=Level.neurons, threshold=0.2, limit=112)
     result = discover(trio, induction, settings)
     circuit = result.circuit
     heads = [unit.id for unit in circuit.neurons if unit.id.startswith("a")]

@@ -4,6 +4,8 @@ score(u->v) = mean over rows of sum over positions and d of (ablated - clean out
 input of v, taken on the clean run. The rules are those of `acdc.model.relevance`.
 """
 
+from functools import partial
+
 from torch import Tensor
 
 from acdc.artefacts.scores import Scores
@@ -13,21 +15,25 @@ from acdc.model.relevance import relevance
 from acdc.progress import Progress
 from acdc.search.methods.contraction import Contraction
 from acdc.search.methods.gradients import attribute, check_gradient_at_clean, from_embedded
-from acdc.search.options import SearchOptions
+from acdc.search.options import RelevanceOptions
 
 
-def relp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
-    """Per batch, besides the clean run, one forward and one pass forward and back.
+def relp(behaviour: Behaviour, options: RelevanceOptions, progress: Progress) -> Scores:
+    """Per batch, besides the clean run, one forward and one pass forward and back. With attention held, a score is the
+    relevance along all paths that an attribution graph of each row would give (`acdc.attribution`), and edges into
+    queries and keys have none.
 
     Raises InputError where gradients carry no information, and for a model some of whose components are not computed
     from weights.
     """
     check_gradient_at_clean(behaviour.metric)
     relevance(behaviour.model.components)
-    return attribute(behaviour, "relp", options.level, progress, _batch_scores)
+    return attribute(behaviour, "relp", options.level, progress, partial(_batch_scores, options.hold_attention))
 
 
-def _batch_scores(behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction) -> Tensor:
-    executor = Executor(relevance(behaviour.model.components), behaviour.graph)
+def _batch_scores(
+    hold_attention: bool, behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction
+) -> Tensor:
+    executor = Executor(relevance(behaviour.model.components, hold_attention), behaviour.graph)
     run = from_embedded(behaviour, batch, batch.clean.blocks[0], contract.taps(), executor)
     return contract([run], executor.components, behaviour.graph, change)
