@@ -51,6 +51,9 @@ OfTask = Annotated[
 Generate = Annotated[
     int | None, typer.Option(help="Continue the prompt by this many tokens, with and without.", metavar="TOKENS")
 ]
+FreezeAttention = Annotated[
+    bool, typer.Option("--freeze-attention", help="After a prompt: heads attend as without interventions.")
+]
 Limit = Annotated[
     int | None, typer.Option(help="Measure on the first ROWS rows of the task (default: all).", metavar="ROWS")
 ]
@@ -68,6 +71,7 @@ def intervene(
     top: Annotated[int, typer.Option(help="Show this many of the likeliest tokens of each run.")] = 5,
     generate: Generate = None,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,
+    freeze_attention: FreezeAttention = False,
     prepend_bos: opt.PrependBos = False,
     limit: Limit = None,
     batch_size: opt.BatchSize = 32,
@@ -87,7 +91,9 @@ def intervene(
 
     interventions = parse_all(set_ or (), scale or (), add or ())
     sampling = None if generate is None else Sampling(generate, temperature, seed)
-    wanted = Wanted(prompt, None, metric, sampling, prepend_bos, top, limit, batch_size, seed, threads)
+    wanted = Wanted(
+        prompt, None, metric, sampling, prepend_bos, top, limit, batch_size, seed, threads, freeze_attention
+    )
     wanted.check(with_task=task is not None)
     loaded = load_model(model, revision=revision, device=device, dtype=dtype.value)
     wanted = wanted.about(None if task is None else load_task(task, loaded))

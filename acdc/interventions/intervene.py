@@ -23,7 +23,7 @@ from acdc.task.rows import Task
 @dataclass(frozen=True)
 class Wanted:
     """What is asked: about a prompt, a task, or both; `generate` needs a prompt. `top`: tokens of each run that are
-    shown."""
+    shown. `freeze_attention`: with interventions, heads attend as without them."""
 
     prompt: str | tuple[int, ...] | None = None
     task: Task | None = None
@@ -35,6 +35,7 @@ class Wanted:
     batch_size: int = DEFAULT_BATCH
     seed: int = 0
     threads: int = DEFAULT_THREADS
+    freeze_attention: bool = False
 
     def about(self, task: Task | None) -> "Wanted":
         """The same of a task."""
@@ -46,6 +47,10 @@ class Wanted:
             raise InputError("give --prompt, --task or both: interventions are made while a model runs")
         if self.prompt is None and self.generate is not None:
             raise InputError("--generate continues a prompt: give --prompt")
+        if self.freeze_attention and (with_task or self.task is not None or self.generate is not None):
+            raise InputError(
+                "--freeze-attention holds what heads attend to on one prompt: leave out --task and --generate"
+            )
         if self.generate is not None:
             self.generate.check()
         check_count("--threads", self.threads, MOST_THREADS)
@@ -76,7 +81,7 @@ def intervene(
             bound = binder.bind(Prompts.single(len(tokens)))
             if wanted.generate is not None:
                 check_generates(model, len(tokens), wanted.generate)
-            effects = prompt_effects(model, bound, tokens, wanted.top)
+            effects = prompt_effects(model, bound, tokens, wanted.top, wanted.freeze_attention)
             if wanted.generate is not None:
                 generated = generate_both(model, bound, tokens, wanted.generate)
         if wanted.task is not None:
