@@ -324,9 +324,9 @@ def _print_stability(stability: "Stability", out: "Console") -> None:
             among = (
                 ""
                 if repeats.jaccard is None
-                else f"; any two share {_share(repeats.jaccard)} of their edges on average"
+                else f"; any two share {_share(repeats.jaccard)} of their {stability.what} on average"
             )
-            print_table(out, f"\nother {what}{among}", ("discovery", "edges", "shared with the circuit"), rows)
+            print_table(out, f"\nother {what}{among}", ("discovery", stability.what, "shared with the circuit"), rows)
 
 
 def _percent(interval: "Interval") -> str:

@@ -1,13 +1,12 @@
 """What interventions change: the probabilities of next tokens after a prompt, and a task's metric."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from acdc.artefacts.verification.interval import Interval
+from acdc.artefacts.intervention import PromptEffects, TaskEffects, TokenEffect
 from acdc.attribution.frozen import FrozenRun
 from acdc.attribution.interventions import Freeze
 from acdc.attribution.refusals import check_prompt
@@ -22,42 +21,6 @@ from acdc.task.metrics import Metric
 from acdc.task.rows import Task
 from acdc.verification.intervals import Bootstrap, mean
 from acdc.verification.sampled_units import SampledUnits
-
-
-@dataclass(frozen=True)
-class TokenEffect:
-    """Probabilities of a next token without interventions, with them, and by their direct effect alone; and by how much
-    its logit changes, less the mean of all logits, with all that follows and directly. Direct ones can be None."""
-
-    token: int
-    text: str
-    before: float
-    after: float
-    direct: float | None
-    change: float
-    direct_change: float | None
-
-
-@dataclass(frozen=True)
-class PromptEffects:
-    """Tokens that are likeliest without interventions or with them. `no_direct`: why there are no direct effects."""
-
-    prompt: str
-    tokens: tuple[TokenEffect, ...]
-    kl: float
-    no_direct: str | None
-
-
-@dataclass(frozen=True)
-class TaskEffects:
-    """Means of a metric over rows with 95 % bootstrap intervals, and of its change row by row."""
-
-    task: str
-    metric: str
-    rows: int
-    before: Interval
-    after: Interval
-    change: Interval
 
 
 def prompt_effects(

@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from acdc.artefacts.intervention import Intervened
 from acdc.attribution.prompts import prompt_tokens
 from acdc.attribution.refusals import check_prompt
 from acdc.behaviour.behaviour import DEFAULT_BATCH
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.interventions.bound import Binder, Prompts, Vectors
-from acdc.interventions.effects import PromptEffects, TaskEffects, prompt_effects, task_effects
-from acdc.interventions.generate import Generated, Sampling, check_generates, generate_both
+from acdc.interventions.effects import prompt_effects, task_effects
+from acdc.interventions.generate import Sampling, check_generates, generate_both
 from acdc.interventions.intervention import Intervention
 from acdc.model.load import Model
 from acdc.options import DEFAULT_THREADS, MOST_THREADS, check_count
@@ -54,17 +55,6 @@ class Wanted:
         if self.generate is not None:
             self.generate.check()
         check_count("--threads", self.threads, MOST_THREADS)
-
-
-@dataclass(frozen=True)
-class Intervened:
-    """What was done and what came of it; None for what was not asked."""
-
-    model: str
-    interventions: tuple[str, ...]
-    prompt: PromptEffects | None
-    generated: Generated | None
-    task: TaskEffects | None
 
 
 def intervene(

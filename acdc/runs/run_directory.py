@@ -45,7 +45,7 @@ class SourceRecord(_Record):
     task: str = ""
 
 
-Verb = Literal["discover", "score", "sweep", "minimise", "import", "patch", "trace"]
+Verb = Literal["discover", "score", "sweep", "minimise", "import", "patch", "trace", "intervene"]
 
 
 class RunRecord(Digests):
