@@ -121,8 +121,7 @@ class TestingOptions(SearchOptions):
     neurons: int = Field(
         1000,
         ge=1,
-        description="With --level neurons, test at most this many neurons, those that eap-ig-inputs ranks highest, and "
-        "all heads.",
+        description="With --level neurons, test all heads and at most this many neurons, those that eap ranks highest.",
     )
 
 

@@ -253,9 +253,9 @@ def test_acdc_decides_as_the_naive_algorithm_would():
 def test_only_the_neurons_that_are_asked_for_are_tested():
     model = families.boot("gpt2", LAYERS, seed=0)
     _, every = scores(model, "exact")
-    with pytest.warns(AcdcWarning, match="of 128 neurons the 10 that eap-ig-inputs ranks highest are tested"):
+    with pytest.warns(AcdcWarning, match="of 128 neurons the 10 that eap ranks highest are tested"):
         behaviour, some = scores(model, "exact", options={"neurons": 10})
-    _, estimated = scores(model, "eap-ig-inputs")
+    _, estimated = scores(model, "eap")
     units = behaviour.units(Level.neurons)
     sizes = np.where(units.are_heads, np.inf, np.abs(estimated.values))
     tested = np.argsort(-sizes, kind="stable")[: units.are_heads.sum() + 10]

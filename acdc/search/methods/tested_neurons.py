@@ -1,6 +1,7 @@
 """Which neurons are tested one by one: a language model has tens of thousands, and each test is a run of the model.
 
-All heads are, and of the neurons as many as are asked for: those that EAP-IG (gradients along inputs) ranks highest.
+All heads are, and of the neurons as many as are asked for: those that EAP ranks highest, which agrees best with exact
+effects of single neurons (`benchmarks/neurons.py`); for a metric whose gradient is zero at the clean prompt, EAP-IG.
 """
 
 import warnings
@@ -12,6 +13,7 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.graph.units import NeuronUnits, Units
 from acdc.options import Level
 from acdc.progress import Progress
+from acdc.search.methods.eap import eap
 from acdc.search.methods.eap_ig import eap_ig_inputs
 from acdc.search.options import IntegralOptions, SearchOptions, TestingOptions
 
@@ -25,10 +27,11 @@ def number_of_tests(units: Units, options: SearchOptions) -> int:
     return heads + min(options.neurons, units.count - heads)
 
 
-def ranking(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> np.ndarray:
-    """Sizes of effects by which neurons are chosen, [candidates]."""
+def ranking(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> tuple[str, np.ndarray]:
+    """(the method by which neurons are chosen, sizes of their effects by it [candidates])."""
     told = IntegralOptions.of({}, seed=options.seed, level=Level.neurons)
-    return np.abs(eap_ig_inputs(behaviour, told, progress).values[behaviour.units(Level.neurons).unscored :])
+    name, method = ("eap-ig-inputs", eap_ig_inputs) if behaviour.metric.flat_at_clean else ("eap", eap)
+    return name, np.abs(method(behaviour, told, progress).values[behaviour.units(Level.neurons).unscored :])
 
 
 def tested_candidates(behaviour: Behaviour, units: Units, options: SearchOptions, progress: Progress) -> np.ndarray:
@@ -45,11 +48,11 @@ def tested_candidates(behaviour: Behaviour, units: Units, options: SearchOptions
             f"metric {behaviour.metric.name!r} is a step function, and gradients choose which neurons are tested: "
             f"--neurons {units.count - heads} tests all, or use another metric"
         )
-    sizes = ranking(behaviour, options, progress)
+    name, sizes = ranking(behaviour, options, progress)
     sizes[found] = -1.0
     found[np.argsort(-sizes, kind="stable")[: tests - heads]] = True
     warnings.warn(
-        f"of {units.count - heads:,} neurons the {tests - heads:,} that eap-ig-inputs ranks highest are tested, and "
+        f"of {units.count - heads:,} neurons the {tests - heads:,} that {name} ranks highest are tested, and "
         f"{heads:,} heads, on {len(behaviour.rows):,} rows: {tests * len(behaviour.rows):,} runs of a prompt; "
         "--neurons tests more or fewer",
         AcdcWarning,
