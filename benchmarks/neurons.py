@@ -28,7 +28,7 @@ from acdc.search.registry import METHODS
 from acdc.task.load import load_task
 
 SCORES = {
-    "eap (activation x gradient)": ("eap", {}),
+    "eap": ("eap", {}),
     "eap-ig-inputs": ("eap-ig-inputs", {}),
     "eap-ig-activations": ("eap-ig-activations", {}),
     "relp": ("relp", {}),
@@ -63,10 +63,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2)
     parser.add_argument("--neurons", type=int, default=200)
     parser.add_argument("--ablations", default="resample,zero")
+    parser.add_argument("--scores", default=",".join(SCORES), help="which scores, separated by commas")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     model = load_model(options.model)
     task = load_task(Path(options.task) if Path(options.task).exists() else options.task, model)
+    wanted = options.scores.split(",")
     print("| ablation | sample | score | correlation | of sizes | same sign |\n|---|---|---|---|---|---|")
     for ablation in options.ablations.split(","):
         settings = DiscoverySettings(method=METHODS["eap"], level=Level.neurons, ablation=ablation, metric="logit_diff")
@@ -74,10 +76,10 @@ def main() -> None:
             behaviour = bind(model, task, settings, range(options.rows))
             units = behaviour.units(Level.neurons)
             assert isinstance(units, NeuronUnits)
-            found = {name: scores(behaviour, *how) for name, how in SCORES.items()}
+            found = {name: scores(behaviour, *how) for name, how in SCORES.items() if name in ("eap", *wanted)}
             neurons = np.flatnonzero(~units.are_heads)[units.always :]
             drawn = np.random.default_rng(0).choice(neurons, options.neurons, replace=False)
-            sizes = np.abs(found["eap (activation x gradient)"][neurons])
+            sizes = np.abs(found["eap"][neurons])
             samples = {"random": drawn, "largest by eap": neurons[np.argsort(-sizes, kind="stable")[: options.neurons]]}
             for sample, places in samples.items():
                 effect = exact(behaviour, units, places)
