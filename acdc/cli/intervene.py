@@ -50,6 +50,12 @@ OfTask = Annotated[
 Generate = Annotated[
     int | None, typer.Option(help="Continue the prompt by this many tokens, with and without.", metavar="TOKENS")
 ]
+Features = Annotated[
+    Path | None,
+    typer.Option(
+        "--dictionary", help="Folder of per-layer transcoders, of whose features m5.f41 is one.", metavar="FOLDER"
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -78,6 +84,7 @@ def intervene(
     generate: Generate = None,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,
     freeze_attention: FreezeAttention = False,
+    dictionary: Features = None,
     prepend_bos: opt.PrependBos = False,
     limit: Limit = None,
     batch_size: opt.BatchSize = 32,
@@ -100,7 +107,7 @@ def intervene(
     wanted = Wanted(
         prompt, None, metric, sampling, prepend_bos, top, limit, batch_size, seed, threads, freeze_attention
     )
-    job = InterveneJob(model, interventions, wanted, task, revision, device, dtype.value)
+    job = InterveneJob(model, interventions, wanted, task, dictionary, revision, device, dtype.value)
     done = run_interventions(job, out)
     print_interventions(done.found, done.path, as_json, done.resumed)
 

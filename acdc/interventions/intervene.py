@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from acdc.artefacts.intervention import Intervened
+from acdc.attribution.dictionary import Dictionary
 from acdc.attribution.prompts import prompt_tokens
 from acdc.attribution.refusals import check_prompt
 from acdc.behaviour.behaviour import DEFAULT_BATCH
@@ -58,11 +59,15 @@ class Wanted:
 
 
 def intervene(
-    model: Model, interventions: Sequence[Intervention], wanted: Wanted, vectors: Vectors | None = None
+    model: Model,
+    interventions: Sequence[Intervention],
+    wanted: Wanted,
+    vectors: Vectors | None = None,
+    dictionary: Dictionary | None = None,
 ) -> Intervened:
     """Run a model with and without interventions. Raises InputError for what does not fit the model or its prompts."""
     wanted.check()
-    binder = Binder(model, interventions, vectors)
+    binder = Binder(model, interventions, vectors, dictionary)
     effects = generated = of_task = None
     with fixed_threads(wanted.threads):
         if wanted.prompt is not None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from acdc.artefacts.digests import digest
 from acdc.artefacts.intervention import FILE_NAME, Intervened, read_intervened, to_record
+from acdc.attribution.dictionaries import open_dictionary
+from acdc.attribution.dictionary import Dictionary
 from acdc.attribution.prompts import prompt_tokens
 from acdc.files import json_text, read_bytes
 from acdc.interventions.intervene import Wanted, intervene
@@ -26,6 +28,7 @@ class InterveneJob:
     interventions: tuple[Intervention, ...]
     wanted: Wanted
     task: str | None = None
+    dictionary: Path | None = None
     revision: str | None = None
     device: str = "auto"
     dtype: str = "float32"
@@ -39,7 +42,7 @@ class InterveneJob:
         model = load_model(self.model, revision=self.revision, device=self.device, dtype=self.dtype)
         return model, self.wanted.about(None if self.task is None else load_task(self.task, model))
 
-    def inputs(self, model: Model, wanted: Wanted) -> dict[str, Any]:
+    def inputs(self, model: Model, wanted: Wanted, dictionary: Dictionary | None) -> dict[str, Any]:
         """Everything that determines the result, by content instead of by name."""
         task, prompt, sampling = wanted.task, wanted.prompt, wanted.generate
         directions = (given for one in self.interventions for given in (one.amount, one.along))
@@ -49,6 +52,7 @@ class InterveneJob:
             "interventions": list(map(str, self.interventions)),
             "vectors": {path: digest(read_bytes(Path(path))) for path in files},
             "tokens": None if prompt is None else list(prompt_tokens(model, prompt, wanted.prepend_bos)),
+            "dictionary": None if dictionary is None else dictionary.describe(),
             "task": None if task is None else task.content_hash(),
             "spans": None if task is None or not task.span_names else task.spans_hash(),
             "metric": None if task is None else str(wanted.metric or task.metric),
@@ -73,6 +77,7 @@ class InterveneJob:
         given = {
             "--prompt": (wanted.prompt, None),
             "--task": (self.task, None),
+            "--dictionary": (self.dictionary, None),
             "--metric": (wanted.metric, None),
             "--limit": (wanted.limit, None),
             "--generate": (sampling and sampling.tokens, None),
@@ -103,13 +108,15 @@ def run_interventions(job: InterveneJob, out: Path | None) -> FinishedInterventi
     """Intervene; with `out`, into a run directory, where a run of the same inputs is read and of others refused."""
     job.check()
     model, wanted = job.load()
+    dictionary = None if job.dictionary is None else open_dictionary(job.dictionary, model)
     if out is None:
-        return FinishedIntervention(None, intervene(model, job.interventions, wanted))
+        return FinishedIntervention(None, intervene(model, job.interventions, wanted, dictionary=dictionary))
     source = source_of(job.model, job.revision, job.task)
-    run = RunDirectory.open(out, "", "intervene", job.inputs(model, wanted), job.command(), source, model.where)
+    inputs = job.inputs(model, wanted, dictionary)
+    run = RunDirectory.open(out, "", "intervene", inputs, job.command(), source, model.where)
     if run.record.status == "complete" and run.has(FILE_NAME):
         return FinishedIntervention(run.path, read_intervened(run.path), resumed=True)
-    found = discarding_refused(run, lambda: intervene(model, job.interventions, wanted))
+    found = discarding_refused(run, lambda: intervene(model, job.interventions, wanted, dictionary=dictionary))
     run.write(FILE_NAME, json_text(to_record(found)))
     run.settle()
     run.note(complete=True)
