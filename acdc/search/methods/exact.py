@@ -47,8 +47,9 @@ def exact_cost(dry: BatchDryRun, run: Run, options: SearchOptions) -> BatchCost:
         for start in range(0, count, TOGETHER)
         for part in behaviour.parts(min(TOGETHER, count - start), batch)
     ]
-    ranks = count < tried.count
-    effort = dry.of(lambda: ranking(behaviour, options, silent) if ranks else (behaviour.full(), behaviour.prompts))
+    effort = dry.of(lambda: (behaviour.full(), behaviour.prompts_without(0, tried.alone(tested[:1]))))
+    if count < tried.count:
+        effort += dry.of(lambda: ranking(behaviour, options, silent))
     samples = min(SAMPLES, len(parts))
     sampled = [parts[(2 * place + 1) * len(parts) // (2 * samples)] for place in range(samples)]
 
