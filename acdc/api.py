@@ -99,6 +99,7 @@ def discover(
     faithfulness: float | None = None,
     choose: str = "top",
     bootstrap: int = 0,
+    hurting: float = 0.0,
     limit: int | None = None,
     batch_size: int = 32,
     split_embeddings: bool = False,
@@ -114,7 +115,8 @@ def discover(
     Give at most one of `threshold`, `edges` and `faithfulness`. `choose`: take the best edges by their scores ("top"),
     go greedily backwards from the logits ("greedy"), take those that help before those that hurt ("signed"), or whole
     paths from the input to the logits ("paths"); the last two first take edges whose sign is certain over so many
-    resamples of the rows (`bootstrap`). `metric`: a name, a `Metric`, or a `MetricFunction` that is
+    resamples of the rows (`bootstrap`). `hurting`: the share of a signed circuit that is taken from edges that hurt.
+    `metric`: a name, a `Metric`, or a `MetricFunction` that is
     better if larger; by default the task's. `options` are those of the method: `steps` of integrated gradients,
     `updates` of learned masks, `sender_order` of acdc and hybrid, and those that a method of another package declares.
     Discovery uses a random half of the rows (by `seed`), or the first `limit`; `verify` uses the others.
@@ -130,6 +132,7 @@ def discover(
         faithfulness=faithfulness,
         choose=_choice(Choosing, "choose", choose),
         bootstrap=bootstrap,
+        hurting=hurting,
         limit=limit,
         batch_size=batch_size,
         split_embeddings=split_embeddings,

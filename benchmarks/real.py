@@ -36,7 +36,8 @@ from acdc.task.load import load_task
 from acdc.task.metrics import METRICS
 
 TASKS = "ioi,gendered_pronoun,subject_verb_agreement,country_capital,greater_than"
-QUICK = "eap,eap-ig-inputs,relp,ifr"
+ABSOLUTE = " absolute"  # after a method's name
+QUICK = ",".join(f"{name},{name}{ABSOLUTE}" for name in ("eap", "eap-ig-inputs", "relp")) + ",ifr"
 CHOICES = (Choosing.top, Choosing.signed, Choosing.paths)
 LOW, HIGH = 0.9, 1.1
 CIRCUITS = {  # of acdc, by name: the objective and the share of KL
@@ -91,8 +92,10 @@ class Measured:
 
 
 def rankings(searched: Behaviour, method: str, seed: int) -> Iterator[tuple[str, Ranking]]:
-    """The edges by a method's scores, in each way of choosing."""
-    scores = METHODS[method].run(searched, METHODS[method].options(seed=seed), silent)
+    """The edges by a method's scores, in each way of choosing; by absolute scores of rows where `method` says so."""
+    name = method.removesuffix(ABSOLUTE)
+    own = {} if name == method else {"absolute": True}
+    scores = METHODS[name].run(searched, METHODS[name].options(seed=seed, **own), silent)
     assert isinstance(scores, Scores), f"{method} decides edge by edge and gives no scores"
     units, helps = EdgeUnits(searched.graph), helpfulness(scores.values, scores.kind, searched.metric.sign)
     for choosing in CHOICES if scores.kind != "importance" else CHOICES[:1]:

@@ -27,7 +27,7 @@ from acdc.model.load import load_model
 from acdc.progress import silent
 from acdc.search.choosing import Ranking
 from acdc.search.methods.eap import eap
-from acdc.search.options import SearchOptions
+from acdc.search.options import RowOptions
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS
 
@@ -95,7 +95,7 @@ def main() -> None:
         task = load_task(options.task, model)
     with fixed_threads(options.threads):
         behaviour = Behaviour(model, task, range(min(options.rows, len(task.rows))), METRICS["logit_diff"])
-        scores = eap(behaviour, SearchOptions(), silent).values
+        scores = eap(behaviour, RowOptions(), silent).values
         with torch.no_grad():
             base = seconds(lambda: [model.bridge(batch.tokens) for batch in behaviour.batches])
         print(f"{model.name}, {task.name}, {len(behaviour.rows)} rows in {len(behaviour.batches)} batches, ", end="")

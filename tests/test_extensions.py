@@ -187,6 +187,7 @@ def test_a_metric_is_known_to_every_command(acdc, of_another_package):
     assert acdc("minimise", "found").code == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("method", "threshold"), [("acdc", 1), ("eap", 0.02)])
 def test_an_ablation_is_carried_like_ours(acdc, of_another_package, method, threshold):
     """One of theirs that carries what zero ablation does finds the same, byte by byte."""

@@ -52,7 +52,7 @@ def export(
         say(f"wrote {path}")
 
 
-@takes_job(without=("method", "bootstrap", "option", *SCORING, *DECIDING))
+@takes_job(without=("method", "bootstrap", "hurting", "option", *SCORING, *DECIDING))
 def import_(
     job: "DiscoveryJob",
     file: Annotated[Path, typer.Argument(help="File from another tool; for mib, its file or folder.", metavar="FILE")],

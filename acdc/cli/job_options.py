@@ -47,6 +47,7 @@ def discovery_job(
     ] = None,
     choose: opt.Choose = Choosing.top,
     bootstrap: opt.Bootstrap = 0,
+    hurting: opt.Hurting = 0.0,
     limit: opt.Limit = None,
     batch_size: opt.BatchSize = 32,
     level: opt.LevelName = opt.Level.edges,
@@ -76,6 +77,7 @@ def discovery_job(
         faithfulness=faithfulness,
         choose=choose,
         bootstrap=bootstrap,
+        hurting=hurting,
         limit=limit,
         batch_size=batch_size,
         split_embeddings=split_embeddings,
@@ -91,7 +93,7 @@ def discovery_job(
 OPTIONS = opt.parameters(discovery_job, *DECIDING_KINDS, *SCORING_KINDS)
 SEARCHING = ("method", "ablation", "limit", "split_embeddings", "option")
 SCORING = tuple(own_options(*SCORING_KINDS))  # options of methods that give scores
-SIZING = ("threshold", "edges", "faithfulness", "choose", "bootstrap")  # of a circuit from scores
+SIZING = ("threshold", "edges", "faithfulness", "choose", "bootstrap", "hurting")  # of a circuit from scores
 CHOOSING = (*SIZING, "level")
 VERIFYING = ("verify", "verify_rows")
 DECIDING = ("direct_edges", *own_options(*DECIDING_KINDS))  # of ACDC

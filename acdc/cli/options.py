@@ -90,6 +90,13 @@ Bootstrap = Annotated[
         metavar="RESAMPLES",
     ),
 ]
+Hurting = Annotated[
+    float,
+    typer.Option(
+        help="signed: share of the circuit that is taken from edges that hurt, those that hurt most first.",
+        metavar="SHARE",
+    ),
+]
 DirectEdges = Annotated[
     bool,
     typer.Option(

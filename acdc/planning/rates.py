@@ -11,7 +11,7 @@ from acdc.execution.machine import Rates, free_memory, measure_rates, resident_m
 from acdc.model.load import load_model
 from acdc.progress import silent
 from acdc.search.methods.eap import eap
-from acdc.search.options import SearchOptions
+from acdc.search.options import RowOptions
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS
 
@@ -35,7 +35,7 @@ def probe(device: torch.device, dtype_name: str) -> Probe:
     task = load_task("induction", model)
 
     def attribution() -> None:
-        eap(Behaviour(model, task, range(16), METRICS["logit_diff"]), SearchOptions(), silent)
+        eap(Behaviour(model, task, range(16), METRICS["logit_diff"]), RowOptions.of({}), silent)
 
     attribution()
     base, free = resident_memory() or 0, free_memory(device)

@@ -215,6 +215,7 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
         and (circuit.ablation, circuit.seed, circuit.dtype) == (settings.ablation, settings.seed, job.dtype)
         and circuit.batch == describe_batch(settings.batch_size, settings.threads, model)
         and selection.get("bootstrap", 0) == settings.bootstrap
+        and selection.get("hurting", 0.0) == settings.hurting
         and all(
             getattr(settings, name) in (None, selection.get(name)) for name in ("threshold", "edges", "faithfulness")
         )

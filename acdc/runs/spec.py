@@ -17,10 +17,10 @@ from acdc.task.registry import TASKS
 from acdc.task.rows import Task
 
 # settings that only choosing or deciding needs
-_CHOOSING = ("threshold", "edges", "faithfulness", "choose", "bootstrap", "level")
+_CHOOSING = ("threshold", "edges", "faithfulness", "choose", "bootstrap", "hurting", "level")
 _NOT_SCORING = (*_CHOOSING, "direct_edges", *own_options(*DECIDING))
-_NOT_SWEEPING = ("method", "choose", "bootstrap", "propose", *own_options(*SCORING))
-_NOT_IMPORTING = ("method", "bootstrap", "direct_edges", *BUILT_IN)
+_NOT_SWEEPING = ("method", "choose", "bootstrap", "hurting", "propose", *own_options(*SCORING))
+_NOT_IMPORTING = ("method", "bootstrap", "hurting", "direct_edges", *BUILT_IN)
 
 
 @dataclass(frozen=True)

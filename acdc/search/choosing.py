@@ -23,7 +23,8 @@ class Ranking:
     - top: by falling |score|.
     - greedy, of edges: the same, but only edges into what has been reached so far are candidates: first those into the
       logits, then also those into the component that the best of them comes from, and so on.
-    - signed: by how much they help, so that those that hurt come last.
+    - signed: by how much they help, so that those that hurt come last; or, with a quota for those that hurt, this share
+      of every beginning is of them, those that hurt most first.
     - paths, of edges: whole paths from the input to the logits, see `acdc.search.paths`.
 
     The last two take units that help with a certain sign before all others, where it is known which these are.
@@ -36,12 +37,14 @@ class Ranking:
         choosing: Choosing = Choosing.top,
         helps: np.ndarray | None = None,
         certain: np.ndarray | None = None,
+        hurting: float = 0.0,
     ):
         """`scores` [units.shape]; `helps` [units.shape]: how much each helps, negative where it hurts, by default
-        |scores|; `certain`: boolean [units.shape], whose sign is certain, None for all."""
+        |scores|; `certain`: boolean [units.shape], whose sign is certain, None for all; `hurting`: the quota."""
         self.units, self.scores, self._choosing = units, scores.reshape(-1)[units.always :], choosing
         self._helps = np.abs(self.scores) if helps is None else helps.reshape(-1)[units.always :]
         self._certain = None if certain is None else certain.reshape(-1)[units.always :]
+        self._hurting = hurting
 
     @cached_property
     def _ranked(self) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +55,8 @@ class Ranking:
             return by_paths(self.units.graph, helps, [first, scored])
         if self._choosing is Choosing.signed:
             order = np.lexsort((-helps, ~first, ~scored))
-            return order, helps[order]
+            order = _with_quota(order, helps, self._hurting) if self._hurting else order
+            return order, np.abs(helps[order]) if self._hurting else helps[order]
         greedy = self._choosing is Choosing.greedy
         order = _from_logits(self.units.graph, sizes) if greedy else np.argsort(-sizes, kind="stable")
         return order, sizes[order]
@@ -111,6 +115,13 @@ class Ranking:
 def helpfulness(scores: np.ndarray, kind: ScoreKind, sign: float) -> np.ndarray:
     """How much edges help by their scores [edges] of a kind, in the sign of a metric (`Metric.sign`)."""
     return np.abs(scores) if kind == "importance" else sign * scores
+
+
+def _with_quota(order: np.ndarray, helps: np.ndarray, hurting: float) -> np.ndarray:
+    """The order with a share of every beginning from what hurts, most first, as long as there is of both."""
+    good, bad = order[helps[order] >= 0], order[helps[order] < 0][::-1]
+    place = np.concatenate([(np.arange(len(good)) + 1) / (1 - hurting), (np.arange(len(bad)) + 1) / hurting])
+    return np.concatenate([good, bad])[np.argsort(place, kind="stable")]
 
 
 def _from_logits(graph: ComponentGraph, sizes: np.ndarray) -> np.ndarray:

@@ -51,8 +51,9 @@ class DiscoverySettings:
     One of `threshold`, `edges` and `faithfulness` says how large the circuit becomes: ACDC takes a threshold (its tau,
     in the metric's unit), a hybrid that and the number of `edges` to decide about, other methods any one of the three.
     `choose`: in which order a circuit takes what has scores; `bootstrap`: so many resamples of the rows say whose sign
-    is certain and comes first, 0 for none. `limit`: discover on the first rows instead of a random half. `level` and
-    `direct_edges` (test the within-head edges from attention slots to their heads too) go with methods that can.
+    is certain and comes first, 0 for none; `hurting`: the share of a signed circuit that hurts. `limit`: discover on
+    the first rows instead of a random half. `level` and `direct_edges` (test the within-head edges from attention slots
+    to their heads too) go with methods that can.
     `options`: those of the method alone, by name; what is not given has its default."""
 
     method: Method = DEFAULT_METHOD
@@ -63,6 +64,7 @@ class DiscoverySettings:
     faithfulness: float | None = None
     choose: Choosing = Choosing.top
     bootstrap: int = 0
+    hurting: float = 0.0
     limit: int | None = None
     batch_size: int = DEFAULT_BATCH
     split_embeddings: bool = False
@@ -129,16 +131,21 @@ class DiscoverySettings:
         self._check_choosing()
 
     def _check_choosing(self) -> None:
-        method, choose = self.method, self.choose
+        method, choose, absolute = self.method, self.choose, self.options.get("absolute", False)
         if choose is Choosing.signed and not method.decides:
-            check_signed(method.score_kind)
+            check_signed("importance" if absolute else method.score_kind)
         elif choose is not Choosing.top and (method.decides or not kind_of(self.level).are_edges):
             raise InputError(f"--choose {choose} works only with methods that score edges")
         if self.bootstrap and not method.row_means:
             takers = ", ".join(m.name for m in METHODS.values() if m.row_means)
             raise InputError(f"--bootstrap works only with {takers}, whose scores are means over rows")
+        if self.bootstrap and absolute:
+            raise InputError("--bootstrap asks for signs that are certain, and scores with --absolute have none")
         if self.bootstrap and choose not in (Choosing.signed, Choosing.paths):
             raise InputError(f"--bootstrap works only with --choose signed or paths: {choose} asks for no sign")
+
+        if self.hurting and choose is not Choosing.signed:
+            raise InputError(f"--hurting works only with --choose signed, not with {choose}")
 
     def _check_unread(self, name: str) -> None:
         """Raises InputError for an option that the method does not take, unless it has its default."""
@@ -167,6 +174,8 @@ class DiscoverySettings:
                 check_count(flag(option), value)
         if not 0 <= self.bootstrap <= MOST_RESAMPLES:
             raise InputError(f"--bootstrap {self.bootstrap} must be between 0 and {MOST_RESAMPLES}")
+        if not 0 <= self.hurting < 1:
+            raise InputError(f"--hurting {self.hurting} must be at least 0 and below 1")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} must not be negative")
         if self.seed > MOST_SEED:
@@ -375,14 +384,17 @@ def choose(
     """(the circuit, how its size came to be). Raises InputError for scores that do not fit the settings."""
     if settings.choose is Choosing.signed:
         check_signed(scores.kind)
-    units, certain, signs = behaviour.units(settings.level), None, {}
+    units, certain = behaviour.units(settings.level), None
+    signs: dict[str, int | float] = {}
     if settings.bootstrap:
         options = settings.search_options
         certain = certain_signs(behaviour, settings.method, options, settings.bootstrap, progress)
         signs = {"bootstrap": settings.bootstrap, "certain": int(certain.sum())}
+    if settings.hurting:
+        signs["hurting"] = settings.hurting
     values = units.of(scores.level, scores.values)
     helps = helpfulness(values, scores.kind, behaviour.metric.sign)
-    ranking = Ranking(units, values, settings.choose, helps, certain)
+    ranking = Ranking(units, values, settings.choose, helps, certain, settings.hurting)
     if settings.threshold is not None:
         choice, rule = ranking.by_threshold(settings.threshold), {"threshold": settings.threshold}
     elif settings.edges is not None:

@@ -7,7 +7,7 @@ here. This file imports no torch, as the command line reads it before anything r
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError
@@ -18,7 +18,7 @@ from acdc.search.acdc.journal import Journal
 RESERVED = frozenset(
     (
         *("model", "task", "task_metric", "revision", "device", "dtype", "verify", "verify_rows", "settings"),
-        *("method", "metric", "ablation", "faithfulness", "choose", "bootstrap", "limit", "batch_size"),
+        *("method", "metric", "ablation", "faithfulness", "choose", "bootstrap", "hurting", "limit", "batch_size"),
         *(
             "split_embeddings",
             "direct_edges",
@@ -53,6 +53,11 @@ class SearchOptions(BaseModel):
     level: Level = Level.edges
     journal: Journal | None = None
 
+    @property
+    def absolute_rows(self) -> bool:
+        """Whether rows' scores are averaged without their signs."""
+        return False
+
     @classmethod
     def own(cls) -> dict[str, FieldInfo]:
         """The options that a subclass adds, by name."""
@@ -82,7 +87,8 @@ _WORDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 def _sentence(problem: Any) -> str:
-    option, context = f"{flag(str(problem['loc'][0]))} {problem['input']}", problem.get("ctx", {})
+    option, value, context = flag(str(problem["loc"][0])), problem["input"], problem.get("ctx", {})
+    option = option if value is True else f"{option} {value}"
     if problem["type"] == "value_error":
         return f"{option} {context['error']}"
     bounds = [f"must be {_WORDS[name]} {limit}" for name, limit in context.items() if name in _WORDS]
@@ -129,7 +135,28 @@ class AcdcOptions(OrderOptions, TestingOptions):
     """Of ACDC, which can also decide neuron by neuron."""
 
 
-class IntegralOptions(SearchOptions):
+class RowOptions(SearchOptions):
+    """Of attributions, which give every row scores of its own and average them."""
+
+    absolute: bool = Field(
+        False,
+        description="Average the absolute effects of the rows, so that effects of opposite sign in different rows do "
+        "not cancel each other; the scores then have no sign.",
+    )
+
+    @property
+    def absolute_rows(self) -> bool:
+        return self.absolute
+
+    @field_validator("absolute")
+    @classmethod
+    def _is_of_edges(cls, absolute: bool, info: ValidationInfo) -> bool:
+        if absolute and info.data.get("level") is not Level.edges:
+            raise ValueError("works only with --level edges")
+        return absolute
+
+
+class IntegralOptions(RowOptions):
     """Of integrated gradients."""
 
     steps: int = Field(5, description="Number of points between ablated and clean run at which gradients are taken.")
@@ -144,7 +171,7 @@ class IntegralOptions(SearchOptions):
         return steps
 
 
-class RelevanceOptions(SearchOptions):
+class RelevanceOptions(RowOptions):
     """Of relevance propagation."""
 
     hold_attention: bool = Field(
@@ -185,7 +212,7 @@ class HybridOptions(IntegralOptions, OrderOptions, ProposalOptions):
 
 DECIDING, SCORING = (
     (OrderOptions, ProposalOptions, TestingOptions),
-    (IntegralOptions, MaskOptions, EnsembleOptions, RelevanceOptions),
+    (RowOptions, IntegralOptions, MaskOptions, EnsembleOptions, RelevanceOptions),
 )  # acdc's own, each option once, by what a method gives
 
 
@@ -198,5 +225,6 @@ BUILT_IN = own_options(*DECIDING, *SCORING)  # in the order in which runs record
 # Settings that acdc got later than the first runs that are still read, with their defaults; runs record others alone.
 LATER = {
     "bootstrap": 0,
+    "hurting": 0.0,
     **{name: one.default for name, one in BUILT_IN.items() if name not in ("sender_order", "steps", "updates")},
 }

@@ -20,6 +20,7 @@ from acdc.search.options import (
     MaskOptions,
     OrderOptions,
     RelevanceOptions,
+    RowOptions,
     SearchOptions,
     TestingOptions,
 )
@@ -139,6 +140,7 @@ METHODS = Registry(
             "first-order estimate of exact, from the gradient at the clean prompt",
             check=_gradient_at_clean,
             levels=_ALL,
+            options=RowOptions,
             row_means=True,
             cost=_once,
         ),
@@ -168,6 +170,7 @@ METHODS = Registry(
             "eap with the mean of the gradients at the clean and the ablated inputs",
             check=_gradient,
             levels=_ALL,
+            options=RowOptions,
             row_means=True,
             cost=_once,
         ),

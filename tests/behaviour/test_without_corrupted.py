@@ -46,6 +46,7 @@ def write_bare(name: str, trio, rows: int = 16) -> None:
     Path(name).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+@pytest.mark.thorough
 def test_a_run_from_check_to_report(acdc, trio):
     write_bare("bare.jsonl", trio)
     checked = acdc("check-task", "bare.jsonl")

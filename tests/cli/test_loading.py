@@ -52,6 +52,7 @@ def test_how_weights_were_stored_is_recorded_and_said_once(acdc, gguf_model):
     assert acdc("check-task", "t.jsonl", "--model", "m.gguf").out.count("m: dequantised from Q8_0") == 1
 
 
+@pytest.mark.thorough
 def test_plans_and_job_files_take_a_gguf_file(acdc, gguf_model):
     assert "dequantised from Q8_0" in " ".join(acdc("plan", *JOB, "--method", "eap").out.split())
     assert acdc("plan", *JOB, "--method", "eap", "--json").json["parameters"] == 21_152

@@ -71,6 +71,7 @@ def test_fewer_rows_are_said(acdc):
     assert "verification on 104 unseen rows" in acdc("verify", "r", "--verify", "standard").out
 
 
+@pytest.mark.thorough
 def test_what_two_verifications_leave_does_not_depend_on_their_order(acdc):
     """The furthest extent on the most rows; nothing that is there is replaced by a measurement on fewer rows."""
     asked = [("standard",), ("full", "--verify-rows", "8")]

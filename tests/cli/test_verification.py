@@ -86,6 +86,7 @@ def test_the_help_names_the_tables_of_a_job_file(acdc):
     assert "[defaults] and [[jobs]]" in " ".join(acdc("run", "--help").out.replace("│", "").split())
 
 
+@pytest.mark.thorough
 def test_circuits_of_different_models_are_compared_by_roles(acdc, run, tmp_path):
     """The bundled model against the trained induction model, whose roles are known."""
     from acdc.benchmark.trained import FOLDERS
@@ -105,6 +106,7 @@ def test_circuits_of_different_models_are_compared_by_roles(acdc, run, tmp_path)
     assert "roles in both" in acdc("diff", "found", "known").out
 
 
+@pytest.mark.thorough
 def test_stability_over_seeds_and_templates(acdc, induction, tmp_path):
     """Rows of two templates, discovered by acdc: what each repetition shares with the circuit, against runs made one by
     one."""
@@ -137,6 +139,7 @@ def test_stability_over_seeds_and_templates(acdc, induction, tmp_path):
         assert repeat["jaccard"] == pytest.approx(len(own & other) / len(own | other))
 
 
+@pytest.mark.thorough
 def test_sizes_of_what_acdc_decided(acdc, tmp_path):
     """The circuit comes first in the ranking, the rest by its tests; faithfulness against circuits made by hand."""
     assert acdc("discover", "--task", "induction", "--threshold", 0.5, "--out", "found").code == 0

@@ -18,6 +18,7 @@ JOB = DiscoveryJob("trio", "induction", DiscoverySettings(method=METHODS["eap"],
 NONE, QUICK, STANDARD, FULL = Extent
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "asked, expected",
     [

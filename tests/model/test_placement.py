@@ -83,6 +83,7 @@ def test_layers_on_two_gpus_in_every_family(name, tmp_path):
                 run(replace(model, components=replay), "eap")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "devices"), slow_but([("gemma2", GPUS)], PLACED, every=2))
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_on_gpus(name, devices, method, tmp_path):

@@ -111,6 +111,7 @@ def test_exact_costs_about_what_was_planned(trio, induction, level):
     assert plan.candidates == (counts | {Level.neurons: 4 * (4 + 256)})[level]
 
 
+@pytest.mark.thorough
 def test_masks_cost_what_was_planned(trio, induction):
     wanted = settings("edge-pruning")
     tracker, _ = done(trio, induction, wanted)
@@ -146,6 +147,7 @@ def test_ablations(trio, induction, ablation):
     assert plan.most.flops == pytest.approx(flops(tracker.operations), rel=0.02)
 
 
+@pytest.mark.thorough
 def test_batches_of_many_shapes(tmp_path):
     """A few are dry-run, the others counted in proportion."""
     model, task = boot("gpt2", 2, seed=0), random_rows([4, 4, 7, 7, 11, 12, 17, 26, 27, 28])
@@ -187,6 +189,7 @@ def test_what_fits_on_other_devices(job_plan):
     assert replace(split, free_elsewhere={"cuda:1": None}).fits
 
 
+@pytest.mark.thorough
 def test_learnt_constants_cost_their_updates(induction):
     plain, optimal = (planned("trio", induction, settings("eap", ablation=name)) for name in ("zero", "optimal"))
     assert optimal.most.backwards == plain.most.backwards + 200 * 4
@@ -202,6 +205,7 @@ def test_a_search_that_would_be_refused_is_not_planned(tmp_path):
         )
 
 
+@pytest.mark.thorough
 def test_the_command_needs_no_weights(acdc):
     """A folder with configuration and tokenizer alone, as JSON and as a table."""
     Path("m").mkdir()
@@ -224,6 +228,7 @@ def test_the_command_needs_no_weights(acdc):
     assert not [path for path in Path().rglob("*") if path.suffix not in (".json", "")]
 
 
+@pytest.mark.thorough
 def test_acdc_is_tried_before_it_is_planned(acdc):
     """What the estimate rests on is said; the search then takes what was planned."""
     words = ("--method", "acdc", "--task", "induction", "--limit", "16", "--threshold", "0.3")

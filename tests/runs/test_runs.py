@@ -90,6 +90,7 @@ def test_a_report_is_one_file_without_network(acdc, tmp_path):
     assert not re.search(r"src=|href=(?!\"#)|url\((?!#)|@import", page)
 
 
+@pytest.mark.thorough
 def test_a_report_is_made_again_from_the_folder_alone(acdc, tmp_path):
     from acdc.runs.page import report_of_run
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from acdc.behaviour.behaviour import Behaviour
-from acdc.options import Level
+from acdc.errors import InputError
+from acdc.options import Choosing, Level
 from acdc.progress import silent
 from acdc.search.bootstrap import CERTAIN, certain_signs, signs_that_hold
+from acdc.search.discover import DiscoverySettings
 from acdc.search.methods.eap import eap
-from acdc.search.options import IntegralOptions, SearchOptions
+from acdc.search.options import IntegralOptions, RowOptions
 from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS
 
@@ -45,6 +47,29 @@ def test_scores_are_means_of_the_rows_alone(trio, induction, method, ablation):
     assert np.mean(alone, axis=0) == pytest.approx(together, abs=1e-9 * np.abs(together).max())
 
 
+@pytest.mark.parametrize("method", sorted(n for n, m in METHODS.built_in.items() if "absolute" in m.options.own()))
+def test_absolute_scores_are_means_of_the_rows_absolute_scores(trio, induction, method):
+    behaviour, found = Behaviour(trio, induction, [4, 9, 2], METRICS["logit_diff"], batch_size=2), METHODS[method]
+    if not found.row_means:
+        pytest.skip(f"{method} does not average over rows, but combines methods that do")
+    together = found.run(behaviour, found.options(absolute=True), silent)
+    alone = [found.run(behaviour.alone(row), found.options(), silent).values for row in range(3)]
+    assert together.kind == "importance"
+    assert np.abs(alone).mean(axis=0) == pytest.approx(together.values, abs=1e-6 * together.values.max())
+    assert (together.values > 1.1 * np.abs(np.mean(alone, axis=0))).any()  # rows disagree
+
+
+def test_absolute_scores_have_no_sign_and_are_of_edges(trio, induction):
+    eap = METHODS["eap"]
+    for wrong, message in (
+        ({"choose": Choosing.signed}, "only rank"),
+        ({"choose": Choosing.paths, "bootstrap": 10}, "--absolute"),
+        ({"level": Level.nodes}, "--absolute works only with --level edges"),
+    ):
+        with pytest.raises(InputError, match=message):
+            DiscoverySettings(eap, options={"absolute": True}, **wrong).check()
+
+
 @pytest.mark.parametrize("level", [Level.edges, Level.nodes])
 def test_signs_follow_from_a_method_row_by_row(trio, induction, level):
     behaviour = Behaviour(trio, induction, range(5), METRICS["logit_diff"])
@@ -53,7 +78,7 @@ def test_signs_follow_from_a_method_row_by_row(trio, induction, level):
     again = certain_signs(behaviour, METHODS["eap"], options, 60, silent)
     assert (found == again).all() and found.any() and not found.all()
     if level is Level.edges:
-        rows = [eap(behaviour.alone(row), SearchOptions(), silent).values for row in range(5)]
+        rows = [eap(behaviour.alone(row), RowOptions(), silent).values for row in range(5)]
         same = (np.sign(rows) == np.sign(rows[0])).all(axis=0) & (rows[0] != 0)
         assert (found | ~same).all()  # a sign that all rows share cannot be uncertain
 

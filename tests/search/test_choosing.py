@@ -9,6 +9,8 @@ from acdc.graph.masks import Mask
 from acdc.graph.units import EdgeUnits, NodeUnits
 from acdc.options import Choosing
 from acdc.search.choosing import Ranking
+from acdc.search.discover import DiscoverySettings
+from acdc.search.registry import METHODS
 
 GRAPH = ComponentGraph(
     Anatomy(n_layers=2, n_heads=4, n_kv_heads=4, d_model=16, d_head=4, d_vocab=40, d_vocab_out=40, n_ctx=32)
@@ -94,6 +96,24 @@ def test_what_helps_comes_before_what_hurts():
     assert (ranking.by_threshold(0.8).selected == (SCORES <= -0.8)).all()
     helping = int((SCORES < 0).sum())
     assert (SCORES[ranking.top(helping).selected] < 0).all() and not ranking.top(helping + 1).selected[SCORES > 1].any()
+
+
+@pytest.mark.parametrize("quota", [0.1, 0.25, 0.5])
+def test_a_quota_of_a_signed_circuit_hurts(quota):
+    ranking = Ranking(EdgeUnits(GRAPH), SCORES, Choosing.signed, helps=SCORES, hurting=quota)
+    for k in (1, 7, 20, 60):
+        taken = SCORES[ranking.top(k).selected]
+        hurting = int((taken < 0).sum())
+        assert len(taken) == k and abs(hurting - quota * k) <= 1
+        assert set(taken) == {*np.sort(SCORES)[::-1][: k - hurting], *np.sort(SCORES)[:hurting]}
+    smallest = np.abs(SCORES[ranking.top(20).selected]).min()
+    assert ranking.by_threshold(smallest * 1.0001).selected.sum() < 20
+
+
+@pytest.mark.parametrize("wrong", [{"hurting": 1.0, "choose": Choosing.signed}, {"hurting": -0.1}, {"hurting": 0.2}])
+def test_what_is_no_quota_is_refused(wrong):
+    with pytest.raises(InputError, match="--hurting"):
+        DiscoverySettings(METHODS["eap"], **wrong).check()
 
 
 def test_certain_signs_come_first():

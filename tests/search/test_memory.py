@@ -89,6 +89,7 @@ def test_what_is_reckoned_is_what_is_needed(name, rows, length, dtype, tmp_path)
             assert 0.9 * counted <= reckoned <= 1.5 * counted, method
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_what_is_reckoned_at_positions_is_what_is_needed(name, tmp_path):
     with dry_run() as tracker:

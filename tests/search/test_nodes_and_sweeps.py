@@ -169,6 +169,7 @@ def test_a_sweep_over_nodes_may_keep_none(acdc):
     assert "no rows left to measure" in done.err
 
 
+@pytest.mark.thorough
 def test_direct_edges_on_the_command_line(acdc, tmp_path):
     done = acdc("discover", "--task", "induction", "--limit", "8", "--direct-edges", "--out", "r", "--json")
     assert done.code == 0 and done.json["edges_total"] == 479 + 48

@@ -85,6 +85,7 @@ def test_tests_reject_as_often_as_their_level_allows_where_rows_share_prompts():
     assert rejected["prompts"] <= 16 < rejected["rows"], "a binomial count with 5 % is rarely larger"
 
 
+@pytest.mark.thorough
 def test_a_run_says_what_was_resampled(acdc, tmp_path):
     """Every prompt at two positions: tests have half as many units as rows, and power accordingly."""
     lines = [

@@ -132,13 +132,20 @@ class Taps(SlotInputs):
 
 @torch.no_grad()
 def contract(
-    runs: Sequence[Taps], components: Components, graph: ComponentGraph, change: Tensor, first: int = 0
+    runs: Sequence[Taps],
+    components: Components,
+    graph: ComponentGraph,
+    change: Tensor,
+    first: int = 0,
+    absolute: bool = False,
 ) -> Tensor:
     """Scores of the edges out of the writers from `first` on, whose outputs ablation would change by `change`
-    [writers, N, P, d], summed over runs, N and P: float64 [edges] on the CPU; 0 for all other edges.
+    [writers, N, P, d], summed over runs, P and N, `absolute`: over runs and P, then the absolute values over N; float64
+    [edges] on the CPU; 0 for all other edges.
 
     The gradients of all runs are summed up before they are multiplied with the changes, which are the same for all.
     """
+    multiply = absolute_dot_products if absolute else dot_products
     scores, layers = torch.zeros(graph.n_edges, dtype=torch.float64), by_senders(runs)
     most = max(_readers(together) for together in layers)
     wide = torch.promote_types(change.dtype, torch.float32)
@@ -150,7 +157,7 @@ def contract(
             continue
         gradients = room[: _readers(together)]
         carry_back(components, together, gradients)
-        block = dot_products(change[: last - first], gradients)
+        block = multiply(change[: last - first], gradients)
         for group, part in zip(groups, block.split([len(group.readers) for group in groups], dim=1), strict=True):
             own = min(last, group.senders)
             scores[group.start : group.stop].view(-1, group.senders)[:, first:own] = part[: own - first].T
@@ -218,3 +225,9 @@ def dot_products(change: Tensor, gradients: Tensor) -> Tensor:
     together = len(change) if change.dtype == wide else WIDENED
     parts = [product(some.to(wide).flatten(1), readers) for some in change.split(together)]
     return torch.cat(parts).double().cpu()
+
+
+def absolute_dot_products(change: Tensor, gradients: Tensor) -> Tensor:
+    """The same, of each row alone, in absolute value, summed over the rows."""
+    rows = [dot_products(change[:, n], gradients[:, n]).abs() for n in range(change.shape[1])]
+    return torch.stack(rows).sum(0)

@@ -11,16 +11,16 @@ from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.progress import Progress
 from acdc.search.methods.contraction import Contraction
 from acdc.search.methods.gradients import attribute, check_gradient_at_clean, from_embedded
-from acdc.search.options import SearchOptions
+from acdc.search.options import RowOptions
 
 
-def eap(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+def eap(behaviour: Behaviour, options: RowOptions, progress: Progress) -> Scores:
     """Per batch, besides the clean run, one forward and one pass forward and back.
 
     Raises InputError where the gradient carries no information.
     """
     check_gradient_at_clean(behaviour.metric)
-    return attribute(behaviour, "eap", options.level, progress, _batch_scores)
+    return attribute(behaviour, "eap", options, progress, _batch_scores)
 
 
 def _batch_scores(behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction) -> Tensor:

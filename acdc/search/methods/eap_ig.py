@@ -20,7 +20,7 @@ from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.progress import Progress
 from acdc.search.methods.contraction import Contraction, Taps
 from acdc.search.methods.gradients import attribute, backward, check_gradient, from_embedded
-from acdc.search.options import IntegralOptions, SearchOptions
+from acdc.search.options import IntegralOptions, RowOptions
 
 
 def eap_ig_inputs(behaviour: Behaviour, options: IntegralOptions, progress: Progress) -> Scores:
@@ -30,16 +30,16 @@ def eap_ig_inputs(behaviour: Behaviour, options: IntegralOptions, progress: Prog
     """
     check_gradient(behaviour.metric)
     alphas = tuple(k / options.steps for k in range(options.steps))
-    return attribute(behaviour, "eap-ig-inputs", options.level, progress, partial(_along_inputs, alphas), len(alphas))
+    return attribute(behaviour, "eap-ig-inputs", options, progress, partial(_along_inputs, alphas), len(alphas))
 
 
-def clean_corrupted(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+def clean_corrupted(behaviour: Behaviour, options: RowOptions, progress: Progress) -> Scores:
     """Per batch, besides the clean run, one forward and two passes forward and back.
 
     Raises InputError for a metric without gradient.
     """
     check_gradient(behaviour.metric)
-    return attribute(behaviour, "clean-corrupted", options.level, progress, partial(_along_inputs, (0.0, 1.0)), runs=2)
+    return attribute(behaviour, "clean-corrupted", options, progress, partial(_along_inputs, (0.0, 1.0)), runs=2)
 
 
 def eap_ig_activations(behaviour: Behaviour, options: IntegralOptions, progress: Progress) -> Scores:
@@ -50,7 +50,7 @@ def eap_ig_activations(behaviour: Behaviour, options: IntegralOptions, progress:
     """
     check_gradient(behaviour.metric)
     scores = partial(_along_activations, options.steps)
-    return attribute(behaviour, "eap-ig-activations", options.level, progress, scores, options.steps)
+    return attribute(behaviour, "eap-ig-activations", options, progress, scores, options.steps)
 
 
 def _along_inputs(

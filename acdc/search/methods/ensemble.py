@@ -35,10 +35,10 @@ def ensemble(behaviour: Behaviour, options: EnsembleOptions, progress: Progress)
     values = [part.values for part in parts]
     if options.masks:
         learning = MaskOptions.of({"updates": options.masks, "warm_start": True}, seed=options.seed)
-        values.append(behaviour.metric.sign * ugs(behaviour, learning, progress).values)
+        values.append((1 if options.absolute else behaviour.metric.sign) * ugs(behaviour, learning, progress).values)
     size = np.abs(inputs.values).mean()
     mean = size * np.mean([value / np.abs(value).mean() for value in values], axis=0)
-    return Scores(mean, "effect", max(part.batch_splits for part in parts), kind_of(options.level).form.level)
+    return Scores(mean, inputs.kind, max(part.batch_splits for part in parts), kind_of(options.level).form.level)
 
 
 def ensemble_cost(dry: BatchDryRun, run: Run, options: EnsembleOptions) -> BatchCost:

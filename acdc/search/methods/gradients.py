@@ -20,6 +20,7 @@ from acdc.search.memory import has_room
 from acdc.search.methods.contraction import Contraction, HiddenChange, Taps, contract, contract_coordinates
 from acdc.search.methods.contraction_at_spans import contraction_at_spans
 from acdc.search.methods.contraction_of_neurons import contraction_of_neurons
+from acdc.search.options import SearchOptions
 from acdc.task.metrics import Metric
 
 # Functions that other processes can import; scores are summed over the rows of a batch.
@@ -32,8 +33,11 @@ _CONTRACTIONS: dict[type[Mask], Contraction] = {
 }
 
 
-def contraction_of(behaviour: Behaviour, batch: Batch, units: Units) -> Contraction:
-    """The contraction of a batch's runs for the form in which units are ablated."""
+def contraction_of(behaviour: Behaviour, batch: Batch, units: Units, absolute: bool = False) -> Contraction:
+    """The contraction of a batch's runs for the form in which units are ablated; `absolute`, of edges, sums up rows'
+    absolute scores."""
+    if absolute:
+        return Contraction(partial(contract, absolute=True))
     if isinstance(units, PositionUnits):
         return contraction_at_spans(units.positional, behaviour.where(batch), behaviour.model.device)
     if isinstance(units, NeuronUnits):
@@ -74,23 +78,29 @@ def from_embedded(
 
 
 def attribute(
-    behaviour: Behaviour, name: str, level: Level, progress: Progress, batch_scores: Attribution, runs: int = 1
+    behaviour: Behaviour,
+    name: str,
+    options: SearchOptions,
+    progress: Progress,
+    batch_scores: Attribution,
+    runs: int = 1,
 ) -> Scores:
     """Mean over rows of the scores that each batch and its change give, contracted for the form in which a level's
     units are ablated and summed up over its rows; they estimate exact patching. `runs`: through a batch, which are
-    contracted together.
+    contracted together. Absolute scores of rows, where the options ask for them, are importances.
 
     Raises InputError for scores that are all zero or not finite.
     """
-    form = behaviour.units(level).form
-    total, batch_splits = summed(behaviour, name, progress, partial(_attribution, batch_scores, level), runs, level)
+    level, absolute = options.level, options.absolute_rows
+    form, work = behaviour.units(level).form, partial(_attribution, batch_scores, level, absolute)
+    total, batch_splits = summed(behaviour, name, progress, work, runs, level)
     check_scores(behaviour, total)
     scores = (total / len(behaviour.rows)).numpy()
-    return Scores(scores, "effect", batch_splits, form.level)
+    return Scores(scores, "importance" if absolute else "effect", batch_splits, form.level)
 
 
-def _attribution(batch_scores: Attribution, level: Level, behaviour: Behaviour, batch: Batch) -> Tensor:
-    contraction = contraction_of(behaviour, batch, behaviour.units(level))
+def _attribution(batch_scores: Attribution, level: Level, absolute: bool, behaviour: Behaviour, batch: Batch) -> Tensor:
+    contraction = contraction_of(behaviour, batch, behaviour.units(level), absolute)
     return batch_scores(behaviour, batch, behaviour.change(batch), contraction)
 
 

@@ -52,7 +52,7 @@ def peap(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sc
             "peap needs attention computed from weights, and this model's components are computed by its own modules: "
             "use eap or eap-ig-inputs"
         )
-    return attribute(behaviour, "peap", Level.positions, progress, _batch_scores)
+    return attribute(behaviour, "peap", options, progress, _batch_scores)
 
 
 def _batch_scores(behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction) -> Tensor:

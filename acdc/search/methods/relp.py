@@ -15,10 +15,10 @@ from acdc.model.relevance import relevance
 from acdc.progress import Progress
 from acdc.search.methods.contraction import Contraction
 from acdc.search.methods.gradients import attribute, check_gradient_at_clean, from_embedded
-from acdc.search.options import RelevanceOptions, SearchOptions
+from acdc.search.options import RelevanceOptions, RowOptions
 
 
-def relp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Scores:
+def relp(behaviour: Behaviour, options: RowOptions, progress: Progress) -> Scores:
     """Per batch, besides the clean run, one forward and one pass forward and back. With attention held, a score is the
     relevance along all paths that an attribution graph of each row would give (`acdc.attribution`), and edges into
     queries and keys have none.
@@ -29,7 +29,7 @@ def relp(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sc
     check_gradient_at_clean(behaviour.metric)
     relevance(behaviour.model.components)
     held = isinstance(options, RelevanceOptions) and options.hold_attention
-    return attribute(behaviour, "relp", options.level, progress, partial(_batch_scores, held))
+    return attribute(behaviour, "relp", options, progress, partial(_batch_scores, held))
 
 
 def _batch_scores(

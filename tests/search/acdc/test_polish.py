@@ -130,6 +130,7 @@ def test_it_ends_under_other_ablations_too(trio, ablation):
     assert 1 < found.polish.rounds <= polish.ROUNDS
 
 
+@pytest.mark.thorough
 def test_the_last_of_all_rounds_changes_nothing_and_says_what_is_left(trio, monkeypatch):
     behaviour = bound(trio, "ioi", "logit_diff")
     options = OrderOptions(threshold=0.1, objective=ObjectiveKind.match)

@@ -188,6 +188,7 @@ def test_circuits_of_nodes(acdc, tmp_path, method):
     )
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_optimal_constants_beat_means(trio, induction):
     """Each component by itself, over the rows that they were learnt on; zero and mean are constants too."""
@@ -202,6 +203,7 @@ def test_optimal_constants_beat_means(trio, induction):
     assert (again.prompts[0].ablated.values == optimal.prompts[0].ablated.values).all()
 
 
+@pytest.mark.thorough
 def test_optimal_ablation_through_the_command_line(acdc, tmp_path):
     words = "discover --task induction --method eap --ablation optimal --edges 30 --batch-size 8 --out r --json"
     done = acdc(*words.split())
