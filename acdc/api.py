@@ -394,6 +394,8 @@ def intervene(
     batch_size: int = 32,
     seed: int = 0,
     threads: int = 2,
+    freeze_attention: bool = False,
+    dictionary: str | Path | Dictionary | None = None,
 ) -> Intervened:
     """What a model says of a prompt, and how well it does a task, with parts of it set, scaled or added to.
 
@@ -401,13 +403,14 @@ def intervene(
     intervene`, done to one unit in this order. VECTOR is a file, a name in `vectors` (arrays [d_model]), or
     "unembed:TOKEN|OTHER". Gives probabilities of the `top` likeliest tokens with everything downstream computed anew,
     and directly, with all else held; `generate` tokens with and without, drawn with `seed` above temperature 0; of a
-    `task`, its mean metric with and without over its first `limit` rows, with intervals. Raises InputError for what
-    does not fit the model or its prompts.
+    `task`, its mean metric with and without over its first `limit` rows, with intervals. `freeze_attention`: after a
+    prompt, heads attend as without interventions. `dictionary`: that of features such as "m5.f41". Raises InputError
+    for what does not fit the model or its prompts.
     """
     given = prompt if prompt is None or isinstance(prompt, str) else tuple(int(token) for token in prompt)
     sampling = None if generate is None else Sampling(generate, temperature, seed)
-    wanted = Wanted(given, task, metric, sampling, prepend_bos, top, limit, batch_size, seed, threads)
-    return run_interventions(model, parse_all(set, scale, add), wanted, vectors)
+    wanted = Wanted(given, task, metric, sampling, prepend_bos, top, limit, batch_size, seed, threads, freeze_attention)
+    return run_interventions(model, parse_all(set, scale, add), wanted, vectors, _dictionary(dictionary, model))
 
 
 def _dictionary(given: str | Path | Dictionary | None, model: Model) -> Dictionary | None:

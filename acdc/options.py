@@ -26,32 +26,22 @@ def check_count(option: str, value: int, most: int = MOST_COUNT) -> None:
 
 class Level(StrEnum):
     """What a circuit consists of: edges, whole components, single coordinates of what components write into the
-    residual stream, or edges at single positions or spans of the prompts."""
+    residual stream, edges at single positions or spans of the prompts, or attention heads and hidden neurons."""
 
     edges = "edges"
     nodes = "nodes"
     coordinates = "coordinates"
     positions = "positions"
+    neurons = "neurons"
 
     @classmethod
     def named(cls, name: str, option: str = "--level") -> "Level":
         """The level that a user asks for by name. Raises InputError, naming the `option`, where there is none."""
-        if name in FORMER_LEVELS:
-            raise InputError(f"{option} {former_level(name)}")
         if name == "features":
             raise InputError(f"{option} features is a command of its own, 'acdc feature-circuit', with a dictionary")
         if name not in set(cls):
             raise InputError(f"{option} {name!r} is not one of {', '.join(cls)}")
         return cls(name)
-
-
-FORMER_LEVELS = {"neurons": Level.coordinates}  # artefacts may still bear these names; users are told the new one
-
-
-def former_level(name: str) -> str:
-    """What became of a level's former name, for a user who gives it."""
-    new = FORMER_LEVELS[name].value
-    return f"{name!r} is now called {new!r}: coordinates of what components write, not hidden neurons"
 
 
 class ObjectiveKind(StrEnum):

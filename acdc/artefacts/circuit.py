@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from acdc.artefacts.digests import ATTRIBUTION, CIRCUITS, read_artefact
-from acdc.artefacts.levels import RecordedLevel
+from acdc.artefacts.levels import with_present_names
 from acdc.artefacts.quantisation import Quantisation
 from acdc.display import show
 from acdc.errors import InputError
@@ -206,7 +206,8 @@ class Circuit(_Record):
     methods that choose from scores never do. A circuit of nodes has every edge among its `nodes` and the
     embeddings. A circuit of `coordinates` keeps these coordinates of what its nodes write, and ablates the others. A
     circuit of `positions` keeps these edges at single `spans` of the prompts, or positions, none of which dangles; its
-    `edges` are those that they are parts of.
+    `edges` are those that they are parts of. A circuit of `neurons` keeps these heads and these hidden neurons of the
+    `mlp_width` that each MLP has.
     """
 
     format: Literal["acdc-circuit"] = "acdc-circuit"
@@ -217,20 +218,27 @@ class Circuit(_Record):
     metric: str
     larger_is_better: bool
     ablation: str
-    level: RecordedLevel = Level.edges
+    level: Level = Level.edges
     score_kind: Literal["effect", "importance"]
     sign_convention: str
     edges_total: int
     edges_effective: int
     edges: list[ScoredEdge]
     nodes: list[ScoredNode] = []
-    coordinates: list[ScoredNode] = Field([], validation_alias=AliasChoices("coordinates", "neurons"))
+    coordinates: list[ScoredNode] = []
     positions: list[ScoredEdge] = Field([], exclude_if=lambda listed: not listed)
     spans: SpansRecord | None = Field(None, exclude_if=lambda spans: spans is None)
+    neurons: list[ScoredNode] = Field([], exclude_if=lambda listed: not listed)
+    mlp_width: int | None = Field(None, ge=1, le=2**24, exclude_if=lambda width: width is None)
     seed: int = Field(ge=0)
     dtype: str
     batch: BatchRecord
     versions: dict[str, str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_present_names(cls, data: Any) -> Any:
+        return with_present_names(data) if isinstance(data, dict) else data
 
     @cached_property
     def graph(self) -> ComponentGraph:
@@ -240,7 +248,7 @@ class Circuit(_Record):
     @cached_property
     def units(self) -> Units:
         """What it consists of. Raises InputError for spans that are none."""
-        return units_of(self.graph, self.level, self.spans.spans() if self.spans else None)
+        return units_of(self.graph, self.level, self.spans.spans() if self.spans else None, self.mlp_width)
 
     @property
     def members(self) -> Sequence[ScoredEdge | ScoredNode]:
@@ -379,6 +387,10 @@ class Circuit(_Record):
             raise InputError(f"model.anatomy is not valid: {error}") from None
         if kind_of(self.level).have_spans != (self.spans is not None):
             raise InputError(f"a circuit of {self.level} has {'no ' if self.spans is None else ''}spans")
+        if kind_of(self.level).have_neurons != (self.mlp_width is not None):
+            raise InputError(f"a circuit of {self.level} has {'no ' if self.mlp_width is None else 'an '}mlp_width")
+        if self.mlp_width is not None and self.graph.anatomy.attn_only:
+            raise InputError("a circuit of neurons is of a model with MLPs")
         kept = self.mask
         if kept.sum() != len(self.edges):
             raise InputError("an edge is listed twice")

@@ -1,15 +1,17 @@
-"""Levels as artefacts record them, under names that were changed later too."""
+"""Coordinates under the name that they had in artefacts before there were hidden neurons."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import BeforeValidator
+from acdc.options import Level
 
-from acdc.options import FORMER_LEVELS, Level
-
-
-def renamed(level: Any) -> Any:
-    """A former name's present one; anything else as it is."""
-    return FORMER_LEVELS.get(level, level) if isinstance(level, str) else level
+MLP_WIDTH = "mlp_width"  # what artefacts of hidden neurons have and those of coordinates lack
 
 
-RecordedLevel = Annotated[Level, BeforeValidator(renamed)]
+def with_present_names(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record in which a level of neurons, and a list of them, are those of coordinates unless it says how many hidden
+    neurons an MLP has."""
+    if record.get("level") != Level.neurons.value or record.get(MLP_WIDTH) is not None:
+        return dict(record)
+    names = {Level.neurons.value: Level.coordinates.value}
+    return {names.get(name, name): value for name, value in record.items()} | {"level": Level.coordinates.value}

@@ -14,7 +14,6 @@ from torch import Tensor
 from acdc.artefacts.attribution.nodes import NodeKind
 from acdc.attribution.dictionary import UnitLayer
 from acdc.errors import InputError
-from acdc.execution.products import product
 from acdc.model.feed_forward import FeedForward
 from acdc.model.weights import Weights
 
@@ -29,7 +28,7 @@ class NeuronLayer:
 
     @property
     def size(self) -> int:
-        return len(self.mlp.out.weight)
+        return self.mlp.width
 
     @property
     def constant(self) -> Tensor | None:
@@ -40,10 +39,7 @@ class NeuronLayer:
         return range(self.layer, self.layer + 1)
 
     def activations(self, x: Tensor) -> Tensor:
-        into = product(x, self.mlp.into.weight, self.mlp.into.bias)
-        if self.mlp.gate is None:
-            return self.mlp.activation(into)
-        return self.mlp.activation(product(x, self.mlp.gate.weight, self.mlp.gate.bias)) * into
+        return self.mlp.hidden(x)
 
     def reads(self, x: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
         into, bias = _columns(self.mlp.into.weight, self.mlp.into.bias, units)

@@ -16,8 +16,11 @@ from acdc.behaviour.batches import Batch
 from acdc.errors import InputError
 from acdc.execution.ablated import Ablated
 from acdc.execution.executor import Executor, SlotInputs, Trace
+from acdc.execution.hidden import HiddenRecord
 from acdc.extensions import Registry
 from acdc.task.rows import Row
+
+Hidden = tuple[Tensor, ...]  # neurons of each layer's MLP, [rows or 1, positions or 1, F or 1]
 
 
 class Ablating(Protocol):
@@ -35,7 +38,15 @@ class Ablating(Protocol):
     @property
     def optimal_constants(self) -> Ablated: ...
 
+    @property
+    def hidden_means(self) -> Hidden: ...
+
+    @property
+    def positional_hidden_means(self) -> Hidden: ...
+
     def run(self, batch: Batch, slots: SlotInputs | None = None, corrupted: bool = False) -> Trace: ...
+
+    def hidden(self, batch: Batch, corrupted: bool = False) -> Hidden: ...
 
 
 @dataclass(frozen=True)
@@ -44,13 +55,15 @@ class Ablation:
 
     `needs_corrupted`: whether every row must have a corrupted prompt. `carried` gives what removed edges carry for a
     batch's rows: values [writers, rows or 1, positions or 1, d], in the order of the graph's writers, and where
-    `has_within_head`, projections of q, k and v slots, which `--direct-edges` needs."""
+    `has_within_head`, projections of q, k and v slots, which `--direct-edges` needs. `hidden` gives what removed hidden
+    neurons carry, which `--level neurons` needs; None where there is no such thing."""
 
     name: str
     summary: str
     carried: Callable[[Ablating, Batch], Ablated]
     has_within_head: bool = True
     needs_corrupted: bool = False
+    hidden: Callable[[Ablating, Batch], Hidden] | None = None
 
     def check(self, rows: Iterable[Row]) -> None:
         """Raises InputError for a row that lacks a corrupted prompt where this ablation needs one."""
@@ -61,6 +74,14 @@ class Ablation:
                     f"ablation {self.name!r} needs corrupted prompts, and row {row.id!r} has none; those that need "
                     f"none are {others}"
                 )
+
+    def check_neurons(self) -> None:
+        """Raises InputError where it says nothing of hidden neurons."""
+        if self.hidden is None:
+            others = ", ".join(one.name for one in ABLATIONS.built_in.values() if one.hidden is not None)
+            raise InputError(
+                f"ablation {self.name!r} has no values for hidden neurons: --level neurons works with {others}"
+            )
 
 
 def _resample(behaviour: Ablating, batch: Batch) -> Ablated:
@@ -87,15 +108,48 @@ def _optimal(behaviour: Ablating, batch: Batch) -> Ablated:
     return behaviour.optimal_constants
 
 
+def _resampled_neurons(behaviour: Ablating, batch: Batch) -> Hidden:
+    return behaviour.hidden(batch, corrupted=True)
+
+
+def _zero_neurons(behaviour: Ablating, batch: Batch) -> Hidden:
+    layers = (len(batch.clean.blocks) - 1) // 2
+    return (batch.clean.values.new_zeros((1, 1, 1)),) * layers
+
+
+def _mean_neurons(behaviour: Ablating, batch: Batch) -> Hidden:
+    return behaviour.hidden_means
+
+
+def _positional_mean_neurons(behaviour: Ablating, batch: Batch) -> Hidden:
+    return tuple(means[:, : batch.tokens.shape[1]] for means in behaviour.positional_hidden_means)
+
+
 ABLATIONS = Registry(
     "ablation",
     "acdc.ablations",
     Ablation,
     (
-        Ablation("resample", "its value on the corrupted prompt", _resample, needs_corrupted=True),
-        Ablation("zero", "nothing", _zero),
-        Ablation("mean", "its mean over the task's clean prompts, all positions together", _mean),
-        Ablation("mean-positional", "its mean over the task's clean prompts at that position", _mean_positional),
+        Ablation(
+            "resample",
+            "its value on the corrupted prompt",
+            _resample,
+            needs_corrupted=True,
+            hidden=_resampled_neurons,
+        ),
+        Ablation("zero", "nothing", _zero, hidden=_zero_neurons),
+        Ablation(
+            "mean",
+            "its mean over the task's clean prompts, all positions together",
+            _mean,
+            hidden=_mean_neurons,
+        ),
+        Ablation(
+            "mean-positional",
+            "its mean over the task's clean prompts at that position",
+            _mean_positional,
+            hidden=_positional_mean_neurons,
+        ),
         Ablation("optimal", "the constant that changes the model least", _optimal, has_within_head=False),
     ),
 )
@@ -114,6 +168,18 @@ def mean_ablated(executor: Executor, batches: Iterable[tuple[Tensor, Tensor]], p
             mean.add(values)
     values, *projections = (mean.get(positional) for mean in means)
     return Ablated(values, tuple(projections))
+
+
+def mean_hidden(executor: Executor, batches: Iterable[tuple[Tensor, Tensor]], positional: bool) -> Hidden:
+    """The same of the hidden neurons of each MLP."""
+    means: list[_Mean] = []
+    for tokens, positions in batches:
+        record = HiddenRecord()
+        executor.run(tokens, positions, record)
+        means = means or [_Mean(x.dtype) for x in record.values]
+        for mean, values in zip(means, record.values, strict=True):
+            mean.add(values[None])
+    return tuple(mean.get(positional)[0] for mean in means)
 
 
 class _Mean:

@@ -94,13 +94,13 @@ class Pairing:
     def part(self, rows: slice) -> "Pairing":
         return Pairing(self.weights[rows], self.positions[rows])
 
+    def placed(self, values: Tensor) -> Tensor:
+        """Values [..., rows, corrupted positions, d] where the clean prompts have them, [..., rows, positions, d]."""
+        return torch.einsum("npq,...nqd->...npd", self.weights.to(values), values)
+
     def place(self, trace: Trace) -> Trace:
         """A run of the corrupted prompts with everything where the clean prompts have it."""
-
-        def placed(values: Tensor) -> Tensor:
-            return torch.einsum("npq,...nqd->...npd", self.weights.to(values.dtype), values)
-
-        whole = placed(trace.values)
+        placed, whole = self.placed, self.placed(trace.values)
         sizes = [len(block) for block in trace.blocks]
         return Trace(
             trace.logits,

@@ -8,14 +8,14 @@ every component's output included, below `BATCH_BYTES`. Many candidate subgraphs
 
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from acdc.behaviour.ablations import ABLATIONS, clean_tokens, corrupted_tokens, mean_ablated
+from acdc.behaviour.ablations import ABLATIONS, Hidden, clean_tokens, corrupted_tokens, mean_ablated, mean_hidden
 from acdc.behaviour.batches import Batch, Cached, Pairing, RunCache, budget_on
 from acdc.behaviour.optimal import optimal_constants
 from acdc.behaviour.prompt_spans import spans_of, where_in
@@ -23,12 +23,13 @@ from acdc.behaviour.workers import ALONE, Workers, share_out
 from acdc.errors import InputError, NothingToFind
 from acdc.execution.ablated import Ablated, AblatedStream
 from acdc.execution.executor import Executor, SlotInputs, Trace
+from acdc.execution.hidden import HiddenRecord
 from acdc.execution.machine import free_memory, return_free_memory
 from acdc.execution.required_positions import RequiredPositions
 from acdc.execution.subgraph import Prompts, SubgraphRun
 from acdc.execution.work import Work
 from acdc.graph import ComponentGraph
-from acdc.graph.masks import EdgeMask, Mask, PositionalMask
+from acdc.graph.masks import EdgeMask, Mask, NeuronMask, PositionalMask
 from acdc.graph.task_spans import TaskSpans
 from acdc.graph.units import Units, kind_of, units_of
 from acdc.model.load import Model
@@ -45,7 +46,10 @@ CANDIDATE_TOKENS = 4096
 CANDIDATE_BYTES = 128 * 2**20
 
 
-_OF_THE_TASK = ("means", "positional_means", "optimal_constants", "spans")  # of a behaviour, computed once
+# of a behaviour, computed once
+_OF_THE_TASK = (
+    *("means", "positional_means", "hidden_means", "positional_hidden_means", "optimal_constants", "spans"),
+)
 
 
 class Behaviour:
@@ -93,6 +97,7 @@ class Behaviour:
         me = weakref.ref(self)
         self._clean = RunCache(lambda place: _there(me)._run_clean(place), lambda trace: trace.nbytes, budget)
         self._prompts = RunCache(lambda place: _there(me)._make_prompts(place), lambda found: found.nbytes, budget)
+        self._neurons = RunCache(lambda place: _there(me).ablated_neurons(_there(me).batches[place]), _size, budget / 2)
         self.batches = [self._batch(place, index) for place, index in enumerate(places)]
 
     @property
@@ -112,7 +117,9 @@ class Behaviour:
 
     def units(self, level: Level) -> Units:
         """The units of a level. Raises InputError for a level that the task's rows do not suit."""
-        return units_of(self.graph, level, self.spans if kind_of(level).have_spans else None)
+        kind = kind_of(level)
+        width = self.model.mlp_width if kind.have_neurons else None
+        return units_of(self.graph, level, self.spans if kind.have_spans else None, width)
 
     def where(self, batch: Batch) -> np.ndarray:
         """The span of every position of a batch, int [rows, positions]."""
@@ -142,6 +149,7 @@ class Behaviour:
         """Let go of all runs that are kept; they are computed again when asked for."""
         self._clean.clear()
         self._prompts.clear()
+        self._neurons.clear()
 
     def run(self, batch: Batch, slots: SlotInputs | None = None, corrupted: bool = False) -> Trace:
         """Run one batch's clean (or corrupted) prompts; what a corrupted one gives stands where the clean one has it.
@@ -179,6 +187,23 @@ class Behaviour:
             return self.run(batch, corrupted=True).values.sub_(batch.clean.values)
         return self.ablated(batch).values - batch.clean.values
 
+    @torch.no_grad()
+    def hidden(self, batch: Batch, corrupted: bool = False) -> Hidden:
+        """The hidden neurons of every MLP on a batch's clean (or corrupted) prompts; what a corrupted one gives stands
+        where the clean one has it."""
+        record = HiddenRecord()
+        self.run(batch, record, corrupted)
+        place = batch.pairing.placed if corrupted and batch.pairing else None
+        return tuple(record.values if place is None else map(place, record.values))
+
+    @torch.no_grad()
+    def ablated_neurons(self, batch: Batch) -> Hidden:
+        """What removed neurons carry for a batch's rows. Raises InputError for an ablation that does not say."""
+        ablation = ABLATIONS.find(self.ablation)
+        ablation.check_neurons()
+        assert ablation.hidden is not None
+        return ablation.hidden(self, batch)
+
     def alone(self, row: int) -> "Behaviour":
         """The same of one of its rows. What ablation takes from the whole task is not computed again."""
         graph, places = self.graph, [self._places[row]]
@@ -204,6 +229,16 @@ class Behaviour:
     def positional_means(self) -> Ablated:
         """The same for each position by itself: [writers, 1, longest, d]."""
         return mean_ablated(self.executor, self._task_batches(self.batch_size), positional=True)
+
+    @cached_property
+    def hidden_means(self) -> Hidden:
+        """Means of hidden neurons, as `means` has them: [1, 1, F] of each MLP."""
+        return mean_hidden(self.executor, self._task_batches(self.batch_size), positional=False)
+
+    @cached_property
+    def positional_hidden_means(self) -> Hidden:
+        """The same for each position by itself: [1, longest, F]."""
+        return mean_hidden(self.executor, self._task_batches(self.batch_size), positional=True)
 
     @cached_property
     def optimal_constants(self) -> Ablated:
@@ -251,6 +286,13 @@ class Behaviour:
             due += len(part.removed) * len(self.rows)
             ticks.catch_up(due)
         return np.concatenate(values, axis=1) if values else np.empty((len(metrics), 0, len(self.rows)))
+
+    def prompts_without(self, place: int, removed: Mask) -> Prompts:
+        """A batch as runs without what a mask removes need it."""
+        found = self.prompts[place]
+        if not isinstance(removed, NeuronMask):
+            return found
+        return replace(found, ablated=replace(found.ablated, hidden=self._neurons.get(place)))
 
     def logits(self, batch: Batch, prompts: Prompts, removed: Mask, columns: Tensor | None) -> Tensor:
         """Logits [candidates * rows, V or K] of subgraphs: of what they consist of, or where nothing of the model is
@@ -315,6 +357,10 @@ class Behaviour:
         return values
 
 
+def _size(hidden: Hidden) -> int:
+    return sum(neurons.nbytes for neurons in hidden)
+
+
 def _there(behaviour: "weakref.ref[Behaviour]") -> Behaviour:
     found = behaviour()
     assert found is not None, "a batch outlived its behaviour"
@@ -362,8 +408,8 @@ def _measure(behaviour: Behaviour, candidates: _Candidates, advance: Advance = n
     """Float64 [metrics, candidates, rows]."""
     removed, metrics = candidates.removed, candidates.metrics
     values = np.empty((len(metrics), len(removed), len(behaviour.rows)))
-    for batch, prompts in zip(behaviour.batches, behaviour.prompts, strict=True):
-        answers = batch.answers.for_metrics(metrics)
+    for place, batch in enumerate(behaviour.batches):
+        answers, prompts = batch.answers.for_metrics(metrics), behaviour.prompts_without(place, removed)
         for part in _passes(behaviour, len(removed), batch):
             cut = removed[part]
             logits = behaviour.logits(batch, prompts, cut, answers.columns).unflatten(0, (len(cut), -1))

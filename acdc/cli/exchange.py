@@ -28,6 +28,13 @@ def export(
     group: Annotated[
         Grouping, typer.Option(help="Pictures: group heads by layer, or by role, which needs 'acdc verify'.")
     ] = Grouping.layer,
+    supernodes: Annotated[
+        Path | None,
+        typer.Option(
+            help='Attribution graphs: put nodes together as this JSON file says, {"name": ["m3.n244@12", ...]}.',
+            metavar="FILE",
+        ),
+    ] = None,
     device: opt.Device = "auto",
     dtype: opt.DTypeName = opt.DType.float32,
     seed: opt.Seed = 0,
@@ -36,7 +43,7 @@ def export(
     """Write a run's circuit or scores as a picture or for another tool. Ignores --device, --dtype and --seed."""
     from acdc.runs.exchange import export_run
 
-    exported = export_run(run, format, out, fixed, group)
+    exported = export_run(run, format, out, fixed, group, supernodes)
     if as_json:
         files = [str(path) for path in exported.files]
         say_json({"written": str(out), "format": format, "files": files, "lost": list(exported.lost)})

@@ -1,7 +1,7 @@
 """The command that changes parts of a model while it runs: intervene."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,8 +16,7 @@ from acdc.words import count_of, shortened
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from acdc.interventions.effects import PromptEffects, TaskEffects
-    from acdc.interventions.intervene import Intervened
+    from acdc.artefacts.intervention import Intervened, PromptEffects, TaskEffects
 
 FORM = "UNIT@PLACE=AMOUNT"
 
@@ -51,6 +50,22 @@ OfTask = Annotated[
 Generate = Annotated[
     int | None, typer.Option(help="Continue the prompt by this many tokens, with and without.", metavar="TOKENS")
 ]
+Features = Annotated[
+    Path | None,
+    typer.Option(
+        "--dictionary", help="Folder of per-layer transcoders, of whose features m5.f41 is one.", metavar="FOLDER"
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Keep what was found in this folder as a run, which 'acdc show' prints (default: keep nothing).",
+        metavar="DIR",
+    ),
+]
+FreezeAttention = Annotated[
+    bool, typer.Option("--freeze-attention", help="After a prompt: heads attend as without interventions.")
+]
 Limit = Annotated[
     int | None, typer.Option(help="Measure on the first ROWS rows of the task (default: all).", metavar="ROWS")
 ]
@@ -68,6 +83,8 @@ def intervene(
     top: Annotated[int, typer.Option(help="Show this many of the likeliest tokens of each run.")] = 5,
     generate: Generate = None,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,
+    freeze_attention: FreezeAttention = False,
+    dictionary: Features = None,
     prepend_bos: opt.PrependBos = False,
     limit: Limit = None,
     batch_size: opt.BatchSize = 32,
@@ -76,28 +93,29 @@ def intervene(
     dtype: opt.DTypeName = opt.DType.float32,
     seed: opt.Seed = 0,
     threads: opt.Threads = 2,
+    out: Out = None,
     as_json: opt.Json = False,
 ) -> None:
     """Set, scale or add to heads, MLPs, neurons or directions, and see what the model then says."""
     from acdc.interventions.generate import Sampling
-    from acdc.interventions.intervene import Wanted, intervene
+    from acdc.interventions.intervene import Wanted
     from acdc.interventions.intervention import parse_all
-    from acdc.model.load import load_model
-    from acdc.task.load import load_task
+    from acdc.runs.intervening import InterveneJob, run_interventions
 
     interventions = parse_all(set_ or (), scale or (), add or ())
     sampling = None if generate is None else Sampling(generate, temperature, seed)
-    wanted = Wanted(prompt, None, metric, sampling, prepend_bos, top, limit, batch_size, seed, threads)
-    wanted.check(with_task=task is not None)
-    loaded = load_model(model, revision=revision, device=device, dtype=dtype.value)
-    wanted = wanted.about(None if task is None else load_task(task, loaded))
-    _print(intervene(loaded, interventions, wanted), as_json)
+    wanted = Wanted(
+        prompt, None, metric, sampling, prepend_bos, top, limit, batch_size, seed, threads, freeze_attention
+    )
+    job = InterveneJob(model, interventions, wanted, task, dictionary, revision, device, dtype.value)
+    done = run_interventions(job, out)
+    print_interventions(done.found, done.path, as_json, done.resumed)
 
 
-def _print(found: "Intervened", as_json: bool) -> None:
-    """The interventions, the tables of their effects, and what was generated."""
+def print_interventions(found: "Intervened", path: Path | None, as_json: bool, resumed: bool = False) -> None:
+    """The interventions, the tables of their effects, what was generated, and where that is."""
     if as_json:
-        say_json(_record(found))
+        say_json(({} if path is None else {"run": str(path)}) | found.as_record())
         return
     out = console()
     out.print(f"{found.model}: {', '.join(found.interventions)}", style="bold")
@@ -110,14 +128,8 @@ def _print(found: "Intervened", as_json: bool) -> None:
         out.print(found.generated.before_text, soft_wrap=True)
         out.print("\nwith", style="bold")
         out.print(found.generated.after_text, soft_wrap=True)
-
-
-def _record(found: "Intervened") -> dict:
-    record = asdict(found)
-    if found.task:
-        intervals = ((name, getattr(found.task, name)) for name in ("before", "after", "change"))
-        record["task"] |= {name: interval.model_dump() for name, interval in intervals}
-    return record
+    if path is not None:
+        out.print(f"\nrun  {path}{' (already there)' if resumed else ''}", soft_wrap=True)
 
 
 def _print_tokens(out: "Console", effects: "PromptEffects") -> None:

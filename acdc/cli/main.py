@@ -156,7 +156,9 @@ def show(
 ) -> None:
     """Print the result of a run, or an attribution graph. Ignores --device, --dtype and --seed."""
     from acdc.artefacts.attribution.store import is_trace
+    from acdc.artefacts.intervention import FILE_NAME, read_intervened
     from acdc.cli.show_run import RunPrinter
+    from acdc.files import is_there
     from acdc.runs.finished import open_run
 
     if is_trace(run):
@@ -164,6 +166,11 @@ def show(
         from acdc.runs.traced import open_trace
 
         print_trace(open_trace(run), as_json)
+        return
+    if is_there(run / FILE_NAME):
+        from acdc.cli.intervene import print_interventions
+
+        print_interventions(read_intervened(run), run, as_json, resumed=True)
         return
     RunPrinter(as_json).finish(open_run(run))
 

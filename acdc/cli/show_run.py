@@ -9,6 +9,7 @@ from rich.table import Table
 
 from acdc.cli.console import console, say_json, tell
 from acdc.cli.show import STRONGEST, print_stored
+from acdc.graph.units import kind_of
 from acdc.options import Extent
 from acdc.render.size import size_notes
 from acdc.render.style import dropped, polished, screened, subtitle, title
@@ -130,7 +131,7 @@ def _strongest(run: FinishedRun) -> Table:
     edges = sorted(run.circuit.parts, key=lambda edge: (-abs(edge.score), edge.id))[:STRONGEST]
     removals = {removal.id: removal for removal in run.report.removals}
     table = _titled(f"strongest {len(edges)} of {len(run.circuit.parts):,} {level}")
-    table.add_column(level.removesuffix("s"))
+    table.add_column(kind_of(run.circuit.units.parts).singular)
     table.add_column("score", justify="right")
     if removals:
         table.add_column(f"change of {run.report.metric} without it", justify="right")

@@ -1,4 +1,4 @@
-"""The command that traces a prompt, and how a trace is printed."""
+"""The command that traces a prompt or the rows of a task, and how a trace is printed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +11,14 @@ from acdc.cli.dictionaries import Memory
 from acdc.cli.job_options import DEFAULT_MODEL
 from acdc.cli.progress import loads_model
 from acdc.cli.tables import print_table
+from acdc.errors import InputError
 
 if TYPE_CHECKING:
+    from acdc.runs.spec import DiscoveryJob
     from acdc.runs.tracing import FinishedTrace
 
 Prompt = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--prompt", help="Text whose next token is to be explained; token ids for a model without a tokenizer."
     ),
@@ -47,6 +49,17 @@ Dictionary = Annotated[
         metavar="FOLDER",
     ),
 ]
+OfTask = Annotated[
+    str | None,
+    typer.Option("--task", help="Trace the metric of this task, mean over its rows, instead.", metavar="TASK"),
+]
+Contrast = Annotated[
+    bool, typer.Option("--contrast", help="With --task: clean minus corrupted, instead of clean prompts alone.")
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(help="With --task: trace the first ROWS rows (default: a random half).", metavar="ROWS"),
+]
 Verify = Annotated[
     bool, typer.Option("--verify/--no-verify", help="Run the model with the kept nodes alone and without them.")
 ]
@@ -54,7 +67,8 @@ Verify = Annotated[
 
 @loads_model
 def trace(
-    prompt: Prompt,
+    prompt: Prompt = None,
+    task: OfTask = None,
     model: opt.ModelName = DEFAULT_MODEL,
     logit: Logit = None,
     less: Less = None,
@@ -67,6 +81,9 @@ def trace(
     prepend_bos: opt.PrependBos = False,
     dictionary: Dictionary = None,
     memory: Memory = None,
+    contrast: Contrast = False,
+    limit: Limit = None,
+    metric: opt.MetricName = None,
     verify: Verify = True,
     revision: opt.Revision = None,
     device: opt.Device = "auto",
@@ -77,13 +94,35 @@ def trace(
     as_json: opt.Json = False,
 ) -> None:
     """Explain a model's next token after one prompt: which neurons, at which tokens, add to its logit, and what adds to
-    them."""
+    them. Over the rows of a task: which neurons and heads add to its metric, as a circuit, verified on other rows."""
     from acdc.attribution.logits import LogitChoice
     from acdc.attribution.trace import TraceSettings
     from acdc.cli.progress import bars
     from acdc.dictionaries.sizes import parse_bytes
+    from acdc.runs.task_tracing import TaskTrace
     from acdc.runs.tracing import TraceJob, run_trace
 
+    of_prompts = {
+        "--logit": bool(logit),
+        "--less": less is not None,
+        "--probability": probability != 0.95,
+        "--logits": logits != 10,
+        "--max-nodes": max_nodes != 400,
+        "--node-share": node_share != 0.8,
+        "--edge-share": edge_share != 0.98,
+        "--first-token": first_token,
+        "--prepend-bos": prepend_bos,
+        "--dictionary": dictionary is not None,
+        "--memory": memory is not None,
+    }
+    of_tasks = {"--contrast": contrast, "--limit": limit is not None, "--metric": metric is not None}
+    _check_kind(task is not None, prompt is not None, of_prompts, of_tasks)
+    if prompt is None:
+        assert task is not None
+        traced = TaskTrace(metric, contrast, limit, seed, threads)
+        job = traced.job(model, task, verify, revision=revision, device=device, dtype=dtype.value)
+        _run_task(job, out, as_json)
+        return
     settings = TraceSettings(
         LogitChoice(share=probability, most=logits),
         None if max_nodes == 0 else max_nodes,
@@ -91,7 +130,7 @@ def trace(
         node_share,
         edge_share,
     )
-    job = TraceJob(
+    trace_job = TraceJob(
         model,
         prompt,
         tuple(logit or ()),
@@ -107,7 +146,25 @@ def trace(
         seed,
         threads,
     )
-    print_trace(run_trace(job, out, bars), as_json)
+    print_trace(run_trace(trace_job, out, bars), as_json)
+
+
+def _check_kind(has_task: bool, has_prompt: bool, of_prompts: dict[str, bool], of_tasks: dict[str, bool]) -> None:
+    """Raises InputError for options of prompts with a task, or the other way round, and where neither is given."""
+    if has_task == has_prompt:
+        raise InputError("give --prompt to trace one prompt, or --task to trace the rows of a task: one of both")
+    given = [option for option, is_given in (of_prompts if has_task else of_tasks).items() if is_given]
+    if given:
+        raise InputError(f"{given[0]} works only with {'--prompt' if has_task else '--task'}: leave it out")
+
+
+def _run_task(job: "DiscoveryJob", out: Path | None, as_json: bool) -> None:
+    from acdc.cli.progress import bars
+    from acdc.cli.show_run import RunPrinter
+    from acdc.runs.discovery import run_discovery
+
+    printer = RunPrinter(as_json)
+    printer.finish(run_discovery(job, out, bars, watch=printer))
 
 
 def print_trace(run: "FinishedTrace", as_json: bool) -> None:

@@ -158,7 +158,8 @@ def diff(
     if as_json:
         say_json(comparison.model_dump(mode="json"))
         return
-    _print_comparison(comparison)
+    units = circuits[0].units
+    _print_comparison(comparison, "edges" if units.keep_whole_edges else units.plural)
 
 
 def _picture_of_both(circuits: "tuple[Circuit, Circuit]", runs: tuple[Path, Path], file: Path, fixed: bool) -> bytes:
@@ -181,16 +182,16 @@ def _check_own(circuit: "Circuit", dtype: opt.DType | None, seed: int | None) ->
             raise InputError(f"--{name} {given} is not the run's {there}; leave it out")
 
 
-def _print_comparison(comparison: "Comparison") -> None:
+def _print_comparison(comparison: "Comparison", units: str) -> None:
     from acdc.cli.console import console
 
     out = console()
     head = ("", "in both", "first alone", "second alone", "Jaccard")
-    overlaps = {"edges": comparison.edges, "nodes and slots": comparison.nodes}
+    overlaps = {units: comparison.edges, "nodes and slots": comparison.nodes}
     rows = [[n, str(o.both), str(o.first), str(o.second), _number(o.jaccard)] for n, o in overlaps.items()]
     print_table(out, "what they share", head, rows)
     if comparison.correlation is not None:
-        out.print(f"\nscores of shared edges correlate with {comparison.correlation:.3f} (Pearson)")
+        out.print(f"\nscores of shared {units} correlate with {comparison.correlation:.3f} (Pearson)")
     if comparison.rows:
         title = (
             f"\nfaithfulness in {comparison.metric} under {comparison.ablation} ablation, on "
@@ -323,9 +324,9 @@ def _print_stability(stability: "Stability", out: "Console") -> None:
             among = (
                 ""
                 if repeats.jaccard is None
-                else f"; any two share {_share(repeats.jaccard)} of their edges on average"
+                else f"; any two share {_share(repeats.jaccard)} of their {stability.what} on average"
             )
-            print_table(out, f"\nother {what}{among}", ("discovery", "edges", "shared with the circuit"), rows)
+            print_table(out, f"\nother {what}{among}", ("discovery", stability.what, "shared with the circuit"), rows)
 
 
 def _percent(interval: "Interval") -> str:

@@ -11,10 +11,12 @@ from acdc.graph import ReaderGroup, ReaderKind
 @dataclass(frozen=True)
 class Ablated:
     """What removed edges carry: values [writers, rows or 1, positions or 1, d], and of removable within-head edges the
-    projections of each layer's q, k and v slots [readers, rows or 1, positions or 1, e]."""
+    projections of each layer's q, k and v slots [readers, rows or 1, positions or 1, e]. `hidden`: of removed neurons,
+    those of each layer's MLP [rows or 1, positions or 1, F or 1], where there are such."""
 
     values: Tensor
     projections: tuple[Tensor, ...] = ()
+    hidden: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ for only some heads or positions compute no others. Two implementations give the
 from weights, `replay` calls the model's own modules.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from acdc.execution.work import Work
 from acdc.graph import Anatomy, ReaderKind
+
+Change = Callable[[Tensor], Tensor]  # what becomes of an MLP's hidden neurons [..., F]
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,9 @@ class Components(Protocol):
     def attention_scale(self, layer: int, total: Tensor) -> Tensor:
         """The factor [B, Q, d] of a post-norm on the sum of a layer's heads and bias; ones without one."""
 
-    def mlp(self, layer: int, x: Tensor) -> Tensor:
-        """What an MLP writes: [B, Q, d] -> [B, Q, d], norms included."""
+    def mlp(self, layer: int, x: Tensor, change: Change | None = None) -> Tensor:
+        """What an MLP writes: [B, Q, d] -> [B, Q, d], norms included. `change`: of its hidden neurons, before they are
+        read, where these are computed from weights (`acdc.model.neurons`)."""
 
     def unembed(self, x: Tensor, columns: Tensor | None = None) -> Tensor:
         """Logits [..., B, V] of final residuals [..., B, d]; with `columns` [B, K] only of those ids, [..., B, K]."""

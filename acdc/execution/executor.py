@@ -19,10 +19,11 @@ from torch import Tensor
 
 from acdc.execution.ablated import Ablated, AblatedStream
 from acdc.execution.components import Components, Positions
+from acdc.execution.hidden import RemovedNeurons
 from acdc.execution.removed_at_spans import RemovedAtSpans
 from acdc.execution.slots import SlotInputs, View, Views
 from acdc.graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup, ReaderKind
-from acdc.graph.masks import CoordinateMask, EdgeMask, Mask, PositionalMask
+from acdc.graph.masks import CoordinateMask, EdgeMask, Mask, NeuronMask, PositionalMask
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,8 @@ class Executor:
         if isinstance(removed, CoordinateMask):
             before = sum(len(block) for block in trace.blocks[: self.blocks_before(layer)])
             slots = RemovedCoordinates(removed.values, ablated, rows, before)
+        elif isinstance(removed, NeuronMask):
+            slots = RemovedNeurons(removed.values, ablated, rows, self.graph)
         elif isinstance(removed, PositionalMask):
             assert where is not None, "spans of no position"
             slots = RemovedAtSpans(removed, where, ablated, stream)
@@ -272,7 +275,8 @@ class Executor:
                 read = slots.read(
                     self.graph.group_at[layer, ReaderKind.MLP], entered if shape.parallel else residual, blocks
                 )
-                blocks.append(slots.write(len(blocks), self.components.mlp(layer, read[0])[None]))
+                written = self.components.mlp(layer, read[0], slots.hidden(layer))
+                blocks.append(slots.write(len(blocks), written[None]))
                 residual = residual + blocks[-1][0]
         residuals.append(residual)
         final = slots.read(self.graph.group_at[shape.n_layers, ReaderKind.LOGITS], residual, blocks)[0]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc.execution.components import Positions
+from acdc.execution.components import Change, Positions
 from acdc.graph import ReaderGroup
 
 
@@ -78,6 +78,10 @@ class SlotInputs:
     def inner_apart(self, view: View, group: ReaderGroup, projected: Tensor) -> Tensor:
         """The same of keys or values that a view of their layer sees."""
         return self.inner(group, projected)
+
+    def hidden(self, layer: int) -> Change | None:
+        """What becomes of the hidden neurons [N, positions, F] of a layer's MLP; None where they stay as they are."""
+        return None
 
     def write(self, index: int, block: Tensor) -> Tensor:
         """What the residual stream gets of a block of outputs [writers, N, positions, d], the run's `index`-th."""

@@ -2,7 +2,17 @@
 
 from acdc.graph.anatomy import Anatomy
 from acdc.graph.component_graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup
-from acdc.graph.ids import Coordinate, Edge, Reader, ReaderKind, WithinHeadEdge, Writer, WriterKind, is_within_head
+from acdc.graph.ids import (
+    Coordinate,
+    Edge,
+    Neuron,
+    Reader,
+    ReaderKind,
+    WithinHeadEdge,
+    Writer,
+    WriterKind,
+    is_within_head,
+)
 
 __all__ = [
     "ATTENTION_SLOTS",
@@ -10,6 +20,7 @@ __all__ = [
     "ComponentGraph",
     "Edge",
     "Coordinate",
+    "Neuron",
     "Reader",
     "ReaderGroup",
     "ReaderKind",

@@ -3,7 +3,8 @@
 A writer puts a vector into the residual stream (`input`, `tok_embed`, `pos_embed`, `a1.h5`, `m3`); a reader is an input
 slot (`a1.h5<q>`, `a1.kv2<k>`, `m3`, `logits`); an edge is `writer->reader`. A within-head edge leads from an attention
 slot to a head that uses it (`a1.h5<q>->a1.h5`, `a1.kv0<k>->a1.h1`). A coordinate is a single one of the d_model numbers
-that a component adds to the residual stream at a position (`a1.h5.n37`, `m3.n12`)."""
+that a component adds to the residual stream at a position (`a1.h5.n37`, `m3.n12`); at the level of neurons, `m3.n12` is
+a hidden neuron, one of the numbers that an MLP's output projection reads."""
 
 import re
 from dataclasses import dataclass
@@ -129,6 +130,30 @@ class Coordinate:
         writer = _WRITER.fullmatch(text)
         assert writer is not None  # what names a coordinate's component names a writer
         return cls(_parse_writer(text, writer), int(index))
+
+
+_NEURON = re.compile(r"m([0-9]{1,9})\.n(0|[1-9][0-9]{0,8})")
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """One hidden neuron of an MLP."""
+
+    layer: int
+    index: int
+
+    @property
+    def id(self) -> str:
+        return f"m{self.layer}.n{self.index}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Neuron":
+        """The neuron of an id. Raises InputError for a string that is no neuron's id."""
+        found = _NEURON.fullmatch(text)
+        if not found:
+            raise InputError(f"{text[:50]!r} is neither a head's id, such as 'a1.h5', nor a neuron's, such as 'm3.n12'")
+        layer, index = found.groups()
+        return cls(int(layer), int(index))
 
 
 def is_within_head(name: str) -> bool:

@@ -68,6 +68,16 @@ class CoordinateMask(Mask):
         return next((w.layer for w, cut in zip(graph.writers, touched, strict=True) if cut), graph.anatomy.n_layers)
 
 
+class NeuronMask(Mask):
+    """Ablated heads and hidden neurons [candidates, layers, heads + neurons of an MLP]."""
+
+    axes, level = 3, Level.neurons
+
+    def first_layer(self, graph: ComponentGraph) -> int:
+        touched = np.flatnonzero(np.any(self.values, axis=(0, 2)))
+        return int(touched[0]) if len(touched) else graph.anatomy.n_layers
+
+
 @dataclass(frozen=True, eq=False)
 class PositionalMask(Mask):
     """Ablated edges at the spans of prompts [candidates, edges] of a `graph` of these."""

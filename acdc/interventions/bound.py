@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from acdc.attribution.dictionary import Dictionary
 from acdc.errors import InputError, first_line
 from acdc.files import check_ordinary
 from acdc.interventions.intervention import (
@@ -34,7 +35,7 @@ from acdc.words import count_of, shortened
 @dataclass(frozen=True, eq=False)
 class Bound:
     """`mask`: boolean [B, P], the positions in each prompt that are meant; `beyond`: whether those generated after it
-    are too."""
+    are too. `dictionary`: of a feature."""
 
     unit: Unit
     action: Action
@@ -42,9 +43,10 @@ class Bound:
     along: Tensor | None
     mask: Tensor
     beyond: bool
+    dictionary: Dictionary | None = None
 
     def __call__(self, x: Tensor, offset: int = 0) -> Tensor:
-        """Values [B, n, d], or [B, n] of a neuron, of n positions from `offset` on, as they become."""
+        """Values [B, n, d], or [B, n] of a neuron or feature, of n positions from `offset` on, as they become."""
         mask = self.mask.to(x.device)[:, offset : offset + x.shape[1]]
         later = x.shape[1] - mask.shape[1]
         mask = torch.cat((mask, mask.new_full((len(mask), later), self.beyond)), 1)
@@ -131,10 +133,20 @@ Vectors = Mapping[str, Tensor | np.ndarray]
 class Binder:
     """Reads vectors once, and binds interventions to prompts. Raises InputError for what the model does not have."""
 
-    def __init__(self, model: Model, interventions: Sequence[Intervention], vectors: Vectors | None = None):
+    def __init__(
+        self,
+        model: Model,
+        interventions: Sequence[Intervention],
+        vectors: Vectors | None = None,
+        dictionary: Dictionary | None = None,
+    ):
+        """`dictionary`: that of the features."""
         self.model, self.interventions, self._given = model, tuple(interventions), vectors or {}
+        self._dictionary = dictionary
         for one in self.interventions:
             _check_unit(model, one.unit)
+            if one.unit.kind is UnitKind.feature:
+                _check_feature(one.unit, dictionary)
         self._vectors = {
             direction: self._read(direction)
             for one in self.interventions
@@ -152,6 +164,7 @@ class Binder:
                 None if one.along is None else self._vectors[one.along],
                 prompts.mask(one.place).to(self.model.device),
                 one.place.goes_on,
+                self._dictionary if one.unit.kind is UnitKind.feature else None,
             )
             for one in self.interventions
         )
@@ -214,3 +227,15 @@ def _check_unit(model: Model, unit: Unit) -> None:
     if unit.index >= len(mlp.out.weight):
         last = len(mlp.out.weight) - 1
         raise InputError(f"{unit.id}: MLP {unit.layer} has no neuron {unit.index}, only 0 to {last:,}")
+
+
+def _check_feature(unit: Unit, dictionary: Dictionary | None) -> None:
+    if dictionary is None:
+        raise InputError(f"{unit.id} is a feature of a dictionary: give --dictionary")
+    units = dictionary.layers[unit.layer] if unit.layer < len(dictionary.layers) else None
+    if units is None:
+        raise InputError(f"{unit.id}: the dictionary has no features of MLP {unit.layer}")
+    if not unit.index < units.size:
+        raise InputError(f"{unit.id}: MLP {unit.layer} has no feature {unit.index}, only 0 to {units.size - 1:,}")
+    if len(units.targets) > 1:
+        raise InputError(f"{unit.id}: features that write to several layers are not changed, only those of transcoders")

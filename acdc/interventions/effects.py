@@ -1,20 +1,20 @@
 """What interventions change: the probabilities of next tokens after a prompt, and a task's metric."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from acdc.artefacts.verification.interval import Interval
+from acdc.artefacts.intervention import PromptEffects, TaskEffects, TokenEffect
 from acdc.attribution.frozen import FrozenRun
+from acdc.attribution.interventions import Freeze
 from acdc.attribution.refusals import check_prompt
 from acdc.attribution.trace import prompt_text, token_texts
 from acdc.behaviour.behaviour import DEFAULT_BATCH, Behaviour, apply
 from acdc.errors import InputError
 from acdc.interventions.bound import Binder, Bound, Prompts
-from acdc.interventions.held import direct_logits
+from acdc.interventions.held import held_logits
 from acdc.interventions.hooks import logits_under
 from acdc.model.load import Model
 from acdc.task.metrics import Metric
@@ -23,49 +23,17 @@ from acdc.verification.intervals import Bootstrap, mean
 from acdc.verification.sampled_units import SampledUnits
 
 
-@dataclass(frozen=True)
-class TokenEffect:
-    """Probabilities of a next token without interventions, with them, and by their direct effect alone; and by how much
-    its logit changes, less the mean of all logits, with all that follows and directly. Direct ones can be None."""
-
-    token: int
-    text: str
-    before: float
-    after: float
-    direct: float | None
-    change: float
-    direct_change: float | None
-
-
-@dataclass(frozen=True)
-class PromptEffects:
-    """Tokens that are likeliest without interventions or with them. `no_direct`: why there are no direct effects."""
-
-    prompt: str
-    tokens: tuple[TokenEffect, ...]
-    kl: float
-    no_direct: str | None
-
-
-@dataclass(frozen=True)
-class TaskEffects:
-    """Means of a metric over rows with 95 % bootstrap intervals, and of its change row by row."""
-
-    task: str
-    metric: str
-    rows: int
-    before: Interval
-    after: Interval
-    change: Interval
-
-
-def prompt_effects(model: Model, bound: Sequence[Bound], tokens: Tensor, top: int) -> PromptEffects:
+def prompt_effects(
+    model: Model, bound: Sequence[Bound], tokens: Tensor, top: int, freeze_attention: bool = False
+) -> PromptEffects:
     """The next tokens of token ids [P], `top` of the likeliest without and with interventions. `kl`: the divergence
-    KL(without || with) in nats. Raises InputError for a prompt that the model does not take."""
+    KL(without || with) in nats. `freeze_attention`: with them, heads attend as they do without. Raises InputError for a
+    prompt that the model does not take, or a model whose attention cannot be held."""
     check_prompt(model, tokens)
     if top < 1:
         raise InputError(f"--top {top} must be at least 1")
-    before, after = (logits_under(model, some, tokens[None])[0, -1].double() for some in ((), bound))
+    before = logits_under(model, (), tokens[None])[0, -1].double()
+    after = _after(model, bound, tokens, freeze_attention)
     change, no_direct = _direct_change(model, bound, tokens)
     direct = None if change is None else before + change
     order = [int(token) for logits in (before, after) for token in logits.sort(descending=True, stable=True)[1][:top]]
@@ -75,13 +43,20 @@ def prompt_effects(model: Model, bound: Sequence[Bound], tokens: Tensor, top: in
     return PromptEffects(prompt_text(model, tokens.tolist()), effects, kl, no_direct)
 
 
+def _after(model: Model, bound: Sequence[Bound], tokens: Tensor, freeze_attention: bool) -> Tensor:
+    """Logits [V] with interventions."""
+    if freeze_attention:
+        return held_logits(FrozenRun(model, tokens), bound, Freeze.attention).double()
+    return logits_under(model, bound, tokens[None])[0, -1].double()
+
+
 def _direct_change(model: Model, bound: Sequence[Bound], tokens: Tensor) -> tuple[Tensor | None, str | None]:
     """(by how much logits [V] change directly, why that is not known)."""
     try:
         run = FrozenRun(model, tokens)
     except InputError as error:
         return None, str(error)
-    return direct_logits(run, bound).double() - direct_logits(run, ()).double(), None
+    return held_logits(run, bound).double() - held_logits(run, ()).double(), None
 
 
 def _effect(model: Model, token: int, before: Tensor, after: Tensor, direct: Tensor | None) -> TokenEffect:

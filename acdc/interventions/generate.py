@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from acdc.artefacts.intervention import Generated
 from acdc.attribution.trace import prompt_text
 from acdc.errors import InputError
 from acdc.interventions.bound import Bound
@@ -31,16 +32,6 @@ class Sampling:
             raise InputError(f"--generate {self.tokens} must be 1 to {MOST_TOKENS:,} tokens")
         if not 0 <= self.temperature < float("inf"):
             raise InputError(f"--temperature {self.temperature:g} must be 0 or more")
-
-
-@dataclass(frozen=True)
-class Generated:
-    """Token ids after the prompt, and their text, without interventions and with them."""
-
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    before_text: str
-    after_text: str
 
 
 def check_generates(model: Model, prompt: int, sampling: Sampling) -> None:

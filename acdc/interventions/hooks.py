@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from acdc.interventions.bound import Bound
+from acdc.interventions.features import feature_change
 from acdc.interventions.intervention import UnitKind
 from acdc.model.feed_forward import unwrapped
 from acdc.model.load import Model
@@ -48,6 +49,8 @@ class Hooks:
         if neurons := self._of(layer, UnitKind.neuron):
             down = next(child for name in _OUTPUTS if (child := getattr(unwrapped(block.mlp), name, None)) is not None)
             yield unwrapped(down).register_forward_pre_hook(partial(self._hidden, neurons))
+        if features := self._of(layer, UnitKind.feature):
+            yield from _Features(self, block, features).register()
         if written := self._of(layer, UnitKind.mlp):
             post = getattr(block, "ln2_post", None)
             yield (block.mlp if post is None else post).register_forward_hook(partial(self._leaving, written))
@@ -75,6 +78,32 @@ class Hooks:
         if isinstance(output, tuple):
             return (self.changed(bound, output[0]), *output[1:])
         return self.changed(bound, output)
+
+
+class _Features:
+    """Features of a layer: what they read is kept, and what they write besides is added to the MLP's output, or behind
+    its post-norm."""
+
+    def __init__(self, hooks: Hooks, block: Any, bound: Sequence[Bound]):
+        self.hooks, self.block, self.bound = hooks, block, bound
+        self._read: Tensor | None = None
+
+    def register(self) -> Iterator[Any]:
+        dictionary, post = self.bound[0].dictionary, getattr(self.block, "ln2_post", None)
+        assert dictionary is not None
+        reader = self.block.mlp if dictionary.normed else self.block.ln2
+        yield reader.register_forward_pre_hook(self._keep, with_kwargs=True)
+        writer = self.block.mlp if dictionary.inside or post is None else post
+        yield writer.register_forward_hook(self._add)
+
+    def _keep(self, module: nn.Module, given: tuple, named: dict) -> None:
+        self._read = given[0] if given else named["hidden_states"]
+
+    def _add(self, module: nn.Module, given: tuple, output: Any) -> Any:
+        assert self._read is not None
+        written = output[0] if isinstance(output, tuple) else output
+        written = written + feature_change(self.bound, self._read, self.hooks.offset)
+        return (written, *output[1:]) if isinstance(output, tuple) else written
 
 
 class _Heads:

@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from acdc.artefacts.intervention import Intervened
+from acdc.attribution.dictionary import Dictionary
 from acdc.attribution.prompts import prompt_tokens
 from acdc.attribution.refusals import check_prompt
 from acdc.behaviour.behaviour import DEFAULT_BATCH
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.interventions.bound import Binder, Prompts, Vectors
-from acdc.interventions.effects import PromptEffects, TaskEffects, prompt_effects, task_effects
-from acdc.interventions.generate import Generated, Sampling, check_generates, generate_both
+from acdc.interventions.effects import prompt_effects, task_effects
+from acdc.interventions.generate import Sampling, check_generates, generate_both
 from acdc.interventions.intervention import Intervention
 from acdc.model.load import Model
 from acdc.options import DEFAULT_THREADS, MOST_THREADS, check_count
@@ -23,7 +25,7 @@ from acdc.task.rows import Task
 @dataclass(frozen=True)
 class Wanted:
     """What is asked: about a prompt, a task, or both; `generate` needs a prompt. `top`: tokens of each run that are
-    shown."""
+    shown. `freeze_attention`: with interventions, heads attend as without them."""
 
     prompt: str | tuple[int, ...] | None = None
     task: Task | None = None
@@ -35,6 +37,7 @@ class Wanted:
     batch_size: int = DEFAULT_BATCH
     seed: int = 0
     threads: int = DEFAULT_THREADS
+    freeze_attention: bool = False
 
     def about(self, task: Task | None) -> "Wanted":
         """The same of a task."""
@@ -46,28 +49,25 @@ class Wanted:
             raise InputError("give --prompt, --task or both: interventions are made while a model runs")
         if self.prompt is None and self.generate is not None:
             raise InputError("--generate continues a prompt: give --prompt")
+        if self.freeze_attention and (with_task or self.task is not None or self.generate is not None):
+            raise InputError(
+                "--freeze-attention holds what heads attend to on one prompt: leave out --task and --generate"
+            )
         if self.generate is not None:
             self.generate.check()
         check_count("--threads", self.threads, MOST_THREADS)
 
 
-@dataclass(frozen=True)
-class Intervened:
-    """What was done and what came of it; None for what was not asked."""
-
-    model: str
-    interventions: tuple[str, ...]
-    prompt: PromptEffects | None
-    generated: Generated | None
-    task: TaskEffects | None
-
-
 def intervene(
-    model: Model, interventions: Sequence[Intervention], wanted: Wanted, vectors: Vectors | None = None
+    model: Model,
+    interventions: Sequence[Intervention],
+    wanted: Wanted,
+    vectors: Vectors | None = None,
+    dictionary: Dictionary | None = None,
 ) -> Intervened:
     """Run a model with and without interventions. Raises InputError for what does not fit the model or its prompts."""
     wanted.check()
-    binder = Binder(model, interventions, vectors)
+    binder = Binder(model, interventions, vectors, dictionary)
     effects = generated = of_task = None
     with fixed_threads(wanted.threads):
         if wanted.prompt is not None:
@@ -76,7 +76,7 @@ def intervene(
             bound = binder.bind(Prompts.single(len(tokens)))
             if wanted.generate is not None:
                 check_generates(model, len(tokens), wanted.generate)
-            effects = prompt_effects(model, bound, tokens, wanted.top)
+            effects = prompt_effects(model, bound, tokens, wanted.top, wanted.freeze_attention)
             if wanted.generate is not None:
                 generated = generate_both(model, bound, tokens, wanted.generate)
         if wanted.task is not None:

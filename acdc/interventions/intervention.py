@@ -3,8 +3,9 @@
     UNIT[DIRECTION]@PLACE=AMOUNT        a3.h2=0    m5.n123@4=2    resid_pre3[happy.npy]@-1=5    m4=FILE.safetensors
 
 Units: `a3.h2` is what head 2 of layer 3 adds to the residual stream, `m5` what MLP 5 adds to it, `m5.n123` a hidden
-neuron of MLP 5 (the input of its output projection), `resid_pre3` and `resid_post3` the residual stream before and
-after layer 3. All but neurons are vectors of the residual width d. With a direction v, what is changed is the
+neuron of MLP 5 (the input of its output projection), `m5.f41` feature 41 of a dictionary for MLP 5, `resid_pre3` and
+`resid_post3` the residual stream before and after layer 3. All but neurons and features are vectors of the residual
+width d. With a direction v, what is changed is the
 coordinate c = x.v / v.v along it alone: of x = c v + rest, the rest stays.
 """
 
@@ -33,13 +34,14 @@ class UnitKind(StrEnum):
     head = "head"
     mlp = "mlp"
     neuron = "neuron"
+    feature = "feature"
     resid_pre = "resid_pre"
     resid_post = "resid_post"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A part of a layer; `index` is the head or the neuron, -1 where there is none."""
+    """A part of a layer; `index` is the head, the neuron or the feature, -1 where there is none."""
 
     kind: UnitKind
     layer: int
@@ -54,6 +56,8 @@ class Unit:
                 return f"m{self.layer}"
             case UnitKind.neuron:
                 return f"m{self.layer}.n{self.index}"
+            case UnitKind.feature:
+                return f"m{self.layer}.f{self.index}"
             case _:
                 return f"{self.kind}{self.layer}"
 
@@ -63,23 +67,31 @@ class Unit:
         found = _UNIT.fullmatch(text)
         if not found:
             raise InputError(
-                f"{shortened(text)} is not a unit: expected a head 'a3.h2', an MLP 'm5', a hidden neuron 'm5.n123', or "
-                "the residual stream 'resid_pre3' or 'resid_post3'"
+                f"{shortened(text)} is not a unit: expected a head 'a3.h2', an MLP 'm5', a hidden neuron 'm5.n123', a "
+                "feature 'm5.f41', or the residual stream 'resid_pre3' or 'resid_post3'"
             )
-        layer, head, mlp, neuron, stream, at = found.groups()
+        layer, head, mlp, kind, index, stream, at = found.groups()
         if layer is not None:
             return cls(UnitKind.head, int(layer), int(head))
         if stream is not None:
             return cls(UnitKind(stream), int(at))
-        return cls(UnitKind.mlp, int(mlp)) if neuron is None else cls(UnitKind.neuron, int(mlp), int(neuron))
+        if kind is None:
+            return cls(UnitKind.mlp, int(mlp))
+        return cls(UnitKind.neuron if kind == "n" else UnitKind.feature, int(mlp), int(index))
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is one number at a position."""
+        return self.kind in (UnitKind.neuron, UnitKind.feature)
 
     def check(self, anatomy: Anatomy) -> None:
-        """Raises InputError for a unit that no model of this shape has; it says nothing of neurons' numbers."""
+        """Raises InputError for a unit that no model of this shape has; it says nothing of how many neurons and
+        features there are."""
         if self.layer >= anatomy.n_layers:
             raise InputError(f"{self.id}: the model has no layer {self.layer}, only 0 to {anatomy.n_layers - 1}")
         if self.kind is UnitKind.head and self.index >= anatomy.n_heads:
             raise InputError(f"{self.id}: the layers have no head {self.index}, only 0 to {anatomy.n_heads - 1}")
-        if self.kind in (UnitKind.mlp, UnitKind.neuron) and anatomy.attn_only:
+        if (self.kind is UnitKind.mlp or self.is_number) and anatomy.attn_only:
             raise InputError(f"{self.id}: the model has no MLPs")
 
 
@@ -194,11 +206,11 @@ class Intervention:
     def _check(self) -> None:
         """Raises InputError for a number where a vector is meant, or the other way round."""
         a_number = isinstance(self.amount, float)
-        scalar = self.unit.kind is UnitKind.neuron or self.along is not None
-        if self.unit.kind is UnitKind.neuron and self.along is not None:
-            raise InputError("a neuron is one number and has no directions")
+        scalar, name = self.unit.is_number or self.along is not None, f"a {self.unit.kind}"
+        if self.unit.is_number and self.along is not None:
+            raise InputError(f"{name} is one number and has no directions")
         if scalar and not a_number:
-            raise InputError(f"{'a neuron' if self.along is None else 'a coordinate'} takes a number, not a vector")
+            raise InputError(f"{name if self.along is None else 'a coordinate'} takes a number, not a vector")
         if self.action is Action.scale and not a_number:
             raise InputError("a scale is a number")
         if (
@@ -212,7 +224,7 @@ class Intervention:
             )
 
 
-_UNIT = re.compile(r"a(\d{1,6})\.h(\d{1,6})|m(\d{1,6})(?:\.n(\d{1,9}))?|(resid_pre|resid_post)(\d{1,6})")
+_UNIT = re.compile(r"a(\d{1,6})\.h(\d{1,6})|m(\d{1,6})(?:\.([nf])(\d{1,9}))?|(resid_pre|resid_post)(\d{1,6})")
 _WHOLE = re.compile(r"([^\[\]@=]+)(?:\[([^\[\]]+)\])?(?:@([^=@\[\]]*))?=(.+)", re.DOTALL)
 
 

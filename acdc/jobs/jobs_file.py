@@ -19,7 +19,6 @@ from pydantic.fields import FieldInfo
 from acdc.errors import InputError, InputErrors, first_line, without_prefix
 from acdc.files import existing_path, read_bytes
 from acdc.model.sources import NAMES
-from acdc.options import FORMER_LEVELS, former_level
 from acdc.runs.spec import DiscoveryJob, located
 from acdc.search.discover import DiscoverySettings
 from acdc.search.options import own_options
@@ -166,8 +165,6 @@ def _problem(error: Any) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{key}: is not an option of 'acdc discover'"
-    if key == "level" and error["input"] in FORMER_LEVELS:
-        return f"{key}: {former_level(error['input'])}"
     said = without_prefix(error["msg"])
     return f"{key}: {said[0].lower()}{said[1:]}, not {_shown(error['input'])}"
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from acdc.execution.components import Change
 from acdc.execution.products import product
 
 Mlp = Callable[[Tensor], Tensor]
@@ -43,13 +44,22 @@ class FeedForward:
     activation: Callable[[Tensor], Tensor]
     multiply: Callable[[Tensor, Tensor], Tensor] = torch.mul
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """[..., d] -> [..., d]"""
+    @property
+    def width(self) -> int:
+        """How many hidden neurons it has."""
+        return len(self.out.weight)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """What the output projection reads, [..., d] -> [..., F]."""
+        into = self.into(x)
+        return self.activation(into) if self.gate is None else self.multiply(self.activation(self.gate(x)), into)
+
+    def __call__(self, x: Tensor, change: Change | None = None) -> Tensor:
+        """[..., d] -> [..., d]; `change`: what becomes of hidden neurons [..., F] before they are read."""
         flat = x.reshape(-1, x.shape[-1])
-        hidden = self.into(flat)
-        hidden = (
-            self.activation(hidden) if self.gate is None else self.multiply(self.activation(self.gate(flat)), hidden)
-        )
+        hidden = self.hidden(flat)
+        if change is not None:
+            hidden = change(hidden.view(*x.shape[:-1], -1)).reshape(hidden.shape)
         return self.out(hidden).reshape(x.shape)
 
 

@@ -6,11 +6,11 @@ from functools import lru_cache, reduce
 import torch
 from torch import Tensor
 
-from acdc.execution.components import Positions, as_index
+from acdc.execution.components import Change, Positions, as_index
 from acdc.execution.products import product
 from acdc.execution.work import Work
 from acdc.graph import Anatomy, ReaderKind
-from acdc.model.feed_forward import FeedForward
+from acdc.model.feed_forward import FeedForward, Mlp
 from acdc.model.weights import Attention, Projection, Rotary, Weights
 
 _KEPT_TABLES = 64
@@ -96,10 +96,11 @@ class FunctionalComponents:
         norm = self.weights.layers[layer].attention_post
         return torch.ones_like(total) if norm is None else norm.scale(total)
 
-    def mlp(self, layer: int, x: Tensor) -> Tensor:
+    def mlp(self, layer: int, x: Tensor, change: Change | None = None) -> Tensor:
         weights = self.weights.layers[layer]
         assert weights.mlp is not None  # an attention-only model is not asked
-        written = weights.mlp(weights.mlp_norm(x) if weights.mlp_norm else x)
+        normed = weights.mlp_norm(x) if weights.mlp_norm else x
+        written = weights.mlp(normed) if change is None else _with_neurons(weights.mlp)(normed, change)
         self.work.evaluations += x.shape[0]
         self.work.flops += x.shape[0] * x.shape[1] * weights.mlp_flops
         return written if weights.mlp_post is None else written * weights.mlp_post.scale(written)
@@ -128,6 +129,11 @@ class FunctionalComponents:
         distance = query - key
         speculative = torch.zeros_like(distance, dtype=torch.bool) if self.anatomy.bidirectional else distance < 0
         return speculative if weights.window is None else speculative | (distance.abs() >= weights.window)
+
+
+def _with_neurons(mlp: Mlp) -> FeedForward:
+    assert isinstance(mlp, FeedForward), "neurons of an MLP that is not computed from its weights"
+    return mlp
 
 
 def _for_heads(x: Tensor, heads: int) -> Tensor:

@@ -26,6 +26,7 @@ from acdc.model.check import Disagreement, first_disagreement
 from acdc.model.config_bounds import check_parameters, check_sizes
 from acdc.model.functional import FunctionalComponents
 from acdc.model.gguf_weights import load_gguf_model
+from acdc.model.neurons import mlp_width
 from acdc.model.placed import placed
 from acdc.model.placement import Placement, choose_devices, device_map, module_paths, place, settle
 from acdc.model.replay import ReplayComponents
@@ -81,6 +82,11 @@ class Model:
     @property
     def dtype(self) -> torch.dtype:
         return DTYPES[self.dtype_name]
+
+    @cached_property
+    def mlp_width(self) -> int:
+        """How many hidden neurons each MLP has. Raises InputError as `acdc.model.neurons.mlp_width` does."""
+        return mlp_width(self.components)
 
     @cached_property
     def graph(self) -> ComponentGraph:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from acdc.execution.components import Components, Positions
+from acdc.execution.components import Change, Components, Positions
 from acdc.graph import ReaderKind
 from acdc.model.functional import FunctionalComponents
 from acdc.model.placement import Placement
@@ -68,8 +68,8 @@ class PlacedComponents:
     def attention_scale(self, layer: int, total: Tensor) -> Tensor:
         return self._in(layer, self.inner.attention_scale, total)
 
-    def mlp(self, layer: int, x: Tensor) -> Tensor:
-        return self._in(layer, self.inner.mlp, x)
+    def mlp(self, layer: int, x: Tensor, change: Change | None = None) -> Tensor:
+        return self._in(layer, self.inner.mlp, x, change)
 
     def unembed(self, x: Tensor, columns: Tensor | None = None) -> Tensor:
         end = self.placement.end

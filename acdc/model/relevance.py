@@ -2,7 +2,8 @@
 
 Norms pass on what they get as if their scale were constant, an activation multiplies by act(x) / x instead of its
 slope, and each factor of a gated MLP gets half (Achtibat et al. 2024, arXiv 2402.05602; Rezaei Jafari et al. 2025,
-"RelP"). Attention keeps its gradients, so that queries and keys get scores.
+"RelP"). Attention keeps its gradients, so that queries and keys get scores, unless it is to be held: then nothing goes
+back through patterns.
 """
 
 from collections.abc import Callable
@@ -12,14 +13,21 @@ import torch
 from torch import Tensor
 
 from acdc.errors import InputError
-from acdc.execution.components import Components
+from acdc.execution.components import Components, Positions
 from acdc.model.feed_forward import FeedForward, Mlp
 from acdc.model.functional import FunctionalComponents
 from acdc.model.placed import PlacedComponents
 from acdc.model.weights import Layer, Norm
 
 
-def relevance(components: Components) -> Components:
+class HeldAttention(FunctionalComponents):
+    """Components whose attention patterns are constants when gradients go back."""
+
+    def patterns(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
+        return super().patterns(layer, q, k, at).detach()
+
+
+def relevance(components: Components, hold_attention: bool = False) -> Components:
     """Raises InputError for a model that is not computed from its weights alone."""
     if components.kind != "functional":
         raise InputError(
@@ -27,13 +35,12 @@ def relevance(components: Components) -> Components:
             "eap or eap-ig-inputs"
         )
     if isinstance(components, PlacedComponents):
-        return PlacedComponents(relevance(components.inner), components.placement)
+        return PlacedComponents(relevance(components.inner, hold_attention), components.placement)
     assert isinstance(components, FunctionalComponents)
     weights = components.weights
     layers = tuple(_relevant(layer) for layer in weights.layers)
-    found = FunctionalComponents(
-        replace(weights, layers=layers, final_norm=_frozen(weights.final_norm)), components.anatomy
-    )
+    kind = HeldAttention if hold_attention else FunctionalComponents
+    found = kind(replace(weights, layers=layers, final_norm=_frozen(weights.final_norm)), components.anatomy)
     found.work = components.work
     return found
 

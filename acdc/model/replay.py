@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from acdc.execution.components import Positions
+from acdc.execution.components import Change, Positions
 from acdc.execution.work import Work
 from acdc.graph import ATTENTION_SLOTS, Anatomy, ReaderKind
 from acdc.model.weights import length_matters, read_norm
@@ -118,7 +118,8 @@ class ReplayComponents:
         norm = self._post_norms[layer]
         return torch.ones_like(total) if norm is None else norm.scale(total)
 
-    def mlp(self, layer: int, x: Tensor) -> Tensor:
+    def mlp(self, layer: int, x: Tensor, change: Change | None = None) -> Tensor:
+        assert change is None, "hidden neurons of an MLP that the model computes by itself"
         block = self.bridge.blocks[layer]
         with self._exchanged({block.ln2.hook_in: x}), self._watched({"written": block.hook_mlp_out}) as seen:
             self._run_block(layer, x)

@@ -156,9 +156,11 @@ def sizes_text(sizes: Integrated) -> str:
 def stable_text(stability: Stability) -> str:
     return (
         f"{count_of(stability.repeats, 'discovery', 'discoveries')} on {stability.rows_each} of "
-        f"{count_of(stability.rows, 'row')} each; {count_of(len(stability.core), 'edge')} "
+        f"{count_of(stability.rows, 'row')} each; {len(stability.core):,} "
+        f"{'edge' if len(stability.core) == 1 and stability.what == 'edges' else stability.what} "
         f"{are(len(stability.core))} stable, {len(stability.abstained)} undecided, and {len(stability.unstable)} "
-        f"of the circuit's edges unstable; two discoveries share {stability.jaccard:.1%} of their edges on average"
+        f"of the circuit's {stability.what} unstable; two discoveries share {stability.jaccard:.1%} of their "
+        f"{stability.what} on average"
     )
 
 

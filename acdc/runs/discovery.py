@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
 from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit, library_versions, record_options
 from acdc.artefacts.digests import read_artefact
+from acdc.artefacts.levels import MLP_WIDTH
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import FindWorkers, no_workers
@@ -16,6 +17,7 @@ from acdc.errors import DiskError, InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.files import json_text
+from acdc.graph.units import kind_of
 from acdc.model.load import Model, load_model
 from acdc.progress import Progress
 from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
@@ -173,6 +175,8 @@ def open_directory(
 ) -> RunDirectory:
     """The run directory of a job; `extra` are options that only this command has."""
     inputs, command = job.inputs(model.content_hash, task) | (extra or {}), job.command(verb, extra)
+    if kind_of(job.settings.level).have_neurons:
+        inputs |= {MLP_WIDTH: model.mlp_width}
     return RunDirectory.open(out, label, verb, inputs, command, job.source(), model.where)
 
 

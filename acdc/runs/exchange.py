@@ -179,17 +179,27 @@ class Exported:
     lost: tuple[str, ...]
 
 
-def export_run(path: Path, format: str, out: Path, fixed: bool = False, group: str = Grouping.layer) -> Exported:
+def export_run(
+    path: Path,
+    format: str,
+    out: Path,
+    fixed: bool = False,
+    group: str = Grouping.layer,
+    supernodes: Path | None = None,
+) -> Exported:
     """Write a run's circuit or scores to a file, or into a folder; a warning for each thing that is lost.
 
     `path` may be a circuit file too, or a trace or a file with an attribution graph. `fixed` and `group`: see
-    `acdc.render.look`. Raises InputError for what the format cannot hold; nothing is written then.
+    `acdc.render.look`; `supernodes`: see `export_trace`. Raises InputError for what the format cannot hold; nothing is
+    written then.
     """
     target_format = usable_format(format, "write")
     if is_trace(path):
         if fixed or group != Grouping.layer:
             raise InputError("--fixed and --group work only with pictures of circuits, not of attribution graphs")
-        return Exported(export_trace(path, format, out), ())
+        return Exported(export_trace(path, format, out, supernodes), ())
+    if supernodes is not None:
+        raise InputError("--supernodes groups the nodes of an attribution graph, not of a circuit")
     run = open_exportable(path)
     if fixed or group != Grouping.layer:
         if not target_format.picture:

@@ -38,6 +38,8 @@ def open_run(path: Path) -> FinishedRun:
         raise InputError(f"run {path} holds a sweep: its curve is in {path / 'curve.json'}")
     if kind == "patch":
         raise InputError(f"run {path} holds activation patching: its maps are in {path / 'patching.html'}")
+    if kind == "intervene":
+        raise InputError(f"run {path} holds interventions, which 'acdc show' prints, and no circuit")
     return FinishedRun(path, Circuit.load(path), load_report(path), resumed=True)
 
 

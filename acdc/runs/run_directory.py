@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, field_validator
 
 from acdc.artefacts.digests import CIRCUITS, DATA_FILES, RUN_FILE, Digests, digest
-from acdc.artefacts.levels import renamed
+from acdc.artefacts.levels import with_present_names
 from acdc.errors import AcdcWarning, InputError
 from acdc.execution.work import Work
 from acdc.files import (
@@ -45,7 +45,7 @@ class SourceRecord(_Record):
     task: str = ""
 
 
-Verb = Literal["discover", "score", "sweep", "minimise", "import", "patch", "trace"]
+Verb = Literal["discover", "score", "sweep", "minimise", "import", "patch", "trace", "intervene"]
 
 
 class RunRecord(Digests):
@@ -73,7 +73,7 @@ class RunRecord(Digests):
     @classmethod
     def _with_present_names(cls, inputs: dict[str, JsonValue]) -> dict[str, JsonValue]:
         """A run that is found again under its options' present names goes on."""
-        return inputs | ({"level": renamed(inputs["level"])} if "level" in inputs else {})
+        return with_present_names(inputs)
 
 
 class RunDirectory:

@@ -82,11 +82,11 @@ class DiscoveryJob:
         return source_of(self.model, self.revision, self.task)
 
 
-def source_of(model: str, revision: str | None, task: str) -> SourceRecord:
-    """Where a model and a task are on this machine; bundled names come first, as they do when loading. Raises
+def source_of(model: str, revision: str | None, task: str | None) -> SourceRecord:
+    """Where a model and a task, if any, are on this machine; bundled names come first, as they do when loading. Raises
     InputError for a path that is no text."""
     path = None if model in NAMES else existing_path(model)
-    model_place, task_place = str(path.resolve()) if path else model, located(task, Path())
+    model_place, task_place = str(path.resolve()) if path else model, "" if task is None else located(task, Path())
     check_text(model_place)
     check_text(task_place)
     return SourceRecord(model=model_place, revision=revision, task=task_place)

@@ -51,7 +51,7 @@ def repeat_discovery(
     record: RunRecord, circuit: Circuit, model: Model, task: Task, repeats: int, progress: Progress
 ) -> Stability:
     """How stable the circuit of a run is; `plan_repeats` says what can be repeated."""
-    settings, found = settings_of(record, circuit), frozenset(edge.id for edge in circuit.effective)
+    settings, found = settings_of(record, circuit), _found(circuit)
     ids = set(circuit.task.discovery)
     rows = tuple(row for row in task.rows if row.id in ids)
     templates = _templates(rows)
@@ -59,11 +59,11 @@ def repeat_discovery(
 
     def find(some: Sequence[Row], chosen: DiscoverySettings) -> frozenset[str]:
         try:
-            edges = discover(model, replace(task, rows=tuple(some)), chosen, silent).circuit.effective
+            found = _found(discover(model, replace(task, rows=tuple(some)), chosen, silent).circuit)
         except NothingToFind:
-            edges = []
+            found = frozenset()
         advance(1)
-        return frozenset(edge.id for edge in edges)
+        return found
 
     with progress("stability", repeats + len(seeds) + len(templates), "discoveries") as advance:
         stability = measure_stability(
@@ -77,10 +77,17 @@ def repeat_discovery(
         by_template = {name: find(some, replace(settings, limit=len(some))) for name, some in templates.items()}
     return stability.model_copy(
         update={
+            "what": circuit.units.plural if circuit.units.have_neurons else "edges",
             "seeds": compare_repeats(found, by_seed) if by_seed else None,
             "templates": compare_repeats(found, by_template) if by_template else None,
         }
     )
+
+
+def _found(circuit: Circuit) -> frozenset[str]:
+    """What repetitions are asked for: its edges; of a circuit of neurons, its heads and neurons."""
+    units = circuit.members if circuit.units.have_neurons else circuit.effective
+    return frozenset(unit.id for unit in units)
 
 
 def settings_of(record: RunRecord, circuit: Circuit) -> DiscoverySettings:

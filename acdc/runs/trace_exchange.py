@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from acdc.artefacts.attribution.front_end import to_front_end
+from acdc.artefacts.attribution.supernodes import read_supernodes, with_supernodes
 from acdc.errors import InputError
 from acdc.files import json_text, write_bytes
 from acdc.render.attribution.page import to_html
@@ -17,15 +19,22 @@ FRONT_END, METADATA = "attribution-graph", "graph-metadata.json"
 PICTURES = ("svg", "dot", "png", "pdf")
 
 
-def export_trace(path: Path, format: str, out: Path) -> tuple[Path, ...]:
+def export_trace(path: Path, format: str, out: Path, supernodes: Path | None = None) -> tuple[Path, ...]:
     """Write the graph of a trace, or in a file, and return what was written: one file, or for front ends, where `out`
-    does not end in .json, a folder with the graph and the list of graphs that they look for.
+    does not end in .json, a folder with the graph and the list of graphs that they look for. `supernodes`: a file with
+    groups of nodes, in the place of those that the graph has.
 
-    Raises InputError for another format.
+    Raises InputError for another format, and for supernodes that do not fit the graph or the format.
     """
     if format not in WRITERS:
         raise InputError(f"an attribution graph is not written as {format!r}; use one of {', '.join(WRITERS)}")
-    files = WRITERS[format](open_trace(path), out)
+    trace = open_trace(path)
+    if supernodes is not None:
+        if format == "html":
+            raise InputError("--supernodes works with pictures and with attribution-graph, not with html")
+        groups = read_supernodes(supernodes)
+        trace = replace(trace, graph=with_supernodes(trace.graph, trace.pruning, groups))
+    files = WRITERS[format](trace, out)
     for target, content in files.items():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

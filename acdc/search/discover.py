@@ -25,7 +25,7 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.graph.masks import Mask
-from acdc.graph.units import Choice, Listing, PositionUnits, Units, kind_of, units_of
+from acdc.graph.units import Choice, Listing, Units, kind_of, units_of
 from acdc.model.load import Model
 from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, Choosing, Level, ScoreKind, check_count
 from acdc.progress import Progress, silent
@@ -123,6 +123,8 @@ class DiscoverySettings:
             raise InputError(f"--direct-edges works only with {takers}, not with {method.name}")
         for name in self.options.keys() - method.options.own().keys():
             self._check_unread(name)
+        if "neurons" in self.options and not kind_of(self.level).have_neurons:
+            raise InputError(f"--neurons works only with --level neurons, not with --level {self.level}")
         if self.level not in method.levels:
             takers = ", ".join(m.name for m in METHODS.values() if self.level in m.levels)
             raise InputError(f"--level {self.level} works only with {takers}, not with {method.name}")
@@ -238,10 +240,9 @@ class Result:
 
 def units_for(model: Model, task: Task, settings: DiscoverySettings) -> Units:
     """The units that a discovery is about. Raises InputError for a level that the task's rows do not suit."""
-    graph = model.executor(settings.split_embeddings, settings.direct_edges).graph
-    return units_of(
-        graph, settings.level, spans_of(task, model.anatomy) if kind_of(settings.level).have_spans else None
-    )
+    graph, kind = model.executor(settings.split_embeddings, settings.direct_edges).graph, kind_of(settings.level)
+    spans = spans_of(task, model.anatomy) if kind.have_spans else None
+    return units_of(graph, settings.level, spans, model.mlp_width if kind.have_neurons else None)
 
 
 def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
@@ -251,7 +252,10 @@ def prepare(model: Model, task: Task, settings: DiscoverySettings) -> Split:
     metric.check(task.rows, model.anatomy.d_vocab_out)
     settings.method.check(metric)
     ABLATIONS.find(settings.ablation).check(task.rows)
-    if settings.edges is not None or settings.split_embeddings or kind_of(settings.level).have_spans:
+    kind = kind_of(settings.level)
+    if kind.have_neurons:
+        ABLATIONS.find(settings.ablation).check_neurons()
+    if settings.edges is not None or settings.split_embeddings or kind.have_spans or kind.have_neurons:
         most = units_for(model, task, settings).most_edges
         if settings.edges is not None and settings.edges > most:
             raise InputError(f"--edges {settings.edges} is more than the graph's {most} edges")
@@ -318,8 +322,8 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
 
 def _listing(units: Units, found: Decisions) -> Listing:
     """What a circuit lists of ACDC's decisions: over edges, what was kept; at spans, of that what does not dangle."""
-    if isinstance(units, PositionUnits):
-        return units.list_kept(units.pruned(found.kept), found.values)
+    if not units.keep_whole_edges:
+        return units.listing(units.choose(found.kept), found.values)
     names = units.graph.names
     edges = {names[i]: float(found.values[i]) for i in np.flatnonzero(found.kept)}
     return {Level.edges: edges} | ({} if found.units is None else {units.level: found.units})
@@ -457,6 +461,7 @@ def _describe(
         ablation=behaviour.ablation,
         level=settings.level,
         spans=describe_spans(behaviour) if kind_of(settings.level).have_spans else None,
+        mlp_width=model.mlp_width if kind_of(settings.level).have_neurons else None,
         score_kind=found.kind,
         sign_convention=SIGN_CONVENTION[convention] if convention else _convention(found, settings.level),
         edges_total=graph.n_edges,

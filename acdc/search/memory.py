@@ -51,6 +51,8 @@ def working_bytes(behaviour: Behaviour, method: str, batch: Batch, runs: int = 1
     widened = 2 * min(WIDENED * sizes.stream, sizes.outputs) if sizes.widened else 0
     contracted = taken_down + (2.2 if kind_of(level).have_spans else 1.8) * sizes.slots + widened
     mixed = runs * sizes.heads if method == "eap-ig-activations" else 0
+    if kind_of(level).have_neurons:
+        mixed += (2 + runs) * sizes.neurons  # on the clean prompts, what ablation changes, and gradients
     return sizes.outputs + runs * taken_down + mixed + max(sizes.outputs + passes, contracted)
 
 
@@ -58,8 +60,8 @@ def working_bytes(behaviour: Behaviour, method: str, batch: Batch, runs: int = 1
 class _Sizes:
     """Bytes: the `outputs` of all components; one residual `stream`; of one layer the queries, keys and values that are
     `projected`, the `patterns`, gradients at the inputs of its attention `slots` and at the outputs of its `heads`, and
-    those outputs `widened` (0 where they are wide); what runs have `kept` for backward passes of all `layers` besides
-    outputs; and the `logits`."""
+    those outputs `widened` (0 where they are wide); the hidden `neurons` of all MLPs; what runs have `kept` for
+    backward passes of all `layers` besides outputs; and the `logits`."""
 
     layers: int
     outputs: int
@@ -69,6 +71,7 @@ class _Sizes:
     slots: int
     heads: int
     widened: int
+    neurons: int
     kept: float
     logits: int
 
@@ -81,7 +84,8 @@ class _Sizes:
         stream, projected = tokens * shape.d_model * narrow, tokens * slots * shape.d_head * narrow
         heads = shape.n_heads * tokens * shape.d_model * wide
         patterns = shape.n_heads * tokens * batch.tokens.shape[1] * wide
-        hidden = 0 if shape.attn_only else tokens * (config.d_mlp or 0) * narrow * (3 if config.gated_mlp else 1)
+        neurons = 0 if shape.attn_only else tokens * (config.d_mlp or 0) * narrow
+        hidden = neurons * (3 if config.gated_mlp else 1)
         hidden *= getattr(config, "experts_per_token", None) or 1
         # norms in the wider type; under post-norms (gemma) heads before their scale, and soft caps of the patterns
         kept = 2 * stream + stream * wide / narrow + 1.5 * projected + 1.1 * hidden
@@ -95,6 +99,7 @@ class _Sizes:
             slots=slots * tokens * shape.d_model * wide,
             heads=heads,
             widened=0 if narrow == wide else heads,
+            neurons=shape.n_layers * neurons,
             kept=shape.n_layers * kept,
             logits=len(batch.index) * shape.d_vocab_out * wide,
         )

@@ -121,6 +121,20 @@ class OrderOptions(SearchOptions):
     )
 
 
+class TestingOptions(SearchOptions):
+    """Of methods that test units one by one."""
+
+    neurons: int = Field(
+        1000,
+        ge=1,
+        description="With --level neurons, test all heads and at most this many neurons, those that eap ranks highest.",
+    )
+
+
+class AcdcOptions(OrderOptions, TestingOptions):
+    """Of ACDC, which can also decide neuron by neuron."""
+
+
 class RowOptions(SearchOptions):
     """Of attributions, which give every row scores of its own and average them."""
 
@@ -157,6 +171,15 @@ class IntegralOptions(RowOptions):
         return steps
 
 
+class RelevanceOptions(RowOptions):
+    """Of relevance propagation."""
+
+    hold_attention: bool = Field(
+        False,
+        description="Hold attention patterns, as acdc trace does: what only decides where heads attend scores 0.",
+    )
+
+
 class MaskOptions(SearchOptions):
     """Of learned masks."""
 
@@ -188,8 +211,8 @@ class HybridOptions(IntegralOptions, OrderOptions, ProposalOptions):
 
 
 DECIDING, SCORING = (
-    (OrderOptions, ProposalOptions),
-    (RowOptions, IntegralOptions, MaskOptions, EnsembleOptions),
+    (OrderOptions, ProposalOptions, TestingOptions),
+    (RowOptions, IntegralOptions, MaskOptions, EnsembleOptions, RelevanceOptions),
 )  # acdc's own, each option once, by what a method gives
 
 

@@ -17,7 +17,7 @@ from acdc.graph.masks import concatenate
 from acdc.model.load import Model
 from acdc.options import MOST_THRESHOLDS, Level, check_count
 from acdc.progress import Progress, silent
-from acdc.search.acdc.search import decide
+from acdc.search.acdc.search import candidates, decide
 from acdc.search.discover import DiscoverySettings, bind, describe_decisions, prepare
 from acdc.search.options import OrderOptions
 from acdc.task.metrics import recovered_fraction
@@ -120,7 +120,7 @@ def sweep(
             thresholds = [share * abs(ends[0] - ends[1]) for share in DEFAULT_SHARES]
         options = settings.search_options
         assert isinstance(options, OrderOptions)  # a sweep is of acdc
-        found = decide(behaviour, sorted(set(thresholds)), options, progress)
+        found = decide(behaviour, sorted(set(thresholds)), options, progress, candidates(behaviour, options, progress))
         work = behaviour.work
         circuits = [describe_decisions(behaviour, settings, split, decisions) for decisions in found]
         seen = _measure(behaviour, circuits)

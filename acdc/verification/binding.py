@@ -23,6 +23,8 @@ def check_same(model: Model, task: Task, circuit: Circuit) -> None:
         raise InputError(f"the circuit was found with other spans than the rows of task {task.name!r} have")
     if model.anatomy != circuit.graph.anatomy:
         raise InputError(f"the circuit's anatomy is not that of model {model.name!r}: its file was changed")
+    if circuit.mlp_width is not None and circuit.mlp_width != model.mlp_width:
+        raise InputError(f"the circuit's mlp_width is not that of model {model.name!r}: its file was changed")
     if model.dtype_name != circuit.dtype:
         raise InputError(f"the circuit was found in {circuit.dtype}, the model is loaded in {model.dtype_name}")
 

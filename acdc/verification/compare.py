@@ -21,13 +21,15 @@ def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Compar
     """Raises InputError for circuits of different models, tasks or graphs."""
     for circuit in (first, second):
         check_same(model, task, circuit)
-        if not (circuit.units.keep_whole_edges or circuit.units.count_as_edges):
+        if not circuit.units.keep_whole_edges and circuit.units.parts is not circuit.level:
             raise InputError(
-                f"a circuit of {circuit.level} keeps parts of what edges carry: only circuits of whole edges, or of "
-                "edges at spans, are compared"
+                f"a circuit of {circuit.level} keeps parts of what edges carry: only circuits of whole edges, of edges "
+                "at spans, or of neurons are compared"
             )
-    if first.units.keep_whole_edges != second.units.keep_whole_edges or first.spans != second.spans:
+    if first.spans != second.spans:
         raise InputError("one circuit says at which positions or spans its edges are, and the other does not")
+    if first.mlp_width != second.mlp_width:
+        raise InputError("one circuit consists of neurons, and the other does not")
     if first.edges_total != second.edges_total or first.graph.names != second.graph.names:
         raise InputError(
             "the circuits are of different graphs: one splits embeddings or tests within-head edges, the other does not"
@@ -50,14 +52,14 @@ def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Compar
 
 
 def _scores(circuit: Circuit) -> dict[str, float]:
-    """Its edges with their scores; at spans, those there."""
+    """Its edges with their scores; at spans, those there, and of neurons all units."""
     units = circuit.units
     return {edge.id: edge.score for edge in (circuit.effective if units.keep_whole_edges else circuit.members)}
 
 
 def _nodes(circuit: Circuit) -> set[str]:
     """Its components and slots; at spans, those there."""
-    if circuit.units.keep_whole_edges:
+    if not circuit.units.count_as_edges or circuit.units.keep_whole_edges:
         return set(circuit.to_networkx().nodes)
     return {end for edge in circuit.members for end in edge.id.split("->")}
 

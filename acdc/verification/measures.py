@@ -68,7 +68,7 @@ def _random_choice(circuit: Circuit, generator: np.random.Generator) -> Choice:
     units = circuit.units
     if units.are_edges:
         return Ranking(units, generator.random(units.shape)).by_edges(circuit.size)
-    return units.choose(units.drawn(len(circuit.members), generator))
+    return units.choose(units.drawn_like(circuit.listed, generator))
 
 
 def remove_each(

@@ -12,6 +12,10 @@ from acdc.attribution.interventions import Freeze, Setting, set_units
 from acdc.attribution.trace import TraceSettings, trace_prompt
 from acdc.dictionaries.open import open_for
 from acdc.dictionaries.units import TracedFeatures
+from acdc.interventions.bound import Binder, Prompts
+from acdc.interventions.held import held_logits
+from acdc.interventions.hooks import logits_under
+from acdc.interventions.intervention import parse_all
 from acdc.model.load import load_model
 
 SCORES = {"plt": (0.6248, 0.8673), "plt_skip": (0.5648, 0.8320)}
@@ -72,6 +76,27 @@ def test_interventions(case):
         found = set_units(traced.run, traced.sources.dictionary, [[setting]], freeze)[0]
         assert torch.allclose(found, reference[name].double(), **CLOSE)
     assert torch.allclose(traced.run.raw, reference["base"].double(), **CLOSE)
+
+
+def test_features_as_units_of_interventions(case):
+    """Direct and with attention held as circuit-tracer has them; with nothing held as by our own runs."""
+    _, reference, traced = case
+    layer, position, unit = reference["feature"].tolist()
+    model, run, dictionary = traced.run.model, traced.run, traced.sources.dictionary
+    value = next(n.value for n in traced.graph.units if (n.layer, n.position, n.index) == (layer, position, unit))
+
+    def bound(**given):
+        return Binder(model, parse_all(**given), dictionary=dictionary).bind(Prompts.single(run.length))
+
+    name = f"m{layer}.f{unit}@{position}"
+    direct = held_logits(run, bound(set=f"{name}=0"), Freeze.everything)
+    assert torch.allclose(direct, reference["zero_direct"].double(), **CLOSE)
+    doubled = bound(scale=f"{name}=2")
+    assert torch.allclose(held_logits(run, doubled, Freeze.attention), reference["double_iterative"].double(), **CLOSE)
+    setting = [[Setting(layer, position, unit, 2 * value)]]
+    free = set_units(run, dictionary, setting, Freeze.nothing)[0]
+    found = logits_under(model, doubled, run.tokens[None])[0, -1]
+    assert torch.allclose(found - found.mean(), free - free.mean(), rtol=0, atol=1e-9)
 
 
 def test_json_of_front_ends(case, shared):

@@ -59,3 +59,18 @@ def test_rows_of_programs_sum_to_their_targets(tmp_path):
     model = load_model(str(tmp_path), dtype="float64")
     graph = trace_prompt(model, draw_rows(LIBRARY["brackets"], 0)[0]["clean"], TraceSettings(most_nodes=None)).graph
     assert np.allclose(graph.row_sums(), [node.value for node in graph.targets], rtol=1e-9, atol=1e-9)
+
+
+def test_neurons_of_reverse_act_through_attention_alone(tmp_path):
+    """So the graph, which holds attention, has none of them: they decide where heads attend and nothing else."""
+    compile_program(LIBRARY["reverse"].program).save(tmp_path)
+    model = load_model(str(tmp_path), dtype="float64")
+    settings = TraceSettings(LogitChoice(tuple(range(model.anatomy.d_vocab_out))), None, constant_first=False)
+    traced = trace_prompt(model, draw_rows(LIBRARY["reverse"], 0)[0]["clean"], settings)
+    zero = [[Setting.of(node, 0.0)] for node in traced.graph.units]
+    change = {
+        freeze: (set_units(traced.run, traced.sources.dictionary, zero, freeze) - traced.run.raw).abs().max().item()
+        for freeze in Freeze
+    }
+    assert change[Freeze.everything] < 1e-9 and change[Freeze.attention] < 1e-9 < 0.1 < change[Freeze.nothing]
+    assert not any(traced.graph.influence[traced.graph.index[node.id]] > 1e-9 for node in traced.graph.units)

@@ -39,3 +39,32 @@ def test_json_of_a_task(acdc):
 def test_refusals(acdc, words, said):
     outcome = acdc("intervene", *words)
     assert outcome.code == 2 and said in outcome.err and len(outcome.err.strip().splitlines()) == 1
+
+
+def test_a_run_is_kept_found_again_and_shown(acdc, tmp_path):
+    words = ("intervene", *PROMPT, "--set", "a3.h2=0", "--freeze-attention", "--out", "run")
+    first = acdc(*words)
+    assert first.code == 0 and first.out.endswith("run  run\n"), first.err
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.json", "intervention.json"}
+    kept, record = ((tmp_path / "run" / name).read_text() for name in ("intervention.json", "run.json"))
+    again = acdc(*words)
+    assert "(already there)" in again.out and (tmp_path / "run/intervention.json").read_text() == kept
+    assert acdc("show", "run").out == again.out
+    assert json.loads(acdc("show", "run", "--json").out)["interventions"] == ["set a3.h2=0"]
+    command = json.loads(record)["command"]
+    assert "--set a3.h2=0" in command and command.endswith("--freeze-attention")
+    other = acdc("intervene", *PROMPT, "--set", "a3.h2=0", "--out", "run")
+    assert other.code == 2 and "holds a run of other inputs (freeze_attention: True there" in other.err
+    assert acdc("verify", "run").code == 2 and acdc("export", "run", "--format", "svg", "--out", "x").code == 2
+    (tmp_path / "run/intervention.json").write_text(kept.replace("a3.h2", "a3.h1"))
+    assert acdc("show", "run").code == 2
+
+
+def test_attention_is_held_on_prompts_alone(acdc):
+    said = acdc("intervene", "--task", "ioi", "--set", "a1.h0=0", "--freeze-attention")
+    assert said.code == 2 and "--freeze-attention holds what heads attend to on one prompt" in said.err
+    free, held = (
+        acdc("intervene", *PROMPT, "--set", "a1.h2=0", "--json", *more) for more in ([], ["--freeze-attention"])
+    )
+    free, held = (json.loads(one.out)["prompt"] for one in (free, held))
+    assert free["tokens"][0]["before"] == held["tokens"][0]["before"] and free["kl"] != held["kl"]

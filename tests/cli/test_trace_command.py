@@ -162,3 +162,32 @@ def test_configurations_alone_cannot_be_traced(acdc, tmp_path):
     (tmp_path / "m").mkdir()
     config_folder("llama", tmp_path / "m")
     assert acdc("trace", "--model", "m", "--prompt", "1 2").code == 2
+
+
+def test_the_rows_of_a_task_give_a_verified_circuit(acdc, tmp_path):
+    words = ("trace", "--task", "induction", "--contrast", "--limit", "112", "--out", "rows")
+    done = acdc(*words)
+    assert done.code == 0 and "verification on 16 unseen rows" in done.out and "head or neuron" in done.out
+    record = json.loads((tmp_path / "rows/circuit.json").read_text())
+    assert (record["level"], record["ablation"], record["method"]["options"]) == (
+        "neurons",
+        "resample",
+        {"hold_attention": True},
+    )
+    command = json.loads((tmp_path / "rows/run.json").read_text())["command"]
+    assert "--level neurons" in command and "--hold-attention" in command
+    assert "already there" in acdc(*words).out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "give --prompt to trace one prompt, or --task"),
+        (("--task", "ioi", "--prompt", PROMPT), "one of both"),
+        (("--task", "ioi", "--logit", "John"), "--logit works only with --prompt"),
+        (("--prompt", PROMPT, "--contrast"), "--contrast works only with --task"),
+    ],
+)
+def test_options_of_prompts_and_tasks_do_not_mix(acdc, words, said):
+    refused = acdc("trace", *words)
+    assert refused.code == 2 and said in refused.err

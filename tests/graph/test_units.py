@@ -15,7 +15,7 @@ from acdc.options import Level
 SHAPE = {"n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "d_model": 6, "d_head": 2, "d_vocab": 9, "d_vocab_out": 9}
 GRAPH = ComponentGraph(Anatomy(**SHAPE, n_ctx=8, learned_positions=True), split_embeddings=True)
 SPANS = TaskSpans(("rest", "a", "end"), ((0,), (0, 1), (0, 1, 2)), (2,))
-UNITS = [units_of(GRAPH, level, SPANS) for level in Level]
+UNITS = [units_of(GRAPH, level, SPANS, mlp_width=3) for level in Level]
 
 
 @pytest.fixture(params=UNITS, ids=lambda units: units.plural)
@@ -87,9 +87,9 @@ def test_a_listing_holds_what_is_kept_with_scores_that_add_up(units):
 
 
 def test_random_units_are_as_many_as_asked(units):
-    kept = units.drawn(3, np.random.default_rng(0))
+    kept = units.drawn_like(units.first(np.arange(3)), np.random.default_rng(0))
     assert kept.shape == units.shape and kept.reshape(-1)[: units.always].all() and kept.sum() == units.always + 3
-    assert (kept == units.drawn(3, np.random.default_rng(0))).all()
+    assert (kept == units.drawn_like(kept, np.random.default_rng(0))).all()
 
 
 def test_a_circuit_lists_what_goes_with_its_level(units):

@@ -52,6 +52,8 @@ def test_syntax_is_read_and_written_alike():
         ({"set": "a2.h0=0"}, "no layer 2"),
         ({"set": "a0.h4=0"}, "no head 4"),
         ({"set": "m0.n24=0"}, "no neuron 24"),
+        ({"set": "m0.f3=0"}, "m0.f3 is a feature of a dictionary: give --dictionary"),
+        ({"set": "m0.f3[v.npy]=1"}, "a feature is one number and has no directions"),
         ({"set": "a0.h0@4=0"}, "position 4 is not in the prompt, which has 4 tokens"),
         ({"set": "a0.h0@-5=0"}, "position -5 is not in"),
         ({"set": "a0.h0@2:6=0"}, "position 2:6 is not in"),

@@ -108,7 +108,7 @@ def test_exact_costs_about_what_was_planned(trio, induction, level):
     assert plan.most.forwards == pytest.approx(behaviour.work.evaluations / 20, rel=0.1)
     assert plan.memory.held + plan.memory.working == pytest.approx(tracker.peak, rel=0.2)
     counts = {Level.edges: 479, Level.nodes: 21, Level.coordinates: 20 * 64, Level.positions: 9025}
-    assert plan.candidates == counts[level]
+    assert plan.candidates == (counts | {Level.neurons: 4 * (4 + 256)})[level]
 
 
 @pytest.mark.thorough

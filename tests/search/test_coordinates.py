@@ -10,13 +10,10 @@ import pytest
 import torch
 from noise import noise
 
-from acdc.api import discover as discover_circuit
-from acdc.api import sweep as sweep_circuits
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
 from acdc.graph import Coordinate, WriterKind
 from acdc.graph.masks import CoordinateMask
-from acdc.jobs.jobs_file import read_jobs
 from acdc.options import Level
 from acdc.progress import silent
 from acdc.search.discover import DiscoverySettings, bind, discover
@@ -224,14 +221,3 @@ def test_a_run_under_the_former_name_goes_on_under_the_new_one(acdc, tmp_path):
     assert done.code == 0 and "3 of 1,280 coordinates" in done.out
     assert (tmp_path / "run/circuit.json").read_bytes() == (OLD_RUN / "circuit.json").read_bytes()
     assert "coordinates" in acdc("show", "run").out
-
-
-def test_the_former_name_is_answered_with_the_new_one(trio, induction, tmp_path):
-    said = "'neurons' is now called 'coordinates'"
-    with pytest.raises(InputError, match=f"level {said}"):
-        discover_circuit(trio, induction, method="eap", level="neurons")
-    with pytest.raises(InputError, match=f"level {said}"):
-        sweep_circuits(trio, induction, level="neurons")
-    (tmp_path / "jobs.toml").write_text('[[jobs]]\nmethod = "eap"\nlevel = "neurons"')
-    with pytest.raises(InputError, match=f"job 1: level: {said}"):
-        read_jobs(tmp_path / "jobs.toml")

@@ -99,6 +99,15 @@ def test_what_is_reckoned_at_positions_is_what_is_needed(name, tmp_path):
             assert 0.9 * counted <= reckoned <= 1.5 * counted, method
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_what_is_reckoned_for_neurons_is_what_is_needed(name, tmp_path):
+    with dry_run() as tracker:
+        model = shape_of(find_model(folder_of(name, tmp_path), device="cpu", dtype="float32")).model
+        for method in ("eap", "eap-ig-inputs"):
+            reckoned, counted = both(tracker, model, random_rows([16] * 8), method, Level.neurons)
+            assert 0.9 * counted <= reckoned <= 1.5 * counted, method
+
+
 def both(tracker: CostTracker, model, task: Task, method: str, level: Level = Level.edges) -> tuple[float, int]:
     """Bytes that a method needs for a batch of all rows, (reckoned, counted)."""
     dry = BatchDryRun(tracker, lambda: Behaviour(model, task, range(len(task.rows)), METRICS["logit_diff"]))

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from acdc.artefacts.attribution.graph import AttributionGraph, Origin
 from acdc.artefacts.attribution.influence import Pruning
-from acdc.artefacts.attribution.nodes import Node, NodeKind
+from acdc.artefacts.attribution.nodes import REMAINDERS, Node, NodeKind
 from acdc.errors import InputError, without_prefix
 
 UNIT, ERROR, TOKEN, LOGIT, BIAS = (
@@ -57,7 +57,10 @@ def to_front_end(graph: AttributionGraph, pruning: Pruning, slug: str) -> dict[s
         {"source": _id(link.source, size), "target": _id(link.target, size), "weight": link.weight}
         for link in graph.links(pruning)
     ]
-    parameters = {"pinnedIds": [], "supernodes": [], "linkType": "both", "clickedId": "", "sg_pos": ""}
+    supernodes = [
+        [name, *(_id(graph.nodes[graph.index[one]], size) for one in ids)] for name, ids in graph.groups.items()
+    ]
+    parameters = {"pinnedIds": [], "supernodes": supernodes, "linkType": "both", "clickedId": "", "sg_pos": ""}
     return {"metadata": metadata, "qParams": parameters, "nodes": nodes, "links": links}
 
 
@@ -74,6 +77,8 @@ def _id(node: Node, size: tuple[int, int]) -> str:
     match node.kind:
         case NodeKind.NEURON | NodeKind.FEATURE:
             return f"{node.layer}_{node.index}_{node.position}"
+        case NodeKind.GROUP:
+            raise AssertionError("a supernode is not written as a node")
         case NodeKind.REST | NodeKind.ERROR:
             return f"0_{node.layer}_{node.position}"
         case NodeKind.TOKEN:
@@ -115,6 +120,8 @@ def _node(node: Node, rank: float, size: tuple[int, int]) -> dict[str, Any]:
             }
         case NodeKind.REST | NodeKind.ERROR:
             own = {"feature": -1, "layer": layer, "feature_type": ERROR, "jsNodeId": f"{layer}_{position}-0"}
+        case NodeKind.GROUP:
+            raise AssertionError("a supernode is not written as a node")
         case NodeKind.TOKEN:
             own = {
                 "feature": position,
@@ -170,9 +177,16 @@ class _MetadataJson(BaseModel):
     info: dict[str, Any] | None = None
 
 
+class _ParametersJson(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    supernodes: list[list[str]] | None = None
+
+
 class _GraphJson(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
+    qParams: _ParametersJson | None = None
     metadata: _MetadataJson
     nodes: list[_NodeJson]
     links: list[_LinkJson]
@@ -199,9 +213,25 @@ def parse_front_end(content: Any, place: Path) -> AttributionGraph:
     read = [(one.node_id, _read_node(one, found.metadata, units == _NEURONS, place)) for one in found.nodes]
     order = list(NodeKind)
     read.sort(key=lambda one: order.index(one[1].kind))
-    return _linked(
-        read, found, Origin(found.metadata.scan, "", "float32", found.metadata.prompt, {"units": units}), place
-    )
+    origin = Origin(found.metadata.scan, "", "float32", found.metadata.prompt, {"units": units})
+    return replace(_linked(read, found, origin, place), groups=_groups(read, found, place))
+
+
+def _groups(read: list[tuple[str, Node]], found: _GraphJson, place: Path) -> dict[str, tuple[str, ...]]:
+    """Supernodes by name with our ids; front ends keep members that a graph does not have, which are left out."""
+    ours: dict[str, str] = {}
+    for name, node in read:
+        if node.is_unit or node.kind in REMAINDERS:
+            ours.setdefault(name, node.id)
+    groups: dict[str, tuple[str, ...]] = {}
+    for entry in (found.qParams and found.qParams.supernodes) or ():
+        members = tuple(dict.fromkeys(ours[one] for one in entry[1:] if one in ours))
+        if members:
+            groups[entry[0]] = groups.get(entry[0], ()) + members
+    listed = [one for members in groups.values() for one in members]
+    if len(set(listed)) < len(listed):
+        raise InputError(f"{place}: a node is in two supernodes")
+    return groups
 
 
 def _read_node(one: _NodeJson, metadata: _MetadataJson, neurons: bool, place: Path) -> Node:

@@ -60,13 +60,15 @@ class Link:
 class AttributionGraph:
     """`nodes`: units, remainders, tokens, position embeddings, biases, what MLPs write at the first token, logits, in
     this order. `weights` [units + logits, sources]: what each source (all nodes but the logits) adds to each target's
-    value; a row sums to that value. `hints`: of units, by their ids, where there are any.
+    value; a row sums to that value. `hints`: of units, by their ids, where there are any. `groups`: supernodes by name,
+    with the ids of their members.
     """
 
     nodes: tuple[Node, ...]
     weights: np.ndarray
     origin: Origin
     hints: Mapping[str, TokenHints] = field(default_factory=dict)
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def targets(self) -> tuple[Node, ...]:
@@ -185,6 +187,8 @@ class AttributionGraph:
         match node.kind:
             case NodeKind.NEURON | NodeKind.FEATURE:
                 return f"{node.kind.value} {node.index} of MLP {node.layer}{at}"
+            case NodeKind.GROUP:
+                return f"supernode {node.label!r}"
             case NodeKind.REST:
                 return f"all other neurons of MLP {node.layer}{at}"
             case NodeKind.ERROR:

@@ -1,7 +1,7 @@
 """Nodes of an attribution graph, and their ids: `m3.n512@5` (a hidden neuron at a position), `m3.f1041@5` (a feature of
 a dictionary), `m3.rest@5` (all other neurons there), `m3.error@5` (what a dictionary does not reconstruct), `token@4`,
 `position@4`, `bias`, `first` (what all MLPs write at the first token), `logit:TOKENID` and `logit:TOKENID-TOKENID` (the
-first less the second)."""
+first less the second), `group:NUMBER` (a supernode in a picture)."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,6 +12,7 @@ class NodeKind(StrEnum):
 
     NEURON = "neuron"
     FEATURE = "feature"
+    GROUP = "group"
     REST = "rest"
     ERROR = "error"
     TOKEN = "token"
@@ -49,6 +50,8 @@ class Node:
         match self.kind:
             case NodeKind.NEURON | NodeKind.FEATURE:
                 return f"m{self.layer}.{self.kind.value[0]}{self.index}@{self.position}"
+            case NodeKind.GROUP:
+                return f"group:{self.index}"
             case NodeKind.REST | NodeKind.ERROR:
                 return f"m{self.layer}.{self.kind.value}@{self.position}"
             case NodeKind.TOKEN | NodeKind.POSITION:
@@ -65,4 +68,4 @@ class Node:
     @property
     def is_target(self) -> bool:
         """Whether a graph says what its value consists of."""
-        return self.is_unit or self.kind is NodeKind.LOGIT
+        return self.is_unit or self.kind in (NodeKind.GROUP, NodeKind.LOGIT)

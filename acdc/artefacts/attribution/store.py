@@ -73,6 +73,7 @@ class _Record(BaseModel):
     weights: str  # SHA-256 of the other file
     nodes: _Nodes
     hints: dict[str, _Hints]
+    groups: dict[str, tuple[str, ...]] = {}
 
 
 def to_files(graph: AttributionGraph) -> dict[str, bytes]:
@@ -86,6 +87,7 @@ def to_files(graph: AttributionGraph) -> dict[str, bytes]:
         "weights": digest(weights),
         "nodes": {name: [getattr(node, name) for node in graph.nodes] for name in ("kind", *_FIELDS)},
         "hints": {name: asdict(hint) for name, hint in graph.hints.items()},
+        **({"groups": graph.groups} if graph.groups else {}),
     }
     return {WEIGHTS: weights, NODES: json_text(record).encode()}
 
@@ -148,7 +150,7 @@ def _graph(record: _Record, place: Path) -> AttributionGraph:
         raise InputError(f"{path} is damaged: {first_line(error)}") from None
     origin = Origin(**{one.name: getattr(record, one.name) for one in fields(Origin)})
     hints = {name: TokenHints(hint.raises, hint.lowers) for name, hint in record.hints.items()}
-    graph = AttributionGraph(nodes, weights, origin, hints)
+    graph = AttributionGraph(nodes, weights, origin, hints, record.groups)
     if weights.shape != (len(graph.targets), len(graph.sources)) or not np.isfinite(weights).all():
         raise InputError(f"{path} does not hold the weights of the nodes in {place.name}")
     return graph

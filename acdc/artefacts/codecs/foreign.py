@@ -12,7 +12,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from acdc.artefacts.circuit import Circuit
-from acdc.artefacts.levels import RecordedLevel
 from acdc.errors import InputError, without_prefix
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.options import Level
@@ -30,7 +29,7 @@ class Mark(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    level: RecordedLevel = Level.edges
+    level: Level = Level.edges
     score_kind: Literal["effect", "importance"] | None = None
     scored: Literal["all", "circuit"] = "all"
     repeated: bool = False

@@ -1,6 +1,6 @@
 """How much of a circuit other samples of the rows find again."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from acdc.artefacts.verification.sampling import Sampling
 
@@ -38,7 +38,8 @@ class Repeats(BaseModel):
 class Stability(BaseModel):
     """`core`: stable edges. `abstained`: those that cannot be told. `unstable`: of the circuit, those that most
     repetitions miss. `jaccard`: shared edges of two repetitions, on average. `seeds`: discoveries with other seeds,
-    None where a seed makes no difference. `templates`: one on the rows of each, None where rows name no two."""
+    None where a seed makes no difference. `templates`: one on the rows of each, None where rows name no two. `what`:
+    was found again or not, edges or other units, in the plural."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,6 +52,7 @@ class Stability(BaseModel):
     unstable: list[EdgeStability]
     seeds: Repeats | None = None
     templates: Repeats | None = None
+    what: str = Field(default="edges", exclude_if=lambda what: what == "edges")
 
 
 class Bootstraps(BaseModel):

@@ -53,7 +53,8 @@ class Units(ABC):
     of which a circuit lists members. `derived`: how the scores of the others follow from those of the units, in words.
     `are_edges`: each unit is one edge, so that a mask of units is one of edges. `count_as_edges`: each is one edge, of
     the graph or at a span, and a circuit's size counts these. `keep_whole_edges`: a circuit of them is one of edges,
-    each kept or removed as a whole. `have_spans`: they depend on the spans of the prompts.
+    each kept or removed as a whole. `have_spans`: they depend on the spans of the prompts. `have_neurons`: some are
+    hidden neurons of MLPs, of which a graph does not say how many there are.
     `scores_embeddings`: what embeddings write has scores, though it always stays.
     """
 
@@ -68,6 +69,7 @@ class Units(ABC):
     count_as_edges: ClassVar[bool] = False
     keep_whole_edges: ClassVar[bool] = True
     have_spans: ClassVar[bool] = False
+    have_neurons: ClassVar[bool] = False
     scores_embeddings: ClassVar[bool] = True
 
     def __init__(self, graph: ComponentGraph):
@@ -143,8 +145,9 @@ class Units(ABC):
         """The same without units that are on no path from the input to the logits, where a circuit drops these."""
         return kept
 
-    def drawn(self, count: int, generator: np.random.Generator) -> np.ndarray:
-        """What is kept where so many of the removable units, drawn at random, are."""
+    def drawn_like(self, kept: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """What is kept of as many of the removable units, drawn at random, as a circuit keeps."""
+        count = int(kept.sum()) - self.always
         return self.first(np.argsort(-generator.random(self.shape).reshape(-1)[self.always :], kind="stable")[:count])
 
     def first(self, order: np.ndarray) -> np.ndarray:

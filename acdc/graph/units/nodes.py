@@ -57,7 +57,8 @@ class NodeUnits(Units):
         writers, _ = self.graph.ends
         return EdgeMask(writers == places[:, None])
 
-    def drawn(self, count: int, generator: np.random.Generator) -> np.ndarray:
+    def drawn_like(self, kept: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        count = int(kept.sum()) - self.always
         places = generator.choice(np.arange(self.always, len(self.graph.writers)), count, replace=False)
         return self.first(places - self.always)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from acdc.artefacts.attribution.graph import AttributionGraph, Link
 from acdc.artefacts.attribution.influence import Pruning
 from acdc.artefacts.attribution.nodes import REMAINDERS, Node, NodeKind
+from acdc.artefacts.attribution.supernodes import merged
 from acdc.render import dot, svg
 from acdc.render.attribution.places import Places, caption, place
 from acdc.render.attribution.sentences import subtitle, title
@@ -29,7 +30,8 @@ def to_dot(graph: AttributionGraph, pruning: Pruning) -> str:
 
 
 def draw(graph: AttributionGraph, pruning: Pruning) -> Picture:
-    """The kept nodes, and of their links those along which most influence passes."""
+    """The kept nodes, supernodes as one, and of their links those along which most influence passes."""
+    said, (graph, pruning) = subtitle(graph, pruning), merged(graph, pruning)
     places, links = place(graph, pruning), graph.links(pruning)
     shown = strongest_links(links, MOST_LINKS)
     heading = title(graph)
@@ -37,7 +39,7 @@ def draw(graph: AttributionGraph, pruning: Pruning) -> Picture:
         width=max(places.width + 2 * MARGIN, NARROWEST + 2 * MARGIN, 8.0 * len(heading)),
         height=places.height + HEADER + FOOT + MARGIN,
         heading=heading,
-        behind=tuple(_behind(graph, pruning, places, len(links), len(shown))),
+        behind=tuple(_behind(heading, said, places, len(links), len(shown))),
         links=tuple(_link(link, places, shown[0].influence) for link in reversed(shown)),
         nodes=tuple(
             _node(node, places, len(places.rows)) for node in sorted(graph.kept(pruning), key=lambda node: node.layer)
@@ -55,11 +57,11 @@ def drawn_id(node: Node) -> str:
     return node.id.replace(":", " ")
 
 
-def _behind(graph: AttributionGraph, pruning: Pruning, places: Places, links: int, shown: int) -> list[Shape]:
+def _behind(heading: str, said: str, places: Places, links: int, shown: int) -> list[Shape]:
     x, right = MARGIN, places.width + MARGIN
     found: list[Shape] = [
-        Text(x, 30, title(graph), 17, bold=True),
-        Text(x, 48, subtitle(graph, pruning), 10.5, QUIET),
+        Text(x, 30, heading, 17, bold=True),
+        Text(x, 48, said, 10.5, QUIET),
     ]
     if shown < links:
         found.append(Text(x, 63, f"{count_of(shown, 'link')} of most influence are drawn, of {links:,}", 10.5, QUIET))
@@ -100,7 +102,7 @@ def look(node: Node) -> str:
     """As which part of a circuit a node is coloured."""
     if node.kind is NodeKind.LOGIT:
         return "logits"
-    return "mlp" if node.is_unit or node.kind in REMAINDERS else "embedding"
+    return "mlp" if node.is_unit or node.kind in (*REMAINDERS, NodeKind.GROUP) else "embedding"
 
 
 def _link(link: Link, places: Places, largest: float) -> DrawnLink:

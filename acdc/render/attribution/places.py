@@ -33,6 +33,8 @@ def caption(node: Node) -> str:
     match node.kind:
         case NodeKind.NEURON | NodeKind.FEATURE:
             return str(node.index)
+        case NodeKind.GROUP:
+            return _short(node.label)
         case NodeKind.REST | NodeKind.ERROR:
             return node.kind.value
         case NodeKind.TOKEN:

@@ -8,12 +8,17 @@ from acdc.search.acdc.slot_cost import PASS_BYTES
 from acdc.search.acdc.tester import WIDEST
 from acdc.search.acdc.to_faithfulness import MOST
 from acdc.search.cost import BatchCost, BatchDryRun, Run
+from acdc.search.methods.tested_neurons import number_of_tests, ranking
 from acdc.search.options import OrderOptions
 
 
 def acdc_cost(dry: BatchDryRun, run: Run, options: OrderOptions) -> BatchCost:
-    """Of testing every edge or node."""
-    return cost_of_tests(dry, run, options, dry.behaviour.units(options.level).count)
+    """Of testing every edge or node, or the neurons that are tested."""
+    units = dry.behaviour.units(options.level)
+    tests = number_of_tests(units, options)
+    if tests == units.count:
+        return cost_of_tests(dry, run, options, tests)
+    return cost_of_tests(dry, run, options, tests, lambda: ranking(dry.behaviour, options, silent))
 
 
 def cost_of_tests(

@@ -7,6 +7,7 @@ import numpy as np
 
 from acdc.graph import ComponentGraph, ReaderGroup, ReaderKind, WriterKind
 from acdc.graph.positional_graph import PositionalGraph
+from acdc.graph.units import NeuronUnits
 from acdc.options import SenderOrder
 
 _ATTENTION = (ReaderKind.V, ReaderKind.K, ReaderKind.Q)
@@ -63,6 +64,14 @@ def node_step(graph: ComponentGraph, order: SenderOrder = SenderOrder.descending
     """All components but the embeddings, latest first: the MLP of a layer before its heads."""
     senders = _latest_first(graph, len(graph.writers), order)
     return ReceiverStep(graph.anatomy.n_layers, senders[senders >= len(graph.embeddings)])
+
+
+def neuron_step(units: NeuronUnits, order: SenderOrder = SenderOrder.descending) -> ReceiverStep:
+    """All candidates, latest first: the neurons of a layer before its heads."""
+    heads, layers = units.graph.anatomy.n_heads, []
+    for own in reversed(units.by_layer(np.arange(units.shape[0]) - units.unscored)):
+        layers += [own[heads:][::-1], own[:heads] if order is SenderOrder.ascending else own[:heads][::-1]]
+    return ReceiverStep(units.graph.anatomy.n_layers, np.concatenate(layers))
 
 
 def _slot(graph: ComponentGraph, group: ReaderGroup, row: int, order: SenderOrder) -> ReceiverStep:

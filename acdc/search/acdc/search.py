@@ -14,15 +14,16 @@ import numpy as np
 from acdc.artefacts.scores import Decisions
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError, NothingToFind
-from acdc.graph.units import PositionUnits, Units, kind_of
+from acdc.graph.units import NeuronUnits, PositionUnits, Units, kind_of
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc.polish import check_polish, polish
 from acdc.search.acdc.pruning import Pruning
-from acdc.search.acdc.receiver_steps import ReceiverStep, node_step, positional_steps, receiver_steps
+from acdc.search.acdc.receiver_steps import ReceiverStep, neuron_step, node_step, positional_steps, receiver_steps
 from acdc.search.acdc.screening import Screen
 from acdc.search.acdc.speculation import Speculation, make_tester
 from acdc.search.acdc.to_faithfulness import to_faithfulness
+from acdc.search.methods.tested_neurons import tested_candidates
 from acdc.search.options import OrderOptions
 from acdc.task.metrics import METRICS
 from acdc.task.objective import Wanted
@@ -33,15 +34,22 @@ DEFAULT_THRESHOLD_SHARE = 0.005
 def acdc(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Decisions:
     """Decide every edge or node. Without a threshold, 0.5 % of |metric(full) - metric(empty circuit)| is taken, or with
     a faithfulness the largest threshold whose circuit has it."""
+    proposed = candidates(behaviour, options, progress)
     if options.faithfulness is not None:
         return to_faithfulness(
             behaviour,
             options.faithfulness,
-            lambda threshold, name: decide(behaviour, [threshold], options, progress, name=name)[0],
+            lambda threshold, name: decide(behaviour, [threshold], options, progress, proposed, name)[0],
             _circuits(behaviour, options.level),
         )
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
-    return decide(behaviour, [threshold], options, progress)[0]
+    return decide(behaviour, [threshold], options, progress, proposed)[0]
+
+
+def candidates(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> np.ndarray | None:
+    """Those that are decided about, boolean [candidates]; None for all. The other neurons go without a test."""
+    units = behaviour.units(options.level)
+    return tested_candidates(behaviour, units, options, progress) if isinstance(units, NeuronUnits) else None
 
 
 def decide(
@@ -78,7 +86,7 @@ def decide(
                 found |= run.results()
     if options.polish:
         found = {t: polish(behaviour, objective, found[t], options.seed, progress) for t in apart}
-    return [_over_nodes(behaviour, found[t]) if level is Level.nodes else found[t] for t in thresholds]
+    return [_of_level(behaviour, level, found[t]) for t in thresholds]
 
 
 def _plan(behaviour: Behaviour, options: OrderOptions) -> list[ReceiverStep]:
@@ -87,6 +95,8 @@ def _plan(behaviour: Behaviour, options: OrderOptions) -> list[ReceiverStep]:
     if options.level is Level.nodes:
         return [node_step(graph, order)]
     units = behaviour.units(options.level)
+    if isinstance(units, NeuronUnits):
+        return [neuron_step(units, order)]
     if isinstance(units, PositionUnits):
         return list(positional_steps(units.positional, order))
     return list(receiver_steps(graph, order))
@@ -94,7 +104,7 @@ def _plan(behaviour: Behaviour, options: OrderOptions) -> list[ReceiverStep]:
 
 def _circuits(behaviour: Behaviour, level: Level) -> Units:
     """The units of which decisions at a level say what is kept: over nodes, edges."""
-    return behaviour.units(level if kind_of(level).count_as_edges else Level.edges)
+    return behaviour.units(Level.edges if kind_of(level).keep_whole_edges else level)
 
 
 def wanted_objective(behaviour: Behaviour, options: OrderOptions) -> Wanted:
@@ -118,6 +128,15 @@ def default_threshold(behaviour: Behaviour) -> float:
     """A share of the range that the metric spans. Raises InputError where that is nothing."""
     full, empty = behaviour.ends()
     return DEFAULT_THRESHOLD_SHARE * abs(full - empty)
+
+
+def _of_level(behaviour: Behaviour, level: Level, found: Decisions) -> Decisions:
+    """Decisions with changes in the shape of what they are about."""
+    if level is Level.nodes:
+        return _over_nodes(behaviour, found)
+    if level is Level.neurons:
+        return replace(found, values=behaviour.units(level).placed(found.values))
+    return found
 
 
 def _over_nodes(behaviour: Behaviour, found: Decisions) -> Decisions:

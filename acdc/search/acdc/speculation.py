@@ -21,7 +21,7 @@ from acdc.search.acdc.increments import Increments
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.positional_increments import PositionalIncrements
-from acdc.search.acdc.tester import NodeRuns, PassCost, PositionalRuns, Tester, WholeRuns
+from acdc.search.acdc.tester import NeuronRuns, NodeRuns, PassCost, PositionalRuns, Tester, WholeRuns
 from acdc.task.objective import RAW, Wanted
 
 Command = tuple[str, tuple[Any, ...]]  # a method of `Tester` that changes it, and its arguments
@@ -31,6 +31,8 @@ def make_tester(behaviour: Behaviour, level: Level, wanted: Wanted = RAW) -> Tes
     """The fastest tester of a level's units that a behaviour allows."""
     if level is Level.nodes:
         return NodeRuns(behaviour, wanted)
+    if level is Level.neurons:
+        return NeuronRuns(behaviour, wanted)
     if level is Level.positions:
         slow = behaviour.graph.anatomy.post_norms  # all heads of a layer have a part in its scale
         return PositionalRuns(behaviour, wanted) if slow else PositionalIncrements(behaviour, wanted)

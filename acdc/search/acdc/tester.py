@@ -12,8 +12,8 @@ import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
-from acdc.graph.masks import EdgeMask, Mask, PositionalMask
-from acdc.graph.units import PositionUnits
+from acdc.graph.masks import EdgeMask, Mask, NeuronMask, PositionalMask
+from acdc.graph.units import NeuronUnits, PositionUnits
 from acdc.options import Level
 from acdc.search.acdc.first_order import FirstOrder
 from acdc.search.acdc.measured import MeasuredObjective
@@ -78,7 +78,7 @@ class Tester(Protocol):
         """Whether an edge out of a component is kept."""
 
     def edges(self) -> np.ndarray:
-        """The edges of the present circuit, boolean [edges]; at spans, of those there."""
+        """The edges of the present circuit, boolean [edges]; at spans, of those there, and over neurons [units]."""
 
     @property
     def ablated(self) -> Mask:
@@ -91,8 +91,9 @@ class Tester(Protocol):
 def no_estimates() -> InputError:
     """What to raise where removals cannot be foretold."""
     return InputError(
-        "--screen estimates edges from gradients of what a test recomputes, which is not available over nodes, at "
-        "positions, and in models whose post-norms scale an attention bias: test every candidate with --screen 0"
+        "--screen estimates edges from gradients of what a test recomputes, which is not available over nodes, over "
+        "neurons, at positions, and in models whose post-norms scale an attention bias: test every candidate with "
+        "--screen 0"
     )
 
 
@@ -174,6 +175,27 @@ class NodeRuns(WholeRuns):
 
     def _edges_left(self, removed: np.ndarray) -> np.ndarray:
         return self.behaviour.graph.between(~removed)
+
+    def keep(self, candidate: int) -> None:
+        pass
+
+
+class NeuronRuns(WholeRuns):
+    """A tester of heads and hidden neurons, which are the candidates; `edges` are those that are kept, [units]."""
+
+    def __init__(self, behaviour: Behaviour, wanted: Wanted = RAW):
+        super().__init__(behaviour, wanted)
+        units = behaviour.units(Level.neurons)
+        assert isinstance(units, NeuronUnits)
+        self.units, self.names = units, tuple(units.names())
+        self.removed = np.zeros(len(self.names), dtype=bool)
+
+    def _mask(self, removed: np.ndarray) -> NeuronMask:
+        always = np.zeros((*removed.shape[:-1], self.units.always), dtype=bool)
+        return NeuronMask(self.units.by_layer(np.concatenate([always, removed], axis=-1)))
+
+    def _edges_left(self, removed: np.ndarray) -> np.ndarray:
+        return self.units.first(np.flatnonzero(~removed))
 
     def keep(self, candidate: int) -> None:
         pass

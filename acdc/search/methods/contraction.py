@@ -8,11 +8,12 @@ before: so no tensor with an axis for slots is ever held for more than one layer
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from acdc.execution.components import Components
+from acdc.execution.components import Change, Components
 from acdc.execution.products import product
 from acdc.execution.slots import SlotInputs, View, Views
 from acdc.graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup, ReaderKind
@@ -20,18 +21,32 @@ from acdc.search.memory import WIDENED
 
 
 @dataclass(frozen=True)
+class HiddenChange:
+    """Hidden neurons of each layer's MLP on the clean prompts [N, P, F], and what ablation changes of them."""
+
+    clean: Sequence[Tensor]
+    change: Sequence[Tensor]
+
+
+@dataclass(frozen=True)
 class Contraction:
-    """How recorded gradients become scores of one form, and which keys and values runs have to record `apart`.
+    """How recorded gradients become scores of one form, which keys and values runs have to record `apart`, and what
+    ablation changes of `hidden` neurons, where runs have to record these.
 
     Called as `contract` is."""
 
     function: Callable[..., Tensor]
     apart: Views | None = None
+    hidden: HiddenChange | None = None
 
     def __call__(
         self, runs: "Sequence[Taps]", components: Components, graph: ComponentGraph, change: Tensor, first: int = 0
     ) -> Tensor:
         return self.function(runs, components, graph, change, first)
+
+    def taps(self) -> "Taps":
+        """What records what it needs of a run."""
+        return Taps(self.apart, self.hidden is not None)
 
 
 @dataclass(frozen=True)
@@ -56,15 +71,17 @@ class Gradient:
 
 
 class Taps(SlotInputs):
-    """Records, in a run with gradients, what their contraction needs: `gradients`, once settled.
+    """Records, in a run with gradients, what their contraction needs: `gradients`, once settled, and at the hidden
+    `neurons` of MLPs, by layer.
 
     An MLP's and the logits' input is watched itself, as one slot alone reads it; of attention slots what they project.
     """
 
-    def __init__(self, apart: Views | None = None) -> None:
-        """`apart`: queries whose keys and values are recorded by themselves."""
-        self._apart = apart
+    def __init__(self, apart: Views | None = None, neurons: bool = False) -> None:
+        """`apart`: queries whose keys and values are recorded by themselves; `neurons`: record those, too."""
+        self._apart, self._with_neurons = apart, neurons
         self.gradients: list[Gradient] = []
+        self.neurons: dict[int, Tensor] = {}
         self._taps: list[_Tap] = []
         self._residual: Tensor | None = None
 
@@ -93,8 +110,19 @@ class Taps(SlotInputs):
             self._taps.append(_Tap(group, self._residual, projected, view))
         return projected
 
+    def hidden(self, layer: int) -> Change | None:
+        return partial(self.watch_neurons, layer) if self._with_neurons else None
+
+    def watch_neurons(self, layer: int, hidden: Tensor) -> Tensor:
+        """Record the gradient at neurons [N, P, F], which it gives back."""
+        if hidden.requires_grad:
+            hidden.retain_grad()
+            self.neurons[layer] = hidden
+        return hidden
+
     def settle(self) -> None:
         """After the run has gone back: let go of all but gradients and what they are of."""
+        self.neurons = {layer: x.grad for layer, x in self.neurons.items() if x.grad is not None}
         taken = [(tap, tap.watched.grad) for tap in self._taps]
         self.gradients = [
             Gradient(tap.group, tap.read.detach(), found, tap.view) for tap, found in taken if found is not None

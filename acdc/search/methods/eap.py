@@ -9,7 +9,7 @@ from torch import Tensor
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.progress import Progress
-from acdc.search.methods.contraction import Contraction, Taps
+from acdc.search.methods.contraction import Contraction
 from acdc.search.methods.gradients import attribute, check_gradient_at_clean, from_embedded
 from acdc.search.options import RowOptions
 
@@ -24,5 +24,5 @@ def eap(behaviour: Behaviour, options: RowOptions, progress: Progress) -> Scores
 
 
 def _batch_scores(behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction) -> Tensor:
-    run = from_embedded(behaviour, batch, batch.clean.blocks[0], Taps(contract.apart))
+    run = from_embedded(behaviour, batch, batch.clean.blocks[0], contract.taps())
     return contract([run], behaviour.model.components, behaviour.graph, change)

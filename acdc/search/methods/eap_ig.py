@@ -17,7 +17,6 @@ from torch import Tensor
 
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Batch, Behaviour
-from acdc.execution.slots import Views
 from acdc.progress import Progress
 from acdc.search.methods.contraction import Contraction, Taps
 from acdc.search.methods.gradients import attribute, backward, check_gradient, from_embedded
@@ -59,7 +58,7 @@ def _along_inputs(
 ) -> Tensor:
     clean, embeddings = batch.clean.blocks[0], len(behaviour.graph.embeddings)
     points = (clean + (1 - alpha) * change[:embeddings] for alpha in alphas)
-    runs = [from_embedded(behaviour, batch, point, Taps(contract.apart)) for point in points]
+    runs = [from_embedded(behaviour, batch, point, contract.taps()) for point in points]
     return contract(runs, behaviour.model.components, behaviour.graph, change) / len(alphas)
 
 
@@ -67,27 +66,40 @@ def _along_activations(steps: int, behaviour: Behaviour, batch: Batch, change: T
     first, total = 0, torch.zeros((), dtype=torch.float64)
     for index, block in enumerate(batch.clean.blocks):
         part = change[first : first + len(block)]
-        points = (block + (1 - k / steps) * part for k in range(steps))
-        runs = (_from_block(behaviour, batch, index, point, contract.apart) for point in points)
+        start, step = block, part
+        if contract.hidden is not None and (layer := _mlp_of(index)) is not None:
+            start, step = contract.hidden.clean[layer], contract.hidden.change[layer]
+        points = (start + (1 - k / steps) * step for k in range(steps))
+        runs = (_from_block(behaviour, batch, index, point, contract) for point in points)
         total = total + contract(list(runs), behaviour.model.components, behaviour.graph, part, first)
         first += len(block)
     return total / steps
 
 
-class _Mixed(Taps):
-    """Taps of a run in which one block of outputs is another."""
+def _mlp_of(index: int) -> int | None:
+    """The layer of an MLP by the index of its block, in a model with MLPs; None for another block."""
+    return index // 2 - 1 if index > 0 and index % 2 == 0 else None
 
-    def __init__(self, index: int, block: Tensor, apart: Views | None):
-        super().__init__(apart)
-        self._index, self._block = index, block
+
+class _Mixed(Taps):
+    """Taps of a run in which one block of outputs is another, or the hidden neurons of one MLP are others."""
+
+    def __init__(self, index: int, mixed: Tensor, contract: Contraction):
+        super().__init__(contract.apart, contract.hidden is not None)
+        self._index, self._mixed = index, mixed
+        self._layer = None if contract.hidden is None else _mlp_of(index)
 
     def write(self, index: int, block: Tensor) -> Tensor:
-        return self._block if index == self._index else block
+        return self._mixed if index == self._index and self._layer is None else block
+
+    def watch_neurons(self, layer: int, hidden: Tensor) -> Tensor:
+        return super().watch_neurons(layer, self._mixed if layer == self._layer else hidden)
 
 
-def _from_block(behaviour: Behaviour, batch: Batch, index: int, mixed: Tensor, apart: Views | None) -> Taps:
-    """A run forward and back in which one block of outputs is `mixed` and everything before it as in the clean run."""
-    taps = _Mixed(index, mixed.detach().requires_grad_(), apart)
+def _from_block(behaviour: Behaviour, batch: Batch, index: int, mixed: Tensor, contract: Contraction) -> Taps:
+    """A run forward and back in which one block of outputs, or an MLP's neurons, are `mixed` and everything before is
+    as in the clean run."""
+    taps = _Mixed(index, mixed.detach().requires_grad_(), contract)
     if index == 0:
         return from_embedded(behaviour, batch, mixed, taps)
     layer = (index - 1) // (1 if behaviour.model.anatomy.attn_only else 2)

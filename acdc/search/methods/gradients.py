@@ -13,12 +13,13 @@ from acdc.behaviour.workers import share_out
 from acdc.errors import InputError, NothingToFind, is_out_of_memory
 from acdc.execution.executor import Executor, Trace
 from acdc.graph.masks import CoordinateMask, EdgeMask, Mask
-from acdc.graph.units import PositionUnits, Units
+from acdc.graph.units import NeuronUnits, PositionUnits, Units
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.memory import has_room
-from acdc.search.methods.contraction import Contraction, Taps, contract, contract_coordinates
+from acdc.search.methods.contraction import Contraction, HiddenChange, Taps, contract, contract_coordinates
 from acdc.search.methods.contraction_at_spans import contraction_at_spans
+from acdc.search.methods.contraction_of_neurons import contraction_of_neurons
 from acdc.search.options import SearchOptions
 from acdc.task.metrics import Metric
 
@@ -39,6 +40,10 @@ def contraction_of(behaviour: Behaviour, batch: Batch, units: Units, absolute: b
         return Contraction(partial(contract, absolute=True))
     if isinstance(units, PositionUnits):
         return contraction_at_spans(units.positional, behaviour.where(batch), behaviour.model.device)
+    if isinstance(units, NeuronUnits):
+        clean, ablated = behaviour.hidden(batch), behaviour.ablated_neurons(batch)
+        changes = [there.to(here) - here for here, there in zip(clean, ablated, strict=True)]
+        return contraction_of_neurons(units, HiddenChange(clean, changes))
     return _CONTRACTIONS[units.form]
 
 
