@@ -115,11 +115,13 @@ def _truth(named: NamedProgram, model: Model, task: Task, ablation: str) -> Trut
 
 
 def accuracy(model: Model, task: Task) -> float:
-    """Share of clean prompts of a task for which a model's likeliest output is the program's."""
+    """Share of clean prompts of a task for which a model's likeliest output is the program's, at all answers."""
     right = 0
     for row in task.rows:
-        prompt, last = (torch.tensor([part], device=model.device) for part in (row.clean, row.answer_position))
-        right += int(model.executor().run(prompt, last).logits.argmax()) in row.correct
+        positions = [[answers.position for answers in row.answers]]
+        prompt, at = (torch.tensor(part, device=model.device) for part in ([row.clean], positions))
+        said = model.executor().run(prompt, at).logits.argmax(-1).tolist()
+        right += all(token in answers.correct for token, answers in zip(said, row.answers, strict=True))
     return right / len(task.rows)
 
 

@@ -132,7 +132,7 @@ def _metrics(own: Metric, rows: Sequence[Row], outputs: int) -> list[Metric]:
     """What these rows have the answers for: the built-in metrics, the task's own, and whether the answer is right."""
     metrics = usable_metrics(rows, outputs)
     metrics += [own] if own not in metrics else []
-    answered = outputs > 1 and all(row.correct and row.incorrect for row in rows)
+    answered = outputs > 1 and all(row.has("correct") and row.has("incorrect") for row in rows)
     return [*metrics, RIGHT_ANSWER] if answered else metrics
 
 

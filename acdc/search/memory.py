@@ -96,7 +96,7 @@ class _Sizes:
             heads=heads,
             widened=0 if narrow == wide else heads,
             kept=shape.n_layers * kept,
-            logits=len(batch.index) * shape.d_vocab_out * wide,
+            logits=len(batch.answers.rows) * shape.d_vocab_out * wide,
         )
 
 

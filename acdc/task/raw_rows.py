@@ -53,8 +53,20 @@ RawSpan = StrictInt | tuple[TokenId, TokenId] | Annotated[StrictStr, Field(min_l
 RawSpans = Annotated[dict[StrictStr, RawSpan], Field(min_length=1)]
 
 
+class RawAnswers(BaseModel):
+    """What a prompt calls for after the token at a position, or after the last token of a span; a negative position
+    counts from the end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    position: StrictInt | Annotated[StrictStr, Field(min_length=1)]
+    correct: list[Answer] = []
+    incorrect: list[Answer] = []
+
+
 class RawRow(BaseModel):
-    """One row as its file has it; unknown keys are ignored, unless they look like a slip (`check_keys`)."""
+    """One row as its file has it; unknown keys are ignored, unless they look like a slip (`check_keys`). `answers` take
+    the place of `correct`, `incorrect` and `answer_position`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -63,6 +75,7 @@ class RawRow(BaseModel):
     correct: list[Answer] = []
     incorrect: list[Answer] = []
     answer_position: TokenId | None = None
+    answers: Annotated[list[RawAnswers], Field(min_length=1)] | None = None
     mask: list[Annotated[StrictInt, Field(ge=0, le=1)]] | None = None
     spans: RawSpans | None = None
     corrupted_spans: RawSpans | None = None
@@ -148,6 +161,7 @@ _WANTED = {
     "correct": "a list of texts or token ids",
     "incorrect": "a list of texts or token ids",
     "answer_position": "a position from 0",
+    "answers": 'a list of {"position": ..., "correct": [...], "incorrect": [...]}',
     "mask": "a list of 0 and 1",
     "spans": 'names with [start, end], a position, text, or {"text": ..., "occurrence": ...}',
     "corrupted_spans": 'names with [start, end], a position, text, or {"text": ..., "occurrence": ...}',
