@@ -16,6 +16,7 @@ TokenId = Annotated[StrictInt, Field(ge=0)]
 Answer = TokenId | Annotated[StrictStr, Field(min_length=1)]
 AUTOCIRCUIT_NAMES = {"corrupt": "corrupted", "answers": "correct", "wrong_answers": "incorrect"}
 OTHER_NAMES = AUTOCIRCUIT_NAMES | {"correct_idx": "correct", "incorrect_idx": "incorrect", "attention_mask": "mask"}
+OWN_NAMES = ("answer",)  # that many data sets have for columns of their own, though they look like a key
 ALIKE = 0.85  # of two names, as `difflib` has it: one of them is taken for a slip
 
 
@@ -149,7 +150,7 @@ def meant_by(key: str, known: tuple[str, ...]) -> str | None:
     plain = key.strip().lower().replace("-", "_").replace(" ", "_")
     if plain in known or OTHER_NAMES.get(plain) in known:
         return plain if plain in known else OTHER_NAMES[plain]
-    if plain.rstrip("0123456789") != plain:
+    if plain.rstrip("0123456789") != plain or plain in OWN_NAMES:
         return None
     return next(iter(get_close_matches(plain, known, 1, ALIKE)), None)
 
@@ -171,7 +172,7 @@ _WANTED = {
 
 def _describe(problem: Mapping[str, Any], record: dict) -> str:
     name = problem["loc"][0]
-    if problem["type"] == "missing":
+    if problem["type"] == "missing" and name not in record:
         return "missing"
     shown, wanted = json.dumps(record[name]), _WANTED.get(name, without_prefix(problem["msg"]))
     return f"expected {wanted}, got {shown if len(shown) <= 40 else shown[:37] + '...'}"
