@@ -24,12 +24,11 @@ from acdc.search.discover import DiscoverySettings, bind, prepare
 from acdc.search.methods.exact import exact
 from acdc.search.options import OrderOptions
 from acdc.search.registry import METHODS, Method
-from acdc.task.metrics import as_metric
+from acdc.task.metrics import as_metric, distance
 from acdc.verification.integrated import integrate
 
-METRICS = ("kl", "logit_diff")  # the first that a method can work with
+METRICS, OF_NUMBERS = ("kl", "logit_diff"), ("squared_error", "value")  # the first that a method can work with
 RANKING_SHARES = (0.001, 0.01, 0.05, 0.2)  # of the metric's range: thresholds that rank what ACDC keeps
-TRUTH_METRIC = "kl"  # over the whole distribution: sees whatever a method might miss
 
 
 class BenchmarkRow(BaseModel):
@@ -38,8 +37,8 @@ class BenchmarkRow(BaseModel):
 
     `edge_f1` and the like are at the size that the widest gap between scores suggests (of a method that decides by a
     threshold: between the effects of single edges); `edge_f1_at_true_size` at that of the true circuit. `cmd` and
-    `cpr` are of the faithfulness of KL. `work`: component evaluations of the search; of a
-    method that scores with the clean run, of one that decides without it.
+    `cpr` are of the faithfulness of KL, or of a number's squared error. `work`: component evaluations of the search;
+    of a method that scores with the clean run, of one that decides without it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -112,8 +111,8 @@ class Trial:
 
     @cached_property
     def judge(self) -> Behaviour:
-        """What faithfulness is measured of."""
-        return self.behaviour(replace(self._exact, metric=TRUTH_METRIC))
+        """What faithfulness is measured of: of all that the model says, whatever a method may look at."""
+        return self.behaviour(replace(self._exact, metric=distance(self.prepared.model.anatomy.d_vocab_out).name))
 
     def effects(self, metric: str, progress: Progress) -> np.ndarray:
         """The effect of every edge alone [edges]."""
@@ -124,7 +123,8 @@ class Trial:
 
     def search(self, method: Method, progress: Progress) -> Search:
         """Run a method under the first metric that it can work with. Raises InputError where there is none."""
-        settings = replace(settings_of(method, self._settings), metric=_metric_for(method))
+        outputs = self.prepared.model.anatomy.d_vocab_out
+        settings = replace(settings_of(method, self._settings), metric=_metric_for(method, outputs))
         with fixed_threads(settings.threads):
             find = _decided if method.decides else _scored
             return find(self, method, self.behaviour(settings), settings, progress)
@@ -156,8 +156,8 @@ class Trial:
         return row.model_copy(update=measured | (_against(truth, self.judge, found) if truth else {}))
 
 
-def _metric_for(method: Method) -> str:
-    for name in METRICS:
+def _metric_for(method: Method, outputs: int) -> str:
+    for name in OF_NUMBERS if outputs == 1 else METRICS:
         try:
             method.check(as_metric(name))
             return name

@@ -1,6 +1,7 @@
 """Tasks whose rows have several answers, through everything that a run of the command line does with them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,8 +158,6 @@ def test_attention_to_the_answer_is_to_the_own_one():
 
 def replaced(row):
     """A row whose answers are tokens that it has: the first one, from where something else is seen too."""
-    from dataclasses import replace
-
     first, later = 2, row.later[0]
     return replace(
         row,
