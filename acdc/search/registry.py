@@ -116,6 +116,7 @@ METHODS = Registry(
             "acdc on the edges that eap-ig-inputs ranks highest",
             decides=True,
             check=_gradient,
+            levels=(Level.edges, Level.positions),
             options=HybridOptions,
             takes_edges=True,
             cost=deferred("acdc.search.methods.hybrid:hybrid_cost"),

@@ -11,15 +11,17 @@ from families import EACH, HUGGING_FACE, NATIVE, boot, prepare
 from noise import noise
 
 from acdc.behaviour.behaviour import Behaviour
+from acdc.errors import InputError
 from acdc.execution.ablated import Ablated
 from acdc.graph import ReaderKind
 from acdc.graph.masks import PositionalMask
 from acdc.options import Level
-from acdc.progress import silent
+from acdc.progress import nobody, silent
 from acdc.search.acdc.positional_increments import PositionalIncrements
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import positional_steps
 from acdc.search.acdc.tester import PositionalRuns
+from acdc.search.choosing import Ranking
 from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS
 from acdc.task.spans import Spans
@@ -157,6 +159,25 @@ def test_acdc_decides_one_edge_at_a_time(family, metric, threshold):
     names = behaviour.units(AT).positional.names
     assert {names[place] for place in np.flatnonzero(found.kept)} == one_at_a_time(behaviour, threshold)
     assert 0 < found.kept.sum() < len(names)
+
+
+def test_a_hybrid_tests_what_was_proposed():
+    """As ACDC by whole runs decides about the same edges; all edges proposed make it ACDC."""
+    behaviour = bound("gpt2", rows=2, metric="kl")
+    options, names = METHODS["hybrid"].options, behaviour.units(AT).positional.names
+    found = METHODS["hybrid"].run(behaviour, options.of({}, level=AT, threshold=5e-4, edges=150), silent)
+    units, scores = behaviour.units(AT), score(behaviour, "eap-ig-inputs")
+    inside = units.pruned(Ranking(units, scores).by_edges(150).kept)
+    assert found.proposal.edges == inside.sum() > 100
+    pruning = Pruning(behaviour, PositionalRuns(behaviour), [5e-4], list(positional_steps(units.positional)), inside)
+    pruning.finish(nobody)
+    assert (found.kept == pruning.results()[5e-4].kept).all() and 0 < found.kept.sum() < inside.sum()
+    assert {names.index(test.candidate) for test in found.tests} <= set(np.flatnonzero(inside))
+    every = METHODS["hybrid"].run(behaviour, options.of({}, level=AT, threshold=1e-3, edges=len(names)), silent)
+    acdc = METHODS["acdc"].run(behaviour, METHODS["acdc"].options.of({}, level=AT, threshold=1e-3), silent)
+    assert (every.kept == acdc.kept).all()
+    with pytest.raises(InputError, match="--propose greedy is not available over positions: use top or signed"):
+        METHODS["hybrid"].run(behaviour, options.of({"propose": "greedy"}, level=AT), silent)
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0])
