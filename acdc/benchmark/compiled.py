@@ -119,18 +119,22 @@ def find_program(name: str) -> NamedProgram:
 
 def draw_rows(named: NamedProgram, seed: int, at_positions: bool = False) -> list[dict]:
     """Rows of a task file: pairs of prompts of one length that call for different answers; `at_positions`: fewer, and
-    all of the greatest length that is not too great."""
-    generator, prompts = np.random.default_rng(seed), list(named.prompts())
-    rows = ROWS_AT_POSITIONS if at_positions else ROWS
-    if at_positions:
-        length = max(length for prompt in prompts if (length := len(prompt)) <= LONGEST_AT_POSITIONS)
-        prompts = [prompt for prompt in prompts if len(prompt) == length]
-    clean = [prompt for prompt in prompts if named.clean(prompt)]
+    all of the greatest length for which there are any, up to a limit."""
+    prompts = list(named.prompts())
+    if not at_positions:
+        return _draw(named, prompts, seed, ROWS)
+    lengths = sorted({len(prompt) for prompt in prompts if len(prompt) <= LONGEST_AT_POSITIONS}, reverse=True)
+    of_length = ([prompt for prompt in prompts if len(prompt) == length] for length in lengths)
+    return next(filter(None, (_draw(named, some, seed, ROWS_AT_POSITIONS) for some in of_length)), [])
+
+
+def _draw(named: NamedProgram, prompts: Sequence[Prompt], seed: int, rows: int) -> list[dict]:
+    generator, clean = np.random.default_rng(seed), [prompt for prompt in prompts if named.clean(prompt)]
     corrupted: dict[int, list[Prompt]] = {}
     for prompt in filter(named.corrupted, prompts):
         corrupted.setdefault(len(prompt), []).append(prompt)
     pairs: dict[tuple[Prompt, Prompt], tuple[int, int]] = {}
-    for _ in range(rows * TRIES):
+    for _ in range(rows * TRIES if clean else 0):
         one = clean[generator.integers(len(clean))]
         others = corrupted.get(len(one), [one])
         other = others[generator.integers(len(others))]
