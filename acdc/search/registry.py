@@ -183,6 +183,7 @@ METHODS = Registry(
             deferred("acdc.search.methods.atp_star:atp_star"),
             "eap with recomputed attention patterns, and with paths that cancel each other separated",
             check=_gradient_at_clean,
+            levels=(Level.edges, Level.positions),
             cost=_once,
         ),
         Method(

@@ -51,7 +51,7 @@ def test_a_circuit_at_spans(acdc, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--method", "atp-star"), "--level positions works only with"),
+        (("--method", "hisp"), "--level positions works only with"),
         (("--method", "eap", "--choose", "greedy"), "works only with methods that score edges"),
         (("--direct-edges",), "--direct-edges works only with --level edges"),
         (("--screen", "0.3"), "not available over nodes, at positions"),
