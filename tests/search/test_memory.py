@@ -89,11 +89,19 @@ def test_what_is_reckoned_is_what_is_needed(name, rows, length, dtype, tmp_path)
             assert 0.9 * counted <= reckoned <= 1.5 * counted, method
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_what_is_reckoned_at_positions_is_what_is_needed(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "methods"),
+    [
+        ("llama", ("eap", "peap")),
+        ("gpt2", ("eap", "peap")),
+        pytest.param("gpt2", ("atp-star",), marks=pytest.mark.slow),
+        pytest.param("llama", ("atp-star",), marks=pytest.mark.thorough),
+    ],
+)
+def test_what_is_reckoned_at_positions_is_what_is_needed(name, methods, tmp_path):
     with dry_run() as tracker:
         model = shape_of(find_model(folder_of(name, tmp_path), device="cpu", dtype="float32")).model
-        for method in ("eap", "peap", *(["atp-star"] if name == "gpt2" else [])):
+        for method in methods:
             reckoned, counted = both(tracker, model, random_rows([16] * 8), method, Level.positions)
             assert 0.9 * counted <= reckoned <= 1.5 * counted, method
 

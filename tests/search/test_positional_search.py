@@ -10,6 +10,7 @@ from conftest import slow_but
 from families import EACH, HUGGING_FACE, NATIVE, boot, prepare
 from noise import noise
 
+from acdc.artefacts.verification.minimality import TOLERANCE
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import InputError
 from acdc.execution.ablated import Ablated
@@ -26,6 +27,7 @@ from acdc.search.choosing import Ranking
 from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS
 from acdc.task.spans import Spans
+from acdc.verification.minimality import minimise
 
 AT = Level.positions
 ESTIMATES = ["eap", "eap-ig-inputs", "eap-ig-activations", "clean-corrupted", "relp"]
@@ -220,6 +222,24 @@ class Held(SlotInputs):
         moved = residual.clone()
         moved[:, self.at] += self.more[:, self.at]
         return moved[None]
+
+
+@pytest.mark.parametrize("metric", ["kl", "logit_diff"])
+def test_minimised_circuits_are_locally_minimal(metric):
+    """As good as the circuit and the tolerance, and worse without any single edge, each by a run of its own."""
+    behaviour = Behaviour(boot("gpt2", 1, seed=1), noise(2, lengths=(4,)), range(2), METRICS[metric])
+    units, span = behaviour.units(AT), abs(float(behaviour.full().mean() - behaviour.empty().mean()))
+    own = np.random.default_rng(0).random(units.shape) < 0.95
+
+    def objective(kept):
+        return behaviour.metric.sign * behaviour.measure(units.ablated(kept))[0, 0].mean()
+
+    limit = objective(units.pruned(own)) + TOLERANCE * span
+    left = minimise(behaviour, own, span, level=AT)
+    assert (left <= units.pruned(own)).all() and 0 < left.sum() < units.pruned(own).sum()
+    assert objective(left) <= limit
+    for place in np.flatnonzero(left):
+        assert objective(left & (np.arange(len(left)) != place)) > limit
 
 
 def test_a_hybrid_tests_what_was_proposed():
