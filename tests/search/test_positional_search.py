@@ -224,12 +224,12 @@ class Held(SlotInputs):
         return moved[None]
 
 
-@pytest.mark.parametrize("metric", ["kl", "logit_diff"])
-def test_minimised_circuits_are_locally_minimal(metric):
+@pytest.mark.parametrize("family", slow_but(["gpt2"], ["gpt2", "qwen3"]))
+def test_minimised_circuits_are_locally_minimal(family):
     """As good as the circuit and the tolerance, and worse without any single edge, each by a run of its own."""
-    behaviour = Behaviour(boot("gpt2", 1, seed=1), noise(2, lengths=(4,)), range(2), METRICS[metric])
+    behaviour = Behaviour(boot(family, 1, seed=1), noise(2, lengths=(4,)), range(2), METRICS["kl"])
     units, span = behaviour.units(AT), abs(float(behaviour.full().mean() - behaviour.empty().mean()))
-    own = np.random.default_rng(0).random(units.shape) < 0.95
+    own = np.random.default_rng(0).random(units.shape) < 0.99
 
     def objective(kept):
         return behaviour.metric.sign * behaviour.measure(units.ablated(kept))[0, 0].mean()
