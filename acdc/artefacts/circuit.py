@@ -27,7 +27,7 @@ from acdc.files import json_text, write_text
 from acdc.graph import Anatomy, ComponentGraph, Edge, Writer, is_within_head
 from acdc.graph.masks import Mask
 from acdc.graph.task_spans import TaskSpans
-from acdc.graph.units import Units, kind_of, units_of
+from acdc.graph.units import PositionUnits, Units, kind_of, units_of
 from acdc.options import MOST_THREADS, Level
 
 if TYPE_CHECKING:
@@ -343,14 +343,27 @@ class Circuit(_Record):
         return graph
 
     def part(self, kept: np.ndarray, selection: dict[str, int | float]) -> "Circuit":
-        """The same with some of its edges, boolean [edges]; `selection`: how these were chosen, for its method."""
-        ids = set(self.graph.ids(kept))
-        changed = {
-            "method": self.method.model_copy(update={"selection": self.method.selection | selection}),
-            "edges": [edge for edge in self.edges if edge.id in ids],
-            "edges_effective": int(self.graph.prune(kept).sum()),
-        }
+        """The same with some of its edges, boolean [edges], or with some of those at positions; `selection`: how these
+        were chosen, for its method."""
+        method = self.method.model_copy(update={"selection": self.method.selection | selection})
+        changed: dict[str, Any] = {"method": method} | self._listing_part(kept)
         return Circuit(**{name: getattr(self, name) for name in type(self).model_fields} | changed)
+
+    def _listing_part(self, kept: np.ndarray) -> dict[str, Any]:
+        """What it lists with some of its edges, and how many of them are effective."""
+        if not isinstance(self.units, PositionUnits):
+            ids, edges = set(self.graph.ids(kept)), kept
+            return {
+                "edges": [edge for edge in self.edges if edge.id in ids],
+                "edges_effective": int(self.graph.prune(edges).sum()),
+            }
+        scores = np.zeros(self.units.shape)
+        for edge in self.positions:
+            scores[self.units.positional.position(edge.id)] = edge.score
+        listed = self.units.list_kept(self.units.pruned(kept), scores)
+        of_level = {level.value: [ScoredEdge(id=x, score=y) for x, y in own.items()] for level, own in listed.items()}
+        edges = self.graph.mask(edge.id for edge in of_level["edges"])
+        return of_level | {"edges_effective": int(self.graph.prune(edges).sum())}
 
     def save(self, path: str | Path) -> None:
         """Write `circuit.json` (a folder) or the given file, atomically."""

@@ -77,7 +77,7 @@ class Cached(Sequence[T]):
 @dataclass(frozen=True)
 class Pairing:
     """How corrupted prompts correspond to clean ones: `weights` [rows, positions, corrupted positions], by which what
-    is at the latter stands for what is at the former, and `positions` [rows], those of the answers."""
+    is at the latter stands for what is at the former, and `positions`, those of the answers as in a `Batch`."""
 
     weights: Tensor
     positions: Tensor
@@ -88,7 +88,7 @@ class Pairing:
         paired = [row.pairing for row in rows]
         if corrupted is None or not any(paired):
             return None
-        positions = torch.tensor([row.corrupted_answer_position for row in rows], device=tokens.device)
+        positions = as_positions([row.corrupted_positions for row in rows], tokens.device)
         return cls(pairing_weights(rows, paired, (tokens.shape[1], corrupted.shape[1]), tokens.device), positions)
 
     def part(self, rows: slice) -> "Pairing":
@@ -125,13 +125,21 @@ def pairing_weights(
     return weights
 
 
+def as_positions(positions: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Positions of the answers of rows, which all have as many: [rows], or where there are several [rows, answers]."""
+    found = torch.tensor(positions, device=device)
+    return found[:, 0] if found.shape[1] == 1 else found
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Rows on the device, padded to one length; `index` are their places in the behaviour, `clean` the plain run of
-    their clean prompts, which may be computed anew when it is read. `corrupted`: None where a row has no such
-    prompt. `pairing`: None where all corrupted prompts correspond to the clean ones position by position."""
+    """Rows on the device, padded to one length, and all of as many answers; `index` are their places in the behaviour,
+    `clean` the plain run of their clean prompts, which may be computed anew when it is read. `corrupted`: None where a
+    row has no such prompt. `positions` of answers: [rows], or of several in each row [rows, answers]. `pairing`: None
+    where all corrupted prompts correspond to the clean ones position by position."""
 
     index: tuple[int, ...]
+    rows: tuple[Row, ...]
     tokens: Tensor
     corrupted: Tensor | None
     positions: Tensor
@@ -149,11 +157,17 @@ class Batch:
         return self._part(slice(None, middle)), self._part(slice(middle, None))
 
     def _part(self, rows: slice) -> "Batch":
-        answers = RowBatch(self.answers.rows[rows], self.answers.full_logits[rows])
         corrupted = None if self.corrupted is None else self.corrupted[rows]
-        tensors = (self.tokens[rows], corrupted, self.positions[rows])
-        pairing = self.pairing and self.pairing.part(rows)
-        return Batch(self.index[rows], *tensors, answers, lambda: self.clean.part(rows), pairing)
+        return Batch(
+            self.index[rows],
+            self.rows[rows],
+            self.tokens[rows],
+            corrupted,
+            self.positions[rows],
+            self.answers.part(rows),
+            lambda: self.clean.part(rows),
+            self.pairing and self.pairing.part(rows),
+        )
 
 
 def budget_on(device: torch.device, free: int | None) -> float:

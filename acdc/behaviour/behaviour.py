@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from acdc.behaviour.ablations import ABLATIONS, Hidden, clean_tokens, corrupted_tokens, mean_ablated, mean_hidden
-from acdc.behaviour.batches import Batch, Cached, Pairing, RunCache, budget_on
+from acdc.behaviour.batches import Batch, Cached, Pairing, RunCache, as_positions, budget_on
 from acdc.behaviour.optimal import optimal_constants
 from acdc.behaviour.prompt_spans import spans_of, where_in
 from acdc.behaviour.workers import ALONE, Workers, share_out
@@ -123,7 +123,7 @@ class Behaviour:
 
     def where(self, batch: Batch) -> np.ndarray:
         """The span of every position of a batch, int [rows, positions]."""
-        return where_in(batch.answers.rows, self.spans)
+        return where_in(batch.rows, self.spans)
 
     @property
     def work(self) -> Work:
@@ -140,10 +140,10 @@ class Behaviour:
         logits = self._clean.get(place).logits
         full = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if not full.isfinite().all():
-            row = rows[int((~full.isfinite().all(-1)).nonzero()[0])]
+            row = RowBatch.of(rows, full).rows[int((~full.isfinite().all(-1)).nonzero()[0])]
             raise InputError(f"model {self.model.name!r} gives logits that are not finite on row {row.id!r}")
-        answers, run = RowBatch(rows, full), partial(self._clean.get, place)
-        return Batch(tuple(index), inputs.clean, inputs.corrupted, inputs.positions, answers, run, inputs.pairing)
+        answers, run = RowBatch.of(rows, full), partial(self._clean.get, place)
+        return Batch(tuple(index), rows, inputs.clean, inputs.corrupted, inputs.positions, answers, run, inputs.pairing)
 
     def release(self) -> None:
         """Let go of all runs that are kept; they are computed again when asked for."""
@@ -380,8 +380,8 @@ def tokens_together(model: Model, graph: ComponentGraph) -> int:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Token ids [rows, positions] of a batch's clean and corrupted prompts (None where a row has none), the answer
-    positions [rows], and how the prompts correspond, where not position by position."""
+    """Token ids [rows, positions] of a batch's clean and corrupted prompts (None where a row has none), the positions
+    of answers as in a `Batch`, and how the prompts correspond, where not position by position."""
 
     clean: Tensor
     corrupted: Tensor | None
@@ -390,7 +390,7 @@ class _Inputs:
 
     @classmethod
     def of(cls, rows: Sequence[Row], device: torch.device) -> "_Inputs":
-        positions = torch.tensor([row.answer_position for row in rows], device=device)
+        positions = as_positions([[answers.position for answers in row.answers] for row in rows], device)
         clean, corrupted = clean_tokens(rows, device), corrupted_tokens(rows, device)
         return cls(clean, corrupted, positions, Pairing.of(rows, clean, corrupted))
 
@@ -435,4 +435,4 @@ def apply(metrics: Sequence[Metric], logits: Tensor, answers: RowBatch) -> np.nd
 def usable_metrics(rows: Sequence[Row], outputs: int) -> list[Metric]:
     """The built-in metrics for a model with so many outputs that every one of these rows has the answers for."""
     fitting = (metric for metric in METRICS.built_in.values() if metric.fits(outputs))
-    return [m for m in fitting if all(getattr(row, name) for row in rows for name in m.needs)]
+    return [m for m in fitting if all(row.has(name) for row in rows for name in m.needs)]

@@ -23,7 +23,8 @@ def spans_of(task: Task, anatomy: Anatomy) -> TaskSpans:
             f"task {task.name!r} have between {min(lengths)} and {max(lengths)} tokens; give each of its rows "
             '"spans", such as {"subject": [2, 4]}'
         )
-    return TaskSpans.of_positions(lengths.pop(), [row.answer_position for row in task.rows], anatomy.bidirectional)
+    answers = [one.position for row in task.rows for one in row.answers]
+    return TaskSpans.of_positions(lengths.pop(), answers, anatomy.bidirectional)
 
 
 def where_in(rows: Sequence[Row], spans: TaskSpans) -> np.ndarray:
@@ -55,7 +56,7 @@ def _named(task: Task, anatomy: Anatomy) -> TaskSpans:
     seen, answers = set(), set()
     for row, found in at:
         numbers = np.array([names.index(name) for name in found])
-        answers.add(int(numbers[row.answer_position]))
+        answers |= {int(numbers[one.position]) for one in row.answers}
         first, last = ({n: int(np.flatnonzero(numbers == n)[end]) for n in set(numbers.tolist())} for end in (0, -1))
         seen |= {(n, m) for n in first for m in last if anatomy.bidirectional or first[n] <= last[m]}
     sources = tuple(tuple(n for n in range(len(names)) if (n, m) in seen) for m in range(len(names)))

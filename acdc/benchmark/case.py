@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from acdc.errors import InputError
 from acdc.task.rows import Task
@@ -64,6 +64,15 @@ class Case(Protocol):
     def prepare(self, folder: Path, device: str, dtype: str | None) -> PreparedCase:
         """Make it ready; models that have to be made are written into `folder`. `dtype`: None for its own. Raises
         Unavailable."""
+
+
+@runtime_checkable
+class HasPositions(Protocol):
+    """A case that also knows which position reads which."""
+
+    @property
+    def at_positions(self) -> Case:
+        """The same case over edges at positions."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Try one method on a prepared case under one ablation, and score what it finds."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,7 +16,8 @@ from acdc.benchmark.truth import Truth
 from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.graph import ATTENTION_SLOTS, Edge
-from acdc.graph.units import EdgeUnits
+from acdc.graph.units import Units
+from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc.search import decide
 from acdc.search.choosing import Ranking, helpfulness
@@ -24,12 +25,11 @@ from acdc.search.discover import DiscoverySettings, bind, prepare
 from acdc.search.methods.exact import exact
 from acdc.search.options import OrderOptions
 from acdc.search.registry import METHODS, Method
-from acdc.task.metrics import as_metric
+from acdc.task.metrics import as_metric, distance
 from acdc.verification.integrated import integrate
 
-METRICS = ("kl", "logit_diff")  # the first that a method can work with
+METRICS, OF_NUMBERS = ("kl", "logit_diff"), ("squared_error", "value")  # the first that a method can work with
 RANKING_SHARES = (0.001, 0.01, 0.05, 0.2)  # of the metric's range: thresholds that rank what ACDC keeps
-TRUTH_METRIC = "kl"  # over the whole distribution: sees whatever a method might miss
 
 
 class BenchmarkRow(BaseModel):
@@ -38,8 +38,8 @@ class BenchmarkRow(BaseModel):
 
     `edge_f1` and the like are at the size that the widest gap between scores suggests (of a method that decides by a
     threshold: between the effects of single edges); `edge_f1_at_true_size` at that of the true circuit. `cmd` and
-    `cpr` are of the faithfulness of KL. `work`: component evaluations of the search; of a
-    method that scores with the clean run, of one that decides without it.
+    `cpr` are of the faithfulness of KL, or of a number's squared error. `work`: component evaluations of the search;
+    of a method that scores with the clean run, of one that decides without it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -77,7 +77,7 @@ class BenchmarkRow(BaseModel):
 @dataclass(frozen=True)
 class Search:
     """What a method gave: the chosen edges, boolean [edges], scores of all of them that rank by size, and how much each
-    helps [edges], how the size came to be, and what it took."""
+    helps [edges], of all those of a `Trial.level`, how the size came to be, and what it took."""
 
     chosen: np.ndarray
     ranking: np.ndarray
@@ -110,10 +110,20 @@ class Trial:
         prepare(self.prepared.model, self.prepared.task, settings)
         return bind(self.prepared.model, self.prepared.task, settings, range(len(self.prepared.task.rows)))
 
+    @property
+    def level(self) -> Level:
+        """Edges, or edges at positions."""
+        return self._settings.level
+
+    @cached_property
+    def units(self) -> Units:
+        """All edges, of which a part is the circuit."""
+        return self.judge.units(self.level)
+
     @cached_property
     def judge(self) -> Behaviour:
-        """What faithfulness is measured of."""
-        return self.behaviour(replace(self._exact, metric=TRUTH_METRIC))
+        """What faithfulness is measured of: of all that the model says, whatever a method may look at."""
+        return self.behaviour(replace(self._exact, metric=distance(self.prepared.model.anatomy.d_vocab_out).name))
 
     def effects(self, metric: str, progress: Progress) -> np.ndarray:
         """The effect of every edge alone [edges]."""
@@ -124,7 +134,8 @@ class Trial:
 
     def search(self, method: Method, progress: Progress) -> Search:
         """Run a method under the first metric that it can work with. Raises InputError where there is none."""
-        settings = replace(settings_of(method, self._settings), metric=_metric_for(method))
+        outputs = self.prepared.model.anatomy.d_vocab_out
+        settings = replace(settings_of(method, self._settings), metric=_metric_for(method, outputs))
         with fixed_threads(settings.threads):
             find = _decided if method.decides else _scored
             return find(self, method, self.behaviour(settings), settings, progress)
@@ -140,24 +151,32 @@ class Trial:
             if row.method in METHODS.built_in:
                 raise
             return row.model_copy(update={"status": f"it broke: {type(error).__name__}: {error}"})
-        graph, truth = self.judge.graph, self.prepared.truths[self.ablation]
-        integrated = integrate(self.judge, found.ranking, found.helps)
+        truth = self.prepared.truths[self.ablation]
+        integrated = integrate(self.judge, found.ranking, found.helps, level=self.level)
         measured = {
             "edges_found": int(found.chosen.sum()),
             "cmd": integrated.cmd if integrated else None,
             "cpr": integrated.cpr if integrated else None,
             "metric": found.metric,
             "threshold": found.threshold,
-            "edges_total": graph.n_edges,
-            "found": graph.ids(found.chosen),
+            "edges_total": self.units.count,
+            "found": self.names(found.chosen),
             "work": found.work,
             "seconds": round(found.seconds, 3),
         }
-        return row.model_copy(update=measured | (_against(truth, self.judge, found) if truth else {}))
+        return row.model_copy(update=measured | (_against(truth, self, found) if truth else {}))
+
+    @cached_property
+    def _names(self) -> Sequence[str]:
+        return list(self.units.names())
+
+    def names(self, chosen: np.ndarray) -> list[str]:
+        """Ids of some edges, boolean [edges]."""
+        return [self._names[place] for place in np.flatnonzero(chosen).tolist()]
 
 
-def _metric_for(method: Method) -> str:
-    for name in METRICS:
+def _metric_for(method: Method, outputs: int) -> str:
+    for name in OF_NUMBERS if outputs == 1 else METRICS:
         try:
             method.check(as_metric(name))
             return name
@@ -175,9 +194,8 @@ def _scored(
     seconds, work = time.perf_counter() - began, behaviour.work.evaluations
     threshold = widest_gap(np.abs(found.values))
     none = np.zeros(len(found.values), dtype=bool)
-    chosen = (
-        none if threshold is None else Ranking(EdgeUnits(behaviour.graph), found.values).by_threshold(threshold).edges
-    )
+    units = trial.units
+    chosen = none if threshold is None else units.pruned(Ranking(units, found.values).by_threshold(threshold).kept)
     helps = helpfulness(found.values, found.kind, behaviour.metric.sign)
     return Search(chosen, found.values, helps, behaviour.metric.name, threshold, work, seconds)
 
@@ -197,7 +215,7 @@ def _decided(
     if method.name == "acdc":
         assert isinstance(options, OrderOptions)
         ranking = _by_threshold(behaviour, options, found.threshold, progress)
-    chosen = behaviour.graph.prune(found.kept)
+    chosen = trial.units.pruned(found.kept)
     return Search(chosen, ranking, ranking, behaviour.metric.name, found.threshold, work, seconds)
 
 
@@ -205,19 +223,19 @@ def _by_threshold(behaviour: Behaviour, options: OrderOptions, own: float, progr
     """The largest of several thresholds, its own among them, under which ACDC keeps each edge, 0 where none is."""
     full, empty = behaviour.ends()
     thresholds = sorted({own, *(share * abs(full - empty) for share in RANKING_SHARES)})
-    ranking = np.zeros(behaviour.graph.n_edges)
+    ranking = np.zeros(behaviour.units(options.level).count)
     for found in decide(behaviour, thresholds, options, progress):
         ranking[found.kept] = found.threshold
     return ranking
 
 
-def _against(truth: Truth, judge: Behaviour, found: Search) -> dict:
-    graph = judge.graph
-    true = graph.mask(truth.edges)
-    edges = Agreement.of(graph.ids(found.chosen), truth.edges)
-    nodes = Agreement.of(_nodes(graph.ids(found.chosen)), _nodes(truth.edges))
+def _against(truth: Truth, trial: Trial, found: Search) -> dict:
+    true, chosen = trial.units.mask(truth.edges), trial.names(found.chosen)
+    edges = Agreement.of(chosen, truth.edges)
+    nodes = Agreement.of(_nodes(chosen), _nodes(truth.edges))
     first = np.lexsort((true, -np.abs(found.ranking)))[: len(truth.edges)]  # of those alike, false ones first
-    sized = Agreement.of([graph.names[i] for i in first if found.ranking[i] != 0], truth.edges)
+    best = np.isin(np.arange(trial.units.count), first) & (found.ranking != 0)
+    sized = Agreement.of(trial.names(best), truth.edges)
     stairs = Staircase.of(np.abs(found.ranking), true)
     return {
         "redundant": truth.redundant,
@@ -236,10 +254,12 @@ def _against(truth: Truth, judge: Behaviour, found: Search) -> dict:
 
 
 def _nodes(edges: Collection[str]) -> set[str]:
-    """Components at the ends of edges, embeddings and logits included; a slot that heads share counts by itself."""
+    """Components at the ends of edges, embeddings and logits included, at positions where the edges are; a slot that
+    heads share counts by itself."""
     found = set()
-    for edge in map(Edge.parse, edges):
-        reader = edge.reader
+    for name in edges:
+        (writer, *source), (slot, *at) = (end.split("@") for end in name.split("->"))
+        reader = Edge.parse(f"{writer}->{slot}").reader
         of_head = reader.kind in ATTENTION_SLOTS and not reader.shared
-        found |= {edge.writer.id, f"a{reader.layer}.h{reader.head}" if of_head else reader.id}
+        found |= {"@".join([writer, *source]), "@".join([f"a{reader.layer}.h{reader.head}" if of_head else slot, *at])}
     return found

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from acdc.benchmark.case import Suite
+from acdc.benchmark.case import Case, HasPositions, Suite
 from acdc.benchmark.evaluate import BenchmarkRow, settings_of
 from acdc.benchmark.job import BenchmarkJob
 from acdc.benchmark.summary import Summary, summarise, write
@@ -49,10 +49,25 @@ class Plan:
         choose_devices(self.device)
         if self.data is not None and not self.data.is_dir():
             raise InputError(f"--data {self.data} is not a folder")
-        cases = [case for case in self.suite.cases(self.data) if self._wanted(case.name)]
+        cases = [self._at_level(case) for case in self.suite.cases(self.data) if self._wanted(case.name)]
         if not cases:
             raise InputError(f"--cases {self.only}: no case of suite {self.suite.name!r} matches")
         return [BenchmarkJob(case, self.methods, self.settings, out, self.device, self.dtype) for case in cases]
+
+    def _at_level(self, case: Case) -> Case:
+        """Raises InputError for a case that does not know its circuit at the level."""
+        match self.settings.level:
+            case Level.edges:
+                return case
+            case Level.positions if isinstance(case, HasPositions):
+                return case.at_positions
+            case Level.positions:
+                raise InputError(
+                    f"--level positions: suite {self.suite.name!r} does not know which position reads which; compiled, "
+                    "random and realism do"
+                )
+            case other:
+                raise InputError(f"--level {other}: known circuits are of edges or positions")
 
     def _wanted(self, name: str) -> bool:
         try:
@@ -61,13 +76,13 @@ class Plan:
             raise InputError(f"--cases {self.only} is not a regular expression: {error}") from None
 
 
-def choose_methods(names: str | None) -> tuple[str, ...]:
-    """Methods by a list of names with commas; None takes all over edges that learn no masks. Raises InputErrors for
+def choose_methods(names: str | None, level: Level = Level.edges) -> tuple[str, ...]:
+    """Methods by a list of names with commas; None takes all over a level that learn no masks. Raises InputErrors for
     unknown ones."""
-    over_edges = [method for method in METHODS.values() if Level.edges in method.levels]
+    fitting = [method for method in METHODS.values() if level in method.levels]
     if names is None:
-        return tuple(method.name for method in over_edges if not method.learns_masks)
-    wanted = names.split(",") if names != "all" else [method.name for method in over_edges]
+        return tuple(method.name for method in fitting if not method.learns_masks)
+    wanted = names.split(",") if names != "all" else [method.name for method in fitting]
     return tuple(dict.fromkeys(METHODS.find(name.strip()).name for name in wanted))
 
 

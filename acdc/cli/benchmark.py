@@ -7,6 +7,7 @@ import typer
 
 from acdc.cli import options as opt
 from acdc.cli.console import say_json
+from acdc.options import Level
 from acdc.search.options import SCORING
 
 if TYPE_CHECKING:
@@ -25,12 +26,21 @@ def benchmark(
     data: Annotated[
         Path | None, typer.Option(help="Folder with models/ and tasks/ for published and stories.", metavar="DIR")
     ] = None,
+    level: Annotated[
+        Level,
+        typer.Option(
+            help="What known circuits consist of: edges, or edges at single positions, which take longer.",
+            parser=Level.named,
+            metavar="[edges|positions]",
+        ),
+    ] = Level.edges,
     option: opt.PluginOptions = None,
     workers: Annotated[
         int | None, typer.Option(help="Run on this many Ray workers (default: in this process).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the results (default: runs/benchmark-SUITE).", metavar="DIR")
+        Path | None,
+        typer.Option(help="Folder of the results (default: runs/benchmark-SUITE, or with -LEVEL).", metavar="DIR"),
     ] = None,
     device: opt.Device = "auto",
     dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Default: float64 for compiled models.")] = None,
@@ -47,11 +57,12 @@ def benchmark(
     from acdc.search.discover import DiscoverySettings
 
     settings = DiscoverySettings(
-        options={**opt.given(own), **opt.named_values(option or [])}, seed=seed, threads=threads
+        options={**opt.given(own), **opt.named_values(option or [])}, level=level, seed=seed, threads=threads
     )
-    chosen = choose_methods(methods)
+    chosen = choose_methods(methods, level)
     plan = Plan(SUITES.find(suite), chosen, settings, data, cases, device, dtype and dtype.value)
-    folder = (out or Path("runs") / f"benchmark-{suite}").resolve()
+    name = f"benchmark-{suite}" if level is Level.edges else f"benchmark-{suite}-{level}"
+    folder = (out or Path("runs") / name).resolve()
     executor = choose_executor(workers, threads=threads)
     with watching() as watch:
         done = run_benchmark(plan, folder, executor, watch)

@@ -94,7 +94,8 @@ def print_check(check: "TaskCheck", as_json: bool) -> None:
     out, lengths = console(), f"{check.shortest} to {check.longest} tokens"
     if check.shortest == check.longest:
         lengths = count_of(check.longest, "token")
-    out.print(f"{check.task} for {check.model}: {count_of(check.rows, 'row')} of {lengths}")
+    answers = f" with {_between(*check.answers)} answers each" if check.answers != (1, 1) else ""
+    out.print(f"{check.task} for {check.model}: {count_of(check.rows, 'row')} of {lengths}{answers}")
     if check.spans:
         out.print(f"spans, in tokens: {', '.join(f'{name} {_between(*ends)}' for name, ends in check.spans.items())}")
     print_stored(check.model, check.quantisation, out)

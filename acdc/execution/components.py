@@ -33,6 +33,11 @@ class Positions:
         return Positions(self.length, self.single.repeat(copies, *[1] * (self.single.dim() - 1)))
 
     @property
+    def count(self) -> int:
+        """How many there are of each sequence, Q."""
+        return self.length if self.single is None else 1 if self.single.dim() == 1 else self.single.shape[1]
+
+    @property
     def chosen(self) -> Tensor | None:
         """The positions of each sequence, [B, n]; None for all."""
         return None if self.single is None else self.single.view(len(self.single), -1)
@@ -52,7 +57,7 @@ class Positions:
 
 
 def needed_length(components: "Components", answers: Tensor, prompt: int) -> int:
-    """How many positions of prompts of that length can matter for logits at `answers` [B]."""
+    """How many positions of prompts of that length can matter for logits at `answers` [B] or [B, n]."""
     return prompt if components.whole_prompts else int(answers.max()) + 1
 
 

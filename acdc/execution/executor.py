@@ -28,7 +28,8 @@ from acdc.graph.masks import CoordinateMask, EdgeMask, Mask, NeuronMask, Positio
 
 @dataclass(frozen=True)
 class Trace:
-    """A run: logits [N, V] at the asked positions, the writers' outputs, and the residual entering each layer.
+    """A run: logits [N, V] at the asked positions, of several in each sequence one after the other, the writers'
+    outputs, and the residual entering each layer.
 
     `residuals` has one entry more than there are layers: the last is what the logits read. `projections` are the
     queries, keys and values of each layer [readers, N, positions, e], kept where the graph has removable within-head
@@ -54,7 +55,8 @@ class Trace:
         """The run of some of its rows, as views."""
         blocks, projections = (tuple(x[:, rows] for x in tensors) for tensors in (self.blocks, self.projections))
         together = None if self.together is None else self.together[:, rows]
-        return Trace(self.logits[rows], blocks, tuple(x[rows] for x in self.residuals), projections, together)
+        logits = self.logits.unflatten(0, (len(self.residuals[0]), -1))[rows].flatten(0, 1)
+        return Trace(logits, blocks, tuple(x[rows] for x in self.residuals), projections, together)
 
 
 class _Collected(SlotInputs):
@@ -181,7 +183,7 @@ class Executor:
         return shape.post_norms and any(self.components.attention_bias(i) is not None for i in range(shape.n_layers))
 
     def run(self, tokens: Tensor, answer_positions: Tensor, slots: SlotInputs | None = None) -> Trace:
-        """Run token ids [N, positions]; logits are read at `answer_positions` [N]."""
+        """Run token ids [N, positions]; logits are read at `answer_positions` [N], or at several [N, n] of each."""
         return self.run_embedded(self.embed(tokens), answer_positions, slots or SlotInputs())
 
     def embed(self, tokens: Tensor) -> Tensor:
@@ -212,12 +214,14 @@ class Executor:
         """Run again from a layer on, `copies` times over, with everything before it as in `trace`.
 
         `layer` may be the number of layers: then only the logits are read anew. Gives [copies * N, V] logits, or with
-        `columns` [N, K] only those of these token ids.
+        `columns` [N, K] only those of these token ids; for N * n answers where there are several positions.
         """
         blocks = list(trace.blocks[: self.blocks_before(layer)])
         residual = trace.residuals[layer].repeat(copies, 1, 1)
         columns = None if columns is None else columns.repeat(copies, 1)
-        return self._run_layers(layer, residual, blocks, answer_positions.repeat(copies), slots, columns)
+        answers = Positions(residual.shape[1], answer_positions).repeat(copies).single
+        assert answers is not None
+        return self._run_layers(layer, residual, blocks, answers, slots, columns)
 
     def resume_without(
         self,
@@ -231,7 +235,7 @@ class Executor:
     ) -> Trace:
         """Run several subgraphs from the first layer on in which any of them differs from `trace`, candidate by
         candidate; logits as of `resume`. `where` [rows, positions]: the span of every position, for a mask of these."""
-        layer, rows = removed.first_layer(self.graph), len(trace.logits)
+        layer, rows = removed.first_layer(self.graph), len(trace.residuals[0])
         slots: SlotInputs
         if isinstance(removed, CoordinateMask):
             before = sum(len(block) for block in trace.blocks[: self.blocks_before(layer)])
@@ -280,8 +284,8 @@ class Executor:
                 residual = residual + blocks[-1][0]
         residuals.append(residual)
         final = slots.read(self.graph.group_at[shape.n_layers, ReaderKind.LOGITS], residual, blocks)[0]
-        answers = final[torch.arange(len(final), device=final.device), answer_positions]
-        logits = self.components.unembed(answers, columns)
+        answers = Positions(final.shape[1], answer_positions).take(final)
+        logits = self.components.unembed(answers.flatten(0, 1), columns)
         return Trace(logits, tuple(blocks), tuple(residuals), tuple(projections))
 
     def _project(

@@ -88,7 +88,7 @@ class CircuitRun(SubgraphRun):
         self.read_by_logits = self.final()
 
     def variants(self, kept: np.ndarray, reached: np.ndarray) -> Tensor:
-        """What the logits read at the answer positions in variants of the circuit, boolean [C, edges]: [C * N, d].
+        """What the logits read at N answers in variants of the circuit, boolean [C, edges]: [C * N, d].
         `reached`: boolean [writers] of what their changes reach, see `Reach.of`."""
         return _Variants(self, kept, reached).final()
 
@@ -118,12 +118,16 @@ class _Variants(SubgraphRun):
         edges = np.flatnonzero(np.any(kept != run.kept, axis=0))
         inside = len(self.graph.edges)
         self._opened = {int(reader) for reader in self.graph.ends[1][edges[edges < inside]]}
-        size = (len(kept), -1, self.rows, self.length, self.prompts.embedded.shape[-1])
-        everywhere = np.flatnonzero(self._changed & (self.required.needs == Required.EVERYWHERE))
         like = self.prompts.embedded
+        needed = {
+            Required.EVERYWHERE: self._changed & (self.required.needs == Required.EVERYWHERE),
+            Required.ANSWER: self._changed,
+        }
         self._changes = {
-            Required.EVERYWHERE: Changes.reserve(everywhere, size, like),
-            Required.ANSWER: Changes.reserve(np.flatnonzero(self._changed), (*size[:3], 1, size[4]), like),
+            need: Changes.reserve(
+                np.flatnonzero(writers), (len(kept), -1, self.rows, self._at[need].count, like.shape[-1]), like
+            )
+            for need, writers in needed.items()
         }
 
     def _feed_forward(self, layer: int) -> None:

@@ -1,7 +1,7 @@
 """Which components of a subgraph can reach the logits, and at which positions their outputs are needed.
 
-The logits are read at the answer position. So are the inputs of an MLP, and of a query, whose own output is needed
-nowhere else; keys and values are needed at every position that attention can see.
+The logits are read at the answer position, or at those of several answers. So are the inputs of an MLP, and of a
+query, whose own output is needed nowhere else; keys and values are needed at every position that attention can see.
 """
 
 from dataclasses import dataclass

@@ -21,8 +21,8 @@ from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
 
 @dataclass(frozen=True)
 class Prompts:
-    """A batch as subgraphs need it: `embedded` [1 or 2, N, P, d] by embedding writer, the answer positions [N], what
-    removed edges carry, and the stream of that (None where there is none that stays the same)."""
+    """A batch as subgraphs need it: `embedded` [1 or 2, N, P, d] by embedding writer, the answer positions [N] or
+    [N, n], what removed edges carry, and the stream of that (None where there is none that stays the same)."""
 
     embedded: Tensor
     answers: Tensor
@@ -82,12 +82,14 @@ class SubgraphRun:
         embeddings = np.arange(len(self.graph.embeddings))
         prompt, width = prompts.embedded.shape[2:]
         self.length = needed_length(components, prompts.answers, prompt)
-        size = (len(kept), -1, self.rows, self.length, width)
+        needed = {Required.EVERYWHERE: everywhere, Required.ANSWER: np.flatnonzero(required.needs)}
         self._changes = {
-            Required.EVERYWHERE: Changes.reserve(np.union1d(embeddings, everywhere), size, prompts.embedded),
-            Required.ANSWER: Changes.reserve(
-                np.union1d(embeddings, np.flatnonzero(required.needs)), (*size[:3], 1, size[4]), prompts.embedded
-            ),
+            need: Changes.reserve(
+                np.union1d(embeddings, writers),
+                (len(kept), -1, self.rows, self._at[need].count, width),
+                prompts.embedded,
+            )
+            for need, writers in needed.items()
         }
         for writer, value in enumerate(prompts.embedded):
             value = value[None, :, : self.length].repeat(1, len(kept), 1, 1)
@@ -97,24 +99,29 @@ class SubgraphRun:
     def rows(self) -> int:
         return len(self.prompts.answers)
 
+    @property
+    def answers(self) -> int:
+        """How many there are in each row."""
+        return self._at[Required.ANSWER].count
+
     @cached_property
     def _at(self) -> dict[Required, Positions]:
         answers = Positions(self.length, self.prompts.answers).repeat(len(self.kept))
         return {Required.ANSWER: answers, Required.EVERYWHERE: Positions(self.length)}
 
     def logits(self, columns: Tensor | None = None) -> Tensor:
-        """[C * N, V] at the answer positions, or [C * N, K] of the `columns` [N, K]."""
+        """[C * N, V] at the answer positions, or [C * N, K] of the `columns` [N, K]; N counts answers."""
         return self.components.unembed(self.final(), None if columns is None else columns.repeat(len(self.kept), 1))
 
     def final(self) -> Tensor:
-        """What the logits read at the answer positions, [C * N, d]."""
+        """What the logits read at the answer positions, [C * N, d]; N counts answers."""
         shape = self.graph.anatomy
         for layer in range(shape.n_layers):
             self._attend(layer)
             if not shape.attn_only and self.required.needs[self.required.mlp(layer)]:
                 self._feed_forward(layer)
         group = self.graph.group_at[shape.n_layers, ReaderKind.LOGITS]
-        return self._read([(group, 0)], Required.ANSWER, self._stream.attention[-1])[0, :, 0]
+        return self._read([(group, 0)], Required.ANSWER, self._stream.attention[-1])[0].flatten(0, 1)
 
     def _feed_forward(self, layer: int) -> None:
         """Compute a layer's MLP."""

@@ -73,8 +73,8 @@ def _done(action: Action, x: Tensor, amount: float | Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Where the places of some prompts are: `lengths`, the positions `looked_at` for the next token, and rows for their
-    spans, None for a prompt without a task."""
+    """Where the places of some prompts are: `lengths`, the last positions `looked_at` for the next token, and rows for
+    their spans, None for a prompt without a task."""
 
     lengths: tuple[int, ...]
     looked_at: tuple[int, ...]
@@ -86,7 +86,7 @@ class Prompts:
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Prompts":
-        return cls(tuple(len(row.clean) for row in rows), tuple(row.answer_position for row in rows), tuple(rows))
+        return cls(tuple(len(row.clean) for row in rows), tuple(row.last_answer for row in rows), tuple(rows))
 
     def mask(self, place: Place) -> Tensor:
         """Boolean [B, longest]. Raises InputError for positions or spans that a prompt does not have."""

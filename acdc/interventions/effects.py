@@ -13,6 +13,7 @@ from acdc.attribution.refusals import check_prompt
 from acdc.attribution.trace import prompt_text, token_texts
 from acdc.behaviour.behaviour import DEFAULT_BATCH, Behaviour, apply
 from acdc.errors import InputError
+from acdc.execution.components import Positions
 from acdc.interventions.bound import Binder, Bound, Prompts
 from acdc.interventions.held import held_logits
 from acdc.interventions.hooks import logits_under
@@ -87,10 +88,10 @@ def task_effects(
     behaviour = Behaviour(binder.model, task, rows, metric, "zero", batch_size=batch_size)  # nothing is ablated
     values = np.empty((2, len(rows)))
     for batch in behaviour.batches:
-        bound = binder.bind(Prompts.of(batch.answers.rows))
+        bound = binder.bind(Prompts.of(batch.rows))
         for number, some in enumerate(((), bound)):
             logits = logits_under(binder.model, some, batch.tokens)
-            asked = logits[torch.arange(len(logits), device=logits.device), batch.positions]
+            asked = Positions(logits.shape[1], batch.positions).take(logits).flatten(0, 1)
             values[number, list(batch.index)] = apply([metric], asked[None], batch.answers)[0, 0]
     units = SampledUnits.of(behaviour.rows)
     before, after, change = (

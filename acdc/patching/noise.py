@@ -32,13 +32,13 @@ class Noise:
         found = []
         for batch in behaviour.batches:
             tokens = behaviour.model.components.embed(batch.tokens)[0]  # positions apart
-            found += [tokens[place, slice(*_bounds(row, subject))] for place, row in enumerate(batch.answers.rows)]
+            found += [tokens[place, slice(*_bounds(row, subject))] for place, row in enumerate(batch.rows)]
         return cls(subject, float(torch.cat(found).double().std(correction=0)), level, seed)
 
     def added(self, batch: Batch, embedded: Tensor, sample: int) -> Tensor:
         """Embedded prompts [N, P, d] with the noise of one sample."""
         noisy = embedded.clone()
-        for place, (index, row) in enumerate(zip(batch.index, batch.answers.rows, strict=True)):
+        for place, (index, row) in enumerate(zip(batch.index, batch.rows, strict=True)):
             start, stop = _bounds(row, self.subject)
             drawn = np.random.default_rng([self.seed, index, sample]).normal(size=(stop - start, embedded.shape[-1]))
             noisy[place, start:stop] += torch.from_numpy(self.level * self.sigma * drawn).to(embedded)

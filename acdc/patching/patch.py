@@ -15,7 +15,7 @@ from acdc.artefacts.circuit import library_versions
 from acdc.artefacts.patching import CONVENTION, Direction, NoiseRecord, PatchedTask, PatchRecord
 from acdc.behaviour.batches import Batch, pairing_weights
 from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, Behaviour, apply
-from acdc.execution.components import needed_length
+from acdc.execution.components import Positions, needed_length
 from acdc.execution.products import KIND as PRODUCTS
 from acdc.execution.threads import fixed_threads
 from acdc.model.load import Model
@@ -65,8 +65,8 @@ def patch(
 
 @dataclass(frozen=True)
 class _Side:
-    """The clean or the corrupted prompts of a batch: embedded [N, P, d], where their answers are [N], and by site which
-    positions are in each place."""
+    """The clean or the corrupted prompts of a batch: embedded [N, P, d], where their answers are, as in a `Batch`, and
+    by site which positions are in each place."""
 
     embedded: Tensor
     positions: Tensor
@@ -124,7 +124,7 @@ class _Patching:
         """By which weights positions of the source stand for those of the base, where not one by one."""
         if self.batch.pairing is None or self.noise is not None:
             return None
-        rows, back = self.batch.answers.rows, direction == "denoise"
+        rows, back = self.batch.rows, direction == "denoise"
         clean, corrupted = (max(row.lengths[side] for row in rows) for side in (0, 1))
         lengths = (corrupted, clean) if back else (clean, corrupted)
         paired = [row.pairing_back if back else row.pairing for row in rows]
@@ -133,11 +133,10 @@ class _Patching:
 
     def _score(self, final: Tensor, side: _Side) -> np.ndarray:
         """The metric, float64 [runs, rows], of final residual streams [runs * rows, P, d]."""
-        rows, columns = len(self._rows), self._answers.columns
-        copies = len(final) // rows
-        answers = final[torch.arange(len(final), device=final.device), side.positions.repeat(copies)]
+        copies, columns = len(final) // len(self._rows), self._answers.columns
+        answers = Positions(final.shape[1], side.positions).repeat(copies).take(final).flatten(0, 1)
         logits = self._components.unembed(answers, None if columns is None else columns.repeat(copies, 1))
-        return apply([self.behaviour.metric], logits.unflatten(0, (copies, rows)), self._answers)[0]
+        return apply([self.behaviour.metric], logits.unflatten(0, (copies, -1)), self._answers)[0]
 
     def _mark_missing(self, measured: Measured, direction: Direction, base: _Side) -> None:
         for site, masks in base.masks.items():

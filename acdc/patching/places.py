@@ -1,4 +1,4 @@
-"""Where something is patched: at the spans of a task, or at each position, counted from the answer."""
+"""Where something is patched: at the spans of a task, or at each position, counted from the last answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,12 +49,12 @@ def by_span(rows: Sequence[Row], names: Sequence[str]) -> Places:
 
 
 def by_position(rows: Sequence[Row], whole: bool) -> Places:
-    """Single positions. Where all rows have the answer at the same one they are counted from the first token, else from
-    the answer: -1 is the one before. `whole`: those after the answer too, which can matter to no other model.
+    """Single positions. Where all rows have the last answer at the same one they are counted from the first token, else
+    from that answer: -1 is the one before. `whole`: those after it too, which can matter to no other model.
 
     A row that is too short for a place has no share in what is measured there.
     """
-    answers, lengths = [row.answer_position for row in rows], [len(row.clean) for row in rows]
+    answers, lengths = [row.last_answer for row in rows], [len(row.clean) for row in rows]
     before = max(answers)
     after = max(length - answer - 1 for length, answer in zip(lengths, answers, strict=True)) if whole else 0
     alike = len(set(answers)) == 1

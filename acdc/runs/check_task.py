@@ -40,7 +40,7 @@ class GroupCheck:
 class TaskCheck:
     """Rows, lengths in tokens, the default split, each metric's mean on clean and corrupted prompts (None where a row
     has none), and on the clean prompts of each group. `spans`: of each, and of the rest, the fewest and the most tokens
-    in a row."""
+    in a row; `answers`: the fewest and the most places in a row at which something is called for."""
 
     task: str
     model: str
@@ -55,6 +55,7 @@ class TaskCheck:
     warnings: list[str]
     quantisation: Quantisation | None
     spans: dict[str, tuple[int, int]]
+    answers: tuple[int, int]
 
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
@@ -83,7 +84,7 @@ def check(job: DiscoveryJob) -> TaskCheck:
     ends: list[float | None] = [None] * len(names) if without else corrupted.mean(axis=1).tolist()
     both = zip(names, clean.mean(axis=1).tolist(), ends, strict=True)
     measures = {name: {"clean": full, "corrupted": empty} for name, full, empty in both}
-    lengths = [len(row.clean) for row in task.rows]
+    lengths, answers = [len(row.clean) for row in task.rows], [len(row.answers) for row in task.rows]
     return TaskCheck(
         task=task.name,
         model=model.name,
@@ -98,6 +99,7 @@ def check(job: DiscoveryJob) -> TaskCheck:
         warnings=_warnings(measures, _same_outputs(names, clean, corrupted, outputs), without, len(split.verification)),
         quantisation=model.quantisation,
         spans=_spans(task),
+        answers=(min(answers), max(answers)),
     )
 
 
@@ -132,7 +134,7 @@ def _metrics(own: Metric, rows: Sequence[Row], outputs: int) -> list[Metric]:
     """What these rows have the answers for: the built-in metrics, the task's own, and whether the answer is right."""
     metrics = usable_metrics(rows, outputs)
     metrics += [own] if own not in metrics else []
-    answered = outputs > 1 and all(row.correct and row.incorrect for row in rows)
+    answered = outputs > 1 and all(row.has("correct") and row.has("incorrect") for row in rows)
     return [*metrics, RIGHT_ANSWER] if answered else metrics
 
 

@@ -23,10 +23,12 @@ from acdc.words import count_of
 
 def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> FinishedRun:
     """The minimised circuit, verified on unseen rows and drawn. Raises InputError for a circuit of other units than
-    edges."""
+    edges, or edges at positions."""
     record, circuit = read_run(path), Circuit.load(path)
-    if not circuit.units.are_edges:
-        raise InputError(f"run {path} holds a circuit of {circuit.level}: only circuits of edges are minimised")
+    if not circuit.units.count_as_edges:
+        raise InputError(
+            f"run {path} holds a circuit of {circuit.level}: only circuits of edges or positions are minimised"
+        )
     if circuit.metric not in METRICS:
         raise InputError(f"the circuit was found with a user-defined metric, {circuit.metric!r}")
     model = load_model(record.source.model, revision=record.source.revision, device=device, dtype=circuit.dtype)
@@ -44,11 +46,11 @@ def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> F
 
 
 def minimal_circuit(model: Model, task: Task, circuit: Circuit, progress: Progress) -> Circuit:
-    """A locally minimal part of a circuit of edges, decided on the rows that the circuit was found on."""
+    """A locally minimal part of a circuit of edges, also at positions, decided on the rows that it was found on."""
     with fixed_threads(circuit.batch.threads):
         behaviour = behaviour_of(model, task, circuit, circuit.task.discovery, METRICS[circuit.metric])
         span = abs(float(behaviour.full().mean() - behaviour.empty().mean()))
-        edges, rows = circuit.edges_effective, len(behaviour.rows)
+        edges, rows = circuit.size_in_edges, len(behaviour.rows)
         with progress(f"minimising {count_of(edges, 'edge')}", edges * rows, "prompts") as advance:
-            kept = minimise(behaviour, circuit.mask, span, advance)
-    return circuit.part(kept, {"minimised_from": circuit.edges_effective, "tolerance": TOLERANCE * span})
+            kept = minimise(behaviour, circuit.listed, span, advance, circuit.level)
+    return circuit.part(kept, {"minimised_from": edges, "tolerance": TOLERANCE * span})

@@ -87,7 +87,7 @@ class BatchDryRun:
         self.behaviour = bind()
         (batch,) = self.behaviour.batches
         self.rows, shape = len(batch.index), self.behaviour.graph.anatomy
-        tracker.whole_number = max(row.answer_position for row in self.behaviour.rows)
+        tracker.whole_number = max(row.last_answer for row in self.behaviour.rows)
         self._components = shape.n_layers * (shape.n_heads + (not shape.attn_only))
         self._evaluations = 0
         self.clean = self._page()

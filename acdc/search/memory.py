@@ -43,10 +43,10 @@ def working_bytes(behaviour: Behaviour, method: str, batch: Batch, runs: int = 1
         return sizes.outputs + sizes.layers * sizes.stream + one_layer + 2 * sizes.logits
     if method == "hisp":
         return sizes.outputs + max(passes + 3 * sizes.heads, sizes.outputs + 4 * sizes.widened + 4 * sizes.logits)
-    if method == "atp-star":
+    if method == "atp-star" and not kind_of(level).have_spans:
         per_layer = sizes.layers**2 * sizes.stream  # gradients at what heads write, of every run
         return 2 * sizes.outputs + per_layer + max(passes + 1.5 * sizes.slots, _patterns_anew(behaviour, batch, sizes))
-    if method == "peap":
+    if method in ("peap", "atp-star"):
         return 2 * sizes.outputs + max(taken_down + passes, _patterns_anew(behaviour, batch, sizes))
     widened = 2 * min(WIDENED * sizes.stream, sizes.outputs) if sizes.widened else 0
     contracted = taken_down + (2.2 if kind_of(level).have_spans else 1.8) * sizes.slots + widened
@@ -101,7 +101,7 @@ class _Sizes:
             widened=0 if narrow == wide else heads,
             neurons=shape.n_layers * neurons,
             kept=shape.n_layers * kept,
-            logits=len(batch.index) * shape.d_vocab_out * wide,
+            logits=len(batch.answers.rows) * shape.d_vocab_out * wide,
         )
 
 

@@ -120,6 +120,7 @@ METHODS = Registry(
             "acdc on the edges that eap-ig-inputs ranks highest",
             decides=True,
             check=_gradient,
+            levels=(Level.edges, Level.positions),
             options=HybridOptions,
             takes_edges=True,
             cost=deferred("acdc.search.methods.hybrid:hybrid_cost"),
@@ -189,6 +190,7 @@ METHODS = Registry(
             deferred("acdc.search.methods.atp_star:atp_star"),
             "eap with recomputed attention patterns, and with paths that cancel each other separated",
             check=_gradient_at_clean,
+            levels=(Level.edges, Level.positions),
             cost=_once,
         ),
         Method(

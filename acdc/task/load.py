@@ -44,7 +44,7 @@ def load_task(name_or_path: str | Path, model: Model) -> Task:
 
 
 def _usual_metric(rows: Sequence[Row], outputs: int) -> str:
-    answered = outputs > 1 and all(row.correct and row.incorrect for row in rows)
+    answered = outputs > 1 and all(row.has("correct") and row.has("incorrect") for row in rows)
     return "logit_diff" if answered else distance(outputs).name
 
 

@@ -1,6 +1,9 @@
-"""Metrics of a run at the answer position: one value per row, in the metric's own sign and unit."""
+"""Metrics of a run where its rows have answers: one value per row, in the metric's own sign and unit.
 
-from collections.abc import Callable, Sequence
+A row with several answers has the mean over them, so rows stay what counts.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,12 +19,25 @@ from acdc.task.rows import Row
 class RowBatch:
     """The rows of one batch with what metrics need: the full model's logits [rows, V] on their clean prompts.
 
-    With `ids`, V is not the vocabulary but those token ids of each row, padded to one length.
+    Rows of several answers, `each` so many, are here once for every answer, one after the other. With `ids`, V is not
+    the vocabulary but those token ids of each row, padded to one length.
     """
 
     rows: tuple[Row, ...]
     full_logits: Tensor
     ids: tuple[tuple[int, ...], ...] | None = None
+    each: int = 1
+
+    @classmethod
+    def of(cls, rows: Iterable[Row], full_logits: Tensor) -> "RowBatch":
+        """Of rows that all have as many answers, and the full model's logits at these, row by row."""
+        whole = tuple(rows)
+        return cls(tuple(one for row in whole for one in row.single), full_logits, each=len(whole[0].answers))
+
+    def part(self, rows: slice) -> "RowBatch":
+        """Some of the rows, with all of their answers."""
+        chosen = slice(*(None if end is None else self.each * end for end in (rows.start, rows.stop)))
+        return RowBatch(self.rows[chosen], self.full_logits[chosen], self.ids and self.ids[chosen], self.each)
 
     @cached_property
     def correct(self) -> Tensor:
@@ -60,7 +76,7 @@ class RowBatch:
         ids = tuple(tuple(sorted({*row.correct, *row.incorrect})) for row in self.rows)
         columns = RowBatch(self.rows, self.full_logits, ids).columns
         assert columns is not None  # as it has ids
-        return RowBatch(self.rows, self.full_logits.gather(-1, columns), ids)
+        return RowBatch(self.rows, self.full_logits.gather(-1, columns), ids, self.each)
 
     def _mask(self, answers: Sequence[tuple[int, ...]]) -> Tensor:
         mask = torch.zeros_like(self.full_logits, dtype=torch.bool)
@@ -72,7 +88,8 @@ class RowBatch:
 
 NOISE = 1e-6  # relative differences below this are rounding
 # A metric of a user's: from logits [rows, V] at the answer positions and what is known of the rows, one value per row
-# [rows], better when larger. A `Metric` says what else is to be known of one.
+# [rows], better when larger. A row with several answers is several rows to it. A `Metric` says what else is to be known
+# of one.
 MetricFunction = Callable[[Tensor, RowBatch], Tensor]
 
 
@@ -103,14 +120,15 @@ class Metric:
         return -1.0 if self.larger_is_better else 1.0
 
     def per_row(self, logits: Tensor, batch: RowBatch) -> Tensor:
-        """Values [rows] of logits [rows, V]. Raises InputError for another shape or a value that is not finite."""
+        """Values [rows] of logits [rows * answers of each, V]. Raises InputError for another shape or a value that is
+        not finite."""
         values = self.function(logits, batch)
         if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
             raise InputError(f"metric {self.name!r} must give one value per row, a tensor of shape [{len(logits)}]")
         if not values.isfinite().all():
             row = batch.rows[int((~values.isfinite()).nonzero()[0])]
             raise InputError(f"metric {self.name!r} is not finite on row {row.id!r}")
-        return values
+        return values if batch.each == 1 else values.unflatten(0, (-1, batch.each)).mean(1)
 
     def fits(self, outputs: int) -> bool:
         """Whether it is for models with so many outputs."""
@@ -125,7 +143,7 @@ class Metric:
             raise InputError(f"metric {self.name!r} is not for this model, which {has}: use {fitting}")
         for row in rows:
             for name in self.needs:
-                if not getattr(row, name):
+                if not row.has(name):
                     raise InputError(f"metric {self.name!r} needs {name} answers, but row {row.id!r} has none")
 
 

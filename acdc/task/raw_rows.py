@@ -16,6 +16,7 @@ TokenId = Annotated[StrictInt, Field(ge=0)]
 Answer = TokenId | Annotated[StrictStr, Field(min_length=1)]
 AUTOCIRCUIT_NAMES = {"corrupt": "corrupted", "answers": "correct", "wrong_answers": "incorrect"}
 OTHER_NAMES = AUTOCIRCUIT_NAMES | {"correct_idx": "correct", "incorrect_idx": "incorrect", "attention_mask": "mask"}
+OWN_NAMES = ("answer",)  # that many data sets have for columns of their own, though they look like a key
 ALIKE = 0.85  # of two names, as `difflib` has it: one of them is taken for a slip
 
 
@@ -53,8 +54,20 @@ RawSpan = StrictInt | tuple[TokenId, TokenId] | Annotated[StrictStr, Field(min_l
 RawSpans = Annotated[dict[StrictStr, RawSpan], Field(min_length=1)]
 
 
+class RawAnswers(BaseModel):
+    """What a prompt calls for after the token at a position, or after the last token of a span; a negative position
+    counts from the end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    position: StrictInt | Annotated[StrictStr, Field(min_length=1)]
+    correct: list[Answer] = []
+    incorrect: list[Answer] = []
+
+
 class RawRow(BaseModel):
-    """One row as its file has it; unknown keys are ignored, unless they look like a slip (`check_keys`)."""
+    """One row as its file has it; unknown keys are ignored, unless they look like a slip (`check_keys`). `answers` take
+    the place of `correct`, `incorrect` and `answer_position`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -63,6 +76,7 @@ class RawRow(BaseModel):
     correct: list[Answer] = []
     incorrect: list[Answer] = []
     answer_position: TokenId | None = None
+    answers: Annotated[list[RawAnswers], Field(min_length=1)] | None = None
     mask: list[Annotated[StrictInt, Field(ge=0, le=1)]] | None = None
     spans: RawSpans | None = None
     corrupted_spans: RawSpans | None = None
@@ -136,7 +150,7 @@ def meant_by(key: str, known: tuple[str, ...]) -> str | None:
     plain = key.strip().lower().replace("-", "_").replace(" ", "_")
     if plain in known or OTHER_NAMES.get(plain) in known:
         return plain if plain in known else OTHER_NAMES[plain]
-    if plain.rstrip("0123456789") != plain:
+    if plain.rstrip("0123456789") != plain or plain in OWN_NAMES:
         return None
     return next(iter(get_close_matches(plain, known, 1, ALIKE)), None)
 
@@ -148,6 +162,7 @@ _WANTED = {
     "correct": "a list of texts or token ids",
     "incorrect": "a list of texts or token ids",
     "answer_position": "a position from 0",
+    "answers": 'a list of {"position": ..., "correct": [...], "incorrect": [...]}',
     "mask": "a list of 0 and 1",
     "spans": 'names with [start, end], a position, text, or {"text": ..., "occurrence": ...}',
     "corrupted_spans": 'names with [start, end], a position, text, or {"text": ..., "occurrence": ...}',
@@ -157,7 +172,7 @@ _WANTED = {
 
 def _describe(problem: Mapping[str, Any], record: dict) -> str:
     name = problem["loc"][0]
-    if problem["type"] == "missing":
+    if problem["type"] == "missing" and name not in record:
         return "missing"
     shown, wanted = json.dumps(record[name]), _WANTED.get(name, without_prefix(problem["msg"]))
     return f"expected {wanted}, got {shown if len(shown) <= 40 else shown[:37] + '...'}"

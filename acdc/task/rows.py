@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from acdc.errors import InputError
 from acdc.task.pairing import Prompt, pair
@@ -11,11 +11,21 @@ from acdc.task.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """What a prompt calls for after the token at a position, as token ids."""
+
+    position: int
+    correct: tuple[int, ...] = ()
+    incorrect: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One pair of prompts with the answers that the clean prompt calls for, all as token ids.
 
     `corrupted`: None where there is none. `answer_position` is the index of the token whose next-token logits are
-    measured; `group` names a template. `spans` are of the clean prompt. Without `corrupted_spans` they are also those
+    measured; `later`: what is called for at further positions, ascending, each of which counts as much as the first;
+    `group` names a template. `spans` are of the clean prompt. Without `corrupted_spans` they are also those
     of the corrupted prompt, which is as long and corresponds to the clean one position by position; with them, spans of
     the same names correspond (`acdc.task.pairing`).
     """
@@ -29,6 +39,31 @@ class Row:
     group: str | None = None
     spans: Spans | None = None
     corrupted_spans: Spans | None = None
+    later: tuple[Answers, ...] = ()
+
+    @property
+    def answers(self) -> tuple[Answers, ...]:
+        """All that it calls for, by position."""
+        return Answers(self.answer_position, self.correct, self.incorrect), *self.later
+
+    @property
+    def last_answer(self) -> int:
+        """The last position at which it calls for something."""
+        return self.later[-1].position if self.later else self.answer_position
+
+    @property
+    def single(self) -> "tuple[Row, ...]":
+        """Rows of one answer each that say the same."""
+        if not self.later:
+            return (self,)
+        return tuple(
+            replace(self, answer_position=one.position, correct=one.correct, incorrect=one.incorrect, later=())
+            for one in self.answers
+        )
+
+    def has(self, kind: str) -> bool:
+        """Whether it has correct, or incorrect, answers wherever it calls for something."""
+        return all(getattr(answers, kind) for answers in self.answers)
 
     @property
     def pairing(self) -> tuple[tuple[int, ...], ...] | None:
@@ -47,10 +82,10 @@ class Row:
         return pair(Prompt(len(self.corrupted), self.corrupted_spans), Prompt(len(self.clean), self.spans))
 
     @property
-    def corrupted_answer_position(self) -> int:
-        """Where the corrupted prompt has the token that corresponds to the one at the answer position."""
-        paired = self.pairing
-        return self.answer_position if paired is None else paired[self.answer_position][0]
+    def corrupted_positions(self) -> tuple[int, ...]:
+        """Where the corrupted prompt has the tokens that correspond to those at the positions of the answers."""
+        paired, positions = self.pairing, [answers.position for answers in self.answers]
+        return tuple(positions if paired is None else [paired[position][0] for position in positions])
 
     @property
     def counterparts(self) -> tuple[int | None, ...] | None:
@@ -78,8 +113,10 @@ class Task:
         """SHA-256 of the rows as token ids: equal for equal data, wherever it was read from. Spans are a part of it
         only where they say which tokens correspond: else what is measured without asking for them does not depend on
         them."""
-        names = [one.name for one in fields(Row) if one.name not in ("spans", "corrupted_spans")]
-        return _hash({name: getattr(row, name) for name in names} | _paired_by(row) for row in self.rows)
+        names = [one.name for one in fields(Row) if one.name not in ("spans", "corrupted_spans", "later")]
+        return _hash(
+            {name: getattr(row, name) for name in names} | _paired_by(row) | _answered_later(row) for row in self.rows
+        )
 
     def spans_hash(self) -> str:
         """SHA-256 of the rows' spans, for what is measured by them. Raises InputError for rows without."""
@@ -109,6 +146,11 @@ def _paired_by(row: Row) -> dict[str, object]:
     return {name: (spans.names, spans.bounds) for name, spans in pairs.items() if spans}
 
 
+def _answered_later(row: Row) -> dict[str, object]:
+    """What a row's hash has of further answers."""
+    return {"later": [(one.position, one.correct, one.incorrect) for one in row.later]} if row.later else {}
+
+
 def _hash(records: Iterable[object]) -> str:
     """SHA-256 of a list as JSON, which is never held as a whole."""
     found = hashlib.sha256(b"[")
@@ -122,14 +164,16 @@ def _hash(records: Iterable[object]) -> str:
 def bucket(rows: Sequence[Row], size: int, stretch: float = 1.0, tokens: int | None = None) -> list[list[int]]:
     """Indices of rows in batches of at most `size`: shortest first, rows of one length in their order.
 
-    A batch's longest row is at most `stretch` times its shortest, so by default all are of one length; so with
-    corrupted prompts. With `tokens`, a batch of several rows has at most so many, padding included.
+    All rows of a batch have as many answers. Its longest row is at most `stretch` times its shortest, so by default all
+    are of one length; so with corrupted prompts. With `tokens`, a batch of several rows has at most so many, padding
+    included.
     """
     batches: list[list[int]] = []
-    for index in sorted(range(len(rows)), key=lambda i: rows[i].lengths):
+    for index in sorted(range(len(rows)), key=lambda i: (len(rows[i].later), rows[i].lengths)):
         lengths, last = rows[index].lengths, batches[-1] if batches else []
         fits = len(last) < size and (tokens is None or (len(last) + 1) * max(lengths) <= tokens)
-        if last and fits and _alike(lengths, [rows[i].lengths for i in last], stretch):
+        asked = bool(last) and len(rows[last[0]].later) == len(rows[index].later)
+        if asked and fits and _alike(lengths, [rows[i].lengths for i in last], stretch):
             last.append(index)
         else:
             batches.append([index])

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from acdc.errors import AcdcWarning, InputError
 from acdc.graph import Anatomy
 from acdc.task.prompt_tokenizer import NO_TOKENIZER, PromptTokenizer
-from acdc.task.raw_rows import KINDS, Answer, Kind, PlacedRow, Prompt
-from acdc.task.rows import Row
+from acdc.task.raw_rows import KINDS, Answer, Kind, PlacedRow, Prompt, RawAnswers
+from acdc.task.rows import Answers, Row
 from acdc.task.span_places import SpanError, place_spans
 from acdc.task.spans import Spans
 from acdc.words import count_of, shortened
@@ -131,7 +131,9 @@ class _Draft:
         if not isinstance(self.clean, _Text) or self.placed.answers is not None:
             return prompts
         row, clean = self.placed.row, self.clean
-        return prompts + [clean + answer for answer in (*row.correct, *row.incorrect) if isinstance(answer, str)]
+        at_end = [row] if row.answers is None else _perhaps_at_end(row.answers)
+        answers = [answer for one in at_end for answer in (*one.correct, *one.incorrect) if isinstance(answer, str)]
+        return prompts + [clean + answer for answer in answers]
 
     def is_padded(self, tokenizer: PromptTokenizer) -> bool:
         """Whether a prompt of token ids begins or ends with pad tokens that no mask hides: one, or where the pad token
@@ -143,6 +145,12 @@ class _Draft:
         pads = [known.pad_token_id] * fewest
         prompts = [ids for ids in (self.clean, self.corrupted) if isinstance(ids, list)]
         return any(ids[:fewest] == pads or ids[-fewest:] == pads for ids in prompts)
+
+
+def _perhaps_at_end(answers: Sequence[RawAnswers]) -> list[RawAnswers]:
+    """Those that may belong to the last token of a prompt whose length is not known yet."""
+    last = max((one.position for one in answers if isinstance(one.position, int)), default=-1)
+    return [one for one in answers if isinstance(one.position, str) or one.position in (-1, last)]
 
 
 @dataclass(frozen=True)
@@ -162,12 +170,6 @@ class _Maker:
         corrupted = None if self.draft.corrupted is None else self._prompt(self.draft.corrupted, "corrupted")
         self._check_lengths(clean, corrupted)
         shown = self._shown(len(clean))
-        position = self._answer_position(len(clean), shown)
-        at_end = self.draft.clean if isinstance(self.draft.clean, _Text) and position == len(clean) - 1 else None
-        listed = self._listed()
-        correct, incorrect = (self._answers(listed[kind], kind, at_end) for kind in KINDS)
-        if both := set(correct) & set(incorrect):
-            raise self._refusal(f"token {min(both)} is both a correct and an incorrect answer")
         own = self._tokens(clean[shown])
         other = None if corrupted is None else self._tokens(corrupted if raw.mask is None else corrupted[shown])
         spans = self._spans("spans", self.draft.clean, clean, shown)
@@ -175,16 +177,18 @@ class _Maker:
         if spans and corrupted_spans and set(spans.names) == set(corrupted_spans.names):
             corrupted_spans = corrupted_spans.in_order(spans.names)
         same = corrupted_spans == spans and len(own) == len(other or own)
+        first, *later = self._all_answers(len(clean), shown, spans)
         row = Row(
             id=str(raw.id) if raw.id is not None else str(number),
             clean=own,
             corrupted=other,
-            correct=self._tokens(correct),
-            incorrect=self._tokens(incorrect),
-            answer_position=position - shown.start,
+            correct=first.correct,
+            incorrect=first.incorrect,
+            answer_position=first.position,
             group=str(raw.group) if raw.group is not None else None,
             spans=spans,
             corrupted_spans=None if same else corrupted_spans,
+            later=tuple(later),
         )
         self._check_pairing(row)
         return row
@@ -230,16 +234,50 @@ class _Maker:
             raise self._refusal("mask has a 0 between ones: it may hide tokens at the beginning and at the end alone")
         return slice(start, stop)
 
-    def _answer_position(self, length: int, shown: slice) -> int:
-        """Counted from the first token, hidden or not; by default that of the last that is not hidden."""
-        position = self.draft.placed.row.answer_position
-        if position is None:
-            return shown.stop - 1
-        if position >= length:
-            raise self._refusal(f"answer_position {position} is past the last token, {length - 1}")
+    def _all_answers(self, length: int, shown: slice, spans: Spans | None) -> list[Answers]:
+        """By position, which counts from the first token that is not hidden."""
+        raw = self.draft.placed.row
+        if raw.answers is None:
+            position = shown.stop - 1 if raw.answer_position is None else raw.answer_position
+            return [self._answers_at(self._checked(position, "answer_position", length, shown), shown, self._listed())]
+        if raw.correct or raw.incorrect or raw.answer_position is not None:
+            raise self._refusal(
+                "answers take the place of correct, incorrect and answer_position: leave out the others"
+            )
+        found: dict[int, Answers] = {}
+        for one in raw.answers:
+            position = self._position(one.position, length, shown, spans)
+            self._checked(position, "answers: position", length, shown)
+            if position in found:
+                raise self._refusal(f"answers: position {one.position!r} is there twice")
+            listed: Mapping[Kind, Sequence[Answer]] = {"correct": one.correct, "incorrect": one.incorrect}
+            found[position] = self._answers_at(position, shown, listed)
+        return [found[position] for position in sorted(found)]
+
+    def _position(self, position: int | str, length: int, shown: slice, spans: Spans | None) -> int:
+        """Counted from the first token, hidden or not."""
+        if isinstance(position, int):
+            return position + length if -length <= position < 0 else position
+        places = dict(spans or ())
+        if position not in places:
+            raise self._refusal(f"answers: position {position!r} is no span of its clean prompt")
+        return places[position][-1] + shown.start
+
+    def _checked(self, position: int, name: str, length: int, shown: slice) -> int:
+        if not 0 <= position < length:
+            where = "past the last token" if position >= 0 else "before the first token: the last is"
+            raise self._refusal(f"{name} {position} is {where}, {length - 1}")
         if not shown.start <= position < shown.stop:
-            raise self._refusal(f"answer_position {position} is hidden by the mask")
+            raise self._refusal(f"{name} {position} is hidden by the mask")
         return position
+
+    def _answers_at(self, position: int, shown: slice, listed: Mapping[Kind, Sequence[Answer]]) -> Answers:
+        prompt = self.draft.clean
+        at_end = prompt if isinstance(prompt, _Text) and position == len(self.encoded[prompt]) - 1 else None
+        correct, incorrect = (self._answers(listed[kind], kind, at_end) for kind in KINDS)
+        if both := set(correct) & set(incorrect):
+            raise self._refusal(f"token {min(both)} is both a correct and an incorrect answer")
+        return Answers(position - shown.start, self._tokens(correct), self._tokens(incorrect))
 
     def _check_lengths(self, clean: Sequence[int], corrupted: Sequence[int] | None) -> None:
         raw = self.draft.placed.row
@@ -278,11 +316,12 @@ class _Maker:
             paired = row.pairing
         except InputError as error:
             raise self._refusal(error) from None
-        if paired is not None and len(paired[row.answer_position]) > 1:
-            raise self._refusal(
-                f"the token at the answer position, {row.answer_position}, has no counterpart in the corrupted prompt: "
-                "make it a span of both"
-            )
+        for position in [answers.position for answers in row.answers]:
+            if paired is not None and len(paired[position]) > 1:
+                raise self._refusal(
+                    f"the token at the answer position, {position}, has no counterpart in the corrupted prompt: make "
+                    "it a span of both"
+                )
 
     def _listed(self) -> Mapping[Kind, Sequence[Answer]]:
         placed = self.draft.placed

@@ -5,9 +5,10 @@ came after these (induction; Olsson et al. 2022, arXiv 2209.11895), or the token
 Shares are means over the positions that have such a target and see something else too, then over the rows that have
 such a position: elsewhere attention says nothing about the target. Where a head has nothing to do, it often attends to
 the first token or to the present one, so there are also shares of the rest of its attention. In causal models only
-positions up to the answer are read, as no later one can affect it; in bidirectional models all are.
+positions up to the last answer are read, as no later one can affect it; in bidirectional models all are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,8 +46,8 @@ class Shares:
     see more than these and the target. `even`: the active shares of a head that attends to all that it sees alike
     [scopes, columns]. nan where there is no such position.
 
-    Scopes: the mean over positions, and from the answer position. The last column is no target: it is the overlap with
-    even attention, at positions that see more than two.
+    Scopes: the mean over positions, and from the answer position, or over those of several answers. The last column is
+    no target: it is the overlap with even attention, at positions that see more than two.
     """
 
     whole: np.ndarray
@@ -61,7 +62,7 @@ def attention_shares(behaviour: Behaviour) -> Shares:
     layers, heads, kinds = shape.n_layers, shape.n_heads, (2, len(SCOPES), len(COLUMNS))  # whole and active
     total, even, rows = np.zeros((layers, heads, *kinds)), np.zeros(kinds), np.zeros(kinds)
     for batch in behaviour.batches:
-        targets = [_Targets.of(row, shape.bidirectional) for row in batch.answers.rows]
+        targets = [_Targets.of(row, shape.bidirectional) for row in batch.rows]
         for there in targets:
             found = there.shares(there.even[None])[0]
             rows += np.isfinite(found)
@@ -93,11 +94,11 @@ class _Targets:
     resting: Tensor
     even: Tensor
     counted: Tensor
-    answer: int
+    answers: list[int]
 
     @classmethod
     def of(cls, row: Row, bidirectional: bool) -> "_Targets":
-        end = len(row.clean) if bidirectional else row.answer_position + 1
+        end = len(row.clean) if bidirectional else row.last_answer + 1
         here, there = torch.meshgrid(torch.arange(end), torch.arange(end), indexing="ij")
         visible = (there <= here) | bidirectional
         masks = _masks(row, here, there, visible)
@@ -109,7 +110,7 @@ class _Targets:
             resting=resting.double(),
             even=visible.double() / visible.sum(-1, keepdim=True),
             counted=torch.stack([torch.cat([positions, several]) for positions in told_apart]),
-            answer=row.answer_position,
+            answers=[answers.position for answers in row.answers],
         )
 
     def shares(self, patterns: Tensor) -> np.ndarray:
@@ -120,7 +121,7 @@ class _Targets:
         overlap = torch.minimum(patterns, self.even).sum(-1)[:, None]
         found = torch.stack([torch.cat([share, overlap], 1) for share in (whole, active)], 1)
         found = found.masked_fill(~self.counted, torch.nan)
-        return torch.stack([found.nanmean(-1), found[..., self.answer]], 2).numpy()
+        return torch.stack([found.nanmean(-1), found[..., self.answers].nanmean(-1)], 2).numpy()
 
 
 def _masks(row: Row, here: Tensor, there: Tensor, visible: Tensor) -> Tensor:
@@ -136,8 +137,21 @@ def _masks(row: Row, here: Tensor, there: Tensor, visible: Tensor) -> Tensor:
         DUPLICATE: others,
         INDUCTION: others.roll(1, 1) & (there > 0),
         CORRUPTED: (tokens != corrupted).expand(end, end),
-        ANSWER: torch.isin(tokens, torch.tensor(row.correct, dtype=tokens.dtype)).expand(end, end),
+        ANSWER: _is_answer(row, tokens),
         FIRST: there == 0,
         ITSELF: there == here,
     }
     return torch.stack([by_name[name] for name in TARGETS]) & visible
+
+
+def _is_answer(row: Row, tokens: Tensor) -> Tensor:
+    """Whether a token is a correct answer, seen from each position, boolean [positions, positions]: where there is an
+    answer it is that one, elsewhere any."""
+
+    def among(answers: Sequence[int]) -> Tensor:
+        return torch.isin(tokens, torch.tensor(answers, dtype=tokens.dtype))
+
+    found = among([token for answers in row.answers for token in answers.correct]).repeat(len(tokens), 1)
+    for answers in row.answers:
+        found[answers.position] = among(answers.correct)
+    return found

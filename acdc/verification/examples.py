@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from acdc.artefacts.circuit import Circuit
-from acdc.artefacts.verification.examples import Example, Examples, Pattern
+from acdc.artefacts.verification.examples import Example, Examples, LaterAnswer, Pattern
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.threads import fixed_threads
 from acdc.graph import Edge, Writer, WriterKind
@@ -79,10 +79,10 @@ def _pick(task: Task, ids: list[str]) -> list[Row]:
 
 
 def _window(row: Row) -> slice:
-    """The positions that are shown: all, or of long rows those up to the answer."""
+    """The positions that are shown: all, or of long rows those up to the last answer."""
     if len(row.clean) <= MOST_TOKENS:
         return slice(0, len(row.clean))
-    stop = max(row.answer_position + 1, MOST_TOKENS)
+    stop = max(row.last_answer + 1, MOST_TOKENS)
     return slice(stop - MOST_TOKENS, stop)
 
 
@@ -101,6 +101,11 @@ def _example(
         return f"#{token}" if tokenizer is None else str(tokenizer.decode([token]))
 
     shown = _window(row)
+    first, *later = (
+        LaterAnswer(answer=one.position - shown.start, correct=texts(one.correct), incorrect=texts(one.incorrect))
+        for one in row.answers
+        if one.position >= shown.start
+    )
     return Example(
         row=row.id,
         group=row.group,
@@ -108,13 +113,14 @@ def _example(
         length=len(row.clean),
         clean=texts(row.clean[shown]),
         corrupted=None if (other := row.counterparts) is None else texts(other[shown]),
-        answer=row.answer_position - shown.start,
-        correct=texts(row.correct),
-        incorrect=texts(row.incorrect),
+        answer=first.answer,
+        correct=first.correct,
+        incorrect=first.incorrect,
         full=_rounded(full),
         circuit=_rounded(circuit),
         patterns=patterns,
         spans=_span_names(row)[shown] if with_spans else None,
+        later=later,
     )
 
 

@@ -201,7 +201,7 @@ def _heads(behaviour: Behaviour, verified: Verified) -> list[Writer]:
 @dataclass(frozen=True)
 class _Runs:
     """The metric [rows] of the full model, the circuit, its complement and the empty circuit; of the first two also
-    whether each answer is right, None where the rows have no answers."""
+    which share of a row's answers is right, None where the rows have no answers."""
 
     full: np.ndarray
     circuit: np.ndarray

@@ -11,22 +11,26 @@ import numpy as np
 from acdc.artefacts.verification.over_sizes import OWN_SCORES, SHARES, Integrated
 from acdc.behaviour.behaviour import Behaviour
 from acdc.graph.masks import concatenate
-from acdc.graph.units import EdgeUnits
+from acdc.options import Level
 from acdc.progress import Advance, nobody
 from acdc.search.choosing import Ranking
 from acdc.task.metrics import recovered_fraction
 
 
 def integrate(
-    behaviour: Behaviour, scores: np.ndarray, helps: np.ndarray, basis: str = OWN_SCORES, advance: Advance = nobody
+    behaviour: Behaviour,
+    scores: np.ndarray,
+    helps: np.ndarray,
+    basis: str = OWN_SCORES,
+    advance: Advance = nobody,
+    level: Level = Level.edges,
 ) -> Integrated | None:
-    """Integrated faithfulness of edges ranked by |scores| and by how much they help, [edges] each; None where the
-    metric does not tell the full model from the empty circuit."""
+    """Integrated faithfulness of edges ranked by |scores| and by how much they help, [edges] each, or of those at
+    positions; None where the metric does not tell the full model from the empty circuit."""
     ranks = np.empty(len(scores))
     ranks[np.argsort(helps, kind="stable")] = np.arange(1, len(scores) + 1)
-    matters, helpful = (
-        _faithfulness(behaviour, Ranking(EdgeUnits(behaviour.graph), by), advance) for by in (scores, ranks)
-    )
+    units = behaviour.units(level)
+    matters, helpful = (_faithfulness(behaviour, Ranking(units, by), advance) for by in (scores, ranks))
     if matters is None or helpful is None:
         return None
     cmd, cpr = (float(np.trapezoid(values, SHARES)) for values in (np.abs(1 - np.array(matters)), helpful))

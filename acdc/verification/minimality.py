@@ -15,12 +15,16 @@ from acdc.artefacts.verification.minimality import TOLERANCE, Minimality, Minima
 from acdc.artefacts.verification.removal import Removal
 from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import ComponentGraph
+from acdc.graph.masks import Mask, concatenate
+from acdc.graph.units import Units
+from acdc.options import Level
 from acdc.progress import Advance, nobody
 from acdc.verification import statistics
 from acdc.verification.removals import without_each
 
 FEW = 10  # parts of which all sets are tried
 DRAWN = 100  # random edges outside a circuit, for comparison
+TOGETHER = 256  # removals at positions that are put into one mask
 
 
 def measure_minimality(
@@ -49,27 +53,30 @@ def measure_minimality(
     return Minimality(level=level, subsets_tried=tried, tolerance=tolerance, parts=parts, outside=quantile)
 
 
-def minimise(behaviour: Behaviour, own: np.ndarray, span: float, advance: Advance = nobody) -> np.ndarray:
-    """A locally minimal circuit inside one, boolean [edges], as good as that and the tolerance.
+def minimise(
+    behaviour: Behaviour, own: np.ndarray, span: float, advance: Advance = nobody, level: Level = Level.edges
+) -> np.ndarray:
+    """A locally minimal circuit inside one, boolean [edges], as good as that and the tolerance; of edges, or of edges
+    at positions.
 
     Edges on no path from the input to the logits are dropped first. Then, in rounds, the effect of removing each edge
     alone is measured, and edges are removed, those with the smallest effect first, as long as what is left is good
     enough. With an edge go those that lose their last path: under other ablations than resample these may matter, and
     then the edge stays. The last round, in which no edge can be removed, is the proof.
     """
-    graph = behaviour.graph
+    units = behaviour.units(level)
 
     def good_enough(kept: np.ndarray) -> bool:
-        return _objectives(behaviour, ~kept[None], nobody).mean() <= limit
+        return _objectives(behaviour, units.ablated(kept), nobody).mean() <= limit
 
-    left = graph.prune(own)
-    limit = float(_objectives(behaviour, ~left[None], nobody).mean()) + TOLERANCE * span
+    left = units.pruned(own)
+    limit = float(_objectives(behaviour, units.ablated(left), nobody).mean()) + TOLERANCE * span
     while True:
         places = np.flatnonzero(left)
-        alone = _objectives_without(behaviour, left, places, advance)
+        alone = _objectives_without(behaviour, units, left, places, advance)
         before = left
         for place in places[np.argsort(alone, kind="stable")][: int((alone <= limit).sum())]:
-            without = graph.prune(left & (np.arange(len(left)) != place))
+            without = units.pruned(left & (np.arange(len(left)) != place))
             if left[place] and good_enough(without):
                 left = without
         if (left == before).all():
@@ -136,12 +143,23 @@ class _Routes:
         return path
 
 
-def _objectives(behaviour: Behaviour, removed: np.ndarray, advance: Advance) -> np.ndarray:
-    """What is minimised [candidates, rows], for `removed` boolean [candidates, edges]."""
+def _objectives(behaviour: Behaviour, removed: Mask | np.ndarray, advance: Advance) -> np.ndarray:
+    """What is minimised [candidates, rows], for `removed` as `Behaviour.measure` takes it."""
     return behaviour.metric.sign * behaviour.measure(removed, advance=advance)[0]
 
 
-def _objectives_without(behaviour: Behaviour, own: np.ndarray, places: np.ndarray, advance: Advance) -> np.ndarray:
+def _objectives_without(
+    behaviour: Behaviour, units: Units, own: np.ndarray, places: np.ndarray, advance: Advance
+) -> np.ndarray:
     """Mean objective of a circuit without each of some of its edges [places]."""
+    if not units.are_edges:
+        parts = [places[at : at + TOGETHER] for at in range(0, len(places), TOGETHER)]
+        found = [_objectives(behaviour, _without(units, own, some), advance).mean(axis=1) for some in parts]
+        return np.concatenate(found) if found else np.empty(0)
     found = [values.mean(axis=1) for _, values in without_each(behaviour, own, places, advance)]
     return behaviour.metric.sign * np.concatenate(found) if found else np.empty(0)
+
+
+def _without(units: Units, own: np.ndarray, places: np.ndarray) -> Mask:
+    """A circuit without each of some of its edges."""
+    return concatenate([units.ablated(own & (np.arange(len(own)) != place)) for place in places])

@@ -62,7 +62,7 @@ def difference(logits: torch.Tensor, row: Row) -> float:
 def test_means_stand_for_what_has_no_counterpart():
     row = Row("mean", (1, 2, 3, 4), (1, 7, 8, 9), (3,), (4,), 3, None,
               Spans.of({"a": (1, 3)}), Spans.of({"a": (1, 2)}))  # fmt: skip
-    assert row.pairing == ((0,), (1,), (1,), (3,)) and row.corrupted_answer_position == 3
+    assert row.pairing == ((0,), (1,), (1,), (3,)) and row.corrupted_positions == (3,)
     row = Row("mean", (1, 2, 3, 4, 5), (1, 7, 8, 9), (3,), (4,), 4, None,
               Spans.of({"a": (1, 4)}), Spans.of({"a": (1, 3)}))  # fmt: skip
     model = boot("gpt2", 2, 0)

@@ -31,11 +31,16 @@ def test_a_circuit_at_spans(acdc, tmp_path):
     assert exported.code == 0 and "which positional edges of its edges are in the circuit" in exported.err
     for words, told in (
         (("export", "a", "--format", "eap-ig", "--out", "a.json"), "cannot hold a circuit of positions"),
-        (("minimise", "a"), "only circuits of edges are minimised"),
         (("verify", "a", "--rivals", "1"), "needs a circuit of edges, not of positions"),
     ):
         refused = acdc(*words)
         assert refused.code == 2 and told in refused.err
+
+    small = acdc("minimise", "a", "--out", "small", "--json")
+    assert small.code == 0 and 0 < Circuit.load(tmp_path / "small").size < 39
+    left = {edge.id: edge.score for edge in Circuit.load(tmp_path / "small").positions}
+    assert left.items() <= {edge.id: edge.score for edge in circuit.positions}.items()
+    assert Circuit.load(tmp_path / "small").method.selection["minimised_from"] == 39
 
     record = json.loads((tmp_path / "b/circuit.json").read_text())
     for name, damage, told in (
@@ -51,7 +56,7 @@ def test_a_circuit_at_spans(acdc, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--method", "atp-star"), "--level positions works only with"),
+        (("--method", "hisp"), "--level positions works only with"),
         (("--method", "eap", "--choose", "greedy"), "works only with methods that score edges"),
         (("--direct-edges",), "--direct-edges works only with --level edges"),
         (("--screen", "0.3"), "not available over nodes, at positions"),

@@ -1,6 +1,8 @@
 """Pictures of circuits by position: every edge between its nodes, none through another node, no text over text."""
 
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -10,6 +12,7 @@ from acdc.artefacts.verification.examples import Example, Examples
 from acdc.render import dot, svg
 from acdc.render.by_span import draw_by_span
 from acdc.render.drawing import Line, Rectangle, Text
+from acdc.render.graphviz import to_picture
 from acdc.render.look import Look
 from acdc.render.report import to_html
 from acdc.render.views import draw
@@ -115,6 +118,21 @@ def test_exports_are_by_position_unless_components_have_fixed_places():
     assert all("@" not in node.id for node in draw(circuit, Look(fixed=True)).nodes)
     plain, _ = random_circuit(20)
     assert all("@" not in node.id for node in draw(plain).nodes)
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+@pytest.mark.parametrize(("format", "magic"), [("pdf", b"%PDF-"), ("png", b"\x89PNG\r\n")])
+def test_graphviz_draws_circuits_by_position(tmp_path, format, magic):
+    """With the nodes at their places in the picture by spans, and the same bytes each time."""
+    circuit = positional_circuit(200)
+    path = tmp_path / f"circuit.{format}"
+    circuit.to_picture(path)
+    assert path.read_bytes().startswith(magic) and path.read_bytes() == to_picture(positional_circuit(200), format)
+    drawn = subprocess.run(
+        ["dot", "-Kneato", "-n", "-Tplain"], input=dot.to_dot(circuit), text=True, capture_output=True
+    )
+    named = {line.split()[1].strip('"') for line in drawn.stdout.splitlines() if line.startswith("node ")}
+    assert drawn.returncode == 0 and {node.id for node in draw_by_span(circuit).nodes} <= named
 
 
 class Tokens(HTMLParser):

@@ -90,11 +90,19 @@ def test_what_is_reckoned_is_what_is_needed(name, rows, length, dtype, tmp_path)
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["llama", "gpt2"])
-def test_what_is_reckoned_at_positions_is_what_is_needed(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "methods"),
+    [
+        ("llama", ("eap", "peap")),
+        ("gpt2", ("eap", "peap")),
+        ("gpt2", ("atp-star",)),
+        ("llama", ("atp-star",)),
+    ],
+)
+def test_what_is_reckoned_at_positions_is_what_is_needed(name, methods, tmp_path):
     with dry_run() as tracker:
         model = shape_of(find_model(folder_of(name, tmp_path), device="cpu", dtype="float32")).model
-        for method in ("eap", "peap"):
+        for method in methods:
             reckoned, counted = both(tracker, model, random_rows([16] * 8), method, Level.positions)
             assert 0.9 * counted <= reckoned <= 1.5 * counted, method
 

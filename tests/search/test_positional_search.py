@@ -10,19 +10,24 @@ from conftest import slow_but
 from families import EACH, HUGGING_FACE, NATIVE, boot, prepare
 from noise import noise
 
+from acdc.artefacts.verification.minimality import TOLERANCE
 from acdc.behaviour.behaviour import Behaviour
+from acdc.errors import InputError
 from acdc.execution.ablated import Ablated
+from acdc.execution.slots import SlotInputs
 from acdc.graph import ReaderKind
 from acdc.graph.masks import PositionalMask
 from acdc.options import Level
-from acdc.progress import silent
+from acdc.progress import nobody, silent
 from acdc.search.acdc.positional_increments import PositionalIncrements
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import positional_steps
 from acdc.search.acdc.tester import PositionalRuns
+from acdc.search.choosing import Ranking
 from acdc.search.registry import METHODS
 from acdc.task.metrics import METRICS
 from acdc.task.spans import Spans
+from acdc.verification.minimality import minimise
 
 AT = Level.positions
 ESTIMATES = ["eap", "eap-ig-inputs", "eap-ig-activations", "clean-corrupted", "relp"]
@@ -157,6 +162,103 @@ def test_acdc_decides_one_edge_at_a_time(family, metric, threshold):
     names = behaviour.units(AT).positional.names
     assert {names[place] for place in np.flatnonzero(found.kept)} == one_at_a_time(behaviour, threshold)
     assert 0 < found.kept.sum() < len(names)
+
+
+@pytest.mark.parametrize("family", slow_but(["gpt2", "gemma2"], ["gpt2", "gemma2", "llama", "native-bidirectional"]))
+def test_atp_star_over_one_span_is_that_of_edges(family):
+    """Where all positions are one span, an edge there is the edge."""
+    plain = noise(3, lengths=(6, 5))
+    rows = tuple(replace(row, spans=Spans.of({"all": (0, len(row.clean))})) for row in plain.rows)
+    behaviour = Behaviour(boot(family, 3, seed=1), replace(plain, rows=rows), range(3), METRICS["logit_diff"])
+    edges = score(behaviour, "atp-star", Level.edges)
+    agree(behaviour.units(AT).positional.summed(score(behaviour, "atp-star")), edges)
+    assert np.abs(edges - score(behaviour, "eap", Level.edges)).max() > 1e-3 * np.abs(edges).max()
+
+
+def test_atp_star_of_one_layer_moves_patterns_as_peap_does():
+    """No gradient passes another layer than the reader's own, so that nothing is lost with one; values are linear."""
+    behaviour = Behaviour(boot("llama", 1, seed=1), noise(3, lengths=(6,)), range(3), METRICS["logit_diff"])
+    found, peap, eap = (score(behaviour, name) for name in ("atp-star", "peap", "eap"))
+    for group in behaviour.units(AT).positional.groups:
+        patched = group.group.kind in (ReaderKind.Q, ReaderKind.K)
+        own = slice(group.start, group.stop)
+        agree(found[own], (peap if patched else eap)[own])
+
+
+@torch.no_grad()
+def test_atp_star_drops_the_gradient_through_each_layer():
+    """At single positions: slopes of the metric along what a sender changes, with what one layer writes held fixed."""
+    behaviour, step = bound("gpt2", rows=2), 1e-4
+    graph, found = behaviour.units(AT).positional, score(behaviour, "atp-star")
+    (batch,), (change,) = behaviour.batches, [behaviour.change(batch) for batch in behaviour.batches]
+    into_mlp = graph.group_at[0, ReaderKind.MLP]
+    for pair, (at, _) in enumerate(into_mlp.pairs):
+        for sender in range(into_mlp.group.senders):
+            slopes = []
+            for held in (1, None):
+                ends = []
+                for size in (step, -step):
+                    slots = Held(batch.clean, held, into_mlp.group, at, size * change[sender])
+                    logits = behaviour.executor.run_embedded(batch.clean.blocks[0], batch.positions, slots).logits
+                    ends.append(float(behaviour.metric.per_row(logits, batch.answers).mean()))
+                slopes.append((ends[0] - ends[1]) / (2 * step))
+            expected = np.sign(slopes[1]) * abs(slopes[0])  # layer 1 is the only one that is not the reader's own
+            place = into_mlp.start + pair * into_mlp.group.senders + sender
+            assert found[place] == pytest.approx(expected, abs=1e-6 * np.abs(found).max())
+
+
+class Held(SlotInputs):
+    """What one layer writes is that of another run; one group of slots reads more at a position."""
+
+    def __init__(self, run, layer, group, at, more):
+        self.run, self.layer, self.group, self.at, self.more = run, layer, group, at, more
+
+    def write(self, index, block):
+        return self.run.blocks[index] if index and (index - 1) // 2 == self.layer else block
+
+    def read(self, group, residual, blocks):
+        if group != self.group:
+            return residual[None]
+        moved = residual.clone()
+        moved[:, self.at] += self.more[:, self.at]
+        return moved[None]
+
+
+@pytest.mark.parametrize("family", slow_but(["gpt2"], ["gpt2", "qwen3"]))
+def test_minimised_circuits_are_locally_minimal(family):
+    """As good as the circuit and the tolerance, and worse without any single edge, each by a run of its own."""
+    behaviour = Behaviour(boot(family, 1, seed=1), noise(2, lengths=(4,)), range(2), METRICS["kl"])
+    units, span = behaviour.units(AT), abs(float(behaviour.full().mean() - behaviour.empty().mean()))
+    own = np.random.default_rng(0).random(units.shape) < 0.99
+
+    def objective(kept):
+        return behaviour.metric.sign * behaviour.measure(units.ablated(kept))[0, 0].mean()
+
+    limit = objective(units.pruned(own)) + TOLERANCE * span
+    left = minimise(behaviour, own, span, level=AT)
+    assert (left <= units.pruned(own)).all() and 0 < left.sum() < units.pruned(own).sum()
+    assert objective(left) <= limit
+    for place in np.flatnonzero(left):
+        assert objective(left & (np.arange(len(left)) != place)) > limit
+
+
+def test_a_hybrid_tests_what_was_proposed():
+    """As ACDC by whole runs decides about the same edges; all edges proposed make it ACDC."""
+    behaviour = bound("gpt2", rows=2, metric="kl")
+    options, names = METHODS["hybrid"].options, behaviour.units(AT).positional.names
+    found = METHODS["hybrid"].run(behaviour, options.of({}, level=AT, threshold=5e-4, edges=150), silent)
+    units, scores = behaviour.units(AT), score(behaviour, "eap-ig-inputs")
+    inside = units.pruned(Ranking(units, scores).by_edges(150).kept)
+    assert found.proposal.edges == inside.sum() > 100
+    pruning = Pruning(behaviour, PositionalRuns(behaviour), [5e-4], list(positional_steps(units.positional)), inside)
+    pruning.finish(nobody)
+    assert (found.kept == pruning.results()[5e-4].kept).all() and 0 < found.kept.sum() < inside.sum()
+    assert {names.index(test.candidate) for test in found.tests} <= set(np.flatnonzero(inside))
+    every = METHODS["hybrid"].run(behaviour, options.of({}, level=AT, threshold=1e-3, edges=len(names)), silent)
+    acdc = METHODS["acdc"].run(behaviour, METHODS["acdc"].options.of({}, level=AT, threshold=1e-3), silent)
+    assert (every.kept == acdc.kept).all()
+    with pytest.raises(InputError, match="--propose greedy is not available over positions: use top or signed"):
+        METHODS["hybrid"].run(behaviour, options.of({"propose": "greedy"}, level=AT), silent)
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0])

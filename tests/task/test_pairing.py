@@ -63,7 +63,7 @@ def test_rows_of_unequal_length_are_paired(tmp_path, trio):
     texts = [None if token is None else names(token) for token in row.counterparts]
     assert texts[:5] == ["<bos>", "Then", "Anna", "and", "Paul"]
     assert texts[-5:] == ["Mark", "gave", "a", "ring", "to"] and row.lengths == (15, 20)
-    assert row.corrupted_answer_position == 19 and row.corrupted_spans.names == row.spans.names
+    assert row.corrupted_positions == (19,) and row.corrupted_spans.names == row.spans.names
     other = load(tmp_path, trio, spans=SPANS, corrupted_spans=THEIRS | {"S1": [5, 7]})
     assert task.content_hash() != other.content_hash(), "the same tokens, and other ones that correspond"
 

@@ -6,6 +6,7 @@ import pytest
 
 from acdc.errors import InputError
 from acdc.task.load import load_task
+from acdc.task.rows import Answers
 
 CLEAN = "apple river stone cloud apple"
 CORRUPTED = "stone river apple cloud apple"
@@ -42,6 +43,37 @@ def test_token_ids_are_used_as_they_are(tmp_path, trio):
     task = load_task(write(tmp_path / "t.jsonl", json.dumps(row)), trio)
     assert task.rows[0].clean == (5, 6, 7)
     assert (task.rows[0].id, task.rows[0].answer_position, task.metric) == ("7", 2, "logit_diff")
+
+
+def test_several_answers_stand_by_position(tmp_path, trio):
+    """Text at the last token continues the prompt, and elsewhere it is a token by itself; BOS is position 0."""
+    answers = [
+        {"position": "late", "correct": [" river"], "incorrect": [" cloud", 9]},
+        {"position": 1, "correct": [" stone"]},
+        {"position": -2, "incorrect": [4]},
+    ]
+    listed = {"clean": CLEAN, "corrupted": CORRUPTED, "spans": {"late": [4, 6]}, "answers": answers[:2]}
+    task = load_task(write(tmp_path / "t.jsonl", json.dumps(listed)), trio)
+    river, cloud, stone = trio.tokenizer.convert_tokens_to_ids(["river", "cloud", "stone"])
+    (found,) = task.rows
+    assert found.answers == (Answers(1, (stone,), ()), Answers(5, (river,), (cloud, 9)))
+    assert (found.answer_position, found.last_answer, task.metric) == (1, 5, "kl")
+    (found,) = load_task(write(tmp_path / "t.jsonl", json.dumps(listed | {"answers": answers})), trio).rows
+    assert [one.position for one in found.answers] == [1, 4, 5]
+    masked = {"clean": [1, 2, 3, 4], "mask": [0, 1, 1, 1], "answers": [{"position": 1}, {"position": -1}]}
+    (found,) = load_task(write(tmp_path / "m.jsonl", json.dumps(masked)), trio).rows
+    assert [one.position for one in found.answers] == [0, 2]
+    with pytest.raises(InputError, match="answers: position 0 is hidden by the mask"):
+        load_task(write(tmp_path / "m.jsonl", json.dumps(masked | {"answers": [{"position": 0}]})), trio)
+
+
+def test_one_listed_answer_is_the_same_data(tmp_path, trio):
+    plain = {"clean": CLEAN, "corrupted": CORRUPTED}
+    one = plain | {"correct": [" river"], "incorrect": [" cloud"]}
+    listed = plain | {"answers": [{"position": 5, "correct": [" river"], "incorrect": [" cloud"]}]}
+    two = plain | {"answers": [*listed["answers"], {"position": 2, "correct": [3]}]}
+    hashes = [load_task(write(tmp_path / "t.jsonl", json.dumps(r)), trio).content_hash() for r in (one, listed, two)]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 @pytest.mark.parametrize(("prepend", "first"), [(None, "<bos>"), (True, "<bos>"), (False, "apple")])
@@ -82,6 +114,12 @@ def row(**changes) -> str:
     return json.dumps({**base, **changes})
 
 
+def several(**answers) -> str:
+    """A row whose answers are listed; without any given, one that has others besides."""
+    own = {"clean": CLEAN, "corrupted": CORRUPTED, "answers": [{"position": 5, "correct": [" river"]}]}
+    return json.dumps(own | (answers or {"answer_position": 3}))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -106,6 +144,17 @@ def row(**changes) -> str:
         ("t.jsonl", row(answer_position=6), "answer_position 6 is past the last token, 5"),
         ("t.jsonl", row(answer_position=-1), "'answer_position': expected a position from 0"),
         ("t.jsonl", row(answer_position=1.5), "'answer_position'"),
+        ("t.jsonl", several(), "answers take the place of correct, incorrect and answer_position"),
+        ("t.jsonl", several(answers=[]), "'answers': expected a list of"),
+        ("t.jsonl", several(answers=[" river"]), "line 1: 'answers': expected a list of {\"position\": ..., "),
+        ("t.jsonl", several(answers=[{"position": 1, "corect": [3]}]), "'answers': expected a list of"),
+        ("t.jsonl", several(answers=[{"correct": [3]}]), "'answers': expected a list of"),
+        ("t.jsonl", several(answers=[{"position": 6}]), "line 1: answers: position 6 is past the last token, 5"),
+        ("t.jsonl", several(answers=[{"position": -7}]), "answers: position -7 is before the first token"),
+        ("t.jsonl", several(answers=[{"position": 5}, {"position": -1}]), "answers: position -1 is there twice"),
+        ("t.jsonl", several(answers=[{"position": "end"}]), "position 'end' is no span of its clean prompt"),
+        ("t.jsonl", several(answers=[{"position": 1, "correct": [" nope"]}]), "correct answer ' nope' is not a single"),
+        ("t.jsonl", several(answers=[{"position": 2, "correct": [3], "incorrect": [3]}]), "token 3 is both"),
         ("t.jsonl", row(incorrect=[" river"]), "both a correct and an incorrect"),
         ("t.jsonl", row(correct=" river"), "'correct': expected a list"),
         ("t.jsonl", row(id="a") + "\n" + row(id="a"), "line 2: id 'a' was used before"),

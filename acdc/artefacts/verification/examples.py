@@ -18,10 +18,18 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class LaterAnswer(_Record):
+    """What a row calls for at a further place, as in an `Example`."""
+
+    answer: int = Field(ge=0)
+    correct: list[str]
+    incorrect: list[str]
+
+
 class Example(_Record):
     """One row. `clean` and `corrupted`: its tokens as text from position `start` on, of `length` in all; `answer`: the
-    place among them of the token that the answer follows. `corrupted`: None where there is none. `full`, `circuit`: the
-    metric of both on this row.
+    place among them of the token that the answer follows, and `later` those of further answers, of all that are shown.
+    `corrupted`: None where there is none. `full`, `circuit`: the metric of both on this row.
 
     `patterns`: of each head of `Examples.heads`, by position (over those shown) the shares of attention to the
     positions shown, without trailing zeros. `spans`: the span that each position shown is in, for circuits that have
@@ -41,6 +49,12 @@ class Example(_Record):
     circuit: float
     patterns: list[Pattern]
     spans: list[str] | None = Field(None, exclude_if=lambda spans: spans is None)
+    later: list[LaterAnswer] = Field([], exclude_if=lambda later: not later)
+
+    @property
+    def answers(self) -> list[LaterAnswer]:
+        """All of them, by place."""
+        return [LaterAnswer(answer=self.answer, correct=self.correct, incorrect=self.incorrect), *self.later]
 
 
 class Examples(_Record):

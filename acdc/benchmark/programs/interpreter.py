@@ -12,16 +12,21 @@ _SHARP = 1e-9
 
 def run(program: Program, prompt: Sequence[int]) -> tuple[float, ...]:
     """Weights of the output's values at the last position. Raises InputError where the program leaves them open."""
+    output = hold(program, prompt)[program.output][-1]
+    if output is None:
+        raise InputError(f"program {program.name!r} leaves the output open for prompt {list(prompt)}")
+    return output
+
+
+def hold(program: Program, prompt: Sequence[int]) -> dict[Variable, list[Held]]:
+    """What every variable has at each position."""
     held: dict[Variable, list[Held]] = {
         program.tokens: [_weights(token, program.tokens.size) for token in prompt],
         program.positions: [_weights(position, program.length) for position in range(len(prompt))],
     }
     for operation in program.operations:
         held[operation.writes] = [_write(operation, held, position) for position in range(len(prompt))]
-    output = held[program.output][-1]
-    if output is None:
-        raise InputError(f"program {program.name!r} leaves the output open for prompt {list(prompt)}")
-    return output
+    return held
 
 
 def _write(operation: Operation, held: dict[Variable, list[Held]], position: int) -> Held:
@@ -34,7 +39,8 @@ def _write(operation: Operation, held: dict[Variable, list[Held]], position: int
             return _count(operation, held[operation.variable][position])
 
 
-def _attend(head: Head, held: dict[Variable, list[Held]], position: int) -> Held:
+def selected(head: Head, held: dict[Variable, list[Held]], position: int) -> list[int] | None:
+    """The positions that a head selects for one; None where the program leaves that open."""
     counts = [0] * (position + 1)
     for match in head.matches:
         for key in range(position + 1):
@@ -42,10 +48,17 @@ def _attend(head: Head, held: dict[Variable, list[Held]], position: int) -> Held
             if count is None:
                 return None
             counts[key] += count
-    selected = [held[head.value][key] for key, count in enumerate(counts) if count == max(counts)]
-    if any(weights is None for weights in selected):
+    return [key for key, count in enumerate(counts) if count == max(counts)]
+
+
+def _attend(head: Head, held: dict[Variable, list[Held]], position: int) -> Held:
+    chosen = selected(head, held, position)
+    if chosen is None:
         return None
-    return tuple(sum(weights) / len(selected) for weights in zip(*selected, strict=True))
+    values = [held[head.value][key] for key in chosen]
+    if any(weights is None for weights in values):
+        return None
+    return tuple(sum(weights) / len(values) for weights in zip(*values, strict=True))
 
 
 def _match(match: Match, held: dict[Variable, list[Held]], position: int, key: int) -> int | None:

@@ -21,6 +21,8 @@ def examples_section(examples: Examples | None, circuit: Circuit) -> Markup:
         f"{count_of(len(examples.rows), 'row')} of {examples.of}. Tokens that differ between the clean and the "
         "corrupted prompt are marked; the answer follows the outlined token."
     )
+    if any(example.later for example in examples.rows):
+        text += " Where several tokens are outlined, their answers follow each other in that order."
     if examples.no_patterns:
         text += f" There are no attention patterns: {examples.no_patterns}."
     elif examples.heads:
@@ -43,7 +45,7 @@ def example_data(examples: Examples | None) -> dict[str, Any] | None:
             {
                 "start": example.start,
                 "tokens": example.clean,
-                "answer": example.answer,
+                "answer": example.answers[-1].answer,
                 "patterns": [[[round(UNITS * v) for v in row] for row in pattern] for pattern in example.patterns],
             }
             for example in examples.rows
@@ -62,8 +64,8 @@ def _row(place: int, example: Example, circuit: Circuit) -> Markup:
     rows = [
         ("clean", tokens(example, circuit)),
         *([] if example.corrupted is None else [("corrupted", tokens(example, circuit, example.corrupted))]),
-        ("correct", _answers(example.correct)),
-        ("incorrect", _answers(example.incorrect)),
+        ("correct", _answers([answers.correct for answers in example.answers])),
+        ("incorrect", _answers([answers.incorrect for answers in example.answers])),
         (circuit.metric, f"full model {number(example.full)}, circuit {number(example.circuit)}"),
     ]
     patterns = element("div", "", class_="patterns", data_row=str(place))
@@ -75,9 +77,9 @@ def _row(place: int, example: Example, circuit: Circuit) -> Markup:
 def tokens(example: Example, circuit: Circuit, shown: Sequence[str] | None = None) -> Markup:
     """The clean prompt's tokens or others in their place, which say what span of the circuit they are in."""
     corrupted = example.clean if example.corrupted is None else example.corrupted
-    spans, written = spans_of(example, circuit), []
+    spans, written, answered = spans_of(example, circuit), [], {answers.answer for answers in example.answers}
     for place, token in enumerate(example.clean if shown is None else shown):
-        differs, last = example.clean[place] != corrupted[place], place == example.answer
+        differs, last = example.clean[place] != corrupted[place], place in answered
         kind = " ".join(["token", *(["differs"] if differs else []), *(["last"] if last else [])])
         span = {"data_span": spans[place]} if spans else {}
         written.append(element("span", visible(token), class_=kind, data_place=str(place), **span))
@@ -92,7 +94,12 @@ def spans_of(example: Example, circuit: Circuit) -> Sequence[str]:
     return example.spans or []
 
 
-def _answers(tokens: Sequence[str]) -> Markup:
+def _answers(each: Sequence[Sequence[str]]) -> Markup:
+    """The tokens of every answer of a row."""
+    return Markup(" \u00b7 ".join(map(_tokens, each)))
+
+
+def _tokens(tokens: Sequence[str]) -> Markup:
     if not tokens:
         return element("span", "none given", class_="quiet")
     return element(

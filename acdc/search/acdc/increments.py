@@ -40,7 +40,7 @@ class Increments:
         if self._slots:
             finals = [Propagation(slot.state, 1).from_input(slot.reader, slot.present()[None]) for slot in self._slots]
         else:
-            finals = [state.input(len(self.graph.readers) - 1)[:, 0] for state in self.states]
+            finals = [state.input(len(self.graph.readers) - 1).flatten(0, 1) for state in self.states]
         return float(self.measured.of_finals(finals)[0])
 
     @torch.no_grad()

@@ -27,9 +27,9 @@ class MeasuredObjective:
         return self.of(self._behaviour.measure(removed, self.objective.metrics))
 
     def of_finals(self, finals: Sequence[Tensor]) -> np.ndarray:
-        """[candidates] of what the logits read in each batch, [candidates * rows, d] each."""
+        """[candidates] of what the logits read in each batch, [candidates * answers, d] each."""
         behaviour, metrics = self._behaviour, self.objective.metrics
-        candidates = len(finals[0]) // len(behaviour.batches[0].index)
+        candidates = len(finals[0]) // len(behaviour.batches[0].answers.rows)
         values = np.empty((len(metrics), candidates, len(behaviour.rows)))
         for batch, final in zip(behaviour.batches, finals, strict=True):
             answers = batch.answers.for_metrics(metrics)

@@ -37,7 +37,7 @@ class PositionalIncrements:
                 behaviour.executor,
                 self.graph,
                 behaviour.where(batch),
-                [row.answer_position for row in batch.answers.rows],
+                [[answers.position for answers in row.answers] for row in batch.rows],
                 batch.run_clean,
                 partial(behaviour.prompts.__getitem__, place),
             )

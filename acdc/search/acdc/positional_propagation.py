@@ -26,7 +26,7 @@ class PositionalPropagation:
 
     def run(self, slot: Slot, inputs: Mapping[int, Tensor]) -> Tensor:
         """A slot reads by source `inputs` [C, T, d], and else what it reads now: what the logits read at the answers
-        then, [C * N, d]."""
+        then, [C * answers, d]."""
         reader, span = slot
         state, kind = self.state, self.state.kind(reader)
         self._given = {(reader, span, source): new for source, new in inputs.items()}

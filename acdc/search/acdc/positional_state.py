@@ -72,12 +72,12 @@ class PositionalState:
         executor: Executor,
         graph: PositionalGraph,
         where: np.ndarray,
-        answers: Sequence[int],
+        answers: Sequence[Sequence[int]],
         clean: Callable[[], Trace],
         prompts: Callable[[], Prompts],
     ):
-        """`where` [N, P]: the span of every position; `answers`: the positions at which the logits are read. `clean`
-        gives the full model's run of the prompts, which have a stream; neither is held here."""
+        """`where` [N, P]: the span of every position; `answers`: the positions at which the logits are read, by row.
+        `clean` gives the full model's run of the prompts, which have a stream; neither is held here."""
         self.components, self.graph, self.plain = executor.components, graph, executor.graph
         self._make_clean, self._make_prompts = clean, prompts
         self.rows, self.length = where.shape
@@ -193,11 +193,11 @@ class PositionalState:
         self._projections.update(projections)
 
     def answers(self, parts: dict[int, Tensor], candidates: int) -> Tensor:
-        """What the logits read [C, N, d], of what they read at each span [C, T, d]."""
+        """What the logits read at all answers, row by row [C, answers, d], of what they read at spans [C, T, d]."""
         like = next(iter(parts.values()))
-        out = like.new_empty((candidates, self.rows, like.shape[-1]))
-        for span, (rows, tokens) in self._answers.items():
-            out[:, rows] = parts[span].expand(candidates, -1, -1).index_select(1, tokens)
+        out = like.new_empty((candidates, sum(len(places) for places, _ in self._answers.values()), like.shape[-1]))
+        for span, (places, tokens) in self._answers.items():
+            out[:, places] = parts[span].expand(candidates, -1, -1).index_select(1, tokens)
         return out
 
     @property
@@ -207,13 +207,13 @@ class PositionalState:
 
 
 def _answers_by_span(
-    where: np.ndarray, answers: Sequence[int], device: torch.device
+    where: np.ndarray, answers: Sequence[Sequence[int]], device: torch.device
 ) -> dict[int, tuple[Tensor, Tensor]]:
-    """By span: the rows whose answers are there, and which of its tokens these are."""
+    """By span: which of all answers, row by row, are there, and which of its tokens these are."""
     found: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-    for row, at in enumerate(answers):
+    for place, (row, at) in enumerate((row, at) for row, positions in enumerate(answers) for at in positions):
         span = int(where[row, at])
-        rows, tokens = found[span]
-        rows.append(row)
+        places, tokens = found[span]
+        places.append(place)
         tokens.append(int((where[:row] == span).sum() + (where[row, :at] == span).sum()))
     return {s: (torch.tensor(r, device=device), torch.tensor(t, device=device)) for s, (r, t) in found.items()}

@@ -30,7 +30,7 @@ class Propagation:
         self._touched: dict[tuple[int, ReaderKind], set[int]] = defaultdict(set)
 
     def from_input(self, reader: int, new: Tensor) -> Tensor:
-        """A slot reads `new` [C, N, Q, d]: what the logits read at the answer then, [C * N, d]."""
+        """A slot reads `new` [C, N, Q, d]: what the logits read at all answers then, [C * N * answers, d]."""
         return self.from_inputs({reader: new})
 
     def from_inputs(self, new: Mapping[int, Tensor]) -> Tensor:
@@ -41,7 +41,7 @@ class Propagation:
         return self._run(min(map(self.state.layer, new)))
 
     def from_cut(self, inner: WithinHeadEdge) -> Tensor:
-        """A head is cut off one of its slots: what the logits read at the answer then, [C * N, d]."""
+        """A head is cut off one of its slots: what the logits read at all answers then, [C * N * answers, d]."""
         self._cut = inner
         return self._run(inner.owner.layer)
 
@@ -62,7 +62,7 @@ class Propagation:
             self._attention(layer)
             if not shape.attn_only:
                 self._mlp(layer)
-        return self._input(len(self.state.graph.readers) - 1)[:, :, 0].flatten(0, 1)
+        return self._input(len(self.state.graph.readers) - 1).flatten(0, 2)
 
     def _touch(self, reader: int) -> None:
         slot = self.state.graph.readers[reader]

@@ -61,12 +61,13 @@ def _of_batch(state: CircuitState, reader: int, unembedded: int) -> SlotCost:
     graph, rows, width = state.graph, state.rows, state.graph.anatomy.d_model
     reached = state.reached(reader)
     everywhere = sum(state.required.needs[writer] == Required.EVERYWHERE for writer in reached)
-    numbers = width * rows * (len(reached) + int(everywhere + 3) * state.length)
-    per_row = 2.0 * width * unembedded
-    fixed, each = CALL_FLOPS + FILL_ROWS * per_row, rows * per_row
+    answers = state.at[Required.ANSWER].count
+    numbers = width * rows * (answers * len(reached) + int(everywhere + 3) * state.length)
+    per_answer = 2.0 * width * unembedded
+    fixed, each = CALL_FLOPS + FILL_ROWS * per_answer, answers * rows * per_answer
     for writer in reached:
         share = HEAD_SHARE if graph.writers[writer].kind is WriterKind.HEAD else MLP_SHARE
-        positions = state.length if state.required.needs[writer] == Required.EVERYWHERE else 1
+        positions = state.at[Required(int(state.required.needs[writer]))].count
         fixed += CALL_FLOPS + FILL_ROWS * share * width**2
         each += rows * positions * share * width**2
-    return SlotCost(numbers + 2 * rows * unembedded, fixed, each)
+    return SlotCost(numbers + 2 * answers * rows * unembedded, fixed, each)

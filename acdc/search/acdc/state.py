@@ -6,7 +6,7 @@ full model's run, and only what a decision changed is stored here. What a slot r
 asked for, the ablated stream plus what its senders change of it: so rounding cannot add up over the decisions, and
 nothing has to cancel. Everything is held only where it is needed (`Required`).
 
-Shapes: N rows, Q the positions where something is needed (all up to the last answer, or the answer alone), d the
+Shapes: N rows, Q the positions where something is needed (all up to the last answer, or the answers alone), d the
 residual width, e the head width. Readers and writers are named by their index in the graph.
 """
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, reduce
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from acdc.task.metrics import Metric
 
 # Functions that other processes can import; scores are summed over the rows of a batch.
 BatchScores = Callable[[Behaviour, Batch], Tensor]
+T = TypeVar("T", bound=Taps)
 Attribution = Callable[[Behaviour, Batch, Tensor, "Contraction"], Tensor]  # given what ablation changes
 
 _CONTRACTIONS: dict[type[Mask], Contraction] = {
@@ -64,9 +66,7 @@ def backward(behaviour: Behaviour, batch: Batch, trace: Trace, taps: Taps | None
         taps.settle()
 
 
-def from_embedded(
-    behaviour: Behaviour, batch: Batch, embedded: Tensor, taps: Taps, executor: Executor | None = None
-) -> Taps:
+def from_embedded(behaviour: Behaviour, batch: Batch, embedded: Tensor, taps: T, executor: Executor | None = None) -> T:
     """`taps` after a run forward and back from what the embedding writers give, [1 or 2, N, P, d].
 
     `executor`: one that passes gradients back in another way; by default the behaviour's own.

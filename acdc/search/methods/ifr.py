@@ -38,7 +38,8 @@ class _Shares(SlotInputs):
     def __init__(self, graph: ComponentGraph, batch: Batch):
         self.total = torch.zeros(graph.n_edges, dtype=torch.float64)
         positions = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
-        seen = (positions <= batch.positions[:, None]).double()  # nothing after the answer has a part in it
+        last = torch.tensor([row.last_answer for row in batch.rows], device=batch.tokens.device)
+        seen = (positions <= last[:, None]).double()  # nothing after the last answer has a part in it
         self._weights = seen / seen.sum(1, keepdim=True)
         self._last: tuple[Tensor, Tensor] | None = None  # a residual and what was made of it
 

@@ -12,6 +12,7 @@ senders; in the paper it is what all senders of a key or value together give. A 
 keys for each source: keys are summed up by spans, before and after, and a query's spans are then weighed anew.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,19 +57,33 @@ def peap(behaviour: Behaviour, options: SearchOptions, progress: Progress) -> Sc
 
 
 def _batch_scores(behaviour: Behaviour, batch: Batch, change: Tensor, contract: Contraction) -> Tensor:
+    taps = AttentionTaps(behaviour.executor, contract.apart)
+    from_embedded(behaviour, batch, batch.clean.blocks[0], taps)
+    return patched_scores(behaviour, batch, taps, change, contract)
+
+
+def patched_scores(
+    behaviour: Behaviour,
+    batch: Batch,
+    taps: AttentionTaps,
+    change: Tensor,
+    contract: Contraction,
+    patched: Sequence[ReaderKind] = ATTENTION_SLOTS,
+) -> Tensor:
+    """Scores summed over a batch's rows, float64 [edges], by the gradients that a run's taps have recorded, which may
+    lack those of some layers. `patched`: the kinds of slots that are patched exactly; of the others, the gradient at
+    what they read is taken."""
     executor, units = behaviour.executor, behaviour.units(Level.positions)
     assert isinstance(units, PositionUnits)
-    taps = AttentionTaps(executor, contract.apart)
-    from_embedded(behaviour, batch, batch.clean.blocks[0], taps)
     outside = Taps()
-    outside.gradients = [found for found in taps.gradients if found.group.kind not in ATTENTION_SLOTS]
+    outside.gradients = [found for found in taps.gradients if found.group.kind not in patched]
     scores = contract([outside], executor.components, behaviour.graph, change)
     where = torch.from_numpy(behaviour.where(batch)).to(change.device)
     for layer in range(behaviour.graph.anatomy.n_layers):
         if layer not in taps.written:
             continue
         patching = _Patching.of(executor, layer, taps, where, len(units.positional.spans))
-        for kind in ATTENTION_SLOTS:
+        for kind in patched:
             group = units.positional.group_at[layer, kind]
             scores[group.start : group.stop] = _patched(patching, group, change).flatten()
     return scores
