@@ -70,13 +70,14 @@ def from_prompts(model: Model, at: Unit, toward: Path, away: Path) -> SteeringDi
 
 
 def from_task(model: Model, at: Unit, task: Task) -> SteeringDirection:
-    """From the mean of a task's clean prompts less that of its corrupted ones. Raises InputError for rows without."""
-    hook, rows = hook_of(at), task.rows
+    """From the mean of a task's clean prompts less that of its corrupted ones, where their answers are read. Raises
+    InputError for rows without."""
+    hook, rows = hook_of(at), [single for row in task.rows for single in row.single]
     if any(row.corrupted is None for row in rows):
         raise InputError(f"task {task.name!r} has rows without corrupted prompts: it gives no difference of means")
     clean = mean_at(model, hook, [row.clean for row in rows], [row.answer_position for row in rows])
     corrupted = [row.corrupted for row in rows if row.corrupted is not None]
-    other = mean_at(model, hook, corrupted, [row.corrupted_answer_position for row in rows])
+    other = mean_at(model, hook, corrupted, [row.corrupted_positions[0] for row in rows])
     return SteeringDirection.of(f"clean less corrupted prompts of {task.name}", clean - other, model)
 
 
