@@ -4,11 +4,13 @@ With scores of all candidate edges, the threshold goes over the strongest of the
 `size` is what is compared with a threshold: |score|, or where components were chosen, what both ends of an edge have.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.verification.mechanism import ATTENDS
 from acdc.artefacts.verification.over_sizes import SHARES
 from acdc.artefacts.verification.report import Report
 from acdc.options import Level
@@ -56,7 +58,31 @@ def explorer_data(circuit: Circuit, report: Report, scores: np.ndarray | None) -
         "level": circuit.level.value,
         "removals": {r.id: [r.change, r.rows_worse, r.hurts] for r in report.removals},
         "sizes": measured_sizes(circuit, report),
+        "names": {},
+        **_heads(report),
     }
+
+
+def _heads(report: Report) -> dict[str, Any]:
+    """What verification found of heads, by id: a hint at the role, the direct effect, where most attention goes."""
+    hints = report.full_verification.hints if report.full_verification else []
+    return {
+        "roles": {hint.id: hint.label.removeprefix(ATTENDS) for hint in hints if hint.label},
+        "heads": {
+            hint.id: {
+                "adds": [hint.adds.value, hint.adds.low, hint.adds.high],
+                "everywhere": _largest(hint.attention.everywhere),
+                "answer": _largest(hint.attention.answer),
+            }
+            for hint in hints
+        },
+    }
+
+
+def _largest(shares: Mapping[str, float | None]) -> list[tuple[str, float]]:
+    """Shares of attention by target, the largest first."""
+    known = [(target, share) for target, share in shares.items() if share is not None]
+    return sorted(known, key=lambda one: (-one[1], one[0]))
 
 
 def _values(circuit: Circuit, scores: np.ndarray | None) -> np.ndarray:

@@ -32,7 +32,7 @@ class HeatMap {
     });
     table.append(body);
     this.holder.replaceChildren(table);
-    this.rove(table);
+    roveTable(table);
   }
 
   cell(row, column, cell, most) {
@@ -45,26 +45,26 @@ class HeatMap {
     button.addEventListener("click", () => this.on.list(said, cell.edges));
     return make("td", {}, button);
   }
+}
 
-  // One cell is in the tab order; arrow keys lead to the next one that has edges.
-  rove(table) {
-    const first = table.querySelector("button");
-    if (first) first.tabIndex = 0;
-    table.addEventListener("keydown", (event) => {
-      const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }, move = moves[event.key];
-      const cell = event.target.closest("td");
-      if (!move || !cell) return;
-      event.preventDefault(), event.stopPropagation();
-      const rows = table.tBodies[0].rows;
-      let [r, c] = [cell.parentNode.sectionRowIndex + move[0], cell.cellIndex + move[1]];
-      for (; rows[r]?.cells[c]; r += move[0], c += move[1]) {
-        const next = rows[r].cells[c].querySelector("button");
-        if (!next) continue;
-        (event.target.tabIndex = -1), (next.tabIndex = 0), next.focus();
-        return;
-      }
-    });
-  }
+// One cell is in the tab order; arrow keys lead to the next one that has edges.
+function roveTable(table) {
+  const first = table.querySelector("button");
+  if (first) first.tabIndex = 0;
+  table.addEventListener("keydown", (event) => {
+    const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }, move = moves[event.key];
+    const cell = event.target.closest("td");
+    if (!move || !cell) return;
+    event.preventDefault(), event.stopPropagation();
+    const rows = table.tBodies[0].rows;
+    let [r, c] = [cell.parentNode.sectionRowIndex + move[0], cell.cellIndex + move[1]];
+    for (; rows[r]?.cells[c]; r += move[0], c += move[1]) {
+      const next = rows[r].cells[c].querySelector("button");
+      if (!next) continue;
+      (event.target.tabIndex = -1), (next.tabIndex = 0), next.focus();
+      return;
+    }
+  });
 }
 
 // Names of groups in the order of the graph, and by each index the place of its group.

@@ -22,9 +22,12 @@ from acdc.render.verdict import verdict
 SCRIPTS = (
     "basics.js",
     "graph.js",
+    "ways.js",
     "places.js",
     "diagram.js",
     "heatmap.js",
+    "details.js",
+    "summary.js",
     "explorer.js",
     "positions.js",
     "patterns.js",
