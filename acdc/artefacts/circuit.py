@@ -405,15 +405,23 @@ class Circuit(_Record):
         write_text(Path(path), self._repr_svg_())
 
     def to_picture(
-        self, path: str | Path, *, fixed: bool = False, group: str = "layer", report: "Report | None" = None
+        self,
+        path: str | Path,
+        *,
+        fixed: bool = False,
+        group: str = "layer",
+        report: "Report | None" = None,
+        **more: Any,
     ) -> None:
         """Write the picture as the suffix says: .svg, .dot, or through Graphviz .pdf or .png.
 
         `fixed`: every component of the model has its own place, the same in the pictures of all its circuits. `group`
-        "role": heads that do the same stand together, as the `report` of a full verification says. Raises InputError
-        for another suffix or group, without Graphviz, and where the report does not say what heads do.
+        "role": heads that do the same stand together, as the `report` of a full verification says. `more`: `detail`,
+        `landscape`, `legend`, `title`, `colours` and `names` as in `acdc.draw`, and the size: `width` in mm or
+        `font_size` of labels in points, and a `page` ("a4" or "letter") that it fits on. Raises InputError for another
+        suffix or value, without Graphviz, and where the report does not say what heads do.
         """
-        show("circuit in a file", self, path, fixed, group, report)
+        show("circuit in a file", self, path, fixed, group, report, more)
 
     def __repr__(self) -> str:
         size = f"{self.edges_effective:,} of {self.edges_total:,} edges"
