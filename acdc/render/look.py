@@ -43,8 +43,11 @@ PLAIN = Look()
 def choose_look(
     circuit: Circuit, fixed: bool = False, group: str = Grouping.layer, report: Report | None = None, **around: Any
 ) -> Look:
-    """`around`: `detail`, `landscape`, `legend`, `title`, `colours` and `names` of a `Look`. Raises InputError for an
-    unknown grouping or value, and for a grouping by role where the report does not say what heads do."""
+    """`around`: `detail`, `landscape`, `legend`, `title`, `colours` and `names` of a `Look`, and `roles` that
+    come before those of the report.
+
+    Raises InputError for an unknown grouping or value, and for a grouping by role where nothing says what heads do.
+    """
     if group not in set(Grouping):
         raise InputError(f"group {group!r} is not one of {', '.join(Grouping)}")
     for name, kind in (("detail", Detail), ("legend", Legend), ("colours", Colouring)):
@@ -53,6 +56,8 @@ def choose_look(
                 raise InputError(f"{name} {around[name]!r} is not one of {', '.join(kind)}")
             around[name] = kind(around[name])
     if group == Grouping.layer:
+        around.pop("roles", None)
         return Look(fixed, **around)
-    roles = head_roles(circuit, report)
+    given = around.pop("roles", {})
+    roles = (head_roles(circuit, report) if report is not None or not given else {}) | given
     return Look(fixed, {name: role for name, role in roles.items() if role != UNCLEAR}, **around)

@@ -21,6 +21,7 @@ from acdc.artefacts.codecs import (
 )
 from acdc.artefacts.codecs.translate import from_file, to_file
 from acdc.artefacts.digests import digest, has_artefact, read_artefact
+from acdc.artefacts.names import load_names
 from acdc.errors import AcdcWarning, InputError
 from acdc.extensions import Registry
 from acdc.files import is_there, read_bytes, write_bytes
@@ -227,6 +228,9 @@ def _looking(run: Exportable, fixed: bool, group: str, more: Mapping[str, Any]) 
         return run
     report = load_report(run.path) if run.path.is_dir() else None
     around = {name: value for name, value in more.items() if name not in SIZES}
+    if run.path.is_dir():
+        given = load_names(run.path, run.circuit)
+        around |= {"names": given.names, "roles": given.roles}
     look = choose_look(run.circuit, fixed, group, report, **around)
     return replace(run, look=look, size=Size(**{name: value for name, value in more.items() if name in SIZES}))
 

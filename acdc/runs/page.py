@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.names import load_names
 from acdc.artefacts.verification.examples import load_examples
 from acdc.artefacts.verification.over_sizes import OWN_SCORES
 from acdc.artefacts.verification.report import Report
@@ -22,7 +23,7 @@ def report_of_run(path: Path) -> str:
 def _page(path: Path, circuit: Circuit, report: Report, command: str) -> str:
     ranking = rank_edges(path, circuit)
     scores = ranking.values if ranking is not None and ranking.basis == OWN_SCORES else None
-    return to_html(circuit, report, command, scores, load_examples(path, circuit))
+    return to_html(circuit, report, command, scores, load_examples(path, circuit), load_names(path, circuit))
 
 
 def page_of(run: RunDirectory, circuit: Circuit, report: Report) -> str:

@@ -18,6 +18,20 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Prediction(_Record):
+    """A token, as text, and its probability."""
+
+    token: str
+    share: float
+
+
+class Predictions(_Record):
+    """The most likely next tokens at the answer position, the most likely first."""
+
+    full: list[Prediction]
+    circuit: list[Prediction]
+
+
 class Example(_Record):
     """One row. `clean` and `corrupted`: its tokens as text from position `start` on, of `length` in all; `answer`: the
     place among them of the token that the answer follows. `corrupted`: None where there is none. `full`, `circuit`: the
@@ -25,7 +39,8 @@ class Example(_Record):
 
     `patterns`: of each head of `Examples.heads`, by position (over those shown) the shares of attention to the
     positions shown, without trailing zeros. `spans`: the span that each position shown is in, for circuits that have
-    some.
+    some. `predictions`: what full model and circuit say next; None for models without a vocabulary, and in files of
+    before.
     """
 
     row: str
@@ -41,6 +56,7 @@ class Example(_Record):
     circuit: float
     patterns: list[Pattern]
     spans: list[str] | None = Field(None, exclude_if=lambda spans: spans is None)
+    predictions: Predictions | None = Field(None, exclude_if=lambda predictions: predictions is None)
 
 
 class Examples(_Record):

@@ -6,7 +6,7 @@ const VIEWS = { summary: "as-summary", graph: "as-graph", heatmap: "as-heatmap" 
 class Explorer {
   constructor(data, examples) {
     this.graph = new Graph(data), (this.data = data);
-    this.fold = new Folding(this.graph, data.roles);
+    this.fold = new Folding(this.graph, data.roles, data.names);
     this.stops = this.graph.stops();
     this.state = { threshold: null, hidden: new Set(), chosen: null, edge: null, path: null, view: null };
     const on = {
@@ -292,7 +292,7 @@ class Explorer {
   search(query, go) {
     const { graph } = this, status = byId("search-status");
     if (!query) return this.clear();
-    const ids = [...this.counts.keys()].filter((id) => id === query || id.startsWith(query));
+    const ids = [...this.counts.keys()].filter((id) => id === query || id.startsWith(query) || this.data.names[id] === query);
     const exact = ids.includes(query), edges = query.includes(">") ? this.shown.filter((i) => graph.names[i].startsWith(query)) : [];
     const edge = edges.find((i) => graph.names[i] === query) ?? (edges.length === 1 ? edges[0] : undefined);
     this.diagram.mark(new Set(exact && !go ? [query] : ids));

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.names import NO_NAMES, Names
 from acdc.artefacts.verification.mechanism import ATTENDS
 from acdc.artefacts.verification.over_sizes import SHARES
 from acdc.artefacts.verification.report import Report
@@ -18,7 +19,9 @@ from acdc.options import Level
 MOST_EDGES = 6000  # of the candidates, the strongest
 
 
-def explorer_data(circuit: Circuit, report: Report, scores: np.ndarray | None) -> dict[str, Any]:
+def explorer_data(
+    circuit: Circuit, report: Report, scores: np.ndarray | None, names: Names = NO_NAMES
+) -> dict[str, Any]:
     """JSON values; edges and within-head edges are columns, in the order of the graph, and `own` are the places of the
     circuit's.
 
@@ -58,16 +61,17 @@ def explorer_data(circuit: Circuit, report: Report, scores: np.ndarray | None) -
         "level": circuit.level.value,
         "removals": {r.id: [r.change, r.rows_worse, r.hurts] for r in report.removals},
         "sizes": measured_sizes(circuit, report),
-        "names": {},
-        **_heads(report),
+        "names": names.names,
+        **_heads(report, names),
     }
 
 
-def _heads(report: Report) -> dict[str, Any]:
-    """What verification found of heads, by id: a hint at the role, the direct effect, where most attention goes."""
+def _heads(report: Report, names: Names) -> dict[str, Any]:
+    """By id, the role of heads that verification hints at or a reader gave, and what it found: the direct effect, where
+    most attention goes."""
     hints = report.full_verification.hints if report.full_verification else []
     return {
-        "roles": {hint.id: hint.label.removeprefix(ATTENDS) for hint in hints if hint.label},
+        "roles": {hint.id: hint.label.removeprefix(ATTENDS) for hint in hints if hint.label} | names.roles,
         "heads": {
             hint.id: {
                 "adds": [hint.adds.value, hint.adds.low, hint.adds.high],

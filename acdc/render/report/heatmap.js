@@ -40,11 +40,20 @@ class HeatMap {
     const strength = most ? Math.sqrt(cell.sum / most) : 0, count = cell.edges.length;
     const said = `${row} into ${column}: ${count} ${count === 1 ? "edge" : "edges"}, summed |score| ${short(cell.sum)}`;
     const button = make("button", { type: "button", tabindex: "-1", "aria-label": said, title: said }, String(count));
-    button.style.setProperty("--heat", `${Math.round(8 + 92 * strength)}%`);
-    button.classList.toggle("strong", strength > 0.62);
+    heat(button, strength);
     button.addEventListener("click", () => this.on.list(said, cell.edges));
     return make("td", {}, button);
   }
+}
+
+// Colour a cell by a share from 0 to 1. From these percentages of the colour on, the other of black and white is read
+// better, in the light and in the dark theme.
+const LIGHT_TURNS = 93, DARK_TURNS = 72;
+
+function heat(button, share) {
+  const percent = Math.round(8 + 92 * share);
+  button.style.setProperty("--heat", `${percent}%`);
+  button.classList.toggle("turns-light", percent >= LIGHT_TURNS), button.classList.toggle("turns-dark", percent >= DARK_TURNS);
 }
 
 // One cell is in the tab order; arrow keys lead to the next one that has edges.

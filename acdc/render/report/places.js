@@ -94,7 +94,7 @@ class Places {
     }
     if (cells.length) y += this.deep ? 38 : 48;
     const right = this.deep ? this.width / 2 + 56 : this.columns.size * this.pitch;
-    if (mlp) this.add(mlp, mlp, "mlp", right, y, NODE.width, NODE.height), (y += this.deep ? 38 : 44);
+    if (mlp) this.add(mlp, this.fold.label(mlp), "mlp", right, y, this.fold.width(mlp), NODE.height), (y += this.deep ? 38 : 44);
     return y;
   }
 
@@ -174,8 +174,8 @@ class Places {
 
 // What is drawn as one node: heads by themselves, by KV group or by role, and layers, all or some.
 class Folding {
-  constructor(graph, roles) {
-    Object.assign(this, { mode: "none", roles, layers: new Set(), open: new Set() });
+  constructor(graph, roles, names) {
+    Object.assign(this, { mode: "none", roles, names, layers: new Set(), open: new Set() });
     this.groups = new Map();
     for (const { id, owners, shared } of graph.readers) if (shared) for (const owner of owners) this.groups.set(graph.writers[owner], slotGroup(id));
   }
@@ -192,8 +192,17 @@ class Folding {
   // The node that a head is in; `open`: groups that are unfolded by themselves.
   of(id) {
     const role = this.roles[id], group = this.mode === "kv" ? this.groups.get(id) : this.mode === "role" && role ? `a${layerOf(id)} ${role}` : null;
-    if (!group || this.open.has(group)) return { id, label: id, width: NODE.width };
+    if (!group || this.open.has(group)) return { id, label: this.label(id), width: this.width(id) };
     return { id: group, label: group, width: 20 + 7.2 * group.length };
+  }
+
+  // What a component is called: the name that a reader gave it, else its id.
+  label(id) {
+    return this.names[id] ?? id;
+  }
+
+  width(id) {
+    return id in this.names ? Math.max(NODE.width, 20 + 7.2 * this.names[id].length) : NODE.width;
   }
 
   set(mode) {

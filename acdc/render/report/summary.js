@@ -46,7 +46,7 @@ class Summary {
     const value = weight.get(id) ?? 0, strength = most ? Math.sqrt(value / most) : 0, [into, out] = counts.get(id);
     const said = `${id}: summed |score| ${short(value)}, ${into} ${into === 1 ? "edge" : "edges"} in, ${out} out`;
     const button = make("button", { type: "button", tabindex: "-1", "aria-label": said, title: said });
-    button.style.setProperty("--heat", `${Math.round(8 + 92 * strength)}%`);
+    heat(button, strength);
     button.addEventListener("click", () => this.on.choose(id));
     return make("td", {}, button);
   }
