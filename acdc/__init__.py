@@ -86,6 +86,8 @@ display.provide(
         "attribution graph in a folder": "acdc.artefacts.attribution.store:save_graph",
         "circuit as DOT": "acdc.render.dot:to_dot",
         "circuit as SVG": "acdc.render.svg:to_svg",
+        "circuit of edges": "acdc.runs.by_hand:circuit_of",
+        "circuit with matplotlib": "acdc.render.figure:plot",
         "circuit in a file": "acdc.render.graphviz:save_circuit",
         "curve as SVG": "acdc.render.curve:to_svg",
         "picture as SVG": "acdc.render.svg:write",

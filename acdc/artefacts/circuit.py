@@ -32,6 +32,7 @@ from acdc.options import MOST_THREADS, Level
 
 if TYPE_CHECKING:
     import networkx as nx
+    import pandas as pd
 
     from acdc.artefacts.verification.report import Report
 
@@ -333,6 +334,29 @@ class Circuit(_Record):
                         reader.id, owner.id, wiring=True, **({"score": within_heads[name]} if within_heads else {})
                     )
         return graph
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """A row for each edge: see `acdc.artefacts.frames.edges_frame`. Raises InputError without pandas."""
+        from acdc.artefacts.frames import edges_frame
+
+        return edges_frame(self)
+
+    def plot(self, axes: Any = None, **look: Any) -> Any:
+        """Draw the picture with matplotlib, into `axes` or a figure of its size; returns the axes. `look`: as in
+        `acdc.draw`. Raises InputError without matplotlib."""
+        return show("circuit with matplotlib", self, axes, look)
+
+    @classmethod
+    def of(cls, model: Any, task: Any, edges: Sequence[str], **settings: Any) -> "Circuit":
+        """A circuit written by hand: these edges, by their ids, of a loaded model, for a loaded task.
+
+        `settings`: `metric`, `ablation`, `limit`, `seed` and others of `acdc.discover`. The rows are split as a
+        discovery splits them, so that `acdc.verify` measures it on rows that it would not have seen. Raises InputError
+        for ids that are no edges of the model.
+        """
+        made = show("circuit of edges", model, task, edges, settings)
+        assert isinstance(made, cls)
+        return made
 
     def part(self, kept: np.ndarray, selection: dict[str, int | float]) -> "Circuit":
         """The same with some of its edges, boolean [edges]; `selection`: how these were chosen, for its method."""

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
 @loads_model
 def verify(
-    run: opt.RunPath,
+    run: Annotated[
+        Path | None, typer.Argument(help="Run directory; with --edges, the folder of the new run.", metavar="RUN")
+    ] = None,
+    edges: Annotated[
+        Path | None,
+        typer.Option(
+            help="Verify the edges that this file lists, one in a line; needs --model and --task.", metavar="FILE"
+        ),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model; default: the run's.", metavar="MODEL")] = None,
     task: Annotated[str | None, typer.Option(help="Task; default: the run's.", metavar="TASK")] = None,
     extent: opt.VerifyExtent = opt.Extent.full,
@@ -61,6 +69,10 @@ def verify(
     from acdc.runs.finish import Finishing, reverify
     from acdc.runs.finished import open_run
 
+    if edges is not None:
+        run = _run_of_edges(edges, run, model, task, device, dtype, seed)
+    elif run is None:
+        raise InputError("RUN is missing: name a run directory, or give --edges, --model and --task")
     circuit = Circuit.load(run)
     _check_own(circuit, dtype, seed)
     if extent is opt.Extent.none:
@@ -89,6 +101,30 @@ def verify(
         others = {name: None for name, value in asked.items() if not value}
         print_extras(done.report.model_copy(update=others), console())
     print_conclusion(done)
+
+
+def _run_of_edges(
+    file: Path,
+    out: Path | None,
+    model: str | None,
+    task: str | None,
+    device: str,
+    dtype: opt.DType | None,
+    seed: int | None,
+) -> Path:
+    """A new run, unverified so far, of a circuit that is written by hand. Raises InputError without model and task."""
+    from acdc.cli.progress import bars
+    from acdc.runs.importing import run_import
+    from acdc.runs.spec import DiscoveryJob
+    from acdc.search.discover import DiscoverySettings
+
+    if model is None or task is None:
+        raise InputError("--edges needs --model and --task: a file of edges does not say what it is a circuit of")
+    settings = DiscoverySettings(seed=seed or 0)
+    job = DiscoveryJob(
+        model, task, settings, device=device, dtype=dtype.value if dtype else "float32", verify=opt.Extent.none
+    )
+    return run_import(file, "csv", job, out, bars).path
 
 
 @loads_model

@@ -18,6 +18,7 @@ from acdc.artefacts.codecs import (
     edge_pruning,
     mib,
     networkx_graphs,
+    tables,
 )
 from acdc.artefacts.codecs.translate import from_file, to_file
 from acdc.artefacts.digests import digest, has_artefact, read_artefact
@@ -130,6 +131,10 @@ def _reads(codec: Codec) -> Callable[[Path, Anatomy, bool], ForeignGraph]:
     return read
 
 
+def _parquet(found: ForeignGraph, graph: ComponentGraph) -> dict[str, bytes]:
+    return {"": tables.parquet(found, graph)}
+
+
 def _both(summary: str, codec: Codec) -> Format:
     return Format(codec.name, summary, _writes(codec), _reads(codec))
 
@@ -144,6 +149,8 @@ FORMATS = Registry(
         Format("html", "the report, for a browser", _report),
         _picture("png", "picture, drawn by Graphviz"),
         _picture("pdf", "picture, drawn by Graphviz"),
+        _both("table of edges and scores; a circuit written by hand needs the column edge alone", tables.CODEC),
+        Format("parquet", "the same table as Parquet; needs pandas", _writes(tables.CODEC, _parquet)),
         _both("graph for yEd and Gephi, with everything in the circuit", networkx_graphs.GRAPHML),
         _both("node-link JSON of networkx, with everything in the circuit", networkx_graphs.NODE_LINK),
         _both("graph of EAP-IG, as JSON", eap_ig.CODEC),
