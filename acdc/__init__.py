@@ -85,6 +85,7 @@ display.provide(
         "attribution graph as SVG": "acdc.render.attribution.picture:to_svg",
         "attribution graph in a folder": "acdc.artefacts.attribution.store:save_graph",
         "circuit as DOT": "acdc.render.dot:to_dot",
+        "circuit as data frame": "acdc.artefacts.frames:edges_frame",
         "circuit as SVG": "acdc.render.svg:to_svg",
         "circuit of edges": "acdc.runs.by_hand:circuit_of",
         "circuit with matplotlib": "acdc.render.figure:plot",
@@ -92,6 +93,7 @@ display.provide(
         "curve as SVG": "acdc.render.curve:to_svg",
         "picture as SVG": "acdc.render.svg:write",
         "picture in a file": "acdc.render.graphviz:save",
+        "report as data frame": "acdc.artefacts.frames:report_frame",
         "report as HTML": "acdc.render.notebook:report_html",
         "result as HTML": "acdc.render.notebook:circuit_html",
     }

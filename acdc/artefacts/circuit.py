@@ -337,9 +337,7 @@ class Circuit(_Record):
 
     def to_dataframe(self) -> "pd.DataFrame":
         """A row for each edge: see `acdc.artefacts.frames.edges_frame`. Raises InputError without pandas."""
-        from acdc.artefacts.frames import edges_frame
-
-        return edges_frame(self)
+        return show("circuit as data frame", self)
 
     def plot(self, axes: Any = None, **look: Any) -> Any:
         """Draw the picture with matplotlib, into `axes` or a figure of its size; returns the axes. `look`: as in

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.scores import Decision
+from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
+from acdc.graph import Edge
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from acdc.artefacts.circuit import Circuit
-    from acdc.artefacts.scores import Decision
-    from acdc.artefacts.verification.report import Report
 
 REPORTED = ("measures", "removals", "faithfulness", "tests")
 
@@ -25,11 +25,9 @@ def frame(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = Non
     return pd.DataFrame(list(rows), columns=None if columns is None else list(columns))
 
 
-def edges_frame(circuit: "Circuit") -> "pd.DataFrame":
+def edges_frame(circuit: Circuit) -> "pd.DataFrame":
     """A row for each edge that the method kept: what writes, the slot that reads, its kind, both layers (-1 for
     embeddings, the number of layers for the logits), the score, and whether it is on a path from input to logits."""
-    from acdc.graph import Edge
-
     effective, last = {edge.id for edge in circuit.effective}, circuit.graph.anatomy.n_layers
     rows = []
     for scored in circuit.edges:
@@ -50,9 +48,7 @@ def _layer(name: str, last: int) -> int:
     return int(number) if name[0] in "am" and number.isdigit() else -1
 
 
-def found_frame(
-    circuit: "Circuit", scores: Mapping[str, float] | None, decisions: Sequence["Decision"]
-) -> "pd.DataFrame":
+def found_frame(circuit: Circuit, scores: Mapping[str, float] | None, decisions: Sequence[Decision]) -> "pd.DataFrame":
     """What a search found: a row for each candidate with its score, or for each test of ACDC in its order."""
     if scores is None:
         tests = [asdict(decision) | {"change": decision.after - decision.before} for decision in decisions]
@@ -62,7 +58,7 @@ def found_frame(
     return frame(rows, ("candidate", "score", "kept"))
 
 
-def report_frame(report: "Report", what: str) -> "pd.DataFrame":
+def report_frame(report: Report, what: str) -> "pd.DataFrame":
     """`measures`: every metric; `removals`: the circuit without each part; of a full verification also `faithfulness`
     under each ablation and `tests`. Raises InputError for anything else, and for what was not measured."""
     if what not in REPORTED:

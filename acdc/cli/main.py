@@ -20,6 +20,7 @@ from acdc.cli.exchange import export, import_
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.intervene import intervene
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
+from acdc.cli.opening import open_
 from acdc.cli.patch import patch
 from acdc.cli.progress import warn
 from acdc.cli.trace import trace
@@ -226,6 +227,7 @@ def check_task(
 
 command(UNDERSTAND, 'acdc trace --model trio --prompt "When Mary and John went to the store"')(trace)
 command(UNDERSTAND, 'acdc intervene --model trio --prompt "Then Anna and Paul" --set a1.h0=0')(intervene)
+command(UNDERSTAND, "acdc open runs/ioi-trio-acdc-001", name="open")(open_)
 command(FIND, "acdc verify runs/ioi-trio-acdc-001 --all")(verify)
 command(FIND, "acdc minimise runs/ioi-trio-acdc-001 --out smaller")(minimise)
 command(UNDERSTAND, "acdc diff first second --picture both.svg")(diff)

@@ -212,9 +212,7 @@ class Report(_Record):
     def to_dataframe(self, what: str = "measures") -> "pd.DataFrame":
         """`measures`, `removals`, `faithfulness` or `tests` as rows: see `acdc.artefacts.frames.report_frame`. Raises
         InputError for anything else, for what was not measured, and without pandas."""
-        from acdc.artefacts.frames import report_frame
-
-        return report_frame(self, what)
+        return show("report as data frame", self, what)
 
     def save(self, path: str | Path) -> None:
         """Write `verification.json` into a folder, or the given file, atomically."""
