@@ -51,7 +51,9 @@ def _listed(path: Path) -> Listed:
 
 def to_html(name: str, runs: list[Listed]) -> str:
     """The page as text: it needs no other file but the reports that it leads to."""
-    edges = {one.path.name: _edges(one.run) for one in runs if one.run is not None}
+    edges = {
+        one.path.name: [one.run.circuit.model.content_hash, _edges(one.run)] for one in runs if one.run is not None
+    }
     text = (resources.files(__package__) / "index.html").read_text(encoding="utf-8")
     return Template(text).substitute(
         name=escape(name),
