@@ -37,9 +37,9 @@ from acdc.patching.patch import patch as run_patching
 from acdc.patching.settings import PatchSettings, named_sites
 from acdc.progress import Progress, silent
 from acdc.render.difference import draw_difference as draw_both
-from acdc.render.drawing import Picture
 from acdc.render.look import Look, choose_look
 from acdc.render.patching.heat_map import draw as draw_heat_map
+from acdc.render.shapes import Picture
 from acdc.render.size import size_notes
 from acdc.render.views import draw as draw_circuit
 from acdc.runs.ranking import rank_by
@@ -223,14 +223,19 @@ def verify(
     )
 
 
-def draw(circuit: Circuit, *, fixed: bool = False, group: str = "layer", report: Report | None = None) -> Picture:
+def draw(
+    circuit: Circuit, *, fixed: bool = False, group: str = "layer", report: Report | None = None, **around: Any
+) -> Picture:
     """A circuit's picture: a notebook shows it, `save` writes it as .svg, .dot, .pdf or .png.
 
     `fixed`: every component of the model has a fixed place, the same in the pictures of all circuits. `group`: "layer",
     or "role", which groups heads that attend to the same place, according to the `report` of a full verification.
-    Raises InputError for another group, and if the report does not say what heads attend to.
+    `around`: `detail` ("full" draws every edge, "summary" a map by layer and head with the strongest paths; "auto" is
+    the latter above 150 edges), `landscape` (layers run to the right), `legend` ("right", "below" or "none"), `title`
+    (False leaves it out), `colours` (of edges: by "input" or by "score") and `names` (of components, by id).
+    Raises InputError for another value, and if the report does not say what heads attend to.
     """
-    return draw_circuit(circuit, choose_look(circuit, fixed, group, report))
+    return draw_circuit(circuit, choose_look(circuit, fixed, group, report, **around))
 
 
 def draw_difference(

@@ -107,6 +107,36 @@ class Grouping(StrEnum):
     role = "role"
 
 
+class Detail(StrEnum):
+    """What a picture shows: every edge, or of a circuit with many a summary; `auto` takes what can be read."""
+
+    auto = "auto"
+    full = "full"
+    summary = "summary"
+
+
+class Legend(StrEnum):
+    """Where a picture says what its colours mean."""
+
+    right = "right"
+    below = "below"
+    none = "none"
+
+
+class Colouring(StrEnum):
+    """What the colour of an edge says: into which input it leads, or its score, on a scale."""
+
+    input = "input"
+    score = "score"
+
+
+class Page(StrEnum):
+    """A page that a picture has to fit on."""
+
+    a4 = "a4"
+    letter = "letter"
+
+
 class Directions(StrEnum):
     """From which run patches are taken: from the clean one into the corrupted one, the other way round, or both."""
 

@@ -32,6 +32,7 @@ from acdc.options import MOST_THREADS, Level
 
 if TYPE_CHECKING:
     import networkx as nx
+    import pandas as pd
 
     from acdc.artefacts.verification.report import Report
 
@@ -342,6 +343,27 @@ class Circuit(_Record):
                     )
         return graph
 
+    def to_dataframe(self) -> "pd.DataFrame":
+        """A row for each edge: see `acdc.artefacts.frames.edges_frame`. Raises InputError without pandas."""
+        return show("circuit as data frame", self)
+
+    def plot(self, axes: Any = None, **look: Any) -> Any:
+        """Draw the picture with matplotlib, into `axes` or a figure of its size; returns the axes. `look`: as in
+        `acdc.draw`. Raises InputError without matplotlib."""
+        return show("circuit with matplotlib", self, axes, look)
+
+    @classmethod
+    def of(cls, model: Any, task: Any, edges: Sequence[str], **settings: Any) -> "Circuit":
+        """A circuit written by hand: these edges, by their ids, of a loaded model, for a loaded task.
+
+        `settings`: `metric`, `ablation`, `limit`, `seed` and others of `acdc.discover`. The rows are split as a
+        discovery splits them, so that `acdc.verify` measures it on rows that it would not have seen. Raises InputError
+        for ids that are no edges of the model.
+        """
+        made = show("circuit of edges", model, task, edges, settings)
+        assert isinstance(made, cls)
+        return made
+
     def part(self, kept: np.ndarray, selection: dict[str, int | float]) -> "Circuit":
         """The same with some of its edges, boolean [edges], or with some of those at positions; `selection`: how these
         were chosen, for its method."""
@@ -430,15 +452,23 @@ class Circuit(_Record):
         write_text(Path(path), self._repr_svg_())
 
     def to_picture(
-        self, path: str | Path, *, fixed: bool = False, group: str = "layer", report: "Report | None" = None
+        self,
+        path: str | Path,
+        *,
+        fixed: bool = False,
+        group: str = "layer",
+        report: "Report | None" = None,
+        **more: Any,
     ) -> None:
         """Write the picture as the suffix says: .svg, .dot, or through Graphviz .pdf or .png.
 
         `fixed`: every component of the model has its own place, the same in the pictures of all its circuits. `group`
-        "role": heads that do the same stand together, as the `report` of a full verification says. Raises InputError
-        for another suffix or group, without Graphviz, and where the report does not say what heads do.
+        "role": heads that do the same stand together, as the `report` of a full verification says. `more`: `detail`,
+        `landscape`, `legend`, `title`, `colours` and `names` as in `acdc.draw`, and the size: `width` in mm or
+        `font_size` of labels in points, and a `page` ("a4" or "letter") that it fits on. Raises InputError for another
+        suffix or value, without Graphviz, and where the report does not say what heads do.
         """
-        show("circuit in a file", self, path, fixed, group, report)
+        show("circuit in a file", self, path, fixed, group, report, more)
 
     def __repr__(self) -> str:
         size = f"{self.edges_effective:,} of {self.edges_total:,} edges"

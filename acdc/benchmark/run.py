@@ -3,7 +3,9 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from acdc.artefacts.frames import frame
 from acdc.benchmark.case import Case, HasPositions, Suite
 from acdc.benchmark.evaluate import BenchmarkRow, settings_of
 from acdc.benchmark.job import BenchmarkJob
@@ -17,6 +19,9 @@ from acdc.options import Level
 from acdc.search.discover import DiscoverySettings
 from acdc.search.registry import METHODS
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @dataclass(frozen=True)
 class FinishedBenchmark:
@@ -26,6 +31,10 @@ class FinishedBenchmark:
     rows: list[BenchmarkRow]
     summary: Summary
     failed: list[StoredJob]
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """A row for each case and method, as `BenchmarkRow`. Raises InputError without pandas."""
+        return frame(row.model_dump(mode="json", exclude={"found", "roc"}) for row in self.rows)
 
 
 @dataclass(frozen=True)

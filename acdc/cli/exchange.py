@@ -8,7 +8,7 @@ import typer
 from acdc.cli import options as opt
 from acdc.cli.console import say, say_json
 from acdc.cli.job_options import DECIDING, SCORING, takes_job
-from acdc.options import Grouping
+from acdc.options import Colouring, Detail, Grouping, Legend, Page
 
 if TYPE_CHECKING:
     from acdc.runs.spec import DiscoveryJob
@@ -35,6 +35,20 @@ def export(
             metavar="FILE",
         ),
     ] = None,
+    detail: Annotated[
+        Detail, typer.Option(help="Pictures: every edge, or a summary; auto: a summary above 150 edges.")
+    ] = Detail.auto,
+    landscape: Annotated[bool, typer.Option("--landscape", help="Pictures: layers run to the right.")] = False,
+    legend: Annotated[Legend, typer.Option(help="Pictures: where the legend is.")] = Legend.right,
+    title: Annotated[bool, typer.Option("--title/--no-title", help="Pictures: with a title.")] = True,
+    colours: Annotated[
+        Colouring, typer.Option(help="Pictures: colour edges by the input they lead into, or by score.")
+    ] = Colouring.input,
+    width: Annotated[
+        float | None, typer.Option(help="Pictures: so wide, such as 85 for a column.", metavar="MM")
+    ] = None,
+    font_size: Annotated[float | None, typer.Option(help="Pictures: size of labels.", metavar="POINTS")] = None,
+    page: Annotated[Page | None, typer.Option(help="PDF: no larger than a page.")] = None,
     device: opt.Device = "auto",
     dtype: opt.DTypeName = opt.DType.float32,
     seed: opt.Seed = 0,
@@ -43,7 +57,12 @@ def export(
     """Write a run's circuit or scores as a picture or for another tool. Ignores --device, --dtype and --seed."""
     from acdc.runs.exchange import export_run
 
-    exported = export_run(run, format, out, fixed, group, supernodes)
+    looks = {"detail": detail, "landscape": landscape, "legend": legend, "title": title, "colours": colours}
+    plain = {"detail": Detail.auto, "landscape": False, "legend": Legend.right, "title": True}
+    plain |= {"colours": Colouring.input}
+    sizes = {"width": width, "font_size": font_size, "page": page}
+    more = {name: value for name, value in (looks | sizes).items() if value != plain.get(name)}
+    exported = export_run(run, format, out, fixed, group, supernodes, **more)
     if as_json:
         files = [str(path) for path in exported.files]
         say_json({"written": str(out), "format": format, "files": files, "lost": list(exported.lost)})

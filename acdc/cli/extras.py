@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 def print_extras(report: Report, out: "Console") -> None:
     """Each in a sentence, and a table where there is one."""
     if report.bootstraps is not None:
-        out.print(f"\nbootstraps: {bootstraps_text(report.bootstraps)}", soft_wrap=True)
+        out.print(f"\nbootstraps: {bootstraps_text(report.bootstraps)}", soft_wrap=not out.is_terminal)
     if report.specificity is not None:
         print_table(out, f"\nspecificity: {HARMS}", *harms_table(report.specificity))
-        out.print(specificity_text(report.specificity), soft_wrap=True)
+        out.print(specificity_text(report.specificity), soft_wrap=not out.is_terminal)
     if report.rivals is not None:
         print_table(out, f"\nrivals: {RIVALS}", *rivals_table(report.rivals))
-        out.print(rivals_text(report.rivals), soft_wrap=True)
+        out.print(rivals_text(report.rivals), soft_wrap=not out.is_terminal)

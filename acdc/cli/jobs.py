@@ -11,6 +11,7 @@ from rich.table import Table
 from acdc.cli.console import console, say, say_json, tell
 from acdc.cli.plan import duration
 from acdc.cli.progress import RateColumn
+from acdc.cli.tables import make_table
 from acdc.errors import printable
 from acdc.jobs.job import Job
 from acdc.jobs.state import JobsState, JobState, SubmissionState
@@ -121,7 +122,7 @@ def print_jobs(state: JobsState, as_json: bool) -> None:
     if state.submission:
         out.print(_submission(state.submission), soft_wrap=True)
     if state.jobs:
-        out.print(jobs_table(state))
+        out.print(jobs_table(state, out.width))
     for job in state.jobs:
         if problem := job.error or job.damaged:
             out.print(f"{job.name}: {problem}", soft_wrap=True)
@@ -130,16 +131,14 @@ def print_jobs(state: JobsState, as_json: bool) -> None:
         out.print("no process is running these jobs now: run the same command again to resume them")
 
 
-def jobs_table(state: JobsState) -> Table:
-    """A row for each job."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("job", "status", "edges", "faithfulness", "seconds"):
-        table.add_column(name, justify="left" if name in ("job", "status") else "right", overflow="fold")
+def jobs_table(state: JobsState, width: int) -> Table:
+    """A row for each job, on a terminal so wide."""
+    rows = []
     for job in state.jobs:
         edges = "" if job.edges is None else f"{job.edges:,} of {job.edges_total:,}"
         seconds = "" if job.seconds is None else f"{job.seconds:.1f}"
-        table.add_row(job.name, _status(job), edges, percent(job.faithfulness), seconds)
-    return table
+        rows.append([job.name, _status(job), edges, percent(job.faithfulness), seconds])
+    return make_table(("job", "status", "edges", "faithfulness", "seconds"), rows, width, words=(0, 1))
 
 
 def _status(job: JobState) -> str:
@@ -179,7 +178,7 @@ def _print_changes(states: Iterator[JobsState]) -> None:
 def _draw(states: Iterator[JobsState]) -> JobsState:
     with Live(console=console(), transient=True, auto_refresh=False) as live:
         for state in states:
-            live.update(jobs_table(state), refresh=True)
+            live.update(jobs_table(state, live.console.width), refresh=True)
     return state
 
 

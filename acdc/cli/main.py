@@ -4,7 +4,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ from acdc.cli import options as opt
 from acdc.cli import targets
 from acdc.cli.benchmark import benchmark
 from acdc.cli.compare import compare
-from acdc.cli.console import Enough, tell
+from acdc.cli.console import Enough, say, tell
 from acdc.cli.dictionaries import dictionaries
 from acdc.cli.exchange import export, import_
 from acdc.cli.explain import explain
@@ -23,6 +23,7 @@ from acdc.cli.feature_circuit import ablate, feature_circuit
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.intervene import intervene
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
+from acdc.cli.opening import open_
 from acdc.cli.patch import patch
 from acdc.cli.progress import warn
 from acdc.cli.steer import steer
@@ -40,13 +41,40 @@ MOST_CHARACTERS = 1500  # of an error
 app = typer.Typer(
     name="acdc",
     help="Find, verify and draw the circuit behind a behaviour of a transformer.",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
 
-@app.command()
+PREPARE, FIND = "Prepare", "Find and verify circuits"
+UNDERSTAND, FEATURES = "Look at circuits and models", "Features of dictionaries"
+EXCHANGE, JOBS = "Pictures and other tools", "Many jobs"
+
+
+def command(panel: str, example: str, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command, in a group of the help, with an example in its own."""
+    return app.command(name, rich_help_panel=panel, epilog=f"Example: {example}")
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib import metadata
+
+        say(f"acdc {metadata.version('acdc')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Find, verify and draw the circuit behind a behaviour of a transformer."""
+
+
+@command(FIND, "acdc discover --model trio --task ioi --out ioi")
 @takes_job()
 def discover(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -> None:
     """Find a circuit, draw it and verify it on unseen rows."""
@@ -58,7 +86,7 @@ def discover(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False
     printer.finish(run_discovery(job, out, bars, watch=printer))
 
 
-@app.command()
+@command(FIND, "acdc plan --task ioi --method eap-ig-inputs")
 @takes_job()
 def plan(
     job: "DiscoveryJob",
@@ -77,7 +105,7 @@ def plan(
     print_plan(plan_job(job, probing, announce, bars), as_json)
 
 
-@app.command()
+@command(FIND, "acdc sweep --task induction --thresholds 0.1,1,5")
 @takes_job(without=("method", "propose", "option", *SIZING, *SCORING, *VERIFYING))
 def sweep(
     job: "DiscoveryJob",
@@ -96,7 +124,7 @@ def sweep(
     show.print_curve(run_sweep(job, opt.numbers("--thresholds", thresholds), out, bars), as_json)
 
 
-@app.command()
+@command(FIND, "acdc score --task ioi --method eap --out scores")
 @takes_job(without=(*CHOOSING, *DECIDING, *VERIFYING), method="eap")
 def score(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -> None:
     """Score every edge without choosing a circuit, on all rows of a task or the first ROWS."""
@@ -108,7 +136,7 @@ def score(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -
     show.print_scores(path, record, as_json)
 
 
-@app.command()
+@command(JOBS, "acdc run jobs.toml --out my-jobs")
 def run(
     jobs: Annotated[
         Path,
@@ -146,7 +174,7 @@ def run(
     raise typer.Exit(0 if all(job.status is Status.done for job in ended) else 1)
 
 
-@app.command()
+@command(UNDERSTAND, "acdc show runs/ioi-trio-acdc-001")
 def show(
     run: opt.RunPath,
     device: opt.Device = "auto",
@@ -157,7 +185,9 @@ def show(
     """Print the result of a run, or an attribution graph. Ignores --device, --dtype and --seed."""
     from acdc.artefacts.attribution.store import is_trace
     from acdc.artefacts.intervention import FILE_NAME, read_intervened
-    from acdc.cli.show_run import RunPrinter
+    from acdc.cli.console import console
+    from acdc.cli.show_run import RunPrinter, print_conclusion
+    from acdc.cli.verified import print_verified
     from acdc.files import is_there
     from acdc.runs.finished import open_run
 
@@ -172,10 +202,14 @@ def show(
 
         print_interventions(read_intervened(run), run, as_json, resumed=True)
         return
-    RunPrinter(as_json).finish(open_run(run))
+    found = open_run(run)
+    RunPrinter(as_json).finish(found)
+    if not as_json and found.report.rows:
+        print_verified(found.report, console())
+        print_conclusion(found)
 
 
-@app.command("list")
+@command(PREPARE, "acdc list methods", name="list")
 def list_(
     what: Annotated[opt.Listing, typer.Argument(help="What to list.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the runs.", metavar="DIR")] = Path("runs"),
@@ -190,7 +224,7 @@ def list_(
     listing.print_listing(what.value, out, as_json)
 
 
-@app.command("check-task")
+@command(PREPARE, "acdc check-task ioi --model trio", name="check-task")
 @takes_job(without=("task", *SEARCHING, *SCORING, *CHOOSING, *DECIDING, *VERIFYING), batch_size=256)
 def check_task(
     job: "DiscoveryJob",
@@ -204,26 +238,29 @@ def check_task(
     show.print_check(check(replace(job, task=task)), as_json)
 
 
-for command in (
-    trace,
-    dictionaries,
-    explain,
-    ablate,
-    intervene,
-    steer,
-    verify,
-    minimise,
-    diff,
-    compare,
-    patch,
-    export,
-    benchmark,
-    *targets.COMMANDS,
-):
-    app.command()(command)
-app.command("import")(import_)
-app.command("train-dictionary")(train_dictionary)
-app.command("feature-circuit")(feature_circuit)
+command(UNDERSTAND, 'acdc trace --model trio --prompt "When Mary and John went to the store"')(trace)
+command(UNDERSTAND, 'acdc intervene --model trio --prompt "Then Anna and Paul" --set a1.h0=0')(intervene)
+command(UNDERSTAND, "acdc explain m3.n244 --task greater_than")(explain)
+command(UNDERSTAND, "acdc steer --at resid_post3@-1 --task ioi --pairs ioi --out curve")(steer)
+command(UNDERSTAND, "acdc open runs/ioi-trio-acdc-001", name="open")(open_)
+command(FIND, "acdc verify runs/ioi-trio-acdc-001 --all")(verify)
+command(FIND, "acdc minimise runs/ioi-trio-acdc-001 --out smaller")(minimise)
+command(UNDERSTAND, "acdc diff first second --picture both.svg")(diff)
+command(UNDERSTAND, "acdc compare first second third")(compare)
+command(UNDERSTAND, "acdc patch trio ioi")(patch)
+command(EXCHANGE, "acdc export runs/ioi-trio-acdc-001 --format pdf --out figures/ioi.pdf")(export)
+command(EXCHANGE, "acdc import graph.json --format eap-ig --task ioi --edges 40", name="import")(import_)
+command(JOBS, "acdc benchmark --suite compiled --methods acdc,eap")(benchmark)
+command(FEATURES, "acdc dictionaries trio-transcoders --model trio --task ioi")(dictionaries)
+command(FEATURES, "acdc train-dictionary --task induction --out mine", name="train-dictionary")(train_dictionary)
+command(
+    FEATURES,
+    "acdc feature-circuit --task greater_than --dictionary trio-transcoders --out found",
+    name="feature-circuit",
+)(feature_circuit)
+command(FEATURES, "acdc ablate found --features m3.f444 --out off.json")(ablate)
+for function, example in targets.COMMANDS.items():
+    command(JOBS, example)(function)
 
 
 def main() -> None:
@@ -253,7 +290,7 @@ def main() -> None:
         _silence()
         status = 0
     except SystemExit:
-        if "--help" not in sys.argv:
+        if not {"-h", "--help"} & set(sys.argv):
             raise
         _silence()  # typer prints the help itself, and ends so where nobody reads on
         status = 0

@@ -4,15 +4,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
 
 from acdc.artefacts.circuit import ModelRecord
 from acdc.artefacts.quantisation import Quantisation
 from acdc.cli.console import console, say_json, tell
+from acdc.cli.tables import make_table
 from acdc.render.verdict import number, percent
 from acdc.words import count_of
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from acdc.runs.check_task import TaskCheck
     from acdc.runs.sweep import FinishedSweep
 
@@ -32,14 +34,9 @@ def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
         say_json({"run": str(path), **record})
         return
     edges = sorted(record["edges"].items(), key=lambda item: (-abs(item[1]), item[0]))
-    table = Table(
-        title=f"strongest {STRONGEST} of {len(edges):,} edges", title_justify="left", box=None, pad_edge=False
-    )
-    table.add_column("edge")
-    table.add_column("score", justify="right")
-    for name, value in edges[:STRONGEST]:
-        table.add_row(name, f"{value:+.4g}")
     out = console()
+    rows = [[name, f"{value:+.4g}"] for name, value in edges[:STRONGEST]]
+    table = make_table(("edge", "score"), rows, out.width, f"strongest {STRONGEST} of {len(edges):,} edges")
     out.print(f"{record['task']['name']} in {record['model']['name']}", style="bold")
     out.print(
         f"{record['method']}, {record['metric']}, {record['ablation']} ablation, "
@@ -65,22 +62,21 @@ def print_curve(sweep: "FinishedSweep", as_json: bool) -> None:
     out.print(f"acdc over {record.level}, {record.metric}, {record.ablation} ablation")
     print_stored(record.model.name, record.model.quantisation, out)
     out.print()
-    table = Table(box=None, pad_edge=False)
-    over_nodes = record.points[0].nodes is not None
-    for name in ("threshold", *(["nodes"] if over_nodes else []), "edges", "tests", record.metric, "faithfulness"):
-        table.add_column(name, justify="right")
-    table.add_column("faithfulness on unseen rows", justify="right")
-    for point in record.points:
-        sizes = [str(point.nodes)] if over_nodes else []
-        table.add_row(
+    nodes = ["nodes"] if record.points[0].nodes is not None else []
+    head = ["threshold", *nodes, "edges", "tests", record.metric, "faithfulness", "faithfulness on unseen rows"]
+    rows = [
+        [
             f"{point.threshold:.4g}",
-            *sizes,
+            *([str(point.nodes)] if nodes else []),
             f"{point.edges_effective:,}",
             f"{point.tests:,}",
-            f"{point.metric:.4g}",
+            number(point.metric),
             percent(point.faithfulness),
             percent(point.unseen_faithfulness),
-        )
+        ]
+        for point in record.points
+    ]
+    table = make_table(head, rows, out.width, words=())
     out.print(table)
     out.print(f"\nrun      {sweep.path}{' (already there)' if sweep.resumed else ''}", soft_wrap=True)
     out.print(f"picture  {sweep.path / 'curve.svg'}", soft_wrap=True)
@@ -100,15 +96,11 @@ def print_check(check: "TaskCheck", as_json: bool) -> None:
         out.print(f"spans, in tokens: {', '.join(f'{name} {_between(*ends)}' for name, ends in check.spans.items())}")
     print_stored(check.model, check.quantisation, out)
     out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
-    table = Table(title="mean over all rows", title_justify="left", box=None, pad_edge=False)
-    for name in ("metric", "clean", "corrupted"):
-        table.add_column(name, justify="left" if name == "metric" else "right")
-    for name, ends in check.measures.items():
-        table.add_row(name, number(ends["clean"]), number(ends["corrupted"]))
-    out.print(table)
+    means = [[name, number(ends["clean"]), number(ends["corrupted"])] for name, ends in check.measures.items()]
+    out.print(make_table(("metric", "clean", "corrupted"), means, out.width, "mean over all rows"))
     if check.groups:
         out.print()
-        out.print(_groups(check))
+        out.print(_groups(check, out.width))
     for warning in check.warnings:
         out.print(f"warning: {warning}", style="yellow")
 
@@ -117,15 +109,10 @@ def _between(fewest: int, most: int) -> str:
     return str(most) if fewest == most else f"{fewest} to {most}"
 
 
-def _groups(check: "TaskCheck") -> Table:
-    table = Table(title="clean prompts by group", title_justify="left", box=None, pad_edge=False)
-    table.add_column("group")
-    table.add_column("rows", justify="right")
+def _groups(check: "TaskCheck", width: int) -> "Table":
     shown = [name for name in dict.fromkeys(("right_answer", "accuracy", check.metric)) if name in check.measures]
-    for name in shown:
-        table.add_column(name, justify="right")
-    for group in check.groups[:GROUPS]:
-        table.add_row(group.group, str(group.rows), *(f"{group.measures[name]:.4g}" for name in shown))
+    rows = [[g.group, str(g.rows), *(number(g.measures[name]) for name in shown)] for g in check.groups[:GROUPS]]
+    table = make_table(("group", "rows", *shown), rows, width, "clean prompts by group")
     if len(check.groups) > GROUPS:
         table.caption = f"{GROUPS} of {len(check.groups)} groups; --json has all"
         table.caption_justify = "left"

@@ -3,19 +3,24 @@
 With --json, one object at the end.
 """
 
+import shlex
 from collections.abc import Callable
-
-from rich.table import Table
+from typing import TYPE_CHECKING
 
 from acdc.cli.console import console, say_json, tell
 from acdc.cli.show import STRONGEST, print_stored
+from acdc.cli.tables import make_table
 from acdc.graph.units import kind_of
 from acdc.options import Extent
+from acdc.render.judgement import judge
 from acdc.render.size import size_notes
 from acdc.render.style import dropped, polished, screened, subtitle, title
-from acdc.render.verdict import between, percent, planned_text, verdict
+from acdc.render.verdict import Standing, between, claims, number, percent, planned_text, verdict
 from acdc.runs.finished import FinishedRun
 from acdc.words import count_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 SLOW_FLOPS = 3e11  # of a verification: a few seconds, after which the first table is shown before it
 
@@ -37,7 +42,7 @@ class RunPrinter:
                 self._once("first table", lambda: self._first_table(run))
             return
         if report.measures:
-            self._once("measures", lambda: out.print(_measures(run)))
+            self._once("measures", lambda: out.print(_measures(run, out.width)))
         if report.random is not None or (report.measures and run.plan is None):
             self._once("random", lambda: self._random(run))
 
@@ -53,7 +58,7 @@ class RunPrinter:
         self(run)
         out = self._out
         if run.circuit.parts and (run.report.removals or "first table" not in self._printed):
-            out.print(_strongest(run))
+            out.print(_strongest(run, out.width))
         out.print(f"\n{verdict(run.circuit, run.report)}")
         out.print(f"\nrun      {run.path}{' (already there)' if run.resumed else ''}", soft_wrap=True)
         out.print(f"picture  {run.path / 'circuit.svg'}\nreport   {run.path / 'report.html'}", soft_wrap=True)
@@ -80,7 +85,7 @@ class RunPrinter:
 
     def _first_table(self, run: FinishedRun) -> None:
         if run.circuit.parts and not run.report.measures:
-            self._out.print(_strongest(run))
+            self._out.print(_strongest(run, self._out.width))
             self._out.print()
         if run.plan is not None:
             self._out.print(f"{planned_text(run.plan)}\n", soft_wrap=True)
@@ -113,35 +118,42 @@ def _record(run: FinishedRun) -> dict:
     }
 
 
-def _measures(run: FinishedRun) -> Table:
+def _measures(run: FinishedRun, width: int) -> "Table":
     report = run.report
     of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
-    table = _titled(f"verification on {report.rows}{of} unseen {'row' if report.rows == 1 and not of else 'rows'}")
-    table.add_column("metric")
-    for name in ("full model", "circuit", "complement", "empty circuit", "faithfulness"):
-        table.add_column(name, justify="right")
-    for name, m in report.measures.items():
-        values = (f"{v:.4g}" for v in (m.full, m.circuit, m.complement, m.empty))
-        table.add_row(name, *values, percent(m.faithfulness))
-    return table
+    title = f"verification on {report.rows}{of} unseen {'row' if report.rows == 1 and not of else 'rows'}"
+    head = ("metric", "full model", "circuit", "complement", "empty circuit", "faithfulness")
+    rows = [
+        [name, *(number(v) for v in (m.full, m.circuit, m.complement, m.empty)), percent(m.faithfulness)]
+        for name, m in report.measures.items()
+    ]
+    return make_table(head, rows, width, title)
 
 
-def _strongest(run: FinishedRun) -> Table:
+def _strongest(run: FinishedRun, width: int) -> "Table":
     level = run.circuit.part_name
     edges = sorted(run.circuit.parts, key=lambda edge: (-abs(edge.score), edge.id))[:STRONGEST]
     removals = {removal.id: removal for removal in run.report.removals}
-    table = _titled(f"strongest {len(edges)} of {len(run.circuit.parts):,} {level}")
-    table.add_column(kind_of(run.circuit.units.parts).singular)
-    table.add_column("score", justify="right")
-    if removals:
-        table.add_column(f"change of {run.report.metric} without it", justify="right")
-    for edge in edges:
-        removal = removals.get(edge.id)
-        change = ([f"{removal.change:+.4g}"] if removal else ["-"]) if removals else []
-        table.add_row(edge.id, f"{edge.score:+.4g}", *change)
-    return table
+    title = f"strongest {len(edges)} of {len(run.circuit.parts):,} {level}"
+    change_without = [f"change of {run.report.metric} without it"] if removals else []
+    head = [kind_of(run.circuit.units.parts).singular, "score", *change_without]
+
+    def change(name: str) -> list[str]:
+        removal = removals.get(name)
+        return [f"{removal.change:+.4g}" if removal else "-"] if removals else []
+
+    return make_table(head, [[edge.id, f"{edge.score:+.4g}", *change(edge.id)] for edge in edges], width, title)
 
 
-def _titled(title: str) -> Table:
-    """A table that is as wide as its title, which then stays on one line."""
-    return Table(title=title, title_justify="left", min_width=len(title), box=None, pad_edge=False)
+def print_conclusion(run: FinishedRun) -> None:
+    """What the verification shows, in at most five lines: the verdict, and the names of claims by how they stand."""
+    out, found = console(), judge(run.report)
+    out.print(f"\n{found.word.value}: {found.why}", style="bold", soft_wrap=True)
+    by_standing: dict[Standing, list[str]] = {}
+    for claim in claims(run.circuit, run.report):
+        by_standing.setdefault(claim.standing, []).append(claim.name)
+    for standing in Standing:
+        if standing in by_standing:
+            said = f"{standing.value}: {', '.join(by_standing[standing])}"
+            out.print(said, soft_wrap=True)
+    out.print(f"all tables: acdc show {shlex.quote(str(run.path))}", soft_wrap=True)

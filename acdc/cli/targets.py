@@ -1,5 +1,6 @@
 """The commands for jobs in a folder on this machine or on a Ray cluster."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -131,4 +132,10 @@ def fetch(
     say(f"jobs  {out}")
 
 
-COMMANDS = (submit, status, logs, stop, fetch)
+COMMANDS: dict[Callable[..., None], str] = {  # with an example of each
+    submit: "acdc submit jobs.toml --address http://127.0.0.1:8265",
+    status: "acdc status my-jobs",
+    logs: "acdc logs my-jobs",
+    stop: "acdc stop my-jobs",
+    fetch: "acdc fetch my-jobs --out here",
+}

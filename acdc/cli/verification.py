@@ -1,6 +1,5 @@
 """The commands verify, minimise and diff, and how their results are printed."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,22 +14,23 @@ from acdc.options import Scope
 from acdc.words import count_of
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from acdc.artefacts.circuit import Circuit
     from acdc.artefacts.comparison import Comparison
     from acdc.artefacts.roles import RoleComparison
-    from acdc.artefacts.verification.full_verification import FullVerification
     from acdc.artefacts.verification.interval import Interval
-    from acdc.artefacts.verification.mechanism import HeadHint
-    from acdc.artefacts.verification.report import Report
-    from acdc.artefacts.verification.stability import Stability
-    from acdc.artefacts.verification.test_result import TestResult
 
 
 @loads_model
 def verify(
-    run: opt.RunPath,
+    run: Annotated[
+        Path | None, typer.Argument(help="Run directory; with --edges, the folder of the new run.", metavar="RUN")
+    ] = None,
+    edges: Annotated[
+        Path | None,
+        typer.Option(
+            help="Verify the edges that this file lists, one in a line; needs --model and --task.", metavar="FILE"
+        ),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model; default: the run's.", metavar="MODEL")] = None,
     task: Annotated[str | None, typer.Option(help="Task; default: the run's.", metavar="TASK")] = None,
     extent: opt.VerifyExtent = opt.Extent.full,
@@ -49,6 +49,7 @@ def verify(
         int | None,
         typer.Option(help="Search this many times for another circuit, without edges of this one.", metavar="N"),
     ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Print all tables, as 'acdc show' does.")] = False,
     workers: Annotated[int | None, typer.Option(help="Share the work among this many Ray workers.")] = None,
     device: opt.Device = "auto",
     dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")] = None,
@@ -57,16 +58,21 @@ def verify(
 ) -> None:
     """Verify a run's circuit on the rows that discovery did not use. Continues an earlier verification."""
     from acdc.artefacts.circuit import Circuit
-    from acdc.cli import show
+    from acdc.cli.console import console
     from acdc.cli.extras import print_extras
     from acdc.cli.progress import bars
-    from acdc.cli.show_run import RunPrinter
+    from acdc.cli.show_run import RunPrinter, print_conclusion
+    from acdc.cli.verified import print_stability, print_verified
     from acdc.jobs.executors import choose_executor
     from acdc.jobs.verification import verify_on
     from acdc.runs.extras import Extras, plan_extras
     from acdc.runs.finish import Finishing, reverify
     from acdc.runs.finished import open_run
 
+    if edges is not None:
+        run = _run_of_edges(edges, run, model, task, device, dtype, seed)
+    elif run is None:
+        raise InputError("RUN is missing: name a run directory, or give --edges, --model and --task")
     circuit = Circuit.load(run)
     _check_own(circuit, dtype, seed)
     if extent is opt.Extent.none:
@@ -84,12 +90,41 @@ def verify(
         verify_on(executor, run, model, task, device, scope, extras)
         done = open_run(run)
     printer.finish(done)
-    if not as_json and done.report.full_verification:
-        _print_in_full(done.report, done.report.full_verification)
-    if not as_json and done.report.stability:
-        _print_stability(done.report.stability, show.console())
-    if not as_json:
-        print_extras(done.report, show.console())
+    if as_json:
+        return
+    if everything:
+        print_verified(done.report, console())
+    else:  # what was asked for besides
+        if stability and done.report.stability:
+            print_stability(done.report.stability, console())
+        asked = {"bootstraps": bootstraps, "specificity": against, "rivals": rivals}
+        others = {name: None for name, value in asked.items() if not value}
+        print_extras(done.report.model_copy(update=others), console())
+    print_conclusion(done)
+
+
+def _run_of_edges(
+    file: Path,
+    out: Path | None,
+    model: str | None,
+    task: str | None,
+    device: str,
+    dtype: opt.DType | None,
+    seed: int | None,
+) -> Path:
+    """A new run, unverified so far, of a circuit that is written by hand. Raises InputError without model and task."""
+    from acdc.cli.progress import bars
+    from acdc.runs.importing import run_import
+    from acdc.runs.spec import DiscoveryJob
+    from acdc.search.discover import DiscoverySettings
+
+    if model is None or task is None:
+        raise InputError("--edges needs --model and --task: a file of edges does not say what it is a circuit of")
+    settings = DiscoverySettings(seed=seed or 0)
+    job = DiscoveryJob(
+        model, task, settings, device=device, dtype=dtype.value if dtype else "float32", verify=opt.Extent.none
+    )
+    return run_import(file, "csv", job, out, bars).path
 
 
 @loads_model
@@ -217,116 +252,6 @@ def _print_roles(comparison: "RoleComparison") -> None:
         f"in both: {comparison.edges.both} (Jaccard {_number(comparison.edges.jaccard)})",
         soft_wrap=True,
     )
-
-
-def _print_in_full(report: "Report", full_verification: "FullVerification") -> None:
-    """Tables of all that a full verification found, each with what its numbers mean."""
-    from acdc.cli.console import console
-
-    out = console()
-    if full_verification.sampling is not None:
-        out.print(f"\nintervals and tests: {full_verification.sampling.text}", soft_wrap=True)
-    _print_claims(report, full_verification, out)
-    _print_tests(full_verification.tests, out)
-    _print_details(report, full_verification, out)
-
-
-def _print_claims(report: "Report", full_verification: "FullVerification", out: "Console") -> None:
-    """How faithful, complete and minimal the circuit is."""
-    from acdc.render.verdict import complete_text, fewer_text, minimal_text, sizes_text
-
-    rows = [[f.ablation, f.metric, _percent(f.denoised), _percent(f.noised)] for f in full_verification.faithfulness]
-    head = ("ablation", "metric", "the circuit alone recovers", "ablating it loses")
-    print_table(out, "\nfaithfulness: share of the behaviour [95% interval]", head, rows)
-    if full_verification.only_under is not None:
-        under = ", ".join(full_verification.only_under) or "none"
-        out.print(f"faithful in {report.metric} (whole interval between 80% and 120%) only under: {under}")
-    if full_verification.completeness:
-        out.print(f"\ncompleteness: {complete_text(full_verification.completeness, report.metric)}", soft_wrap=True)
-    if full_verification.minimality:
-        out.print(f"\nminimality: {minimal_text(full_verification.minimality, report)}", soft_wrap=True)
-    if full_verification.over_sizes:
-        out.print(f"\nover all sizes: {sizes_text(full_verification.over_sizes)}", soft_wrap=True)
-    for name, reason in full_verification.left_out.items():
-        out.print(f"not measured: {name}: {reason}", soft_wrap=True)
-    if full_verification.fewer_rows:
-        out.print(f"\n{fewer_text(full_verification)}", soft_wrap=True)
-
-
-def _print_tests(tests: "Sequence[TestResult]", out: "Console") -> None:
-    """The numbers of each test, then its result in a sentence."""
-    from acdc.render.verdict import result_text
-
-    print_table(out, "\ntests, corrected together (Holm), at a level of 5%", TESTS, map(_test, tests))
-    for test in tests:
-        out.print(f"{test.name}: {result_text(test)}", soft_wrap=True)
-
-
-def _print_details(report: "Report", full_verification: "FullVerification", out: "Console") -> None:
-    """By groups of rows, by heads, and row by row."""
-    head: tuple[str, ...]
-    if full_verification.groups:
-        head = ("rows of", "rows", "recovered [95% interval]", "circuit right", "full model right")
-        rows = [
-            [g.group, str(g.rows), _percent(g.faithfulness), _share(g.accuracy), _share(g.accuracy_full)]
-            for g in full_verification.groups
-        ]
-        print_table(out, "\ngeneralisation", head, rows)
-    if full_verification.hints:
-        _print_heads(full_verification.hints, report.metric, out)
-    if full_verification.composition:
-        strongest = sorted(full_verification.composition, key=lambda c: (c.usual - c.score, c.edge))[:STRONGEST]
-        rows = [[c.edge, f"{c.score:.3f}", f"{c.usual:.3f}"] for c in strongest]
-        title = (
-            "\ncomposition: how much of one head's output the next head reads, by their weights; pairs furthest above "
-            "the model's mean"
-        )
-        print_table(out, title, ("edge", "composition", "model's mean"), rows)
-    if full_verification.failures:
-        head = ("row", f"{report.metric} of circuit", "of full model", "answer lost")
-        rows = [
-            [f.row, _number(f.circuit), _number(f.full), {True: "yes", False: "no", None: "?"}[f.wrong]]
-            for f in full_verification.failures
-        ]
-        print_table(out, "\nrows on which the circuit does worst, lost answers first", head, rows)
-
-
-def _print_heads(hints: "Sequence[HeadHint]", metric: str, out: "Console") -> None:
-    """What heads add directly and what their labels rest on, then where they attend."""
-    from acdc.render.hints import ADDS, EVIDENCE, LABELS, SHARES, evidence_cells, shares_table
-
-    rows = [[h.id, _number(h.adds.value), *evidence_cells(h)] for h in hints]
-    print_table(out, f"\n{ADDS.format(metric=metric)}\n{LABELS}", ("head", f"adds to {metric}", *EVIDENCE), rows)
-    for at, text in SHARES.items():
-        targets, cells = shares_table(hints, at)
-        print_table(out, f"\n{text}", ("head", *targets), [[h.id, *row] for h, row in zip(hints, cells, strict=True)])
-
-
-STRONGEST = 10
-TESTS = ("test", "n", "effect", "p", "corrected p", "result", "power")
-
-
-def _test(test: "TestResult") -> list[str]:
-    if not test.testable:
-        return [test.name, str(test.n), "", "", "", "not testable", ""]
-    values = (_number(value) for value in (test.effect, test.p, test.adjusted))
-    result = f"{test.speaks} the circuit" if test.rejected else "not significant"
-    return [test.name, str(test.n), *values, result, _share(test.power)]
-
-
-def _print_stability(stability: "Stability", out: "Console") -> None:
-    from acdc.render.verdict import stable_text
-
-    out.print(f"\nstability: {stable_text(stability)}", soft_wrap=True)
-    for what, repeats in (("seeds", stability.seeds), ("templates", stability.templates)):
-        if repeats is not None:
-            rows = [[repeat.name, str(repeat.edges), _share(repeat.jaccard)] for repeat in repeats.each]
-            among = (
-                ""
-                if repeats.jaccard is None
-                else f"; any two share {_share(repeats.jaccard)} of their {stability.what} on average"
-            )
-            print_table(out, f"\nother {what}{among}", ("discovery", stability.what, "shared with the circuit"), rows)
 
 
 def _percent(interval: "Interval") -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from acdc.artefacts.circuit import Circuit, ScoredEdge
 from acdc.graph import Edge, ReaderKind, WriterKind
 from acdc.render.columns import At, Columns, rank_of, writer_of
-from acdc.render.drawing import DrawnLink, DrawnNode, Line, Picture, Rectangle, Shape, Text
 from acdc.render.layout import NODE_HEIGHT
+from acdc.render.shapes import DrawnLink, DrawnNode, Line, Picture, Rectangle, Shape, Text
 from acdc.render.style import (
     EDGE_COLOUR,
     FAINT,

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from acdc.graph import ComponentGraph
-from acdc.render.drawing import Words
+from acdc.render.shapes import Words
 from acdc.render.shares import Share, draw_shares, split
 from acdc.render.style import LineMeaning
 from acdc.render.svg import write

@@ -1,12 +1,13 @@
 """What a picture of a circuit consists of, before it has a layout: ranked nodes and styled links."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.circuit import Circuit, ScoredEdge
 from acdc.graph import ComponentGraph, Edge, Reader, ReaderKind, Writer, WriterKind
+from acdc.options import Colouring
 from acdc.render.look import PLAIN, Look
-from acdc.render.style import EDGE_COLOUR, OPACITY, READABLE, EdgeStyle, LineMeaning
+from acdc.render.style import EDGE_COLOUR, OPACITY, READABLE, EdgeStyle, LineMeaning, score_colour
 
 
 @dataclass(frozen=True)
@@ -69,21 +70,28 @@ class StyledEdge:
     opacity: float = OPACITY
 
 
-def build_diagram(circuit: Circuit, look: Look = PLAIN) -> Diagram:
-    """Nodes and links of the effective circuit, in a fixed order."""
+def build_diagram(circuit: Circuit, look: Look = PLAIN, kept: Collection[str] | None = None) -> Diagram:
+    """Nodes and links of the effective circuit, or of the edges of it that are `kept`, in a fixed order."""
     style = EdgeStyle(circuit)
     styled = [
         StyledEdge(
             id=scored.id,
-            colour=EDGE_COLOUR[Edge.parse(scored.id).reader.kind],
+            colour=_colour(circuit, scored, style, look),
             width=style.width(scored.score),
             dash="dashed" if style.opposes(scored) else "solid",
             tooltip=f"{scored.id}: {scored.score:+.4g}",
             opacity=style.opacity(scored.score),
         )
         for scored in circuit.links
+        if kept is None or scored.id in kept
     ]
     return arrange(circuit.graph, styled, look)
+
+
+def _colour(circuit: Circuit, scored: ScoredEdge, style: EdgeStyle, look: Look) -> str:
+    if look.colours is Colouring.input:
+        return EDGE_COLOUR[Edge.parse(scored.id).reader.kind]
+    return score_colour(scored.score, style.largest, circuit.score_kind == "effect")
 
 
 def arrange(graph: ComponentGraph, edges: Sequence[StyledEdge], look: Look = PLAIN) -> Diagram:
@@ -106,7 +114,8 @@ def arrange(graph: ComponentGraph, edges: Sequence[StyledEdge], look: Look = PLA
     for node in _every_node(graph) if look.fixed else ():
         _add(nodes, replace(node, present=False))
     placed = sorted(nodes.values(), key=lambda node: (node.rank, node.place))
-    return Diagram(tuple(replace(node, role=look.roles.get(node.id)) for node in placed), tuple(links))
+    named = (replace(n, role=look.roles.get(n.id), label=look.names.get(n.id, n.label)) for n in placed)
+    return Diagram(tuple(named), tuple(links))
 
 
 def _every_node(graph: ComponentGraph) -> list[Node]:

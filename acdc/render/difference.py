@@ -2,8 +2,8 @@
 
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
-from acdc.render.drawing import Picture, Words
 from acdc.render.look import PLAIN, Look
+from acdc.render.shapes import Picture, Words
 from acdc.render.shares import Share, draw_shares, split
 from acdc.render.style import READABLE, LineMeaning, crowd, subtitle
 

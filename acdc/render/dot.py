@@ -12,9 +12,9 @@ import graphviz
 
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import visible
-from acdc.render.drawing import DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text
 from acdc.render.layout import Box
 from acdc.render.look import PLAIN, Look
+from acdc.render.shapes import DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text
 from acdc.render.style import PAPER
 from acdc.render.views import draw
 
@@ -117,9 +117,12 @@ class _Upwards:
                 return f"{font} T {self._at((shape.x, shape.y))} {0 if shape.centred else -1} {width:.0f} {words}"
 
     def arrowhead(self, line: Line) -> str:
-        """Operations that draw the arrowhead below a line's end."""
-        (x, y), half = line.points[-1], HALF_ARROW * line.head
-        corners = ((x - half, y), (x + half, y), (x, y + line.head))
+        """Operations that draw the arrowhead beyond a line's end."""
+        (x, y), half, length = line.points[-1], HALF_ARROW * line.head, line.head
+        if line.points[-2][1] == y:  # into a node at the right
+            corners = ((x, y - half), (x, y + half), (x + length, y))
+        else:
+            corners = ((x - half, y), (x + half, y), (x, y + length))
         colour = _said(_colour(line))
         return f"C {colour} c {colour} S {_said('setlinewidth(0)')} P 3 {' '.join(map(self._at, corners))}"
 

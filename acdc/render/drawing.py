@@ -1,20 +1,17 @@
-"""A picture as shapes with places and looks, before it is written: the same in SVG, DOT, PDF and PNG.
-
-Points are (x, y) in points of a 72nd of an inch, y downwards.
-"""
+"""The picture of a circuit by component: a laid out diagram as shapes, with what is written around it."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
 
 from acdc.artefacts.circuit import Circuit
-from acdc.display import show
 from acdc.graph import ComponentGraph, ReaderKind
-from acdc.render import fixed
+from acdc.options import Colouring, Legend
+from acdc.render import fixed, legend
 from acdc.render.diagram import Diagram, Link, Node, build_diagram
-from acdc.render.layout import NODE_HEIGHT, Box, Label, Layout, lay_out
+from acdc.render.layout import Box, Label, Layout, lay_out, rank_places
 from acdc.render.look import PLAIN, Look
+from acdc.render.shapes import DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text, Words
 from acdc.render.style import (
     ABSENT,
     FAINT,
@@ -22,120 +19,21 @@ from acdc.render.style import (
     GROUND,
     INK,
     LEGEND,
-    NODE_LABEL,
     PAPER,
     QUIET,
-    ROLE_COLOURS,
     TRUNK_COLOUR,
-    LineMeaning,
     advice,
     node_colours,
+    scale,
     subtitle,
     title,
 )
 
-MARGIN, HEADER, LEGEND_STEP, SAMPLE = 24.0, 62.0, 22.0, 36.0
+MARGIN, HEADER = 24.0, 62.0
+DEEP, GUTTER, FOOT = 6, 130.0, 18.0  # layers; room for what is said of those that are left out
 BOLD, LETTER = 9.4, 7.6  # of a letter of a heading and of other words, in the widest fonts that stand in for Helvetica
 ROLE_PAD, THICK = 7.0, 3.0
-CARRIED = "output carried to later layers"
 PORT_SHARE = {ReaderKind.Q: -0.3, ReaderKind.K: 0.0, ReaderKind.V: 0.3}
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Line:
-    """Joined cubic Bézier curves [3 n + 1 points], and below their end an arrowhead of so many points, if any."""
-
-    points: tuple[Point, ...]
-    colour: str
-    width: float
-    dash: str = "solid"
-    opacity: float = 1.0
-    head: float = 0.0
-    tooltip: str = ""
-
-
-@dataclass(frozen=True)
-class Rectangle:
-    """Of so large corners, around a centre."""
-
-    box: Box
-    fill: str
-    line: str
-    radius: float
-    stroke: float = 1.4
-    dash: str = "solid"
-    tooltip: str = ""
-
-
-@dataclass(frozen=True)
-class Text:
-    """One line; `x` is its start, or where `centred` its middle, `y` its baseline."""
-
-    x: float
-    y: float
-    text: str
-    size: float = 13.0
-    colour: str = INK
-    bold: bool = False
-    centred: bool = False
-
-
-Shape = Line | Rectangle | Text
-
-
-@dataclass(frozen=True)
-class DrawnNode:
-    id: str
-    rank: int
-    outline: Rectangle
-    label: Text
-
-
-@dataclass(frozen=True)
-class DrawnLink:
-    """`edge`: the id of the edge that it stands for, where a page lets its reader choose edges."""
-
-    source: str
-    target: str
-    line: Line
-    edge: str = ""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """`behind` is drawn first: header, legend, trunks; then links, then nodes. Notebooks show it."""
-
-    width: float
-    height: float
-    heading: str
-    behind: tuple[Shape, ...]
-    links: tuple[DrawnLink, ...]
-    nodes: tuple[DrawnNode, ...]
-
-    def save(self, path: str | Path) -> None:
-        """Write it as the suffix says: .svg, .dot, or through Graphviz .pdf or .png. Raises InputError for another
-        suffix, and where Graphviz is needed and not there."""
-        show("picture in a file", self, Path(path))
-
-    def __repr__(self) -> str:
-        return f"<Picture: {self.heading}>"
-
-    def _repr_svg_(self) -> str:
-        return str(show("picture as SVG", self))
-
-
-@dataclass(frozen=True)
-class Words:
-    """All that is written beside a diagram. `nothing` stands in the place of one without links."""
-
-    heading: str
-    below: str
-    warning: str
-    note: str
-    nothing: str
-    meanings: Sequence[LineMeaning]
 
 
 def draw_by_component(circuit: Circuit, look: Look = PLAIN) -> Picture:
@@ -146,34 +44,70 @@ def draw_by_component(circuit: Circuit, look: Look = PLAIN) -> Picture:
         advice(circuit),
         "width grows with |score|",
         "no edges: nothing is needed beyond the ablated run",
-        LEGEND,
+        LEGEND if look.colours is Colouring.input else scale(circuit),
     )
     return compose(circuit.graph, build_diagram(circuit, look), words, look)
 
 
 def compose(graph: ComponentGraph, diagram: Diagram, words: Words, look: Look = PLAIN) -> Picture:
-    """A diagram under its header, with a legend at the right."""
-    layout = fixed.place(diagram, graph) if look.fixed else lay_out(diagram)
-    legend_width = max(SAMPLE + LETTER * len(meaning) for meaning in (*(m.meaning for m in words.meanings), CARRIED))
-    legend_width = max(legend_width, LETTER * len(words.note))
-    texts = max(BOLD * len(words.heading), LETTER * len(words.below), LETTER * len(words.warning))
-    width = max(layout.width + legend_width + 3 * MARGIN, texts + 2 * MARGIN)
-    top = HEADER + MARGIN + (20 if words.warning or look.fixed else 0)  # the same whatever the circuit
-    legend = _legend(words, diagram, width - legend_width - MARGIN, top + 10)
-    bottom = max(shape.y for shape in legend if isinstance(shape, Text)) + 10
-    drawn = _Drawn(diagram, layout, MARGIN, top)
+    """A diagram under its header, with a legend at the right of it or below."""
+    layout = fixed.place(diagram, graph) if look.fixed else lay_out(diagram, look.landscape)
+    gaps = [] if look.fixed else _gaps(diagram, layout, graph.anatomy.n_layers)
+    gutter, foot = (0.0, FOOT) if layout.turned else (GUTTER, 0.0)
+    gutter, foot = (gutter, foot) if gaps else (0.0, 0.0)
+    body = (layout.height, layout.width) if layout.turned else (layout.width, layout.height)
+    legend_width = legend.width_of(words, diagram) if look.legend is Legend.right else 0.0
+    texts = (
+        max(BOLD * len(words.heading), LETTER * len(words.below), LETTER * len(words.warning)) if look.title else 0.0
+    )
+    width = max(gutter + body[0] + legend_width + (3 if legend_width else 2) * MARGIN, texts + 2 * MARGIN)
+    top = HEADER + MARGIN + (20 if words.warning or look.fixed else 0) if look.title else MARGIN
+    bottom = top + body[1] + foot
+    meaning: list[Shape] = []
+    if look.legend is Legend.right:
+        meaning, end = legend.beside(words, diagram, width - legend_width - MARGIN, top + 10)
+        bottom = max(bottom, end)
+    elif look.legend is Legend.below:
+        meaning, bottom = legend.below(words, diagram, width, bottom + 30)
+    left = MARGIN + gutter
+    drawn = _Drawn(diagram, layout, *((top, left) if layout.turned else (left, top)))
     missing = [] if diagram.links else [Text(MARGIN, top if diagram.nodes else top + 20, words.nothing)]
+    left_out = [Text(left + x, top + y, text, 10.5, QUIET, centred=True) for x, y, text in gaps]
     return Picture(
         width=width,
-        height=max(layout.height + top, bottom) + MARGIN,
+        height=bottom + MARGIN,
         heading=words.heading,
-        behind=(*_header(words), *legend, *missing, *drawn.role_boxes(), *drawn.trunks()),
+        behind=(
+            *(header(words) if look.title else ()),
+            *meaning,
+            *missing,
+            *left_out,
+            *drawn.role_boxes(),
+            *drawn.trunks(),
+        ),
         links=tuple(drawn.links()),
         nodes=tuple(drawn.nodes()),
     )
 
 
-def _header(words: Words) -> list[Shape]:
+def _gaps(diagram: Diagram, layout: Layout, layers: int) -> list[tuple[float, float, str]]:
+    """(x, y, text) between the ranks of a deep model's layers that others without a part lie between: at the left of
+    the diagram, or where it is turned below it."""
+    ranks = sorted({(layout.ranks[node.id], min((node.rank - 1) // 3, layers)) for node in diagram.nodes})
+    if layers <= DEEP or not ranks:
+        return []
+    depth = next(iter(layout.boxes.values())).height
+    places, found = rank_places(len(ranks), depth), []
+    for (rank, layer), (_, below) in pairwise([(-1, -1), *ranks]):
+        if below - layer > 1 and rank >= 0:
+            which = f"{layer + 1}" if below - layer == 2 else f"{layer + 1} to {below - 1}"
+            at = (places[rank] + places[rank + 1]) / 2
+            text = f"layer {which} left out" if below - layer == 2 else f"layers {which} left out"
+            found.append((at, layout.width + FOOT, text) if layout.turned else (-GUTTER / 2, at + 4, text))
+    return found
+
+
+def header(words: Words) -> list[Shape]:
     heading = Text(MARGIN, MARGIN + 12, words.heading, 17.0, bold=True)
     below = Text(MARGIN, MARGIN + 32, words.below, colour=QUIET)
     warning = Text(MARGIN, MARGIN + 52, words.warning, colour="#a34700")
@@ -181,13 +115,13 @@ def _header(words: Words) -> list[Shape]:
 
 
 class _Drawn:
-    """A laid out diagram as shapes, moved by (left, top)."""
+    """A laid out diagram as shapes, moved by (left, top) before it is turned."""
 
     def __init__(self, diagram: Diagram, layout: Layout, left: float, top: float):
         def moved(box: Box) -> Box:
             return Box(box.x + left, box.y + top, box.width, box.height)
 
-        self._diagram = diagram
+        self._diagram, self._turned = diagram, layout.turned
         self._ranks = layout.ranks
         self._boxes = {name: moved(box) for name, box in layout.boxes.items()}
         self._trunks = {slot: moved(box) for slot, box in layout.trunks.items()}
@@ -197,7 +131,7 @@ class _Drawn:
     def nodes(self) -> list[DrawnNode]:
         drawn = []
         for node in self._diagram.nodes:
-            box = self._boxes[node.id]
+            box = self._seen(self._boxes[node.id])
             label = Text(box.x, box.y + 4.5, node.label, colour=INK if node.present else ABSENT, centred=True)
             drawn.append(DrawnNode(node.id, node.rank, _outline(node, box), label))
         return drawn
@@ -229,7 +163,13 @@ class _Drawn:
             top, bottom = slot.y - slot.height / 2, slot.y + slot.height / 2
             points += _curve((x, y), (slot.x, top)) + _curve((slot.x, top), (slot.x, bottom))
             x, y = slot.x, bottom
-        return tuple(points)
+        return self._points(points)
+
+    def _seen(self, box: Box) -> Box:
+        return Box(box.y, box.x, box.height, box.width) if self._turned else box
+
+    def _points(self, points: Sequence[Point]) -> tuple[Point, ...]:
+        return tuple((y, x) for x, y in points) if self._turned else tuple(points)
 
     def role_boxes(self) -> list[Shape]:
         """Around the heads of one role in one layer, with its name."""
@@ -237,10 +177,11 @@ class _Drawn:
         for label, box in sorted(self._labels.items(), key=lambda at: (at[0].rank, at[0].role)):
             right = max(b.x + b.width / 2 for b in self._of_role(label))
             left = box.x - box.width / 2
-            around = Box((left + right) / 2, box.y, right - left + 2 * ROLE_PAD, NODE_HEIGHT + 2 * ROLE_PAD)
+            around = Box((left + right) / 2, box.y, right - left + 2 * ROLE_PAD, box.height + 2 * ROLE_PAD)
+            name = self._seen(box)
             shapes += [
-                Rectangle(around, GROUND, node_colours("attention", label.role)[1], 9, 0.8),
-                Text(box.x, box.y + 3.5, label.text, 10.5, QUIET, centred=True),
+                Rectangle(self._seen(around), GROUND, node_colours("attention", label.role)[1], 9, 0.8),
+                Text(name.x, name.y + 3.5, label.text, 10.5, QUIET, centred=True),
             ]
         return shapes
 
@@ -276,7 +217,9 @@ class _Drawn:
         head = (9.0 if link.width > THICK else 6.0) if self._diagram.is_crowded else 12.0 if link.width > THICK else 8.0
         last = (last[0], last[1] - head)
         tooltip = link.tooltip or "shared slot"
-        return Line((first, *_curve(first, last)), link.colour, link.width, link.dash, link.opacity, head, tooltip)
+        return Line(
+            self._points((first, *_curve(first, last))), link.colour, link.width, link.dash, link.opacity, head, tooltip
+        )
 
 
 def _outline(node: Node, box: Box) -> Rectangle:
@@ -294,26 +237,3 @@ def _curve(start: Point, end: Point) -> list[Point]:
     """The last three points of a curve that leaves downwards and arrives downwards."""
     middle = (start[1] + end[1]) / 2
     return [(start[0], middle), (end[0], middle), end]
-
-
-def _legend(words: Words, diagram: Diagram, x: float, y: float) -> list[Shape]:
-    roles = {node.role for node in diagram.nodes if node.role}
-    looks = [(*node_colours(kind), label) for kind, label in NODE_LABEL.items()]
-    looks[2:2] = [(*colours, role) for role, colours in ROLE_COLOURS.items() if role in roles]
-    shapes: list[Shape] = []
-    for fill, line, label in looks:
-        shapes += [Rectangle(Box(x + 13, y - 3, 26, 14), fill, line, 4), Text(x + SAMPLE, y + 2, label)]
-        y += LEGEND_STEP
-    for meaning in words.meanings:
-        shapes.append(_sample(x, y, meaning.colour, 2.4, meaning.dash))
-        shapes.append(Text(x + SAMPLE, y + 2, meaning.meaning))
-        y += LEGEND_STEP
-    shapes += [_sample(x, y, TRUNK_COLOUR, 3.0), Text(x + SAMPLE, y + 2, CARRIED)]
-    if words.note:
-        shapes.append(Text(x, y + 4 + LEGEND_STEP, words.note, colour=QUIET))
-    return shapes
-
-
-def _sample(x: float, y: float, colour: str, width: float, dash: str = "solid") -> Line:
-    start, end = (x, y - 3), (x + 26, y - 3)
-    return Line((start, (x + 9, y - 3), (x + 17, y - 3), end), colour, width, dash)

@@ -2,7 +2,9 @@
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import graphviz
 
@@ -11,8 +13,9 @@ from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
 from acdc.files import write_bytes
 from acdc.render import dot, svg
-from acdc.render.drawing import Picture
 from acdc.render.look import PLAIN, Look, choose_look
+from acdc.render.scale import AS_DRAWN, SIZES, Size
+from acdc.render.shapes import Picture
 from acdc.render.views import draw
 
 FORMATS = ("svg", "dot", "pdf", "png")
@@ -34,14 +37,14 @@ def format_of(path: Path) -> str:
     return format
 
 
-def to_picture(circuit: Circuit, format: str, look: Look = PLAIN) -> bytes:
+def to_picture(circuit: Circuit, format: str, look: Look = PLAIN, size: Size = AS_DRAWN) -> bytes:
     """The effective circuit in a format: the same picture in each.
 
     PNG has 200 dots per inch, or fewer so that no side has more than 6,000. The same circuit gives the same bytes with
     the same version of Graphviz. Raises InputError for another format than `svg`, `dot`, `pdf` and `png`, and where one
     of the latter two is asked for and Graphviz is not installed.
     """
-    return write(draw(circuit, look), format)
+    return write(size.of(draw(circuit, look)), format)
 
 
 def write(picture: Picture, format: str) -> bytes:
@@ -67,9 +70,13 @@ def save(picture: Picture, path: Path) -> None:
     write_bytes(path, write(picture, format_of(path)))
 
 
-def save_circuit(circuit: Circuit, path: str | Path, fixed: bool, group: str, report: Report | None) -> None:
+def save_circuit(
+    circuit: Circuit, path: str | Path, fixed: bool, group: str, report: Report | None, more: Mapping[str, Any]
+) -> None:
     """Draw a circuit into a file: see `Circuit.to_picture`."""
-    save(draw(circuit, choose_look(circuit, fixed, group, report)), Path(path))
+    around = {name: value for name, value in more.items() if name not in SIZES}
+    size = Size(**{name: value for name, value in more.items() if name in SIZES})
+    save(size.of(draw(circuit, choose_look(circuit, fixed, group, report, **around))), Path(path))
 
 
 def _render(picture: Picture, format: str) -> bytes:

@@ -43,7 +43,10 @@ class Label:
 
 @dataclass(frozen=True)
 class Layout:
-    """Boxes of nodes by id, of trunk slots by (writer id, rank), and of labels; `ranks`: the rank of each node id."""
+    """Boxes of nodes by id, of trunk slots by (writer id, rank), and of labels; `ranks`: the rank of each node id.
+
+    Ranks follow each other along y. `turned`: the picture has x and y exchanged, so that they run to the right.
+    """
 
     boxes: dict[str, Box]
     trunks: dict[tuple[str, int], Box]
@@ -51,15 +54,16 @@ class Layout:
     width: float
     height: float
     labels: dict[Label, Box] = field(default_factory=dict)
+    turned: bool = False
 
 
 Trunk = tuple[str, int]
 Item = str | Trunk | Label
 
 
-def rank_places(count: int) -> list[float]:
-    """Where from above the middle of each rank is."""
-    return [index * (NODE_HEIGHT + RANK_GAP) + NODE_HEIGHT / 2 for index in range(count)]
+def rank_places(count: int, depth: float = NODE_HEIGHT) -> list[float]:
+    """Where from above the middle of each rank is, if ranks are so deep."""
+    return [index * (depth + RANK_GAP) + depth / 2 for index in range(count)]
 
 
 def node_width(node: Node, arrivals: int, widest: float = WIDEST) -> float:
@@ -67,27 +71,36 @@ def node_width(node: Node, arrivals: int, widest: float = WIDEST) -> float:
     return max(14.0 + 7.6 * len(node.label), min(ARROW_ROOM * arrivals, widest))
 
 
-def lay_out(diagram: Diagram) -> Layout:
-    """Layout of a diagram; ranks without a node are closed up."""
+def lay_out(diagram: Diagram, turned: bool = False) -> Layout:
+    """Layout of a diagram; ranks without a node are closed up. `turned`: ranks run to the right, so that they are as
+    deep as the longest label, and nodes as wide as a line of text is high."""
     used = sorted({node.rank for node in diagram.nodes})
     ranks = {node.id: used.index(node.rank) for node in diagram.nodes}
     rows, above = _rows_with_trunks(diagram, ranks, len(used))
-    room = _Room.of(diagram, rows)
+    room = _Room.of(diagram, rows, turned)
+    depth = _deepest(diagram) if turned else NODE_HEIGHT
     _order(rows, above, {node.id: node.role for node in diagram.nodes if node.role})
     centres = _coordinates(rows, above, room)
     left = min((x - room.width(item) / 2 for item, x in centres.items()), default=0.0)
     right = max((x + room.width(item) / 2 for item, x in centres.items()), default=0.0)
     boxes: dict[Item, Box] = {}
-    for y, row in zip(rank_places(len(used)), rows, strict=True):
-        boxes |= {item: Box(round(centres[item] - left, 1), y, room.width(item)) for item in row}
+    for y, row in zip(rank_places(len(used), depth), rows, strict=True):
+        boxes |= {item: Box(round(centres[item] - left, 1), y, room.width(item), depth) for item in row}
     return Layout(
         boxes={item: box for item, box in boxes.items() if isinstance(item, str)},
         trunks={item: box for item, box in boxes.items() if isinstance(item, tuple)},
         ranks=ranks,
         width=right - left,
-        height=len(used) * NODE_HEIGHT + max(0, len(used) - 1) * RANK_GAP,
+        height=len(used) * depth + max(0, len(used) - 1) * RANK_GAP,
         labels={item: box for item, box in boxes.items() if isinstance(item, Label)},
+        turned=turned,
     )
+
+
+def _deepest(diagram: Diagram) -> float:
+    """Room for the longest label or name of a role."""
+    roles = (6.0 * len(Label(node.role, 0).text) for node in diagram.nodes if node.role)
+    return max((*(node_width(node, 0) for node in diagram.nodes), *roles), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -99,11 +112,17 @@ class _Room:
     trunk_gap: float
 
     @classmethod
-    def of(cls, diagram: Diagram, rows: Sequence[Sequence[Item]]) -> "_Room":
+    def of(cls, diagram: Diagram, rows: Sequence[Sequence[Item]], turned: bool) -> "_Room":
         arrivals = Counter(link.target for link in diagram.links)
         widest = CROWDED_WIDEST if diagram.is_crowded else WIDEST
-        widths: dict[Item, float] = {node.id: node_width(node, arrivals[node.id], widest) for node in diagram.nodes}
-        widths |= {item: 6.0 * len(item.text) for row in rows for item in row if isinstance(item, Label)}
+        widths: dict[Item, float] = {
+            node.id: max(NODE_HEIGHT, min(ARROW_ROOM * arrivals[node.id], widest))
+            if turned
+            else node_width(node, arrivals[node.id], widest)
+            for node in diagram.nodes
+        }
+        labels = (item for row in rows for item in row if isinstance(item, Label))
+        widths |= {item: 14.0 if turned else 6.0 * len(item.text) for item in labels}
         return cls(widths, *((CROWDED_TRUNK, CROWDED_GAP) if diagram.is_crowded else (TRUNK_WIDTH, NODE_GAP)))
 
     def width(self, item: Item) -> float:

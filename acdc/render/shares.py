@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 from acdc.graph import ComponentGraph
 from acdc.render.diagram import Diagram, StyledEdge, arrange
-from acdc.render.drawing import Picture, Words, compose
+from acdc.render.drawing import compose
 from acdc.render.look import PLAIN, Look
+from acdc.render.shapes import Picture, Words
 from acdc.render.style import LineMeaning
 
 

@@ -8,6 +8,7 @@ from acdc.artefacts.circuit import Circuit, ScoredEdge
 from acdc.artefacts.verification.mechanism import ATTENDS, DUPLICATE, FIRST, INDUCTION, ITSELF, PREVIOUS
 from acdc.graph import ReaderKind
 from acdc.graph.units import units_of
+from acdc.render.ramp import amount, diverging
 from acdc.verification.intervals import wilson
 from acdc.words import count_of, were
 
@@ -70,7 +71,7 @@ class EdgeStyle:
         edges = circuit.links if edges is None else edges
         self._crowded = len(edges) > READABLE
         self._sizes = sorted(abs(edge.score) for edge in edges)
-        self._largest = max((abs(edge.score) for edge in edges), default=0.0)
+        self.largest = max((abs(edge.score) for edge in edges), default=0.0)
         self._effects = circuit.score_kind == "effect"
         self._sign = -1.0 if circuit.larger_is_better else 1.0
 
@@ -87,7 +88,7 @@ class EdgeStyle:
         return round(FAINTEST + (1 - FAINTEST) * rank**3, 2)
 
     def _share(self, score: float) -> float:
-        return (abs(score) / self._largest) ** 0.5 if self._largest > 0 else 0.0
+        return (abs(score) / self.largest) ** 0.5 if self.largest > 0 else 0.0
 
     def opposes(self, edge: ScoredEdge) -> bool:
         """Whether ablating the edge alone improves the metric: it works against the behaviour. Drawn dashed."""
@@ -101,6 +102,25 @@ LEGEND = (
     LineMeaning(EDGE_COLOUR[ReaderKind.MLP], "into an MLP or the logits"),
     LineMeaning(EDGE_COLOUR[ReaderKind.MLP], "works against the behaviour", "dashed"),
 )
+
+
+def scale(circuit: Circuit) -> tuple[LineMeaning, ...]:
+    """What colours of scores mean, from the lowest to the largest."""
+    largest = max((abs(edge.score) for edge in circuit.links), default=0.0)
+    steps = (-1.0, -0.25, 0.0, 0.25, 1.0) if circuit.score_kind == "effect" else (0.0, 0.25, 1.0)
+    named = {0.0: "score 0"}
+    return tuple(
+        LineMeaning(
+            score_colour(step * largest, largest, len(steps) > 3), named.get(step, f"score {step * largest:+.3g}")
+        )
+        for step in steps
+    )
+
+
+def score_colour(score: float, largest: float, signed: bool) -> str:
+    """Of an edge, on a scale that grows with the square root of |score|."""
+    share = (abs(score) / largest) ** 0.5 if largest > 0 else 0.0
+    return diverging(share if score > 0 else -share) if signed else amount(0.3 + 0.7 * share)
 
 
 def title(circuit: Circuit) -> str:

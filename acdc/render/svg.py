@@ -1,9 +1,9 @@
 """A picture as SVG text, written directly: it needs no Graphviz, and the same circuit gives the same bytes."""
 
 from acdc.artefacts.circuit import Circuit
-from acdc.render.drawing import DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text
 from acdc.render.escaping import escape
 from acdc.render.look import PLAIN, Look
+from acdc.render.shapes import DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text
 from acdc.render.style import INK, PAPER
 from acdc.render.views import draw
 

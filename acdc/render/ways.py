@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from acdc.render.drawing import Point
 from acdc.render.layout import NODE_HEIGHT, Box
+from acdc.render.shapes import Point
 
 CLEAR, PASSING, APART = 4.0, 4.0, 3.0  # from a node at the side and above, and between lines beside one node
 STEPS = 128

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from acdc.artefacts.attribution.store import is_trace
 from acdc.artefacts.circuit import Circuit
@@ -17,9 +18,11 @@ from acdc.artefacts.codecs import (
     edge_pruning,
     mib,
     networkx_graphs,
+    tables,
 )
 from acdc.artefacts.codecs.translate import from_file, to_file
 from acdc.artefacts.digests import digest, has_artefact, read_artefact
+from acdc.artefacts.names import load_names
 from acdc.errors import AcdcWarning, InputError
 from acdc.extensions import Registry
 from acdc.files import is_there, read_bytes, write_bytes
@@ -28,6 +31,7 @@ from acdc.graph.units import EdgeUnits, Units
 from acdc.options import Grouping
 from acdc.render.graphviz import to_picture
 from acdc.render.look import PLAIN, Look, choose_look
+from acdc.render.scale import AS_DRAWN, SIZES, Size
 from acdc.runs.finished import load_report, warn_unverified
 from acdc.runs.page import report_of_run
 from acdc.runs.ranking import SCORES, ScoresRecord, read_scores
@@ -38,7 +42,7 @@ from acdc.runs.trace_exchange import FRONT_END, export_trace
 @dataclass(frozen=True)
 class Exportable:
     """What a run has to export: its circuit, or None with scores alone; what it `found`, as edges of its `graph`.
-    `look`: how a picture is to be drawn."""
+    `look`, `size`: how a picture is to be drawn."""
 
     path: Path
     circuit: Circuit | None
@@ -47,6 +51,7 @@ class Exportable:
     task: str
     model: str
     look: Look = PLAIN
+    size: Size = AS_DRAWN
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def _picture(name: str, summary: str) -> Format:
     def write(run: Exportable) -> Written:
         if run.circuit is None:
             raise InputError(f"run {run.path} holds only scores: a picture needs the circuit of a discovery")
-        return Written({"": to_picture(run.circuit, name, run.look)})
+        return Written({"": to_picture(run.circuit, name, run.look, run.size)})
 
     return Format(name, summary, write, picture=True)
 
@@ -126,6 +131,10 @@ def _reads(codec: Codec) -> Callable[[Path, Anatomy, bool], ForeignGraph]:
     return read
 
 
+def _parquet(found: ForeignGraph, graph: ComponentGraph) -> dict[str, bytes]:
+    return {"": tables.parquet(found, graph)}
+
+
 def _both(summary: str, codec: Codec) -> Format:
     return Format(codec.name, summary, _writes(codec), _reads(codec))
 
@@ -140,6 +149,8 @@ FORMATS = Registry(
         Format("html", "the report, for a browser", _report),
         _picture("png", "picture, drawn by Graphviz"),
         _picture("pdf", "picture, drawn by Graphviz"),
+        _both("table of edges and scores; a circuit written by hand needs the column edge alone", tables.CODEC),
+        Format("parquet", "the same table as Parquet; needs pandas", _writes(tables.CODEC, _parquet)),
         _both("graph for yEd and Gephi, with everything in the circuit", networkx_graphs.GRAPHML),
         _both("node-link JSON of networkx, with everything in the circuit", networkx_graphs.NODE_LINK),
         _both("graph of EAP-IG, as JSON", eap_ig.CODEC),
@@ -186,25 +197,30 @@ def export_run(
     fixed: bool = False,
     group: str = Grouping.layer,
     supernodes: Path | None = None,
+    **more: Any,
 ) -> Exported:
     """Write a run's circuit or scores to a file, or into a folder; a warning for each thing that is lost.
 
-    `path` may be a circuit file too, or a trace or a file with an attribution graph. `fixed` and `group`: see
-    `acdc.render.look`; `supernodes`: see `export_trace`. Raises InputError for what the format cannot hold; nothing is
-    written then.
+    `path` may be a circuit file too, or a trace or a file with an attribution graph. `fixed`, `group`: see
+    `acdc.render.look`; `supernodes`: see `export_trace`; `more`: fields of `Look` and of `acdc.render.scale.Size`.
+    Raises InputError for what the format cannot hold; nothing is written then.
     """
     target_format = usable_format(format, "write")
+    asked = [*(["fixed"] if fixed else []), *(["group"] if group != Grouping.layer else []), *more]
+    options = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
     if is_trace(path):
-        if fixed or group != Grouping.layer:
-            raise InputError("--fixed and --group work only with pictures of circuits, not of attribution graphs")
+        if asked:
+            raise InputError(f"{options}: pictures of circuits have these options, those of attribution graphs do not")
         return Exported(export_trace(path, format, out, supernodes), ())
     if supernodes is not None:
         raise InputError("--supernodes groups the nodes of an attribution graph, not of a circuit")
     run = open_exportable(path)
-    if fixed or group != Grouping.layer:
-        if not target_format.picture:
-            raise InputError(f"--fixed and --group work only with pictures, not with format {format!r}")
-        run = _looking(run, fixed, group)
+    if asked and not target_format.picture:
+        raise InputError(f"{options}: pictures have these options, format {format!r} does not")
+    if "page" in more and format != "pdf":
+        raise InputError(f"--page works only with format 'pdf', not with {format!r}")
+    if target_format.picture:
+        run = _looking(run, fixed, group, more)
     assert target_format.write is not None  # see `usable_format`
     written = target_format.write(run)
     if run.circuit is not None and path.is_dir():
@@ -215,19 +231,23 @@ def export_run(
         warn_unverified(path)
     targets = {out / name if name else out: content for name, content in written.files.items()}
     for target, content in targets.items():
-        if target != out:
-            _make_folder(target.parent)
+        _make_folder(target.parent)
         write_bytes(target, content)
     for sentence in written.lost:
         warnings.warn(f"lost in format {format}: {sentence}", AcdcWarning, stacklevel=2)
     return Exported(tuple(targets), written.lost)
 
 
-def _looking(run: Exportable, fixed: bool, group: str) -> Exportable:
+def _looking(run: Exportable, fixed: bool, group: str, more: Mapping[str, Any]) -> Exportable:
     if run.circuit is None:
         return run
     report = load_report(run.path) if run.path.is_dir() else None
-    return replace(run, look=choose_look(run.circuit, fixed, group, report))
+    around = {name: value for name, value in more.items() if name not in SIZES}
+    if run.path.is_dir():
+        given = load_names(run.path, run.circuit)
+        around |= {"names": given.names, "roles": given.roles}
+    look = choose_look(run.circuit, fixed, group, report, **around)
+    return replace(run, look=look, size=Size(**{name: value for name, value in more.items() if name in SIZES}))
 
 
 def _make_folder(folder: Path) -> None:

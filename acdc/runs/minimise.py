@@ -1,6 +1,7 @@
 """Make a run's circuit locally minimal on the rows that it was found on, as a run of its own."""
 
 import hashlib
+import shlex
 from pathlib import Path
 
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
@@ -35,7 +36,7 @@ def run_minimise(path: Path, out: Path | None, device: str, how: Finishing) -> F
     task = load_task(record.source.task, model)
     check_same(model, task, circuit)
     inputs = {"circuit": hashlib.sha256(circuit.model_dump_json().encode()).hexdigest(), "tolerance": TOLERANCE}
-    label, command = f"{task.name}-{model.name}-minimal", f"acdc minimise {path.resolve().name}"
+    label, command = f"{task.name}-{model.name}-minimal", shlex.join(["acdc", "minimise", str(path)])
     run = RunDirectory.open(out, label, "minimise", inputs, command, record.source, model.where)
     resumed = run.has(CIRCUIT)
     if not resumed:

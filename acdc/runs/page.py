@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.names import load_names
 from acdc.artefacts.verification.examples import load_examples
 from acdc.artefacts.verification.over_sizes import OWN_SCORES
 from acdc.artefacts.verification.report import Report
 from acdc.render.report import to_html
-from acdc.runs.finished import open_run
+from acdc.runs.finished import PAGE, open_run
 from acdc.runs.ranking import rank_edges
 from acdc.runs.run_directory import RunDirectory, read_run
 
@@ -22,7 +23,16 @@ def report_of_run(path: Path) -> str:
 def _page(path: Path, circuit: Circuit, report: Report, command: str) -> str:
     ranking = rank_edges(path, circuit)
     scores = ranking.values if ranking is not None and ranking.basis == OWN_SCORES else None
-    return to_html(circuit, report, command, scores, load_examples(path, circuit))
+    return to_html(circuit, report, command, scores, load_examples(path, circuit), load_names(path, circuit))
+
+
+def renew_page(path: Path) -> Path:
+    """Write a run's report anew, with what is known now: a later verification, or the names of its reader."""
+    text = report_of_run(path)
+    run = RunDirectory.reopen(path)
+    run.write(PAGE, text)
+    run.settle()
+    return path / PAGE
 
 
 def page_of(run: RunDirectory, circuit: Circuit, report: Report) -> str:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from acdc.artefacts.circuit import (
     effect_convention,
     library_versions,
 )
+from acdc.artefacts.frames import found_frame
 from acdc.artefacts.scores import Decision, Decisions, Polish, Scores, Screening
 from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import DEFAULT_BATCH, Behaviour
@@ -38,6 +39,9 @@ from acdc.search.registry import DEFAULT_METHOD, METHODS, Method
 from acdc.task.metrics import Metric, MetricFunction, as_metric, recovered_fraction
 from acdc.task.rows import Task
 from acdc.task.split import Split, split_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DEFAULT_FAITHFULNESS = 0.9
 MOST_RESAMPLES = 1000  # 8 bytes are held for each and each unit: 565 MB for 70,651 edges
@@ -232,6 +236,10 @@ class Result:
 
     def __repr__(self) -> str:
         return f"<Result: {self.circuit!r}>"
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """A row for each candidate with its score, or for each test of acdc. Raises InputError without pandas."""
+        return found_frame(self.circuit, self.scores, self.decisions)
 
     def _repr_html_(self) -> str:
         """What notebooks show."""

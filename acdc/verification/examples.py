@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from acdc.artefacts.circuit import Circuit
-from acdc.artefacts.verification.examples import Example, Examples, LaterAnswer, Pattern
+from acdc.artefacts.verification.examples import (
+    Example,
+    Examples,
+    LaterAnswer,
+    Pattern,
+    Prediction,
+    Predictions,
+)
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.threads import fixed_threads
 from acdc.graph import Edge, Writer, WriterKind
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MOST_ROWS, MOST_HEADS, MOST_TOKENS, DECIMALS = 4, 12, 64, 4
+MOST_PREDICTED = 5
 NO_PATTERNS = "the model is run by its own modules, which keep their patterns"
 
 
@@ -45,13 +53,16 @@ def take_examples(model: Model, task: Task, circuit: Circuit) -> Examples:
         behaviour = behaviour_of(model, task, circuit, [row.id for row in rows], METRICS[circuit.metric])
         full, own = behaviour.full(), behaviour.measure(circuit.ablated)[0, 0]
         patterns = _patterns(behaviour, heads)
+        predicted = _predictions(behaviour, circuit, model)
     return Examples(
         of=side,
         metric=circuit.metric,
         heads=[head.id for head in heads],
         rows=[
-            _example(row, model.tokenizer, whole, part, found, spans)
-            for row, whole, part, found in zip(rows, full.tolist(), own.tolist(), patterns, strict=True)
+            _example(row, model.tokenizer, whole, part, found, spans, next_tokens)
+            for row, whole, part, found, next_tokens in zip(
+                rows, full.tolist(), own.tolist(), patterns, predicted, strict=True
+            )
         ],
         no_patterns=None if has_patterns else NO_PATTERNS,
     )
@@ -93,12 +104,10 @@ def _example(
     circuit: float,
     patterns: list[Pattern],
     with_spans: bool,
+    predictions: Predictions | None,
 ) -> Example:
     def texts(ids: Sequence[int | None]) -> list[str]:
-        return ["" if token is None else text(token) for token in ids]
-
-    def text(token: int) -> str:
-        return f"#{token}" if tokenizer is None else str(tokenizer.decode([token]))
+        return ["" if token is None else _text(tokenizer, token) for token in ids]
 
     shown = _window(row)
     first, *later = (
@@ -121,7 +130,33 @@ def _example(
         patterns=patterns,
         spans=_span_names(row)[shown] if with_spans else None,
         later=later,
+        predictions=predictions,
     )
+
+
+def _text(tokenizer: "PreTrainedTokenizerBase | None", token: int) -> str:
+    return f"#{token}" if tokenizer is None else str(tokenizer.decode([token]))
+
+
+@torch.no_grad()
+def _predictions(behaviour: Behaviour, circuit: Circuit, model: Model) -> list[Predictions | None]:
+    """By row; None for a model whose output is a number."""
+    found: list[Predictions | None] = [None] * len(behaviour.rows)
+    if model.anatomy.d_vocab_out == 1:
+        return found
+    for batch, prompts in zip(behaviour.batches, behaviour.prompts, strict=True):
+        logits = behaviour.logits(batch, prompts, circuit.ablated, None)
+        for place, index in enumerate(batch.index):
+            full, own = (_likeliest(of[place], model) for of in (batch.answers.full_logits, logits))
+            found[index] = Predictions(full=full, circuit=own)
+    return found
+
+
+def _likeliest(logits: Tensor, model: Model) -> list[Prediction]:
+    """Of logits [V]; of equals, those with the lower number first."""
+    shares, ids = logits.double().softmax(-1).sort(descending=True, stable=True)
+    pairs = zip(ids[:MOST_PREDICTED].tolist(), shares[:MOST_PREDICTED].tolist(), strict=True)
+    return [Prediction(token=_text(model.tokenizer, token), share=_rounded(share)) for token, share in pairs]
 
 
 def _span_names(row: Row) -> list[str]:

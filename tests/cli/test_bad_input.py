@@ -286,7 +286,7 @@ RUNS = [
     ("verify r --task ioi", nothing, "other rows"),
     ("verify r --dtype float64", nothing, "is not the run's"),
     ("export r --format gif --out x", nothing, "gif"),
-    ("export r --format svg --out nowhere/x.svg", nothing, "cannot write"),
+    ("export r --format svg --out r/circuit.json/x.svg", nothing, "cannot be made"),
     ("export r --format svg --out /dev/null", nothing, "not an ordinary file"),
     ("export r --format svg", nothing, "--out"),
     ("score --method acdc --out s", nothing, "gives no scores"),

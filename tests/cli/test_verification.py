@@ -17,7 +17,7 @@ def run(acdc, tmp_path):
 
 
 def test_verify_minimise_and_diff(acdc, run, tmp_path):
-    told = acdc("verify", "found", "--stability", 6)
+    told = acdc("verify", "found", "--stability", 6, "--all")
     assert told.code == 0, told.err
     for words in (
         "recovers",
@@ -61,7 +61,7 @@ def test_what_is_measured_anew_is_printed(acdc, run):
 
 def test_what_a_full_verification_measures_on_fewer_rows_is_said(acdc, run, monkeypatch):
     monkeypatch.setattr("acdc.verification.full_verification.EXTRA_FLOPS", 0.0)
-    told = acdc("verify", "found")
+    told = acdc("verify", "found", "--all")
     assert told.code == 0, told.err
     parts = (
         "faithfulness under other ablations (8), completeness (8), minimality (8), random circuits (4), CMD and CPR (8)"
@@ -125,7 +125,7 @@ def test_stability_over_seeds_and_templates(acdc, induction, tmp_path):
     (tmp_path / "two.jsonl").write_text("\n".join(lines) + "\n")
     words = ("discover", "--task", "two.jsonl", "--metric", "logit_diff", "--threshold", 2.0)
     assert acdc(*words, "--out", "found").code == 0
-    told = acdc("verify", "found", "--stability", 6)
+    told = acdc("verify", "found", "--stability", 6, "--all")
     assert told.code == 0 and "about" in told.err and "3 times with other seeds" in told.err, told.err
     stability = json.loads((tmp_path / "found/verification.json").read_text())["stability"]
     assert {repeat["name"] for repeat in stability["templates"]["each"]} == {"even", "odd"}
@@ -143,7 +143,7 @@ def test_stability_over_seeds_and_templates(acdc, induction, tmp_path):
 def test_sizes_of_what_acdc_decided(acdc, tmp_path):
     """The circuit comes first in the ranking, the rest by its tests; faithfulness against circuits made by hand."""
     assert acdc("discover", "--task", "induction", "--threshold", 0.5, "--out", "found").code == 0
-    told = acdc("verify", "found")
+    told = acdc("verify", "found", "--all")
     assert "chosen by the change that ACDC measured when it tested each edge" in told.out
     circuit = Circuit.load(tmp_path / "found")
     ranking = rank_edges(tmp_path / "found", circuit)

@@ -11,10 +11,10 @@ from circuits import SMALL, positional_circuit, quick_report, random_circuit
 from acdc.artefacts.verification.examples import Example, Examples
 from acdc.render import dot, svg
 from acdc.render.by_span import draw_by_span
-from acdc.render.drawing import Line, Rectangle, Text
 from acdc.render.graphviz import to_picture
 from acdc.render.look import Look
 from acdc.render.report import to_html
+from acdc.render.shapes import Line, Rectangle, Text
 from acdc.render.views import draw
 
 SHARED = SMALL | {"n_kv_heads": 2}

@@ -16,8 +16,8 @@ from acdc.errors import InputError
 from acdc.render import svg
 from acdc.render.comparison import compare
 from acdc.render.difference import BOTH, FIRST, SECOND, draw_difference
-from acdc.render.drawing import Picture
 from acdc.render.look import Look
+from acdc.render.shapes import Picture
 
 
 @pytest.fixture(scope="module")

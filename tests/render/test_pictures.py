@@ -12,6 +12,7 @@ import acdc
 from acdc.artefacts.circuit import Circuit, ScoredEdge
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph
+from acdc.options import Detail
 from acdc.render import graphviz
 from acdc.render.diagram import build_diagram
 from acdc.render.dot import to_dot
@@ -24,6 +25,7 @@ from acdc.render.views import draw
 from acdc.verification.baselines import of_size
 
 SVG = "{http://www.w3.org/2000/svg}"
+FULL = Look(detail=Detail.full)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def dot():
 @pytest.mark.parametrize(("n", "kv", "layers", "heads"), SHAPES)
 def test_svg_shows_every_edge_and_node(base, n, kv, layers, heads):
     circuit = circuit_of(base, n, kv, layers, heads)
-    text = to_svg(circuit)
+    text = to_svg(circuit, FULL)
     root = ElementTree.fromstring(text)
     titles = [element.text for element in root.iter(f"{SVG}title")]
     for edge in circuit.effective:
@@ -68,7 +70,7 @@ def test_svg_shows_every_edge_and_node(base, n, kv, layers, heads):
     labels = {element.text for element in root.iter(f"{SVG}text")}
     assert {node.label for node in build_diagram(circuit).nodes} <= labels
     assert {"attention head", "MLP", "embedding", "logits", "into a query", "into a key", "into a value"} <= labels
-    assert text == to_svg(circuit)
+    assert text == to_svg(circuit, FULL)
 
 
 @pytest.mark.parametrize(("n", "kv", "layers", "heads"), SHAPES)
@@ -114,7 +116,7 @@ def test_names_cannot_break_out(base):
 @pytest.mark.parametrize(("n", "kv", "layers", "heads"), SHAPES)
 def test_dot_is_read_by_graphviz(base, dot, n, kv, layers, heads):
     circuit = circuit_of(base, n, kv, layers, heads)
-    drawn = subprocess.run(["dot", "-Tplain"], input=to_dot(circuit), text=True, capture_output=True, check=True)
+    drawn = subprocess.run(["dot", "-Tplain"], input=to_dot(circuit, FULL), text=True, capture_output=True, check=True)
     heights = {}
     for line in drawn.stdout.splitlines():
         if match := re.match(r'node "?([\w.<>]+)"? \S+ (\S+)', line):
@@ -144,7 +146,7 @@ def test_graphviz_writes_2000_edges(base, dot, tmp_path, format, magic):
     circuit = circuit_of(base, 2000, 12, 12, 12)
     assert len(circuit.links) > 1900
     path = tmp_path / f"picture.{format.upper()}"
-    circuit.to_picture(path)
+    circuit.to_picture(path, detail="full")
     assert path.read_bytes().startswith(magic)
     small = circuit_of(base, 40)
     assert to_picture(small, format) == to_picture(small, format)
@@ -242,10 +244,12 @@ def test_roles_need_an_audit(trio, induction, base):
 
 
 def test_too_many_edges_are_drawn_with_advice(base):
-    assert "followed one by one" not in to_svg(circuit_of(base, 200))
+    assert "followed one by one" not in to_svg(circuit_of(base, 200), FULL)
     circuit = circuit_of(base, 2000, 12, 12, 12)
-    assert f"{len(circuit.links):,} edges are more than" in to_svg(circuit) and "--edges 300" in to_svg(circuit)
+    assert f"{len(circuit.links):,} edges are more than" in to_svg(circuit, FULL) and "--edges 300" in to_svg(
+        circuit, FULL
+    )
     decided = with_changes(circuit, method=circuit.method.model_copy(update={"objective": "neg_logit_diff"}))
-    threshold = float(re.search(r"--threshold ([\d.e-]+)", to_svg(decided))[1])
+    threshold = float(re.search(r"--threshold ([\d.e-]+)", to_svg(decided, FULL))[1])
     strong = sum(abs(edge.score) >= threshold for edge in circuit.links)
     assert strong == pytest.approx(READABLE, rel=0.1)

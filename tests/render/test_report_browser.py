@@ -40,6 +40,7 @@ def test_every_size_opens(show, edges):
     page = show(text)
     assert shown(page) == {edge.id for edge in circuit.links}
     assert f"{circuit.edges_effective} of {circuit.edges_total} edges" in page.inner_text("#readout")
+    page.click("#as-graph")
     nodes = page.locator("#graph .node:not(.ghost)").count()
     assert nodes == len({Edge.parse(e.id).writer for e in circuit.links}) + bool(edges), "and the logits"
 
@@ -183,22 +184,21 @@ def test_toggles_hide_kinds(show):
     assert page.locator("#graph .edges .q").count() and page.locator("#graph .edges .against").count()
 
 
-def test_large_graphs_are_shown_by_layers_first(show):
-    circuit, scores, text = page_of(5000, GPT2)
+def test_edges_are_summed_by_layers(show):
+    circuit, _, text = page_of(5000, GPT2)
     page = show(text)
-    assert page.is_visible("#heatmap table") and not page.is_visible("#graph")
+    page.click("#as-heatmap")
+    assert page.is_visible("#heatmap table") and not page.is_visible("#graph") and not page.is_visible("#summary")
     counts = page.eval_on_selector_all("#heatmap td button", "all => all.map(b => Number(b.textContent))")
     assert sum(counts) == len(circuit.edges)
     page.locator("#heatmap td button", has_text="3").first.click()
     assert "summed |score|" in page.inner_text("#details h3") and page.locator("#details li").count() >= 3
-    drag_slider(page, 0.7)
-    assert page.is_visible("#graph") and not page.is_visible("#heatmap")
-    assert 0 < len(shown(page)) <= 1500
-    page.click("#as-heatmap")
-    assert page.is_visible("#heatmap table")
     page.locator("#heatmap td button[tabindex='0']").focus()
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.closest('#heatmap') !== null")
+    page.click("#as-graph")
+    drag_slider(page, 0.7)
+    assert page.is_visible("#graph") and 0 < len(shown(page)) <= 1500
 
 
 def test_the_keyboard_reaches_all(show):
@@ -219,7 +219,9 @@ def test_the_keyboard_reaches_all(show):
         "v",
         "mlp",
         "logits",
+        "fold",
         "graph",
+        "as-summary",
         "as-graph",
         "fit",
     ]

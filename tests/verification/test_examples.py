@@ -1,6 +1,7 @@
 """Example rows against the model itself: tokens, metrics and attention patterns."""
 
 import json
+import math
 import re
 
 import numpy as np
@@ -11,7 +12,7 @@ import acdc
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.examples import load_examples
 from acdc.errors import InputError
-from acdc.verification.examples import MOST_HEADS, MOST_ROWS, MOST_TOKENS, take_examples
+from acdc.verification.examples import MOST_HEADS, MOST_PREDICTED, MOST_ROWS, MOST_TOKENS, take_examples
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,25 @@ def test_metrics_are_those_of_the_row(trio, induction, circuit, examples):
         assert example.full == pytest.approx(float(difference), rel=1e-5)
     report = acdc.verify(trio, induction, circuit)
     assert min(e.circuit for e in examples.rows) > report.measures["logit_diff"].empty
+
+
+def test_predictions_are_those_of_the_model(trio, induction, examples):
+    """Of the full model by its bridge; of the circuit, they fit its metric where both answers are among them."""
+    rows, fitted = {row.id: row for row in induction.rows}, 0
+    for example in examples.rows:
+        row, predicted = rows[example.row], example.predictions
+        with torch.no_grad():
+            shares = trio.bridge(torch.tensor([row.clean]))[0, row.answer_position].softmax(-1)
+        best = shares.topk(MOST_PREDICTED)
+        assert [one.share for one in predicted.full] == pytest.approx(best.values.tolist(), rel=1e-4)
+        assert [one.token for one in predicted.full] == [trio.tokenizer.decode([i]) for i in best.indices.tolist()]
+        own = {one.token: one.share for one in predicted.circuit}
+        assert list(own.values()) == sorted(own.values(), reverse=True) and sum(own.values()) <= 1 + 1e-9
+        if len(row.incorrect) == len(row.correct) == 1 and {*example.correct, *example.incorrect} <= set(own):
+            logits = [math.log(own[token]) for token in (*example.correct, *example.incorrect)]
+            assert logits[0] - logits[1] == pytest.approx(example.circuit, rel=1e-3)
+            fitted += 1
+    assert fitted
 
 
 def test_the_same_again_and_only_of_its_circuit(trio, induction, circuit, examples, tmp_path):

@@ -26,6 +26,20 @@ class LaterAnswer(_Record):
     incorrect: list[str]
 
 
+class Prediction(_Record):
+    """A token, as text, and its probability."""
+
+    token: str
+    share: float
+
+
+class Predictions(_Record):
+    """The most likely next tokens at the answer position, the most likely first."""
+
+    full: list[Prediction]
+    circuit: list[Prediction]
+
+
 class Example(_Record):
     """One row. `clean` and `corrupted`: its tokens as text from position `start` on, of `length` in all; `answer`: the
     place among them of the token that the answer follows, and `later` those of further answers, of all that are shown.
@@ -33,7 +47,8 @@ class Example(_Record):
 
     `patterns`: of each head of `Examples.heads`, by position (over those shown) the shares of attention to the
     positions shown, without trailing zeros. `spans`: the span that each position shown is in, for circuits that have
-    some.
+    some. `predictions`: what full model and circuit say next; None for models without a vocabulary, and in files of
+    before.
     """
 
     row: str
@@ -50,6 +65,7 @@ class Example(_Record):
     patterns: list[Pattern]
     spans: list[str] | None = Field(None, exclude_if=lambda spans: spans is None)
     later: list[LaterAnswer] = Field([], exclude_if=lambda later: not later)
+    predictions: Predictions | None = Field(None, exclude_if=lambda predictions: predictions is None)
 
     @property
     def answers(self) -> list[LaterAnswer]:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
     AliasChoices,
@@ -27,6 +27,9 @@ from acdc.errors import InputError
 from acdc.files import json_text, write_text
 from acdc.options import Extent, Scope
 from acdc.words import count_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE_NAME = "verification.json"
 _LATER = ("bootstraps", "specificity", "rivals")  # extras that came after version 1 of the file
@@ -205,6 +208,11 @@ class Report(_Record):
     def _repr_html_(self) -> str:
         """What notebooks show."""
         return str(show("report as HTML", self))
+
+    def to_dataframe(self, what: str = "measures") -> "pd.DataFrame":
+        """`measures`, `removals`, `faithfulness` or `tests` as rows: see `acdc.artefacts.frames.report_frame`. Raises
+        InputError for anything else, for what was not measured, and without pandas."""
+        return show("report as data frame", self, what)
 
     def save(self, path: str | Path) -> None:
         """Write `verification.json` into a folder, or the given file, atomically."""

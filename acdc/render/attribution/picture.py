@@ -9,8 +9,8 @@ from acdc.artefacts.attribution.supernodes import merged
 from acdc.render import dot, svg
 from acdc.render.attribution.places import Places, caption, place
 from acdc.render.attribution.sentences import subtitle, title
-from acdc.render.drawing import DrawnLink, DrawnNode, Line, Picture, Rectangle, Shape, Text
 from acdc.render.layout import Box
+from acdc.render.shapes import DrawnLink, DrawnNode, Line, Picture, Rectangle, Shape, Text
 from acdc.render.style import FAINT, INK, NODE_FILL, NODE_LINE, PAPER, QUIET
 from acdc.words import count_of
 

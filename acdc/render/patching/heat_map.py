@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from math import ceil, floor, log10
 
 from acdc.artefacts.patching import PatchMap, PatchRecord
-from acdc.render.drawing import DrawnNode, Picture, Rectangle, Shape, Text
 from acdc.render.layout import Box
 from acdc.render.patching.words import convention, heading, name_of, said, sentence, what
+from acdc.render.shapes import DrawnNode, Picture, Rectangle, Shape, Text
 from acdc.render.style import FAINT, INK, PAPER, QUIET
 
 MARGIN, HEADER, GAP = 24.0, 104.0, 10.0

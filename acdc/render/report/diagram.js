@@ -1,11 +1,11 @@
 // The drawing. Edges of one colour, width and dash are one path, so that thousands are redrawn at once; what is under
 // the pointer is found by the distance to their curves.
 
-const LEVELS = 8, THINNEST = 0.9, THICKEST = 5.5, REACH = 7;
+const LEVELS = 8, THINNEST = 0.9, THICKEST = 5.5, REACH = 7, LEAST_TEXT = 10, TEXT = 12;
 
 class Diagram {
-  constructor(svg, graph, places, on) {
-    Object.assign(this, { svg, graph, places, on, shown: [], view: { x: 0, y: 0, k: 1 }, pointers: new Map() });
+  constructor(svg, graph, on) {
+    Object.assign(this, { svg, graph, on, places: null, shown: [], curves: new Map(), nodes: new Map(), view: { x: 0, y: 0, k: 1 }, pointers: new Map() });
     this.root = this.make("g", svg, { class: "root" });
     this.bands = this.make("g", this.root, { class: "bands" });
     this.ghosts = this.make("g", this.root, { class: "ghosts" });
@@ -14,9 +14,17 @@ class Diagram {
     this.traced = this.make("g", this.root, { class: "edges traced" });
     this.hot = this.make("g", this.root, { class: "edges hot" });
     this.nodeLayer = this.make("g", this.root, { class: "nodes" });
+    this.listen();
+  }
+
+  // Draw the nodes anew where these stand.
+  stand(places) {
+    const focused = document.activeElement?.closest?.("#graph .node")?.dataset.id;
+    for (const layer of [this.bands, this.ghosts, this.nodeLayer]) layer.replaceChildren();
+    this.places = places;
     this.drawBands();
     this.nodes = new Map([...places.nodes.values()].map((node) => [node.id, this.drawNode(node)]));
-    this.listen();
+    if (focused !== undefined) this.nodes.get(focused)?.focus();
   }
 
   make(name, parent, attributes = {}) {
@@ -28,12 +36,20 @@ class Diagram {
 
   drawBands() {
     const [left, , right] = this.places.box([]);
-    this.places.bands.forEach(({ layer, top, bottom }, i) => {
-      const size = { x: left - 76, y: top, width: right - left + 100, height: bottom - top + 6, rx: 8 };
-      this.make("rect", this.bands, { ...size, class: i % 2 ? "band odd" : "band" });
-      const label = this.make("text", this.bands, { x: left - 64, y: (top + bottom) / 2 + 7, class: "layer" });
-      label.textContent = `layer ${layer}`;
+    this.places.bands.forEach(({ layer, top, bottom, label, empty }, i) => {
+      const size = { x: left - 84, y: top, width: right - left + 108, height: bottom - top + 6, rx: 8 };
+      this.make("rect", this.bands, { ...size, class: empty ? "band empty" : i % 2 ? "band odd" : "band" });
+      const text = this.make("text", this.bands, { x: left - 74, y: (top + bottom) / 2 + 7, class: empty ? "layer none" : "layer" });
+      text.textContent = label;
+      if (!empty && this.places.deep) this.foldable(text, layer);
     });
+  }
+
+  foldable(text, layer) {
+    const toggle = (event) => (event.stopPropagation(), this.on.foldLayer(layer));
+    for (const [name, value] of Object.entries({ role: "button", tabindex: "0", "data-layer": layer, "aria-label": `fold or unfold layer ${layer}` })) text.setAttribute(name, value);
+    text.addEventListener("click", toggle);
+    text.addEventListener("keydown", (event) => (event.key === "Enter" || event.key === " ") && (event.preventDefault(), toggle(event)));
   }
 
   drawNode(node) {
@@ -55,49 +71,52 @@ class Diagram {
     return group;
   }
 
-  // Draw these edges; `alive`: by id of a node, [edges in, edges out].
+  // Draw these edges; `alive`: by id of a component or slot, [edges in, edges out].
   draw(shown, alive) {
     this.shown = shown;
+    this.curves = this.places.curves(shown);
     this.paint(this.base, shown);
     this.svg.classList.toggle("dense", shown.length > 600);
     this.svg.classList.toggle("crowded", shown.length > 1500);
     const wires = shown.filter((i) => this.graph.readers[this.graph.edges.r[i]].shared);
     this.paintWiring(new Set(wires.map((i) => this.graph.edges.r[i])), alive);
     for (const [id, group] of this.nodes) {
-      const counts = alive.get(id);
-      const layer = counts ? this.nodeLayer : this.ghosts; // behind the edges, what is not in the circuit
+      const counts = this.places.nodes.get(id).members.map((member) => alive.get(member)).filter(Boolean);
+      const [into, out] = [0, 1].map((side) => counts.reduce((sum, one) => sum + one[side], 0));
+      const layer = counts.length ? this.nodeLayer : this.ghosts; // behind the edges, what is not in the circuit
       if (group.parentNode !== layer) layer.append(group);
-      group.classList.toggle("ghost", !counts);
+      group.classList.toggle("ghost", !counts.length);
       if (group.classList.contains("slot")) continue;
-      group.setAttribute("tabindex", counts ? "0" : "-1");
-      group.setAttribute("aria-label", counts ? `${id}: ${counts[0]} edges in, ${counts[1]} out` : `${id}: not in it`);
+      group.setAttribute("tabindex", counts.length ? "0" : "-1");
+      group.setAttribute("aria-label", counts.length ? `${id}: ${into} edges in, ${out} out` : `${id}: not in it`);
     }
   }
 
   paintWiring(slots, alive) {
-    let path = "";
+    const lines = new Set();
     for (const r of slots) {
-      const slot = this.places.nodes.get(this.graph.readers[r].id);
+      const slot = this.places.at(this.graph.readers[r].id);
+      if (slot?.kind !== "slot") continue;
       for (const owner of this.graph.readers[r].owners) {
-        const head = this.places.nodes.get(this.graph.writers[owner]);
-        if (head && alive.has(head.id)) path += `M${slot.x} ${slot.y + slot.height / 2}L${head.x} ${head.y - head.height / 2}`;
+        const id = this.graph.writers[owner], head = this.places.at(id);
+        if (head && alive.has(id)) lines.add(`M${slot.x} ${slot.y + slot.height / 2}L${head.x} ${head.y - head.height / 2}`);
       }
     }
     this.wiring.replaceChildren();
-    if (path) this.make("path", this.wiring, { d: path });
+    if (lines.size) this.make("path", this.wiring, { d: [...lines].join("") });
   }
 
   paint(layer, edges) {
     const buckets = new Map(), heads = new Map();
     const arrows = edges.length <= 600;
     for (const i of edges) {
+      const points = this.curves.get(i);
+      if (!points) continue;
       const share = this.graph.largest ? Math.sqrt(Math.abs(this.graph.edges.score[i]) / this.graph.largest) : 0;
       const kind = this.graph.kinds[i], level = Math.round(share * (LEVELS - 1));
-      const key = `${level} ${kind} ${this.graph.opposes(i) ? "against" : "for"}`;
-      buckets.has(key) ? buckets.get(key).push(this.places.paths[i]) : buckets.set(key, [this.places.paths[i]]);
-      if (!arrows) continue;
-      const [x, y] = this.places.curves[i].slice(6), size = 3 + level * 0.35;
-      heads.set(kind, `${heads.get(kind) ?? ""}M${x} ${y + 1}l${-size} ${-2 * size}h${2 * size}z`);
+      const key = `${level} ${kind} ${this.graph.opposes(i) ? "against" : "for"}`, path = pathOf(points);
+      buckets.has(key) ? buckets.get(key).push(path) : buckets.set(key, [path]);
+      if (arrows) heads.set(kind, (heads.get(kind) ?? "") + arrowhead(points, 3 + level * 0.35));
     }
     layer.replaceChildren();
     for (const key of [...buckets.keys()].sort((a, b) => parseInt(a) - parseInt(b))) {
@@ -112,11 +131,12 @@ class Diagram {
   highlight(edges, ids) {
     this.svg.classList.toggle("tracing", edges !== null);
     this.paint(this.traced, edges ?? []);
-    for (const [id, group] of this.nodes) group.classList.toggle("faded", edges !== null && !ids.has(id));
+    const some = (id) => this.places.nodes.get(id).members.some((member) => ids.has(member));
+    for (const [id, group] of this.nodes) group.classList.toggle("faded", edges !== null && !some(id));
   }
 
   mark(ids) {
-    for (const [id, group] of this.nodes) group.classList.toggle("marked", ids.has(id));
+    for (const [id, group] of this.nodes) group.classList.toggle("marked", this.places.nodes.get(id).members.some((member) => ids.has(member)));
   }
 
   warm(i) {
@@ -137,11 +157,15 @@ class Diagram {
     this.root.setAttribute("transform", `translate(${this.view.x} ${this.view.y}) scale(${this.view.k})`);
   }
 
+  // All of it, unless its labels would be too small to be read: then its beginning, the rest being a drag away.
   fit(ids) {
     const [left, top, right, bottom] = this.places.box(ids), { width, height } = this.size();
-    const [w, h] = [right - left + 160, bottom - top + 48];
-    const k = Math.min(width / w, height / h, 1.6);
-    this.look({ k, x: width / 2 - k * ((left + right) / 2 - 26), y: height / 2 - k * ((top + bottom) / 2) });
+    const [w, h] = [right - left + 176, bottom - top + 48], least = LEAST_TEXT / TEXT + 0.01;
+    const k = Math.max(Math.min(width / w, height / h, 1.6), least);
+    const x = w * k <= width ? width / 2 - k * ((left + right) / 2 - 30) : 8 - k * (left - 88);
+    const y = h * k <= height ? height / 2 - k * ((top + bottom) / 2) : 30 - k * (top - 14);
+    this.look({ k, x, y });
+    return w * k <= width && h * k <= height;
   }
 
   centre(x, y, least = 0.8) {
@@ -150,7 +174,7 @@ class Diagram {
   }
 
   reveal(id) {
-    const { x, y } = this.places.nodes.get(id), { width, height } = this.size();
+    const { x, y } = this.places.at(id), { width, height } = this.size();
     const [px, py] = [this.view.x + this.view.k * x, this.view.y + this.view.k * y];
     if (px < 0 || py < 0 || px > width || py > height) this.centre(x, y, this.view.k);
   }
@@ -224,14 +248,37 @@ class Diagram {
     const { x, y, k } = this.view, wx = (px - x) / k, wy = (py - y) / k, reach = REACH / k;
     let best = null, nearest = reach;
     for (const i of this.shown) {
-      const c = this.places.curves[i];
-      if (wy < c[1] - reach || wy > c[7] + reach) continue;
-      if (wx < Math.min(c[0], c[2], c[4], c[6]) - reach || wx > Math.max(c[0], c[2], c[4], c[6]) + reach) continue;
-      const distance = distanceTo(c, wx, wy);
-      if (distance < nearest) (nearest = distance), (best = i);
+      const points = this.curves.get(i) ?? [];
+      for (let at = 0; at + 8 <= points.length; at += 6) {
+        const c = points.slice(at, at + 8);
+        if (wy < Math.min(c[1], c[7]) - reach || wy > Math.max(c[1], c[7]) + reach) continue;
+        if (wx < Math.min(c[0], c[2], c[4], c[6]) - reach || wx > Math.max(c[0], c[2], c[4], c[6]) + reach) continue;
+        const distance = distanceTo(c, wx, wy);
+        if (distance < nearest) (nearest = distance), (best = i);
+      }
     }
     return best;
   }
+}
+
+function pathOf(points) {
+  let path = `M${points[0]} ${points[1]}`;
+  for (let at = 2; at < points.length; at += 6) path += `C${points.slice(at, at + 6).join(" ")}`;
+  return path;
+}
+
+// A triangle at the end of a curve, in its direction.
+function arrowhead(points, size) {
+  const [x0, y0, x, y] = points.slice(-4), length = Math.hypot(x - x0, y - y0) || 1;
+  const [dx, dy] = [(x - x0) / length, (y - y0) / length], [bx, by] = [x + dx - 2 * size * dx, y + dy - 2 * size * dy];
+  const at = (px, py) => `${Math.round(10 * px) / 10} ${Math.round(10 * py) / 10}`;
+  return `M${at(x + dx, y + dy)}L${at(bx - size * dy, by + size * dx)}L${at(bx + size * dy, by - size * dx)}z`;
+}
+
+// The middle of a path of several curves.
+function middleOf(points) {
+  const at = 6 * Math.floor((points.length - 2) / 12);
+  return pointOn(points.slice(at, at + 8), (points.length - 2) / 6 % 2 ? 0.5 : 0);
 }
 
 function pointOn(c, t) {

@@ -6,8 +6,8 @@ from typing import Any
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.examples import Example, Examples
 from acdc.render.report.markup import Markup, element, facts, join, paragraph
-from acdc.render.report.sections import section
-from acdc.render.verdict import number
+from acdc.render.report.sections import bar, section
+from acdc.render.verdict import number, percent
 from acdc.words import count_of
 
 UNITS = 1000  # of attention, in what the page holds
@@ -69,9 +69,33 @@ def _row(place: int, example: Example, circuit: Circuit) -> Markup:
         (circuit.metric, f"full model {number(example.full)}, circuit {number(example.circuit)}"),
     ]
     patterns = element("div", "", class_="patterns", data_row=str(place))
+    said = [note, _predictions(example)]
     return element(
-        "article", join([element("h3", heading), facts(rows), *filter(None, [note]), patterns]), class_="example"
+        "article", join([element("h3", heading), facts(rows), *filter(None, said), patterns]), class_="example"
     )
+
+
+def _predictions(example: Example) -> Markup:
+    """What full model and circuit say next, side by side."""
+    if example.predictions is None:
+        return Markup("")
+    right, lists = set(example.correct), []
+    for name, found in (("full model", example.predictions.full), ("circuit", example.predictions.circuit)):
+        items = [
+            element(
+                "li",
+                join(
+                    [
+                        element("span", visible(one.token), class_="token right" if one.token in right else "token"),
+                        bar(one.share),
+                        element("span", percent(one.share), class_="figure"),
+                    ]
+                ),
+            )
+            for one in found
+        ]
+        lists.append(element("div", join([element("h4", f"Next token, {name}"), element("ol", join(items))])))
+    return element("div", join(lists), class_="predictions")
 
 
 def tokens(example: Example, circuit: Circuit, shown: Sequence[str] | None = None) -> Markup:

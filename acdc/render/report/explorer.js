@@ -1,20 +1,26 @@
 // The controls around the drawing: threshold, search, toggles, tracing, and what they say.
 
-const MOST_DRAWN = 1500, MOST_LISTED = 200;
+const MOST_DRAWN = 1500, MOST_LISTED = 200, READABLE = 150;
+const VIEWS = { summary: "as-summary", graph: "as-graph", heatmap: "as-heatmap" };
 
 class Explorer {
-  constructor(data) {
+  constructor(data, examples) {
     this.graph = new Graph(data), (this.data = data);
-    this.places = new Places(this.graph);
+    this.fold = new Folding(this.graph, data.roles, data.names);
     this.stops = this.graph.stops();
-    this.state = { threshold: null, hidden: new Set(), chosen: null, edge: null, view: null };
+    this.state = { threshold: null, hidden: new Set(), chosen: null, edge: null, path: null, view: null };
     const on = {
       choose: (id) => this.choose(id), chooseEdge: (i) => this.chooseEdge(i), clear: () => this.clear(),
+      choosePath: (edges) => this.choosePath(edges), foldLayer: (layer) => (this.fold.toggle(layer), this.restand()),
+      unfold: (id) => (this.fold.open.add(id), (this.state.chosen = null), this.restand()),
       hoverNode: (id, event) => this.hoverNode(id, event), hoverEdge: (i, event) => this.hoverEdge(i, event),
-      leave: () => this.leave(), fit: () => this.fit(), list: (title, edges) => this.list(title, edges),
+      leave: () => this.leave(), fit: () => this.fit(), list: (title, edges) => this.details.list(title, edges),
+      warm: (i) => this.diagram.warm(i),
     };
-    this.diagram = new Diagram(byId("graph"), this.graph, this.places, on);
+    this.details = new Details(byId("details"), this.graph, data, examples, on);
+    this.diagram = new Diagram(byId("graph"), this.graph, on);
     this.heatmap = new HeatMap(byId("heatmap"), this.graph, on);
+    this.summary = new Summary(byId("summary"), this.graph, data, on);
     this.listen();
     this.legend();
     this.update();
@@ -36,8 +42,10 @@ class Explorer {
         this.state.hidden[box.checked ? "delete" : "add"](box.dataset.kind);
         this.update();
       });
-    byId("as-graph").addEventListener("click", () => this.setView("graph"));
-    byId("as-heatmap").addEventListener("click", () => this.setView("heatmap"));
+    for (const [view, id] of Object.entries(VIEWS)) byId(id).addEventListener("click", () => this.setView(view));
+    const fold = byId("fold");
+    fold.addEventListener("change", () => (this.fold.set(fold.value), this.restand()));
+    for (const option of fold.options) option.hidden = option.disabled = !this.foldable(option.value);
     byId("zoom-in").addEventListener("click", () => this.diagram.zoom(1.3));
     byId("zoom-out").addEventListener("click", () => this.diagram.zoom(1 / 1.3));
     byId("fit").addEventListener("click", () => this.fit());
@@ -66,18 +74,44 @@ class Explorer {
     this.shown = [];
     this.kept.edges.forEach((on, i) => on && !state.hidden.has(graph.kinds[i]) && this.shown.push(i));
     this.counts = this.count();
-    const view = state.view ?? (this.shown.length > MOST_DRAWN ? "heatmap" : "graph"), before = byId("heatmap").hidden;
-    byId("heatmap").hidden = view !== "heatmap";
-    byId("graph").toggleAttribute("hidden", view === "heatmap");
-    byId("as-graph").setAttribute("aria-pressed", view === "graph");
-    byId("as-heatmap").setAttribute("aria-pressed", view === "heatmap");
-    for (const id of ["zoom-in", "zoom-out", "fit"]) byId(id).disabled = view === "heatmap";
-    if (view === "graph") this.diagram.draw(this.shown, this.counts);
-    else this.heatmap.draw(this.shown);
-    if (view === "graph" && !before) this.fit();
+    const view = this.view(), before = byId("graph").hasAttribute("hidden");
+    for (const [name, id] of Object.entries(VIEWS)) {
+      byId(name).toggleAttribute("hidden", name !== view);
+      byId(id).setAttribute("aria-pressed", name === view);
+    }
+    for (const id of ["zoom-in", "zoom-out", "fit", "fold"]) byId(id).disabled = view !== "graph";
+    if (view === "graph") this.drawDiagram();
+    else if (view === "heatmap") this.heatmap.draw(this.shown);
+    else this.summary.draw(this.shown, this.connected, this.counts);
+    if (view === "graph" && before) this.fit();
     this.control();
     this.say();
     this.retrace();
+  }
+
+  // The one that was chosen, else the diagram, or of more edges than can be followed one by one the summary.
+  view() {
+    return this.state.view ?? (this.shown.length > READABLE ? "summary" : "graph");
+  }
+
+  drawDiagram() {
+    if (!this.diagram.places || Places.isDeep(this.graph) || this.moved) {
+      this.diagram.stand(new Places(this.graph, new Set(this.counts.keys()), this.fold));
+      this.moved = false;
+    }
+    this.diagram.draw(this.shown, this.counts);
+  }
+
+  // Draw with what is folded now.
+  restand() {
+    this.moved = true;
+    this.update();
+    this.fit();
+  }
+
+  foldable(mode) {
+    const { graph, data } = this;
+    return mode === "none" || mode === "layer" || (mode === "kv" ? this.fold.groups.size > 0 : Object.keys(data.roles).length > 0);
   }
 
   // By id of a component or slot that is in it, [edges in, edges out].
@@ -155,44 +189,72 @@ class Explorer {
 
   // ---- choosing and tracing
 
+  // A component, or a node that several are folded into.
   choose(id) {
-    if (!this.counts.has(id)) return;
-    this.state.chosen = this.state.chosen === id ? null : id;
-    this.state.edge = null;
-    this.retrace();
+    const known = this.members(id).some((member) => this.counts.has(member));
+    if (!known) return;
+    this.pick({ chosen: this.state.chosen === id ? null : id });
   }
 
   chooseEdge(i) {
-    this.state.edge = this.state.edge === i ? null : i;
-    this.state.chosen = null;
+    this.pick({ edge: this.state.edge === i ? null : i });
+  }
+
+  // A path is looked at in the diagram.
+  choosePath(edges) {
+    this.setView("graph");
+    this.pick({ path: edges });
+    this.diagram.reveal(this.graph.writers[this.graph.edges.w[edges[0]]]);
+  }
+
+  pick(what) {
+    Object.assign(this.state, { chosen: null, edge: null, path: null }, what);
     this.retrace();
   }
 
   clear() {
-    this.state.chosen = this.state.edge = null;
     this.diagram.mark(new Set());
     byId("search").value = byId("search-status").textContent = "";
-    this.retrace();
+    this.pick({});
+  }
+
+  members(id) {
+    return this.diagram.places?.nodes.get(id)?.members ?? [id];
   }
 
   retrace() {
-    const { state, graph } = this;
-    if (state.chosen !== null && !this.counts.has(state.chosen)) state.chosen = null;
+    const { state, details } = this;
+    if (state.chosen !== null && !this.members(state.chosen).some((id) => this.counts.has(id))) state.chosen = null;
     if (state.edge !== null && !this.shown.includes(state.edge)) state.edge = null;
-    if (state.chosen !== null) {
-      const traced = graph.trace(this.shown, this.connected, graph.writers.indexOf(state.chosen));
-      const ids = new Set([...traced.components].map((w) => (w < 0 ? "logits" : graph.writers[w])));
-      for (const i of traced.edges) if (graph.readers[graph.edges.r[i]].shared) ids.add(graph.readers[graph.edges.r[i]].id);
-      this.diagram.highlight([...traced.edges], ids);
-      this.tellComponent(state.chosen, traced.edges.size, ids.size);
-    } else if (state.edge !== null) {
-      this.diagram.highlight([state.edge], new Set(this.ends(state.edge)));
-      this.tellEdge(state.edge);
+    if (state.path !== null && !state.path.every((i) => this.shown.includes(i))) state.path = null;
+    if (state.chosen !== null) this.traceChosen(this.members(state.chosen));
+    else if (state.edge !== null || state.path !== null) {
+      const edges = state.path ?? [state.edge];
+      this.diagram.highlight(edges, new Set(edges.flatMap((i) => this.ends(i))));
+      state.path ? details.tellPath(edges) : details.tellEdge(state.edge);
     } else {
       this.diagram.highlight(null, new Set());
-      this.list("Strongest edges shown", this.shown);
+      details.list("Strongest edges shown", this.shown);
     }
     this.diagram.warm(null);
+  }
+
+  traceChosen(members) {
+    const { graph, state } = this, edges = new Set(), ids = new Set();
+    for (const member of members) {
+      const traced = graph.trace(this.shown, this.connected, graph.writers.indexOf(member));
+      for (const i of traced.edges) edges.add(i);
+      for (const w of traced.components) ids.add(w < 0 ? "logits" : graph.writers[w]);
+    }
+    for (const i of edges) if (graph.readers[graph.edges.r[i]].shared) ids.add(graph.readers[graph.edges.r[i]].id);
+    this.diagram.highlight([...edges], ids);
+    const reads = (i) => {
+      const { owners } = graph.readers[graph.edges.r[i]];
+      return members.includes(owners.length ? null : "logits") || owners.some((owner) => members.includes(graph.writers[owner]));
+    };
+    const about = { edges: edges.size, nodes: ids.size, into: this.shown.filter(reads), counts: this.counts };
+    about.out = this.shown.filter((i) => members.includes(graph.writers[graph.edges.w[i]]));
+    this.details.tellNode(state.chosen, members, about);
   }
 
   ends(i) {
@@ -201,76 +263,14 @@ class Explorer {
     return [this.graph.writers[this.graph.edges.w[i]], ...targets, ...(shared ? [id] : [])];
   }
 
-  // ---- words
-
-  effect(id) {
-    const found = this.data.removals[id];
-    if (!found) return "";
-    const [change, rows, hurts] = found;
-    return `removed alone: ${this.data.metric} ${signed(change)}, worse on ${(100 * rows).toFixed(0)}% of rows${hurts ? ", needed" : ", not needed"}`;
-  }
-
-  edgeText(i) {
-    const { graph, data } = this;
-    const parts = [`score ${signed(graph.edges.score[i])}${data.effects ? "" : " (rank only)"}`];
-    if (graph.opposes(i)) parts.push("works against the behaviour");
-    const effect = this.effect(graph.names[i]);
-    parts.push(effect || (graph.edges.own[i] ? "" : "not in the circuit as found"));
-    return parts.filter(Boolean).join("; ");
-  }
-
-  nodeText(id) {
-    const [into, out] = this.counts.get(id) ?? [0, 0];
-    return [`${into} ${into === 1 ? "edge" : "edges"} in, ${out} out`, this.effect(id)].filter(Boolean).join("; ");
-  }
-
-  tellComponent(id, edges, components) {
-    const w = this.graph.writers.indexOf(id);
-    const into = this.shown.filter((i) => {
-      const { owners } = this.graph.readers[this.graph.edges.r[i]];
-      return id === "logits" ? owners.length === 0 : owners.includes(w);
-    });
-    const out = id === "logits" ? [] : this.shown.filter((i) => this.graph.edges.w[i] === w);
-    byId("details").replaceChildren(
-      make("h3", {}, id),
-      make("p", { class: "quiet" }, `${this.nodeText(id)}. All paths through it: ${edges} edges among ${components} nodes. Choose it again, or press Escape, to clear.`),
-      ...this.listed("Into it", into), ...this.listed("Out of it", out),
-    );
-  }
-
-  tellEdge(i) {
-    byId("details").replaceChildren(make("h3", {}, this.graph.names[i]), make("p", {}, `${this.edgeText(i)}.`));
-  }
-
-  list(title, edges) {
-    const note = edges.length ? [] : [make("p", { class: "quiet" }, "No edges: nothing is needed beyond the ablated run, or all are hidden.")];
-    byId("details").replaceChildren(...(edges.length ? this.listed(title, edges) : [make("h3", {}, title), ...note]));
-  }
-
-  listed(title, edges) {
-    if (!edges.length) return [];
-    const scores = this.graph.edges.score;
-    const sorted = [...edges].sort((a, b) => Math.abs(scores[b]) - Math.abs(scores[a]) || a - b);
-    const items = sorted.slice(0, MOST_LISTED).map((i) => {
-      const name = make("span", { class: `name ${this.graph.kinds[i]}` }, this.graph.names[i]);
-      const button = make("button", { type: "button", class: this.graph.opposes(i) ? "against" : "" }, name, make("span", { class: "figure" }, signed(scores[i])));
-      for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => this.diagram.warm(i));
-      for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => this.diagram.warm(null));
-      button.title = this.edgeText(i);
-      button.addEventListener("click", () => this.chooseEdge(i));
-      return make("li", {}, button);
-    });
-    const all = edges.length > MOST_LISTED ? `${title} (strongest ${MOST_LISTED} of ${edges.length.toLocaleString("en")})` : `${title} (${edges.length})`;
-    return [make("h3", {}, all), make("ol", {}, ...items)];
-  }
-
   hoverNode(id, event) {
-    if (this.counts.has(id)) this.tip(id, this.nodeText(id), event, this.places.nodes.get(id));
+    const counts = this.members(id).map((member) => this.counts.get(member)).filter(Boolean);
+    if (counts.length) this.tip(id, this.details.nodeText(this.members(id), this.counts), event, this.diagram.places.nodes.get(id));
   }
 
   hoverEdge(i, event) {
     this.diagram.warm(i);
-    this.tip(this.graph.names[i], this.edgeText(i), event, null);
+    this.tip(this.graph.names[i], this.details.edgeText(i), event, null);
   }
 
   leave() {
@@ -292,19 +292,19 @@ class Explorer {
   search(query, go) {
     const { graph } = this, status = byId("search-status");
     if (!query) return this.clear();
-    const ids = [...this.places.nodes.keys()].filter((id) => this.counts.has(id) && (id === query || id.startsWith(query)));
+    const ids = [...this.counts.keys()].filter((id) => id === query || id.startsWith(query) || this.data.names[id] === query);
     const exact = ids.includes(query), edges = query.includes(">") ? this.shown.filter((i) => graph.names[i].startsWith(query)) : [];
     const edge = edges.find((i) => graph.names[i] === query) ?? (edges.length === 1 ? edges[0] : undefined);
     this.diagram.mark(new Set(exact && !go ? [query] : ids));
     if (edge !== undefined || (go && edges.length)) {
-      const i = edge ?? edges[0];
-      (this.state.chosen = null), (this.state.edge = i), this.retrace();
-      this.diagram.centre(...pointOn(this.places.curves[i], 0.5));
+      const i = edge ?? edges[0], curve = this.diagram.curves.get(i);
+      this.pick({ edge: i });
+      if (curve) this.diagram.centre(...middleOf(curve));
       status.textContent = edge === undefined ? `first of ${edges.length} edges` : "found";
     } else if (exact || ids.length === 1 || (go && ids.length)) {
-      const id = exact ? query : ids[0], { x, y } = this.places.nodes.get(id);
-      (this.state.edge = null), (this.state.chosen = this.places.nodes.get(id).kind === "slot" ? null : id), this.retrace();
-      this.diagram.centre(x, y);
+      const id = exact ? query : ids[0], node = this.diagram.places?.at(id);
+      this.pick({ chosen: this.graph.writers.includes(id) || id === "logits" ? id : null });
+      if (node) this.diagram.centre(node.x, node.y);
       status.textContent = "found";
     } else status.textContent = this.missing(query, ids.length + edges.length);
   }
@@ -316,7 +316,9 @@ class Explorer {
   }
 
   fit() {
-    this.diagram.fit([...this.counts.keys()]);
+    if (this.view() !== "graph") return;
+    const whole = this.diagram.fit([...this.counts.keys()]);
+    byId("more").hidden = whole;
   }
 
   legend() {

@@ -4,11 +4,14 @@ With scores of all candidate edges, the threshold goes over the strongest of the
 `size` is what is compared with a threshold: |score|, or where components were chosen, what both ends of an edge have.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.names import NO_NAMES, Names
+from acdc.artefacts.verification.mechanism import ATTENDS
 from acdc.artefacts.verification.over_sizes import SHARES
 from acdc.artefacts.verification.report import Report
 from acdc.options import Level
@@ -16,7 +19,9 @@ from acdc.options import Level
 MOST_EDGES = 6000  # of the candidates, the strongest
 
 
-def explorer_data(circuit: Circuit, report: Report, scores: np.ndarray | None) -> dict[str, Any]:
+def explorer_data(
+    circuit: Circuit, report: Report, scores: np.ndarray | None, names: Names = NO_NAMES
+) -> dict[str, Any]:
     """JSON values; edges and within-head edges are columns, in the order of the graph, and `own` are the places of the
     circuit's.
 
@@ -56,7 +61,32 @@ def explorer_data(circuit: Circuit, report: Report, scores: np.ndarray | None) -
         "level": circuit.level.value,
         "removals": {r.id: [r.change, r.rows_worse, r.hurts] for r in report.removals},
         "sizes": measured_sizes(circuit, report),
+        "names": names.names,
+        **_heads(report, names),
     }
+
+
+def _heads(report: Report, names: Names) -> dict[str, Any]:
+    """By id, the role of heads that verification hints at or a reader gave, and what it found: the direct effect, where
+    most attention goes."""
+    hints = report.full_verification.hints if report.full_verification else []
+    return {
+        "roles": {hint.id: hint.label.removeprefix(ATTENDS) for hint in hints if hint.label} | names.roles,
+        "heads": {
+            hint.id: {
+                "adds": [hint.adds.value, hint.adds.low, hint.adds.high],
+                "everywhere": _largest(hint.attention.everywhere),
+                "answer": _largest(hint.attention.answer),
+            }
+            for hint in hints
+        },
+    }
+
+
+def _largest(shares: Mapping[str, float | None]) -> list[tuple[str, float]]:
+    """Shares of attention by target, the largest first."""
+    known = [(target, share) for target, share in shares.items() if share is not None]
+    return sorted(known, key=lambda one: (-one[1], one[0]))
 
 
 def _values(circuit: Circuit, scores: np.ndarray | None) -> np.ndarray:

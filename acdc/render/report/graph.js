@@ -116,6 +116,35 @@ class Graph {
     });
     return { edges, components };
   }
+
+  // Of all paths through shown edges from the embeddings to the logits, so many of the strongest, each a list of edges.
+  // A path is as strong as its weakest edge; of equals, the second weakest decides, and so on.
+  strongestPaths(shown, connected, count) {
+    const size = (i) => Math.abs(this.edges.score[i]), into = new Map();
+    const best = this.writers.map((_, w) => (w < this.data.embeddings ? [{ sizes: [], edges: [] }] : []));
+    for (const i of shown) {
+      const r = this.edges.r[i], { owners } = this.readers[r];
+      const targets = owners.length ? owners.filter((_, place) => connected[r][place]) : [-1];
+      for (const target of targets) into.has(target) ? into.get(target).push(i) : into.set(target, [i]);
+    }
+    const through = (target) => {
+      const found = [];
+      for (const i of into.get(target) ?? [])
+        for (const { sizes, edges } of best[this.edges.w[i]])
+          found.push({ sizes: [...sizes, size(i)].sort((a, b) => a - b), edges: [...edges, i] });
+      return found.sort(byWeakest).slice(0, count);
+    };
+    for (let w = this.data.embeddings; w < this.writers.length; w++) best[w] = through(w);
+    return through(-1).map(({ edges }) => edges);
+  }
+}
+
+function byWeakest(a, b) {
+  for (let place = 0; place < Math.max(a.sizes.length, b.sizes.length); place++) {
+    const [x, y] = [a.sizes[place] ?? Infinity, b.sizes[place] ?? Infinity];
+    if (x !== y) return y - x;
+  }
+  return a.edges.length - b.edges.length;
 }
 
 function layerOf(id) {

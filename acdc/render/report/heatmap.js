@@ -32,7 +32,7 @@ class HeatMap {
     });
     table.append(body);
     this.holder.replaceChildren(table);
-    this.rove(table);
+    roveTable(table);
   }
 
   cell(row, column, cell, most) {
@@ -40,31 +40,40 @@ class HeatMap {
     const strength = most ? Math.sqrt(cell.sum / most) : 0, count = cell.edges.length;
     const said = `${row} into ${column}: ${count} ${count === 1 ? "edge" : "edges"}, summed |score| ${short(cell.sum)}`;
     const button = make("button", { type: "button", tabindex: "-1", "aria-label": said, title: said }, String(count));
-    button.style.setProperty("--heat", `${Math.round(8 + 92 * strength)}%`);
-    button.classList.toggle("strong", strength > 0.62);
+    heat(button, strength);
     button.addEventListener("click", () => this.on.list(said, cell.edges));
     return make("td", {}, button);
   }
+}
 
-  // One cell is in the tab order; arrow keys lead to the next one that has edges.
-  rove(table) {
-    const first = table.querySelector("button");
-    if (first) first.tabIndex = 0;
-    table.addEventListener("keydown", (event) => {
-      const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }, move = moves[event.key];
-      const cell = event.target.closest("td");
-      if (!move || !cell) return;
-      event.preventDefault(), event.stopPropagation();
-      const rows = table.tBodies[0].rows;
-      let [r, c] = [cell.parentNode.sectionRowIndex + move[0], cell.cellIndex + move[1]];
-      for (; rows[r]?.cells[c]; r += move[0], c += move[1]) {
-        const next = rows[r].cells[c].querySelector("button");
-        if (!next) continue;
-        (event.target.tabIndex = -1), (next.tabIndex = 0), next.focus();
-        return;
-      }
-    });
-  }
+// Colour a cell by a share from 0 to 1. From these percentages of the colour on, the other of black and white is read
+// better, in the light and in the dark theme.
+const LIGHT_TURNS = 93, DARK_TURNS = 72;
+
+function heat(button, share) {
+  const percent = Math.round(8 + 92 * share);
+  button.style.setProperty("--heat", `${percent}%`);
+  button.classList.toggle("turns-light", percent >= LIGHT_TURNS), button.classList.toggle("turns-dark", percent >= DARK_TURNS);
+}
+
+// One cell is in the tab order; arrow keys lead to the next one that has edges.
+function roveTable(table) {
+  const first = table.querySelector("button");
+  if (first) first.tabIndex = 0;
+  table.addEventListener("keydown", (event) => {
+    const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }, move = moves[event.key];
+    const cell = event.target.closest("td");
+    if (!move || !cell) return;
+    event.preventDefault(), event.stopPropagation();
+    const rows = table.tBodies[0].rows;
+    let [r, c] = [cell.parentNode.sectionRowIndex + move[0], cell.cellIndex + move[1]];
+    for (; rows[r]?.cells[c]; r += move[0], c += move[1]) {
+      const next = rows[r].cells[c].querySelector("button");
+      if (!next) continue;
+      (event.target.tabIndex = -1), (next.tabIndex = 0), next.focus();
+      return;
+    }
+  });
 }
 
 // Names of groups in the order of the graph, and by each index the place of its group.

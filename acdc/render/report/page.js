@@ -1,7 +1,7 @@
 const { graph, positions, examples } = JSON.parse(byId("data").textContent);
 listenToTheme();
 listenToTables();
-const explorer = new Explorer(graph);
+const explorer = new Explorer(graph, examples);
 listenToViews(positions, () => explorer.fit());
 drawPatterns(examples);
 
@@ -14,5 +14,9 @@ window.acdc = {
     wires.forEach((on, i) => on && names.push(`${graph.readers[graph.wires.r[i]].id}->${graph.writers[graph.wires.w[i]]}`));
     return names;
   },
+  // By id of an edge, [3 n + 1 points] of its curve; and the boxes of the nodes that are drawn.
+  curves: () => Object.fromEntries([...explorer.diagram.curves].map(([i, points]) => [explorer.graph.names[i], points])),
+  boxes: () => [...explorer.diagram.places.nodes.values()],
+  paths: (count) => explorer.graph.strongestPaths(explorer.shown, explorer.connected, count).map((edges) => edges.map((i) => explorer.graph.names[i])),
   setThreshold: (threshold) => explorer.setThreshold(threshold),
 };

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.names import NO_NAMES, Names
 from acdc.artefacts.verification.examples import Examples
 from acdc.artefacts.verification.report import Report
 from acdc.render.report import extras, sections
@@ -22,9 +23,12 @@ from acdc.render.verdict import verdict
 SCRIPTS = (
     "basics.js",
     "graph.js",
+    "ways.js",
     "places.js",
     "diagram.js",
     "heatmap.js",
+    "details.js",
+    "summary.js",
     "explorer.js",
     "positions.js",
     "patterns.js",
@@ -38,6 +42,7 @@ def to_html(
     command: str,
     scores: np.ndarray | None = None,
     examples: Examples | None = None,
+    names: Names = NO_NAMES,
 ) -> str:
     """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them."""
     parts = {
@@ -58,6 +63,7 @@ def to_html(
         subtitle=safe(f"Found by {circuit.method.name} on {circuit.metric}, {circuit.ablation} ablation"),
         colours=_colours() + picture_colours(circuit),
         style=_read("report.css"),
+        word=sections.word(report),
         verdict=safe(verdict(circuit, report)),
         figures=sections.figures(circuit, report),
         standing=sections.standing(circuit, report),
@@ -67,7 +73,7 @@ def to_html(
         contents=_contents(parts, circuit),
         data=_json(
             {
-                "graph": explorer_data(circuit, report, scores),
+                "graph": explorer_data(circuit, report, scores, names),
                 "positions": position_data(circuit, report),
                 "examples": example_data(examples),
             }

@@ -8,6 +8,7 @@ from acdc.artefacts.verification.mechanism import HeadHint
 from acdc.artefacts.verification.report import Removal, Report
 from acdc.artefacts.verification.stability import Stability
 from acdc.render.hints import ADDS, EVIDENCE, LABELS, SHARES, evidence_cells, shares_table
+from acdc.render.judgement import RULE, judge
 from acdc.render.report.curve import size_curve
 from acdc.render.report.explorer import measured_sizes
 from acdc.render.report.markup import Markup, drawn, element, facts, join, paragraph, table
@@ -49,6 +50,14 @@ def section(id: str, heading: str, *parts: str) -> Markup:
     if not any(parts):
         return Markup("")
     return element("section", join([element("h2", heading), *filter(None, parts)]), id=id)
+
+
+def word(report: Report) -> Markup:
+    """The verdict in one word, why, and its rule."""
+    found = judge(report)
+    kind = found.word.name.replace("_", "-")
+    head = element("b", found.word.value.capitalize(), class_="word-name") + " " + element("span", found.why)
+    return element("div", join([element("p", Markup(head)), paragraph(RULE, "quiet rule")]), class_=f"word-of {kind}")
 
 
 def figures(circuit: Circuit, report: Report) -> Markup:
@@ -227,11 +236,17 @@ def _cells(part: ScoredEdge | ScoredNode, columns: list[Column]) -> list[str]:
 
 
 def _removed(report: Report) -> Column:
-    def cells(removal: Removal) -> list[str]:
-        return [f"{removal.change:+.4g}", percent(removal.rows_worse), "yes" if removal.hurts else "no"]
+    """The change without a part is left out where there is an interval around it, in another column."""
+    minimal = report.full_verification.minimality if report.full_verification else None
+    known = {part.id for part in minimal.parts} if minimal else set()
+    every = all(removal.id in known for removal in report.removals)
 
-    head = [f"change of {report.metric} without it", "rows that get worse", "needed"]
-    return head, {removal.id: cells(removal) for removal in report.removals}
+    def cells(removal: Removal) -> list[str]:
+        change = [] if every else [f"{removal.change:+.4g}"]
+        return [*change, percent(removal.rows_worse), "yes" if removal.hurts else "no"]
+
+    head = [*([] if every else [f"change of {report.metric} without it"]), "rows that get worse", "needed"]
+    return (head if report.removals else []), {removal.id: cells(removal) for removal in report.removals}
 
 
 def _worse(report: Report) -> Column:
@@ -250,7 +265,7 @@ def _worse(report: Report) -> Column:
         ]
         for part in minimal.parts
     }
-    return ["worse without it [95% interval]", "drawn", "p, corrected"], cells
+    return [f"{report.metric} worse without it [95% interval]", "drawn", "p, corrected"], cells
 
 
 def _interval(interval: Interval) -> str:
@@ -299,7 +314,7 @@ def stability(report: Report) -> Markup:
         return Markup("")
     kinds = (("stable", found.core), ("undecided", found.abstained), ("unstable, in the circuit", found.unstable))
     rows = [
-        [e.id, kind, percent(e.frequency), _bar(e.frequency), str(e.certified)]
+        [e.id, kind, percent(e.frequency), bar(e.frequency), str(e.certified)]
         for kind, edges in kinds
         for e in sorted(edges, key=lambda e: (-e.frequency, e.id))[:MOST_PARTS]
     ]
@@ -317,13 +332,14 @@ def stability(report: Report) -> Markup:
 def _repeats(stability: Stability) -> Iterator[Markup]:
     for what, repeats in (("seeds", stability.seeds), ("templates", stability.templates)):
         if repeats is not None:
-            rows = [[r.name, str(r.edges), percent(r.jaccard), _bar(r.jaccard)] for r in repeats.each]
+            rows = [[r.name, str(r.edges), percent(r.jaccard), bar(r.jaccard)] for r in repeats.each]
             any_two = "" if repeats.jaccard is None else f" Any two have {percent(repeats.jaccard)} on average."
             caption = f"Discoveries with other {what}, and their Jaccard overlap with the circuit's edges.{any_two}"
             yield table(caption, ["discovery", "edges", "shared with the circuit", "share"], rows, words=[3])
 
 
-def _bar(share: float) -> Markup:
+def bar(share: float) -> Markup:
+    """A share from 0 to 1."""
     return Markup(f'<span class="bar"><span style="width:{100 * share:.0f}%"></span></span>')
 
 
@@ -349,10 +365,12 @@ def mechanism(report: Report) -> Markup:
 
 
 def _heads(hints: Sequence[HeadHint], metric: str) -> Iterator[Markup]:
-    rows = [[h.id, _interval(h.adds), *evidence_cells(h)] for h in hints]
-    head = ["head", f"adds to {metric} [95%]", *EVIDENCE]
+    ends = [end for h in hints for end in (h.adds.low, h.adds.value, h.adds.high) if end is not None]
+    low, high = min([0.0, *ends]), max([1e-9, *ends])
+    rows = [[h.id, _interval(h.adds), drawn(h.adds, low, high, (0.0,)), *evidence_cells(h)] for h in hints]
+    head = ["head", f"adds to {metric} [95%]", "drawn", *EVIDENCE]
     told = [text[:1].upper() + text[1:] for text in (ADDS.format(metric=metric), LABELS)]
-    yield table(f"{'. '.join(told)}.", head, rows, words=[2, 3])
+    yield table(f"{'. '.join(told)}.", head, rows, words=[2, 3, 4])
     for at, text in SHARES.items():
         targets, cells = shares_table(hints, at)
         caption = (

@@ -1,0 +1,122 @@
+// What is told beside the diagram of a node, an edge or a path: numbers that the run holds, nothing else.
+
+const SHOWN_ROWS = 2;
+
+class Details {
+  constructor(holder, graph, data, examples, on) {
+    Object.assign(this, { holder, graph, data, examples, on });
+  }
+
+  effect(id) {
+    const found = this.data.removals[id];
+    if (!found) return "";
+    const [change, rows, hurts] = found;
+    return `removed alone: ${this.data.metric} ${signed(change)}, worse on ${(100 * rows).toFixed(0)}% of rows${hurts ? ", needed" : ", not needed"}`;
+  }
+
+  edgeText(i) {
+    const { graph, data } = this;
+    const parts = [`score ${signed(graph.edges.score[i])}${data.effects ? "" : " (rank only)"}`];
+    if (graph.opposes(i)) parts.push("works against the behaviour");
+    const effect = this.effect(graph.names[i]);
+    parts.push(effect || (graph.edges.own[i] ? "" : "not in the circuit as found"));
+    return parts.filter(Boolean).join("; ");
+  }
+
+  nodeText(members, counts) {
+    const sum = (side) => members.reduce((all, id) => all + (counts.get(id)?.[side] ?? 0), 0), [into, out] = [sum(0), sum(1)];
+    const one = members.length === 1 ? members[0] : null;
+    return [this.data.names[one] ?? "", `${into} ${into === 1 ? "edge" : "edges"} in, ${out} out`, one ? this.effect(one) : ""].filter(Boolean).join("; ");
+  }
+
+  tellNode(id, members, { edges, nodes, into, out, counts }) {
+    const several = members.length > 1 || !members.includes(id), [one] = members;
+    this.holder.replaceChildren(
+      make("h3", {}, id),
+      make("p", { class: "quiet" }, `${this.nodeText(members, counts)}. All paths through it: ${edges} edges among ${nodes} nodes. Choose it again, or press Escape, to clear.`),
+      ...(several ? this.inside(id, members) : this.verified(one)),
+      ...(several ? [] : this.attention(one)), ...this.listed("Into it", into), ...this.listed("Out of it", out),
+    );
+  }
+
+  // What a folded node stands for.
+  inside(id, members) {
+    const open = make("button", { type: "button" }, "Unfold");
+    const layer = /^layer (\d+)$/.exec(id);
+    open.addEventListener("click", () => (layer ? this.on.foldLayer(Number(layer[1])) : this.on.unfold(id)));
+    return [make("p", {}, `Folded: ${members.join(", ")}.`), open];
+  }
+
+  // What verification found of a head: its direct effect, and where it attends.
+  verified(id) {
+    const found = this.data.heads[id], role = this.data.roles[id];
+    const rows = [];
+    if (role) rows.push(["role", role]);
+    if (found) rows.push(["direct effect", `${signed(found.adds[0])}${found.adds[1] === null ? "" : ` [${signed(found.adds[1])}, ${signed(found.adds[2])}]`} in ${this.data.metric}`]);
+    for (const [place, shares] of found ? [["attention", found.everywhere], ["from the answer", found.answer]] : []) {
+      const top = shares.slice(0, 3).map(([target, share]) => `${target} ${(100 * share).toFixed(1)}%`);
+      if (top.length) rows.push([place, top.join(", ")]);
+    }
+    return rows.length ? [make("dl", { class: "facts" }, ...rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]))] : [];
+  }
+
+  // Its attention on example rows, with their tokens.
+  attention(id) {
+    if (headOf(id) < 0 || !this.examples) return [];
+    const place = this.examples.heads.indexOf(id);
+    if (place < 0) return [make("p", { class: "quiet" }, `Attention patterns are recorded of the ${this.examples.heads.length} strongest heads only.`)];
+    const shown = this.examples.rows.slice(0, SHOWN_ROWS).map((row) => {
+      const tokens = row.tokens.map((token, at) => make("span", { class: `token${at === row.answer ? " last" : ""}`, "data-place": at }, token.replaceAll("\n", "\u23ce")));
+      const article = make("article", { class: "read-here" }, make("span", { class: "tokens" }, ...tokens));
+      article.append(new Pattern(id, row.patterns[place], row, article, this.examples.units).figure);
+      return article;
+    });
+    return [make("h3", {}, "Attention on example rows"), ...shown];
+  }
+
+  tellEdge(i) {
+    this.holder.replaceChildren(make("h3", {}, this.graph.names[i]), make("p", {}, `${this.edgeText(i)}.`));
+  }
+
+  tellPath(edges) {
+    const weakest = Math.min(...edges.map((i) => Math.abs(this.graph.edges.score[i])));
+    this.holder.replaceChildren(
+      make("h3", {}, pathName(this.graph, edges)),
+      make("p", { class: "quiet" }, `A path of ${edges.length} edges; the weakest has |score| ${short(weakest)}. Press Escape to clear.`),
+      ...this.listed("Its edges", edges),
+    );
+  }
+
+  list(title, edges) {
+    const note = edges.length ? [] : [make("p", { class: "quiet" }, "No edges: nothing is needed beyond the ablated run, or all are hidden.")];
+    this.holder.replaceChildren(...(edges.length ? this.listed(title, edges) : [make("h3", {}, title), ...note]));
+  }
+
+  listed(title, edges) {
+    if (!edges.length) return [];
+    const scores = this.graph.edges.score;
+    const sorted = [...edges].sort((a, b) => Math.abs(scores[b]) - Math.abs(scores[a]) || a - b);
+    const items = sorted.slice(0, MOST_LISTED).map((i) => {
+      const name = make("span", { class: `name ${this.graph.kinds[i]}` }, this.graph.names[i]);
+      const button = make("button", { type: "button", class: this.graph.opposes(i) ? "against" : "" }, name, make("span", { class: "figure" }, signed(scores[i])));
+      for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => this.on.warm(i));
+      for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => this.on.warm(null));
+      button.title = this.edgeText(i);
+      button.addEventListener("click", () => this.on.chooseEdge(i));
+      return make("li", {}, button);
+    });
+    const all = edges.length > MOST_LISTED ? `${title} (strongest ${MOST_LISTED} of ${edges.length.toLocaleString("en")})` : `${title} (${edges.length})`;
+    return [make("h3", {}, all), make("ol", {}, ...items)];
+  }
+}
+
+// The components that a path leads through, with the input of a head that it goes into.
+function pathName(graph, edges) {
+  const parts = edges.map((i, place) => {
+    const { id, kind, owners } = graph.readers[graph.edges.r[i]];
+    if (!owners.length) return "logits";
+    const next = place + 1 < edges.length ? graph.writers[graph.edges.w[edges[place + 1]]] : graph.writers[owners[0]];
+    return kind === "mlp" ? next : `${next}<${kind}>`;
+  });
+  return [graph.writers[graph.edges.w[edges[0]]], ...parts].join(" \u2192 ");
+}

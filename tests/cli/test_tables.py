@@ -1,0 +1,88 @@
+"""Tables, help and conclusions on a terminal of 80 columns."""
+
+import io
+import re
+
+import pytest
+import typer
+from rich.console import Console
+
+from acdc.cli.main import app
+from acdc.cli.tables import align, make_table, print_table
+
+
+def printed(head, rows, width: int) -> list[str]:
+    out = Console(file=io.StringIO(), width=width, color_system=None)
+    print_table(out, "title", head, rows)
+    return out.file.getvalue().splitlines()
+
+
+def test_decimal_points_are_under_each_other():
+    numbers = ["22", "0.3224", "2.736e-06", "-0.5"]
+    assert [cell.rstrip() for cell in align(numbers)] == numbers and len({len(c.rstrip()) for c in numbers}) > 1
+    lines = printed(("name", "value"), [["a", "22"], ["b", "0.3224"], ["c", "-"], ["d", "-10.5"]], 80)[2:]
+    ones = [line.find(".") if "." in line else len(line.rstrip()) for line in (lines[0], lines[1], lines[3])]
+    assert len(set(ones)) == 1, lines
+    assert align(["12.5% [1%, 2%]", "3"]) == ["12.5% [1%, 2%]", "3"], "what is no number stays"
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_heading_is_cut_and_no_number_wraps(width):
+    head = (
+        "edge",
+        "adds to logit_diff",
+        "attends to",
+        "from",
+        "share",
+        "other heads",
+        "even spread",
+        "of all attention",
+    )
+    rows = [["a1.h0", "-0.8061", "corrupted token", "all positions", "86.0%", "45.9%", "32.3%", "83.9%"]] * 2
+    lines = printed(head, rows, width)
+    assert max(map(len, lines)) <= width
+    text = " ".join(lines)
+    for word in " ".join(head).split():
+        assert word in text, f"{word} is cut"
+    for cell in ("-0.8061", "86.0%", "83.9%", "a1.h0"):
+        assert text.count(cell) == 2
+
+
+def test_a_title_widens_its_table():
+    table = make_table(("a", "b"), [["x", "1"]], 80, "a title that is longer than the table")
+    assert table.min_width == len("a title that is longer than the table")
+
+
+def every_command():
+    return sorted(typer.main.get_command(app).commands.items())
+
+
+@pytest.mark.parametrize(("name", "command"), every_command(), ids=lambda one: one if isinstance(one, str) else "")
+def test_every_command_has_a_group_and_an_example(name, command):
+    """The example is a command line that its own options accept."""
+    import shlex
+
+    assert command.rich_help_panel
+    example = command.epilog.removeprefix("Example: ")
+    program, said, *words = shlex.split(example)
+    assert (program, said) == ("acdc", name)
+    with command.make_context(name, words):
+        pass
+
+
+def test_version_and_short_help(acdc):
+    assert re.fullmatch(r"acdc \d+\.\d+\.\d+\S*\n", acdc("--version").out)
+    assert acdc("-h").out == acdc("--help").out and "Find and verify circuits" in acdc("-h").out
+    assert acdc("discover", "-h").out == acdc("discover", "--help").out
+
+
+def test_verify_ends_with_a_conclusion_and_show_has_all(acdc, tmp_path):
+    words = ("discover", "--task", "induction", "--limit", "4", "--method", "eap", "--edges", "9", "--out", "r")
+    assert acdc(*words).code == 0
+    quick = acdc("verify", "r", "--verify", "standard").out
+    ending = quick[quick.index("report   r/report.html") :].strip().splitlines()[1:]
+    ending = [line for line in ending if line]
+    assert len(ending) <= 5 and ending[0].split(":")[0] in ("faithful", "partly faithful", "not faithful")
+    assert ending[-1] == "all tables: acdc show r"
+    shown = acdc("show", "r").out
+    assert all(line in shown for line in ending)
