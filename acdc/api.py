@@ -43,9 +43,10 @@ from acdc.render.shapes import Picture
 from acdc.render.size import size_notes
 from acdc.render.views import draw as draw_circuit
 from acdc.runs.ranking import rank_by
-from acdc.search.discover import DiscoverySettings, Result
+from acdc.search.discover import Result
 from acdc.search.discover import discover as run_discovery
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.search.sweep import Curve
 from acdc.search.sweep import sweep as run_sweep
 from acdc.task.load import load_task

@@ -23,8 +23,9 @@ from acdc.graph.units import NeuronUnits
 from acdc.model.load import load_model
 from acdc.options import Level
 from acdc.progress import silent
-from acdc.search.discover import DiscoverySettings, bind
+from acdc.search.discover import bind
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.load import load_task
 
 SCORES = {

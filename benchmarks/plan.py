@@ -98,8 +98,9 @@ def measure(options: argparse.Namespace) -> None:
     from acdc.progress import silent
     from acdc.runs.discovery import Loaded
     from acdc.runs.spec import DiscoveryJob
-    from acdc.search.discover import DiscoverySettings, bind, prepare
+    from acdc.search.discover import bind, prepare
     from acdc.search.registry import METHODS
+    from acdc.search.settings import DiscoverySettings
 
     settings = DiscoverySettings(method=METHODS.find(options.method), limit=options.limit, threshold=options.threshold)
     model, task = Loaded().of(DiscoveryJob(options.model, options.task, settings))

@@ -13,8 +13,9 @@ from acdc.benchmark.programs.compiler import LOGITS, Layout, compile_program
 from acdc.benchmark.programs.language import Head, Match, Operation, Program, Variable
 from acdc.benchmark.programs.realism import Realism, make_real
 from acdc.model.load import Model, load_model
-from acdc.search.discover import DiscoverySettings, discover
+from acdc.search.discover import discover
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 

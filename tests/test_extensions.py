@@ -28,9 +28,9 @@ from acdc.runs.spec import DiscoveryJob
 from acdc.runs.stability import plan_repeats, repeat_discovery
 from acdc.search import registry
 from acdc.search.cost import once
-from acdc.search.discover import DiscoverySettings
 from acdc.search.options import RESERVED, SearchOptions
 from acdc.search.registry import Method
+from acdc.search.settings import DiscoverySettings
 from acdc.task import metrics
 from acdc.task.metrics import Metric
 from acdc.task.registry import TASKS

@@ -21,10 +21,11 @@ from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc.search import decide
 from acdc.search.choosing import Ranking, helpfulness
-from acdc.search.discover import DiscoverySettings, bind, prepare
+from acdc.search.discover import bind, prepare
 from acdc.search.methods.exact import exact
 from acdc.search.options import OrderOptions
 from acdc.search.registry import METHODS, Method
+from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import as_metric, distance
 from acdc.verification.integrated import integrate
 

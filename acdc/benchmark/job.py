@@ -22,8 +22,8 @@ from acdc.options import Level
 from acdc.progress import Progress
 from acdc.render.comparison import compare
 from acdc.runs.discovery import Loaded
-from acdc.search.discover import DiscoverySettings
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 
 ID_LENGTH, TRUTHS = 12, "truths.json"
 

@@ -16,8 +16,8 @@ from acdc.jobs.executors import JobExecutor
 from acdc.jobs.store import Status, StoredJob
 from acdc.model.placement import choose_devices
 from acdc.options import Level
-from acdc.search.discover import DiscoverySettings
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 
 if TYPE_CHECKING:
     import pandas as pd

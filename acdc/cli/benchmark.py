@@ -54,7 +54,7 @@ def benchmark(
     from acdc.benchmark.suites import SUITES
     from acdc.cli.jobs import watching
     from acdc.jobs.executors import choose_executor
-    from acdc.search.discover import DiscoverySettings
+    from acdc.search.settings import DiscoverySettings
 
     settings = DiscoverySettings(
         options={**opt.given(own), **opt.named_values(option or [])}, level=level, seed=seed, threads=threads

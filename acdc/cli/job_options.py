@@ -65,8 +65,8 @@ def discovery_job(
 ) -> "DiscoveryJob":
     """The job that the options of `acdc discover` describe; `own`: options of the method, None where not given."""
     from acdc.runs.spec import DiscoveryJob
-    from acdc.search.discover import DiscoverySettings
     from acdc.search.registry import METHODS
+    from acdc.search.settings import DiscoverySettings
 
     settings = DiscoverySettings(
         method=METHODS.find(method),

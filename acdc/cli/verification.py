@@ -116,7 +116,7 @@ def _run_of_edges(
     from acdc.cli.progress import bars
     from acdc.runs.importing import run_import
     from acdc.runs.spec import DiscoveryJob
-    from acdc.search.discover import DiscoverySettings
+    from acdc.search.settings import DiscoverySettings
 
     if model is None or task is None:
         raise InputError("--edges needs --model and --task: a file of edges does not say what it is a circuit of")

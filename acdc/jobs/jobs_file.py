@@ -20,9 +20,9 @@ from acdc.errors import InputError, InputErrors, first_line, without_prefix
 from acdc.files import existing_path, read_bytes
 from acdc.model.sources import NAMES
 from acdc.runs.spec import DiscoveryJob, located
-from acdc.search.discover import DiscoverySettings
 from acdc.search.options import own_options
 from acdc.search.registry import DEFAULT_METHOD, METHODS
+from acdc.search.settings import DiscoverySettings
 
 DEFAULT_MODEL, DEFAULT_TASK = "trio", "ioi"
 _TABLES = ("defaults", "jobs")

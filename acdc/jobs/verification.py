@@ -15,7 +15,7 @@ from acdc.runs.extras import Extras
 from acdc.runs.finish import Finishing, reverify
 from acdc.runs.run_directory import read_run
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.discover import DiscoverySettings
+from acdc.search.settings import DiscoverySettings
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import DEFAULT_BATCH
 from acdc.behaviour.optimal import UPDATES as OPTIMAL_UPDATES
 from acdc.options import Extent
-from acdc.search.discover import DiscoverySettings
+from acdc.search.settings import DiscoverySettings
 from acdc.verification.budget import (
     FEWEST_MEASURED,
     FEWEST_RANDOM,

@@ -19,8 +19,9 @@ from acdc.search.acdc.pruning import CHECK_TESTS
 from acdc.search.acdc.receiver_steps import receiver_steps
 from acdc.search.acdc.search import default_threshold
 from acdc.search.acdc.slot_cost import Scale
-from acdc.search.discover import DiscoverySettings, bind
+from acdc.search.discover import bind
 from acdc.search.options import OrderOptions, SearchOptions
+from acdc.search.settings import DiscoverySettings
 from acdc.task.rows import Row, Task
 from acdc.words import count_of
 

@@ -17,7 +17,8 @@ from acdc.execution.dry_run import CostTracker
 from acdc.model.placement import elsewhere
 from acdc.model.shape import Shape
 from acdc.search.cost import BatchCost, BatchDryRun, Effort
-from acdc.search.discover import DiscoverySettings, bind, prepare, units_for
+from acdc.search.discover import bind, prepare, units_for
+from acdc.search.settings import DiscoverySettings
 from acdc.task.rows import Row, Task
 from acdc.task.split import Split
 

@@ -23,7 +23,8 @@ from acdc.progress import Advance, Progress, silent
 from acdc.runs.ranking import read_scores
 from acdc.runs.run_directory import RunRecord, read_run
 from acdc.runs.stability import settings_of
-from acdc.search.discover import DiscoverySettings, bind, choose
+from acdc.search.discover import bind, choose
+from acdc.search.settings import DiscoverySettings
 from acdc.task.rows import Task
 from acdc.verification.sampled_units import SampledUnits
 from acdc.verification.stability import FEWEST, FEWEST_ROWS, measure_bootstraps

@@ -9,7 +9,7 @@ from acdc.artefacts.digests import digest
 from acdc.errors import InputError
 from acdc.model.load import Model
 from acdc.runs.importing import import_circuit
-from acdc.search.discover import DiscoverySettings
+from acdc.search.settings import DiscoverySettings
 from acdc.task.rows import Task
 
 BY_HAND = "by hand"

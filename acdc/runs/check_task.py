@@ -16,7 +16,8 @@ from acdc.execution.threads import fixed_threads
 from acdc.model.load import Model
 from acdc.runs.discovery import Loaded
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.discover import DiscoverySettings, bind
+from acdc.search.discover import bind
+from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import NOISE, Metric, RowBatch, as_metric, distance
 from acdc.task.rows import Row, Task
 from acdc.task.spans import REST

@@ -27,7 +27,8 @@ from acdc.runs.finished import FinishedRun
 from acdc.runs.ranking import SCORES
 from acdc.runs.run_directory import RunDirectory
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.discover import DiscoverySettings, bind, choose, describe_choice, part_scores
+from acdc.search.discover import bind, choose, describe_choice, part_scores
+from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import as_metric
 from acdc.task.rows import Task
 from acdc.task.split import split_rows

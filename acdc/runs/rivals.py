@@ -18,8 +18,9 @@ from acdc.runs.ranking import read_scores
 from acdc.runs.run_directory import RunRecord, read_run
 from acdc.runs.stability import settings_of
 from acdc.search.acdc.search import decide
-from acdc.search.discover import DiscoverySettings, choose
+from acdc.search.discover import choose
 from acdc.search.options import OrderOptions
+from acdc.search.settings import DiscoverySettings
 from acdc.task.rows import Task
 from acdc.verification.binding import behaviour_of, own_metric, rows_of
 from acdc.verification.budget import Costs, spread_over

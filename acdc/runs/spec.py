@@ -10,8 +10,8 @@ from acdc.graph.units import kind_of
 from acdc.model.sources import NAMES
 from acdc.options import Extent, Scope
 from acdc.runs.run_directory import SourceRecord
-from acdc.search.discover import DiscoverySettings
 from acdc.search.options import BUILT_IN, DECIDING, SCORING, flag, own_options
+from acdc.search.settings import DiscoverySettings
 from acdc.task.names import TaskName
 from acdc.task.registry import TASKS
 from acdc.task.rows import Task

@@ -12,7 +12,8 @@ from acdc.model.load import Model
 from acdc.options import MOST_REPEATS, check_count
 from acdc.progress import Progress, silent
 from acdc.runs.run_directory import RunRecord, read_run
-from acdc.search.discover import DiscoverySettings, discover
+from acdc.search.discover import discover
+from acdc.search.settings import DiscoverySettings
 from acdc.task.rows import Row, Task
 from acdc.verification.stability import FEWEST, FEWEST_ROWS, compare_repeats, measure_stability, rows_of_a_repeat
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from acdc.options import DEFAULT_THREADS, Extent, Level
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.discover import DiscoverySettings
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 
 
 @dataclass(frozen=True)

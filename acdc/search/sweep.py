@@ -18,8 +18,9 @@ from acdc.model.load import Model
 from acdc.options import MOST_THRESHOLDS, Level, check_count
 from acdc.progress import Progress, silent
 from acdc.search.acdc.search import candidates, decide
-from acdc.search.discover import DiscoverySettings, bind, describe_decisions, prepare
+from acdc.search.discover import bind, describe_decisions, prepare
 from acdc.search.options import OrderOptions
+from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import recovered_fraction
 from acdc.task.rows import Task
 

@@ -16,8 +16,9 @@ from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.options import Level
 from acdc.runs.importing import import_circuit
-from acdc.search.discover import DiscoverySettings, Result, discover
+from acdc.search.discover import Result, discover
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 
 GPT2 = Anatomy(12, 12, 12, 768, 64, 50257, 50257, 1024, learned_positions=True)
 SMALL = Anatomy(1, 2, 2, 8, 4, 10, 10, 16, learned_positions=True)

@@ -10,8 +10,9 @@ from acdc.attribution.trace import TraceSettings, trace_prompt
 from acdc.options import Level
 from acdc.progress import silent
 from acdc.runs.task_tracing import TaskTrace
-from acdc.search.discover import DiscoverySettings, bind
+from acdc.search.discover import bind
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.rows import Row, Task
 
 

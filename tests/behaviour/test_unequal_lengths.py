@@ -10,8 +10,9 @@ from families import HUGGING_FACE, boot, prepare
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.model.replay import ReplayComponents
-from acdc.search.discover import DiscoverySettings, discover
+from acdc.search.discover import discover
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
 from acdc.task.spans import Spans

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from acdc.errors import InputError
-from acdc.search.discover import DiscoverySettings, discover, prepare
+from acdc.search.discover import discover, prepare
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 

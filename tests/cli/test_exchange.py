@@ -23,8 +23,8 @@ def made(tmp_path_factory, induction) -> Path:
     from acdc.progress import silent
     from acdc.runs.discovery import run_discovery, run_scoring
     from acdc.runs.spec import DiscoveryJob
-    from acdc.search.discover import DiscoverySettings
     from acdc.search.registry import METHODS
+    from acdc.search.settings import DiscoverySettings
 
     folder = tmp_path_factory.mktemp("made")
     rows = [asdict(replace(row, spans=None)) for row in induction.rows[:16]]

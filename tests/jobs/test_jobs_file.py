@@ -15,8 +15,8 @@ from acdc.jobs.planned import plan_jobs
 from acdc.model.sources import BUNDLED
 from acdc.options import Level
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.discover import DiscoverySettings
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 
 ROW = {"clean": [5, 6, 7], "corrupted": [5, 8, 7], "correct": [9], "incorrect": [10]}
 OTHER_ROW = {"clean": [6, 6, 7], "corrupted": [6, 8, 7], "correct": [9], "incorrect": [10]}

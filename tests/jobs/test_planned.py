@@ -11,8 +11,8 @@ from acdc.jobs.packing import check_jobs
 from acdc.jobs.planned import plan_jobs
 from acdc.options import Extent
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.discover import DiscoverySettings
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 
 JOB = DiscoveryJob("trio", "induction", DiscoverySettings(method=METHODS["eap"], edges=12, limit=24))
 NONE, QUICK, STANDARD, FULL = Extent

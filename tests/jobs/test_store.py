@@ -13,7 +13,7 @@ from acdc.errors import DiskError, InputError
 from acdc.jobs.planned import PlannedJob
 from acdc.jobs.store import DRIVERS, FILE_NAME, Driver, Stage, Status, Store, open_store
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.discover import DiscoverySettings
+from acdc.search.settings import DiscoverySettings
 
 JOB = DiscoveryJob("trio", "ioi", DiscoverySettings())
 JOBS = '[defaults]\ntask = "induction"\nmethod = "eap"\nlimit = 4\nedges = 9\n[[jobs]]\nseed = [0, 1]\n'

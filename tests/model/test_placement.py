@@ -29,9 +29,9 @@ from acdc.model.weights import read_weights
 from acdc.options import Level
 from acdc.planning.search_plan import plan_search
 from acdc.progress import silent
-from acdc.search.discover import DiscoverySettings
 from acdc.search.options import IntegralOptions, OrderOptions
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import METRICS
 
 CPU, GPUS = torch.device("cpu"), tuple(torch.device("cuda", index) for index in range(2))

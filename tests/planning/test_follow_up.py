@@ -6,8 +6,8 @@ import acdc
 from acdc.behaviour.behaviour import Behaviour
 from acdc.options import Extent
 from acdc.planning.follow_up import choosing_runs, verification_flops
-from acdc.search.discover import DiscoverySettings
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.verification import budget
 from acdc.verification.budget import Costs
 from acdc.verification.verify import plan_of, verify_in_stages

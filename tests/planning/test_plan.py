@@ -18,8 +18,9 @@ from acdc.planning.job_plan import plan_job
 from acdc.planning.search_plan import SearchPlan, plan_search
 from acdc.progress import silent
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.discover import DiscoverySettings, bind, prepare
+from acdc.search.discover import bind, prepare
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.rows import Task
 
 STEPS, UPDATES, ROWS = 2, 4, 8

@@ -22,10 +22,10 @@ from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import receiver_steps
 from acdc.search.acdc.search import acdc
 from acdc.search.acdc.tester import PassCost
-from acdc.search.discover import DiscoverySettings
 from acdc.search.methods.masks import MaskedEdges
 from acdc.search.options import OrderOptions
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import METRICS
 from acdc.task.rows import Task
 

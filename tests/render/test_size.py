@@ -7,8 +7,9 @@ from acdc.errors import AcdcWarning
 from acdc.options import Level
 from acdc.render.size import size_notes
 from acdc.render.verdict import between
-from acdc.search.discover import DiscoverySettings, discover
+from acdc.search.discover import discover
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.verification.verify import verify
 
 

@@ -37,8 +37,8 @@ def finished(tmp_path_factory):
     from acdc.progress import silent
     from acdc.runs.discovery import run_discovery
     from acdc.runs.spec import DiscoveryJob
-    from acdc.search.discover import DiscoverySettings
     from acdc.search.registry import METHODS
+    from acdc.search.settings import DiscoverySettings
 
     folder = tmp_path_factory.mktemp("finished") / "r"
     settings = DiscoverySettings(method=METHODS.find("eap"), edges=9, limit=8)

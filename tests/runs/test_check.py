@@ -11,7 +11,8 @@ from test_load import WIDTH, native_parameters, save_native
 from acdc.model.load import load_model
 from acdc.runs.check_task import RIGHT_ANSWER, check
 from acdc.runs.spec import DiscoveryJob
-from acdc.search.discover import DiscoverySettings, bind
+from acdc.search.discover import bind
+from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import RowBatch
 from acdc.task.rows import Row
 

@@ -17,8 +17,9 @@ from acdc.interventions.intervene import Wanted, intervene
 from acdc.interventions.intervention import parse_all
 from acdc.options import Level
 from acdc.render.report.examples import examples_section
-from acdc.search.discover import DiscoverySettings, bind
+from acdc.search.discover import bind
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS
 from acdc.verification.attention import TARGETS, attention_shares, clean_patterns

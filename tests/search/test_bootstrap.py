@@ -10,10 +10,10 @@ from acdc.errors import InputError
 from acdc.options import Choosing, Level
 from acdc.progress import silent
 from acdc.search.bootstrap import CERTAIN, certain_signs, signs_that_hold
-from acdc.search.discover import DiscoverySettings
 from acdc.search.methods.eap import eap
 from acdc.search.options import IntegralOptions, RowOptions
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import METRICS
 
 

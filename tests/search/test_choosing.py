@@ -9,8 +9,8 @@ from acdc.graph.masks import Mask
 from acdc.graph.units import EdgeUnits, NodeUnits
 from acdc.options import Choosing
 from acdc.search.choosing import Ranking
-from acdc.search.discover import DiscoverySettings
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 
 GRAPH = ComponentGraph(
     Anatomy(n_layers=2, n_heads=4, n_kv_heads=4, d_model=16, d_head=4, d_vocab=40, d_vocab_out=40, n_ctx=32)

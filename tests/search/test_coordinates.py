@@ -16,8 +16,9 @@ from acdc.graph import Coordinate, WriterKind
 from acdc.graph.masks import CoordinateMask
 from acdc.options import Level
 from acdc.progress import silent
-from acdc.search.discover import DiscoverySettings, bind, discover
+from acdc.search.discover import bind, discover
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.verification.verify import verify
 
 ROWS = tuple(range(6))

@@ -19,8 +19,9 @@ from acdc.graph.masks import CoordinateMask, NeuronMask
 from acdc.model.relevance import relevance
 from acdc.options import Level
 from acdc.progress import silent
-from acdc.search.discover import DiscoverySettings, bind, discover
+from acdc.search.discover import bind, discover
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.verification.verify import verify
 
 LAYERS, STEPS = 2, 5

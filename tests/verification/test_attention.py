@@ -12,7 +12,8 @@ from acdc.benchmark.compiled import CompiledCase
 from acdc.benchmark.trained_cases import TrainedCase
 from acdc.graph import Writer, WriterKind
 from acdc.render.hints import evidence_cells, shares_table
-from acdc.search.discover import DiscoverySettings, bind
+from acdc.search.discover import bind
+from acdc.search.settings import DiscoverySettings
 from acdc.task.rows import Row, Task
 from acdc.verification.attention import COLUMNS, TARGETS, Shares, attention_shares, clean_patterns
 from acdc.verification.head_labels import evidence_for

@@ -17,8 +17,9 @@ from acdc.graph import WriterKind
 from acdc.graph.masks import EdgeMask
 from acdc.options import Extent
 from acdc.progress import silent
-from acdc.search.discover import DiscoverySettings, bind, discover
+from acdc.search.discover import bind, discover
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import METRICS
 from acdc.verification import baselines
 from acdc.verification.attention import clean_patterns

@@ -10,8 +10,9 @@ from acdc.errors import DiskError
 from acdc.model.load import load_model
 from acdc.options import Level
 from acdc.search.acdc.journal import Journal
-from acdc.search.discover import DiscoverySettings, discover
+from acdc.search.discover import discover
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.load import load_task
 
 DEPENDS_ON = {"inputs": "these"}

@@ -14,9 +14,10 @@ from acdc.search.acdc import screening
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.passes import next_pass
 from acdc.search.acdc.search import acdc
-from acdc.search.discover import DiscoverySettings, discover
+from acdc.search.discover import discover
 from acdc.search.options import OrderOptions
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS
 

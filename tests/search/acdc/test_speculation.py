@@ -12,9 +12,10 @@ from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.search import acdc
 from acdc.search.acdc.speculation import Speculation
 from acdc.search.acdc.tester import WIDEST
-from acdc.search.discover import DiscoverySettings, bind
+from acdc.search.discover import bind
 from acdc.search.methods.exact import exact
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 
 ROWS = tuple(range(8))
 

@@ -3,8 +3,9 @@
 import pytest
 
 from acdc.benchmark.compiled import CompiledCase
-from acdc.search.discover import DiscoverySettings, discover
+from acdc.search.discover import discover
 from acdc.search.registry import METHODS
+from acdc.search.settings import DiscoverySettings
 
 TAU = 0.01
 
