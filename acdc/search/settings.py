@@ -1,4 +1,4 @@
-"""What a discovery is told: the method, its options, and how large the circuit is to be. What does not fit is refused."""
+"""What a discovery is told: the method, its options and the size of the circuit. What does not fit is refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
