@@ -120,7 +120,8 @@ class ReplayComponents:
 
     def mlp(self, layer: int, x: Tensor) -> Tensor:
         block = self.bridge.blocks[layer]
-        with self._exchanged({block.ln2.hook_in: x}), self._watched({"written": block.hook_mlp_out}) as seen:
+        own = {block.ln2.hook_in: x} if hasattr(block, "ln2") else {}  # else it reads what enters the block
+        with self._exchanged(own), self._watched({"written": block.hook_mlp_out}) as seen:
             self._run_block(layer, x)
         self.work.evaluations += x.shape[0]
         return seen["written"]
