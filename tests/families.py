@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from conftest import slow_but
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 from transformer_lens.model_bridge.sources.native.model import NativeModel
@@ -201,6 +202,12 @@ NATIVE = {
         "n_key_value_heads": 2,
     },
 }
+
+
+def thorough_if_more(others: list[str]) -> list:
+    """Families as parameters of a test: these, and those of MORE, which are thorough but for one that is slow."""
+    return slow_but(others, [*others, *MORE], every=len(MORE))
+
 
 # one of each family; the others differ from these in an option
 EACH = ["gpt2", "llama", "qwen2", "qwen3", "mistral", "mixtral", "gpt-neox-parallel", "gemma2", "gemma3", "native"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from brute_force import float64_throughout
-from families import HUGGING_FACE, NATIVE, VOCABULARY, boot
+from families import HUGGING_FACE, NATIVE, VOCABULARY, boot, thorough_if_more
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.components import Positions
@@ -21,7 +21,7 @@ from acdc.task.rows import Row, Task
 ROWS, LENGTH, LAYER = 3, 6, 1
 
 
-@pytest.fixture(params=[*HUGGING_FACE, *NATIVE])
+@pytest.fixture(params=thorough_if_more([*HUGGING_FACE, *NATIVE]))
 def pair(request):
     """(components from weights, by modules), with every norm and softmax in float64 on both sides."""
     model = boot(request.param, layers=2, seed=0)
