@@ -70,6 +70,8 @@ FAMILIES = {
     "GraniteForCausalLM": "granite",
     "SmolLM3ForCausalLM": "smollm3",
     "Qwen3MoeForCausalLM": "qwen3-moe",
+    "SeedOssForCausalLM": "seed-oss",
+    "Starcoder2ForCausalLM": "starcoder2",
     "CohereForCausalLM": "cohere",
     "FalconForCausalLM": "falcon",
     "GptOssForCausalLM": "gpt-oss",

@@ -326,7 +326,7 @@ def _read_attention(bridge: "TransformerBridge", layer: int) -> Attention:
     else:
         scale, softcap = _scale(module), _positive(getattr(module, "attn_logit_softcapping", None))
         rotary = _rotary(bridge, layer, module)
-    bias, factor = getattr(attention.o.original_component, "bias", None), _multiplier(bridge, "residual_multiplier")
+    bias, factor = getattr(attention.o.original_component, "bias", None), multiplier(bridge, "residual_multiplier")
     (q_norm, q_weights), (k_norm, k_weights) = (_query_norm(attention, letter, bridge.cfg.d_head) for letter in "qk")
     return Attention(
         q=Projection(packed(attention.W_Q), attention.b_Q),
@@ -347,7 +347,8 @@ def _read_attention(bridge: "TransformerBridge", layer: int) -> Attention:
     )
 
 
-def _multiplier(bridge: "TransformerBridge", name: str) -> float:
+def multiplier(bridge: "TransformerBridge", name: str) -> float:
+    """A number of the configuration that something is multiplied by (Granite, Cohere); 1 where it has none."""
     return float(getattr(getattr(bridge.original_model, "config", None), name, 1.0))
 
 
@@ -366,7 +367,7 @@ def _read_layer(bridge: "TransformerBridge", layer: int) -> Layer:
         attention=_read_attention(bridge, layer),
         attention_post=read_norm(getattr(block, "ln1_post", None)),
         mlp_norm=None if mlp is None else first if shared else second,
-        mlp=scaled(read_mlp(module), _multiplier(bridge, "residual_multiplier")) if module is not None else None,
+        mlp=scaled(read_mlp(module), multiplier(bridge, "residual_multiplier")) if module is not None else None,
         mlp_flops=_mlp_flops(module) if module is not None else 0,
         mlp_post=read_norm(getattr(block, "ln2_post", None)),
     )
@@ -419,7 +420,7 @@ class _Embedding:
 def _read_final_norm(bridge: "TransformerBridge") -> Norm | None:
     """The final norm, with what a family multiplies its logits by as a factor of what is small."""
     norm = read_norm(bridge.ln_final)
-    factor = _multiplier(bridge, "logit_scale") / _multiplier(bridge, "logits_scaling")
+    factor = multiplier(bridge, "logit_scale") / multiplier(bridge, "logits_scaling")
     if factor == 1.0:
         return norm
     assert norm is not None and norm.weight is not None and norm.bias is None  # as in Granite and Cohere
@@ -438,7 +439,7 @@ def read_weights(bridge: "TransformerBridge") -> Weights:
     head = bridge.unembed.original_component
     norm = read_norm(getattr(bridge, "embed_ln", None))
     return Weights(
-        embed=_Embedding(bridge.embed.original_component, _multiplier(bridge, "embedding_multiplier"), norm),
+        embed=_Embedding(bridge.embed.original_component, multiplier(bridge, "embedding_multiplier"), norm),
         positions=_read_positions(bridge),
         layers=tuple(_read_layer(bridge, layer) for layer in range(bridge.cfg.n_layers)),
         final_norm=_read_final_norm(bridge),

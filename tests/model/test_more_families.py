@@ -1,10 +1,11 @@
 """Families from a folder: computed from their weights, or refused in a sentence."""
 
+import re
 import warnings
 
 import pytest
 import torch
-from conftest import slow_but
+from conftest import ROOT, slow_but
 from families import ALL, MORE, REFUSED, boot, config_folder, hugging_face
 
 from acdc.errors import AcdcWarning, InputError
@@ -61,3 +62,8 @@ def test_scores_alone_are_refused_where_there_are_sinks():
     with pytest.raises(InputError, match="attention has sinks|has sinks besides"):
         components.scores(0, q, k, Positions(5))
     assert (components.patterns(0, q, k, Positions(5)).sum(-1) < 1).all()  # the sink has the rest
+
+
+def test_the_guide_lists_every_family():
+    rows = re.findall(r"^\| ([\w-]+) \| `(\w+)` \|", (ROOT / "docs/families.md").read_text(), re.MULTILINE)
+    assert {architecture: family for family, architecture in rows} == FAMILIES
