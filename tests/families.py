@@ -216,6 +216,8 @@ def thorough_if_more(others: list[str], without: Collection[str] = ()) -> list:
     return slow_but(others, [*others, *(name for name in MORE if name not in without)], every=len(MORE))
 
 
+WITH_EXPERTS = ["mixtral", "qwen3_moe", "qwen3_moe-dense", "gpt_oss"]
+
 # one of each family; the others differ from these in an option
 EACH = ["gpt2", "llama", "qwen2", "qwen3", "mistral", "mixtral", "gpt-neox-parallel", "gemma2", "gemma3", "native"]
 

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 from conftest import ROOT, slow_but
-from families import ALL, MORE, REFUSED, boot, config_folder, hugging_face
+from families import ALL, MORE, REFUSED, WITH_EXPERTS, boot, config_folder, hugging_face
 
 from acdc.errors import AcdcWarning, InputError
 from acdc.execution.components import Positions
@@ -33,8 +33,9 @@ def test_a_folder_is_computed_from_its_weights(name, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", AcdcWarning)
         model = load_model(str(tmp_path), dtype="float64")
-    experts = name in ("qwen3_moe", "qwen3_moe-dense", "gpt_oss")
-    assert model.components.kind == ("functional, MLPs by the model's own modules" if experts else "functional")
+    assert model.components.kind == (
+        "functional, MLPs by the model's own modules" if name in WITH_EXPERTS else "functional"
+    )
     tokens = torch.arange(7)[None] * 5 % 40
     with torch.no_grad():
         expected = plain(tokens).logits[0, -1]
