@@ -70,7 +70,9 @@ ALL = [(layers, seed) for layers in (2, 3, 4) for seed in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(("layers", "seed"), slow_but((), ALL, every=5))
-@pytest.mark.parametrize("family", thorough_if_more([*HUGGING_FACE, *NATIVE]))
+@pytest.mark.parametrize(
+    "family", thorough_if_more([*HUGGING_FACE, *NATIVE], without=["bloom"])
+)  # with some seeds nothing matters to a bloom as small as that
 def test_fast_equals_naive_everywhere(family, layers, seed):
     ablation = ("resample", "zero", "mean")[seed - 1]
     model = boot(family, layers, seed)
