@@ -1,31 +1,67 @@
 """Small random models of every family, with weights large enough that every edge has an effect of order 1."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
+from conftest import slow_but
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 from transformer_lens.model_bridge.sources.native.model import NativeModel
 from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    CohereConfig,
+    CohereForCausalLM,
+    FalconConfig,
+    FalconForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    GemmaConfig,
+    GemmaForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTJConfig,
+    GPTJForCausalLM,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
+    GptOssConfig,
+    GptOssForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+    SeedOssConfig,
+    SeedOssForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
+    StableLmConfig,
+    StableLmForCausalLM,
+    Starcoder2Config,
+    Starcoder2ForCausalLM,
 )
 
 from acdc.model.functional import FunctionalComponents
@@ -81,6 +117,83 @@ HUGGING_FACE = {
     ),
 }
 
+_SPECIAL = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}  # the defaults exceed the vocabulary
+_BLOOM = {"vocab_size": VOCABULARY, "hidden_size": 16, "n_layer": 2, "n_head": 4, **_SPECIAL}
+_FALCON = {**_NEOX, **_SPECIAL, "ffn_hidden_size": 24, "bias": True}
+_GPTJ = {**_GPT2, **_SPECIAL, "n_inner": 24, "rotary_dim": 2}
+_NEO = {
+    **{key: _NEOX[key] for key in ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings")},
+    **_SPECIAL,
+    "num_layers": 2,
+    "num_heads": 4,
+    "attention_types": [[["local", "global"], 1]],
+    "window_size": 3,
+}
+_OPT = {**_NEOX, **_SPECIAL, "ffn_dim": 24, "word_embed_proj_dim": 16}
+_MULTIPLIERS = {
+    "embedding_multiplier": 1.5,
+    "residual_multiplier": 0.4,
+    "attention_multiplier": 0.3,
+    "logits_scaling": 2.0,
+}
+_EXPERTS = {"num_experts_per_tok": 2, "head_dim": 8}
+_PARTIAL = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+
+# families whose tests are slow but for those of exactness: brute force has them all
+MORE = {
+    "gemma": lambda: GemmaForCausalLM(GemmaConfig(**_GROUPED, head_dim=8)),
+    "phi": lambda: PhiForCausalLM(PhiConfig(**_GROUPED, **_SPECIAL, rope_parameters=_PARTIAL)),
+    "phi3": lambda: Phi3ForCausalLM(Phi3Config(**_GROUPED, **_SPECIAL, sliding_window=3)),
+    "stablelm": lambda: StableLmForCausalLM(
+        StableLmConfig(**_GROUPED, **_SPECIAL, use_qkv_bias=True, rope_parameters=_PARTIAL)
+    ),
+    "stablelm-parallel": lambda: StableLmForCausalLM(
+        StableLmConfig(**_GROUPED, **_SPECIAL, use_parallel_residual=True, rope_parameters=_PARTIAL)
+    ),
+    "stablelm-normed": lambda: StableLmForCausalLM(
+        StableLmConfig(**_GROUPED, **_SPECIAL, qk_layernorm=True, use_parallel_residual=True, rope_parameters=_PARTIAL)
+    ),
+    "gpt_neo": lambda: GPTNeoForCausalLM(GPTNeoConfig(**_NEO)),
+    "gptj": lambda: GPTJForCausalLM(GPTJConfig(**_GPTJ)),
+    "opt": lambda: OPTForCausalLM(OPTConfig(**_OPT)),
+    "bloom": lambda: BloomForCausalLM(BloomConfig(**_BLOOM)),
+    "granite": lambda: GraniteForCausalLM(GraniteConfig(**_GROUPED, **_SPECIAL, **_MULTIPLIERS, attention_bias=True)),
+    "smollm3": lambda: SmolLM3ForCausalLM(SmolLM3Config(**_GROUPED, **_SPECIAL, no_rope_layers=[1, 0])),
+    "qwen3_moe": lambda: Qwen3MoeForCausalLM(
+        Qwen3MoeConfig(**_GROUPED, **_SPECIAL, **_EXPERTS, num_experts=3, moe_intermediate_size=12)
+    ),
+    "qwen3_moe-dense": lambda: Qwen3MoeForCausalLM(
+        Qwen3MoeConfig(**_GROUPED, **_SPECIAL, **_EXPERTS, num_experts=3, moe_intermediate_size=12, mlp_only_layers=[0])
+    ),
+    "seed_oss": lambda: SeedOssForCausalLM(SeedOssConfig(**_GROUPED, **_SPECIAL, head_dim=8, attention_out_bias=True)),
+    "starcoder2": lambda: Starcoder2ForCausalLM(Starcoder2Config(**_GROUPED, **_SPECIAL, sliding_window=3)),
+    "cohere": lambda: CohereForCausalLM(CohereConfig(**_GROUPED, **_SPECIAL, logit_scale=0.5)),
+    "cohere-normed": lambda: CohereForCausalLM(
+        CohereConfig(**_GROUPED, **_SPECIAL, logit_scale=0.5, use_qk_norm=True, attention_bias=True)
+    ),
+    "falcon": lambda: FalconForCausalLM(FalconConfig(**_FALCON, multi_query=True, parallel_attn=True)),
+    "falcon-sequential": lambda: FalconForCausalLM(FalconConfig(**_FALCON, multi_query=False, parallel_attn=False)),
+    "gpt_oss": lambda: GptOssForCausalLM(
+        GptOssConfig(**_GROUPED, **_SPECIAL, **_EXPERTS, num_local_experts=3, sliding_window=3, layer_types=_LAYERS)
+    ),
+}
+# with another seed some destination of these has no effect to speak of
+_SEEDS = dict.fromkeys(("gpt_neo", "opt", "falcon", "falcon-sequential", "stablelm-normed", "starcoder2"), 4)
+
+# options that are refused
+REFUSED = {
+    "olmo2": lambda: Olmo2ForCausalLM(Olmo2Config(**_GROUPED, **_SPECIAL)),
+    "phi-normed": lambda: PhiForCausalLM(
+        PhiConfig(**_GROUPED, **_SPECIAL, qk_layernorm=True, rope_parameters=_PARTIAL)
+    ),
+    "opt-after": lambda: OPTForCausalLM(OPTConfig(**_OPT, do_layer_norm_before=False)),
+    "opt-narrow": lambda: OPTForCausalLM(OPTConfig(**{**_OPT, "word_embed_proj_dim": 8})),
+    "bloom-normed": lambda: BloomForCausalLM(BloomConfig(**_BLOOM, apply_residual_connection_post_layernorm=True)),
+    "falcon-alibi": lambda: FalconForCausalLM(FalconConfig(**_FALCON, alibi=True)),
+    "falcon-grouped": lambda: FalconForCausalLM(FalconConfig(**_FALCON, new_decoder_architecture=True, num_kv_heads=2)),
+}
+ALL = HUGGING_FACE | MORE | REFUSED
+
 _NATIVE = {"d_model": 16, "d_head": 4, "n_heads": 4, "n_layers": 2, "n_ctx": 16, "d_vocab": VOCABULARY}
 NATIVE = {
     "native": {**_NATIVE, "act_fn": "gelu"},
@@ -96,6 +209,14 @@ NATIVE = {
         "n_key_value_heads": 2,
     },
 }
+
+
+def thorough_if_more(others: list[str], without: Collection[str] = ()) -> list:
+    """Families as parameters of a test: these, and those of MORE, which are thorough but for one that is slow."""
+    return slow_but(others, [*others, *(name for name in MORE if name not in without)], every=len(MORE))
+
+
+WITH_EXPERTS = ["mixtral", "qwen3_moe", "qwen3_moe-dense", "gpt_oss"]
 
 # one of each family; the others differ from these in an option
 EACH = ["gpt2", "llama", "qwen2", "qwen3", "mistral", "mixtral", "gpt-neox-parallel", "gemma2", "gemma3", "native"]
@@ -118,7 +239,7 @@ def randomise(model: torch.nn.Module, seed: int = 0, scale: float = 0.8) -> torc
 
 def hugging_face(name: str) -> torch.nn.Module:
     """A random model of a Hugging Face family, in float64, with eager attention and experts."""
-    return prepare(HUGGING_FACE[name](), seed=0)
+    return prepare(ALL[name](), seed=_SEEDS.get(name, 0))
 
 
 def prepare(model: torch.nn.Module, seed: int) -> torch.nn.Module:
@@ -132,13 +253,14 @@ def prepare(model: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 def boot(name: str, layers: int, seed: int, dtype: str = "float64") -> Model:
     """A random model of a family with so many layers, as the package sees it."""
-    if name in HUGGING_FACE:
-        like = HUGGING_FACE[name]()
+    if name in ALL:
+        like = ALL[name]()
         config = like.config
         config.use_cache = False
         config.update({"n_layer": layers} if "n_layer" in config.to_dict() else {"num_hidden_layers": layers})
-        if getattr(config, "layer_types", None):
-            config.layer_types = (config.layer_types * layers)[:layers]
+        for one_a_layer in ("layer_types", "attention_layers", "no_rope_layers"):
+            if values := getattr(config, one_a_layer, None):
+                setattr(config, one_a_layer, (values * layers)[:layers])
         plain = prepare(type(like)(config), seed)
         kind = DTYPES[dtype]
         bridge = build_bridge_from_module(plain.to(kind), type(plain).__name__, hf_config=plain.config, dtype=kind)
@@ -176,9 +298,9 @@ def random_rows(lengths: list[int]) -> Task:
 
 def config_folder(name: str, folder: Path) -> Path:
     """A folder with a family's configuration and nothing else."""
-    if name in HUGGING_FACE:
-        config = HUGGING_FACE[name]().config
-        config.architectures = [type(HUGGING_FACE[name]()).__name__]
+    if name in ALL:
+        config = ALL[name]().config
+        config.architectures = [type(ALL[name]()).__name__]
         config.save_pretrained(folder)
     else:
         (folder / "config.json").write_text(json.dumps({"architecture": NATIVE_ARCHITECTURE, **NATIVE[name]}))

@@ -85,6 +85,12 @@ def _slots(
             theirs = cache[f"blocks.{group.layer}.attn.{group.kind.value}.hook_out"].permute(2, 0, 1, 3)
             yield from ((slot.id, a, b) for slot, a, b in zip(group.readers, ours, theirs, strict=True))
         elif group.kind is ReaderKind.MLP:
-            theirs = cache[f"blocks.{group.layer}.ln2.hook_in"]
+            theirs = cache[_mlp_input(cache, group.layer)]
             yield Reader(ReaderKind.MLP, group.layer).id, mlp_inputs[group.layer], theirs
     yield "logits", residuals[-1], cache["ln_final.hook_in"]
+
+
+def _mlp_input(cache: "ActivationCache", layer: int) -> str:
+    """The name of what an MLP reads before its norm: it may share the attention's, or have none."""
+    names = (f"blocks.{layer}.{module}.hook_in" for module in ("ln2", "ln1", "mlp"))
+    return next(name for name in names if name in cache)

@@ -8,12 +8,13 @@ from acdc.errors import InputError
 
 MOST_LAYERS, MOST_POSITIONS, MOST = 1_000, 2**24, 2**31 - 1
 MOST_NATIVE_POSITIONS = 2**15  # each layer of a native model has a mask of their square
-_LAYERS = ("num_hidden_layers", "n_layers", "n_layer")
+_LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx")
 _OTHERS = (
     *("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size", "intermediate_size"),
     *("num_local_experts", "n_embd", "n_head", "n_inner", "d_model", "d_head", "n_heads", "d_vocab", "d_mlp"),
-    "n_key_value_heads",
+    *("n_key_value_heads", "num_heads", "num_kv_heads", "num_experts", "ffn_dim", "ffn_hidden_size"),
+    "moe_intermediate_size",
 )
 _SPARE = 8  # how many times as many parameters a configuration may describe as its weights hold: others lack tensors
 

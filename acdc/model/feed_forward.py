@@ -1,7 +1,7 @@
 """The MLPs of the families that are computed from weights; others are called as the modules they are."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,8 +19,11 @@ _LAYOUTS: tuple[tuple[str, str | None, str], ...] = (
     ("dense_h_to_4h", None, "dense_4h_to_h"),
     ("up_proj", "gate_proj", "down_proj"),
     ("fc_in", None, "fc_out"),
+    ("fc1", None, "fc2"),
     ("in", "gate", "out"),
 )
+_FUSED = ("gate_up_proj", "down_proj")  # gate and input are one product
+_ACTIVATIONS = ("act", "act_fn", "activation_fn", "gelu_impl")
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class FeedForward:
 
 def read_mlp(module: nn.Module) -> Mlp:
     """What an MLP module computes: from its weights where its layout is known, else the module itself."""
-    activation = getattr(module, "act", None) or getattr(module, "act_fn", None)
+    activation = next((getattr(module, name) for name in _ACTIVATIONS if hasattr(module, name)), None)
     weighted = {name for name, child in module.named_children() if any(True for _ in child.parameters())}
     for into, gate, out in _LAYOUTS:
         if activation is not None and weighted == {name for name in (into, gate, out) if name}:
@@ -75,7 +78,39 @@ def read_mlp(module: nn.Module) -> Mlp:
                 _read_linear(getattr(module, out)),
                 _fused(activation),
             )
-    return module
+    if activation is not None and weighted == set(_FUSED):
+        halves = _halves(_read_linear(getattr(module, _FUSED[0])))
+        return FeedForward(halves[1], halves[0], _read_linear(getattr(module, _FUSED[1])), _fused(activation))
+    return _Called(module)
+
+
+def scaled(mlp: Mlp, factor: float) -> Mlp:
+    """The same, its output times a factor. What is large stays shared: the factor is the activation's."""
+    if factor == 1.0:
+        return mlp
+    if not isinstance(mlp, FeedForward):
+        return lambda x: mlp(x) * factor
+    activation, bias = mlp.activation, mlp.out.bias
+    out = Linear(mlp.out.weight, None if bias is None else bias * factor)
+    return replace(mlp, activation=lambda x: activation(x) * factor, out=out)
+
+
+@dataclass(frozen=True)
+class _Called:
+    """A module of the model's own library, called as it is; some give what they write, and the experts chosen too."""
+
+    module: nn.Module
+
+    def __call__(self, x: Tensor) -> Tensor:
+        written = self.module(x)
+        return written[0] if isinstance(written, tuple) else written
+
+
+def _halves(both: Linear) -> tuple[Linear, Linear]:
+    """(gate, input)"""
+    weights = both.weight.chunk(2, dim=1)
+    biases = (None, None) if both.bias is None else both.bias.chunk(2)
+    return Linear(weights[0], biases[0]), Linear(weights[1], biases[1])
 
 
 def unwrapped(module: nn.Module | None) -> Any:

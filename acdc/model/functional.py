@@ -6,6 +6,7 @@ from functools import lru_cache, reduce
 import torch
 from torch import Tensor
 
+from acdc.errors import InputError
 from acdc.execution.components import Change, Positions, as_index
 from acdc.execution.products import product
 from acdc.execution.work import Work
@@ -60,18 +61,36 @@ class FunctionalComponents:
     def attend(
         self, layer: int, q: Tensor, k: Tensor, v: Tensor, at: Positions, heads: Sequence[int] | None = None
     ) -> Tensor:
-        return self.mix(layer, self.patterns(layer, q, k, at), v, heads)
+        return self.mix(layer, self.patterns(layer, q, k, at, heads), v, heads)
 
-    def patterns(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
-        """What heads attend to: q [H, B, Q, e] and k [H or KV heads, B, P, e] -> [H, B, Q, P]."""
-        scores = self.scores(layer, q, k, at)
-        return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
+    def patterns(self, layer: int, q: Tensor, k: Tensor, at: Positions, heads: Sequence[int] | None = None) -> Tensor:
+        """What heads attend to: q [H, B, Q, e] and k [H or KV heads, B, P, e] -> [H, B, Q, P]. `heads`: which they are,
+        None for all."""
+        scores, sinks = self._scores(layer, q, k, at, heads), self.weights.layers[layer].attention.sinks
+        wide = torch.promote_types(scores.dtype, torch.float32)
+        if sinks is None:
+            return scores.softmax(-1, dtype=wide)
+        sink = _of_heads(sinks, heads).to(scores)[:, None, None, None].expand(*scores.shape[:-1], 1)
+        return torch.cat((scores, sink), dim=-1).softmax(-1, dtype=wide)[..., :-1]
 
     def scores(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
-        """What patterns are the softmax of, [H, B, Q, P]; minus infinity where a query does not see a key."""
+        """What patterns of all heads are the softmax of, [H, B, Q, P]; minus infinity where a query does not see a key.
+
+        Raises InputError for a layer whose softmax runs over attention sinks as well."""
+        if self.weights.layers[layer].attention.sinks is not None:
+            raise InputError(
+                "this method computes attention from scores alone, and this model's has sinks besides: use a method "
+                "such as eap-ig-inputs"
+            )
+        return self._scores(layer, q, k, at, None)
+
+    def _scores(self, layer: int, q: Tensor, k: Tensor, at: Positions, heads: Sequence[int] | None) -> Tensor:
         weights = self.weights.layers[layer].attention
         q = weights.q_norm(q) if weights.q_norm else q
         k = weights.k_norm(k) if weights.k_norm else k
+        if weights.q_weights is not None and weights.k_weights is not None:
+            q = q * _of_heads(weights.q_weights, heads)[:, None, None]
+            k = k * weights.k_weights[self._groups(len(q), len(k), heads)][:, None, None]
         if weights.rotary is not None:
             rotary = self._rotary(layer, k.shape[2])
             q, k = rotary.at(at.chosen)(q), rotary(k)
@@ -79,6 +98,8 @@ class FunctionalComponents:
         self.work.flops += 2 * scores.numel() * q.shape[-1]
         if weights.softcap is not None:
             scores = weights.softcap * torch.tanh(scores / weights.softcap)
+        if weights.position_bias is not None:
+            scores = scores + _of_heads(weights.position_bias(k.shape[2]), heads).to(scores)[:, None, None]
         return scores.masked_fill(self._hidden(weights, k.shape[2], at, scores.device), -torch.inf)
 
     def mix(self, layer: int, patterns: Tensor, v: Tensor, heads: Sequence[int] | None = None) -> Tensor:
@@ -117,6 +138,11 @@ class FunctionalComponents:
             logits = logits + (weights.unembed_bias if columns is None else weights.unembed_bias[columns])
         return logits if weights.softcap is None else weights.softcap * torch.tanh(logits / weights.softcap)
 
+    def _groups(self, queries: int, keys: int, heads: Sequence[int] | None) -> list[int]:
+        """The key and value heads that so many keys for so many query heads are of."""
+        heads = range(queries) if heads is None else heads
+        return [head // self.anatomy.group_size for head in heads[:: queries // keys]]
+
     def _make_rotary(self, layer: int, length: int) -> Rotary:
         rotary = self.weights.layers[layer].attention.rotary
         assert rotary is not None  # see `patterns`
@@ -139,6 +165,11 @@ def _with_neurons(mlp: Mlp) -> FeedForward:
 def _for_heads(x: Tensor, heads: int) -> Tensor:
     """Keys or values [H or KV heads, ...] head by head."""
     return x if len(x) == heads else x.repeat_interleave(heads // len(x), dim=0)
+
+
+def _of_heads(x: Tensor, heads: Sequence[int] | None) -> Tensor:
+    """What belongs to some heads of [H, ...], or to all."""
+    return x if heads is None else x[as_index(heads)]
 
 
 def _pick(projection: Projection, heads: Sequence[int] | None) -> Projection:

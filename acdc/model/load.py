@@ -32,6 +32,7 @@ from acdc.model.placement import Placement, choose_devices, device_map, module_p
 from acdc.model.replay import ReplayComponents
 from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.tokenizer import load_tokenizer
+from acdc.model.unsupported import check_options
 from acdc.model.weight_files import check_weights
 from acdc.model.weights import read_weights
 from acdc.progress import loading
@@ -170,6 +171,7 @@ def hugging_face_config(source: Source) -> "PretrainedConfig":
     built: Any = AutoModelForCausalLM._model_mapping[type(config)]  # a class, though annotated as a pair of them
     if built.__name__ != source.architecture:
         raise InputError(f"{source.config_file}: model_type means {built.__name__}, not {source.architecture}")
+    check_options(config, source.config_file)
     return config
 
 

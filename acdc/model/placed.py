@@ -47,9 +47,9 @@ class PlacedComponents:
     ) -> Tensor:
         return self._in(layer, self.inner.attend, q, k, v, at, heads)
 
-    def patterns(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
+    def patterns(self, layer: int, q: Tensor, k: Tensor, at: Positions, heads: Sequence[int] | None = None) -> Tensor:
         """As those of `FunctionalComponents`, which alone have them; so with `mix`."""
-        return self._in(layer, self._from_weights.patterns, q, k, at)
+        return self._in(layer, self._from_weights.patterns, q, k, at, heads)
 
     def scores(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
         return self._in(layer, self._from_weights.scores, q, k, at)

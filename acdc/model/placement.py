@@ -21,7 +21,7 @@ from acdc.errors import InputError
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import ArchitectureAdapter, TransformerBridge
 
-_AT_HOME = ("embed", "pos_embed", "rotary_emb")
+_AT_HOME = ("embed", "embed_ln", "pos_embed", "rotary_emb")
 _AT_THE_END = ("ln_final", "unembed")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from acdc.execution.components import Change, Positions
 from acdc.execution.work import Work
 from acdc.graph import ATTENTION_SLOTS, Anatomy, ReaderKind
-from acdc.model.weights import length_matters, read_norm
+from acdc.model.weights import length_matters, multiplier, read_norm
 
 if TYPE_CHECKING:
     from transformer_lens.hook_points import HookPoint
@@ -39,6 +39,7 @@ class ReplayComponents:
         """Raises InputError for a post-norm whose shares cannot be told apart."""
         self.bridge, self.anatomy, self.work = bridge, anatomy, Work()
         self.whole_prompts = anatomy.bidirectional or length_matters(bridge)
+        self._multiplier = multiplier(bridge, "residual_multiplier")
         self._post_norms = [read_norm(getattr(block, "ln1_post", None)) for block in bridge.blocks]
         self._block_weights = [sum(p.numel() for p in b.parameters() if p.dim() > 1) for b in bridge.blocks]
         self._arguments = lru_cache(_KEPT_SHAPES)(self._capture_arguments)
@@ -87,7 +88,7 @@ class ReplayComponents:
             if places := [i for i, head in enumerate(heads) if head % group == lane]:
                 z = self._mix(layer, [heads[i] for i in places], q[places], k[places], v[places], at)
                 mixed.update(zip(places, z, strict=True))
-        out = self.bridge.blocks[layer].attn.W_O[heads]
+        out = self.bridge.blocks[layer].attn.W_O[heads] * self._multiplier
         self.work.evaluations += len(heads) * q.shape[1]
         return torch.stack([at.take(mixed[i]) @ weight for i, weight in enumerate(out)])
 
@@ -112,7 +113,8 @@ class ReplayComponents:
         return seen["z"][:, :, heads].permute(2, 0, 1, 3)
 
     def attention_bias(self, layer: int) -> Tensor | None:
-        return getattr(self.bridge.blocks[layer].attn.o.original_component, "bias", None)
+        bias = getattr(self.bridge.blocks[layer].attn.o.original_component, "bias", None)
+        return None if bias is None else bias * self._multiplier
 
     def attention_scale(self, layer: int, total: Tensor) -> Tensor:
         norm = self._post_norms[layer]
@@ -121,7 +123,8 @@ class ReplayComponents:
     def mlp(self, layer: int, x: Tensor, change: Change | None = None) -> Tensor:
         assert change is None, "hidden neurons of an MLP that the model computes by itself"
         block = self.bridge.blocks[layer]
-        with self._exchanged({block.ln2.hook_in: x}), self._watched({"written": block.hook_mlp_out}) as seen:
+        own = {block.ln2.hook_in: x} if hasattr(block, "ln2") else {}  # else it reads what enters the block
+        with self._exchanged(own), self._watched({"written": block.hook_mlp_out}) as seen:
             self._run_block(layer, x)
         self.work.evaluations += x.shape[0]
         return seen["written"]

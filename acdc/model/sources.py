@@ -18,6 +18,7 @@ from acdc.model.adapter import CONFIG as ADAPTER
 from acdc.model.adapter import check_adapter, has_adapter, refuse_alone
 from acdc.model.gguf_config import configure
 from acdc.model.gguf_file import EXTRA, SUFFIX, GgufFile, find_gguf, has_library, is_gguf, read_gguf
+from acdc.model.unsupported import REFUSED_ARCHITECTURES
 from acdc.model.weight_files import check_folder, check_weights, find_weight_files
 
 
@@ -56,8 +57,24 @@ FAMILIES = {
     "MistralForCausalLM": "mistral",
     "MixtralForCausalLM": "mixtral",
     "GPTNeoXForCausalLM": "gpt-neox",
+    "GemmaForCausalLM": "gemma",
     "Gemma2ForCausalLM": "gemma2",
     "Gemma3ForCausalLM": "gemma3",
+    "PhiForCausalLM": "phi",
+    "Phi3ForCausalLM": "phi3",
+    "StableLmForCausalLM": "stablelm",
+    "GPTNeoForCausalLM": "gpt-neo",
+    "GPTJForCausalLM": "gpt-j",
+    "OPTForCausalLM": "opt",
+    "BloomForCausalLM": "bloom",
+    "GraniteForCausalLM": "granite",
+    "SmolLM3ForCausalLM": "smollm3",
+    "Qwen3MoeForCausalLM": "qwen3-moe",
+    "SeedOssForCausalLM": "seed-oss",
+    "Starcoder2ForCausalLM": "starcoder2",
+    "CohereForCausalLM": "cohere",
+    "FalconForCausalLM": "falcon",
+    "GptOssForCausalLM": "gpt-oss",
     NATIVE: "native",
 }
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -248,6 +265,8 @@ def _architecture(path: Path, config: dict) -> str:
         return named
     if not isinstance(named, str):
         raise InputError(f'{path} names no architecture: expected \'architectures\' or "architecture": "{NATIVE}"')
+    if reason := REFUSED_ARCHITECTURES.get(named):
+        raise InputError(f"{path}: architecture {named!r} is not supported: {reason}")
     families = ", ".join(FAMILIES.values())
     code = " (and acdc runs no code from a model's repository)" if config.get("auto_map") else ""
     raise InputError(f"{path}: architecture {named!r} is not supported{code}; supported: {families}")

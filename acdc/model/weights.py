@@ -4,10 +4,11 @@ Everything family-specific ends here: the executor sees norms, projections, a ro
 Shapes: H query heads, K key and value heads, d the residual width, e the head width, V the vocabulary.
 """
 
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from acdc.errors import InputError
 from acdc.execution.products import packed, product, products
-from acdc.model.feed_forward import Mlp, read_mlp, unwrapped
+from acdc.model.feed_forward import Mlp, read_mlp, scaled, unwrapped
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -134,7 +135,12 @@ class Projection:
 
 @dataclass(frozen=True)
 class Attention:
-    """One attention layer. Scores are q.k * scale, soft-capped where `softcap` is set."""
+    """One attention layer. Scores are q.k * scale, soft-capped where `softcap` is set.
+
+    `q_weights` [H, e] and `k_weights` [KV heads, e]: what normed queries and keys are multiplied by, head by head.
+    `position_bias`: of n keys, what is added to the scores of each head, [H, n] (ALiBi). `sinks` [H]: one more score
+    that each head's softmax runs over, of a key that has no value.
+    """
 
     q: Projection
     k: Projection
@@ -147,6 +153,10 @@ class Attention:
     softcap: float | None
     window: int | None
     rotary: Callable[[int], Rotary] | None
+    q_weights: Tensor | None = None
+    k_weights: Tensor | None = None
+    position_bias: Callable[[int], Tensor] | None = None
+    sinks: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +204,8 @@ def read_norm(module: nn.Module | None) -> Norm | None:
         return Norm(True, norm.eps, None, None)
     if name == "NativeRMSNormPre":
         return Norm(False, norm.eps, None, None)
+    if name == "CohereLayerNorm":
+        return Norm(True, norm.variance_epsilon, norm.weight, None)
     if name.endswith("RMSNorm"):
         eps = norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
         weight = norm.weight
@@ -206,16 +218,25 @@ def read_norm(module: nn.Module | None) -> Norm | None:
 def _rotary_tables(
     bridge: "TransformerBridge", layer_type: str | None, device: torch.device
 ) -> Callable[[int], Rotary]:
-    """Tables for the first n positions from the model's own rotary module (Hugging Face layout), on a device."""
+    """Tables for the first n positions from the model's own rotary module, on a device."""
     module = bridge.rotary_emb.original_component
     arguments = () if layer_type is None else (layer_type,)
+    adjacent = bool(getattr(bridge.cfg, "rotary_interleaved_cos_sin", False))
+    once = type(module).__name__ == "GptOssRotaryEmbedding"  # gives the tables of one of each pair
 
     def table(n: int) -> Rotary:
         like = torch.zeros(1, dtype=bridge.cfg.dtype, device=bridge.cfg.device)
         cos, sin = module(like, torch.arange(n, device=like.device)[None], *arguments)
-        return Rotary(cos[0].to(device), sin[0].to(device), adjacent=False)
+        cos, sin = (x[0].to(device).repeat(1, 2 if once else 1) for x in (cos, sin))
+        return Rotary(cos, sin, adjacent)
 
     return table
+
+
+def _buffered_tables(table: Tensor, n: int) -> Rotary:
+    """Of a table [positions, sines and cosines] (GPT-J)."""
+    sin, cos = table[:n].repeat_interleave(2, dim=1).chunk(2, dim=1)
+    return Rotary(cos, sin, adjacent=True)
 
 
 class _NativeRotary(Protocol):
@@ -229,6 +250,8 @@ def _native_tables(rotary: _NativeRotary, dtype: torch.dtype, n: int) -> Rotary:
 
 def _window(bridge: "TransformerBridge", layer: int) -> int | None:
     config = getattr(bridge.original_model, "config", None)
+    if config is not None and getattr(config, "attention_layers", None):  # GPT-Neo
+        return config.window_size if config.attention_layers[layer] == "local" else None
     window, types = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
     if types is not None and types[layer] != "sliding_attention":
         return None
@@ -237,6 +260,59 @@ def _window(bridge: "TransformerBridge", layer: int) -> int | None:
 
 def _positive(value: float | None) -> float | None:
     return float(value) if value is not None and value > 0 else None
+
+
+def _scale(module: Any) -> float:
+    """What the products of queries and keys are multiplied by."""
+    for name in ("scaling", "inv_norm_factor"):
+        if hasattr(module, name):
+            return float(getattr(module, name))
+    if hasattr(module, "scale_attn"):
+        return 1.0 / float(module.scale_attn)
+    if type(module).__name__ == "GPTNeoSelfAttention":
+        return 1.0
+    raise InputError(f"attention {type(module).__name__} is not supported: its scale is not known")
+
+
+def _rotary(bridge: "TransformerBridge", layer: int, module: Any) -> Callable[[int], Rotary] | None:
+    if bridge.cfg.positional_embedding_type != "rotary" or not getattr(module, "use_rope", True):
+        return None  # some layers of SmolLM3 have no positions
+    if hasattr(module, "embed_positions"):
+        return partial(_buffered_tables, module.embed_positions)
+    types = getattr(bridge.original_model.config, "layer_types", None)
+    per_type = type(module).__name__.startswith("Gemma3")
+    return _rotary_tables(bridge, types[layer] if types and per_type else None, next(module.parameters()).device)
+
+
+def _position_bias(bridge: "TransformerBridge", module: nn.Module) -> Callable[[int], Tensor] | None:
+    """ALiBi as the model's own library computes it, rounding and all (Press et al. 2022, arXiv 2108.12409)."""
+    if bridge.cfg.positional_embedding_type != "alibi":
+        return None
+    build = sys.modules[type(module).__module__].build_alibi_tensor
+    factor = module.beta  # Falcon scales it as it does the products
+    device = next(module.parameters()).device
+
+    def bias(n: int) -> Tensor:
+        mask = torch.ones((1, n), dtype=torch.long, device=device)
+        return build(mask, bridge.cfg.n_heads, bridge.cfg.dtype)[:, 0] * factor
+
+    return bias
+
+
+def _query_norm(attention: nn.Module, letter: str, d_head: int) -> tuple[Norm | None, Tensor | None]:
+    """(norm of the queries or keys, its weights [heads, e] where each head has its own). Raises InputError for a norm
+    over all heads together."""
+    module = attention.original_component
+    own = getattr(module, f"{letter}_norm", None) or getattr(module, f"{letter}_layernorm", None)
+    norm = unwrapped(own if own is not None else getattr(attention, f"{letter}_norm", None))
+    if type(norm).__name__ == "StableLmLayerNormPerHead":
+        return Norm(True, norm.norms[0].eps, None, None), torch.stack([each.weight for each in norm.norms])
+    if type(norm).__name__ == "CohereLayerNorm":
+        return Norm(True, norm.variance_epsilon, None, None), norm.weight
+    found = read_norm(norm)
+    if found is not None and found.weight is not None and len(found.weight) != d_head:
+        raise InputError("queries and keys are normed over all heads together: norms of each head are supported")
+    return found, None
 
 
 def _read_attention(bridge: "TransformerBridge", layer: int) -> Attention:
@@ -248,47 +324,73 @@ def _read_attention(bridge: "TransformerBridge", layer: int) -> Attention:
         scale, softcap = 1.0 / module.scale, _positive(module.attn_scores_soft_cap)
         rotary = partial(_native_tables, module.rotary, bridge.cfg.dtype) if module.rotary is not None else None
     else:
-        types = getattr(bridge.original_model.config, "layer_types", None)
-        per_type = type(module).__name__.startswith("Gemma3")
-        scale, softcap = float(module.scaling), _positive(getattr(module, "attn_logit_softcapping", None))
-        has_rotary = bridge.cfg.positional_embedding_type == "rotary"
-        device = next(module.parameters()).device
-        rotary = _rotary_tables(bridge, types[layer] if types and per_type else None, device) if has_rotary else None
-    bias = getattr(attention.o.original_component, "bias", None)
+        scale, softcap = _scale(module), _positive(getattr(module, "attn_logit_softcapping", None))
+        rotary = _rotary(bridge, layer, module)
+    bias, factor = getattr(attention.o.original_component, "bias", None), multiplier(bridge, "residual_multiplier")
+    (q_norm, q_weights), (k_norm, k_weights) = (_query_norm(attention, letter, bridge.cfg.d_head) for letter in "qk")
     return Attention(
         q=Projection(packed(attention.W_Q), attention.b_Q),
         k=Projection(packed(attention.W_K), attention.b_K),
         v=Projection(packed(attention.W_V), attention.b_V),
-        out=Projection(packed(attention.W_O), None),
-        out_bias=bias,
-        q_norm=read_norm(getattr(attention, "q_norm", None)),
-        k_norm=read_norm(getattr(attention, "k_norm", None)),
+        out=Projection(packed(_times(attention.W_O, factor)), None),
+        out_bias=None if bias is None else _times(bias, factor),
+        q_norm=q_norm,
+        k_norm=k_norm,
         scale=scale,
         softcap=softcap,
         window=None if native else _window(bridge, layer),
         rotary=rotary,
+        q_weights=q_weights,
+        k_weights=k_weights,
+        position_bias=_position_bias(bridge, module),
+        sinks=getattr(module, "sinks", None),
     )
+
+
+def multiplier(bridge: "TransformerBridge", name: str) -> float:
+    """A number of the configuration that something is multiplied by (Granite, Cohere); 1 where it has none."""
+    return float(getattr(getattr(bridge.original_model, "config", None), name, 1.0))
+
+
+def _times(x: Tensor, factor: float) -> Tensor:
+    return x if factor == 1.0 else x * factor
 
 
 def _read_layer(bridge: "TransformerBridge", layer: int) -> Layer:
     block = bridge.blocks[layer]
     mlp = getattr(block, "mlp", None)
+    module = _mlp_module(block)
+    first, second = (read_norm(getattr(block, name, None)) for name in ("ln1", "ln2"))
+    shared = bridge.cfg.parallel_attn_mlp and getattr(block, "ln2", None) is None
     return Layer(
-        attention_norm=read_norm(block.ln1),
+        attention_norm=first,
         attention=_read_attention(bridge, layer),
         attention_post=read_norm(getattr(block, "ln1_post", None)),
-        mlp_norm=read_norm(getattr(block, "ln2", None)) if mlp is not None else None,
-        mlp=read_mlp(mlp.original_component) if mlp is not None else None,
-        mlp_flops=_mlp_flops(mlp.original_component) if mlp is not None else 0,
+        mlp_norm=None if mlp is None else first if shared else second,
+        mlp=scaled(read_mlp(module), multiplier(bridge, "residual_multiplier")) if module is not None else None,
+        mlp_flops=_mlp_flops(module) if module is not None else 0,
         mlp_post=read_norm(getattr(block, "ln2_post", None)),
     )
 
 
+def _mlp_module(block: nn.Module) -> nn.Module | None:
+    """A block's MLP; of OPT, which keeps its parts in the block itself, a module of these alone."""
+    mlp = getattr(block, "mlp", None)
+    module = None if mlp is None else mlp.original_component
+    if module is None or not hasattr(module, "self_attn"):
+        return module
+    parts = nn.Module()
+    parts.fc1, parts.fc2, parts.activation_fn = module.fc1, module.fc2, module.activation_fn
+    return parts
+
+
 def _mlp_flops(module: nn.Module) -> int:
     """Two per weight that a position meets; of stacked experts [experts, out, in] it meets only the chosen ones."""
-    met = 0
-    for parameter in module.parameters():
-        share = getattr(module, "top_k", 1) / len(parameter) if parameter.dim() == 3 else parameter.dim() == 2
+    parts: Any = module.modules()  # of whatever class has experts
+    met, chosen = 0, next((part.top_k for part in parts if hasattr(part, "top_k")), 1)
+    for name, parameter in module.named_parameters():
+        matrix = parameter.dim() == 2 and not name.endswith("bias")
+        share = chosen / len(parameter) if parameter.dim() == 3 else matrix
         met += round(parameter.numel() * share)
     return 2 * met
 
@@ -302,15 +404,45 @@ def length_matters(bridge: "TransformerBridge") -> bool:
     )
 
 
+@dataclass(frozen=True)
+class _Embedding:
+    """Token ids [B, P] -> [B, P, d], times a factor, normed."""
+
+    module: nn.Module
+    factor: float
+    norm: Norm | None
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        embedded = _times(self.module(tokens), self.factor)
+        return embedded if self.norm is None else self.norm(embedded)
+
+
+def _read_final_norm(bridge: "TransformerBridge") -> Norm | None:
+    """The final norm, with what a family multiplies its logits by as a factor of what is small."""
+    norm = read_norm(bridge.ln_final)
+    factor = multiplier(bridge, "logit_scale") / multiplier(bridge, "logits_scaling")
+    if factor == 1.0:
+        return norm
+    assert norm is not None and norm.weight is not None and norm.bias is None  # as in Granite and Cohere
+    return replace(norm, weight=norm.weight * factor)
+
+
+def _read_positions(bridge: "TransformerBridge") -> Tensor | None:
+    if bridge.cfg.positional_embedding_type != "standard":
+        return None
+    table = bridge.pos_embed.original_component
+    return table.weight[getattr(table, "offset", 0) :]  # OPT begins with rows that no position has
+
+
 def read_weights(bridge: "TransformerBridge") -> Weights:
     """Read a bridge's weights: views of its parameters, but for projections that `packed` lays out anew."""
     head = bridge.unembed.original_component
-    positions = getattr(bridge, "pos_embed", None) if bridge.cfg.positional_embedding_type == "standard" else None
+    norm = read_norm(getattr(bridge, "embed_ln", None))
     return Weights(
-        embed=bridge.embed.original_component,
-        positions=positions.original_component.weight if positions is not None else None,
+        embed=_Embedding(bridge.embed.original_component, multiplier(bridge, "embedding_multiplier"), norm),
+        positions=_read_positions(bridge),
         layers=tuple(_read_layer(bridge, layer) for layer in range(bridge.cfg.n_layers)),
-        final_norm=read_norm(bridge.ln_final),
+        final_norm=_read_final_norm(bridge),
         unembed=head.weight.T,
         unembed_bias=head.bias,
         softcap=_positive(bridge.cfg.output_logits_soft_cap),

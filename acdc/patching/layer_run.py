@@ -84,7 +84,9 @@ class LayerRun:
             return torch.where(mask, source.heads[heads], self.heads[heads])
         if site is Site.pattern:
             weights = patterned(self.components)
-            theirs, own = (weights.patterns(self.layer, run.q[heads], run.k[shared], at) for run in (source, self))
+            theirs, own = (
+                weights.patterns(self.layer, run.q[heads], run.k[shared], at, heads) for run in (source, self)
+            )
             return weights.mix(self.layer, torch.where(mask, theirs, own), self.v[shared], heads)
         q, k, v = self.q[heads], self.k[shared], self.v[shared]
         if site is Site.q:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from brute_force import names_of
 from conftest import slow_but
-from families import BY_HAND, HUGGING_FACE, NATIVE, boot, hugging_face, randomise
+from families import BY_HAND, HUGGING_FACE, NATIVE, WITH_EXPERTS, boot, hugging_face, randomise, thorough_if_more
 from held_brute_force import Held
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge.sources.native.model import NativeModel
@@ -29,7 +29,7 @@ def plain(name: str) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("settings", [ALL, TraceSettings(most_nodes=30)], ids=["all", "30"])
-@pytest.mark.parametrize("name", slow_but(QUICK, WITHOUT_MIXTURES))
+@pytest.mark.parametrize("name", [*slow_but(QUICK, WITHOUT_MIXTURES), *thorough_if_more([], without=WITH_EXPERTS)])
 def test_rows_sum_to_their_targets(name, settings):
     graph = trace_prompt(boot(name, 3, 1), TOKENS, settings).graph
     values = np.array([node.value for node in graph.targets])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from brute_force import BruteForce, float64_throughout, names_of
-from families import HUGGING_FACE, boot, prepare
+from families import ALL, boot, prepare, thorough_if_more
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.model.replay import ReplayComponents
@@ -35,11 +35,11 @@ def moved(values: torch.Tensor, sources) -> torch.Tensor:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
+@pytest.mark.parametrize("family", thorough_if_more(["gpt2", "llama", "gemma2"]))
 def test_every_edge_equals_brute_force(family):
     model, task = boot(family, 2, 0), Task("unequal", ROWS, "logit_diff")
-    plain = prepare(HUGGING_FACE[family](), seed=0)
-    oracle = BruteForce(plain, names_of(family), model.anatomy.n_heads, model.anatomy.d_head)
+    plain = prepare(ALL[family](), seed=0)
+    oracle = BruteForce(plain, names_of(family), model.anatomy.n_heads, model.anatomy.d_head, model.anatomy.n_kv_heads)
     with float64_throughout(plain):
         behaviour = Behaviour(model, task, range(3), METRICS["logit_diff"])
         found = behaviour.measure(np.eye(behaviour.graph.n_edges, dtype=bool))[0]

@@ -6,7 +6,7 @@ import torch
 from brute_force import BruteForce, float64_throughout, names_of
 from brute_force_at import node_patched_at, patched_at
 from conftest import slow_but
-from families import HUGGING_FACE, NATIVE, VOCABULARY
+from families import HUGGING_FACE, NATIVE, VOCABULARY, thorough_if_more
 from test_executor import build
 
 from acdc.execution.ablated import Ablated, AblatedStream
@@ -38,7 +38,7 @@ class Case:
         self.where = np.tile(np.arange(length), (ROWS, 1))
         self.trace = self.executor.run(self.clean, self.answers)
         self.ablated = Ablated(self.executor.run(self.corrupted, self.answers).values)
-        self.oracle = BruteForce(self.plain, names_of(family), anatomy.n_heads, anatomy.d_head)
+        self.oracle = BruteForce(self.plain, names_of(family), anatomy.n_heads, anatomy.d_head, anatomy.n_kv_heads)
 
     def without(self, removed, where=None, graph=None, stream=False):
         """Logits [C, rows, V] of subgraphs, boolean [C, edges]."""
@@ -89,7 +89,7 @@ def check_edges(family, count):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", slow_but(QUICK, FAMILIES))
+@pytest.mark.parametrize("family", [*slow_but(QUICK, FAMILIES), *thorough_if_more([])])
 def test_edges_at_a_position_equal_brute_force(family):
     check_edges(family, count=5)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from brute_force import BruteForce, float64_throughout, names_of
-from families import HUGGING_FACE, NATIVE, VOCABULARY, hugging_face, randomise
+from families import HUGGING_FACE, MORE, NATIVE, VOCABULARY, hugging_face, randomise, thorough_if_more
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 from transformer_lens.model_bridge.sources.native.model import NativeModel
@@ -26,7 +26,7 @@ LENGTH = 7
 
 def build(family: str):
     """(plain model, executor over a bridge of its copy)."""
-    if family in HUGGING_FACE:
+    if family not in NATIVE:
         plain = hugging_face(family)
         bridge = build_bridge_from_module(
             copy.deepcopy(plain), type(plain).__name__, hf_config=plain.config, dtype=torch.float64
@@ -48,12 +48,12 @@ def prompts() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", [*HUGGING_FACE, *NATIVE])
+@pytest.mark.parametrize("family", [*HUGGING_FACE, *MORE, *NATIVE])
 def test_every_edge_equals_brute_force(family):
     plain, executor = build(family)
     graph, (clean, corrupted) = executor.graph, prompts()
     anatomy = graph.anatomy
-    oracle = BruteForce(plain, names_of(family), anatomy.n_heads, anatomy.d_head)
+    oracle = BruteForce(plain, names_of(family), anatomy.n_heads, anatomy.d_head, anatomy.n_kv_heads)
     positions = torch.tensor([LENGTH - 1, LENGTH - 2])
     rows = torch.arange(2)
     with float64_throughout(plain):
@@ -128,7 +128,7 @@ def test_split_embeddings_add_up():
 
 @torch.no_grad()
 @pytest.mark.parametrize("within_heads", [False, True], ids=["edges", "edges-within-heads-too"])
-@pytest.mark.parametrize("family", [*HUGGING_FACE, *NATIVE])
+@pytest.mark.parametrize("family", thorough_if_more([*HUGGING_FACE, *NATIVE]))
 def test_sparse_runs_equal_dense_ones(family, within_heads):
     """Computing what a subgraph consists of gives what computing everything gives; so do parts of the vocabulary."""
     _, whole = build(family)

@@ -4,6 +4,8 @@ It knows each family's module names and nothing of the package under test. A com
 to the residual; patching an edge recomputes the one slot from the residual with that contribution exchanged.
 """
 
+import dataclasses
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,7 +21,7 @@ class Names:
     attention: str
     out: str
     norm1: str
-    norm2: str
+    norm2: str | None  # None: the MLP reads what norm1 gives
     final: str
     q: str = "q_proj"
     k: str = "k_proj"
@@ -27,6 +29,7 @@ class Names:
     joint: str | None = None
     post1: str | None = None
     post2: str | None = None
+    mlp: str = "mlp"
 
 
 LLAMA = Names("model.layers", "self_attn", "o_proj", "input_layernorm", "post_attention_layernorm", "model.norm")
@@ -39,19 +42,57 @@ NEOX = Names(
     "gpt_neox.layers", "attention", "dense", "input_layernorm", "post_attention_layernorm",
     "gpt_neox.final_layer_norm", *["query_key_value"] * 3, joint="interleaved",
 )  # fmt: skip
+PHI = Names("model.layers", "self_attn", "dense", "input_layernorm", None, "model.final_layernorm")
+FUSED = dataclasses.replace(LLAMA, q="qkv_proj", k="qkv_proj", v="qkv_proj", joint="blocks")
+NEO = Names("transformer.h", "attn.attention", "out_proj", "ln_1", "ln_2", "transformer.ln_f")
+GPTJ = Names("transformer.h", "attn", "out_proj", "ln_1", None, "transformer.ln_f")
+OPT = Names(
+    "model.decoder.layers", "self_attn", "out_proj", "self_attn_layer_norm", "final_layer_norm",
+    "model.decoder.final_layer_norm", mlp="fc2",
+)  # fmt: skip
+BLOOM = Names(
+    "transformer.h", "self_attention", "dense", "input_layernorm", "post_attention_layernorm", "transformer.ln_f",
+    *["query_key_value"] * 3, joint="interleaved", mlp="mlp.dense_4h_to_h",
+)  # fmt: skip
+FALCON = dataclasses.replace(BLOOM, norm2=None, joint="blocks", mlp="mlp")
+SEQUENTIAL = dataclasses.replace(BLOOM, mlp="mlp")
+SHARED = dataclasses.replace(LLAMA, norm2=None)
 NATIVE = Names("layers", "attn", "o", "ln1", "ln2", "ln_out", "q", "k", "v")
 
 
 def names_of(family: str) -> Names:
-    return {"gpt2": GPT2, "gpt": NEOX, "gemma2": GEMMA, "gemma3": GEMMA, "native": NATIVE}.get(
-        family.split("-")[0], LLAMA
-    )
+    named = {
+        "bloom": BLOOM, "cohere": SHARED, "falcon": FALCON, "falcon-sequential": SEQUENTIAL, "gemma2": GEMMA,
+        "gemma3": GEMMA, "gpt": NEOX, "gpt2": GPT2, "gpt_neo": NEO, "gptj": GPTJ, "native": NATIVE, "opt": OPT,
+        "phi": PHI, "phi3": FUSED, "stablelm-normed": SHARED, "stablelm-parallel": SHARED,
+    }  # fmt: skip
+    return named.get(family) or named.get(family.split("-")[0], LLAMA)
+
+
+def _rotate_pairs(q, k, cos, sin, unsqueeze_dim=1):
+    """Cohere's rotation, which is of float32 there."""
+
+    def rotate(x):
+        partner = torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)
+        return x * cos.unsqueeze(unsqueeze_dim) + partner * sin.unsqueeze(unsqueeze_dim)
+
+    return rotate(q), rotate(k)
+
+
+class _Float64:
+    """torch, for a file that makes float32 of its scores."""
+
+    float32 = torch.float64
+
+    def __getattr__(self, name: str):
+        return getattr(torch, name)
 
 
 @contextmanager
 def float64_throughout(model: nn.Module):
-    """Hugging Face computes norms and softmax in float32 whatever the weights are; undo that, to compare sharply."""
-    softmax, forwards = nn.functional.softmax, {}
+    """Hugging Face computes norms and softmax in float32 whatever the weights are, and some families the scores too;
+    undo that, to compare sharply."""
+    softmax, forwards, file = nn.functional.softmax, {}, sys.modules[type(model).__module__]
 
     def keep_dtype(x, dim=None, _stacklevel=3, dtype=None):
         return softmax(x, dim=dim)
@@ -65,16 +106,28 @@ def float64_throughout(model: nn.Module):
         x = x - x.mean(-1, keepdim=True)
         return x / torch.sqrt((x * x).mean(-1, keepdim=True) + self.eps)
 
+    def centre_and_weigh(self, x):
+        x = x - x.mean(-1, keepdim=True)
+        return x / torch.sqrt((x * x).mean(-1, keepdim=True) + self.variance_epsilon) * self.weight
+
     for module in model.modules():
         kind = type(module)
-        exact = centre if kind.__name__.endswith("LayerNormPre") else normalise
-        if kind.__name__.endswith(("RMSNorm", "LayerNormPre")) and kind not in forwards:
+        exact = {"NativeLayerNormPre": centre, "CohereLayerNorm": centre_and_weigh}.get(kind.__name__, normalise)
+        if kind.__name__.endswith(("RMSNorm", "LayerNormPre", "CohereLayerNorm")) and kind not in forwards:
             forwards[kind], kind.forward = kind.forward, exact
     nn.functional.softmax = keep_dtype
+    replaced = {}
+    if type(model).__name__ in ("GPTJForCausalLM", "GPTNeoForCausalLM"):
+        replaced = {"torch": _Float64()}
+    if type(model).__name__ == "CohereForCausalLM":
+        replaced = {"apply_rotary_pos_emb": _rotate_pairs}
+    before = {name: getattr(file, name) for name in replaced}
+    vars(file).update(replaced)
     try:
         yield
     finally:
         nn.functional.softmax = softmax
+        vars(file).update(before)
         for kind, forward in forwards.items():
             kind.forward = forward
 
@@ -82,9 +135,11 @@ def float64_throughout(model: nn.Module):
 class BruteForce:
     """A plain model whose edges can be patched one at a time."""
 
-    def __init__(self, model: nn.Module, names: Names, n_heads: int, d_head: int):
+    def __init__(self, model: nn.Module, names: Names, n_heads: int, d_head: int, n_kv_heads: int | None = None):
         self.model, self.names, self.n_heads, self.d_head = model, names, n_heads, d_head
+        self.n_kv_heads = n_kv_heads or n_heads
         self.blocks = model.get_submodule(names.blocks)
+        self.multiplier = getattr(getattr(model, "config", None), "residual_multiplier", 1.0)
 
     def part(self, layer: int, name: str) -> nn.Module:
         return self.blocks[layer].get_submodule(name)
@@ -114,8 +169,8 @@ class BruteForce:
             out = self.part(layer, f"{attention}.{self.names.out}")
             handles.append(out.register_forward_pre_hook(keep(("z", layer), "in"), with_kwargs=True))
             handles.append(out.register_forward_hook(keep(("attn", layer))))
-            if hasattr(block, "mlp"):
-                module = self.part(layer, self.names.post2 or "mlp")
+            if hasattr(block, self.names.mlp.split(".")[0]):
+                module = self.part(layer, self.names.post2 or self.names.mlp)
                 handles.append(module.register_forward_hook(keep(("mlp", layer))))
             if self.names.post1:
                 handles.append(self.part(layer, self.names.post1).register_forward_hook(keep(("post", layer))))
@@ -127,7 +182,7 @@ class BruteForce:
             for head in range(self.n_heads):
                 found[f"a{layer}.h{head}"] = self._head(layer, head, seen)
             if ("mlp", layer) in seen:
-                found[f"m{layer}"] = seen["mlp", layer]
+                found[f"m{layer}"] = seen["mlp", layer].view_as(found["input"]) * self.multiplier
         return found, [seen["resid", layer] for layer in range(len(self.blocks))]
 
     def _head(self, layer: int, head: int, seen: dict) -> Tensor:
@@ -139,7 +194,7 @@ class BruteForce:
         result = out(alone) - (out.bias if out.bias is not None else 0)
         if self.names.post1:
             result = result * seen["post", layer] / seen["attn", layer]
-        return result
+        return result * self.multiplier
 
     @torch.no_grad()
     def patched(self, tokens: Tensor, target: str, change: Tensor, residuals: list[Tensor]) -> Tensor:
@@ -148,13 +203,19 @@ class BruteForce:
             module, hook = self.model.get_submodule(self.names.final), lambda m, args: (args[0] + change,)
             handle = module.register_forward_pre_hook(hook)
         elif target.startswith("m"):
-            module = self.part(int(target[1:]), self.names.norm2)
-            handle = module.register_forward_pre_hook(lambda m, args: (args[0] + change,))
+            handle = self._patch_mlp(int(target[1:]), change, residuals)
         else:
             handle = self._patch_slot(target, change, residuals)
         logits = self.logits(tokens)
         handle.remove()
         return logits
+
+    def _patch_mlp(self, layer: int, change: Tensor, residuals: list[Tensor]):
+        if self.names.norm2 is None:
+            read = self.part(layer, self.names.norm1)(residuals[layer] + change)
+            return self.part(layer, self.names.mlp).register_forward_pre_hook(lambda m, args: (read, *args[1:]))
+        module = self.part(layer, self.names.norm2)
+        return module.register_forward_pre_hook(lambda m, args: (args[0] + change.view_as(args[0]),))
 
     def _patch_slot(self, target: str, change: Tensor, residuals: list[Tensor]):
         layer, rest = target[1:].split(".")
@@ -176,7 +237,7 @@ class BruteForce:
         place = "qkv".index(slot)
         first = {
             None: head * self.d_head,
-            "blocks": (place * self.n_heads + head) * self.d_head,
+            "blocks": (head + (self.n_heads + (place - 1) * self.n_kv_heads if place else 0)) * self.d_head,
             "interleaved": (head * 3 + place) * self.d_head,
         }[self.names.joint]
         return slice(first, first + self.d_head)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from brute_force import float64_throughout
-from families import HUGGING_FACE, NATIVE, VOCABULARY, boot
+from families import HUGGING_FACE, NATIVE, VOCABULARY, boot, thorough_if_more
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.components import Positions
@@ -21,7 +21,10 @@ from acdc.task.rows import Row, Task
 ROWS, LENGTH, LAYER = 3, 6, 1
 
 
-@pytest.fixture(params=[*HUGGING_FACE, *NATIVE])
+ROTATED_IN_FLOAT32 = ("cohere", "cohere-normed")  # by the bridge, whatever its dtype: it cannot judge to 1e-12
+
+
+@pytest.fixture(params=thorough_if_more([*HUGGING_FACE, *NATIVE], without=ROTATED_IN_FLOAT32))
 def pair(request):
     """(components from weights, by modules), with every norm and softmax in float64 on both sides."""
     model = boot(request.param, layers=2, seed=0)
@@ -49,7 +52,9 @@ def test_projections(pair):
     shared, own = noise(1, ROWS, LENGTH, 16), noise(2, ROWS, LENGTH, 16)
     for kind in ATTENTION_SLOTS:
         close(functional.project(LAYER, kind, shared), replay.project(LAYER, kind, shared))
-        close(functional.project(LAYER, kind, own, [1, 0]), replay.project(LAYER, kind, own, [1, 0]))
+        some = [1, 0] if functional.anatomy.n_kv_heads > 1 else [0]
+        own = own[: len(some)]
+        close(functional.project(LAYER, kind, own, some), replay.project(LAYER, kind, own, some))
 
 
 def test_heads_everywhere_and_at_one_position(pair):

@@ -8,7 +8,18 @@ import torch
 from accelerate import dispatch_model
 from conftest import slow_but
 from fake_devices import devices_checked
-from families import EACH, HUGGING_FACE, NATIVE, boot, config_folder, random_rows
+from families import (
+    ALL,
+    EACH,
+    HUGGING_FACE,
+    MORE,
+    NATIVE,
+    WITH_EXPERTS,
+    boot,
+    config_folder,
+    random_rows,
+    thorough_if_more,
+)
 from transformers import LlamaForCausalLM
 
 from acdc.behaviour import optimal
@@ -66,7 +77,7 @@ def lenient(monkeypatch):
 
 
 @pytest.mark.usefixtures("lenient")
-@pytest.mark.parametrize("name", slow_but([*EACH, "llama-biased"], SPLIT, every=2))
+@pytest.mark.parametrize("name", [*slow_but([*EACH, "llama-biased"], SPLIT, every=2), *thorough_if_more([])])
 def test_layers_on_two_gpus_in_every_family(name, tmp_path):
     """The bridge, components from weights and by the model's own modules, and gradients."""
     with devices_checked():
@@ -75,7 +86,7 @@ def test_layers_on_two_gpus_in_every_family(name, tmp_path):
         assert parts.layers == GPUS and parts.home == GPUS[0] == model.device and model.where == "cuda:0,cuda:1"
         assert {p.device for p in model.bridge.blocks[1].parameters()} == {GPUS[1]}
         run(model, "eap")
-        if "mixtral" not in name:  # experts are chosen by contents
+        if name not in (*WITH_EXPERTS, "granite"):  # experts are chosen by contents, and its bridge compares some
             replay = PlacedComponents(ReplayComponents(model.bridge, model.anatomy), parts)
             assert first_disagreement(model.components, model.graph, model.bridge) is None
             assert first_disagreement(replay, model.graph, model.bridge) is None
@@ -180,10 +191,10 @@ def test_a_model_loaded_by_a_map_is_rid_of_its_hooks():
         assert first_disagreement(components, ComponentGraph(anatomy), bridge) is None
 
 
-@pytest.mark.parametrize("name", HUGGING_FACE)
+@pytest.mark.parametrize("name", [*HUGGING_FACE, *MORE])
 def test_every_weight_is_loaded_onto_a_device(name):
     """Once: an unembedding that is the embedding stays with it."""
-    model = HUGGING_FACE[name]()
+    model = ALL[name]()
     paths = hugging_face_paths(model.config, type(model).__name__, torch.float32)
     found = place(model, paths, GPUS)
     where = device_map(found, paths)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import slow_but
-from families import EACH, HUGGING_FACE, NATIVE, boot, config_folder, random_rows
+from families import ALL, EACH, HUGGING_FACE, NATIVE, boot, config_folder, random_rows, thorough_if_more
 
 from acdc.errors import InputError
 from acdc.execution.dry_run import dry_run, recording
@@ -53,7 +53,7 @@ def flops(operations: Counter) -> float:
     return sum(operation.flops * times for operation, times in operations.items())
 
 
-@pytest.mark.parametrize("name", slow_but(EACH, [*HUGGING_FACE, *NATIVE]))
+@pytest.mark.parametrize("name", [*slow_but(EACH, [*HUGGING_FACE, *NATIVE]), *thorough_if_more([])])
 def test_a_configuration_tells_shape_and_work_of_every_family(name, tmp_path):
     task, wanted = random_rows([7] * 4), DiscoverySettings(method=METHODS["eap"], limit=4)
     model = boot(name, 2, seed=0)
@@ -63,8 +63,8 @@ def test_a_configuration_tells_shape_and_work_of_every_family(name, tmp_path):
         assert shape.model.anatomy == model.anatomy
         mine, loaded = (m.components.weights.layers[1].attention for m in (shape.model, model))
         assert [getattr(mine, k).weight.shape for k in "qkv"] == [getattr(loaded, k).weight.shape for k in "qkv"]
-        if name in HUGGING_FACE:
-            assert shape.parameters == sum(parameter.numel() for parameter in HUGGING_FACE[name]().parameters())
+        if name in ALL:
+            assert shape.parameters == sum(parameter.numel() for parameter in ALL[name]().parameters())
         assert tracker.live >= 8 * shape.parameters
         plan = plan_search(tracker, shape, task, wanted, loading=0)
     components = model.anatomy.n_layers * (model.anatomy.n_heads + (not model.anatomy.attn_only))

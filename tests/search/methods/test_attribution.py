@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from families import HUGGING_FACE, NATIVE, boot
+from families import HUGGING_FACE, NATIVE, boot, thorough_if_more
 from noise import noise
 from torch import Tensor
 
@@ -95,7 +95,7 @@ def agree(found: np.ndarray, expected: np.ndarray) -> None:
     assert np.abs(found - expected).max() <= 1e-10 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("family", [*HUGGING_FACE, *NATIVE])
+@pytest.mark.parametrize("family", thorough_if_more([*HUGGING_FACE, *NATIVE]))
 def test_carrying_gradients_back_equals_a_leaf_for_every_slot(family):
     model = boot(family, layers=2, seed=1)
     behaviour = Behaviour(model, noise(rows=3), range(3), METRICS["logit_diff"], split_embeddings="gpt2" in family)
