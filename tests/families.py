@@ -178,7 +178,7 @@ MORE = {
     ),
 }
 # with another seed some destination of these has no effect to speak of
-_SEEDS = dict.fromkeys(("gpt_neo", "opt", "falcon", "falcon-sequential", "stablelm-normed", "starcoder2"), 4)
+_SEEDS = dict.fromkeys(("gpt_neo", "opt", "falcon", "falcon-sequential", "stablelm-normed"), 4) | {"starcoder2": 1}
 
 # options that are refused
 REFUSED = {

@@ -6,7 +6,7 @@ slope, and each factor of a gated MLP gets half (Achtibat et al. 2024, arXiv 240
 back through patterns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -23,8 +23,8 @@ from acdc.model.weights import Layer, Norm
 class HeldAttention(FunctionalComponents):
     """Components whose attention patterns are constants when gradients go back."""
 
-    def patterns(self, layer: int, q: Tensor, k: Tensor, at: Positions) -> Tensor:
-        return super().patterns(layer, q, k, at).detach()
+    def patterns(self, layer: int, q: Tensor, k: Tensor, at: Positions, heads: Sequence[int] | None = None) -> Tensor:
+        return super().patterns(layer, q, k, at, heads).detach()
 
 
 def relevance(components: Components, hold_attention: bool = False) -> Components:
