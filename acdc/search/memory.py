@@ -45,7 +45,9 @@ def working_bytes(behaviour: Behaviour, method: str, batch: Batch, runs: int = 1
         return sizes.outputs + max(passes + 3 * sizes.heads, sizes.outputs + 4 * sizes.widened + 4 * sizes.logits)
     if method == "atp-star" and not kind_of(level).have_spans:
         per_layer = sizes.layers**2 * sizes.stream  # gradients at what heads write, of every run
-        return 2 * sizes.outputs + per_layer + max(passes + 1.5 * sizes.slots, _patterns_anew(behaviour, batch, sizes))
+        return (
+            1.8 * sizes.outputs + per_layer + max(passes + 1.5 * sizes.slots, _patterns_anew(behaviour, batch, sizes))
+        )
     if method in ("peap", "atp-star"):
         return 2 * sizes.outputs + max(taken_down + passes, _patterns_anew(behaviour, batch, sizes))
     widened = 2 * min(WIDENED * sizes.stream, sizes.outputs) if sizes.widened else 0

@@ -140,14 +140,15 @@ def _text(tokenizer: "PreTrainedTokenizerBase | None", token: int) -> str:
 
 @torch.no_grad()
 def _predictions(behaviour: Behaviour, circuit: Circuit, model: Model) -> list[Predictions | None]:
-    """By row; None for a model whose output is a number."""
+    """By row, at its first answer; None for a model whose output is a number."""
     found: list[Predictions | None] = [None] * len(behaviour.rows)
     if model.anatomy.d_vocab_out == 1:
         return found
-    for batch, prompts in zip(behaviour.batches, behaviour.prompts, strict=True):
-        logits = behaviour.logits(batch, prompts, circuit.ablated, None)
+    for number, batch in enumerate(behaviour.batches):
+        prompts = behaviour.prompts_without(number, circuit.ablated)
+        logits, each = behaviour.logits(batch, prompts, circuit.ablated, None), batch.answers.each
         for place, index in enumerate(batch.index):
-            full, own = (_likeliest(of[place], model) for of in (batch.answers.full_logits, logits))
+            full, own = (_likeliest(of[place * each], model) for of in (batch.answers.full_logits, logits))
             found[index] = Predictions(full=full, circuit=own)
     return found
 

@@ -124,7 +124,7 @@ def test_other_commands_say_that_there_is_no_circuit(acdc, traced):
         outcome = acdc(*words)
         assert outcome.code == 2 and "attribution graph" in outcome.err, outcome.err
     outcome = acdc("export", "run", "--format", "svg", "--fixed", "--out", "x")
-    assert outcome.code == 2 and "only with pictures of circuits" in outcome.err
+    assert outcome.code == 2 and "pictures of circuits have these options" in outcome.err
 
 
 def test_a_circuit_is_no_trace(acdc):

@@ -65,7 +65,7 @@ def test_clean_less_corrupted(trio, induction):
     few = type(induction)("few", induction.rows[:5], induction.metric)
     found = from_task(trio, AT, few)
     difference = sum(
-        residual(trio, row.clean)[row.answer_position] - residual(trio, row.corrupted)[row.corrupted_answer_position]
+        residual(trio, row.clean)[row.answer_position] - residual(trio, row.corrupted)[row.corrupted_positions[0]]
         for row in few.rows
     )
     assert torch.allclose(found.vector * found.before, difference / 5, rtol=1e-9, atol=1e-9)
