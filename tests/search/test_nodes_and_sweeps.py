@@ -14,6 +14,7 @@ from acdc.errors import InputError
 from acdc.options import Level
 from acdc.progress import silent
 from acdc.search.acdc.search import acdc as run_acdc
+from acdc.search.acdc.search import candidates
 from acdc.search.acdc.search import decide as run_sweep
 from acdc.search.options import OrderOptions
 from acdc.search.registry import METHODS
@@ -96,11 +97,14 @@ def test_a_node_more_or_less_is_a_damaged_circuit(trio, induction, tmp_path):
 def test_a_sweep_decides_as_separate_runs_do(trio, induction, level):
     thresholds = [0.05, 0.4, 0.2, 2.0, 0.4]
     behaviour = Behaviour(trio, induction, range(6), METRICS["logit_diff"])
-    together = run_sweep(behaviour, thresholds, METHODS["acdc"].options(level=level), silent)
+    options = METHODS["acdc"].options
+    together = run_sweep(
+        behaviour, thresholds, options(level=level), silent, candidates(behaviour, options(level=level), silent)
+    )
     shared = behaviour.work
     apart = Behaviour(trio, induction, range(6), METRICS["logit_diff"])
     for threshold, found in zip(thresholds, together, strict=True):
-        alone = run_acdc(apart, METHODS["acdc"].options(threshold=threshold, level=level), silent)
+        alone = run_acdc(apart, options(threshold=threshold, level=level), silent)
         assert (found.kept == alone.kept).all() and found.threshold == threshold
         assert [(t.candidate, t.kept) for t in found.tests] == [(t.candidate, t.kept) for t in alone.tests]
         for mine, theirs in zip(found.tests, alone.tests, strict=True):
