@@ -142,7 +142,8 @@ def _strongest(run: FinishedRun, width: int) -> "Table":
         removal = removals.get(name)
         return [f"{removal.change:+.4g}" if removal else "-"] if removals else []
 
-    return make_table(head, [[edge.id, f"{edge.score:+.4g}", *change(edge.id)] for edge in edges], width, title)
+    sign = "+" if run.circuit.score_kind == "effect" else ""  # an importance has none
+    return make_table(head, [[edge.id, f"{edge.score:{sign}.4g}", *change(edge.id)] for edge in edges], width, title)
 
 
 def print_conclusion(run: FinishedRun) -> None:
