@@ -222,7 +222,7 @@ def test_fast_acdc_decides_as_naive_acdc_with_direct_edges():
     assert 0 < same_decisions(behaviour, 0.01) < 1
 
 
-@pytest.mark.parametrize("family", slow_but(["gpt2"], ["gpt2", "qwen3", "gemma2"]))
+@pytest.mark.parametrize("family", slow_but(["gpt2"], ["gpt2", "qwen3", "llama"]))
 def test_fast_acdc_decides_as_naive_acdc_over_positions(family):
     behaviour = bound(boot(family, 1, seed=1), several(2, lengths=(4,), counts=(2, 3)), "kl")
     assert 0 < same_decisions(behaviour, 0.01, positional=True) < 1
