@@ -16,7 +16,7 @@ class Details {
 
   edgeText(i) {
     const { graph, data } = this;
-    const parts = [`score ${signed(graph.edges.score[i])}${data.effects ? "" : " (rank only)"}`];
+    const parts = [`score ${data.effects ? signed(graph.edges.score[i]) : `${short(graph.edges.score[i])} (rank only)`}`];
     if (graph.opposes(i)) parts.push("works against the behaviour");
     const effect = this.effect(graph.names[i]);
     parts.push(effect || (graph.edges.own[i] ? "" : "not in the circuit as found"));
@@ -98,7 +98,7 @@ class Details {
     const sorted = [...edges].sort((a, b) => Math.abs(scores[b]) - Math.abs(scores[a]) || a - b);
     const items = sorted.slice(0, MOST_LISTED).map((i) => {
       const name = make("span", { class: `name ${this.graph.kinds[i]}` }, this.graph.names[i]);
-      const button = make("button", { type: "button", class: this.graph.opposes(i) ? "against" : "" }, name, make("span", { class: "figure" }, signed(scores[i])));
+      const button = make("button", { type: "button", class: this.graph.opposes(i) ? "against" : "" }, name, make("span", { class: "figure" }, this.data.effects ? signed(scores[i]) : short(scores[i])));
       for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => this.on.warm(i));
       for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => this.on.warm(null));
       button.title = this.edgeText(i);

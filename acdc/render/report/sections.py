@@ -217,7 +217,8 @@ def parts(circuit: Circuit, report: Report) -> Markup:
         return Markup("")
     columns = [_removed(report), _worse(report), _steady(report)]
     columns = [column for column in columns if column[1]]
-    rows = [[part.id, f"{part.score:+.4g}", *_cells(part, columns)] for part in ordered[:MOST_PARTS]]
+    sign = "+" if circuit.score_kind == "effect" else ""  # an importance has none
+    rows = [[part.id, f"{part.score:{sign}.4g}", *_cells(part, columns)] for part in ordered[:MOST_PARTS]]
     head = [noun.removesuffix("s"), "score", *(name for names, _ in columns for name in names)]
     caption = f"The {noun} by |score|. {circuit.sign_convention[:1].upper()}{circuit.sign_convention[1:]}."
     if len(ordered) > MOST_PARTS:
