@@ -28,6 +28,19 @@ class _Console(Console):
         """Whatever is printed as text, cells and titles of tables included."""
         return super().render_str(visible(text), **how)
 
+    def print(self, *objects: Any, **how: Any) -> None:
+        """In a pipe, without the spaces that fill up a table's last column."""
+        if self.is_terminal:
+            super().print(*objects, **how)
+            return
+        with self.capture() as captured:
+            super().print(*objects, **how)
+        try:
+            self.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
+            self.file.flush()
+        except BrokenPipeError:
+            self.on_broken_pipe()
+
     def on_broken_pipe(self) -> NoReturn:
         raise Enough from None
 

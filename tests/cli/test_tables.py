@@ -86,3 +86,8 @@ def test_verify_ends_with_a_conclusion_and_show_has_all(acdc, tmp_path):
     assert ending[-1] == "all tables: acdc show r"
     shown = acdc("show", "r").out
     assert all(line in shown for line in ending)
+
+
+def test_lines_in_a_pipe_end_without_spaces(acdc):
+    printed = acdc("list", "methods").out
+    assert "eap-ig-inputs" in printed and not any(line.endswith(" ") for line in printed.splitlines())
