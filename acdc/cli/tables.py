@@ -15,10 +15,12 @@ NONE = ("", "-")  # cells that say that there is no number
 APART = 2  # columns of the terminal between those of a table
 
 
-def print_table(out: "Console", title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table under a title, its first column to the left, the others to the right."""
+def print_table(
+    out: "Console", title: str, head: Sequence[str], rows: Iterable[Sequence[str]], words: Collection[int] = (0,)
+) -> None:
+    """Print a table under a title, columns of `words` to the left, the others to the right."""
     out.print(title, soft_wrap=not out.is_terminal)
-    out.print(make_table(head, list(rows), out.width))
+    out.print(make_table(head, list(rows), out.width, words=words))
 
 
 def make_table(

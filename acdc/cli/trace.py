@@ -182,7 +182,7 @@ def print_trace(run: "FinishedTrace", as_json: bool) -> None:
     if units:
         kept = sum(node.is_unit for node in graph.kept(pruning))
         title = f"\nstrongest {len(units)} of {kept:,} {sentences.units_name(graph)}s"
-        print_table(out, title, sentences.HEAD, sentences.unit_rows(graph, units))
+        print_table(out, title, sentences.HEAD, sentences.unit_rows(graph, units), words=(0, *sentences.TOKENS))
     out.print(f"\n{sentences.coverage(graph)}")
     for sentence in sentences.verified(graph, run.verification) if run.verification else ():
         out.print(f"\n{sentence}")

@@ -91,3 +91,11 @@ def test_verify_ends_with_a_conclusion_and_show_has_all(acdc, tmp_path):
 def test_lines_in_a_pipe_end_without_spaces(acdc):
     printed = acdc("list", "methods").out
     assert "eap-ig-inputs" in printed and not any(line.endswith(" ") for line in printed.splitlines())
+
+
+def test_long_lists_of_tokens_wrap_and_leave_names_whole():
+    rows = [("m24.n1005", "' is' (4)", "-19.2", "' capitals' 'Icon' ' saint' ' anthology'", "'ocaust' " * 6)] * 2
+    out = Console(width=80, file=io.StringIO())
+    print_table(out, "t", ("unit", "at", "activation", "raises", "lowers"), rows, words=(0, 3, 4))
+    shown = out.file.getvalue()
+    assert shown.count("m24.n1005") == 2 and "activation" in shown and "…" not in shown

@@ -10,6 +10,7 @@ from acdc.words import count_of, shortened
 
 STRONGEST = 12
 HEAD = ("unit", "at", "activation", "influence", "direct effect", "raises", "lowers")
+TOKENS = (5, 6)  # columns of `HEAD` that list tokens
 
 
 def title(graph: AttributionGraph) -> str:
