@@ -36,8 +36,9 @@ class Case:
         spans = TaskSpans.of_positions(length, [length - 1], anatomy.bidirectional)
         self.graph = PositionalGraph(self.executor.graph, spans)
         self.where = np.tile(np.arange(length), (ROWS, 1))
-        self.trace = self.executor.run(self.clean, self.answers)
-        self.ablated = Ablated(self.executor.run(self.corrupted, self.answers).values)
+        with float64_throughout(self.plain):
+            self.trace = self.executor.run(self.clean, self.answers)
+            self.ablated = Ablated(self.executor.run(self.corrupted, self.answers).values)
         self.oracle = BruteForce(self.plain, names_of(family), anatomy.n_heads, anatomy.d_head, anatomy.n_kv_heads)
 
     def without(self, removed, where=None, graph=None, stream=False):
