@@ -118,10 +118,11 @@ def helpfulness(scores: np.ndarray, kind: ScoreKind, sign: float) -> np.ndarray:
 
 
 def _with_quota(order: np.ndarray, helps: np.ndarray, hurting: float) -> np.ndarray:
-    """The order with a share of every beginning from what hurts, most first, as long as there is of both."""
-    good, bad = order[helps[order] >= 0], order[helps[order] < 0][::-1]
+    """The order with a share of every beginning from what hurts, most first, as long as there is of both; what has no
+    effect stays at the end."""
+    good, bad, none = order[helps[order] > 0], order[helps[order] < 0][::-1], order[helps[order] == 0]
     place = np.concatenate([(np.arange(len(good)) + 1) / (1 - hurting), (np.arange(len(bad)) + 1) / hurting])
-    return np.concatenate([good, bad])[np.argsort(place, kind="stable")]
+    return np.concatenate([np.concatenate([good, bad])[np.argsort(place, kind="stable")], none])
 
 
 def _from_logits(graph: ComponentGraph, sizes: np.ndarray) -> np.ndarray:

@@ -110,6 +110,12 @@ def test_a_quota_of_a_signed_circuit_hurts(quota):
     assert ranking.by_threshold(smallest * 1.0001).selected.sum() < 20
 
 
+def test_a_quota_takes_no_score_of_zero():
+    scores = np.where(np.arange(GRAPH.n_edges) % 3 == 0, SCORES, 0.0)
+    ranking = Ranking(EdgeUnits(GRAPH), scores, Choosing.signed, helps=scores, hurting=0.1)
+    assert (scores[ranking.top(ranking.candidates).selected] != 0).all()
+
+
 @pytest.mark.parametrize("wrong", [{"hurting": 1.0, "choose": Choosing.signed}, {"hurting": -0.1}, {"hurting": 0.2}])
 def test_what_is_no_quota_is_refused(wrong):
     with pytest.raises(InputError, match="--hurting"):
