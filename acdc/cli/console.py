@@ -36,7 +36,8 @@ class _Console(Console):
         with self.capture() as captured:
             super().print(*objects, **how)
         try:
-            self.file.write("\n".join(line.rstrip(" ") for line in captured.get().split("\n")))
+            *lines, begun = captured.get().split("\n")  # a line that is begun goes on after its last space
+            self.file.write("".join(f"{line.rstrip(' ')}\n" for line in lines) + begun)
             self.file.flush()
         except BrokenPipeError:
             self.on_broken_pipe()

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 from run_records import without_digests
 
-import acdc.cli
+import acdc.cli.console
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import printable, visible
 
@@ -29,6 +29,13 @@ def test_visible_text_has_no_character_that_a_terminal_acts_on():
     every = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x20000))))
     assert all(c.isprintable() or c in "\n\t" or c.isspace() for c in visible(every))
     assert visible("\udcff") == "\\udcff"
+
+
+def test_a_line_that_is_begun_in_a_pipe_goes_on_after_its_space(capsys):
+    out = acdc.cli.console.console()
+    out.print("two words,   ", end="")
+    out.print("and two  ")
+    assert capsys.readouterr().out == "two words,   and two\n"
 
 
 @pytest.fixture(scope="module")

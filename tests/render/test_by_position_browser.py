@@ -11,6 +11,9 @@ from acdc.render.report import to_html
 SMALLEST = """() => { const svg = document.querySelector("#by-position svg");
     const sizes = [...svg.querySelectorAll("text")].map((text) => parseFloat(getComputedStyle(text).fontSize));
     return Math.min(...sizes) * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width; }"""
+# Both boxes at once: the page may still be scrolling.
+WITHIN = """(names) => { const [a, b] = names.map((name) => document.querySelector(name).getBoundingClientRect());
+    return b.top < a.top && a.bottom < b.bottom; }"""
 CLICK = (
     """id => document.querySelector(`[data-edge="${id}"] .reach`).dispatchEvent(new Event("click", {bubbles: true}))"""
 )
@@ -41,8 +44,7 @@ def test_views_are_switched_by_the_keyboard(show):
     assert page.is_visible("#graph") and not page.is_visible("#by-position")
     assert page.get_attribute("#as-components", "aria-pressed") == "true"
     assert shown(page) == {edge.id for edge in circuit.links}
-    box, frame = page.locator('[data-id="logits"]').bounding_box(), page.locator("#graph").bounding_box()
-    assert frame["y"] < box["y"] < frame["y"] + frame["height"], "all of it is in sight"
+    assert page.evaluate(WITHIN, ['[data-id="logits"]', "#graph"]), "all of it is in sight"
     page.click("#as-positions")
     assert page.is_visible("#by-position svg") and page.get_attribute("#as-components", "aria-pressed") == "false"
 

@@ -216,8 +216,8 @@ def test_integrated_gradients_find_what_a_flat_relu_hides():
         mlp.into.weight[0, 0] = 1.0
         mlp.into.bias.fill_(0.0)
         mlp.into.bias[0] = -1.0
-        weights.embed.weight[:, 0] = 0.0
-        weights.embed.weight[7, 0] = 5.0  # token 7 turns the unit on
+        weights.embed.module.weight[:, 0] = 0.0
+        weights.embed.module.weight[7, 0] = 5.0  # token 7 turns the unit on
         weights.positions[:, 0] = 0.0
     rows = tuple(Row(str(i), (1, 2 + i, 3), (1, 2 + i, 7), (5,), (6,), 2) for i in range(3))
     behaviour = Behaviour(model, Task("switch", rows, "logit_diff"), range(3), METRICS["logit_diff"])
