@@ -59,7 +59,6 @@ def test_a_circuit_at_spans(acdc, tmp_path):
         (("--method", "hisp"), "--level positions works only with"),
         (("--method", "eap", "--choose", "greedy"), "works only with methods that score edges"),
         (("--direct-edges",), "--direct-edges works only with --level edges"),
-        (("--screen", "0.3"), "not available over nodes, over neurons, at positions"),
         (("--polish",), "not available over positions"),
     ],
 )
