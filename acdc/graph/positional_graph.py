@@ -128,6 +128,11 @@ class PositionalGraph:
             first += found.shape[0]
         return self._spread(senders), self._spread(slots)
 
+    @cached_property
+    def owned(self) -> np.ndarray:
+        """Boolean [readers * spans, writers * spans]: to which components there a slot at a span belongs."""
+        return np.kron(self.graph.owned, np.eye(len(self.spans), dtype=bool))
+
     @property
     def names(self) -> "PositionalNames":
         """Id of every edge, in the order of the vector; made when asked for."""

@@ -59,7 +59,6 @@ def test_a_circuit_at_spans(acdc, tmp_path):
         (("--method", "hisp"), "--level positions works only with"),
         (("--method", "eap", "--choose", "greedy"), "works only with methods that score edges"),
         (("--direct-edges",), "--direct-edges works only with --level edges"),
-        (("--polish",), "not available over positions"),
     ],
 )
 def test_what_positions_do_not_go_with_is_refused(acdc, words, told):
