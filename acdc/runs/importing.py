@@ -66,6 +66,7 @@ def run_import(
     as_metric(job.settings.metric or task.metric).check(task.rows, model.anatomy.d_vocab_out)
     found = source.read(file, model.anatomy, job.settings.split_embeddings)
     job = replace(job, settings=_settings(job.settings, found))
+    job.settings.check_values()
     inputs = job.inputs(model.content_hash, task) | {"method": METHOD, "format": format, "file": digest}
     command = job.command("import", {"format": format}).replace("import", f"import {shlex.quote(str(file))}", 1)
     label = f"{task.name}-{model.name}-{METHOD}"

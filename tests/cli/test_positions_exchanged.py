@@ -83,6 +83,14 @@ def test_a_circuit_by_hand_and_what_dangles(acdc, tmp_path):
     assert "1 positional edge on no path" in circuit.method.imported.lost[0]
 
 
+def test_an_empty_circuit_comes_back(acdc, tmp_path):
+    words = ("--level", "positions", *TASK, "--verify", "none")
+    assert acdc("discover", *words, "--threshold", "1000", "--out", "e").code == 0
+    assert acdc("export", "e", "--format", "networkx", "--out", "x").code == 0
+    assert acdc("import", "x", "--format", "networkx", *TASK, "--verify", "none", "--out", "i").code == 0
+    assert Circuit.load("i").level == "positions" and Circuit.load("i").size == 0
+
+
 def in_csv(change):
     rows = list(csv.reader(Path("x").read_text().splitlines()))
     change(rows)
@@ -134,9 +142,13 @@ def test_damaged_graphs(acdc, runs):
         mark = json.loads(record["graph"]["acdc"])
         record["graph"]["acdc"] = json.dumps(mark | {"spans": ["0", "1"]})
 
+    def within_heads(record):
+        record["graph"]["acdc"] = json.dumps(json.loads(record["graph"]["acdc"]) | {"direct_edges": True})
+
     for change, told in (
         (again, "occurs twice"),
         (elsewhere, "x, edge 2: "),
+        (within_heads, "--direct-edges works only with --level edges"),
         (other_spans, "x: its edges are at the spans '0', '1', but task 'ioi' has 'rest', 'S1'"),
     ):
         acdc("export", "a", "--format", "networkx", "--out", "x")

@@ -96,7 +96,8 @@ class ForeignGraph:
         so."""
         names = [*(self.scores or self.edges or ())]
         plain = next((name for name in names if parts_of(name) is None), None)
-        if not any(map(parts_of, names)):
+        empty = not names and self.mark.level is Level.positions
+        if not empty and not any(map(parts_of, names)):
             return self
         if plain is not None:
             raise InputError(f"{self.row(place, plain)}: {plain[:80]!r} says no span, as writer@span->slot@span does")
