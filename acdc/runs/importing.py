@@ -1,5 +1,6 @@
 """Make a run of a circuit that another tool found: read its file, fit it to the model, verify and draw."""
 
+import itertools
 import shlex
 import warnings
 from collections.abc import Sequence
@@ -143,12 +144,13 @@ def _check_at_spans(behaviour: Behaviour, found: ForeignGraph, level: Level, pla
             f"{place}: its edges are at the spans {_listed(theirs)}, but task {behaviour.task.name!r} has "
             f"{_listed(spans.names)}"
         )
-    every, own = found.every(level), found.own(level)
-    for name in {**(every or {}), **(own or {})}:
-        try:
-            units.positional.position(name)
-        except InputError as error:
-            raise InputError(f"{found.row(place, name)}: {error}") from None
+    every, own, known = found.every(level), found.own(level), set(units.names())
+    for name in itertools.chain(every or (), own or ()):
+        if name not in known:
+            try:
+                units.positional.position(name)
+            except InputError as error:
+                raise InputError(f"{found.row(place, name)}: {error}") from None
     if every is not None and len(every) < units.count:
         missing = next(name for name in units.names() if name not in every)
         raise InputError(

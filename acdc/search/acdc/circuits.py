@@ -9,6 +9,7 @@ from torch import Tensor
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.variants import Variants, measure_variants
+from acdc.behaviour.variants_at_spans import measure_variants_at_spans
 from acdc.execution.required_positions import RequiredPositions
 from acdc.execution.watched import WatchedRun
 from acdc.execution.watched_at_spans import WatchedAtSpans
@@ -16,8 +17,6 @@ from acdc.graph.masks import EdgeMask, Mask, PositionalMask
 from acdc.graph.units import PositionUnits
 from acdc.options import Level
 from acdc.task.metrics import Metric
-
-TOGETHER = 64  # variants at spans whose masks are held together
 
 
 class Watched(Protocol):
@@ -93,7 +92,7 @@ class EdgeCircuits:
 
 
 class PositionalCircuits:
-    """See `Circuits`. A node is a component at a span. Every variant is a run of its own."""
+    """See `Circuits`. A node is a component at a span."""
 
     def __init__(self, behaviour: Behaviour):
         units = behaviour.units(Level.positions)
@@ -114,10 +113,7 @@ class PositionalCircuits:
     def variants(
         self, kept: np.ndarray, changed: Sequence[np.ndarray], metrics: Sequence[Metric]
     ) -> Iterator[np.ndarray]:
-        for at in range(0, len(changed), TOGETHER):
-            some = changed[at : at + TOGETHER]
-            masks = Variants(kept, some).masks(range(len(some)))
-            yield self.behaviour.measure(self.ablated(masks), metrics)
+        yield measure_variants_at_spans(self.behaviour, self._graph, Variants(kept, changed), metrics)
 
     def watch(
         self, place: int, kept: np.ndarray, edges: np.ndarray, columns: Tensor | None
