@@ -64,6 +64,14 @@ class WatchedRun(SubgraphRun):
                 found[mine[those]] = products.double().cpu().numpy()[at]
         return found
 
+    def own_effects(self, gradients: Sequence[Tensor | None], edges: np.ndarray) -> np.ndarray:
+        """`effects` of what their senders write less their ablated values."""
+        return self.effects(gradients, edges, self.change)
+
+    def effects_of(self, values: Tensor, gradients: Sequence[Tensor | None], edges: np.ndarray) -> np.ndarray:
+        """The same if their senders wrote their part of `values` [writers, rows, P, d]."""
+        return self.effects(gradients, edges, self.change_to(values))
+
     def change(self, writers: Sequence[int], need: Required) -> Tensor:
         """What some components write less their ablated values, [writers, N, Q, d]."""
         known = self._changes[need]

@@ -9,6 +9,7 @@ automatic circuit discovery"; there the edge is cut in two at the key or value).
 The edges of a group of slots form a [readers, pairs, senders] block of the vector, `pairs` being (source, span).
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,17 @@ from acdc.graph.ids import ReaderKind
 from acdc.graph.task_spans import TaskSpans
 
 MOST_EDGES = 4_000_000  # of a graph; each takes about a hundred bytes in scores and files
+_ID = re.compile(r"([^@]+)@([^@]+)->([^@]+)@([^@]+)")
+
+
+def parts_of(name: str) -> tuple[str, str, str] | None:
+    """(id of the edge that one at spans is a part of, where its sender writes, where it is read); None for another
+    id."""
+    found = _ID.fullmatch(name)
+    if found is None:
+        return None
+    writer, source, reader, span = found.groups()
+    return f"{writer}->{reader}", source, span
 
 
 @dataclass(frozen=True)
@@ -116,6 +128,11 @@ class PositionalGraph:
             first += found.shape[0]
         return self._spread(senders), self._spread(slots)
 
+    @cached_property
+    def owned(self) -> np.ndarray:
+        """Boolean [readers * spans, writers * spans]: to which components there a slot at a span belongs."""
+        return np.kron(self.graph.owned, np.eye(len(self.spans), dtype=bool))
+
     @property
     def names(self) -> "PositionalNames":
         """Id of every edge, in the order of the vector; made when asked for."""
@@ -131,20 +148,30 @@ class PositionalGraph:
 
     def position(self, name: str) -> int:
         """Place of an edge by its id. Raises InputError for what is none in this graph."""
-        left, arrow, right = name.partition("->")
-        (writer, _, source), (reader, _, span) = left.partition("@"), right.partition("@")
-        plain = self.graph.index.get(f"{writer}->{reader}") if arrow else None
-        at = self._span_index
-        if plain is not None and plain < self.groups[-1].group.stop and source in at and span in at:
-            found = next(found for found in self.groups if plain < found.group.stop)
-            row, sender = divmod(plain - found.group.start, found.group.senders)
-            pair = found.place.get((at[source], at[span]))
-            if pair is not None:
-                return found.start + (row * len(found.pairs) + pair) * found.group.senders + sender
-        raise InputError(
-            f"{name[:100]!r} is no edge of this model at the spans of its task: expected "
-            "writer@span->slot@span, such as 'a1.h5@0->a2.h0<k>@3'"
-        )
+        parts, at = parts_of(name), self._span_index
+        shown = f"{name[:100]!r} is no edge of this model at the spans of its task"
+        if parts is None:
+            raise InputError(f"{shown}: expected writer@span->slot@span, such as 'a1.h5@0->a2.h0<k>@3'")
+        edge, *spans = parts
+        if (plain := self.graph.index.get(edge, self.graph.n_edges)) >= self.groups[-1].group.stop:
+            raise InputError(f"{shown}: the model has no edge {edge[:80]!r}")
+        if unknown := [span for span in spans if span not in at]:
+            raise InputError(f"{shown}: {self._told(unknown[0])}")
+        found = next(found for found in self.groups if plain < found.group.stop)
+        pair = found.place.get((at[spans[0]], at[spans[1]]))
+        if pair is None:
+            seen = "attention sees none there" if found.crosses else "it stays inside one span"
+            if found.group.kind is ReaderKind.LOGITS:
+                seen = "no answer is read there"
+            raise InputError(f"{shown}: an edge into {found.group.kind.value} slots, but {seen}")
+        row, sender = divmod(plain - found.group.start, found.group.senders)
+        return found.start + (row * len(found.pairs) + pair) * found.group.senders + sender
+
+    def _told(self, unknown: str) -> str:
+        names = self.spans.names
+        if not self.spans.named:
+            return f"prompts have the positions {names[0]} to {names[-1]}, not {unknown[:40]!r}"
+        return f"{unknown[:40]!r} is none of its spans, which are {', '.join(names[:20])}"
 
     @cached_property
     def _span_index(self) -> dict[str, int]:

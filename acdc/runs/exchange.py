@@ -150,7 +150,12 @@ FORMATS = Registry(
         _picture("png", "picture, drawn by Graphviz"),
         _picture("pdf", "picture, drawn by Graphviz"),
         _both("table of edges and scores; a circuit written by hand needs the column edge alone", tables.CODEC),
-        Format("parquet", "the same table as Parquet; needs pandas", _writes(tables.CODEC, _parquet)),
+        Format(
+            "parquet",
+            "the same table as Parquet; needs pandas",
+            _writes(tables.PARQUET, _parquet),
+            _reads(tables.PARQUET),
+        ),
         _both("graph for yEd and Gephi, with everything in the circuit", networkx_graphs.GRAPHML),
         _both("node-link JSON of networkx, with everything in the circuit", networkx_graphs.NODE_LINK),
         _both("graph of EAP-IG, as JSON", eap_ig.CODEC),

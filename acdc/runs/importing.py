@@ -1,7 +1,9 @@
 """Make a run of a circuit that another tool found: read its file, fit it to the model, verify and draw."""
 
+import itertools
 import shlex
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.files import json_text
-from acdc.graph.units import Choice, kind_of
+from acdc.graph.units import Choice, PositionUnits, kind_of
 from acdc.model.load import Model
 from acdc.options import Choosing, Level
 from acdc.progress import Progress
@@ -32,6 +34,7 @@ from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import as_metric
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
+from acdc.words import count_of, shortened
 
 METHOD = "imported"
 
@@ -64,6 +67,7 @@ def run_import(
     as_metric(job.settings.metric or task.metric).check(task.rows, model.anatomy.d_vocab_out)
     found = source.read(file, model.anatomy, job.settings.split_embeddings)
     job = replace(job, settings=_settings(job.settings, found))
+    job.settings.check_values()
     inputs = job.inputs(model.content_hash, task) | {"method": METHOD, "format": format, "file": digest}
     command = job.command("import", {"format": format}).replace("import", f"import {shlex.quote(str(file))}", 1)
     label = f"{task.name}-{model.name}-{METHOD}"
@@ -105,6 +109,7 @@ def import_circuit(
     split = split_rows(task.rows, settings.seed, settings.limit)
     with fixed_threads(settings.threads):
         behaviour = bind(model, task, settings, split.discovery)
+        _check_at_spans(behaviour, found, settings.level, place)
         scores = _scores(behaviour, found, settings.level)
         own = found.own(settings.level)
         chosen = bool(settings.sizes) or own is None
@@ -113,6 +118,7 @@ def import_circuit(
         else:
             choice = _own_choice(behaviour, found, settings.level)
             selection = {"in_file": len(own or ())}
+            record = _without_dangling(record, choice, settings.level, place)
     method = MethodRecord(
         name=METHOD,
         objective=None,
@@ -127,6 +133,45 @@ def import_circuit(
     return Imported(circuit, part_scores(behaviour, scores, settings.level) if every else None, behaviour.work)
 
 
+def _check_at_spans(behaviour: Behaviour, found: ForeignGraph, level: Level, place: str) -> None:
+    """Raises InputError for edges that the model does not have at the spans of its task, naming the first."""
+    if not kind_of(level).have_spans:
+        return
+    units, spans, theirs = behaviour.units(level), behaviour.spans, found.mark.spans
+    assert isinstance(units, PositionUnits)
+    if theirs and set(theirs) != set(spans.names):
+        raise InputError(
+            f"{place}: its edges are at the spans {_listed(theirs)}, but task {behaviour.task.name!r} has "
+            f"{_listed(spans.names)}"
+        )
+    every, own, known = found.every(level), found.own(level), set(units.names())
+    for name in itertools.chain(every or (), own or ()):
+        if name not in known:
+            try:
+                units.positional.position(name)
+            except InputError as error:
+                raise InputError(f"{found.row(place, name)}: {error}") from None
+    if every is not None and len(every) < units.count:
+        missing = next(name for name in units.names() if name not in every)
+        raise InputError(
+            f"{place}: has {len(every):,} of {units.count:,} positional edges; the first missing is {missing!r}"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(shortened(name) for name in names[:20]) + (", ..." if len(names) > 20 else "")
+
+
+def _without_dangling(record: ImportRecord, choice: Choice, level: Level, place: str) -> ImportRecord:
+    """With what a circuit at spans does not list of its file, as none of these lists edges that dangle."""
+    before, after = choice.sizes
+    if before == after or not kind_of(level).have_spans:
+        return record
+    sentence = f"{count_of(before - after, 'positional edge')} on no path from the input to the logits"
+    warnings.warn(f"{place}: lost on import: {sentence}", AcdcWarning, stacklevel=3)
+    return record.model_copy(update={"lost": [*record.lost, sentence]})
+
+
 def _is_scored(level: Level, found: ForeignGraph) -> bool:
     """Whether anything that the circuit consists of has a score."""
     own = found.own(level) or {}
@@ -136,8 +181,8 @@ def _is_scored(level: Level, found: ForeignGraph) -> bool:
 def _check_held(settings: DiscoverySettings, found: ForeignGraph, place: str) -> None:
     if settings.level not in HELD:
         raise InputError(
-            f"{place}: which {settings.level} are in a circuit is not in the file: only {' and '.join(HELD)} are "
-            "imported"
+            f"{place}: which {settings.level} are in a circuit is not in the file: only {', '.join(HELD[:-1])} and "
+            f"{HELD[-1]} are imported"
         )
     if settings.choose is not Choosing.top and not kind_of(settings.level).are_edges:
         raise InputError(
@@ -171,8 +216,10 @@ def _sent(found: ForeignGraph) -> dict[str, float]:
 
 
 def _own_choice(behaviour: Behaviour, found: ForeignGraph, level: Level) -> Choice:
-    """That of the file, as it is: edges that dangle stay."""
+    """That of the file, as it is: edges that dangle stay, but at spans."""
     units = behaviour.units(level)
     own = found.own(level) or ()
     choice = units.choose(units.mask(name for name in own if name != "logits"))  # an end of edges, and no unit
+    if not units.keep_whole_edges:
+        return choice
     return replace(choice, edges=choice.selected, listed=choice.selected)

@@ -151,8 +151,8 @@ class RowOptions(SearchOptions):
     @field_validator("absolute")
     @classmethod
     def _is_of_edges(cls, absolute: bool, info: ValidationInfo) -> bool:
-        if absolute and info.data.get("level") is not Level.edges:
-            raise ValueError("works only with --level edges")
+        if absolute and info.data.get("level") not in (Level.edges, Level.positions):
+            raise ValueError("works only with --level edges and --level positions")
         return absolute
 
 

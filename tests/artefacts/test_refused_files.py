@@ -99,7 +99,7 @@ BAD = [
         "networkx",
         '{"directed": true, "multigraph": false, "nodes": [], "edges": '
         '[{"source": "m0", "target": "logits"}, {"source": "m0", "target": "logits"}]}',
-        "an edge occurs twice",
+        "edge 2: 'm0->logits' occurs twice",
     ),
     ("networkx", '{"directed": false, "nodes": [], "edges": []}', "expected a directed graph"),
     ("graphml", "<graphml", "is not valid GraphML"),

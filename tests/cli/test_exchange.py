@@ -159,7 +159,7 @@ BAD = [
     ("import e.json --format eap-ig --edges 5 --threshold 1", "only one of"),
     ("import e.json --format eap-ig --verify-rows 0", "--verify-rows 0 must be at least 1"),
     ("import e.json --format eap-ig --edges 5000", "must be between 1 and"),
-    ("import e.json --format eap-ig --level coordinates", "only edges and nodes are imported"),
+    ("import e.json --format eap-ig --level coordinates", "only edges, nodes and positions are imported"),
     ("import a.json --format eap-ig --edges 5", "has no scores of all edges to choose from: leave out --edges"),
     ("import e.json --format eap-ig --level nodes --task t.jsonl", "has neither scores of nodes"),
     ("import empty.json --format eap-ig", "neither scores of edges nor a circuit"),

@@ -100,6 +100,49 @@ def test_eap_is_the_slope_of_exact_patching(family, ablation):
     agree((ends[0] - ends[1]) / (2 * step), found[places], 1e-6)
 
 
+@torch.no_grad()
+def test_absolute_eap_is_the_slope_of_each_row():
+    """In absolute value, by brute force: of rows in which edges have opposite effects."""
+    behaviour, step = bound("gpt2"), 1e-5
+    signed, found, graph = score(behaviour, "eap"), score(behaviour, "eap", absolute=True), positional(behaviour)
+    places = np.random.default_rng(0).choice(graph.n_edges, 60, replace=False)
+    mask = behaviour.units(AT).alone(places)
+    (batch,), (prompts,) = behaviour.batches, behaviour.prompts
+    ends = []
+    for size in (step, -step):
+        moved = batch.clean.values + size * (prompts.ablated.values - batch.clean.values)
+        near = replace(prompts, ablated=Ablated(moved), stream=None)
+        logits = behaviour.logits(batch, near, mask, None).unflatten(0, (len(places), -1))
+        ends.append(np.stack([behaviour.metric.per_row(one, batch.answers).numpy() for one in logits]))
+    slopes = (ends[0] - ends[1]) / (2 * step)
+    agree(np.abs(slopes).mean(1), found[places], 1e-6)
+    assert (found > 1.5 * np.abs(signed)).any()
+
+
+@pytest.mark.parametrize("family", slow_but(["gpt2", "gemma2"], EACH))
+@pytest.mark.parametrize("spans", [False, True])
+@pytest.mark.parametrize("method", ESTIMATES)
+def test_absolute_estimates_are_means_of_the_rows_alone(family, spans, method):
+    """Over positions, and over spans that are longer in some rows than in others, in batches of several lengths."""
+    if method == "relp" and family == "mixtral":
+        pytest.skip("relp is not for models with experts")
+    task = of_uneven_spans(noise(4)) if spans else noise(4, lengths=(6,))
+    behaviour = Behaviour(boot(family, layers=2, seed=1), task, range(4), METRICS["logit_diff"], batch_size=3)
+    alone = [score(behaviour.alone(row), method) for row in range(4)]
+    agree(score(behaviour, method, absolute=True), np.abs(alone).mean(0), 1e-9)
+    assert (np.abs(alone).mean(0) > 1.1 * np.abs(np.mean(alone, axis=0))).any()  # rows disagree
+
+
+def positional(behaviour):
+    return behaviour.units(AT).positional
+
+
+def of_uneven_spans(task):
+    """Of one token and of several, in either order."""
+    bounds = [{"a": (1, 2), "b": (3, 5)}, {"b": (1, 2), "a": (2, 5)}]
+    return replace(task, rows=tuple(replace(r, spans=Spans.of(bounds[i % 2])) for i, r in enumerate(task.rows)))
+
+
 def test_exact_effects_are_single_runs(trio, induction):
     """Chunks, candidates that share a run, and rows in batches change nothing."""
     behaviour = Behaviour(trio, of_one_length(induction), range(4), METRICS["logit_diff"])

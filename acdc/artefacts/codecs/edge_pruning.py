@@ -83,4 +83,4 @@ def terms(anatomy: Anatomy, mark: Mark) -> ComponentGraph:
     return ComponentGraph(anatomy, split_embeddings=anatomy.learned_positions)
 
 
-CODEC = Codec(NAME, terms, encode, decode, scores=False, nodes=False, outside=False)
+CODEC = Codec(NAME, terms, encode, decode, scores=False, nodes=False, outside=False, partial=True)

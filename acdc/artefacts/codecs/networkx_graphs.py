@@ -2,13 +2,13 @@
 
 Edges lead from a component to a slot and have a score; `wiring` leads from a slot to its component, and has a score
 where it is an edge of the circuit itself. Ids are this package's, so a circuit is there as it is: with KV heads,
-within-head edges and dangling edges. Of scores without a circuit, all candidate edges are there. Attributes are plain
-numbers, texts and truth values, as GraphML asks."""
+within-head edges and dangling edges. Of scores without a circuit, all candidate edges are there. Of a circuit at spans,
+nodes are components and slots at these: `a1.h0@S1`. Attributes are plain numbers, texts and truth values, as GraphML
+asks."""
 
 import io
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError, fromstring
@@ -17,31 +17,26 @@ from acdc.artefacts.codecs.foreign import MARK, Codec, ForeignGraph, Mark
 from acdc.artefacts.codecs.reading import boolean, number, parse_json, read_bytes, table
 from acdc.errors import InputError
 from acdc.graph import Anatomy, ComponentGraph, Edge, ReaderKind, Writer, is_within_head
+from acdc.graph.positional_graph import parts_of
 from acdc.graph.units import kind_of
 from acdc.options import Level
 
 if TYPE_CHECKING:
     import networkx as nx
 
-_CIRCUIT, _SCORE, _WIRING, _INSIDE = "circuit", "score", "wiring", "in_circuit"
+_CIRCUIT, _SCORE, _WIRING, _INSIDE, _SPAN = "circuit", "score", "wiring", "in_circuit", "span"
 
 
 def to_graph(found: ForeignGraph, graph: ComponentGraph) -> "nx.DiGraph":
     """The circuit's edges, or all that are scored, with the wiring between them."""
     import networkx as nx  # here, as it takes long and listing the formats needs none of it
 
-    edges = found.edges if found.edges is not None else found.scores or {}
-    drawn = nx.DiGraph(**{_CIRCUIT: found.edges is not None, MARK: found.mark.model_dump_json()})
+    every, own = found.every(found.edge_level), found.own(found.edge_level)
+    edges = own if own is not None else every or {}
+    drawn = nx.DiGraph(**{_CIRCUIT: own is not None, MARK: found.mark.model_dump_json()})
     scored = {name: {} if score is None else {_SCORE: float(score)} for name, score in edges.items()}
-    for edge in map(Edge.parse, (name for name in scored if not is_within_head(name))):
-        _add_writer(drawn, edge.writer, found)
-        if edge.reader.kind is not ReaderKind.MLP:
-            drawn.add_node(edge.reader.id, kind=edge.reader.kind.value, layer=edge.reader.layer, head=edge.reader.head)
-        drawn.add_edge(edge.writer.id, edge.reader.id, **{_WIRING: False}, **scored[edge.id])
-        for owner in graph.owners(edge.reader):
-            _add_writer(drawn, owner, found)
-            if owner.id != edge.reader.id and not graph.direct_edges:
-                drawn.add_edge(edge.reader.id, owner.id, **{_WIRING: True})
+    for name in (name for name in scored if not is_within_head(name)):
+        _add_edge(drawn, name, scored[name], found, graph)
     for inner in graph.within_heads:
         if inner.id in scored:
             _add_writer(drawn, inner.owner, found)
@@ -54,17 +49,45 @@ def to_graph(found: ForeignGraph, graph: ComponentGraph) -> "nx.DiGraph":
     return drawn
 
 
-def _add_writer(drawn: "nx.DiGraph", writer: Writer, found: ForeignGraph) -> None:
-    own: dict[str, Any] = {}
+def _add_edge(
+    drawn: "nx.DiGraph", name: str, attributes: dict[str, Any], found: ForeignGraph, graph: ComponentGraph
+) -> None:
+    """An edge between components, its ends, and the wiring from its slot."""
+    plain, source, span = parts_of(name) or (name, None, None)
+    edge = Edge.parse(plain)
+    reader, slot = edge.reader, _at(edge.reader.id, span)
+    _add_writer(drawn, edge.writer, found, source)
+    if reader.kind is not ReaderKind.MLP:
+        drawn.add_node(slot, kind=reader.kind.value, layer=reader.layer, head=reader.head, **_where(span))
+    drawn.add_edge(_at(edge.writer.id, source), slot, **{_WIRING: False}, **attributes)
+    for owner in graph.owners(reader):
+        _add_writer(drawn, owner, found, span)
+        if owner.id != reader.id and not graph.direct_edges:
+            drawn.add_edge(slot, _at(owner.id, span), **{_WIRING: True})
+
+
+def _at(name: str, span: str | None) -> str:
+    return name if span is None else f"{name}@{span}"
+
+
+def _where(span: str | None) -> dict[str, str]:
+    return {} if span is None else {_SPAN: span}
+
+
+def _add_writer(drawn: "nx.DiGraph", writer: Writer, found: ForeignGraph, span: str | None = None) -> None:
+    own: dict[str, Any] = _where(span)
     if found.nodes is not None:
         own = {_INSIDE: writer.id in found.nodes}
         score = found.nodes.get(writer.id)
         own |= {} if score is None else {_SCORE: float(score)}
-    drawn.add_node(writer.id, kind=writer.kind.value, layer=writer.layer, head=writer.head, **own)
+    name = _at(writer.id, span)
+    drawn.add_node(name, kind=writer.kind.value, layer=writer.layer, head=writer.head, **own)
 
 
-def from_graph(drawn: "nx.Graph", place: str) -> ForeignGraph:
-    """The inverse. Raises InputError for a graph of another kind."""
+def from_graph(drawn: "nx.Graph", place: str, ends: Iterable[tuple[object, object]] = ()) -> ForeignGraph:
+    """The inverse. `ends`: sender and reader of every edge in the order of the file. Raises InputError for a graph of
+    another kind."""
+    rows = _rows(ends, place)
     if drawn.is_multigraph() or not drawn.is_directed():
         raise InputError(f"{place}: expected a directed graph in which no edge occurs twice")
     mark = drawn.graph.get(MARK)
@@ -81,12 +104,25 @@ def from_graph(drawn: "nx.Graph", place: str) -> ForeignGraph:
         for name, data in drawn.nodes(data=True)
         if boolean(data.get(_INSIDE, False), f"{place}: {_INSIDE} of node {name!r}")
     }
-    found = ForeignGraph(edges=edges, nodes=nodes if Level.nodes in kind_of(mark.level).lists else None, mark=mark)
     if boolean(drawn.graph.get(_CIRCUIT, True), f"{place}: {_CIRCUIT}"):
-        return replace(found, mark=mark.model_copy(update={"scored": "circuit"}))
+        mark = mark.model_copy(update={"scored": "circuit"})
+        inside = nodes if Level.nodes in kind_of(mark.level).lists else None
+        return ForeignGraph(edges=edges, nodes=inside, mark=mark, rows=rows).told_apart(place)
     if None in edges.values():
         raise InputError(f"{place}: edge {next(name for name in edges if edges[name] is None)!r} has no score")
-    return ForeignGraph(scores={name: score or 0.0 for name, score in edges.items()}, mark=mark)
+    scores = {name: score or 0.0 for name, score in edges.items()}
+    return ForeignGraph(scores=scores, mark=mark, rows=rows).told_apart(place)
+
+
+def _rows(ends: Iterable[tuple[object, object]], place: str) -> dict[str, str]:
+    """By the id of each edge, which of the file's it is. Raises InputError for one that occurs twice."""
+    rows: dict[str, str] = {}
+    for sender, reader in ends:
+        name, row = f"{sender}->{reader}", f"edge {len(rows) + 1}"
+        if name in rows:
+            raise InputError(f"{place}, {row}: {name[:80]!r} occurs twice")
+        rows[name] = row
+    return rows
 
 
 def _encode_json(found: ForeignGraph, graph: ComponentGraph) -> bytes:
@@ -106,9 +142,7 @@ def _decode_json(path: Path, anatomy: Anatomy) -> ForeignGraph:
         drawn = nx.node_link_graph(record, edges=key)
     except (KeyError, TypeError, AttributeError, ValueError, nx.NetworkXException) as error:
         raise InputError(f"{path} is not a node-link graph of networkx: {error!r}") from None
-    if drawn.number_of_edges() != len(record[key]):
-        raise InputError(f"{path}: an edge occurs twice")
-    return from_graph(drawn, str(path))
+    return from_graph(drawn, str(path), [(edge["source"], edge["target"]) for edge in record[key]])
 
 
 def _encode_graphml(found: ForeignGraph, graph: ComponentGraph) -> bytes:
@@ -131,9 +165,10 @@ def _decode_graphml(path: Path, anatomy: Anatomy) -> ForeignGraph:
     content = read_bytes(path, _convert(path))
     try:
         drawn = nx.read_graphml(io.BytesIO(content))
+        listed = [(edge.get("source"), edge.get("target")) for edge in fromstring(content).findall(".//{*}edge")]
     except (ParseError, LookupError, TypeError, ValueError, nx.NetworkXException) as error:
         raise InputError(f"{path} is not valid GraphML: {error}") from None
-    return from_graph(drawn, str(path))
+    return from_graph(drawn, str(path), listed)
 
 
 def _convert(path: Path) -> str:
@@ -148,7 +183,7 @@ def terms(anatomy: Anatomy, mark: Mark) -> ComponentGraph:
 
 
 def _codec(name: str, encode: Callable, decode: Callable) -> Codec:
-    return Codec(name, terms, encode, decode, outside=False)
+    return Codec(name, terms, encode, decode, positions=True, outside=False, partial=True)
 
 
 NODE_LINK = _codec("networkx", _encode_json, _decode_json)

@@ -1,18 +1,22 @@
 """Edges as a table: CSV with the columns `edge`, `score` and `kept`, of which a circuit written by hand needs the first
-alone. A file without a heading has one edge in each line. Parquet holds the same.
+alone. A file without a heading has one edge in each line. Parquet holds the same. Edges may be those at spans, all or
+none of them.
 """
 
 import csv
 import io
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from acdc.artefacts.codecs.foreign import Codec, ForeignGraph, Mark
 from acdc.artefacts.codecs.reading import number
 from acdc.artefacts.frames import frame
-from acdc.errors import InputError
+from acdc.errors import InputError, first_line
 from acdc.files import read_bytes
 from acdc.graph import Anatomy, ComponentGraph
+from acdc.options import Level
 
 NAME = "csv"
 COLUMNS = ("edge", "score", "kept")
@@ -21,12 +25,11 @@ YES, NO = ("yes", "no")
 
 def rows(found: ForeignGraph, graph: ComponentGraph) -> list[dict[str, Any]]:
     """The circuit's edges, or where all candidates have scores these; `kept` says which are the circuit's."""
-    own = found.edges
-    if found.scores is None:
-        listed = own or {}
-        return [{"edge": name, "score": listed[name], "kept": YES} for name in graph.names if name in listed]
-    kept = [None if own is None else YES if name in own else NO for name in graph.names]
-    return [{"edge": n, "score": found.scores[n], "kept": k} for n, k in zip(graph.names, kept, strict=True)]
+    every, own = found.every(found.edge_level), found.own(found.edge_level)
+    listed: Mapping[str, float | None] = every if every is not None else own or {}
+    names = (listed if found.edge_level is Level.positions else graph.names) if listed else ()
+    kept = {name: None if own is None else YES if name in own else NO for name in names if name in listed}
+    return [{"edge": name, "score": listed[name], "kept": is_kept} for name, is_kept in kept.items()]
 
 
 def encode(found: ForeignGraph, graph: ComponentGraph) -> bytes:
@@ -48,6 +51,26 @@ def parquet(found: ForeignGraph, graph: ComponentGraph) -> bytes:
     return out.getvalue()
 
 
+def decode_parquet(path: Path, anatomy: Anatomy) -> ForeignGraph:
+    """Raises InputError for a file that is no such table, and without pandas and pyarrow."""
+    content = read_bytes(path)
+    try:
+        import pandas as pd
+        import pyarrow as arrow
+    except ImportError:
+        raise InputError("format 'parquet' needs pandas and pyarrow: pip install pandas pyarrow") from None
+    try:
+        table = pd.read_parquet(io.BytesIO(content))
+    except (arrow.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as Parquet: {first_line(error)}") from None
+    if "edge" not in table.columns:
+        raise InputError(f"{path}: has no column 'edge'")
+    cells = table[[name for name in COLUMNS if name in table.columns]].astype(object)
+    records = cells.where(cells.notna(), "").to_dict("records")
+    rows = ((f"row {n}", {k: str(v).strip() for k, v in record.items()}) for n, record in enumerate(records, 1))
+    return _found(rows, path)
+
+
 def decode(path: Path, anatomy: Anatomy) -> ForeignGraph:
     """Raises InputError naming the line that is none, or repeats an edge."""
     try:
@@ -58,21 +81,30 @@ def decode(path: Path, anatomy: Anatomy) -> ForeignGraph:
     head = [cell.strip() for cell in lines[0]] if lines else []
     headed = "edge" in head
     places = {name: head.index(name) for name in COLUMNS if name in head} if headed else {"edge": 0}
+    rows = (
+        (f"line {row}", {name: line[at].strip() if at < len(line) else "" for name, at in places.items()})
+        for row, line in enumerate(lines[headed:], 1 + headed)
+    )
+    return _found(rows, path)
+
+
+def _found(rows: Iterable[tuple[str, Mapping[str, str]]], path: Path) -> ForeignGraph:
+    """What the cells of all rows say, of each with where it is."""
     scores: dict[str, float | None] = {}
     kept: dict[str, float | None] = {}
-    for row, line in enumerate(lines[headed:], 1 + headed):
-        cells = {name: line[at].strip() if at < len(line) else "" for name, at in places.items()}
-        name, score = cells["edge"], _number(cells.get("score", ""), f"{path}, line {row}")
+    places: dict[str, str] = {}
+    for row, cells in rows:
+        name, score = cells["edge"], _number(cells.get("score", ""), f"{path}, {row}")
         if name in scores:
-            raise InputError(f"{path}, line {row}: {name} occurs twice")
-        scores[name] = score
+            raise InputError(f"{path}, {row}: {name[:80]!r} occurs twice")
+        scores[name], places[name] = score, row
         if cells.get("kept", YES) not in (YES, NO, ""):
-            raise InputError(f"{path}, line {row}: kept is {cells['kept']!r}, not {YES} or {NO}")
+            raise InputError(f"{path}, {row}: kept is {cells['kept'][:40]!r}, not {YES} or {NO}")
         if cells.get("kept", YES) != NO:
             kept[name] = score
     known = {name: score for name, score in scores.items() if score is not None}
     every = known if len(kept) < len(scores) and len(known) == len(scores) else None
-    return ForeignGraph(scores=every, edges=kept)
+    return ForeignGraph(scores=every, edges=kept, rows=places).told_apart(str(path))
 
 
 def _number(cell: str, place: str) -> float | None:
@@ -88,4 +120,5 @@ def terms(anatomy: Anatomy, mark: Mark) -> ComponentGraph:
     return ComponentGraph(anatomy, mark.split_embeddings, mark.direct_edges)
 
 
-CODEC = Codec(NAME, terms, encode, decode, nodes=False, outside=False)
+CODEC = Codec(NAME, terms, encode, decode, nodes=False, positions=True, partial=True)
+PARQUET = replace(CODEC, name="parquet", decode=decode_parquet)

@@ -26,10 +26,13 @@ def per_head(anatomy: Anatomy) -> ComponentGraph:
 def to_file(codec: Codec, found: ForeignGraph, graph: ComponentGraph) -> ForeignGraph:
     """What is of `graph`, in the terms of a format. Raises InputError for what the format cannot say."""
     kind = kind_of(found.mark.level)
-    if kind.form is not EdgeMask and codec.outside:
+    if kind.level is Level.positions and codec.positions:
+        return _at_spans(codec, found)
+    if kind.form is not EdgeMask and (not codec.partial or kind.have_spans):
+        others = "as csv, networkx or graphml" if kind.have_spans else "a networkx graph"
         raise InputError(
             f"format {codec.name} cannot hold a circuit of {kind.level}, which keeps parts of what edges carry: export "
-            "it as a picture or a networkx graph"
+            f"it as a picture or {others}"
         )
     target = codec.terms(graph.anatomy, found.mark)
     lost = _lost_by_writing(codec, found, graph, target)
@@ -44,6 +47,14 @@ def to_file(codec: Codec, found: ForeignGraph, graph: ComponentGraph) -> Foreign
     kept = {"split_embeddings": target.split_embeddings, "direct_edges": target.direct_edges}
     level = kind.level if codec.nodes else Level.edges
     return replace(found, mark=found.mark.losing(*lost).model_copy(update=kept | {"level": level}))
+
+
+def _at_spans(codec: Codec, found: ForeignGraph) -> ForeignGraph:
+    """Of edges at spans there is one graph in all files, that of the model."""
+    every, own = found.position_scores, found.positions
+    if codec.outside or every is None or own is None:
+        return found
+    return found.losing(f"scores of the {len(every) - len(own)} positional edges outside the circuit")
 
 
 def _lost_by_writing(codec: Codec, found: ForeignGraph, graph: ComponentGraph, target: ComponentGraph) -> list[str]:
@@ -72,7 +83,10 @@ def _lost_by_writing(codec: Codec, found: ForeignGraph, graph: ComponentGraph, t
 
 
 def from_file(codec: Codec, found: ForeignGraph, graph: ComponentGraph, place: str) -> ForeignGraph:
-    """What a file holds, as edges of a model's `graph`. Raises InputError naming the first edge that does not fit."""
+    """What a file holds, as edges of a model's `graph`. Raises InputError naming the first edge that does not fit.
+    Those at spans are checked elsewhere, as these depend on a task."""
+    if found.mark.level is Level.positions:
+        return found
     source = codec.terms(graph.anatomy, found.mark)
     _check_fit(found, source, place)
     if source.names == graph.names:
@@ -89,7 +103,7 @@ def _check_fit(found: ForeignGraph, source: ComponentGraph, place: str) -> None:
             raise InputError(f"{place}: node {name!r} does not exist in this model")
     for name in (*(found.scores or ()), *(found.edges or ())):
         if name not in source.index:
-            raise InputError(f"{place}: edge {name[:80]!r} does not exist in this model")
+            raise InputError(f"{found.row(place, name)}: edge {name[:80]!r} does not exist in this model")
     if found.scores is not None and len(found.scores) < source.n_edges:
         missing = next(name for name in source.names if name not in found.scores)
         raise InputError(

@@ -9,7 +9,7 @@ import numpy as np
 from acdc.errors import InputError
 from acdc.graph.component_graph import ComponentGraph
 from acdc.graph.masks import PositionalMask
-from acdc.graph.positional_graph import PositionalGraph
+from acdc.graph.positional_graph import PositionalGraph, parts_of
 from acdc.graph.task_spans import TaskSpans
 from acdc.graph.units.base import Choice, Listing, Units
 from acdc.options import Level
@@ -97,6 +97,6 @@ class PositionUnits(Units):
         """Scores of the edges that positional ones are parts of, whatever the order of these."""
         parts: dict[str, list[float]] = defaultdict(list)
         for name, score in scores.items():
-            left, _, right = name.partition("->")
-            parts[f"{left.partition('@')[0]}->{right.partition('@')[0]}"].append(score)
+            edge, *_ = parts_of(name) or (name,)
+            parts[edge].append(score)
         return {name: math.fsum(found) for name, found in parts.items()}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc.behaviour.behaviour import Behaviour
+from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.search.acdc.propagation import Propagation
 from acdc.search.acdc.state import CircuitState
 from acdc.task.metrics import Metric
@@ -54,21 +54,33 @@ def slopes(
     now = np.zeros((len(metrics), len(behaviour.rows)))
     before = behaviour.work.flops
     for batch, state in zip(behaviour.batches, states, strict=True):
-        answers, places = batch.answers.for_metrics(metrics), list(batch.index)
         with torch.enable_grad():
             read = [state.input(reader).detach().clone().requires_grad_() for reader in readers]
             final = Propagation(state, 1).from_inputs({r: x[None] for r, x in zip(readers, read, strict=True)})
-            logits = behaviour.model.components.unembed(final, answers.columns)
-            wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            values = [metric.per_row(wide, answers) for metric in metrics]
-        found: dict[int, list[Tensor]] = {reader: [] for reader in readers}
-        for number, value in enumerate(values):
-            now[number, places] = value.detach().double().cpu().numpy()
-            back = torch.autograd.grad(value.sum(), read, retain_graph=number + 1 < len(values))
-            for reader, gradient in zip(readers, back, strict=True):
-                found[reader].append(gradient)
-        gradients.append(found)
+        now[:, list(batch.index)], found = differentiated(behaviour, batch, metrics, final, read)
+        gradients.append({reader: [of[place] for of in found] for place, reader in enumerate(readers)})
     return Slopes(behaviour, gradients, now, behaviour.work.flops - before)
+
+
+def differentiated(
+    behaviour: Behaviour, batch: Batch, metrics: Sequence[Metric], final: Tensor, read: Sequence[Tensor]
+) -> tuple[np.ndarray, list[Sequence[Tensor]]]:
+    """Metrics [metrics, N] of what the logits read, [N * answers, d], and of each its gradients at all that was `read`,
+    which are 0 where nothing comes of it."""
+    answers = batch.answers.for_metrics(metrics)
+    found: list[Sequence[Tensor]] = []
+    with torch.enable_grad():
+        logits = behaviour.model.components.unembed(final, answers.columns)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        values = [metric.per_row(wide, answers) for metric in metrics]
+    for number, value in enumerate(values):
+        if value.requires_grad:
+            more = number + 1 < len(values)
+            back = torch.autograd.grad(value.sum(), read, retain_graph=more, allow_unused=True, materialize_grads=True)
+        else:
+            back = tuple(map(torch.zeros_like, read))
+        found.append(back)
+    return np.stack([value.detach().double().cpu().numpy() for value in values]), found
 
 
 def first_order(

@@ -14,10 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from acdc.behaviour.behaviour import Behaviour
-from acdc.execution.required_positions import RequiredPositions
-from acdc.execution.watched import WatchedRun
-from acdc.graph import ComponentGraph
+from acdc.search.acdc.circuits import Circuits
 from acdc.search.acdc.measured import MeasuredObjective
 
 BEST = 200  # edges between components of the circuit that are tested
@@ -43,57 +40,56 @@ class Candidates:
 
 
 def find_candidates(
-    behaviour: Behaviour, measured: MeasuredObjective, kept: np.ndarray, generator: np.random.Generator
+    circuits: Circuits, measured: MeasuredObjective, kept: np.ndarray, generator: np.random.Generator
 ) -> Candidates:
     """Of a circuit without dangling edges, boolean [edges]."""
-    ends = _Ends(behaviour.graph, kept)
+    ends = Ends(circuits, kept)
     edges, out = np.flatnonzero(ends.between), np.flatnonzero(ends.out_of_absent)
-    rises, helped = _rises(behaviour, measured, kept, edges, out)
+    rises, helped = _rises(circuits, measured, kept, edges, out)
     order = np.argsort(rises, kind="stable")
     others = edges[order[BEST:]]
     drawn = generator.choice(others, min(SAMPLE, len(others)), replace=False)
-    paths = _paths(behaviour, measured, kept, ends, out[np.argsort(helped, kind="stable")])
+    paths = _paths(circuits, measured, kept, ends, out[np.argsort(helped, kind="stable")])
     return Candidates(edges[order[:BEST]], drawn, len(edges), paths)
 
 
-class _Ends:
+class Ends:
     """Which edges can be added to a circuit: boolean [edges] `between` its components, and `into_absent` and
-    `out_of_absent` components, those that nothing reads, boolean [writers]."""
+    `out_of_absent` components, those that nothing reads. At spans, a component at one stands for a component."""
 
-    def __init__(self, graph: ComponentGraph, kept: np.ndarray):
-        writers, readers = graph.ends
-        fed = np.isin(np.arange(len(graph.writers)), np.nonzero(graph.owned[readers[kept]])[1])
-        fed[: len(graph.embeddings)] = True
-        absent = ~np.isin(np.arange(len(graph.writers)), writers[kept])
-        absent[: len(graph.embeddings)] = False
-        used = np.array([not owned.any() or (owned & ~absent).any() for owned in graph.owned])
-        entered = np.array([(owned & absent).any() for owned in graph.owned])
-        self.absent = absent
+    def __init__(self, circuits: Circuits, kept: np.ndarray):
+        (writers, readers), owned = circuits.ends, circuits.owned
+        nodes = np.arange(owned.shape[1])
+        fed = np.any(owned[np.unique(readers[kept])], axis=0)
+        fed[: circuits.inputs] = True
+        absent = ~np.isin(nodes, writers[kept])
+        absent[: circuits.inputs] = False
+        used = ~np.any(owned, axis=1) | np.any(owned[:, ~absent], axis=1)
+        entered = np.any(owned[:, absent], axis=1)
         self.between = ~kept & fed[writers] & used[readers]
         self.out_of_absent = ~kept & absent[writers] & used[readers]
         self.into_absent = ~kept & fed[writers] & entered[readers]
 
 
 def _paths(
-    behaviour: Behaviour, measured: MeasuredObjective, kept: np.ndarray, ends: _Ends, out: np.ndarray
+    circuits: Circuits, measured: MeasuredObjective, kept: np.ndarray, ends: Ends, out: np.ndarray
 ) -> np.ndarray:
     """The best paths of two edges through absent components, [paths, 2]. `out`: edges out of these, best first."""
-    graph = behaviour.graph
-    writers, readers = graph.ends
-    promising = [*dict.fromkeys(writers[out].tolist())][:THROUGH]
-    through = np.isin(np.arange(len(graph.writers)), promising)
-    into = np.flatnonzero(ends.into_absent & np.array([(owned & through).any() for owned in graph.owned])[readers])
-    edge, component = np.nonzero(graph.owned[readers[into]] & through)
+    writers, readers = circuits.ends
+    promising = sorted([*dict.fromkeys(writers[out].tolist())][:THROUGH])
+    owned = circuits.owned[:, promising]
+    into = np.flatnonzero(ends.into_absent & np.any(owned, axis=1)[readers])
+    edge, component = np.nonzero(owned[readers[into]])
     ways_out = max(1, PATHS // max(1, len(edge)))  # of each component: all, where there are few paths
-    ways = {writer: out[writers[out] == writer][:ways_out] for writer in promising}
-    attached = kept | np.isin(np.arange(len(kept)), [way for some in ways.values() for way in some])
-    rises, _ = _rises(behaviour, measured, attached, into)
+    ways = [out[writers[out] == writer][:ways_out] for writer in promising]
+    attached = kept | np.isin(np.arange(len(kept)), [way for some in ways for way in some])
+    rises, _ = _rises(circuits, measured, attached, into)
     found = [(into[edge[i]], way) for i in np.argsort(rises[edge], kind="stable") for way in ways[component[i]]]
     return np.array(found[:PATHS], dtype=int).reshape(-1, 2)
 
 
 def _rises(
-    behaviour: Behaviour,
+    circuits: Circuits,
     measured: MeasuredObjective,
     kept: np.ndarray,
     edges: np.ndarray,
@@ -101,22 +97,21 @@ def _rises(
 ) -> tuple[np.ndarray, np.ndarray]:
     """By how much the objective rises with each of some edges added to a circuit, estimated [edges], and with each of
     the `restored` edges, if their senders wrote what they write in the full model [restored]."""
+    behaviour = circuits.behaviour
     metrics, restored = measured.objective.metrics, np.asarray(restored, dtype=int)
     now = np.empty((len(metrics), len(behaviour.rows)))
     effects = np.empty((len(metrics), len(edges) + len(restored), len(behaviour.rows)))
-    required = RequiredPositions.of(behaviour.graph, kept | np.isin(np.arange(len(kept)), edges))
     for place, batch in enumerate(behaviour.batches):
         answers, rows = batch.answers.for_metrics(metrics), list(batch.index)
         with torch.enable_grad():
-            run = WatchedRun(behaviour.model.components, required, behaviour.prompts[place], kept)
-            logits = run.logits(answers.columns)
+            run, logits = circuits.watch(place, kept, edges, answers.columns)
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
             values = [metric.per_row(wide, answers) for metric in metrics]
         for number, value in enumerate(values):
             now[number, rows] = value.detach().double().cpu().numpy()
             gradients = run.gradients(value.sum(), more=number + 1 < len(values))
-            own = run.effects(gradients, edges, run.change)
-            others = run.effects(gradients, restored, run.change_to(batch.clean.values))
+            own = run.own_effects(gradients, edges)
+            others = run.effects_of(batch.clean.values, gradients, restored)
             effects[number][:, rows] = np.concatenate([own, others])
     rises = measured.change(now, effects)
     return rises[: len(edges)], rises[len(edges) :]

@@ -15,10 +15,11 @@ import numpy as np
 
 from acdc.artefacts.scores import Decisions, Polish, PolishStep
 from acdc.behaviour.behaviour import Behaviour
-from acdc.behaviour.variants import Variants, measure_variants
 from acdc.errors import InputError
 from acdc.graph.units import kind_of
+from acdc.options import Level
 from acdc.progress import Progress
+from acdc.search.acdc.circuits import Circuits, circuits_of
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.missing import find_candidates
 from acdc.search.options import OrderOptions
@@ -31,9 +32,10 @@ def check_polish(behaviour: Behaviour, options: OrderOptions) -> None:
     """Raises InputError for what cannot be polished."""
     if not options.polish:
         return
-    if not kind_of(options.level).are_edges:
+    if not kind_of(options.level).count_as_edges:
         raise InputError(
-            f"--polish tests edges and is not available over {options.level}: leave it out, or use --level edges"
+            f"--polish tests edges and is not available over {options.level}: leave it out, or use --level edges or "
+            "--level positions"
         )
     if behaviour.graph.direct_edges:
         raise InputError("--polish does not test the edges within heads: leave out --direct-edges or --polish")
@@ -46,10 +48,17 @@ def check_polish(behaviour: Behaviour, options: OrderOptions) -> None:
         )
 
 
-def polish(behaviour: Behaviour, wanted: Wanted, found: Decisions, seed: int, progress: Progress) -> Decisions:
+def polish(
+    behaviour: Behaviour,
+    wanted: Wanted,
+    found: Decisions,
+    seed: int,
+    progress: Progress,
+    level: Level = Level.edges,
+) -> Decisions:
     """The polished circuit, each edge with the change of the metric without it, in the finished circuit."""
     with progress("polish", ROUNDS, "rounds") as advance:
-        run = _Polishing(behaviour, wanted, found.kept, found.threshold, seed)
+        run = _Polishing(circuits_of(behaviour, level), wanted, found.kept, found.threshold, seed)
         for number in range(1, ROUNDS + 1):
             settled = run.round(number, may_change=number < ROUNDS)
             advance(1, f"{int(run.kept.sum())} kept, {run.measured.objective.name} {run.current:.4g}")
@@ -62,17 +71,17 @@ def polish(behaviour: Behaviour, wanted: Wanted, found: Decisions, seed: int, pr
 class _Polishing:
     """The circuit `kept` as it is now, boolean [edges], its objective, and what the last round measured of it."""
 
-    def __init__(self, behaviour: Behaviour, wanted: Wanted, kept: np.ndarray, threshold: float, seed: int):
-        self.behaviour, self.threshold = behaviour, threshold
-        self.measured = MeasuredObjective(behaviour, wanted)
-        self._before = self.kept = behaviour.graph.prune(kept)
+    def __init__(self, circuits: Circuits, wanted: Wanted, kept: np.ndarray, threshold: float, seed: int):
+        self.circuits, self.threshold = circuits, threshold
+        self.measured = MeasuredObjective(circuits.behaviour, wanted)
+        self._before = self.kept = circuits.pruned(kept)
         self.current = self._objective(self.kept)
         self._generator, self._steps = np.random.default_rng(seed), list[PolishStep]()
 
     def round(self, number: int, may_change: bool) -> bool:
         """Test all edges and the candidates; whether the circuit is as it was."""
         before = len(self._steps)
-        self._candidates = find_candidates(self.behaviour, self.measured, self.kept, self._generator)
+        self._candidates = find_candidates(self.circuits, self.measured, self.kept, self._generator)
         additions = self._candidates.additions
         falls = -self._changes(additions)
         self._helps = falls >= self.threshold * np.array([len(edges) for edges in additions])
@@ -91,7 +100,7 @@ class _Polishing:
                 return
             if not self.kept[edge]:  # it has gone with another that it led to, or came from
                 continue
-            without = self.behaviour.graph.prune(self.kept & (np.arange(len(self.kept)) != edge))
+            without = self.circuits.pruned(self.kept & (np.arange(len(self.kept)) != edge))
             after = self._objective(without)
             self._rises[place] = after - self.current
             if after - self.current < self.threshold:
@@ -108,7 +117,7 @@ class _Polishing:
                 self._take(number, joined, after)
 
     def _take(self, number: int, new: np.ndarray, after: float) -> None:
-        added, names = bool((new & ~self.kept).any()), self.behaviour.graph.ids(new ^ self.kept)
+        added, names = bool((new & ~self.kept).any()), self.circuits.names(new ^ self.kept)
         self._steps.append(PolishStep(number, added, tuple(names), after - self.current))
         self.kept, self.current = new, after
 
@@ -136,10 +145,10 @@ class _Polishing:
 
     def _objective(self, kept: np.ndarray) -> float:
         """By a run from scratch."""
-        return float(self.measured.of_subgraphs(~kept[None])[0])
+        return float(self.measured.of_subgraphs(self.circuits.ablated(kept[None]))[0])
 
     def _changes(self, changed: Sequence[np.ndarray]) -> np.ndarray:
         """By how much the objective rises in each variant of the circuit."""
         metrics = self.measured.objective.metrics
-        parts = measure_variants(self.behaviour, Variants(self.kept, changed), metrics)
+        parts = self.circuits.variants(self.kept, changed, metrics)
         return np.concatenate([self.measured.of(values) for values in parts] or [np.empty(0)]) - self.current

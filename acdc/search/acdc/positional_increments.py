@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from acdc.behaviour.behaviour import CANDIDATE_BYTES, Behaviour
-from acdc.graph import ATTENTION_SLOTS
+from acdc.graph import ATTENTION_SLOTS, ReaderKind
 from acdc.graph.masks import PositionalMask
 from acdc.graph.units import PositionUnits
 from acdc.options import Level
 from acdc.search.acdc.first_order import FirstOrder
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.passes import Pass
+from acdc.search.acdc.positional_first_order import PositionalSlopes, positional_slopes
 from acdc.search.acdc.positional_propagation import PositionalPropagation
 from acdc.search.acdc.positional_state import Node, PositionalState, Slot
-from acdc.search.acdc.tester import WIDEST, PassCost, no_estimates
+from acdc.search.acdc.tester import WIDEST, PassCost
 from acdc.task.objective import RAW, Wanted
 
 PASS_COST = 1.0  # see `PassCost.fixed`
@@ -45,6 +46,7 @@ class PositionalIncrements:
         ]
         self._open: Slot | None = None
         self._has_removed = False
+        self._slopes: PositionalSlopes | None = None  # of the slots of one layer and kind, as they were at the first
 
     @torch.no_grad()
     def objective(self) -> float:
@@ -88,7 +90,21 @@ class PositionalIncrements:
         return self.measured.of_finals(finals)
 
     def foretell(self, candidates: np.ndarray) -> FirstOrder | None:
-        raise no_estimates()
+        slot, senders = self._ends(candidates)
+        if self._slopes is None or slot not in self._slopes.slots:
+            together = [other for other in self._alike(slot) if other == slot or self.states[0].owners(other)]
+            metrics = self.measured.objective.metrics
+            self._slopes = positional_slopes(self.behaviour, self.states, together, metrics)
+        return self._slopes.effects(self.states, slot, senders)
+
+    def _alike(self, slot: Slot) -> list[Slot]:
+        """All slots of the layer and kind of one, at all spans; of the logits, which are decided at one span after the
+        other, this one alone."""
+        group = self.graph.group_at[self.states[0].layer(slot[0]), self.states[0].kind(slot[0])].group
+        if group.kind is ReaderKind.LOGITS:
+            return [slot]
+        readers = map(self.behaviour.graph.reader_index.__getitem__, group.readers)
+        return [(reader, span) for reader in readers for span in range(len(self.graph.spans))]
 
     @torch.no_grad()
     def remove(self, candidates: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 `acdc.search.acdc.propagation` for the same without."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,13 +27,17 @@ class PositionalPropagation:
     def run(self, slot: Slot, inputs: Mapping[int, Tensor]) -> Tensor:
         """A slot reads by source `inputs` [C, T, d], and else what it reads now: what the logits read at the answers
         then, [C * answers, d]."""
-        reader, span = slot
-        state, kind = self.state, self.state.kind(reader)
-        self._given = {(reader, span, source): new for source, new in inputs.items()}
+        return self.from_reads({(*slot, source): new for source, new in inputs.items()}, [slot])
+
+    def from_reads(self, given: Mapping[Read, Tensor], slots: Sequence[Slot]) -> Tensor:
+        """The same for several slots of one layer and kind."""
+        state = self.state
+        self._given = dict(given)
         for read in self._given:
-            self._touched[state.layer(reader), kind].add(read)
-        self._opened = set(state.owners(slot))  # computed anew though nothing of what they read may be new
-        for layer in range(state.layer(reader), state.plain.anatomy.n_layers):
+            self._touched[state.layer(read[0]), state.kind(read[0])].add(read)
+        # computed anew though nothing of what they read may be new
+        self._opened = {node for slot in slots for node in state.owners(slot)}
+        for layer in range(state.layer(slots[0][0]), state.plain.anatomy.n_layers):
             self._attention(layer)
             if not state.plain.anatomy.attn_only:
                 self._mlp(layer)

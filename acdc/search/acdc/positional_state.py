@@ -154,6 +154,35 @@ class PositionalState:
             self._stacked = (slot, source, nodes, changes)
         return self._stacked[2:]
 
+    def sources(self, slot: Slot) -> list[int]:
+        """The spans of which a slot reads something."""
+        reader, span = slot
+        pairs = self.graph.group_at[self.layer(reader), self.kind(reader)].pairs
+        return [source for source, at in pairs if at == span]
+
+    def present(self, read: tuple[int, int, int]) -> Tensor:
+        """What a slot at a span that has not been decided reads of a source, [T, d]: all that any sender writes, or of
+        a slot that is being decided what those write that are left."""
+        reader, span, source = read
+        senders = self.senders.get((reader, span))
+        if senders is not None:
+            left = (self.change(node) for node in senders if node[1] == source)
+            return sum(left, self.stream(reader, source))
+        group = self.plain.group_at[self.layer(reader), self.kind(reader)]
+        clean, ablated = self._make_clean().values, self._make_prompts().ablated.values
+        written, gone = (self.tokens[source].of(x[: group.senders].sum(0)) for x in (clean, ablated))
+        return self.stream(reader, source) + written - gone
+
+    def along(self, gradient: Tensor, slot: Slot, source: int, senders: Sequence[Node]) -> np.ndarray:
+        """Each row's inner products of a gradient at what a slot that is being decided reads of a source, [T, d], with
+        the changes of some of its senders: float64 [senders, N]."""
+        nodes, changes = self.undecided(slot, source)
+        wide = torch.promote_types(gradient.dtype, torch.float32)
+        of_tokens = torch.einsum("std,td->st", changes.to(wide), gradient.to(wide)).double()
+        found = of_tokens.new_zeros((len(nodes), self.rows)).index_add(1, self.tokens[source].row, of_tokens)
+        place = {node: place for place, node in enumerate(nodes)}
+        return found[[place[node] for node in senders]].cpu().numpy()
+
     def renew(self, slot: Slot, sources: Iterable[int]) -> None:
         """After a removal from a slot that is being decided: what it makes of what it still reads of some sources."""
         reader, span = slot

@@ -85,7 +85,7 @@ def decide(
                 waiting += run.finish(advance)
                 found |= run.results()
     if options.polish:
-        found = {t: polish(behaviour, objective, found[t], options.seed, progress) for t in apart}
+        found = {t: polish(behaviour, objective, found[t], options.seed, progress, level) for t in apart}
     return [_of_level(behaviour, level, found[t]) for t in thresholds]
 
 

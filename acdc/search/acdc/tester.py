@@ -92,8 +92,8 @@ def no_estimates() -> InputError:
     """What to raise where removals cannot be foretold."""
     return InputError(
         "--screen estimates edges from gradients of what a test recomputes, which is not available over nodes, over "
-        "neurons, at positions, and in models whose post-norms scale an attention bias: test every candidate with "
-        "--screen 0"
+        "neurons, and at positions or with a scaled attention bias in models with post-norms: test every candidate "
+        "with --screen 0"
     )
 
 

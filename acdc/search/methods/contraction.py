@@ -229,5 +229,7 @@ def dot_products(change: Tensor, gradients: Tensor) -> Tensor:
 
 def absolute_dot_products(change: Tensor, gradients: Tensor) -> Tensor:
     """The same, of each row alone, in absolute value, summed over the rows."""
-    rows = [dot_products(change[:, n], gradients[:, n]).abs() for n in range(change.shape[1])]
-    return torch.stack(rows).sum(0)
+    wide, by_row = gradients.dtype, gradients.flatten(2).permute(1, 2, 0)
+    together = len(change) if change.dtype == wide else WIDENED
+    parts = [torch.bmm(some.to(wide).flatten(2).transpose(0, 1), by_row) for some in change.split(together)]
+    return torch.cat(parts, dim=1).double().abs().sum(0).cpu()

@@ -15,19 +15,64 @@ from acdc.execution.components import Components
 from acdc.execution.slots import Views
 from acdc.graph import ComponentGraph
 from acdc.graph.positional_graph import PositionalGraph
-from acdc.search.methods.contraction import Contraction, Gradient, Taps, by_senders, carry_back, dot_products
+from acdc.search.methods.contraction import (
+    Contraction,
+    Gradient,
+    Taps,
+    absolute_dot_products,
+    by_senders,
+    carry_back,
+    dot_products,
+)
 
 
-def contraction_at_spans(graph: PositionalGraph, where: np.ndarray, device: torch.device) -> Contraction:
-    """For rows whose positions are at the spans `where` [rows, P]."""
+def contraction_at_spans(
+    graph: PositionalGraph, where: np.ndarray, device: torch.device, absolute: bool = False
+) -> Contraction:
+    """For rows whose positions are at the spans `where` [rows, P]; `absolute`: sums up rows' absolute scores."""
     apart = Views.of(where, [(span,) for span in range(len(graph.spans))], device)
-    return Contraction(partial(contract_at_spans, graph, where), apart)
+    kind = _TokensByRow if absolute else _Tokens
+    tokens = [kind(where == span, device) for span in range(len(graph.spans))]
+    return Contraction(partial(contract_at_spans, graph, tokens), apart)
+
+
+class _Tokens:
+    """The tokens of a span in all rows, one after the other."""
+
+    multiply = staticmethod(dot_products)
+
+    def __init__(self, own: np.ndarray, device: torch.device):
+        """`own` [rows, P]: which tokens these are."""
+        self._flat = torch.from_numpy(np.flatnonzero(own)).to(device)
+        self.any = bool(own.any())
+
+    def of(self, x: Tensor) -> Tensor:
+        """[..., rows * P, d] -> [..., tokens, d]."""
+        return x.index_select(1, self._flat)
+
+
+class _TokensByRow:
+    """The tokens of a span row by row; where a row has fewer than another, zeros come after them."""
+
+    multiply = staticmethod(absolute_dot_products)
+
+    def __init__(self, own: np.ndarray, device: torch.device):
+        most = int(own.sum(1).max())
+        chosen = np.argsort(~own, axis=1, kind="stable")[:, :most]
+        flat = chosen + own.shape[1] * np.arange(len(own))[:, None]
+        self._flat = torch.from_numpy(flat.reshape(-1)).to(device)
+        self._real = torch.from_numpy(np.take_along_axis(own, chosen, 1)).to(device)
+        self.any = bool(own.any())
+
+    def of(self, x: Tensor) -> Tensor:
+        """[..., rows * P, d] -> [..., rows, tokens, d]."""
+        return x.index_select(1, self._flat).unflatten(1, self._real.shape) * self._real[..., None]
 
 
 @torch.no_grad()
 def contract_at_spans(
     graph: PositionalGraph,
-    where: np.ndarray,
+    tokens: Sequence[_Tokens | _TokensByRow],
     runs: Sequence[Taps],
     components: Components,
     whole: ComponentGraph,
@@ -37,8 +82,7 @@ def contract_at_spans(
     """Scores of the positional edges out of the writers from `first` on, as `contract` gives those of edges."""
     assert graph.graph is whole
     scores = torch.zeros(graph.n_edges, dtype=torch.float64)
-    tokens = [torch.from_numpy(np.flatnonzero(where == span)).to(change.device) for span in range(len(graph.spans))]
-    changes = [change.flatten(1, 2).index_select(1, some) for some in tokens]
+    changes = [some.of(change.flatten(1, 2)) for some in tokens]
     for together in by_senders(runs):
         read = [_Read.of(graph, components, found, change) for found in together]
         last = min(max(one.senders for one in read), first + len(change))
@@ -46,10 +90,10 @@ def contract_at_spans(
             continue
         for source, some in enumerate(tokens):
             here = [(one, place) for one in read if (place := one.pair_from(source)) is not None]
-            if not here or not len(some):
+            if not here or not some.any:
                 continue
-            gradients = torch.cat([one.gradients.index_select(1, some) for one, _ in here])
-            block = dot_products(changes[source][: last - first], gradients)
+            gradients = torch.cat([some.of(one.gradients) for one, _ in here])
+            block = some.multiply(changes[source][: last - first], gradients)
             for (one, place), part in zip(
                 here, block.split([len(one.gradients) for one, _ in here], dim=1), strict=True
             ):

@@ -36,12 +36,12 @@ _CONTRACTIONS: dict[type[Mask], Contraction] = {
 
 
 def contraction_of(behaviour: Behaviour, batch: Batch, units: Units, absolute: bool = False) -> Contraction:
-    """The contraction of a batch's runs for the form in which units are ablated; `absolute`, of edges, sums up rows'
-    absolute scores."""
+    """The contraction of a batch's runs for the form in which units are ablated; `absolute`, of edges or of those at
+    spans, sums up rows' absolute scores."""
+    if isinstance(units, PositionUnits):
+        return contraction_at_spans(units.positional, behaviour.where(batch), behaviour.model.device, absolute)
     if absolute:
         return Contraction(partial(contract, absolute=True))
-    if isinstance(units, PositionUnits):
-        return contraction_at_spans(units.positional, behaviour.where(batch), behaviour.model.device)
     if isinstance(units, NeuronUnits):
         clean, ablated = behaviour.hidden(batch), behaviour.ablated_neurons(batch)
         changes = [there.to(here) - here for here, there in zip(clean, ablated, strict=True)]

@@ -18,6 +18,7 @@ from acdc.render.report.page import to_html
 from acdc.render.style import polished
 from acdc.runs.finished import load_report
 from acdc.search.acdc import missing, polish
+from acdc.search.acdc.circuits import EdgeCircuits
 from acdc.search.acdc.search import acdc as search
 from acdc.search.acdc.search import decide
 from acdc.search.methods.acdc_complete import acdc_complete
@@ -68,7 +69,7 @@ def test_a_circuit_with_a_wrong_edge_and_without_a_right_one_is_repaired(program
         wrong = truth & (np.arange(len(truth)) != edge)
         if graph.prune(wrong).sum() < truth.sum() - 2:
             continue
-        between = np.flatnonzero(missing._Ends(graph, graph.prune(wrong)).between & ~truth)
+        between = np.flatnonzero(missing.Ends(EdgeCircuits(behaviour), graph.prune(wrong)).between & ~truth)
         wrong[between[edge % len(between)]] = True
         found = polish.polish(behaviour, RAW, decided(wrong, threshold), 0, silent)
         assert graph.ids(found.kept) == graph.ids(truth)
@@ -151,7 +152,8 @@ def test_others_are_drawn_by_the_seed(trio, monkeypatch):
     kept = behaviour.graph.prune(search(behaviour, OrderOptions(threshold=0.3), silent).kept)
     measured = polish.MeasuredObjective(behaviour, RAW)
     one, same, other = (
-        missing.find_candidates(behaviour, measured, kept, np.random.default_rng(seed)) for seed in (0, 0, 1)
+        missing.find_candidates(EdgeCircuits(behaviour), measured, kept, np.random.default_rng(seed))
+        for seed in (0, 0, 1)
     )
     assert (one.drawn == same.drawn).all() and (one.best == other.best).all()
     assert set(one.drawn) != set(other.drawn) and not set(one.drawn) & set(one.best)
@@ -161,7 +163,8 @@ def test_others_are_drawn_by_the_seed(trio, monkeypatch):
 def test_the_best_by_estimate_are_those_that_help_most(trio):
     behaviour = bound(trio, "ioi", "logit_diff")
     kept = behaviour.graph.prune(search(behaviour, OrderOptions(threshold=0.3), silent).kept)
-    found = missing.find_candidates(behaviour, polish.MeasuredObjective(behaviour, RAW), kept, np.random.default_rng(0))
+    measured = polish.MeasuredObjective(behaviour, RAW)
+    found = missing.find_candidates(EdgeCircuits(behaviour), measured, kept, np.random.default_rng(0))
     edges = np.concatenate([found.best, found.drawn])
     changes = naive(behaviour, RAW, toggled(kept, edges[:, None])) - naive(behaviour, RAW, kept[None])
     assert len(edges) == found.possible
