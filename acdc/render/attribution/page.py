@@ -10,8 +10,8 @@ from acdc.artefacts.attribution.graph import AttributionGraph
 from acdc.artefacts.attribution.influence import Pruning
 from acdc.artefacts.attribution.nodes import REMAINDERS, Node
 from acdc.artefacts.attribution.verification import GraphVerification
-from acdc.render.attribution.picture import LOWERS, RAISES, look
-from acdc.render.attribution.places import Places, caption, place
+from acdc.render.attribution.picture import look
+from acdc.render.attribution.places import caption, place
 from acdc.render.attribution.sentences import (
     HEAD,
     coverage,
@@ -23,6 +23,7 @@ from acdc.render.attribution.sentences import (
     unit_rows,
     verified,
 )
+from acdc.render.grid import LOWERS, RAISES, Places
 from acdc.render.report.markup import Markup, element, facts, join, paragraph, safe, table
 from acdc.render.style import NODE_FILL, NODE_LINE
 

@@ -18,7 +18,7 @@ from acdc.render.report.explorer import explorer_data
 from acdc.render.report.markup import Markup, element, join, safe
 from acdc.render.report.spans import KINDS, by_position, picture_colours, position_data, switch
 from acdc.render.style import EDGE_COLOUR, NODE_FILL, NODE_LINE, title
-from acdc.render.verdict import verdict
+from acdc.render.verdict import claims, verdict
 
 SCRIPTS = (
     "basics.js",
@@ -66,7 +66,7 @@ def to_html(
         word=sections.word(report),
         verdict=safe(verdict(circuit, report)),
         figures=sections.figures(circuit, report),
-        standing=sections.standing(circuit, report),
+        standing=sections.standing(claims(circuit, report)),
         switch=switch(circuit),
         by_position=by_position(circuit, examples),
         sections=join(filter(None, parts.values())),
