@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from acdc.artefacts.digests import FEATURE_CIRCUIT, read_artefact
+from acdc.errors import InputError
 from acdc.files import is_there, json_text, read_model, write_text
 
 FILE_NAME = FEATURE_CIRCUIT
@@ -121,6 +122,15 @@ class AblatedFeatures(_Record):
     features: tuple[str, ...] = Field(min_length=1)
     to: Literal["zero", "mean"] = "zero"
     set: tuple[str, ...] = ()
+
+    def interventions(self) -> tuple[str, ...]:
+        """What `acdc intervene --set` takes to do the same. Raises InputError where it cannot be said so."""
+        if self.to != "zero":
+            raise InputError(
+                "the features are set to their means over each task's prompts, which interventions do not have: "
+                "'acdc ablate' measures them, and with --to zero writes a file of interventions"
+            )
+        return tuple(f"{one}@1:=0" for one in self.features)
 
     def save(self, path: Path) -> None:
         write_text(path, json_text(self.model_dump(mode="json")))

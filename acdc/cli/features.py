@@ -8,7 +8,7 @@ import typer
 
 from acdc.cli import options as opt
 from acdc.cli.console import console, say_json, tell
-from acdc.cli.dictionaries import parse_hooks
+from acdc.cli.dictionaries import parse_hooks, parse_memory
 from acdc.cli.tables import print_table
 from acdc.errors import InputError
 from acdc.options import Extent
@@ -109,20 +109,15 @@ def feature_job(given: Collection[str], values: dict[str, Any]) -> "FeatureJob":
         values["dictionary"],
         settings,
         hooks=tuple(parse_hooks(values["hook"])),
-        memory=_bytes(values["memory"]),
+        memory=parse_memory(values["memory"]),
         **{name: values[name] for name in ("revision", "device", "threads", "verify", "verify_rows")},
         dtype=values["dtype"].value,
     )
 
 
-def _bytes(text: str | None) -> int | None:
-    from acdc.dictionaries.sizes import parse_bytes
-
-    return None if text is None else parse_bytes(text)
-
-
-def print_features(run: "FinishedFeatures", as_json: bool, conclusion: bool = False) -> None:
-    """Its size, how faithful it is, its strongest features and edges; the `conclusion` that 'acdc show' prints too."""
+def print_features(run: "FinishedFeatures", as_json: bool, conclusion: bool = False, everything: bool = False) -> None:
+    """Its size, how faithful it is, its strongest features and edges; `everything` that was verified, and the
+    `conclusion`."""
     from acdc.cli.show_run import measures_table, print_random, print_standing
     from acdc.cli.verified import print_verified
     from acdc.render.features import words
@@ -153,8 +148,9 @@ def print_features(run: "FinishedFeatures", as_json: bool, conclusion: bool = Fa
         title = f"\nstrongest {len(edges)} of {count_of(len(circuit.edges), 'edge')}"
         print_table(out, title, ["edge", "effect"], edges)
     out.print(f"\n{verdict_of(subject, report)}", soft_wrap=not out.is_terminal)
-    if conclusion and report.rows:
+    if everything:
         print_verified(report, out)
+    if conclusion and report.rows:
         print_standing(run.path, report, claims_of(subject, report))
     out.print(f"\nrun      {run.path}{' (already there)' if run.resumed else ''}", soft_wrap=True)
     out.print(f"picture  {run.path / 'circuit.svg'}\nreport   {run.path / 'report.html'}", soft_wrap=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from acdc.cli.dictionaries import parse_hooks
+from acdc.cli.dictionaries import parse_hooks, parse_memory
 from acdc.cli.options import DType
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ def load(
 ) -> "tuple[Model, Dictionary | None]":
     """The options of those names, as users write them. Raises InputError for what cannot be loaded."""
     from acdc.dictionaries.open import open_for
-    from acdc.dictionaries.sizes import parse_bytes
     from acdc.model.load import load_model
 
     loaded = load_model(model, revision=revision, device=device, dtype=dtype.value)
-    size = None if memory is None else parse_bytes(memory)
-    return loaded, None if dictionary is None else open_for(dictionary, loaded, memory=size, hooks=parse_hooks(hook))
+    if dictionary is None:
+        return loaded, None
+    return loaded, open_for(dictionary, loaded, memory=parse_memory(memory), hooks=parse_hooks(hook))

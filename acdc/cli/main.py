@@ -224,7 +224,7 @@ def show(
     if is_feature_circuit(run):
         from acdc.runs.finished_features import open_features
 
-        print_features(open_features(run), as_json, conclusion=True)
+        print_features(open_features(run), as_json, conclusion=True, everything=True)
         return
     if is_there(run / FILE_NAME):
         from acdc.cli.intervene import print_interventions

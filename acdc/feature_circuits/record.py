@@ -104,8 +104,8 @@ def bound_features(chosen: AblatedFeatures, model: Model, dictionary: Dictionary
     or dictionary, and for what is no feature of it."""
     check_of(chosen, model, dictionary)
     ids = tuple(FeatureNode.parse(name, dictionary).id for name in chosen.features)
-    sets = tuple(f"{one}@1:=0" for one in ids) if chosen.to == "zero" else ()
-    return chosen.model_copy(update={"features": ids, "set": sets})
+    found = chosen.model_copy(update={"features": ids})
+    return found.model_copy(update={"set": found.interventions() if found.to == "zero" else ()})
 
 
 def ablation_effects(

@@ -43,8 +43,10 @@ def to_html(
     scores: np.ndarray | None = None,
     examples: Examples | None = None,
     names: Names = NO_NAMES,
+    pages: Mapping[str, str] | None = None,
 ) -> str:
-    """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them."""
+    """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them;
+    `pages`: of what units mean, by their ids, as paths from the run's folder."""
     parts = {
         "Edges": sections.parts(circuit, report),
         "Faithfulness": sections.faithfulness(circuit, report),
@@ -73,7 +75,7 @@ def to_html(
         contents=_contents(parts, circuit),
         data=_json(
             {
-                "graph": explorer_data(circuit, report, scores, names),
+                "graph": explorer_data(circuit, report, scores, names) | ({"pages": dict(pages)} if pages else {}),
                 "positions": position_data(circuit, report),
                 "examples": example_data(examples),
             }
