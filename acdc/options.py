@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Literal
+from typing import Literal, TypeVar
 
 from acdc.errors import InputError
 
@@ -25,6 +25,16 @@ def check_count(option: str, value: int, most: int = MOST_COUNT) -> None:
 
 
 FEATURES = "features"  # a level of circuits that are not of a model's components
+
+
+Option = TypeVar("Option", bound=StrEnum)
+
+
+def choice(options: type[Option], name: str, value: str) -> Option:
+    """The option that a caller names. Raises InputError, with the `name` of the argument, where there is none."""
+    if value not in set(options):
+        raise InputError(f"{name} {value!r} is not one of {', '.join(options)}")
+    return options(value)
 
 
 class Level(StrEnum):

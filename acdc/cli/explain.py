@@ -18,7 +18,7 @@ from acdc.options import check_count
 from acdc.words import count_of
 
 if TYPE_CHECKING:
-    from acdc.explain.explain import Explained
+    from acdc.explanation.explain import Explained
     from acdc.runs.explaining import Explaining
 
 UnitName = Annotated[
@@ -98,7 +98,7 @@ def explain(
 
 
 def _explain_one(found: "Explained", top: int, out: Path | None, as_json: bool) -> None:
-    from acdc.explain.explain import feature_json
+    from acdc.explanation.explain import feature_json
     from acdc.runs.explaining import write_pages
 
     if as_json:
@@ -114,7 +114,7 @@ def _explain_one(found: "Explained", top: int, out: Path | None, as_json: bool) 
 def _explain_run(run: Path, most: int, how: "Explaining", out: Path | None, as_json: bool) -> None:
     """Write pages of a run's strongest units, and print a line of each."""
     from acdc.cli.progress import bars
-    from acdc.explain.explain import feature_json
+    from acdc.explanation.explain import feature_json
     from acdc.render.explained import words
     from acdc.runs.explaining import explain_run, strongest_units
     from acdc.runs.unit_pages import FOLDER

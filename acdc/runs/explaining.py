@@ -11,7 +11,7 @@ from acdc.artefacts.feature_circuit import FeatureCircuitRecord, is_feature_circ
 from acdc.dictionaries.corpus import Corpus
 from acdc.dictionaries.dictionary import Dictionary
 from acdc.errors import InputError
-from acdc.explain.explain import TOKENS, Explained, explain_unit, feature_json
+from acdc.explanation.explain import TOKENS, Explained, explain_unit, feature_json
 from acdc.files import json_text, make_folder, write_json, write_text
 from acdc.graph import Edge, WriterKind
 from acdc.model.load import Model

@@ -5,7 +5,7 @@ from pathlib import Path
 from acdc.artefacts.attribution.store import is_trace, load_graph
 from acdc.artefacts.feature_circuit import FeatureCircuitRecord, is_feature_circuit
 from acdc.errors import InputError
-from acdc.explain.explain import Neighbour
+from acdc.explanation.explain import Neighbour
 from acdc.runs.finished import open_run
 
 

@@ -17,7 +17,7 @@ from acdc.dictionaries.hooks import Hook, Site
 from acdc.dictionaries.quality import batches
 from acdc.dictionaries.run import sites_of
 from acdc.errors import InputError
-from acdc.explain.units import HeadUnit, parse_unit
+from acdc.explanation.units import HeadUnit, parse_unit
 from acdc.files import read_bytes
 from acdc.interventions.bound import read_vector
 from acdc.interventions.intervention import Unit, UnitKind

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from acdc.explain.explain import Explained, ShownExample
-    from acdc.explain.patterns import PatternShares
+    from acdc.explanation.explain import Explained, ShownExample
+    from acdc.explanation.patterns import PatternShares
 
 AROUND = 9  # tokens before the marked one, and a third of it after
 
