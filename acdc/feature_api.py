@@ -270,7 +270,7 @@ def steer(
     """
     where, _, place = at.partition("@")
     position = Place.parse(place) if place else Place()
-    settings = SteerSettings(Unit.parse(where), position, tuple(strengths), metric, limit, batch_size, seed)
+    settings = SteerSettings(Unit.parse(where), position, tuple(map(float, strengths)), metric, limit, batch_size, seed)
     settings.check(model)
     files = [None if one is None else Path(one) for one in (toward, away, vector, neutral)]
     direction = Source(unit, files[0], files[1], pairs, files[2]).direction(model, settings.at, dictionary)
