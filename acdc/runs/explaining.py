@@ -102,8 +102,7 @@ def explain_run(
         directory.write(f"{FOLDER}/{unit}.html", to_html(found, command))
         yield found
     directory.settle()
-    if not is_trace(run):
-        renew_page(run)
+    renew_page(run)
 
 
 def write_pages(found: Explained, folder: Path, command: str) -> Path:

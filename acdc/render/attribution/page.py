@@ -1,7 +1,7 @@
 """The page of an attribution graph: its sentences, and a diagram to explore; one file that needs nothing else."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from string import Template
 from typing import Any
@@ -32,9 +32,13 @@ ROWS = 60  # of the table of units
 
 
 def to_html(
-    graph: AttributionGraph, pruning: Pruning, verification: GraphVerification | None = None, command: str = ""
+    graph: AttributionGraph,
+    pruning: Pruning,
+    verification: GraphVerification | None = None,
+    command: str = "",
+    pages: Mapping[str, str] | None = None,
 ) -> str:
-    """The page as text. `command` made the graph."""
+    """The page as text. `command` made the graph; `pages`: of what units mean, by their names."""
     sections = [
         _section(
             "Logits",
@@ -52,7 +56,7 @@ def to_html(
         colours=_colours(),
         style=_read("report", "report.css") + _read("attribution", "page.css"),
         sections=join(sections),
-        data=_json(page_data(graph, pruning)),
+        data=_json(page_data(graph, pruning) | ({"pages": dict(pages)} if pages else {})),
         script="\n".join(_read(folder, name) for folder, name in SCRIPTS),
     )
 
