@@ -70,7 +70,9 @@ def overview(units: "Sequence[Explained]") -> tuple[list[str], list[list[str]]]:
     rows = []
     for found in units:
         examples = [one for _, some in found.shown for one in some]
-        pairs = found.head.ov if found.head is not None else found.raises or ()
+        says = token_cells(found.raises or (), 3)
+        if found.head is not None:
+            says = ", ".join(pair for pair, _ in found.head.ov[:3])
         active = "-" if found.kind == "head" else f"{found.examples.frequency:.2%}"
-        rows.append([found.unit, active, context(examples[0]) if examples else "-", token_cells(pairs, 3)])
+        rows.append([found.unit, active, context(examples[0]) if examples else "-", says])
     return ["unit", "active", "strongest example", "says"], rows
