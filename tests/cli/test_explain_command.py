@@ -104,7 +104,7 @@ def test_pages_of_a_circuit_s_strongest_units(acdc, tmp_path):
 
 def test_pages_of_a_trace(acdc, tmp_path):
     prompt = ("--prompt", "When Mary and John went to the store, John gave a drink to")
-    assert acdc("trace", *prompt, "--max-nodes", "20", "--out", "run").code == 0
+    assert acdc("trace", *prompt, "--max-nodes", "200", "--out", "run").code == 0
     before = (tmp_path / "run/attribution.html").read_text()
     outcome = acdc("explain", "--run", "run", "--strongest", "2", "--task", "ioi", "--tokens", "300")
     assert outcome.code == 0 and "strongest 2 units of run" in outcome.out, outcome.err
