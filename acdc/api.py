@@ -2,9 +2,8 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from acdc.artefacts.attribution.graph import AttributionGraph
 from acdc.artefacts.attribution.influence import EDGE_SHARE, NODE_SHARE
@@ -21,6 +20,22 @@ from acdc.attribution.trace import MOST_NODES, TraceSettings, retrace, trace_pro
 from acdc.attribution.verification import verify_graph as run_graph_verification
 from acdc.dictionaries.units import open_traced
 from acdc.errors import AcdcWarning, InputError
+from acdc.feature_api import (
+    AblationEffect,
+    Explained,
+    FeatureCircuit,
+    FeatureDictionary,
+    Steered,
+    Trained,
+    ablate_features,
+    discover_features,
+    draw_features,
+    explain,
+    load_dictionary,
+    steer,
+    train_dictionary,
+    verify_features,
+)
 from acdc.interventions.bound import Vectors
 from acdc.interventions.generate import Sampling
 from acdc.interventions.intervene import Intervened, Wanted
@@ -32,7 +47,7 @@ from acdc.jobs.executors import choose_executor
 from acdc.jobs.jobs_file import make_jobs, read_jobs
 from acdc.jobs.store import StoredJob
 from acdc.model.load import Model, load_model
-from acdc.options import By, Choosing, Directions, Extent, Level, Scope
+from acdc.options import By, Choosing, Directions, Extent, Level, Scope, choice
 from acdc.patching.patch import patch as run_patching
 from acdc.patching.settings import PatchSettings, named_sites
 from acdc.progress import Progress, silent
@@ -55,9 +70,13 @@ from acdc.task.rows import Task
 from acdc.verification.verify import verify as run_verification
 
 __all__ = [
+    "AblationEffect",
     "AttributionGraph",
     "Circuit",
     "Curve",
+    "Explained",
+    "FeatureCircuit",
+    "FeatureDictionary",
     "GraphVerification",
     "InputError",
     "Intervened",
@@ -69,21 +88,31 @@ __all__ = [
     "Report",
     "Result",
     "RowBatch",
+    "Steered",
     "StoredJob",
     "Task",
+    "Trained",
+    "ablate_features",
     "discover",
+    "discover_features",
     "draw",
     "draw_difference",
+    "draw_features",
     "draw_patching",
+    "explain",
     "intervene",
+    "load_dictionary",
     "load_graph",
     "load_model",
     "load_task",
     "patch",
     "run_jobs",
+    "steer",
     "sweep",
     "trace",
+    "train_dictionary",
     "verify",
+    "verify_features",
     "verify_graph",
 ]
 
@@ -131,7 +160,7 @@ def discover(
         threshold=threshold,
         edges=edges,
         faithfulness=faithfulness,
-        choose=_choice(Choosing, "choose", choose),
+        choose=choice(Choosing, "choose", choose),
         bootstrap=bootstrap,
         hurting=hurting,
         limit=limit,
@@ -186,15 +215,6 @@ def sweep(
     return run_sweep(model, task, settings, thresholds, progress)
 
 
-Option = TypeVar("Option", bound=StrEnum)
-
-
-def _choice(options: type[Option], name: str, value: str) -> Option:
-    if value not in set(options):
-        raise InputError(f"{name} {value!r} is not one of {', '.join(options)}")
-    return options(value)
-
-
 def verify(
     model: Model,
     task: Task,
@@ -215,7 +235,7 @@ def verify(
     model or task, and for values that measure nothing.
     """
     ranking = None if scores is None else rank_by(circuit, scores)
-    found = _choice(Extent, "extent", extent)
+    found = choice(Extent, "extent", extent)
     if found is Extent.none:
         raise InputError("extent 'none' measures nothing: give quick, standard or full")
     Scope(found, rows).check("rows")
@@ -284,8 +304,8 @@ def patch(
     """
     settings = PatchSettings(
         sites=None if maps is None else named_sites(maps),
-        direction=_choice(Directions, "direction", direction),
-        by=None if by is None else _choice(By, "by", by),
+        direction=choice(Directions, "direction", direction),
+        by=None if by is None else choice(By, "by", by),
         heads_by_place=heads_by_place,
         subject=subject,
         noise=noise,

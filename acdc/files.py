@@ -220,3 +220,11 @@ def parse_model(model: type[M], content: bytes, path: Path, what: str) -> M:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise InputError(f"{path} is not {what}, version 1: {where}: {without_prefix(first['msg'])}") from None
+
+
+def make_folder(path: Path, option: str) -> None:
+    """Make a folder that may be there, for files that an option asks for. Raises InputError where that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{option} {path} cannot be made: {error.strerror}") from None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Literal
+from typing import Literal, TypeVar
 
 from acdc.errors import InputError
 
@@ -24,6 +24,19 @@ def check_count(option: str, value: int, most: int = MOST_COUNT) -> None:
         raise InputError(f"{option} {value if value < 10**20 else 'of so many digits'} must be at most {most:,}")
 
 
+FEATURES = "features"  # a level of circuits that are not of a model's components
+
+
+Option = TypeVar("Option", bound=StrEnum)
+
+
+def choice(options: type[Option], name: str, value: str) -> Option:
+    """The option that a caller names. Raises InputError, with the `name` of the argument, where there is none."""
+    if value not in set(options):
+        raise InputError(f"{name} {value!r} is not one of {', '.join(options)}")
+    return options(value)
+
+
 class Level(StrEnum):
     """What a circuit consists of: edges, whole components, single coordinates of what components write into the
     residual stream, edges at single positions or spans of the prompts, or attention heads and hidden neurons."""
@@ -37,8 +50,11 @@ class Level(StrEnum):
     @classmethod
     def named(cls, name: str, option: str = "--level") -> "Level":
         """The level that a user asks for by name. Raises InputError, naming the `option`, where there is none."""
-        if name == "features":
-            raise InputError(f"{option} features is a command of its own, 'acdc feature-circuit', with a dictionary")
+        if name == FEATURES:
+            raise InputError(
+                f"{option} {FEATURES}: 'acdc discover --level {FEATURES} --dictionary FOLDER' finds circuits of a "
+                "dictionary's features, acdc.discover_features in Python; nothing else takes this level"
+            )
         if name not in set(cls):
             raise InputError(f"{option} {name!r} is not one of {', '.join(cls)}")
         return cls(name)

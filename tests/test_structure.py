@@ -22,13 +22,13 @@ LAYERS = [
     {"verification"},
     {"patching", "feature_circuits"},
     {"interventions"},
-    {"explain"},
+    {"explanation"},
     {"steering"},
     {"render"},
     {"runs"},
     {"planning"},
     {"jobs"},
-    {"benchmark", "api"},
+    {"benchmark", "api", "feature_api"},
     {"cli", "__init__", "__main__"},
 ]
 DEFERRED = re.compile(r"(?P<module>acdc(\.\w+)+):(?P<name>\w+)")  # see `acdc.extensions.deferred`

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from acdc.artefacts.digests import ATTRIBUTION, CIRCUITS, read_artefact
+from acdc.artefacts.digests import ATTRIBUTION, CIRCUITS, FEATURE_CIRCUIT, read_artefact
 from acdc.artefacts.levels import with_present_names
 from acdc.artefacts.quantisation import Quantisation
 from acdc.display import show
@@ -405,6 +405,11 @@ class Circuit(_Record):
         if (target / ATTRIBUTION).exists() and not (target / FILE_NAME).exists():
             raise InputError(
                 f"{target} holds the attribution graph of one prompt, which 'acdc show' prints, no circuit"
+            )
+        if (target / FEATURE_CIRCUIT).exists():
+            raise InputError(
+                f"{target} holds a circuit of features, which 'acdc show', 'verify', 'export' and 'ablate' take, no "
+                "circuit of components"
             )
         target = target / FILE_NAME if target.is_dir() else target
         circuit = read_artefact(cls, target, "a circuit of acdc")

@@ -5,9 +5,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from acdc.files import json_text, read_model, write_text
+from acdc.artefacts.digests import FEATURE_CIRCUIT, read_artefact
+from acdc.errors import InputError
+from acdc.files import is_there, json_text, read_model, write_text
 
-FILE_NAME = "feature-circuit.json"
+FILE_NAME = FEATURE_CIRCUIT
 SIGN_CONVENTION = "effect = metric(node ablated) - metric(not ablated), mean over rows, in the metric's own sign"
 
 
@@ -36,7 +38,7 @@ class FeatureEdge(_Record):
 
 
 class MeasuredRecord(_Record):
-    """Mean metrics on rows, see `acdc.feature_circuits.discover.Measured`; None where a share is not defined."""
+    """Mean metrics on rows, see `acdc.feature_circuits.circuits.Measured`."""
 
     rows: int
     full: float
@@ -51,47 +53,66 @@ class MeasuredRecord(_Record):
 
 
 class FeatureCircuitRecord(_Record):
-    """Everything that a feature circuit is, and how it came to be."""
+    """Everything that a feature circuit is, and how it came to be; free of times and machine facts.
 
-    version: Literal[1] = 1
+    `discovery_rows`, `verification_rows`: ids of rows; `duplicates`: of the latter that repeat one of the former.
+    `places`: spans or positions at which nodes are, and `spans_hash` where the spans are in each row; none where nodes
+    are at all tokens."""
+
+    version: Literal[2] = 2
     kind: Literal["feature circuit"] = "feature circuit"
     sign_convention: str = SIGN_CONVENTION
     model: str
     model_hash: str
+    dtype: str
     task: str
     task_hash: str
     dictionary: DictionaryRecord
     metric: str
+    larger_is_better: bool
     method: str
+    steps: int | None
     ablation: str
     errors: str
     seed: int
-    discovery_rows: tuple[int, ...]
+    batch_size: int
+    threads: int
+    split: str
+    discovery_rows: tuple[str, ...]
+    verification_rows: tuple[str, ...]
+    duplicates: int
+    places: tuple[str, ...] = ()
+    spans_hash: str | None = None
     candidates: int
     nodes: tuple[NodeRecord, ...]
     edges: tuple[FeatureEdge, ...]
     curve: tuple[tuple[int, float], ...]
     discovery: MeasuredRecord
-    unseen: MeasuredRecord | None
-    removals: tuple[NodeRecord, ...]
-    random: tuple[float, ...]
     libraries: dict[str, str]
 
-    def save(self, folder: Path) -> Path:
-        """Write it into a folder, which is made."""
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / FILE_NAME, json_text(self.model_dump(mode="json")))
-        return folder / FILE_NAME
+    @property
+    def part_name(self) -> str:
+        """What its parts are called, in the plural."""
+        return "features and errors" if self.errors == "rank" else "features"
+
+    def to_json(self) -> str:
+        """What `feature-circuit.json` holds."""
+        return json_text(self.model_dump(mode="json"))
 
     @classmethod
     def load(cls, path: Path) -> "FeatureCircuitRecord":
-        """From a run's folder. Raises InputError for what is none."""
-        return read_model(cls, path / FILE_NAME, "a feature circuit of acdc")
+        """From a run's folder. Raises InputError for what is none, and for one that was changed."""
+        return read_artefact(cls, path / FILE_NAME, "a feature circuit of acdc")
+
+
+def is_feature_circuit(path: Path) -> bool:
+    """Whether a path is a folder with a feature circuit."""
+    return path.is_dir() and is_there(path / FILE_NAME)
 
 
 class AblatedFeatures(_Record):
     """Features that are ablated everywhere but at first tokens (Marks et al. 2024 call the use of it SHIFT). `set`: the
-    same in the syntax of interventions."""
+    same in the syntax of interventions; none of means, which are those of each task's prompts."""
 
     version: Literal[1] = 1
     kind: Literal["ablated features"] = "ablated features"
@@ -101,6 +122,15 @@ class AblatedFeatures(_Record):
     features: tuple[str, ...] = Field(min_length=1)
     to: Literal["zero", "mean"] = "zero"
     set: tuple[str, ...] = ()
+
+    def interventions(self) -> tuple[str, ...]:
+        """What `acdc intervene --set` takes to do the same. Raises InputError where it cannot be said so."""
+        if self.to != "zero":
+            raise InputError(
+                "the features are set to their means over each task's prompts, which interventions do not have: "
+                "'acdc ablate' measures them, and with --to zero writes a file of interventions"
+            )
+        return tuple(f"{one}@1:=0" for one in self.features)
 
     def save(self, path: Path) -> None:
         write_text(path, json_text(self.model_dump(mode="json")))

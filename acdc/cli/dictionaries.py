@@ -62,14 +62,13 @@ def dictionaries(
     from acdc.dictionaries.corpus import open_corpus
     from acdc.dictionaries.open import WRITERS, open_for, read_dictionary
     from acdc.dictionaries.quality import check_reconstructs, measure_quality, usual_prompts
-    from acdc.dictionaries.sizes import parse_bytes
     from acdc.model.load import load_model
 
     if (write is None) != (out is None) or (write is not None and write not in WRITERS):
         raise InputError(f"--write takes {' or '.join(WRITERS)}, and --out the folder to write into: give both or none")
     if model is None and (text is not None or task):
         raise InputError("--text and --task are prompts for a model: give --model, too")
-    hooks, limit = parse_hooks(hook), None if memory is None else parse_bytes(memory)
+    hooks, limit = parse_hooks(hook), parse_memory(memory)
     quality: list[Quality] = []
     if model is None:
         found = read_dictionary(folder, memory=limit, hooks=hooks)
@@ -93,6 +92,13 @@ def parse_hooks(text: str | None) -> list:
     from acdc.dictionaries.hooks import Hook
 
     return [] if text is None else [Hook.parse(part.strip()) for part in text.split(",")]
+
+
+def parse_memory(text: str | None) -> int | None:
+    """The bytes of --memory. Raises InputError for what is none."""
+    from acdc.dictionaries.sizes import parse_bytes
+
+    return None if text is None else parse_bytes(text)
 
 
 def check_empty(folder: Path) -> None:

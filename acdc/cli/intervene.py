@@ -56,6 +56,10 @@ Features = Annotated[
         "--dictionary", help="Folder of per-layer transcoders, of whose features m5.f41 is one.", metavar="FOLDER"
     ),
 ]
+Ablated = Annotated[
+    Path | None,
+    typer.Option("--ablated", help="Also set the features in this file of 'acdc ablate' to zero.", metavar="FILE"),
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -85,6 +89,7 @@ def intervene(
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,
     freeze_attention: FreezeAttention = False,
     dictionary: Features = None,
+    ablated: Ablated = None,
     prepend_bos: opt.PrependBos = False,
     limit: Limit = None,
     batch_size: opt.BatchSize = 32,
@@ -97,17 +102,22 @@ def intervene(
     as_json: opt.Json = False,
 ) -> None:
     """Set, scale or add to heads, MLPs, neurons or directions, and see what the model then says."""
+    from acdc.artefacts.feature_circuit import AblatedFeatures
     from acdc.interventions.generate import Sampling
     from acdc.interventions.intervene import Wanted
     from acdc.interventions.intervention import parse_all
     from acdc.runs.intervening import InterveneJob, run_interventions
 
-    interventions = parse_all(set_ or (), scale or (), add or ())
+    off = None if ablated is None else AblatedFeatures.load(ablated)
+    sets = [*(set_ or ()), *(() if off is None else off.interventions())]
+    interventions = parse_all(sets, scale or (), add or ())
+    if off is not None and dictionary is None:
+        dictionary = Path(off.dictionary.given)
     sampling = None if generate is None else Sampling(generate, temperature, seed)
     wanted = Wanted(
         prompt, None, metric, sampling, prepend_bos, top, limit, batch_size, seed, threads, freeze_attention
     )
-    job = InterveneJob(model, interventions, wanted, task, dictionary, revision, device, dtype.value)
+    job = InterveneJob(model, interventions, wanted, task, dictionary, revision, device, dtype.value, off)
     done = run_interventions(job, out)
     print_interventions(done.found, done.path, as_json, done.resumed)
 

@@ -1,14 +1,14 @@
 """The options that make a discovery job, written once for all commands that take one."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from acdc.cli import options as opt
 from acdc.cli.progress import loads_model
-from acdc.options import Choosing
+from acdc.options import FEATURES, Choosing
 from acdc.search.options import DECIDING as DECIDING_KINDS
 from acdc.search.options import SCORING as SCORING_KINDS
 from acdc.search.options import own_options
@@ -99,9 +99,17 @@ VERIFYING = ("verify", "verify_rows")
 DECIDING = ("direct_edges", *own_options(*DECIDING_KINDS))  # of ACDC
 
 
-def takes_job(*, without: Sequence[str] = (), **usual: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+Options = dict[str, Any]
+
+
+def takes_job(
+    *, without: Sequence[str] = (), features: Callable[[Collection[str], Options], None] | None = None, **usual: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a command of a function whose first parameter is a `DiscoveryJob`: it gets the options of one, `without`
-    some and with other `usual` values, and then the function's own."""
+    some and with other `usual` values, and then the function's own.
+
+    `features`: what is called in its place where the level is that of features, with the names of the options that the
+    user wrote and the values of all; the function then has these names as its second parameter, `given`."""
     ours = [
         parameter.replace(default=usual.get(name, parameter.default), kind=inspect.Parameter.KEYWORD_ONLY)
         for parameter in OPTIONS
@@ -109,19 +117,38 @@ def takes_job(*, without: Sequence[str] = (), **usual: Any) -> Callable[[Callabl
     ]
 
     def wrap(command: Callable[..., None]) -> Callable[..., None]:
-        theirs = list(inspect.signature(command).parameters.values())[1:]
+        theirs = list(inspect.signature(command).parameters.values())[1 if features is None else 2 :]
 
         @loads_model
         def run(**values: Any) -> None:
-            job = discovery_job(**{parameter.name: values.pop(parameter.name) for parameter in ours})
-            command(job, **values)
+            if features is None:
+                command(discovery_job(**{one.name: values.pop(one.name) for one in ours}), **values)
+                return
+            given = _written(values.pop(_CONTEXT))
+            if values["level"] == FEATURES:
+                features(given, values)
+            else:
+                command(discovery_job(**{one.name: values.pop(one.name) for one in ours}), given, **values)
 
         own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in theirs]
         arguments = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
-        signature = inspect.Signature([*arguments, *ours, *(p for p in own if p not in arguments)])
+        options = [*ours, *(p for p in own if p not in arguments)]
+        if features is not None:
+            options = [p.replace(annotation=opt.AnyLevel) if p.name == "level" else p for p in options]
+            options.append(inspect.Parameter(_CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
+        signature = inspect.Signature([*arguments, *options])
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         run.__signature__ = signature  # type: ignore[attr-defined]  # known to inspect, not to the stubs
         run.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
         return run
 
     return wrap
+
+
+_CONTEXT = "context"  # of typer, which knows what the user wrote
+
+
+def _written(context: typer.Context) -> frozenset[str]:
+    """The options that the user wrote, whatever their values."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(name for name, source in sources.items() if source is not None and source.name != "DEFAULT")

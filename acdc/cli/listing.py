@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from acdc.artefacts.feature_circuit import is_feature_circuit
 from acdc.cli.console import console, say_json
 from acdc.errors import InputError
 from acdc.files import is_there
@@ -155,7 +156,12 @@ def _summary(path: Path) -> dict:
     from acdc.artefacts.circuit import Circuit
     from acdc.render.verdict import percent
     from acdc.runs.finished import load_report
+    from acdc.runs.finished_features import open_features
 
+    if is_feature_circuit(path):
+        found = open_features(path)
+        size = f"{len(found.circuit.nodes)} of {found.circuit.candidates} features"
+        return {"edges": size, "faithfulness": percent(found.report.faithfulness)}
     if not is_there(path / "circuit.json"):
         return {}
     circuit = Circuit.load(path)

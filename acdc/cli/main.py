@@ -13,13 +13,24 @@ import typer
 
 from acdc.cli import options as opt
 from acdc.cli import targets
+from acdc.cli.ablate import ablate
 from acdc.cli.benchmark import benchmark
 from acdc.cli.compare import compare
 from acdc.cli.console import Enough, say, tell
 from acdc.cli.dictionaries import dictionaries
 from acdc.cli.exchange import export, import_
 from acdc.cli.explain import explain
-from acdc.cli.feature_circuit import ablate, feature_circuit
+from acdc.cli.features import (
+    ByPosition,
+    Dictionary,
+    ErrorNodes,
+    Hook,
+    Memory,
+    Nodes,
+    check_not_of_features,
+    discover_features,
+    print_features,
+)
 from acdc.cli.interrupts import SENTENCE, Interruptible
 from acdc.cli.intervene import intervene
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
@@ -75,13 +86,25 @@ def options(
 
 
 @command(FIND, "acdc discover --model trio --task ioi --out ioi")
-@takes_job()
-def discover(job: "DiscoveryJob", out: opt.Out = None, as_json: opt.Json = False) -> None:
+@takes_job(features=discover_features)
+def discover(
+    job: "DiscoveryJob",
+    given: frozenset[str],
+    dictionary: Dictionary = None,
+    nodes: Nodes = None,
+    errors: ErrorNodes = None,
+    by_position: ByPosition = False,
+    hook: Hook = None,
+    memory: Memory = None,
+    out: opt.Out = None,
+    as_json: opt.Json = False,
+) -> None:
     """Find a circuit, draw it and verify it on unseen rows."""
     from acdc.cli.progress import bars
     from acdc.cli.show_run import RunPrinter
     from acdc.runs.discovery import run_discovery
 
+    check_not_of_features(given)
     printer = RunPrinter(as_json)
     printer.finish(run_discovery(job, out, bars, watch=printer))
 
@@ -184,6 +207,7 @@ def show(
 ) -> None:
     """Print the result of a run, or an attribution graph. Ignores --device, --dtype and --seed."""
     from acdc.artefacts.attribution.store import is_trace
+    from acdc.artefacts.feature_circuit import is_feature_circuit
     from acdc.artefacts.intervention import FILE_NAME, read_intervened
     from acdc.cli.console import console
     from acdc.cli.show_run import RunPrinter, print_conclusion
@@ -196,6 +220,11 @@ def show(
         from acdc.runs.traced import open_trace
 
         print_trace(open_trace(run), as_json)
+        return
+    if is_feature_circuit(run):
+        from acdc.runs.finished_features import open_features
+
+        print_features(open_features(run), as_json, conclusion=True, everything=True)
         return
     if is_there(run / FILE_NAME):
         from acdc.cli.intervene import print_interventions
@@ -253,12 +282,17 @@ command(EXCHANGE, "acdc import graph.json --format eap-ig --task ioi --edges 40"
 command(JOBS, "acdc benchmark --suite compiled --methods acdc,eap")(benchmark)
 command(FEATURES, "acdc dictionaries trio-transcoders --model trio --task ioi")(dictionaries)
 command(FEATURES, "acdc train-dictionary --task induction --out mine", name="train-dictionary")(train_dictionary)
-command(
-    FEATURES,
-    "acdc feature-circuit --task greater_than --dictionary trio-transcoders --out found",
-    name="feature-circuit",
-)(feature_circuit)
 command(FEATURES, "acdc ablate found --features m3.f444 --out off.json")(ablate)
+
+
+@app.command(
+    "feature-circuit", hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True}
+)
+def feature_circuit() -> None:
+    """What is now a level of discover."""
+    raise InputError("feature-circuit is now 'acdc discover --level features --dictionary FOLDER'")
+
+
 for function, example in targets.COMMANDS.items():
     command(JOBS, example)(function)
 

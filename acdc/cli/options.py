@@ -11,7 +11,7 @@ import typer.core
 from pydantic.fields import FieldInfo
 
 from acdc.errors import InputError
-from acdc.options import Choosing, Extent, Level
+from acdc.options import FEATURES, Choosing, Extent, Level
 from acdc.search.options import SearchOptions, own_options
 from acdc.search.registry import METHODS
 
@@ -75,6 +75,18 @@ SplitEmbeddings = Annotated[
 LevelName = Annotated[
     Level,
     typer.Option("--level", help="What a circuit consists of.", parser=Level.named, metavar=f"[{'|'.join(Level)}]"),
+]
+
+
+def _any_level(name: str) -> str:
+    return name if name == FEATURES else Level.named(name)
+
+
+AnyLevel = Annotated[
+    str,
+    typer.Option(
+        "--level", help="What a circuit consists of.", parser=_any_level, metavar=f"[{'|'.join([*Level, FEATURES])}]"
+    ),
 ]
 Choose = Annotated[
     Choosing,

@@ -4,9 +4,11 @@ With --json, one object at the end.
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from acdc.artefacts.verification.report import Report
 from acdc.cli.console import console, say_json, tell
 from acdc.cli.show import STRONGEST, print_stored
 from acdc.cli.tables import make_table
@@ -15,11 +17,12 @@ from acdc.options import Extent
 from acdc.render.judgement import judge
 from acdc.render.size import size_notes
 from acdc.render.style import dropped, polished, screened, subtitle, title
-from acdc.render.verdict import Standing, between, claims, number, percent, planned_text, verdict
+from acdc.render.verdict import Claim, Standing, between, claims, number, percent, planned_text, verdict
 from acdc.runs.finished import FinishedRun
 from acdc.words import count_of
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 SLOW_FLOPS = 3e11  # of a verification: a few seconds, after which the first table is shown before it
@@ -42,7 +45,7 @@ class RunPrinter:
                 self._once("first table", lambda: self._first_table(run))
             return
         if report.measures:
-            self._once("measures", lambda: out.print(_measures(run, out.width)))
+            self._once("measures", lambda: out.print(measures_table(report, out.width)))
         if report.random is not None or (report.measures and run.plan is None):
             self._once("random", lambda: self._random(run))
 
@@ -91,13 +94,7 @@ class RunPrinter:
             self._out.print(f"{planned_text(run.plan)}\n", soft_wrap=True)
 
     def _random(self, run: FinishedRun) -> None:
-        found = run.report.random
-        known = [value for value in found.faithfulness if value is not None] if found else []
-        if known and found is not None:
-            fewer = f" on {count_of(found.rows or 0, 'row')}" if found.rows not in (None, run.report.rows) else ""
-            circuits = f"{count_of(len(known), 'random circuit')} of at most as many {run.circuit.part_name}{fewer}"
-            text = f"{circuits}: faithfulness {between(known)}"
-            self._out.print(text, style="dim italic")
+        print_random(run.report, f"at most as many {run.circuit.part_name}", self._out)
         self._out.print()
 
 
@@ -118,8 +115,8 @@ def _record(run: FinishedRun) -> dict:
     }
 
 
-def _measures(run: FinishedRun, width: int) -> "Table":
-    report = run.report
+def measures_table(report: Report, width: int) -> "Table":
+    """Every metric that was measured on unseen rows."""
     of = "" if report.unseen in (None, report.rows) else f" of {report.unseen}"
     title = f"verification on {report.rows}{of} unseen {'row' if report.rows == 1 and not of else 'rows'}"
     head = ("metric", "full model", "circuit", "complement", "empty circuit", "faithfulness")
@@ -128,6 +125,16 @@ def _measures(run: FinishedRun, width: int) -> "Table":
         for name, m in report.measures.items()
     ]
     return make_table(head, rows, width, title)
+
+
+def print_random(report: Report, size: str, out: "Console") -> None:
+    """How faithful random circuits are, which have such a `size`; nothing where there are none."""
+    found = report.random
+    known = [value for value in found.faithfulness if value is not None] if found else []
+    if known and found is not None:
+        fewer = f" on {count_of(found.rows or 0, 'row')}" if found.rows not in (None, report.rows) else ""
+        text = f"{count_of(len(known), 'random circuit')} of {size}{fewer}: faithfulness {between(known)}"
+        out.print(text, style="dim italic")
 
 
 def _strongest(run: FinishedRun, width: int) -> "Table":
@@ -148,13 +155,18 @@ def _strongest(run: FinishedRun, width: int) -> "Table":
 
 def print_conclusion(run: FinishedRun) -> None:
     """What the verification shows, in at most five lines: the verdict, and the names of claims by how they stand."""
-    out, found = console(), judge(run.report)
+    print_standing(run.path, run.report, claims(run.circuit, run.report))
+
+
+def print_standing(path: Path, report: Report, found_claims: Sequence[Claim]) -> None:
+    """The same of claims that are known."""
+    out, found = console(), judge(report)
     out.print(f"\n{found.word.value}: {found.why}", style="bold", soft_wrap=True)
     by_standing: dict[Standing, list[str]] = {}
-    for claim in claims(run.circuit, run.report):
+    for claim in found_claims:
         by_standing.setdefault(claim.standing, []).append(claim.name)
     for standing in Standing:
         if standing in by_standing:
             said = f"{standing.value}: {', '.join(by_standing[standing])}"
             out.print(said, soft_wrap=True)
-    out.print(f"all tables: acdc show {shlex.quote(str(run.path))}", soft_wrap=True)
+    out.print(f"all tables: acdc show {shlex.quote(str(path))}", soft_wrap=True)

@@ -11,17 +11,13 @@ import typer
 
 from acdc.cli import options as opt
 from acdc.cli.console import console, say_json
-from acdc.cli.dictionaries import Hooks, Memory, parse_hooks
+from acdc.cli.dictionaries import Hooks, Memory
 from acdc.cli.job_options import DEFAULT_MODEL
 from acdc.cli.progress import loads_model
 from acdc.cli.tables import print_table
-from acdc.errors import InputError
 from acdc.words import count_of
 
 if TYPE_CHECKING:
-    from acdc.interventions.intervention import Unit
-    from acdc.model.load import Model
-    from acdc.steering.directions import SteeringDirection
     from acdc.steering.steer import Steered
 
 At = Annotated[
@@ -53,7 +49,6 @@ Dictionary = Annotated[
 Folder = Annotated[
     Path | None, typer.Option("--out", help="Write steering.svg and .csv into this folder.", metavar="DIR")
 ]
-MOST_NEUTRAL = 4096  # tokens
 
 
 @loads_model
@@ -87,61 +82,32 @@ def steer(
     as_json: opt.Json = False,
 ) -> None:
     """Add a direction to the residual stream at several strengths; measure what changes, and what should not."""
-    from acdc.attribution.prompts import prompt_tokens
+    from acdc.cli.loading import load
     from acdc.cli.progress import bars
-    from acdc.dictionaries.corpus import open_corpus
-    from acdc.dictionaries.open import open_for
-    from acdc.dictionaries.quality import usual_prompts
-    from acdc.dictionaries.sizes import parse_bytes
     from acdc.execution.threads import fixed_threads
-    from acdc.interventions.generate import Sampling, check_generates
+    from acdc.interventions.generate import Sampling
     from acdc.interventions.intervention import Place, Unit
-    from acdc.model.load import load_model
-    from acdc.steering.steer import SteerSettings
+    from acdc.steering.directions import Source
+    from acdc.steering.steer import Beside, SteerSettings
     from acdc.steering.steer import steer as run
     from acdc.task.load import load_task
 
     where, _, place = at.partition("@")
-    position = Place.parse(place) if place else Place()
     doses = tuple(opt.numbers("--strengths", strengths) or ())
+    position = Place.parse(place) if place else Place()
     settings = SteerSettings(Unit.parse(where), position, doses, metric, limit, batch_size, seed)
-    loaded = load_model(model, revision=revision, device=device, dtype=dtype.value)
+    loaded, features = load(model, revision, device, dtype, dictionary, hook, memory)
     settings.check(loaded)
-    given = {"unit": unit, "toward": toward, "pairs": pairs, "vector": vector}
-    size = None if memory is None else parse_bytes(memory)
-    features = None if dictionary is None else open_for(dictionary, loaded, memory=size, hooks=parse_hooks(hook))
+    sampling = Sampling(generate, temperature, seed)
     with fixed_threads(threads):
-        direction = _direction(loaded, settings.at, given, away, features)
-        tokens = None if prompt is None else prompt_tokens(loaded, prompt)
-        sampling = None if tokens is None else Sampling(generate, temperature, seed)
-        if tokens is not None and sampling is not None:
-            check_generates(loaded, len(tokens), sampling)
-        text = () if neutral is None else usual_prompts(open_corpus(loaded, neutral, ()).prompts(), MOST_NEUTRAL)
+        source = Source(unit, toward, away, None if pairs is None else load_task(pairs, loaded), vector)
+        direction = source.direction(loaded, settings.at, features)
         other = None if other_task is None else load_task(other_task, loaded)
-        target = load_task(task, loaded)
-        found = run(loaded, direction, target, settings, [tuple(one) for one in text], other, tokens, sampling, bars)
+        beside = Beside.of(loaded, neutral, other, prompt, sampling)
+        found = run(loaded, direction, load_task(task, loaded), settings, beside, bars)
     print_steered(found, as_json)
     if out is not None:
         _write(found, out, as_json)
-
-
-def _direction(model: "Model", at: "Unit", given: dict, away: Path | None, features: object) -> "SteeringDirection":
-    """Of the one source that was given. Raises InputError for none or several."""
-    from acdc.dictionaries.dictionary import Dictionary
-    from acdc.steering import directions
-    from acdc.task.load import load_task
-
-    chosen = [name for name, value in given.items() if value is not None]
-    if len(chosen) != 1 or (given["toward"] is None) != (away is None):
-        raise InputError("give one direction: --unit, --toward with --away, --pairs or --vector")
-    if given["unit"] is not None:
-        assert features is None or isinstance(features, Dictionary)
-        return directions.from_unit(model, given["unit"], features)
-    if given["toward"] is not None and away is not None:
-        return directions.from_prompts(model, at, given["toward"], away)
-    if given["pairs"] is not None:
-        return directions.from_task(model, at, load_task(given["pairs"], model))
-    return directions.from_file(model, given["vector"])
 
 
 def print_steered(found: "Steered", as_json: bool) -> None:

@@ -1,19 +1,21 @@
 """The command that traces a prompt or the rows of a task, and how a trace is printed."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from acdc.cli import options as opt
 from acdc.cli.console import console, say_json
-from acdc.cli.dictionaries import Memory
+from acdc.cli.dictionaries import Memory, parse_memory
 from acdc.cli.job_options import DEFAULT_MODEL
 from acdc.cli.progress import loads_model
 from acdc.cli.tables import print_table
 from acdc.errors import InputError
 
 if TYPE_CHECKING:
+    from acdc.attribution.trace import TraceSettings
     from acdc.runs.spec import DiscoveryJob
     from acdc.runs.tracing import FinishedTrace
 
@@ -98,19 +100,17 @@ def trace(
     from acdc.attribution.logits import LogitChoice
     from acdc.attribution.trace import TraceSettings
     from acdc.cli.progress import bars
-    from acdc.dictionaries.sizes import parse_bytes
     from acdc.runs.task_tracing import TaskTrace
     from acdc.runs.tracing import TraceJob, run_trace
 
+    loading: dict[str, Any] = {"revision": revision, "device": device, "dtype": dtype.value}
+    logit_choice = LogitChoice(share=probability, most=logits)
+    most = None if max_nodes == 0 else max_nodes
+    settings = TraceSettings(logit_choice, most, not first_token, node_share, edge_share)
     of_prompts = {
         "--logit": bool(logit),
         "--less": less is not None,
-        "--probability": probability != 0.95,
-        "--logits": logits != 10,
-        "--max-nodes": max_nodes != 400,
-        "--node-share": node_share != 0.8,
-        "--edge-share": edge_share != 0.98,
-        "--first-token": first_token,
+        **_changed(settings),
         "--prepend-bos": prepend_bos,
         "--dictionary": dictionary is not None,
         "--memory": memory is not None,
@@ -119,34 +119,28 @@ def trace(
     _check_kind(task is not None, prompt is not None, of_prompts, of_tasks)
     if prompt is None:
         assert task is not None
-        traced = TaskTrace(metric, contrast, limit, seed, threads)
-        job = traced.job(model, task, verify, revision=revision, device=device, dtype=dtype.value)
-        _run_task(job, out, as_json)
+        _run_task(TaskTrace(metric, contrast, limit, seed, threads).job(model, task, verify, **loading), out, as_json)
         return
-    settings = TraceSettings(
-        LogitChoice(share=probability, most=logits),
-        None if max_nodes == 0 else max_nodes,
-        not first_token,
-        node_share,
-        edge_share,
+    wanted = tuple(logit or ())
+    job = TraceJob(
+        model, prompt, wanted, less, dictionary, parse_memory(memory), prepend_bos, settings, verify, **loading
     )
-    trace_job = TraceJob(
-        model,
-        prompt,
-        tuple(logit or ()),
-        less,
-        dictionary,
-        None if memory is None else parse_bytes(memory),
-        prepend_bos,
-        settings,
-        verify,
-        revision,
-        device,
-        dtype.value,
-        seed,
-        threads,
-    )
-    print_trace(run_trace(trace_job, out, bars), as_json)
+    print_trace(run_trace(replace(job, seed=seed, threads=threads), out, bars), as_json)
+
+
+def _changed(settings: "TraceSettings") -> dict[str, bool]:
+    """By option, whether a setting is not what it is by default."""
+    from acdc.attribution.trace import TraceSettings
+
+    usual = TraceSettings()
+    return {
+        "--probability": settings.logits.share != usual.logits.share,
+        "--logits": settings.logits.most != usual.logits.most,
+        "--max-nodes": settings.most_nodes != usual.most_nodes,
+        "--node-share": settings.node_share != usual.node_share,
+        "--edge-share": settings.edge_share != usual.edge_share,
+        "--first-token": settings.constant_first != usual.constant_first,
+    }
 
 
 def _check_kind(has_task: bool, has_prompt: bool, of_prompts: dict[str, bool], of_tasks: dict[str, bool]) -> None:

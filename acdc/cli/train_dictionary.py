@@ -67,6 +67,7 @@ def train_dictionary(
     as_json: opt.Json = False,
 ) -> None:
     """Train a dictionary of features for a model that has none. The same command goes on where it stopped."""
+    from acdc.cli.loading import load
     from acdc.cli.progress import bars
     from acdc.dictionaries.corpus import Corpus, open_corpus
     from acdc.dictionaries.hooks import Site as Place
@@ -74,7 +75,6 @@ def train_dictionary(
     from acdc.dictionaries.training.settings import TrainedActivation, TrainedKind, TrainSettings
     from acdc.dictionaries.training.train import train_dictionary as train
     from acdc.execution.threads import fixed_threads
-    from acdc.model.load import load_model
     from acdc.task.load import load_task
 
     settings = TrainSettings(
@@ -91,7 +91,7 @@ def train_dictionary(
         seed,
     )
     settings.check()
-    loaded = load_model(model, revision=revision, device=device, dtype=dtype.value)
+    loaded, _ = load(model, revision, device, dtype)
     if own_text is not None and text is not None:
         raise InputError("give --text or --own-text, not both")
     corpus: Corpus

@@ -1,5 +1,6 @@
 """The commands verify, minimise and diff, and how their results are printed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,6 +59,7 @@ def verify(
 ) -> None:
     """Verify a run's circuit on the rows that discovery did not use. Continues an earlier verification."""
     from acdc.artefacts.circuit import Circuit
+    from acdc.artefacts.feature_circuit import is_feature_circuit
     from acdc.cli.console import console
     from acdc.cli.extras import print_extras
     from acdc.cli.progress import bars
@@ -73,12 +75,22 @@ def verify(
         run = _run_of_edges(edges, run, model, task, device, dtype, seed)
     elif run is None:
         raise InputError("RUN is missing: name a run directory, or give --edges, --model and --task")
-    circuit = Circuit.load(run)
-    _check_own(circuit, dtype, seed)
     if extent is opt.Extent.none:
         raise InputError("--verify none measures nothing: give quick, standard or full")
     scope = Scope(extent, rows)
     scope.check()
+    if is_feature_circuit(run):
+        others: dict[str, object] = {
+            "--stability": stability,
+            "--bootstraps": bootstraps,
+            "--against": against,
+            "--rivals": rivals,
+        }
+        others |= {"--workers": workers, "--dtype": dtype, "--seed": seed}
+        _verify_features(run, model, task, device, scope, others, everything, as_json)
+        return
+    circuit = Circuit.load(run)
+    _check_own(circuit, dtype, seed)
     extras = Extras(stability, bootstraps, rivals, tuple(against or ()))
     for what in plan_extras(run, extras):
         tell(f"acdc: {what}")
@@ -101,6 +113,28 @@ def verify(
         others = {name: None for name, value in asked.items() if not value}
         print_extras(done.report.model_copy(update=others), console())
     print_conclusion(done)
+
+
+def _verify_features(
+    run: Path,
+    model: str | None,
+    task: str | None,
+    device: str,
+    scope: Scope,
+    others: Mapping[str, object],
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Raises InputError for `others`, options that a circuit of features does not have."""
+    from acdc.cli.features import print_features
+    from acdc.cli.progress import bars
+    from acdc.runs.features import reverify_features
+
+    given = next((option for option, value in others.items() if value is not None), None)
+    if given is not None:
+        raise InputError(f"{given} does not apply to {run}, which holds a circuit of features")
+    done = reverify_features(run, model, task, device, scope, bars)
+    print_features(done, as_json, conclusion=True, everything=everything)
 
 
 def _run_of_edges(

@@ -45,7 +45,6 @@ class _Sweep:
 
     def __init__(self, runs: FeatureRuns, place: int, batch: Batch, nodes: Sequence[FeatureNode]):
         self.runs, self.batch, self.nodes = runs, batch, nodes
-        self.there = runs.there(batch)
         self.clean, self.ablated = runs.clean(batch), runs.ablated(place)
         self.total = gradients(runs, batch, runs.dictionary.targets, {})
         self.leaves: dict[Hook, Tensor] = {}
@@ -74,7 +73,7 @@ class _Sweep:
         return edit
 
     def through(self, node: FeatureNode) -> Tensor:
-        """A feature's activation, times the metric's gradient at it, over all tokens."""
+        """A feature's activation, times the metric's gradient at it, over the tokens of its place."""
         one = self.runs.dictionary.at(node.hook)
         row = torch.tensor([node.index])
         weight = torch.zeros_like(self.clean.features[node.hook][..., 0])
@@ -82,7 +81,7 @@ class _Sweep:
             weight = weight + self.total[target] @ one.decoders[to].rows(row)[0]
         with torch.enable_grad():
             activation = one.encode(self.reads[node.hook])[..., node.index]
-            return (activation * weight * self.there).sum()
+            return (activation * weight * self.runs.at(node, self.batch)).sum()
 
     def add(self, found: Edges, target: str, value: Tensor) -> None:
         """What all nodes give to a value."""
@@ -98,11 +97,12 @@ class _Sweep:
 
     @torch.no_grad()
     def _effect(self, node: FeatureNode, slopes: dict[Hook, Tensor]) -> float:
+        there = self.runs.at(node, self.batch)
         if node.is_error:
             if node.hook not in slopes:
                 return 0.0
             change = self.ablated.errors[node.hook] - self.clean.errors[node.hook]
-            return float((change * slopes[node.hook])[self.there].double().sum())
+            return float((change * slopes[node.hook])[there].double().sum())
         one, row = self.runs.dictionary.at(node.hook), torch.tensor([node.index])
         clean, ablated = self.clean.features[node.hook], self.ablated.features[node.hook]
         change = (ablated.expand_as(clean) - clean)[..., node.index]
@@ -110,4 +110,4 @@ class _Sweep:
         for to, target in enumerate(one.writes):
             if target in slopes:
                 along = along + slopes[target] @ one.decoders[to].rows(row)[0]
-        return float((change * along)[self.there].double().sum())
+        return float((change * along)[there].double().sum())

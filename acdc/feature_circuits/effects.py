@@ -18,7 +18,7 @@ from acdc.dictionaries.hooks import Hook
 from acdc.dictionaries.run import Edit, SiteRun
 from acdc.errors import InputError
 from acdc.execution.products import product
-from acdc.feature_circuits.nodes import FeatureNode, Removed
+from acdc.feature_circuits.nodes import FeatureNode
 from acdc.feature_circuits.runs import FeatureRuns, Values
 from acdc.progress import Progress, silent
 
@@ -107,44 +107,56 @@ def metric_of(runs: FeatureRuns, batch: Batch, logits: Tensor) -> Tensor:
 
 
 class _Sums:
-    """Effects so far, and which features were active."""
+    """Effects by place so far, and which features were active there."""
 
     def __init__(self, runs: FeatureRuns):
         self.runs = runs
-        device = runs.model.device
+        device, places = runs.model.device, len(runs.places)
         self.features = {
-            one.reads: torch.zeros(one.size, dtype=torch.float64, device=device) for one in runs.dictionary.sets
+            one.reads: torch.zeros(places, one.size, dtype=torch.float64, device=device) for one in runs.dictionary.sets
         }
-        self.active = {hook: torch.zeros(len(x), dtype=torch.bool, device=device) for hook, x in self.features.items()}
-        self.errors = dict.fromkeys(runs.dictionary.targets, 0.0)
+        self.active = {hook: torch.zeros_like(x, dtype=torch.bool) for hook, x in self.features.items()}
+        self.errors = {target: [0.0] * places for target in runs.dictionary.targets}
 
     @torch.no_grad()
     def add(self, batch: Batch, clean: Values, ablated: Values, found: Mapping[Hook, Tensor]) -> None:
-        there = self.runs.there(batch)
+        there, where = self.runs.there(batch), self.runs.where(batch)
+        for place in range(len(self.runs.places)):
+            own = there & (where == place)
+            if own.any():
+                self._add(place, own, clean, ablated, found)
+
+    def _add(self, place: int, own: Tensor, clean: Values, ablated: Values, found: Mapping[Hook, Tensor]) -> None:
+        """What a place's tokens `own`, boolean [B, P], give."""
         for one in self.runs.dictionary.sets:
             by = ablated.features[one.reads] - clean.features[one.reads]
-            by = by.expand_as(clean.features[one.reads])[there]
-            self.active[one.reads] |= (by != 0).any(0) | (clean.features[one.reads][there] != 0).any(0)
+            by = by.expand_as(clean.features[one.reads])[own]
+            self.active[one.reads][place] |= (by != 0).any(0) | (clean.features[one.reads][own] != 0).any(0)
             for to, target in enumerate(one.writes):
                 if target in found:
-                    self._add_features(one, to, by, found[target][there])
+                    self._add_features(place, one, to, by, found[target][own])
         for target, gradient in found.items():
             error = (ablated.errors[target] - clean.errors[target]).expand_as(gradient)
-            self.errors[target] += float((error * gradient)[there].double().sum())
+            self.errors[target][place] += float((error * gradient)[own].double().sum())
 
-    def _add_features(self, one: Features, to: int, by: Tensor, gradient: Tensor) -> None:
+    def _add_features(self, place: int, one: Features, to: int, by: Tensor, gradient: Tensor) -> None:
         """Changes [n, F] at tokens times what they write there, some features at a time: a decoder may be on disk."""
         for some in torch.nonzero((by != 0).any(0))[:, 0].split(AT_ONCE):
             along = product(gradient, one.decoders[to].rows(some).T)
-            self.features[one.reads][some] += (by[:, some] * along).double().sum(0)
+            self.features[one.reads][place, some] += (by[:, some] * along).double().sum(0)
 
     def effects(self) -> Effects:
         rows = len(self.runs.behaviour.rows)
         found: Effects = {}
         for hook, active in self.active.items():
-            for index in torch.nonzero(active)[:, 0].tolist():
-                found[FeatureNode(hook, index)] = float(self.features[hook][index]) / rows
-        return found | {FeatureNode(hook, -1): value / rows for hook, value in self.errors.items()}
+            for place, index in torch.nonzero(active).tolist():
+                found[FeatureNode(hook, index, self.runs.places[place])] = (
+                    float(self.features[hook][place, index]) / rows
+                )
+        for hook, values in self.errors.items():
+            for name, value in zip(self.runs.places, values, strict=True):
+                found[FeatureNode(hook, -1, name)] = value / rows
+        return found
 
 
 def active_nodes(runs: FeatureRuns) -> list[FeatureNode]:
@@ -158,8 +170,7 @@ def active_nodes(runs: FeatureRuns) -> list[FeatureNode]:
 def _exact(runs: FeatureRuns, progress: Progress) -> Effects:
     nodes, full = active_nodes(runs), runs.full()
     with progress("ablating", len(nodes), "nodes") as advance:
-        removed = [Removed.these([node], runs.dictionary) for node in nodes]
-        values = runs.measure(removed, advance).mean(1)
+        values = runs.measure([runs.without([node]) for node in nodes], advance)[0].mean(1)
     return {node: float(value) - full for node, value in zip(nodes, values, strict=True)}
 
 

@@ -1,6 +1,5 @@
 """Feature circuits as artefacts, and the effect of ablating some features everywhere."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +17,12 @@ from acdc.artefacts.feature_circuit import (
 from acdc.artefacts.verification.interval import Interval
 from acdc.dictionaries.dictionary import Dictionary
 from acdc.errors import InputError
-from acdc.feature_circuits.discover import FeatureCircuit, FeatureSettings, Measured
-from acdc.feature_circuits.nodes import FeatureNode, Removed
+from acdc.feature_circuits.discover import FeatureCircuit, FeatureSettings
+from acdc.feature_circuits.effects import EffectMethod
+from acdc.feature_circuits.nodes import EVERYWHERE, FeatureNode, Removed
 from acdc.feature_circuits.runs import FeatureAblation, FeatureRuns
 from acdc.model.load import Model
+from acdc.options import DEFAULT_THREADS
 from acdc.task.metrics import METRICS, Metric
 from acdc.task.rows import Task
 from acdc.verification.intervals import Bootstrap, mean
@@ -35,41 +36,45 @@ def dictionary_record(dictionary: Dictionary, given: str | Path) -> DictionaryRe
 
 
 def to_record(
-    found: FeatureCircuit, model: Model, task: Task, dictionary: DictionaryRecord, settings: FeatureSettings
+    found: FeatureCircuit,
+    model: Model,
+    task: Task,
+    dictionary: DictionaryRecord,
+    settings: FeatureSettings,
+    threads: int = DEFAULT_THREADS,
 ) -> FeatureCircuitRecord:
+    """`threads`: with which it was found."""
+    at_places = found.places != EVERYWHERE
+    edges = sorted(found.edges.items(), key=lambda item: (-abs(item[1]), item[0]))
     return FeatureCircuitRecord(
         model=model.name,
         model_hash=model.content_hash,
+        dtype=model.dtype_name,
         task=task.name,
         task_hash=task.content_hash(),
         dictionary=dictionary,
         metric=found.metric,
+        larger_is_better=found.larger_is_better,
         method=settings.method.value,
+        steps=settings.steps if settings.method is EffectMethod.ig else None,
         ablation=settings.ablation.value,
         errors=settings.errors.value,
         seed=settings.seed,
-        discovery_rows=found.split.discovery,
+        batch_size=settings.batch_size,
+        threads=threads,
+        split=found.split.rule,
+        discovery_rows=tuple(task.rows[place].id for place in found.split.discovery),
+        verification_rows=tuple(task.rows[place].id for place in found.split.verification),
+        duplicates=found.split.duplicates,
+        places=found.places if at_places else (),
+        spans_hash=task.spans_hash() if at_places and task.span_names else None,
         candidates=found.candidates,
-        nodes=_nodes(found.nodes),
-        edges=tuple(
-            FeatureEdge(source=source, target=target, effect=effect)
-            for (source, target), effect in sorted(found.edges.items(), key=lambda item: (-abs(item[1]), item[0]))
-        ),
+        nodes=tuple(NodeRecord(id=node.id, effect=effect) for node, effect in found.nodes),
+        edges=tuple(FeatureEdge(source=ends[0], target=ends[1], effect=effect) for ends, effect in edges),
         curve=found.curve,
-        discovery=_measured(found.discovery),
-        unseen=None if found.unseen is None else _measured(found.unseen),
-        removals=_nodes(found.removals),
-        random=found.random,
+        discovery=MeasuredRecord(**vars(found.discovery), **{name: getattr(found.discovery, name) for name in _SHARES}),
         libraries=library_versions(),
     )
-
-
-def _nodes(nodes: Sequence[tuple[FeatureNode, float]]) -> tuple[NodeRecord, ...]:
-    return tuple(NodeRecord(id=node.id, effect=effect) for node, effect in nodes)
-
-
-def _measured(found: Measured) -> MeasuredRecord:
-    return MeasuredRecord(**vars(found), **{name: getattr(found, name) for name in _SHARES})
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,15 @@ def check_of(record: AblatedFeatures | FeatureCircuitRecord, model: Model, dicti
         )
 
 
+def bound_features(chosen: AblatedFeatures, model: Model, dictionary: Dictionary) -> AblatedFeatures:
+    """The same with names as acdc writes them, and as interventions. Raises InputError where they are of another model
+    or dictionary, and for what is no feature of it."""
+    check_of(chosen, model, dictionary)
+    ids = tuple(FeatureNode.parse(name, dictionary).id for name in chosen.features)
+    found = chosen.model_copy(update={"features": ids})
+    return found.model_copy(update={"set": found.interventions() if found.to == "zero" else ()})
+
+
 def ablation_effects(
     model: Model, dictionary: Dictionary, task: Task, chosen: AblatedFeatures, seed: int = 0, batch_size: int = 32
 ) -> list[AblationEffect]:
@@ -108,7 +122,7 @@ def ablation_effects(
         runs = FeatureRuns(
             model, dictionary, task, range(len(task.rows)), metric, FeatureAblation(chosen.to), batch_size
         )
-        before, after = np.array(runs.behaviour.full()), runs.measure([removed])[0]
+        before, after = np.array(runs.behaviour.full()), runs.measure([removed])[0, 0]
         bootstrap = Bootstrap(SampledUnits.of(runs.behaviour.rows), seed)
         values = (bootstrap.of(mean, one) for one in (before, after, after - before))
         found.append(AblationEffect(task.name, metric.name, len(task.rows), *values))

@@ -5,7 +5,7 @@ ablated activations less what they write at those of this run; features that sta
 do errors that stay. So a run with nothing ablated is the model's own, whatever the dictionary leaves unexplained
 (Marks et al. 2024, arXiv 2403.19647). First tokens are never ablated.
 
-Shapes: B rows, P positions, F features of a set, d the width of a target.
+Shapes: B rows, P positions, S places, F features of a set, d the width of a target.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from acdc.dictionaries.hooks import Hook
 from acdc.dictionaries.open import check_fits
 from acdc.dictionaries.run import Edit, SiteRun
 from acdc.errors import InputError
-from acdc.feature_circuits.nodes import Removed
+from acdc.feature_circuits.nodes import EVERYWHERE, FeatureNode, Removed
 from acdc.model.load import Model
 from acdc.progress import Advance, nobody
 from acdc.task.metrics import Metric
@@ -72,6 +72,7 @@ class _Seen:
 
 class FeatureRuns:
     """A model, rows, a metric and an ablation with a dictionary. `means`: those of other rows, for mean ablation.
+    `by_position`: nodes are at single `places`, spans of the task or positions, else at all tokens together.
 
     Raises InputError for a dictionary that does not fit the model or normalises what it reads, and for rows whose
     corrupted prompts do not correspond position by position.
@@ -87,6 +88,7 @@ class FeatureRuns:
         ablation: FeatureAblation = FeatureAblation.resample,
         batch_size: int = DEFAULT_BATCH,
         means: Values | None = None,
+        by_position: bool = False,
     ):
         check_fits(dictionary, model)
         if any(one.normalisation is not Normalisation.none for one in dictionary.sets):
@@ -99,7 +101,9 @@ class FeatureRuns:
                 f"task {task.name!r} has corrupted prompts that correspond to the clean ones by spans alone: use "
                 "--ablation mean or zero"
             )
+        self.places: tuple[str, ...] = self.behaviour.spans.names if by_position else EVERYWHERE
         self._kept: dict[int, Values] = {}
+        self._where: dict[tuple[int, ...], Tensor] = {}
         self.means = means if means is not None or ablation is not FeatureAblation.mean else self._means()
 
     @property
@@ -115,6 +119,26 @@ class FeatureRuns:
         lengths = torch.tensor([len(row.clean) for row in batch.answers.rows], device=batch.tokens.device)
         places = torch.arange(batch.tokens.shape[1], device=batch.tokens.device)
         return (places[None] < lengths[:, None]) & (places > 0)
+
+    def where(self, batch: Batch) -> Tensor:
+        """The place of every token of a batch, int [B, P]."""
+        if batch.index not in self._where:
+            everywhere = self.places == EVERYWHERE
+            found = torch.zeros_like(batch.tokens) if everywhere else torch.from_numpy(self.behaviour.where(batch))
+            self._where[batch.index] = found.to(batch.tokens.device)
+        return self._where[batch.index]
+
+    def at(self, node: FeatureNode, batch: Batch) -> Tensor:
+        """The tokens of a node's place, boolean [B, P]."""
+        return self.there(batch) & (self.where(batch) == self.places.index(node.place))
+
+    def without(self, nodes: Sequence[FeatureNode]) -> Removed:
+        """Some nodes alone are ablated."""
+        return Removed.these(nodes, self.dictionary, self.places)
+
+    def only(self, nodes: Sequence[FeatureNode], errors: bool) -> Removed:
+        """All features but some are ablated; `errors`: all errors that are not among these too."""
+        return Removed.all_but(nodes, self.dictionary, errors, self.places)
 
     @torch.no_grad()
     def clean(self, batch: Batch) -> Values:
@@ -159,14 +183,14 @@ class FeatureRuns:
 
     def edits(self, place: int, removed: Removed) -> dict[Hook, Edit]:
         """Those of a run of a batch with some nodes ablated."""
-        seen, ablated = _Seen(self.dictionary), self.ablated(place)
+        seen, ablated, where = _Seen(self.dictionary), self.ablated(place), self.where(self.batches[place])
         found: dict[Hook, Edit] = {one.reads: partial(seen.read, one) for one in self.dictionary.sets}
         for target in self.dictionary.targets:
-            found[target] = partial(self._write, seen, ablated, removed, target, found.get(target))
+            found[target] = partial(self._write, seen, ablated, removed, where, target, found.get(target))
         return found
 
     def _write(
-        self, seen: _Seen, ablated: Values, removed: Removed, target: Hook, read: Edit | None, x: Tensor
+        self, seen: _Seen, ablated: Values, removed: Removed, where: Tensor, target: Hook, read: Edit | None, x: Tensor
     ) -> Tensor:
         if read is not None:
             read(x)
@@ -176,24 +200,33 @@ class FeatureRuns:
             mask = removed.features[one.reads]
             if target in one.writes and mask.any():
                 activations = seen.activations[one.reads]
-                by = torch.where(mask & later, ablated.features[one.reads] - activations, 0.0)
+                by = torch.where(_tokens(mask, where) & later, ablated.features[one.reads] - activations, 0.0)
                 change = change + one.contributed(by, one.writes.index(target))
-        if target in removed.errors:
-            error = x - seen.reconstruction(target)
-            change = change + torch.where(later, ablated.errors[target] - error, 0.0)
+        if removed.errors[target].any():
+            error, gone = x - seen.reconstruction(target), _tokens(removed.errors[target][:, None], where)
+            change = change + torch.where(gone & later, ablated.errors[target] - error, 0.0)
         return x + change
 
     @torch.no_grad()
-    def measure(self, candidates: Sequence[Removed], advance: Advance = nobody) -> np.ndarray:
-        """The metric with nodes ablated, float64 [candidates, rows]. `advance` is told of finished candidates."""
-        values = np.empty((len(candidates), len(self.behaviour.rows)))
+    def measure(
+        self, candidates: Sequence[Removed], advance: Advance = nobody, metrics: Sequence[Metric] = ()
+    ) -> np.ndarray:
+        """Metrics with nodes ablated, float64 [metrics, candidates, rows]; by default the own metric alone. `advance`
+        is told of finished candidates."""
+        wanted = tuple(metrics) or (self.metric,)
+        values = np.empty((len(wanted), len(candidates), len(self.behaviour.rows)))
         for number, removed in enumerate(candidates):
             for place, batch in enumerate(self.batches):
                 logits = SiteRun(self.model, self.edits(place, removed)).logits(batch.tokens, batch.positions)
-                values[number, list(batch.index)] = apply([self.metric], logits[None], batch.answers)[0, 0]
+                values[:, number, list(batch.index)] = apply(wanted, logits[None], batch.answers)[:, 0]
             advance(1)
         return values
 
     def full(self) -> float:
         """The model's own metric, the mean over rows."""
         return float(self.behaviour.full().mean())
+
+
+def _tokens(mask: Tensor, where: Tensor) -> Tensor:
+    """What is meant at every token [B, P, F] of a mask [S, F] by places; of one place, which all tokens are, [1, F]."""
+    return mask if len(mask) == 1 else mask[where]

@@ -58,10 +58,13 @@ Shape = Line | Rectangle | Text
 
 @dataclass(frozen=True)
 class DrawnNode:
+    """`page`: what it leads to, where the picture is part of a page."""
+
     id: str
     rank: int
     outline: Rectangle
     label: Text
+    page: str = ""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def _link(link: DrawnLink, chosen: bool) -> str:
 
 def _node(node: DrawnNode, chosen: bool) -> str:
     data = f' class="node" data-at="{escape(node.id)}"' if chosen else ""
-    return f"<g{data}>{_shape(node.outline)}{_shape(node.label)}</g>"
+    drawn = f"<g{data}>{_shape(node.outline)}{_shape(node.label)}</g>"
+    return f'<a href="{escape(node.page)}">{drawn}</a>' if node.page else drawn
 
 
 def _head(colour: str, size: float) -> str:

@@ -25,16 +25,18 @@ from acdc.artefacts.verification.stability import Bootstraps, Stability
 from acdc.artefacts.verification.test_result import TestResult
 from acdc.options import Extent
 from acdc.render.size import size_notes
+from acdc.render.subject import Subject
 from acdc.words import are, count_of
 
 
 def verdict(circuit: Circuit, report: Report) -> str:
     """The result in a few sentences."""
-    notes = " ".join(size_notes(circuit))
-    return f"{notes} {_verdict(circuit, report)}" if notes else _verdict(circuit, report)
+    notes, said = " ".join(size_notes(circuit)), verdict_of(Subject.of(circuit), report)
+    return f"{notes} {said}" if notes else said
 
 
-def _verdict(circuit: Circuit, report: Report) -> str:
+def verdict_of(subject: Subject, report: Report) -> str:
+    """The same without what is to be said of the circuit's size."""
     if not report.rows:
         return f"Not verified: {report.reason}."
     measure = report.measures[report.metric]
@@ -46,7 +48,7 @@ def _verdict(circuit: Circuit, report: Report) -> str:
     text = (
         f"On {report.rows}{of} {rows} that discovery did not see, faithfulness {share} "
         f"({report.metric} {measure.circuit:.4g}; full model {measure.full:.4g}, "
-        f"every edge ablated {measure.empty:.4g}). {removals_text(report, circuit.part_name)}"
+        f"every {subject.everything} ablated {measure.empty:.4g}). {removals_text(report, subject.parts)}"
     )
     if report.duplicates:
         said = "duplicates or mirrors" if report.duplicates == 1 else "duplicate or mirror"
@@ -186,12 +188,16 @@ class Claim:
 
 def claims(circuit: Circuit, report: Report) -> list[Claim]:
     """All claims about a circuit, the most important first."""
+    return claims_of(Subject.of(circuit), report)
+
+
+def claims_of(subject: Subject, report: Report) -> list[Claim]:
     if not report.rows:
         text = f"Not verified: {report.reason}."
         if report.extent is not Extent.none:
             text += " Discover on fewer rows (--limit) to leave some for verification."
         return [Claim("faithfulness", Standing.open, text)]
-    found = [_faithfulness(circuit, report), *_random(circuit, report)]
+    found = [_faithfulness(subject, report), *_random(subject, report)]
     if report.full_verification is None:
         text = (
             "Not measured: intervals, other ablations, completeness, minimality, and tests against chance. 'acdc "
@@ -200,7 +206,8 @@ def claims(circuit: Circuit, report: Report) -> list[Claim]:
         found.append(Claim("full verification", Standing.open, text))
     else:
         found += _in_full(report, report.full_verification)
-    return [*found, *_stability(report), *_extras(circuit, report), *_duplicates(report)]
+    again = [*_stability(report), *_extras(subject, report)] if subject.searched_again else []
+    return [*found, *again, *_duplicates(report)]
 
 
 def own_faithfulness(report: Report) -> Faithfulness | None:
@@ -219,12 +226,12 @@ def better(larger: bool) -> str:
     return "higher is better" if larger else "lower is better"
 
 
-def _faithfulness(circuit: Circuit, report: Report) -> Claim:
+def _faithfulness(subject: Subject, report: Report) -> Claim:
     measure, own = report.measures[report.metric], own_faithfulness(report)
     numbers = (
         f"{report.metric} is {number(measure.circuit)} for the circuit, {number(measure.full)} for the full model and "
-        f"{number(measure.empty)} with every edge ablated ({better(circuit.larger_is_better)}; {report.ablation} "
-        f"ablation, {count_of(report.rows, 'row')} that discovery did not see)"
+        f"{number(measure.empty)} with every {subject.everything} ablated ({better(subject.larger_is_better)}; "
+        f"{report.ablation} ablation, {count_of(report.rows, 'row')} that discovery did not see)"
     )
     if measure.faithfulness is None:
         return Claim(
@@ -250,14 +257,14 @@ def _faithfulness(circuit: Circuit, report: Report) -> Claim:
     return Claim("faithfulness", standing, text)
 
 
-def _random(circuit: Circuit, report: Report) -> Iterator[Claim]:
+def _random(subject: Subject, report: Report) -> Iterator[Claim]:
     known = [value for value in report.random.faithfulness if value is not None] if report.random else []
     if not known or report.faithfulness is None:
         return
     beaten = sum(value < report.faithfulness for value in known)
     text = (
         f"The circuit does better than {beaten} of {count_of(len(known), 'random circuit')} of at most as many "
-        f"{circuit.units.plural}, which recover {between(known)}."
+        f"{subject.units}, which recover {between(known)}."
     )
     yield Claim("better than chance", Standing.open if beaten == len(known) else Standing.not_shown, text)
 
@@ -392,7 +399,7 @@ def _stability(report: Report) -> Iterator[Claim]:
 LITTLE, STEADY, MOST_SHARED = 0.2, 0.8, 0.5  # of a behaviour that is lost; of edges in common
 
 
-def _extras(circuit: Circuit, report: Report) -> Iterator[Claim]:
+def _extras(subject: Subject, report: Report) -> Iterator[Claim]:
     """What is measured only if asked for."""
     if report.bootstraps is not None:
         text = f"{_sentence(bootstraps_text(report.bootstraps))} It counts as stable from {STEADY:.0%}."
@@ -415,7 +422,7 @@ def _extras(circuit: Circuit, report: Report) -> Iterator[Claim]:
         rivalled = best is not None and best.jaccard < MOST_SHARED
         text = _sentence(rivals_text(report.rivals))
         yield Claim("no rival circuit", Standing.not_shown if rivalled else Standing.open, text)
-    elif circuit.units.are_edges:
+    elif subject.of_edges:
         text = "Not measured: whether another circuit does as well. 'acdc verify RUN --rivals 3' searches for one."
         yield Claim("no rival circuit", Standing.open, text)
 

@@ -22,16 +22,18 @@ from acdc.artefacts.codecs import (
 )
 from acdc.artefacts.codecs.translate import from_file, to_file
 from acdc.artefacts.digests import digest, has_artefact, read_artefact
+from acdc.artefacts.feature_circuit import is_feature_circuit
 from acdc.artefacts.names import load_names
 from acdc.errors import AcdcWarning, InputError
 from acdc.extensions import Registry
-from acdc.files import is_there, read_bytes, write_bytes
+from acdc.files import is_there, make_folder, read_bytes, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.graph.units import EdgeUnits, Units
 from acdc.options import Grouping
 from acdc.render.graphviz import to_picture
 from acdc.render.look import PLAIN, Look, choose_look
 from acdc.render.scale import AS_DRAWN, SIZES, Size
+from acdc.runs.feature_exchange import export_features
 from acdc.runs.finished import load_report, warn_unverified
 from acdc.runs.page import report_of_run
 from acdc.runs.ranking import SCORES, ScoresRecord, read_scores
@@ -217,6 +219,10 @@ def export_run(
         if asked:
             raise InputError(f"{options}: pictures of circuits have these options, those of attribution graphs do not")
         return Exported(export_trace(path, format, out, supernodes), ())
+    if is_feature_circuit(path):
+        if asked or supernodes is not None:
+            raise InputError(f"{options or '--supernodes'}: a picture of features does not have this option")
+        return Exported(export_features(path, format, out), ())
     if supernodes is not None:
         raise InputError("--supernodes groups the nodes of an attribution graph, not of a circuit")
     run = open_exportable(path)
@@ -236,7 +242,7 @@ def export_run(
         warn_unverified(path)
     targets = {out / name if name else out: content for name, content in written.files.items()}
     for target, content in targets.items():
-        _make_folder(target.parent)
+        make_folder(target.parent, "--out")
         write_bytes(target, content)
     for sentence in written.lost:
         warnings.warn(f"lost in format {format}: {sentence}", AcdcWarning, stacklevel=2)
@@ -253,13 +259,6 @@ def _looking(run: Exportable, fixed: bool, group: str, more: Mapping[str, Any]) 
         around |= {"names": given.names, "roles": given.roles}
     look = choose_look(run.circuit, fixed, group, report, **around)
     return replace(run, look=look, size=Size(**{name: value for name, value in more.items() if name in SIZES}))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {folder} cannot be made: {error.strerror}") from None
 
 
 def open_exportable(path: Path) -> Exportable:

@@ -7,12 +7,14 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from acdc.artefacts.feature_circuit import is_feature_circuit
 from acdc.errors import InputError
 from acdc.files import is_there, read_bytes, write_text
 from acdc.render.escaping import escape
 from acdc.render.judgement import judge
 from acdc.render.verdict import percent
 from acdc.runs.finished import PAGE, FinishedRun, open_run
+from acdc.runs.finished_features import FinishedFeatures, open_features
 from acdc.runs.run_directory import list_runs, read_run
 
 FILE_NAME = "index.html"
@@ -25,7 +27,7 @@ class Listed:
     """A run of the folder: what it is of, or why it has no circuit to show."""
 
     path: Path
-    run: FinishedRun | None
+    run: FinishedRun | FinishedFeatures | None
     problem: str = ""
 
 
@@ -44,7 +46,7 @@ def _listed(path: Path) -> Listed:
     try:
         if read_run(path).status == "running":
             return Listed(path, None, "running, or interrupted: the command that began it goes on with it")
-        return Listed(path, open_run(path))
+        return Listed(path, open_features(path) if is_feature_circuit(path) else open_run(path))
     except InputError as error:
         return Listed(path, None, str(error))
 
@@ -52,7 +54,9 @@ def _listed(path: Path) -> Listed:
 def to_html(name: str, runs: list[Listed]) -> str:
     """The page as text: it needs no other file but the reports that it leads to."""
     edges = {
-        one.path.name: [one.run.circuit.model.content_hash, _edges(one.run)] for one in runs if one.run is not None
+        one.path.name: [one.run.circuit.model.content_hash, _edges(one.run)]
+        for one in runs
+        if isinstance(one.run, FinishedRun)
     }
     text = (resources.files(__package__) / "index.html").read_text(encoding="utf-8")
     return Template(text).substitute(
@@ -73,19 +77,30 @@ def _row(one: Listed) -> str:
     name, run = escape(one.path.name), one.run
     if run is None:
         return f'<tr><td></td><td></td><th scope="row">{name}</th><td colspan="6">{escape(one.problem)}</td></tr>'
-    circuit, verdict = run.circuit, judge(run.report)
+    verdict, (names, size, total) = judge(run.report), _facts(run)
     link = f'<a href="{name}/{PAGE}">{name}</a>' if is_there(one.path / PAGE) else name
     value = "" if run.report.faithfulness is None else f"{run.report.faithfulness}"
     cells = [
-        f'<td><input type="checkbox" value="{name}" aria-label="compare {name}"></td>',
+        f'<td><input type="checkbox" value="{name}" aria-label="compare {name}"></td>'
+        if isinstance(run, FinishedRun)
+        else "<td></td>",
         f"<td>{_thumbnail(one.path)}</td>",
         f'<th scope="row">{link}</th>',
-        *(f"<td>{escape(text)}</td>" for text in (circuit.task.name, circuit.model.name, circuit.method.name)),
-        f'<td class="figure" data-value="{circuit.size}">{circuit.size:,} of {circuit.units.total:,}</td>',
+        *(f"<td>{escape(text)}</td>" for text in names),
+        f'<td class="figure" data-value="{size}">{size:,} of {total:,}</td>',
         f'<td class="figure" data-value="{value}">{percent(run.report.faithfulness)}</td>',
         f'<td class="{verdict.word.name}">{verdict.word.value}</td>',
     ]
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def _facts(run: FinishedRun | FinishedFeatures) -> tuple[tuple[str, str, str], int, int]:
+    """(task, model and method, how many units a circuit has, of how many)."""
+    if isinstance(run, FinishedFeatures):
+        found = run.circuit
+        return (found.task, found.model, f"features, {found.method}"), len(found.nodes), found.candidates
+    circuit = run.circuit
+    return (circuit.task.name, circuit.model.name, circuit.method.name), circuit.size, circuit.units.total
 
 
 def _thumbnail(path: Path) -> str:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from acdc.artefacts.digests import digest
+from acdc.artefacts.feature_circuit import AblatedFeatures
 from acdc.artefacts.intervention import FILE_NAME, Intervened, read_intervened, to_record
 from acdc.attribution.dictionary import Dictionary
 from acdc.attribution.prompts import prompt_tokens
 from acdc.dictionaries.units import open_traced
+from acdc.feature_circuits.record import check_of
 from acdc.files import json_text, read_bytes
 from acdc.interventions.intervene import Wanted, intervene
 from acdc.interventions.intervention import FileDirection, Intervention
@@ -22,7 +24,8 @@ from acdc.task.load import load_task
 
 @dataclass(frozen=True)
 class InterveneJob:
-    """The options of `acdc intervene`: model and task as the user named them; `wanted` is without the task."""
+    """The options of `acdc intervene`: model and task as the user named them; `wanted` is without the task. `ablated`:
+    features of which some of the interventions are, to be of this model and dictionary."""
 
     model: str
     interventions: tuple[Intervention, ...]
@@ -32,6 +35,7 @@ class InterveneJob:
     revision: str | None = None
     device: str = "auto"
     dtype: str = "float32"
+    ablated: AblatedFeatures | None = None
 
     def check(self) -> None:
         """Raises InputError for values that no run can use, before any work is done."""
@@ -109,6 +113,9 @@ def run_interventions(job: InterveneJob, out: Path | None) -> FinishedInterventi
     job.check()
     model, wanted = job.load()
     dictionary = None if job.dictionary is None else open_traced(job.dictionary, model)
+    if job.ablated is not None:
+        assert dictionary is not None  # the file names one
+        check_of(job.ablated, model, dictionary.dictionary)
     if out is None:
         return FinishedIntervention(None, intervene(model, job.interventions, wanted, dictionary=dictionary))
     source = source_of(job.model, job.revision, job.task)

@@ -3,15 +3,17 @@
 from pathlib import Path
 
 from acdc.artefacts.attribution.store import is_trace, load_graph
+from acdc.artefacts.feature_circuit import FeatureCircuitRecord, is_feature_circuit
 from acdc.errors import InputError
-from acdc.explain.explain import Neighbour
+from acdc.explanation.explain import Neighbour
 from acdc.runs.finished import open_run
 
 
 def neighbours_in(run: Path, unit: str, kind: str, most: int = 10) -> tuple[Neighbour, ...]:
     """The strongest in each direction. Raises InputError where the run does not have the unit."""
-    found = _in_graph(run, unit) if is_trace(run) else _in_circuit(run, unit)
-    if not found:
+    look = _in_graph if is_trace(run) else _in_features if is_feature_circuit(run) else _in_circuit
+    found = look(run, unit)
+    if found is None:
         raise InputError(f"--run {run} does not have {unit}: it is not in its circuit")
     ordered = sorted(found, key=lambda one: (one.direction, -abs(one.score), one.id))
     kept: dict[str, list[Neighbour]] = {}
@@ -20,7 +22,21 @@ def neighbours_in(run: Path, unit: str, kind: str, most: int = 10) -> tuple[Neig
     return tuple(one for some in kept.values() for one in some[:most])
 
 
-def _in_circuit(run: Path, unit: str) -> list[Neighbour]:
+def _in_features(run: Path, unit: str) -> list[Neighbour] | None:
+    """None where the circuit does not have the feature."""
+    circuit = FeatureCircuitRecord.load(run)
+    if unit not in {node.id.partition("@")[0] for node in circuit.nodes}:
+        return None
+    found = []
+    for edge in circuit.edges:
+        if edge.source.partition("@")[0] == unit:
+            found.append(Neighbour("writes to", edge.target, edge.effect))
+        if edge.target.partition("@")[0] == unit:
+            found.append(Neighbour("reads from", edge.source, edge.effect))
+    return found
+
+
+def _in_circuit(run: Path, unit: str) -> list[Neighbour] | None:
     component = unit.split(".")[0] if unit.startswith("m") else unit
     found = []
     for edge in open_run(run).circuit.links:
@@ -29,10 +45,10 @@ def _in_circuit(run: Path, unit: str) -> list[Neighbour]:
             found.append(Neighbour("writes to", reader, edge.score))
         if reader.partition("<")[0] == component:
             found.append(Neighbour("reads from", sender, edge.score))
-    return found
+    return found or None
 
 
-def _in_graph(run: Path, unit: str) -> list[Neighbour]:
+def _in_graph(run: Path, unit: str) -> list[Neighbour] | None:
     graph = load_graph(run)
     found = []
     for link in graph.links(graph.prune()):
@@ -40,4 +56,4 @@ def _in_graph(run: Path, unit: str) -> list[Neighbour]:
             found.append(Neighbour("writes to", link.target.id, link.weight))
         if link.target.id.partition("@")[0] == unit:
             found.append(Neighbour("reads from", link.source.id, link.weight))
-    return found
+    return found or None

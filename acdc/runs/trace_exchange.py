@@ -8,7 +8,7 @@ from pathlib import Path
 from acdc.artefacts.attribution.front_end import to_front_end
 from acdc.artefacts.attribution.supernodes import read_supernodes, with_supernodes
 from acdc.errors import InputError
-from acdc.files import json_text, write_bytes
+from acdc.files import json_text, make_folder, write_bytes
 from acdc.render.attribution.page import to_html
 from acdc.render.attribution.picture import draw
 from acdc.render.graphviz import write
@@ -36,10 +36,7 @@ def export_trace(path: Path, format: str, out: Path, supernodes: Path | None = N
         trace = replace(trace, graph=with_supernodes(trace.graph, trace.pruning, groups))
     files = WRITERS[format](trace, out)
     for target, content in files.items():
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"--out {out} cannot be made: {error.strerror}") from None
+        make_folder(target.parent, "--out")
         write_bytes(target, content)
     return tuple(files)
 

@@ -11,6 +11,8 @@ from acdc.artefacts.attribution.verification import GraphVerification
 from acdc.artefacts.digests import read_artefact
 from acdc.files import is_there
 
+PAGE = "attribution.html"
+
 
 @dataclass(frozen=True)
 class FinishedTrace:

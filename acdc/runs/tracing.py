@@ -27,9 +27,9 @@ from acdc.render.attribution.page import to_html
 from acdc.render.attribution.picture import to_dot, to_svg
 from acdc.runs.discovery import discarding_refused
 from acdc.runs.run_directory import RunDirectory, SourceRecord
-from acdc.runs.traced import FinishedTrace, read_verification
+from acdc.runs.traced import PAGE, FinishedTrace, read_verification
+from acdc.runs.unit_pages import pages_of
 
-PAGE = "attribution.html"
 PICTURES: dict[str, Callable[[AttributionGraph, Pruning], str]] = {"attribution.dot": to_dot, "attribution.svg": to_svg}
 
 
@@ -157,7 +157,7 @@ def run_trace(job: TraceJob, out: Path | None, progress: Progress) -> FinishedTr
             run.write(VERIFICATION, json_text(verification.model_dump(mode="json")))
     for name, draw in PICTURES.items():
         run.write(name, draw(graph, pruning))
-    run.write(PAGE, to_html(graph, pruning, verification, run.record.command))
+    run.write(PAGE, to_html(graph, pruning, verification, run.record.command, pages_of(run.path)))
     run.settle()
     run.note(complete=True)
     return FinishedTrace(run.path, graph, pruning, verification, resumed)

@@ -17,7 +17,7 @@ from acdc.dictionaries.hooks import Hook, Site
 from acdc.dictionaries.quality import batches
 from acdc.dictionaries.run import sites_of
 from acdc.errors import InputError
-from acdc.explain.units import HeadUnit, parse_unit
+from acdc.explanation.units import HeadUnit, parse_unit
 from acdc.files import read_bytes
 from acdc.interventions.bound import read_vector
 from acdc.interventions.intervention import Unit, UnitKind
@@ -79,6 +79,32 @@ def from_task(model: Model, at: Unit, task: Task) -> SteeringDirection:
     corrupted = [row.corrupted for row in rows if row.corrupted is not None]
     other = mean_at(model, hook, corrupted, [row.corrupted_positions[0] for row in rows])
     return SteeringDirection.of(f"clean less corrupted prompts of {task.name}", clean - other, model)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a direction is from: one of these, `toward` with `away`. `unit`: a neuron or feature; `toward`, `away`:
+    files of prompts; `pairs`: a task; `vector`: a file."""
+
+    unit: str | None = None
+    toward: Path | None = None
+    away: Path | None = None
+    pairs: Task | None = None
+    vector: Path | None = None
+
+    def direction(self, model: Model, at: Unit, dictionary: Dictionary | None = None) -> SteeringDirection:
+        """Raises InputError for none or several, and for what gives no direction."""
+        given = [one for one in (self.unit, self.toward, self.pairs, self.vector) if one is not None]
+        if len(given) != 1 or (self.toward is None) != (self.away is None):
+            raise InputError("give one direction: --unit, --toward with --away, --pairs or --vector")
+        if self.unit is not None:
+            return from_unit(model, self.unit, dictionary)
+        if self.toward is not None and self.away is not None:
+            return from_prompts(model, at, self.toward, self.away)
+        if self.pairs is not None:
+            return from_task(model, at, self.pairs)
+        assert self.vector is not None  # the only one that is left
+        return from_file(model, self.vector)
 
 
 def hook_of(at: Unit) -> Hook:

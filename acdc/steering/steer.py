@@ -3,17 +3,20 @@ task, and on generated text; and of random directions of the same norm."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from acdc.artefacts.verification.interval import Interval
+from acdc.attribution.prompts import prompt_tokens
 from acdc.attribution.trace import prompt_text
-from acdc.dictionaries.quality import batches
+from acdc.dictionaries.corpus import open_corpus
+from acdc.dictionaries.quality import batches, usual_prompts
 from acdc.errors import InputError
 from acdc.interventions.bound import Binder, Prompts
 from acdc.interventions.effects import TaskEffects, task_effects
-from acdc.interventions.generate import Sampling, generate
+from acdc.interventions.generate import Sampling, check_generates, generate
 from acdc.interventions.hooks import logits_under
 from acdc.interventions.intervention import Action, FileDirection, Intervention, Place, Unit
 from acdc.model.load import Model
@@ -23,6 +26,7 @@ from acdc.task.metrics import METRICS, Metric, as_metric
 from acdc.task.rows import Task
 from acdc.verification.intervals import Bootstrap, mean
 
+GENERATED, MOST_NEUTRAL = 12, 4096  # tokens
 RANDOM = 3  # random directions of the same norm, for comparison
 _NAME = "direction"
 
@@ -46,6 +50,29 @@ class SteerSettings:
         hook_of(self.at)
         if not self.strengths or any(not np.isfinite(one) or one == 0 for one in self.strengths):
             raise InputError("--strengths are numbers other than 0, separated by commas, such as -8,-4,4,8")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is measured besides the task, each if given: the next tokens of `neutral` prompts, the accuracy of an
+    `other` task, and text that goes on from a `prompt`, drawn as `sampling` says."""
+
+    neutral: tuple[tuple[int, ...], ...] = ()
+    other: Task | None = None
+    prompt: tuple[int, ...] | None = None
+    sampling: Sampling = field(default_factory=lambda: Sampling(GENERATED))
+
+    @classmethod
+    def of(
+        cls, model: Model, neutral: Path | None, other: Task | None, prompt: str | None, sampling: Sampling
+    ) -> "Beside":
+        """Of a text file, whose first `MOST_NEUTRAL` tokens are read, and a text. Raises InputError for a prompt that
+        the model cannot go on from."""
+        tokens = None if prompt is None else tuple(prompt_tokens(model, prompt))
+        if tokens is not None:
+            check_generates(model, len(tokens), sampling)
+        text = () if neutral is None else usual_prompts(open_corpus(model, neutral, ()).prompts(), MOST_NEUTRAL)
+        return cls(tuple(tuple(one) for one in text), other, tokens, sampling)
 
 
 @dataclass(frozen=True)
@@ -92,14 +119,12 @@ def steer(
     direction: SteeringDirection,
     task: Task,
     settings: SteerSettings,
-    neutral: Sequence[tuple[int, ...]] = (),
-    other: Task | None = None,
-    prompt: Sequence[int] | None = None,
-    sampling: Sampling | None = None,
+    beside: Beside | None = None,
     progress: Progress = silent,
 ) -> Steered:
     """Measure every strength. Raises InputError for places that the prompts do not have."""
     settings.check(model)
+    beside = beside or Beside()
     largest = max(settings.strengths, key=abs)
     directions = [(direction.vector, strength) for strength in settings.strengths]
     generator = torch.Generator().manual_seed(settings.seed)
@@ -111,10 +136,7 @@ def steer(
         for place, (vector, strength) in enumerate(directions):
             one = Intervention(Action.add, settings.at, strength, FileDirection(_NAME), settings.place)
             binder = Binder(model, [one], {_NAME: vector})
-            generates = place < len(settings.strengths)
-            doses.append(
-                _dose(binder, strength, task, settings, neutral, other, prompt, sampling if generates else None)
-            )
+            doses.append(_dose(binder, strength, task, settings, beside, generates=place < len(settings.strengths)))
             advance(1)
     return Steered(
         model.name,
@@ -124,27 +146,20 @@ def steer(
         typical_norm(model, hook_of(settings.at), [row.clean for row in task.rows[: settings.limit]]),
         tuple(doses[: len(settings.strengths)]),
         tuple(doses[len(settings.strengths) :]),
-        None if prompt is None or sampling is None else _text(Binder(model, ()), prompt, sampling),
+        None if beside.prompt is None else _text(Binder(model, ()), beside.prompt, beside.sampling),
     )
 
 
 def _dose(
-    binder: Binder,
-    strength: float,
-    task: Task,
-    settings: SteerSettings,
-    neutral: Sequence[tuple[int, ...]],
-    other: Task | None,
-    prompt: Sequence[int] | None,
-    sampling: Sampling | None,
+    binder: Binder, strength: float, task: Task, settings: SteerSettings, beside: Beside, generates: bool
 ) -> Dose:
     metric, how = as_metric(settings.metric or task.metric), (settings.seed, settings.limit, settings.batch_size)
     return Dose(
         strength,
         task_effects(binder, task, metric, *how),
-        neutral_kl(binder, neutral, settings.seed) if neutral else None,
-        None if other is None else task_effects(binder, other, METRICS.find("accuracy"), *how),
-        None if prompt is None or sampling is None else _text(binder, prompt, sampling),
+        neutral_kl(binder, beside.neutral, settings.seed) if beside.neutral else None,
+        None if beside.other is None else task_effects(binder, beside.other, METRICS.find("accuracy"), *how),
+        _text(binder, beside.prompt, beside.sampling) if generates and beside.prompt is not None else None,
     )
 
 

@@ -32,23 +32,30 @@ def measure_completeness(
     places = np.flatnonzero(own)
     if not len(places):
         return None
-    out = _knocked_out(places, len(own), np.random.default_rng(seed))
+    out = knocked_out(places, len(own), np.random.default_rng(seed))
     circuit, model = (behaviour.measure(removed, advance=advance)[0] for removed in (~own | out, out))
+    return completeness_of(out.sum(axis=1), circuit, model, span, bootstrap)
+
+
+def completeness_of(
+    removed: np.ndarray, circuit: np.ndarray, model: np.ndarray, span: float, bootstrap: Bootstrap
+) -> Completeness:
+    """From the metric of circuit and model after the same knockouts, [knockouts, rows], of `removed` parts each."""
     differences = np.abs(circuit.mean(axis=1) - model.mean(axis=1))
     worst = int(differences.argmax())
     # the sign of each knockout's difference is that over all rows, so that the mean is of the same quantity
     signed = (np.sign(circuit.mean(axis=1) - model.mean(axis=1))[:, None] * (circuit - model)).mean(axis=0)
     return Completeness(
-        knockouts=len(out),
+        knockouts=len(removed),
         difference=bootstrap.of(mean, signed),
         share=bootstrap.of(mean, signed / span) if span else Interval(low=None, value=None, high=None),
         worst=Knockout(
-            removed=int(out[worst].sum()), circuit=float(circuit[worst].mean()), model=float(model[worst].mean())
+            removed=int(removed[worst]), circuit=float(circuit[worst].mean()), model=float(model[worst].mean())
         ),
     )
 
 
-def _knocked_out(places: np.ndarray, edges: int, generator: np.random.Generator) -> np.ndarray:
+def knocked_out(places: np.ndarray, edges: int, generator: np.random.Generator) -> np.ndarray:
     """Boolean [knockouts, edges]: random halves of a circuit's edges, then as many single ones."""
     out = np.zeros((knockouts(len(places)), edges), dtype=bool)
     for row in out[:SUBSETS]:

@@ -28,12 +28,25 @@ def measure_ablations(
         empty = behaviour.measure(everything, metrics, advance)[:, 0]
         full = behaviour.plain(metrics)
         for metric, (circuit, complement), nothing, whole in zip(metrics, runs, empty, full, strict=True):
-            found.append(
-                Faithfulness(
-                    ablation=ablation,
-                    metric=metric.name,
-                    denoised=bootstrap.of(recovered, circuit, whole, nothing),
-                    noised=bootstrap.of(lambda *means: 1 - recovered(*means), complement, whole, nothing),
-                )
-            )
+            found.append(faithfulness_of(ablation, metric, (circuit, complement, nothing, whole), bootstrap))
     return found
+
+
+def faithfulness_of(
+    ablation: str, metric: Metric, values: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], bootstrap: Bootstrap
+) -> Faithfulness:
+    """From `values` of the metric, [rows] each: of the circuit, its complement, the empty circuit and the model."""
+    circuit, complement, empty, full = values
+    return Faithfulness(
+        ablation=ablation,
+        metric=metric.name,
+        denoised=bootstrap.of(recovered, circuit, full, empty),
+        noised=bootstrap.of(lambda *means: 1 - recovered(*means), complement, full, empty),
+    )
+
+
+def only_under(faithfulness: Sequence[Faithfulness], metric: str) -> list[str] | None:
+    """The ablations under which a circuit is faithful by a metric; None where that is all."""
+    own = [found for found in faithfulness if found.metric == metric and found.denoised.value is not None]
+    holding = [found.ablation for found in own if found.holds]
+    return None if len(holding) == len(own) else holding

@@ -29,7 +29,7 @@ from acdc.task.rows import Row
 from acdc.verification import baselines, statistics
 from acdc.verification.budget import Costs, rows_within
 from acdc.verification.completeness import knockouts, measure_completeness
-from acdc.verification.faithful import measure_ablations
+from acdc.verification.faithful import measure_ablations, only_under
 from acdc.verification.integrated import integrate
 from acdc.verification.intervals import Bootstrap, recovered
 from acdc.verification.mechanism import compose, hint
@@ -69,7 +69,7 @@ def full_verification(
     behaviour, shares = on(plan.rows), _Shares(on(plan.rows), plan.rows)
     bootstrap, metrics = _bootstrap(behaviour, verified.seed), measured_metrics(behaviour)
     with progress("rows, groups and heads", 2 * plan.rows, "prompts") as advance:
-        runs = _Runs.of(behaviour, verified, advance)
+        runs = RowValues.of(behaviour, verified, advance)
         hints = hint(behaviour, _heads(behaviour, verified), bootstrap, nobody)
     faithfulness, left_out = _under_ablations(on, verified, metrics, shares, progress)
     if verified.edges is None:
@@ -86,12 +86,12 @@ def full_verification(
         minimal = _minimal(on, plan, verified, removals, span, shares, progress)
     return FullVerification(
         faithfulness=faithfulness,
-        only_under=_only_under(faithfulness, behaviour.metric.name),
+        only_under=only_under(faithfulness, behaviour.metric.name),
         completeness=complete,
         minimality=minimal,
         tests=statistics.correct(_tests(on, verified, runs, shares, progress)),
-        groups=_groups(behaviour, runs, verified.seed),
-        failures=_failures(behaviour, runs),
+        groups=groups_of(behaviour.rows, runs, verified.seed),
+        failures=failures_of(behaviour.metric, behaviour.rows, runs),
         over_sizes=_over_sizes(on, verified, shares, progress),
         hints=hints or [],
         composition=(None if verified.edges is None else compose(behaviour, verified.edges)) or [],
@@ -199,7 +199,7 @@ def _heads(behaviour: Behaviour, verified: Verified) -> list[Writer]:
 
 
 @dataclass(frozen=True)
-class _Runs:
+class RowValues:
     """The metric [rows] of the full model, the circuit, its complement and the empty circuit; of the first two also
     which share of a row's answers is right, None where the rows have no answers."""
 
@@ -207,11 +207,11 @@ class _Runs:
     circuit: np.ndarray
     complement: np.ndarray
     empty: np.ndarray
-    right: np.ndarray | None
-    right_full: np.ndarray | None
+    right: np.ndarray | None = None
+    right_full: np.ndarray | None = None
 
     @classmethod
-    def of(cls, behaviour: Behaviour, verified: Verified, advance: Advance) -> "_Runs":
+    def of(cls, behaviour: Behaviour, verified: Verified, advance: Advance) -> "RowValues":
         metrics: list[Metric] = [behaviour.metric]
         if METRICS["accuracy"] in measured_metrics(behaviour):
             metrics.append(METRICS["accuracy"])
@@ -227,29 +227,28 @@ def measured_metrics(behaviour: Behaviour) -> list[Metric]:
     return [behaviour.metric, *(metric for metric in usable if metric.name != behaviour.metric.name)]
 
 
-def _only_under(faithfulness: Sequence[Faithfulness], metric: str) -> list[str] | None:
-    own = [found for found in faithfulness if found.metric == metric and found.denoised.value is not None]
-    holding = [found.ablation for found in own if found.holds]
-    return None if len(holding) == len(own) else holding
-
-
-def _tests(on: On, verified: Verified, runs: _Runs, shares: _Shares, progress: Progress) -> list[TestResult]:
+def _tests(on: On, verified: Verified, runs: RowValues, shares: _Shares, progress: Progress) -> list[TestResult]:
     behaviour = on(shares.rows)
-    sign, units = -behaviour.metric.sign, SampledUnits.of(behaviour.rows)  # higher is better
-    full, circuit, complement = (units.means(sign * values) for values in (runs.full, runs.circuit, runs.complement))
-    noise = NOISE * float(np.abs(runs.full.mean() - runs.empty.mean()))
-    if behaviour.metric.flat_at_clean:
-        reason = f"{behaviour.metric.name} measures the distance to the full model, which therefore always scores best"
-        tests = [statistics.untestable(name, len(full), reason) for name in ("equivalence", "indistinguishable")]
-    else:
-        tests = [statistics.equivalence(circuit, full, noise), statistics.indistinguishable(circuit, full, noise)]
-    tests.append(statistics.independence(full, complement, verified.seed))
-    tests = [test.of_unit(units.unit) for test in tests]
+    tests = tests_of_rows(behaviour.metric, behaviour.rows, runs, verified.seed)
     if verified.edges is None or not verified.edges.any():
         return tests
     rows = shares.rows_for("random circuits", 0.45, 3 * RANDOM, fewest=FEWEST_AGAINST_RANDOM)
     with progress(f"{3 * RANDOM} random circuits", 3 * RANDOM * rows, "prompts") as advance:
-        return tests + _against_random(on(rows), verified, sign, advance)
+        return tests + _against_random(on(rows), verified, -behaviour.metric.sign, advance)
+
+
+def tests_of_rows(metric: Metric, rows: Sequence[Row], runs: RowValues, seed: int) -> list[TestResult]:
+    """Tests of a circuit against the model, row by row; not corrected yet."""
+    sign, units = -metric.sign, SampledUnits.of(rows)  # higher is better
+    full, circuit, complement = (units.means(sign * values) for values in (runs.full, runs.circuit, runs.complement))
+    noise = NOISE * float(np.abs(runs.full.mean() - runs.empty.mean()))
+    if metric.flat_at_clean:
+        reason = f"{metric.name} measures the distance to the full model, which therefore always scores best"
+        tests = [statistics.untestable(name, len(full), reason) for name in ("equivalence", "indistinguishable")]
+    else:
+        tests = [statistics.equivalence(circuit, full, noise), statistics.indistinguishable(circuit, full, noise)]
+    tests.append(statistics.independence(full, complement, seed))
+    return [test.of_unit(units.unit) for test in tests]
 
 
 def _against_random(behaviour: Behaviour, verified: Verified, sign: float, advance: Advance) -> list[TestResult]:
@@ -279,9 +278,8 @@ def _means(behaviour: Behaviour, removed: Mask | np.ndarray, advance: Advance) -
     return behaviour.measure(removed, advance=advance)[0].mean(axis=1)
 
 
-def _groups(behaviour: Behaviour, runs: _Runs, seed: int) -> list[Group]:
+def groups_of(rows: Sequence[Row], runs: RowValues, seed: int) -> list[Group]:
     """Rows by template; where the task names none, by length, where that varies."""
-    rows = behaviour.rows
     named = any(row.group is not None for row in rows)
     keys = [str(row.group) if named else count_of(len(row.clean), "token") for row in rows]
     order = sorted(set(keys), key=lambda key: (len(key), key))
@@ -290,7 +288,7 @@ def _groups(behaviour: Behaviour, runs: _Runs, seed: int) -> list[Group]:
     return [_group(key, rows, np.array([k == key for k in keys]), runs, seed) for key in order]
 
 
-def _group(name: str, rows: Sequence[Row], of_it: np.ndarray, runs: _Runs, seed: int) -> Group:
+def _group(name: str, rows: Sequence[Row], of_it: np.ndarray, runs: RowValues, seed: int) -> Group:
     values = (runs.circuit[of_it], runs.full[of_it], runs.empty[of_it])
     accuracy = [None if right is None else float(right[of_it].mean()) for right in (runs.right, runs.right_full)]
     return Group(
@@ -304,13 +302,12 @@ def _group(name: str, rows: Sequence[Row], of_it: np.ndarray, runs: _Runs, seed:
     )
 
 
-def _failures(behaviour: Behaviour, runs: _Runs) -> list[Failure]:
+def failures_of(metric: Metric, rows: Sequence[Row], runs: RowValues) -> list[Failure]:
     """Wrong answers that the full model gets right first, then by how much worse the metric is."""
-    worse = behaviour.metric.sign * (runs.circuit - runs.full)
+    worse = metric.sign * (runs.circuit - runs.full)
     wrong = np.zeros(len(worse), dtype=bool) if runs.right is None else (runs.right_full > runs.right)
     noise = NOISE * float(np.abs(runs.full.mean() - runs.empty.mean()))
     order = [i for i in np.lexsort((-worse, ~wrong)).tolist() if wrong[i] or worse[i] > noise][:MOST_FAILURES]
-    rows = behaviour.rows
     return [
         Failure(
             row=rows[i].id,

@@ -90,15 +90,23 @@ def remove_each(
     found = {name: old.model_copy(update={"hurts": sign * old.change > tolerance}) for name, old in known.items()}
     for names, values in _without(behaviour, circuit, asked, advance):
         for name, change in zip(names, values - base, strict=True):
-            worse = sign * change
-            found[name] = Removal(
-                id=name,
-                change=float(change.mean()),
-                rows_worse=float((worse > noise).mean()),
-                hurts=bool(worse.mean() > tolerance),
-                worse=bootstrap.of(mean, worse),
-            )
+            found[name] = removal_of(name, change, sign, noise, tolerance, bootstrap)
     return [found[name] for name in ids]
+
+
+def removal_of(
+    name: str, change: np.ndarray, sign: float, noise: float, tolerance: float, bootstrap: Bootstrap
+) -> Removal:
+    """What a circuit's metric, of that `sign`, changes by without a part, [rows]. On rows where it gets worse by more
+    than `noise`, it is worse."""
+    worse = sign * change
+    return Removal(
+        id=name,
+        change=float(change.mean()),
+        rows_worse=float((worse > noise).mean()),
+        hurts=bool(worse.mean() > tolerance),
+        worse=bootstrap.of(mean, worse),
+    )
 
 
 def _without(
@@ -117,10 +125,10 @@ def _without(
         yield some_names, behaviour.measure(removed, advance=advance)[0]
 
 
-def sample_of(circuit: Circuit, removals: Sequence[Removal], strongest: Sequence[str], rows: int) -> RemovalSample:
-    """What share of a circuit's parts is needed, from those that were removed: the `strongest`, of which all were, and
-    a random sample of the others."""
-    parts, first = len(circuit.parts), set(strongest)
+def sample_of(parts: int, removals: Sequence[Removal], strongest: Sequence[str], rows: int) -> RemovalSample:
+    """What share of so many parts of a circuit is needed, from those that were removed: the `strongest`, of which all
+    were, and a random sample of the others."""
+    first = set(strongest)
     hits = sum(removal.hurts for removal in removals)
     if len(removals) == parts:
         share = hits / parts if parts else None

@@ -203,7 +203,7 @@ class _Stages:
         with self.progress(self._what(asked), asked * rows, "prompts") as advance:
             found = remove_each(self.on(rows), circuit, self.plan.removed, report.tolerance, known, advance)
         strongest = [circuit.parts[place].id for place in sample_order(circuit)[:STRONGEST]]
-        return {"removals": found, "sample": sample_of(circuit, found, strongest, rows)}
+        return {"removals": found, "sample": sample_of(len(circuit.parts), found, strongest, rows)}
 
     def _what(self, asked: int) -> str:
         parts, name = len(self.circuit.parts), self.circuit.part_name

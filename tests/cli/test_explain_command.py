@@ -81,3 +81,36 @@ def test_a_trace_of_features(acdc, tmp_path):
         "trace", *prompt, "--dictionary", "trio-transcoders", "--max-nodes", "60", "--memory", "100k", "--json"
     )
     assert small.code == 0, small.err
+
+
+def test_pages_of_a_circuit_s_strongest_units(acdc, tmp_path):
+    """Heads and neurons, the largest |score| first; the report leads to their pages."""
+    found = ("discover", "--task", "greater_than", "--method", "eap", "--level", "neurons", "--edges", "60")
+    assert acdc(*found, "--verify", "none", "--out", "run").code == 0
+    record = json.loads((tmp_path / "run/circuit.json").read_text())
+    sizes = {unit["id"]: abs(unit["score"]) for unit in record["neurons"]}
+    strongest = sorted(sizes, key=lambda name: (-sizes[name], name))[:3]
+    outcome = acdc("explain", "--run", "run", "--strongest", "3", "--tokens", "300", "--json")
+    assert outcome.code == 0, outcome.err
+    assert [unit["acdc"]["unit"] for unit in outcome.json["units"]] == strongest
+    assert all((tmp_path / f"run/units/{name}.html").exists() for name in strongest)
+    report = (tmp_path / "run/report.html").read_text()
+    assert f'"{strongest[0]}":"units/{strongest[0]}.html"' in report
+    recorded = json.loads((tmp_path / "run/run.json").read_text())["artefacts"]
+    assert f"units/{strongest[0]}.html" in recorded
+    refused = acdc("explain", "--run", "run", "--out", "pages")
+    assert refused.code == 2 and "--out is for one unit" in refused.err
+
+
+def test_pages_of_a_trace(acdc, tmp_path):
+    prompt = ("--prompt", "When Mary and John went to the store, John gave a drink to")
+    assert acdc("trace", *prompt, "--max-nodes", "200", "--out", "run").code == 0
+    before = (tmp_path / "run/attribution.html").read_text()
+    outcome = acdc("explain", "--run", "run", "--strongest", "2", "--task", "ioi", "--tokens", "300")
+    assert outcome.code == 0 and "strongest 2 units of run" in outcome.out, outcome.err
+    after = (tmp_path / "run/attribution.html").read_text()
+    names = [path.stem for path in sorted((tmp_path / "run/units").glob("*.html"))]
+    assert len(names) == 2 and all(f'"{name}":"units/{name}.html"' in after for name in names)
+    assert '"pages"' not in before
+    assert acdc("open", "run", "--no-browser").code == 0
+    assert (tmp_path / "run/attribution.html").read_text() == after

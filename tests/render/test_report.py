@@ -101,7 +101,7 @@ def test_a_sample_of_removals_is_not_said_to_be_all(removed):
     parts = [Part(id=r.id, worse={"low": 0, "value": 1, "high": 2}, needed=r.hurts, p=1.0) for r in removals]
     minimal = Minimality(level=MinimalityLevel.quasi, subsets_tried=0, tolerance=0.1, parts=parts, outside=None)
     strongest = [removal.id for removal in removals[:10]]
-    sample = sample_of(circuit, removals, strongest, report.rows)
+    sample = sample_of(len(circuit.parts), removals, strongest, report.rows)
     full_verification = FullVerification(
         faithfulness=[],
         only_under=None,

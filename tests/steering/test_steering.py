@@ -9,7 +9,7 @@ import torch
 from acdc.errors import InputError
 from acdc.interventions.intervention import Place, Unit
 from acdc.steering.directions import from_file, from_prompts, from_task, from_unit, typical_norm
-from acdc.steering.steer import SteerSettings, steer
+from acdc.steering.steer import Beside, SteerSettings, steer
 from acdc.task.metrics import METRICS, RowBatch
 
 AT = Unit.parse("resid_pre2")
@@ -93,7 +93,7 @@ def test_doses(trio, induction, files, place):
     few = type(induction)("few", induction.rows[:6], "logit_diff")
     neutral = [tuple(trio.tokenizer(line)["input_ids"]) for line in LINES["away"]]
     settings = SteerSettings(AT, place, (-3.0, 2.0))
-    found = steer(trio, direction, few, settings, neutral, few)
+    found = steer(trio, direction, few, settings, Beside(tuple(neutral), few))
     for dose in found.doses:
         values, right = [], []
         for row in few.rows:
@@ -115,7 +115,7 @@ def test_doses(trio, induction, files, place):
     assert found.norm == pytest.approx(float(norms.mean()), rel=1e-9)
     assert len(found.random) == 3 and {dose.strength for dose in found.random} == {-3.0}
     assert len({dose.task.after.value for dose in found.random}) == 3
-    assert steer(trio, direction, few, settings, neutral, few) == found
+    assert steer(trio, direction, few, settings, Beside(tuple(neutral), few)) == found
 
 
 def test_a_norm_of_prompts_of_one_token(trio):

@@ -98,7 +98,7 @@ def test_a_sample_estimates_what_removing_all_says(trio, induction, circuit, sma
     for seed in range(200):
         order = budget.sample_order(circuit.model_copy(update={"seed": seed}))
         names = [circuit.edges[place].id for place in order]
-        sample = sample_of(circuit, [by_id[name] for name in names[:25]], names[:STRONGEST], FEWEST_ROWS)
+        sample = sample_of(len(circuit.parts), [by_id[name] for name in names[:25]], names[:STRONGEST], FEWEST_ROWS)
         held.append(sample.needed.low <= sum(hurts.values()) / len(hurts) <= sample.needed.high)
     assert np.mean(held) > 0.93
 

@@ -61,8 +61,15 @@ class TrainSettings:
             )
 
     def hooks(self, model: Model) -> list[tuple[Hook, Hook]]:
-        """(where it reads, where it writes) of every layer. Raises InputError for layers that a model lacks."""
+        """(where it reads, where it writes) of every layer. Raises InputError for layers that a model lacks, and for
+        what no format holds."""
         check_sites(model)
+        some = self.layers is not None and set(self.layers) != set(range(model.anatomy.n_layers))
+        if some and (self.kind, self.activation) == (TrainedKind.transcoder, TrainedActivation.topk):
+            raise InputError(
+                "--layers: transcoders of some layers alone are written as SAELens does, which has none with topk: use "
+                "--activation jumprelu, or all layers"
+            )
         layers = range(model.anatomy.n_layers) if self.layers is None else self.layers
         if self.kind is TrainedKind.transcoder:
             found = [(Hook(layer, Site.mlp_in), Hook(layer, Site.mlp_out)) for layer in layers]

@@ -100,6 +100,8 @@ function details() {
   const node = nodes[state.chosen], every = [...Array(COUNT).keys()];
   item(panel, "h3", node.id);
   item(panel, "p", node.says, "says");
+  const page = (data.pages ?? {})[node.id.split("@")[0]];
+  if (page) item(item(panel, "p", "", "says"), "a", "what it means").href = page;
   if (node.value !== null) item(panel, "p", `value ${signed(node.value)}`);
   if (!node.always) item(panel, "p", `influence: within the first ${(100 * node.rank).toFixed(1)}%`);
   for (const [name, hints] of [["raises", node.raises], ["lowers", node.lowers]]) {

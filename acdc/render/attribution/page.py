@@ -1,7 +1,7 @@
 """The page of an attribution graph: its sentences, and a diagram to explore; one file that needs nothing else."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from string import Template
 from typing import Any
@@ -10,8 +10,8 @@ from acdc.artefacts.attribution.graph import AttributionGraph
 from acdc.artefacts.attribution.influence import Pruning
 from acdc.artefacts.attribution.nodes import REMAINDERS, Node
 from acdc.artefacts.attribution.verification import GraphVerification
-from acdc.render.attribution.picture import LOWERS, RAISES, look
-from acdc.render.attribution.places import Places, caption, place
+from acdc.render.attribution.picture import look
+from acdc.render.attribution.places import caption, place
 from acdc.render.attribution.sentences import (
     HEAD,
     coverage,
@@ -23,6 +23,7 @@ from acdc.render.attribution.sentences import (
     unit_rows,
     verified,
 )
+from acdc.render.grid import LOWERS, RAISES, Places
 from acdc.render.report.markup import Markup, element, facts, join, paragraph, safe, table
 from acdc.render.style import NODE_FILL, NODE_LINE
 
@@ -31,9 +32,13 @@ ROWS = 60  # of the table of units
 
 
 def to_html(
-    graph: AttributionGraph, pruning: Pruning, verification: GraphVerification | None = None, command: str = ""
+    graph: AttributionGraph,
+    pruning: Pruning,
+    verification: GraphVerification | None = None,
+    command: str = "",
+    pages: Mapping[str, str] | None = None,
 ) -> str:
-    """The page as text. `command` made the graph."""
+    """The page as text. `command` made the graph; `pages`: of what units mean, by their names."""
     sections = [
         _section(
             "Logits",
@@ -51,7 +56,7 @@ def to_html(
         colours=_colours(),
         style=_read("report", "report.css") + _read("attribution", "page.css"),
         sections=join(sections),
-        data=_json(page_data(graph, pruning)),
+        data=_json(page_data(graph, pruning) | ({"pages": dict(pages)} if pages else {})),
         script="\n".join(_read(folder, name) for folder, name in SCRIPTS),
     )
 

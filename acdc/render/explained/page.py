@@ -9,8 +9,8 @@ from acdc.render.explained.words import heading, share_rows, summary
 from acdc.render.report.markup import Markup, element, facts, join, safe
 
 if TYPE_CHECKING:
-    from acdc.explain.explain import Explained, ShownExample
-    from acdc.explain.tokens import Weighted
+    from acdc.explanation.explain import Explained, ShownExample
+    from acdc.explanation.tokens import Weighted
 
 _WIDTH, _HEIGHT = 480, 90
 

@@ -1,11 +1,11 @@
 """What terminal and page say of a unit, in words and rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from acdc.explain.explain import Explained, ShownExample
-    from acdc.explain.patterns import PatternShares
+    from acdc.explanation.explain import Explained, ShownExample
+    from acdc.explanation.patterns import PatternShares
 
 AROUND = 9  # tokens before the marked one, and a third of it after
 
@@ -63,3 +63,16 @@ def share_rows(shares: "PatternShares") -> list[list[str]]:
         ("tokens after such (induction)", shares.after_same, shares.expected_after_same),
     ]
     return [[name, f"{share:.1%}", "" if even is None else f"{even:.1%}"] for name, share, even in rows]
+
+
+def overview(units: "Sequence[Explained]") -> tuple[list[str], list[list[str]]]:
+    """(columns, rows) of a table with a line for each unit: its strongest example, and what it would have said."""
+    rows = []
+    for found in units:
+        examples = [one for _, some in found.shown for one in some]
+        says = token_cells(found.raises or (), 3)
+        if found.head is not None:
+            says = ", ".join(pair for pair, _ in found.head.ov[:3])
+        active = "-" if found.kind == "head" else f"{found.examples.frequency:.2%}"
+        rows.append([found.unit, active, context(examples[0]) if examples else "-", says])
+    return ["unit", "active", "strongest example", "says"], rows

@@ -11,30 +11,30 @@ LEFT, RIGHT, TOP, BOTTOM = 64.0, 20.0, 16.0, 48.0
 STEPS = (0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
-def size_curve(measured: Sequence[tuple[int, float]], own: tuple[int, float] | None) -> Markup:
-    """`measured`: (edges, faithfulness), at least one; `own`: that of the circuit itself."""
+def size_curve(measured: Sequence[tuple[int, float]], own: tuple[int, float] | None, unit: str = "edge") -> Markup:
+    """`measured`: (units, faithfulness), at least one; `own`: that of the circuit itself."""
     axes = _Axes([*measured, *([own] if own else [])])
     points = [(axes.x(edges), axes.y(value), edges, value) for edges, value in measured]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y, *_ in points)
     dots = [
         f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="4" tabindex="0" role="img" '
-        f'aria-label="{_said(edges, value)}"><title>{_said(edges, value)}</title></circle>'
+        f'aria-label="{_said(edges, value, unit)}"><title>{_said(edges, value, unit)}</title></circle>'
         for x, y, edges, value in points
     ]
     if own:
-        x, y, said = axes.x(own[0]), axes.y(own[1]), f"this circuit: {_said(*own)}"
+        x, y, said = axes.x(own[0]), axes.y(own[1]), f"this circuit: {_said(*own, unit)}"
         dots.append(
             f'<path class="own" d="M{x:.1f} {y - 7:.1f}l7 7l-7 7l-7 -7z" tabindex="0" role="img" aria-label="{said}">'
             f"<title>{said}</title></path>"
         )
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="group" aria-label="faithfulness over the '
-        f'number of edges">{"".join(axes.draw())}<polyline points="{path}"/>{"".join(dots)}</svg>'
+        f'number of {unit}s">{"".join(axes.draw(unit))}<polyline points="{path}"/>{"".join(dots)}</svg>'
     )
 
 
-def _said(edges: int, value: float) -> str:
-    return f"{count_of(edges, 'edge')}, {value:.1%} recovered"
+def _said(edges: int, value: float, unit: str) -> str:
+    return f"{count_of(edges, unit)}, {value:.1%} recovered"
 
 
 class _Axes:
@@ -55,7 +55,7 @@ class _Axes:
     def y(self, value: float) -> float:
         return HEIGHT - BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
 
-    def draw(self) -> list[str]:
+    def draw(self, unit: str) -> list[str]:
         lines, bottom = [], HEIGHT - BOTTOM
         for place in range(round((self.high - self.low) / self.step) + 1):
             value = self.low + place * self.step
@@ -68,5 +68,5 @@ class _Axes:
             lines.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}"/>')
             lines.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{10**power:,}</text>')
         middle = (LEFT + WIDTH - RIGHT) / 2
-        lines.append(f'<text x="{middle:.0f}" y="{HEIGHT - 8}" text-anchor="middle">edges selected, by rank</text>')
+        lines.append(f'<text x="{middle:.0f}" y="{HEIGHT - 8}" text-anchor="middle">{unit}s selected, by rank</text>')
         return lines

@@ -34,9 +34,15 @@ class Details {
     this.holder.replaceChildren(
       make("h3", {}, id),
       make("p", { class: "quiet" }, `${this.nodeText(members, counts)}. All paths through it: ${edges} edges among ${nodes} nodes. Choose it again, or press Escape, to clear.`),
-      ...(several ? this.inside(id, members) : this.verified(one)),
+      ...this.pages(members), ...(several ? this.inside(id, members) : this.verified(one)),
       ...(several ? [] : this.attention(one)), ...this.listed("Into it", into), ...this.listed("Out of it", out),
     );
+  }
+
+  // Pages of what its units mean: of a head, or of the neurons of an MLP.
+  pages(members) {
+    const there = Object.entries(this.data.pages ?? {}).filter(([unit]) => members.some((id) => unit === id || unit.startsWith(`${id}.`)));
+    return there.length ? [make("p", {}, "What it means: ", ...there.flatMap(([unit, href], i) => [i ? ", " : "", make("a", { href }, unit)]), ".")] : [];
   }
 
   // What a folded node stands for.

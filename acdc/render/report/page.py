@@ -18,7 +18,7 @@ from acdc.render.report.explorer import explorer_data
 from acdc.render.report.markup import Markup, element, join, safe
 from acdc.render.report.spans import KINDS, by_position, picture_colours, position_data, switch
 from acdc.render.style import EDGE_COLOUR, NODE_FILL, NODE_LINE, title
-from acdc.render.verdict import verdict
+from acdc.render.verdict import claims, verdict
 
 SCRIPTS = (
     "basics.js",
@@ -43,8 +43,10 @@ def to_html(
     scores: np.ndarray | None = None,
     examples: Examples | None = None,
     names: Names = NO_NAMES,
+    pages: Mapping[str, str] | None = None,
 ) -> str:
-    """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them."""
+    """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them;
+    `pages`: of what units mean, by their ids, as paths from the run's folder."""
     parts = {
         "Edges": sections.parts(circuit, report),
         "Faithfulness": sections.faithfulness(circuit, report),
@@ -66,14 +68,14 @@ def to_html(
         word=sections.word(report),
         verdict=safe(verdict(circuit, report)),
         figures=sections.figures(circuit, report),
-        standing=sections.standing(circuit, report),
+        standing=sections.standing(claims(circuit, report)),
         switch=switch(circuit),
         by_position=by_position(circuit, examples),
         sections=join(filter(None, parts.values())),
         contents=_contents(parts, circuit),
         data=_json(
             {
-                "graph": explorer_data(circuit, report, scores, names),
+                "graph": explorer_data(circuit, report, scores, names) | ({"pages": dict(pages)} if pages else {}),
                 "positions": position_data(circuit, report),
                 "examples": example_data(examples),
             }

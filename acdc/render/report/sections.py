@@ -13,11 +13,11 @@ from acdc.render.report.curve import size_curve
 from acdc.render.report.explorer import measured_sizes
 from acdc.render.report.markup import Markup, drawn, element, facts, join, paragraph, table
 from acdc.render.style import dropped, polished, screened, within
+from acdc.render.subject import Subject
 from acdc.render.verdict import (
     Claim,
     Standing,
     better,
-    claims,
     complete_text,
     minimal_text,
     number,
@@ -62,29 +62,33 @@ def word(report: Report) -> Markup:
 
 def figures(circuit: Circuit, report: Report) -> Markup:
     """The few numbers that matter most."""
-    own = own_faithfulness(report)
-    cards = [_size_card(circuit)]
+    return cards(_size_card(circuit), report, circuit.part_name)
+
+
+def cards(first: Markup, report: Report, noun: str) -> Markup:
+    """A card, and those of a verification of parts called `noun`."""
+    own, cards = own_faithfulness(report), [first]
     if report.rows:
         value = "unknown" if report.faithfulness is None else percent(report.faithfulness)
         interval = f"no interval: too few {resampled(report)}s" if own else "no interval: needs a full verification"
         if own and own.denoised.low is not None:
             interval = f"95% interval {percent(own.denoised.low)} to {percent(own.denoised.high)}"
-        cards.append(_card(value, "faithfulness", f"{interval}; {count_of(report.rows, 'unseen row')}"))
+        cards.append(card(value, "faithfulness", f"{interval}; {count_of(report.rows, 'unseen row')}"))
     else:
-        cards.append(_card("not verified", "faithfulness", report.reason or "no rows were left"))
-    minimal, noun = report.full_verification.minimality if report.full_verification else None, circuit.part_name
+        cards.append(card("not verified", "faithfulness", report.reason or "no rows were left"))
+    minimal = report.full_verification.minimality if report.full_verification else None
     if report.sample is not None and not report.sample.is_whole:
         below = f"95% interval {percent(report.sample.needed.low)} to {percent(report.sample.needed.high)}; estimated"
         below += f" from {report.sample.measured:,} of {report.sample.parts:,}, removed one by one"
-        cards.append(_card(percent(report.sample.needed.value), f"of {noun} are needed", below))
+        cards.append(card(percent(report.sample.needed.value), f"of {noun} are needed", below))
     elif report.removals:
         needed, tolerance = f"{report.needed:,} of {len(report.removals):,}", number(report.tolerance)
-        cards.append(_card(needed, f"{noun} needed", f"{report.metric} worse by more than {tolerance} without each"))
+        cards.append(card(needed, f"{noun} needed", f"{report.metric} worse by more than {tolerance} without each"))
     if minimal:
-        cards.append(_card(minimal.level.value, "minimality", "the strongest level that was shown"))
+        cards.append(card(minimal.level.value, "minimality", "the strongest level that was shown"))
     if report.stability:
         share = percent(report.stability.jaccard)
-        cards.append(_card(share, "stability", f"shared edges of two of {report.stability.repeats} discoveries"))
+        cards.append(card(share, "stability", f"shared edges of two of {report.stability.repeats} discoveries"))
     return element("div", join(cards), class_="cards")
 
 
@@ -98,10 +102,10 @@ def _size_card(circuit: Circuit) -> Markup:
         below += f"; {count_of(circuit.edges_effective, 'edge')} among them"
     else:
         below += f", {within(circuit)}"
-    return _card(f"{circuit.size:,}", units.plural, below)
+    return card(f"{circuit.size:,}", units.plural, below)
 
 
-def _card(value: str, name: str, below: str) -> Markup:
+def card(value: str, name: str, below: str) -> Markup:
     return element(
         "div",
         join([element("b", value), element("span", name, class_="name"), element("span", below, class_="below")]),
@@ -109,9 +113,9 @@ def _card(value: str, name: str, below: str) -> Markup:
     )
 
 
-def standing(circuit: Circuit, report: Report) -> Markup:
-    """All claims, by how they stand."""
-    found, columns = claims(circuit, report), []
+def standing(found: Sequence[Claim]) -> Markup:
+    """Claims, by how they stand."""
+    columns = []
     for kind, heading in HEADINGS.items():
         some = [claim for claim in found if claim.standing is kind]
         if some:
@@ -130,6 +134,11 @@ def _claim(claim: Claim) -> Markup:
 
 def faithfulness(circuit: Circuit, report: Report) -> Markup:
     """Every metric, every ablation, and over all sizes."""
+    return faithfulness_of(Subject.of(circuit), report, _over_sizes(circuit, report))
+
+
+def faithfulness_of(subject: Subject, report: Report, over_sizes: Markup) -> Markup:
+    """Tables of every metric and every ablation, with what is known of other sizes."""
     if not report.rows:
         return Markup("")
     rows = [
@@ -139,15 +148,15 @@ def faithfulness(circuit: Circuit, report: Report) -> Markup:
     head = ["metric", "full model", "circuit", "complement", "empty circuit", "corrupted run", "faithfulness"]
     caption = (
         f"Every metric, means over {count_of(report.rows, 'unseen row')}, each in its own unit. Discovery used "
-        f"{report.metric}: {better(circuit.larger_is_better)}. Complement: the circuit's edges are ablated, all others "
-        "kept."
+        f"{report.metric}: {better(subject.larger_is_better)}. Complement: the circuit's {subject.everything}s are "
+        "ablated, all others kept."
     )
     return section(
         "faithfulness",
         "Faithfulness",
         table(caption, head, rows),
         _ablations(report),
-        _over_sizes(circuit, report),
+        over_sizes,
         _groups(report),
         _failures(report),
     )
@@ -215,7 +224,7 @@ def parts(circuit: Circuit, report: Report) -> Markup:
     ordered = sorted(scored.values(), key=lambda part: (-abs(part.score), part.id))
     if not ordered:
         return Markup("")
-    columns = [_removed(report), _worse(report), _steady(report)]
+    columns = [removed(report), _worse(report), _steady(report)]
     columns = [column for column in columns if column[1]]
     sign = "+" if circuit.score_kind == "effect" else ""  # an importance has none
     rows = [[part.id, f"{part.score:{sign}.4g}", *_cells(part, columns)] for part in ordered[:MOST_PARTS]]
@@ -236,7 +245,7 @@ def _cells(part: ScoredEdge | ScoredNode, columns: list[Column]) -> list[str]:
     return [cell for names, cells in columns for cell in cells.get(part.id, [""] * len(names))]
 
 
-def _removed(report: Report) -> Column:
+def removed(report: Report) -> Column:
     """The change without a part is left out where there is an interval around it, in another column."""
     minimal = report.full_verification.minimality if report.full_verification else None
     known = {part.id for part in minimal.parts} if minimal else set()

@@ -6,10 +6,10 @@ from typing import Any
 from acdc.attribution.trace import token_texts
 from acdc.dictionaries.corpus import Corpus
 from acdc.dictionaries.dictionary import Dictionary
-from acdc.explain.examples import Example, Examples, collect
-from acdc.explain.patterns import PatternShares, pattern_shares
-from acdc.explain.tokens import Weighted, input_tokens, output_tokens, ov_pairs, qk_pairs
-from acdc.explain.units import HeadUnit, parse_unit
+from acdc.explanation.examples import Example, Examples, collect
+from acdc.explanation.patterns import PatternShares, pattern_shares
+from acdc.explanation.tokens import Weighted, input_tokens, output_tokens, ov_pairs, qk_pairs
+from acdc.explanation.units import HeadUnit, parse_unit
 from acdc.model.load import Model
 from acdc.options import check_count
 from acdc.progress import Progress, silent

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from acdc.dictionaries.corpus import Corpus
 from acdc.dictionaries.quality import batches
-from acdc.explain.examples import batched, limited
-from acdc.explain.units import HeadUnit
+from acdc.explanation.examples import batched, limited
+from acdc.explanation.units import HeadUnit
 from acdc.model.load import Model
 
 

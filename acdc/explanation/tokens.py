@@ -11,7 +11,7 @@ from torch import Tensor
 from acdc.attribution.trace import token_texts
 from acdc.dictionaries.hooks import Hook, Site
 from acdc.dictionaries.run import check_sites
-from acdc.explain.units import FeatureUnit, HeadUnit, NeuronUnit
+from acdc.explanation.units import FeatureUnit, HeadUnit, NeuronUnit
 from acdc.model.load import Model
 from acdc.model.weights import Norm
 

@@ -10,11 +10,11 @@ from families import boot
 from acdc.dictionaries.corpus import TaskCorpus
 from acdc.dictionaries.open import open_for
 from acdc.errors import InputError
-from acdc.explain.examples import collect
-from acdc.explain.explain import explain_unit, feature_json
-from acdc.explain.patterns import pattern_shares
-from acdc.explain.tokens import input_tokens, output_tokens, ov_pairs, qk_pairs
-from acdc.explain.units import parse_unit
+from acdc.explanation.examples import collect
+from acdc.explanation.explain import explain_unit, feature_json
+from acdc.explanation.patterns import pattern_shares
+from acdc.explanation.tokens import input_tokens, output_tokens, ov_pairs, qk_pairs
+from acdc.explanation.units import parse_unit
 from acdc.interventions.hooks import _OUTPUTS
 from acdc.model.feed_forward import unwrapped
 

@@ -14,7 +14,7 @@ import torch
 from acdc.dictionaries.corpus import Corpus
 from acdc.dictionaries.quality import batches
 from acdc.errors import InputError
-from acdc.explain.units import Unit
+from acdc.explanation.units import Unit
 from acdc.model.load import Model
 from acdc.progress import Progress, silent
 

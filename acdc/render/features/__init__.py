@@ -1,0 +1,1 @@
+"""Circuits of features as sentences, as a picture and as a page."""
