@@ -4,6 +4,7 @@ listenToTables();
 const explorer = new Explorer(graph, examples);
 listenToViews(positions, () => explorer.fit());
 drawPatterns(examples);
+listenToLenses(examples);
 
 // For scripts and tests: what is shown, and a threshold to set.
 window.acdc = {

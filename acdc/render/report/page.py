@@ -32,6 +32,7 @@ SCRIPTS = (
     "explorer.js",
     "positions.js",
     "patterns.js",
+    "lens.js",
     "page.js",
 )
 
