@@ -13,17 +13,20 @@ from acdc.runs.ranking import rank_edges
 from acdc.runs.run_directory import RunDirectory, read_run
 
 
-def report_of_run(path: Path) -> str:
-    """The HTML report of a finished run, from what its directory holds alone. Raises InputError for a directory that is
-    none of a discovery's, a minimisation's or an import's, or whose files are damaged or do not belong together."""
+def report_of_run(path: Path, save: str | None = None) -> str:
+    """The HTML report of a finished run, from what its directory holds alone. `save`: see `to_html`.
+
+    Raises InputError for a directory that is none of a discovery's, a minimisation's or an import's, or whose files are
+    damaged or do not belong together.
+    """
     run = open_run(path)
-    return _page(path, run.circuit, run.report, read_run(path).command)
+    return _page(path, run.circuit, run.report, read_run(path).command, save)
 
 
-def _page(path: Path, circuit: Circuit, report: Report, command: str) -> str:
+def _page(path: Path, circuit: Circuit, report: Report, command: str, save: str | None = None) -> str:
     ranking = rank_edges(path, circuit)
     scores = ranking.values if ranking is not None and ranking.basis == OWN_SCORES else None
-    return to_html(circuit, report, command, scores, load_examples(path, circuit), load_names(path, circuit))
+    return to_html(circuit, report, command, scores, load_examples(path, circuit), load_names(path, circuit), save)
 
 
 def renew_page(path: Path) -> Path:

@@ -236,6 +236,30 @@ def test_names_and_roles_of_a_reader_are_shown(show, tmp_path):
             load_names(tmp_path, circuit)
 
 
+def test_names_are_edited_in_the_page_and_downloaded(show, tmp_path):
+    circuit, scores = random_circuit(60, SMALL)
+    heads = [edge.id.split("->")[0] for edge in circuit.links if edge.id.startswith("a")]
+    head, other = heads[0], next(id for id in heads if id != heads[0])
+    given = Names(names={other: "old"}, roles={head: "old role"})
+    page = show(to_html(circuit, quick_report(circuit), "acdc discover", scores, None, given))
+    page.click(f'[data-id="{head}"]')
+    assert page.locator("#details .keeping").count() == 0
+    page.click("#details .names summary")
+    assert page.input_value("#details [data-names='roles']") == "old role"
+    page.fill("#details [data-names='names']", '  "><img src=x onerror=alert(1)>  ')
+    page.fill("#details [data-names='roles']", "")
+    page.press("#details [data-names='names']", "Enter")
+    assert page.locator(f'[data-id="{head}"] text').text_content() == '"><img src=x onerror=alert(1)>'
+    assert page.locator("img").count() == 0 and "old role" not in page.inner_text("#details")
+    assert page.locator("#fold option[value='role']").is_disabled(), "no role is left to fold by"
+    with page.expect_download() as download:
+        page.click("text=Download names.json")
+    assert download.value.suggested_filename == "names.json"
+    download.value.save_as(tmp_path / "names.json")
+    read = load_names(tmp_path, circuit)
+    assert read == Names(names={head: '"><img src=x onerror=alert(1)>', other: "old"})
+
+
 @pytest.mark.parametrize(
     "words", [("--method", "eap-ig-inputs", "--edges", "12"), ("--method", "acdc", "--limit", "4")]
 )

@@ -3,8 +3,8 @@
 const SHOWN_ROWS = 2;
 
 class Details {
-  constructor(holder, graph, data, examples, on) {
-    Object.assign(this, { holder, graph, data, examples, on });
+  constructor(holder, graph, data, examples, names, on) {
+    Object.assign(this, { holder, graph, data, examples, names, on });
   }
 
   effect(id) {
@@ -34,7 +34,7 @@ class Details {
     this.holder.replaceChildren(
       make("h3", {}, id),
       make("p", { class: "quiet" }, `${this.nodeText(members, counts)}. All paths through it: ${edges} edges among ${nodes} nodes. Choose it again, or press Escape, to clear.`),
-      ...(several ? this.inside(id, members) : this.verified(one)),
+      ...(several ? this.inside(id, members) : [...this.verified(one), ...this.names.form(one)]),
       ...(several ? [] : [...this.lens(one), ...this.attention(one)]), ...this.listed("Into it", into), ...this.listed("Out of it", out),
     );
   }

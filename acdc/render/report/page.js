@@ -1,7 +1,7 @@
-const { graph, positions, examples } = JSON.parse(byId("data").textContent);
+const { graph, positions, examples, save } = JSON.parse(byId("data").textContent);
 listenToTheme();
 listenToTables();
-const explorer = new Explorer(graph, examples);
+const explorer = new Explorer(graph, examples, save);
 listenToViews(positions, () => explorer.fit());
 drawPatterns(examples);
 listenToLenses(examples);

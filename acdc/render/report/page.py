@@ -27,6 +27,7 @@ SCRIPTS = (
     "places.js",
     "diagram.js",
     "heatmap.js",
+    "names.js",
     "details.js",
     "summary.js",
     "explorer.js",
@@ -44,8 +45,10 @@ def to_html(
     scores: np.ndarray | None = None,
     examples: Examples | None = None,
     names: Names = NO_NAMES,
+    save: str | None = None,
 ) -> str:
-    """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them."""
+    """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them.
+    `save`: where a page that is served sends the names that its reader edits; of a file, they can be downloaded."""
     parts = {
         "Edges": sections.parts(circuit, report),
         "Faithfulness": sections.faithfulness(circuit, report),
@@ -77,6 +80,7 @@ def to_html(
                 "graph": explorer_data(circuit, report, scores, names),
                 "positions": position_data(circuit, report),
                 "examples": example_data(examples),
+                "save": save,
             }
         ),
         script="\n".join(_read(name) for name in SCRIPTS),
