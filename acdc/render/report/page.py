@@ -41,14 +41,17 @@ SCRIPTS = (
 def to_html(
     circuit: Circuit,
     report: Report,
-    command: str,
+    command: str | None,
     scores: np.ndarray | None = None,
     examples: Examples | None = None,
     names: Names = NO_NAMES,
     save: str | None = None,
 ) -> str:
-    """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them.
-    `save`: where a page that is served sends the names that its reader edits; of a file, they can be downloaded."""
+    """The page as text.
+
+    `command` made the run, None where it was no command; `scores` [edges]: of all candidate edges, where the run has
+    them. `save`: where a page that is served sends the names that its reader edits; of a file, they can be downloaded.
+    """
     parts = {
         "Edges": sections.parts(circuit, report),
         "Faithfulness": sections.faithfulness(circuit, report),

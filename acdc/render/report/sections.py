@@ -380,7 +380,7 @@ def _heads(hints: Sequence[HeadHint], metric: str) -> Iterator[Markup]:
         yield table(caption, ["head", *targets], [[h.id, *row] for h, row in zip(hints, cells, strict=True)])
 
 
-def provenance(circuit: Circuit, command: str) -> Markup:
+def provenance(circuit: Circuit, command: str | None) -> Markup:
     """What the result depends on, and how to reproduce it."""
     model, task, method, batch = circuit.model, circuit.task, circuit.method, circuit.batch
     options = dict(method.options)
@@ -408,5 +408,7 @@ def provenance(circuit: Circuit, command: str) -> Markup:
         ("seed", str(circuit.seed)),
         ("versions", ", ".join(f"{name} {version}" for name, version in circuit.versions.items())),
     ]
+    if command is None:
+        return section("provenance", "Provenance", facts(rows))
     again = element("pre", element("code", command), class_="command", tabindex="0")
     return section("provenance", "Provenance", facts(rows), paragraph("To reproduce it:"), again)
