@@ -394,7 +394,7 @@ def provenance(circuit: Circuit, command: str | None) -> Markup:
     settings += [f"{name} {value:g}" for name, value in method.selection.items() if not name.startswith("polish_")]
     rows = [
         ("model", f"{model.name} ({model.family}), sha256 {model.content_hash[:16]}"),
-        ("revision", model.revision or "-"),
+        *([("revision", model.revision)] if model.revision else []),
         *([("weights", str(model.quantisation))] if model.quantisation else []),
         ("run as", f"{model.components} components, {circuit.dtype}"),
         ("task", f"{task.name}, sha256 {task.content_hash[:16]}"),
@@ -409,6 +409,6 @@ def provenance(circuit: Circuit, command: str | None) -> Markup:
         ("versions", ", ".join(f"{name} {version}" for name, version in circuit.versions.items())),
     ]
     if command is None:
-        return section("provenance", "Provenance", facts(rows))
+        return section("provenance", "How it was made", facts(rows))
     again = element("pre", element("code", command), class_="command", tabindex="0")
-    return section("provenance", "Provenance", facts(rows), paragraph("To reproduce it:"), again)
+    return section("provenance", "How it was made", facts(rows), paragraph("To reproduce it:"), again)
