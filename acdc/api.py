@@ -50,7 +50,7 @@ from acdc.model.load import Model, load_model
 from acdc.options import By, Choosing, Directions, Extent, Level, Scope, choice
 from acdc.patching.patch import patch as run_patching
 from acdc.patching.settings import PatchSettings, named_sites
-from acdc.progress import Progress, silent
+from acdc.progress import Progress, automatic, silent
 from acdc.render.difference import draw_difference as draw_both
 from acdc.render.look import Look, choose_look
 from acdc.render.patching.heat_map import draw as draw_heat_map
@@ -107,6 +107,7 @@ __all__ = [
     "load_task",
     "patch",
     "run_jobs",
+    "silent",
     "steer",
     "sweep",
     "trace",
@@ -137,7 +138,7 @@ def discover(
     direct_edges: bool = False,
     seed: int = 0,
     threads: int = 2,
-    progress: Progress = silent,
+    progress: Progress = automatic,
     **options: Any,
 ) -> Result:
     """Find the circuit behind a task in a model.
@@ -193,7 +194,7 @@ def sweep(
     sender_order: str = "descending",
     seed: int = 0,
     threads: int = 2,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> Curve:
     """Run acdc with many thresholds: by default 0.1% to 20% of the metric's range.
 
@@ -224,7 +225,7 @@ def verify(
     extent: str = "standard",
     rows: int | None = None,
     scores: Mapping[str, float] | None = None,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> Report:
     """Measure a circuit by ablation on the rows that its discovery did not use.
 
@@ -286,7 +287,7 @@ def patch(
     batch_size: int = 32,
     seed: int = 0,
     threads: int = 2,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> PatchRecord:
     """Exact activation patching: run the corrupted prompts with one part of the clean run in them, for every part.
 
@@ -360,7 +361,7 @@ def trace(
     dictionary: str | Path | Dictionary | None = None,
     first_token: bool = False,
     prepend_bos: bool = False,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> AttributionGraph:
     """The attribution graph of a prompt, as text or as token ids: what each node adds to the values of others.
 
@@ -392,7 +393,7 @@ def verify_graph(
     *,
     dictionary: str | Path | Dictionary | None = None,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> GraphVerification:
     """Run the model with a pruned graph's nodes alone, without them, and with single ones set to zero.
 

@@ -1,9 +1,13 @@
 """How long work reports on itself: a callable that is told what has been done, or what is being loaded."""
 
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Protocol
+
+DELAY = 1.0  # seconds before a bar appears by itself
 
 
 class Advance(Protocol):
@@ -40,6 +44,30 @@ def nobody(done: float, note: str = "") -> None:
 def silent(what: str, total: float, unit: str) -> Iterator[Advance]:
     """Progress that nobody watches."""
     yield nobody
+
+
+@contextmanager
+def automatic(what: str, total: float, unit: str) -> Iterator[Advance]:
+    """A bar on stderr in a terminal, or in a notebook, for work of more than a second; nothing elsewhere."""
+    if not (sys.stderr.isatty() or _in_notebook()):
+        yield nobody
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # without widgets, the bar is text
+        from tqdm.auto import tqdm
+    with tqdm(total=total, desc=what, unit=f" {unit}", leave=False, delay=DELAY) as bar:
+
+        def advance(done: float, note: str = "") -> None:
+            bar.set_postfix_str(note, refresh=False)
+            bar.update(done)
+
+        yield advance
+
+
+def _in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which shows what is written to stderr."""
+    running = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(running, "kernel")
 
 
 Say = Callable[[str], None]

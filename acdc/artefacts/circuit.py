@@ -352,6 +352,11 @@ class Circuit(_Record):
         `acdc.draw`. Raises InputError without matplotlib."""
         return show("circuit with matplotlib", self, axes, look)
 
+    def explore(self, report: "Report | None" = None) -> Any:
+        """The interactive page about it, which a notebook shows and `save` writes; `report`: what verification found.
+        In the page of a run are example rows too: `acdc discover` writes that."""
+        return show("circuit explorer", self, report)
+
     @classmethod
     def of(cls, model: Any, task: Any, edges: Sequence[str], **settings: Any) -> "Circuit":
         """A circuit written by hand: these edges, by their ids, of a loaded model, for a loaded task.

@@ -1,7 +1,7 @@
 """Names and roles that a reader gives to the components of a run's circuit, in a file of their own beside it.
 
-`names.json` is never written by a run: it is the reader's, and every page and picture of the run that is made later has
-what it says. Roles in it come before those that verification hints at.
+`names.json` is never written by a run: it is the reader's, who may edit it in the report too. Every page and picture of
+the run that is made later has what it says. Roles in it come before those that verification hints at.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from acdc.artefacts.circuit import Circuit
 from acdc.errors import InputError
-from acdc.files import is_there, read_model
+from acdc.files import is_there, parse_model, read_model, write_json
 
 FILE_NAME = "names.json"
 LONGEST = 40  # characters
@@ -34,7 +34,18 @@ def load_names(folder: Path, circuit: Circuit) -> Names:
     path = folder / FILE_NAME
     if not is_there(path):
         return NO_NAMES
-    found = read_model(Names, path, "a file of names of acdc")
+    return _checked(read_model(Names, path, "a file of names of acdc"), circuit, path)
+
+
+def keep_names(folder: Path, circuit: Circuit, text: str) -> None:
+    """Write what a reader sends, as JSON, beside a run. Raises InputError as `load_names` does, and then writes
+    nothing."""
+    path = folder / FILE_NAME
+    found = _checked(parse_model(Names, text.encode(), path, "a file of names of acdc"), circuit, path)
+    write_json(path, found.model_dump(mode="json"))
+
+
+def _checked(found: Names, circuit: Circuit, path: Path) -> Names:
     known = {writer.id for writer in circuit.graph.writers}
     for id, text in (*found.names.items(), *found.roles.items()):
         if id not in known:

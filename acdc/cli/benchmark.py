@@ -7,13 +7,15 @@ import typer
 
 from acdc.cli import options as opt
 from acdc.cli.console import say_json
+from acdc.cli.tables import make_table, width_of
 from acdc.options import Level
 from acdc.search.options import SCORING
 
 if TYPE_CHECKING:
     from acdc.benchmark.run import FinishedBenchmark
 
-WIDTH = 118  # of a table that is not cut
+WIDTH = 118  # of a table where it is no terminal that shows it
+SECOND = 7  # the column that begins a second table where one is too wide
 
 
 @opt.takes_options(*SCORING)
@@ -74,22 +76,21 @@ def benchmark(
 
 
 def _print(done: "FinishedBenchmark") -> None:
-    """A table for each group of cases, and what was left out."""
-    from rich.table import Table
-
+    """A table for each group of cases, in two where a terminal is too narrow, and what was left out."""
     from acdc.benchmark.summary import HEADER, cells, ranked
     from acdc.cli.console import console
 
     out = console()
-    out.width = max(out.width, WIDTH)
+    if not out.is_terminal:
+        out.width = max(out.width, WIDTH)
     for group, lines in done.summary.groups.items():
-        table = Table(box=None, pad_edge=False, title=group.name, title_justify="left", title_style="bold")
-        for name in HEADER:
-            table.add_column(name, justify="left" if name == HEADER[0] else "right", no_wrap=True)
-        for line in ranked(lines):
-            table.add_row(*cells(line))
-        out.print(table)
-        out.print()
+        rows = [list(cells(line)) for line in ranked(lines)]
+        whole = width_of(HEADER, rows) <= out.width
+        out.print(group.name, style="bold")
+        for place in [range(len(HEADER))] if whole else [range(SECOND), [0, *range(SECOND, len(HEADER))]]:
+            shown = [[row[i] for i in place] for row in rows]
+            out.print(make_table([HEADER[i] for i in place], shown, out.width))
+            out.print()
     if done.summary.broken:
         out.print(f"left out because these models no longer do their task: {', '.join(done.summary.broken)}")
     for case, method, reason in done.summary.missing:

@@ -151,6 +151,6 @@ def print_features(run: "FinishedFeatures", as_json: bool, conclusion: bool = Fa
     if everything:
         print_verified(report, out)
     if conclusion and report.rows:
-        print_standing(run.path, report, claims_of(subject, report))
+        print_standing(run.path, report, claims_of(subject, report), complete=everything)
     out.print(f"\nrun      {run.path}{' (already there)' if run.resumed else ''}", soft_wrap=True)
     out.print(f"picture  {run.path / 'circuit.svg'}\nreport   {run.path / 'report.html'}", soft_wrap=True)

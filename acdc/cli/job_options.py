@@ -18,6 +18,25 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL, DEFAULT_TASK, DEFAULT_METHOD = "trio", "ioi", "acdc"
 
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        help="acdc: remove an edge if that makes the metric worse by less than this, in the metric's unit "
+        "(default: 0.5% of its range). Methods that score: keep edges with at least this |score|."
+    ),
+]
+MostEdges = Annotated[
+    int | None,
+    typer.Option(help="Methods that score: maximum number of edges in the circuit. hybrid: number of edges to test."),
+]
+LeastFaithfulness = Annotated[
+    float | None,
+    typer.Option(
+        help="Faithfulness F that the circuit must reach on the discovery rows (methods that score: 0.9 by "
+        "default); acdc: the largest threshold whose circuit has between F and 2 - F."
+    ),
+]
+
 
 def discovery_job(
     model: opt.ModelName = DEFAULT_MODEL,
@@ -25,26 +44,9 @@ def discovery_job(
     method: opt.MethodName = DEFAULT_METHOD,
     metric: opt.MetricName = None,
     ablation: opt.AblationName = "resample",
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="acdc: remove an edge if that makes the metric worse by less than this, in the metric's unit "
-            "(default: 0.5% of its range). Methods that score: keep edges with at least this |score|."
-        ),
-    ] = None,
-    edges: Annotated[
-        int | None,
-        typer.Option(
-            help="Methods that score: maximum number of edges in the circuit. hybrid: number of edges to test."
-        ),
-    ] = None,
-    faithfulness: Annotated[
-        float | None,
-        typer.Option(
-            help="Faithfulness F that the circuit must reach on the discovery rows (methods that score: 0.9 by "
-            "default); acdc: the largest threshold whose circuit has between F and 2 - F."
-        ),
-    ] = None,
+    threshold: Threshold = None,
+    edges: MostEdges = None,
+    faithfulness: LeastFaithfulness = None,
     choose: opt.Choose = Choosing.top,
     bootstrap: opt.Bootstrap = 0,
     hurting: opt.Hurting = 0.0,

@@ -3,10 +3,9 @@
 import contextlib
 from pathlib import Path
 
-from rich.table import Table
-
 from acdc.artefacts.feature_circuit import is_feature_circuit
 from acdc.cli.console import console, say_json
+from acdc.cli.tables import make_table
 from acdc.errors import InputError
 from acdc.files import is_there
 from acdc.runs.run_directory import list_runs, read_run
@@ -36,19 +35,15 @@ def print_listing(what: str, runs: Path, as_json: bool) -> None:
     elif what == "methods":
         _print_methods(rows)
     elif rows := rows + _NOT_NAMED.get(what, []):
-        console().print(_table(rows))
+        _print_table(rows, console().width)
     else:
         console().print(f"no {what} in {runs}" if what == "runs" else f"no {what}")
 
 
-def _table(rows: list[dict]) -> Table:
+def _print_table(rows: list[dict], width: int) -> None:
     """The keys of the first row are the columns."""
-    table = Table(box=None, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    return table
+    cells = [[str(value) for value in row.values()] for row in rows]
+    console().print(make_table(list(rows[0]), cells, width, words=range(len(rows[0]))), width=width)
 
 
 def _print_methods(methods: list[dict]) -> None:
@@ -70,7 +65,7 @@ def _print_methods(methods: list[dict]) -> None:
         for option in options.values()
     ]
     for rows in (what, takes, means):
-        out.print(_table(rows), width=min(out.width, METHODS_WIDTH))
+        _print_table(rows, min(out.width, METHODS_WIDTH))
         if rows is not means:
             out.print()
 

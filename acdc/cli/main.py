@@ -235,7 +235,7 @@ def show(
     RunPrinter(as_json).finish(found)
     if not as_json and found.report.rows:
         print_verified(found.report, console())
-        print_conclusion(found)
+        print_conclusion(found, complete=True)
 
 
 @command(PREPARE, "acdc list methods", name="list")

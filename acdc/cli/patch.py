@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from acdc.cli import options as opt
 from acdc.cli.console import console, say_json, tell
 from acdc.cli.job_options import DEFAULT_MODEL, DEFAULT_TASK
 from acdc.cli.progress import clear_line, loads_model
+from acdc.cli.tables import make_table
 from acdc.options import By, Directions
 from acdc.words import count_of
 
@@ -148,12 +148,14 @@ def _print(finished: "FinishedPatching", as_json: bool) -> None:
     for line in dict.fromkeys(convention(one, record) for one in record.maps):
         out.print(sentence(line))
     out.print()
-    table = Table(box=None, pad_edge=False)
-    for name in ("map", "direction", "largest effects"):
-        table.add_column(name)
-    for one in record.maps:
-        cells = (f"{cell} {effect:+.2f}" for cell, effect in one.strongest(STRONGEST))
-        table.add_row(one.site, one.direction, ", ".join(cells))
-    out.print(table)
+    rows = [
+        [
+            one.site,
+            one.direction,
+            ", ".join(f"{cell} {effect:+.2f}" for cell, effect in one.strongest(STRONGEST)),
+        ]
+        for one in record.maps
+    ]
+    out.print(make_table(("map", "direction", "largest effects"), rows, out.width, words=range(3)))
     out.print(f"\nrun   {finished.path}{' (already there)' if finished.resumed else ''}", soft_wrap=True)
     out.print(f"page  {finished.path / 'patching.html'}", soft_wrap=True)

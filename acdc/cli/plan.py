@@ -1,9 +1,8 @@
 """Print a plan: first the estimates, then what they are based on; or JSON."""
 
-from rich.table import Table
-
 from acdc.cli.console import console, say_json, tell
 from acdc.cli.progress import clear_line
+from acdc.cli.tables import make_table
 from acdc.graph.units import kind_of
 from acdc.options import Extent, Level
 from acdc.planning.forecast import Forecast
@@ -30,7 +29,7 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
         return
     search, out = plan.search, console()
     out.print(f"plan of {plan.method.name} for {plan.task} in {plan.model}\n", style="bold")
-    out.print(_table(plan))
+    out.print(make_table(("stage", "time", "work"), _stages(plan), out.width, words=range(3), headed=False))
     sizes = f"{search.candidates:,} {_units(plan)}"
     stored = f", {plan.quantisation}" if plan.quantisation else ""
     out.print(
@@ -46,18 +45,18 @@ def _place(plan: JobPlan) -> str:
     return f"on {count_of(plan.threads, 'thread')}" if plan.device == "cpu" else f"on {plan.device}"
 
 
-def _table(plan: JobPlan) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_row("search", *_search(plan))
+def _stages(plan: JobPlan) -> list[tuple[str, str, str]]:
+    """(stage, time, work), and the memory at last."""
+    rows = [("search", *_search(plan))]
     if plan.choosing:
-        table.add_row("choosing", *_at_most(plan.choosing))
+        rows.append(("choosing", *_at_most(plan.choosing)))
     if plan.verify is Extent.none or not plan.verification.flops:
-        table.add_row("verification", "none", "")
+        rows.append(("verification", "none", ""))
     else:
         time, work = _at_most(plan.verification)
-        table.add_row("verification", time, f"{work} (--verify {plan.verify})")
-    table.add_row("peak memory", size(plan.peak), "" if plan.free is None else f"{size(plan.free)} are free")
-    return table
+        rows.append(("verification", time, f"{work} (--verify {plan.verify})"))
+    rows.append(("peak memory", size(plan.peak), "" if plan.free is None else f"{size(plan.free)} are free"))
+    return rows
 
 
 def _search(plan: JobPlan) -> tuple[str, str]:

@@ -153,20 +153,25 @@ def _strongest(run: FinishedRun, width: int) -> "Table":
     return make_table(head, [[edge.id, f"{edge.score:{sign}.4g}", *change(edge.id)] for edge in edges], width, title)
 
 
-def print_conclusion(run: FinishedRun) -> None:
-    """What the verification shows, in at most five lines: the verdict, and the names of claims by how they stand."""
-    print_standing(run.path, run.report, claims(run.circuit, run.report))
+def print_conclusion(run: FinishedRun, complete: bool) -> None:
+    """What the verification shows, in at most five lines: the verdict, the names of claims by how they stand, and the
+    next command. `complete`: all tables have been printed."""
+    print_standing(run.path, run.report, claims(run.circuit, run.report), complete)
 
 
-def print_standing(path: Path, report: Report, found_claims: Sequence[Claim]) -> None:
+def print_standing(path: Path, report: Report, found_claims: Sequence[Claim], complete: bool) -> None:
     """The same of claims that are known."""
     out, found = console(), judge(report)
-    out.print(f"\n{found.word.value}: {found.why}", style="bold", soft_wrap=True)
+    out.print(f"\n{found.word.value}: {found.why}", style="bold", soft_wrap=not out.is_terminal)
     by_standing: dict[Standing, list[str]] = {}
     for claim in found_claims:
         by_standing.setdefault(claim.standing, []).append(claim.name)
     for standing in Standing:
         if standing in by_standing:
-            said = f"{standing.value}: {', '.join(by_standing[standing])}"
-            out.print(said, soft_wrap=True)
-    out.print(f"all tables: acdc show {shlex.quote(str(path))}", soft_wrap=True)
+            said = f"{standing.value}: {', '.join(dict.fromkeys(by_standing[standing]))}"
+            out.print(said, soft_wrap=not out.is_terminal)
+    shown = shlex.quote(str(path))
+    if not complete:
+        out.print(f"all tables: acdc show {shown}", soft_wrap=True)
+    elif report.extent is not Extent.full:
+        out.print(f"open claims are tested by: acdc verify {shown}", soft_wrap=True)

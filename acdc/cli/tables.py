@@ -29,13 +29,16 @@ def make_table(
     width: int,
     title: str = "",
     words: Collection[int] = (0,),
+    headed: bool = True,
 ) -> "Table":
     """A table for a terminal so wide; columns of `words` are to the left. Where it is too narrow for whole headings,
-    these wrap, and words do, but no number."""
+    these wrap, and words do, but no number. `headed`: whether the names of its columns are printed."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", min_width=len(title), box=None, pad_edge=False)
+    table = Table(
+        title=title or None, title_justify="left", min_width=len(title), box=None, pad_edge=False, show_header=headed
+    )
     columns = [align([row[place] for row in rows]) for place in range(len(head))]
     widest = [max((len(cell) for cell in column), default=0) for column in columns]
     whole = [max(own, len(name)) for own, name in zip(widest, head, strict=True)]
@@ -54,6 +57,11 @@ def make_table(
         cells = zip(row, whole, numbers, strict=True)
         table.add_row(*(Text(cell.rjust(wide), justify="left") if one else cell for cell, wide, one in cells))
     return table
+
+
+def width_of(head: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """How wide a table is whose headings do not wrap."""
+    return sum(max(map(len, column)) for column in zip(head, *rows, strict=True)) + APART * (len(head) - 1)
 
 
 def align(cells: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """The commands verify, minimise and diff, and how their results are printed."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,57 +20,62 @@ if TYPE_CHECKING:
     from acdc.artefacts.comparison import Comparison
     from acdc.artefacts.roles import RoleComparison
     from acdc.artefacts.verification.interval import Interval
+    from acdc.cli.show_run import RunPrinter
+    from acdc.runs.extras import Extras
+    from acdc.runs.finished import FinishedRun
+
+
+Run = Annotated[
+    Path | None, typer.Argument(help="Run directory; with --edges, the folder of the new run.", metavar="RUN")
+]
+ListedEdges = Annotated[
+    Path | None,
+    typer.Option(
+        help="Verify the edges that this file lists, one in a line; needs --model and --task.", metavar="FILE"
+    ),
+]
+Repeats = Annotated[
+    int | None, typer.Option(help="Repeat the discovery on this many random quarters of its rows.", metavar="N")
+]
+Resamples = Annotated[
+    int | None, typer.Option(help="Repeat the discovery on this many resamples of all its rows.", metavar="N")
+]
+Against = Annotated[
+    list[Path] | None,
+    typer.Option(help="A run of another task in the same model, to ablate each circuit on both.", metavar="RUN"),
+]
+Rivals = Annotated[
+    int | None,
+    typer.Option(help="Search this many times for another circuit, without edges of this one.", metavar="N"),
+]
+OwnDType = Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")]
+OwnSeed = Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")]
 
 
 @loads_model
 def verify(
-    run: Annotated[
-        Path | None, typer.Argument(help="Run directory; with --edges, the folder of the new run.", metavar="RUN")
-    ] = None,
-    edges: Annotated[
-        Path | None,
-        typer.Option(
-            help="Verify the edges that this file lists, one in a line; needs --model and --task.", metavar="FILE"
-        ),
-    ] = None,
+    run: Run = None,
+    edges: ListedEdges = None,
     model: Annotated[str | None, typer.Option(help="Model; default: the run's.", metavar="MODEL")] = None,
     task: Annotated[str | None, typer.Option(help="Task; default: the run's.", metavar="TASK")] = None,
     extent: opt.VerifyExtent = opt.Extent.full,
     rows: opt.VerifyRows = None,
-    stability: Annotated[
-        int | None, typer.Option(help="Repeat the discovery on this many random quarters of its rows.", metavar="N")
-    ] = None,
-    bootstraps: Annotated[
-        int | None, typer.Option(help="Repeat the discovery on this many resamples of all its rows.", metavar="N")
-    ] = None,
-    against: Annotated[
-        list[Path] | None,
-        typer.Option(help="A run of another task in the same model, to ablate each circuit on both.", metavar="RUN"),
-    ] = None,
-    rivals: Annotated[
-        int | None,
-        typer.Option(help="Search this many times for another circuit, without edges of this one.", metavar="N"),
-    ] = None,
+    stability: Repeats = None,
+    bootstraps: Resamples = None,
+    against: Against = None,
+    rivals: Rivals = None,
     everything: Annotated[bool, typer.Option("--all", help="Print all tables, as 'acdc show' does.")] = False,
     workers: Annotated[int | None, typer.Option(help="Share the work among this many Ray workers.")] = None,
     device: opt.Device = "auto",
-    dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
+    dtype: OwnDType = None,
+    seed: OwnSeed = None,
     as_json: opt.Json = False,
 ) -> None:
     """Verify a run's circuit on the rows that discovery did not use. Continues an earlier verification."""
     from acdc.artefacts.circuit import Circuit
     from acdc.artefacts.feature_circuit import is_feature_circuit
-    from acdc.cli.console import console
-    from acdc.cli.extras import print_extras
-    from acdc.cli.progress import bars
-    from acdc.cli.show_run import RunPrinter, print_conclusion
-    from acdc.cli.verified import print_stability, print_verified
-    from acdc.jobs.executors import choose_executor
-    from acdc.jobs.verification import verify_on
+    from acdc.cli.show_run import RunPrinter
     from acdc.runs.extras import Extras, plan_extras
-    from acdc.runs.finish import Finishing, reverify
-    from acdc.runs.finished import open_run
 
     if edges is not None:
         run = _run_of_edges(edges, run, model, task, device, dtype, seed)
@@ -95,24 +101,57 @@ def verify(
     for what in plan_extras(run, extras):
         tell(f"acdc: {what}")
     printer = RunPrinter(as_json)
-    if workers is None:
-        done = reverify(run, model, task, device, Finishing(bars, scope, watch=printer), extras)
-    else:
-        executor = choose_executor(workers, threads=circuit.batch.threads)
-        verify_on(executor, run, model, task, device, scope, extras)
-        done = open_run(run)
+    done = _verified(run, circuit, _Wanted(model, task, device, scope, extras), workers, printer)
     printer.finish(done)
-    if as_json:
-        return
+    if not as_json:
+        _print_asked(done, extras, everything)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What to verify a run with, and how far."""
+
+    model: str | None
+    task: str | None
+    device: str
+    scope: Scope
+    extras: "Extras"
+
+
+def _verified(
+    run: Path, circuit: "Circuit", wanted: _Wanted, workers: int | None, printer: "RunPrinter"
+) -> "FinishedRun":
+    """The run, verified here, or by so many workers."""
+    from acdc.cli.progress import bars
+    from acdc.jobs.executors import choose_executor
+    from acdc.jobs.verification import verify_on
+    from acdc.runs.finish import Finishing, reverify
+    from acdc.runs.finished import open_run
+
+    if workers is None:
+        how = Finishing(bars, wanted.scope, watch=printer)
+        return reverify(run, wanted.model, wanted.task, wanted.device, how, wanted.extras)
+    executor = choose_executor(workers, threads=circuit.batch.threads)
+    verify_on(executor, run, wanted.model, wanted.task, wanted.device, wanted.scope, wanted.extras)
+    return open_run(run)
+
+
+def _print_asked(done: "FinishedRun", extras: "Extras", everything: bool) -> None:
+    """All tables, or those that were asked for besides, and the conclusion."""
+    from acdc.cli.console import console
+    from acdc.cli.extras import print_extras
+    from acdc.cli.show_run import print_conclusion
+    from acdc.cli.verified import print_stability, print_verified
+
     if everything:
         print_verified(done.report, console())
-    else:  # what was asked for besides
-        if stability and done.report.stability:
+    else:
+        if extras.stability and done.report.stability:
             print_stability(done.report.stability, console())
-        asked = {"bootstraps": bootstraps, "specificity": against, "rivals": rivals}
+        asked = {"bootstraps": extras.bootstraps, "specificity": extras.against, "rivals": extras.rivals}
         others = {name: None for name, value in asked.items() if not value}
         print_extras(done.report.model_copy(update=others), console())
-    print_conclusion(done)
+    print_conclusion(done, complete=everything)
 
 
 def _verify_features(
@@ -166,8 +205,8 @@ def minimise(
     run: opt.RunPath,
     out: opt.Out = None,
     device: opt.Device = "auto",
-    dtype: Annotated[opt.DType | None, typer.Option("--dtype", help="Must be the run's; default: the run's.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Must be the run's; default: the run's.")] = None,
+    dtype: OwnDType = None,
+    seed: OwnSeed = None,
     as_json: opt.Json = False,
 ) -> None:
     """Remove edges from a run's circuit until every edge left is needed on the discovery rows. Writes a new run."""

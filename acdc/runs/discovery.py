@@ -22,6 +22,7 @@ from acdc.model.load import Model, load_model
 from acdc.progress import Progress
 from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
 from acdc.runs.finished import FinishedRun
+from acdc.runs.progress_file import forget, recorded
 from acdc.runs.ranking import DECISIONS, POLISH, SCORES, SCREENING, ScoresRecord
 from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
 from acdc.runs.spec import DiscoveryJob
@@ -69,6 +70,7 @@ def run_discovery(
     model, task = (loaded or Loaded()).of(job)
     prepare(model, task, job.settings)
     run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method.name}")
+    progress = recorded(progress, run.path)
     resumed = run.has(CIRCUIT) and run.has(DECISIONS if job.settings.method.decides else SCORES)
     if not resumed:
         result = discarding_refused(run, lambda: _search(run, job, model, task, progress, find_workers))
@@ -81,6 +83,7 @@ def run_discovery(
     how = Finishing(progress, job.scope, find_workers, watch)
     finished = finish_run(run, model, task, resumed, how)
     run.note(complete=True)
+    forget(run.path)
     return finished
 
 

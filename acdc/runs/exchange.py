@@ -170,7 +170,7 @@ FORMATS = Registry(
         ),
         Format(
             "mib-circuits",
-            "submission to MIB: nine circuits of different sizes, without scores",
+            "submission to MIB: nine circuits of different sizes, with 1 and 0 for scores",
             _submits(mib.circuits),
         ),
         _both("prune scores of AutoCircuit, as safetensors; imports JSON too", autocircuit.CODEC),

@@ -21,19 +21,21 @@ from acdc.runs.traced import open_trace
 from acdc.runs.unit_pages import pages_of
 
 
-def report_of_run(path: Path) -> str:
-    """The HTML report of a finished run, from what its directory holds alone. Raises InputError for a directory that is
-    none of a discovery's, a minimisation's or an import's, or whose files are damaged or do not belong together."""
+def report_of_run(path: Path, save: str | None = None) -> str:
+    """The HTML report of a finished run, from what its directory holds alone. `save`: see `to_html`.
+
+    Raises InputError for a directory that is none of a discovery's, a minimisation's or an import's, or whose files are
+    damaged or do not belong together.
+    """
     run = open_run(path)
-    return _page(path, run.circuit, run.report, read_run(path).command)
+    return _page(path, run.circuit, run.report, read_run(path).command, save)
 
 
-def _page(path: Path, circuit: Circuit, report: Report, command: str) -> str:
+def _page(path: Path, circuit: Circuit, report: Report, command: str, save: str | None = None) -> str:
     ranking = rank_edges(path, circuit)
     scores = ranking.values if ranking is not None and ranking.basis == OWN_SCORES else None
-    return to_html(
-        circuit, report, command, scores, load_examples(path, circuit), load_names(path, circuit), pages_of(path)
-    )
+    examples, names = load_examples(path, circuit), load_names(path, circuit)
+    return to_html(circuit, report, command, scores, examples, names, pages_of(path), save)
 
 
 def renew_page(path: Path) -> Path:

@@ -30,6 +30,7 @@ from acdc.files import (
 from acdc.search.options import LATER
 
 JOURNAL = ".trials.jsonl"  # what a search that decides has measured, until it is done
+PROGRESS = ".progress.json"  # how far a run is, until it is complete
 DEFAULT_PARENT = Path("runs")
 
 
@@ -197,8 +198,9 @@ class RunDirectory:
 
     def discard(self) -> None:
         """Undo the opening of a new run that has written nothing but its record."""
-        if not self.fresh or {path.name for path in self.path.iterdir()} - {RUN_FILE, JOURNAL}:
+        if not self.fresh or {path.name for path in self.path.iterdir()} - {RUN_FILE, JOURNAL, PROGRESS}:
             return
+        (self.path / PROGRESS).unlink(missing_ok=True)
         (self.path / JOURNAL).unlink(missing_ok=True)
         (self.path / RUN_FILE).unlink()
         if self.made:

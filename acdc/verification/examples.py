@@ -6,6 +6,7 @@ It holds no path and no time: the same run gives the same bytes.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -16,6 +17,7 @@ from acdc.artefacts.verification.examples import (
     Example,
     Examples,
     LaterAnswer,
+    Lens,
     Pattern,
     Prediction,
     Predictions,
@@ -29,6 +31,7 @@ from acdc.task.rows import Row, Task
 from acdc.task.spans import REST
 from acdc.verification.attention import clean_patterns
 from acdc.verification.binding import behaviour_of, check_same
+from acdc.verification.lens import logit_lens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,14 +57,15 @@ def take_examples(model: Model, task: Task, circuit: Circuit) -> Examples:
         full, own = behaviour.full(), behaviour.measure(circuit.ablated)[0, 0]
         patterns = _patterns(behaviour, heads)
         predicted = _predictions(behaviour, circuit, model)
+        lenses = logit_lens(behaviour, [_window(row) for row in rows], partial(_text, model.tokenizer))
     return Examples(
         of=side,
         metric=circuit.metric,
         heads=[head.id for head in heads],
         rows=[
-            _example(row, model.tokenizer, whole, part, found, spans, next_tokens)
-            for row, whole, part, found, next_tokens in zip(
-                rows, full.tolist(), own.tolist(), patterns, predicted, strict=True
+            _example(row, model.tokenizer, whole, part, found, spans, next_tokens, lens)
+            for row, whole, part, found, next_tokens, lens in zip(
+                rows, full.tolist(), own.tolist(), patterns, predicted, lenses, strict=True
             )
         ],
         no_patterns=None if has_patterns else NO_PATTERNS,
@@ -105,6 +109,7 @@ def _example(
     patterns: list[Pattern],
     with_spans: bool,
     predictions: Predictions | None,
+    lens: Lens | None,
 ) -> Example:
     def texts(ids: Sequence[int | None]) -> list[str]:
         return ["" if token is None else _text(tokenizer, token) for token in ids]
@@ -131,6 +136,7 @@ def _example(
         spans=_span_names(row)[shown] if with_spans else None,
         later=later,
         predictions=predictions,
+        lens=lens,
     )
 
 

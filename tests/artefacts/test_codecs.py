@@ -248,7 +248,8 @@ def test_attention_alone(tmp_path):
     assert read(autocircuit.CODEC, tmp_path / "x", anatomy).scores == some_scores(graph)
 
 
-def test_a_submission_to_mib_has_nine_sizes():
+def test_a_submission_to_mib_has_nine_sizes(tmp_path):
+    """EAP-IG's `Graph.from_json` and MIB's `load_graph_from_json` read the key "score" of every edge."""
     graph = ComponentGraph(GPT2)
     scores = some_scores(graph)
     files = mib.circuits(ForeignGraph(scores), graph)
@@ -256,10 +257,13 @@ def test_a_submission_to_mib_has_nine_sizes():
     for name, content in files.items():
         record = json.loads(content)
         inside = {edge for edge, value in record["edges"].items() if value["in_graph"]}
-        assert all("score" not in value for value in record["edges"].values()), name
+        assert all(value["score"] == int(value["in_graph"]) for value in record["edges"].values()), name
         assert inside == set(ranked[: len(inside)])
         counts.append(len(inside))
     assert counts == [32, 64, 162, 324, 649, 1624, 3249, 6498, 16245]
+    (tmp_path / "x.json").write_bytes(files["circuit_1.json"])
+    found = read(mib.CODEC, tmp_path / "x.json", GPT2)
+    assert found.scores is None and found.edges == dict.fromkeys((e for e in graph.names if e in ranked[:324]), None)
     assert mib.folder_name("arc_easy", "meta-llama/Llama-3.1-8B") == "arc-easy_llama3"
     assert mib.folder_name("ioi", "gpt2") == "ioi_gpt2"
 

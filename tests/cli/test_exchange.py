@@ -112,6 +112,27 @@ def test_what_a_format_cannot_hold_is_said(acdc, runs):
     assert done.err == "acdc: warning: lost in format edge-pruning: scores of edges\n"
 
 
+def test_a_cut_between_heads_that_share_a_slot_is_read_back(acdc, shared, tmp_path):
+    """One of two equal scores is the last that a size has room for: MIB takes one head's key, the model has one for
+    both."""
+    rows = [{"clean": [1, 5 + i, 6], "corrupted": [1, 9 + i, 7], "correct": [9], "incorrect": [10]} for i in range(8)]
+    Path("t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ("--model", shared / "models/stories260k", "--task", "t.jsonl", "--limit", 4)
+    acdc("score", *words, "--method", "eap", "--out", "s")
+    acdc("export", "s", "--format", "mib-circuits", "--out", "many")
+    for file in sorted(Path("many/t_stories260k").iterdir()):
+        kept = [name for name, edge in load(str(file))["edges"].items() if edge["in_graph"]]
+        done = acdc("import", file, "--format", "mib", *words, "--out", f"i{file.stem}", "--verify", "none")
+        assert done.code == 0, done.err
+        edges = {edge["id"] for edge in load(f"i{file.stem}/circuit.json")["edges"]}
+        assert {re.sub(r"h(\d)<([kv])>", _shared, name) for name in kept} >= edges and edges
+
+
+def _shared(slot: re.Match[str]) -> str:
+    """The shared slot that two heads of a stories model read."""
+    return f"kv{int(slot[1]) // 2}<{slot[2]}>"
+
+
 def test_stories(acdc, shared, tmp_path):
     """A real model in which two heads share a KV head: 1,701 edges here, 2,461 in a file of EAP-IG."""
     rows = [{"clean": [1, 5 + i, 6], "corrupted": [1, 9 + i, 7], "correct": [9], "incorrect": [10]} for i in range(8)]

@@ -6,7 +6,7 @@ import pytest
 from circuits import SMALL, quick_report, random_circuit, unverified
 
 from acdc.artefacts.names import Names, load_names
-from acdc.artefacts.verification.examples import Example, Examples, Prediction, Predictions
+from acdc.artefacts.verification.examples import Example, Examples, Lens, Prediction, Predictions
 from acdc.artefacts.verification.faithfulness import Faithfulness
 from acdc.artefacts.verification.full_verification import FullVerification
 from acdc.artefacts.verification.interval import Interval
@@ -52,6 +52,15 @@ def examples_of(circuit) -> Examples:
     full, own = ([Prediction(token=token, share=share)] for token, share in ((" yes", 0.875), (" no", 0.5)))
     row |= {"full": 1.0, "circuit": 0.5, "patterns": [], "predictions": Predictions(full=full, circuit=own)}
     return Examples(of="verification", metric=circuit.metric, heads=[], rows=[Example(**row)])
+
+
+def with_lens(circuit, token: str = " yes") -> Examples:
+    """The examples with a lens that says `token` everywhere from layer 1 on, and before that "word"."""
+    (row,), depths = examples_of(circuit).rows, list(range(circuit.graph.anatomy.n_layers + 1))
+    top = [[int(depth > 1)] * row.length for depth in depths]
+    shares = [[100 * depth + place for place in range(row.length)] for depth in depths]
+    lens = Lens(depths=depths, tokens=["word", token], top=top, shares=shares, right=[10 * depth for depth in depths])
+    return examples_of(circuit).model_copy(update={"rows": [row.model_copy(update={"lens": lens})]})
 
 
 def whole_page(show, edges: int = 60, **options):
@@ -113,6 +122,8 @@ def test_paper(show):
     after = "all => all.map((one) => getComputedStyle(one).breakAfter)"
     for selector in ("h2", "h3", "caption"):
         assert set(page.eval_on_selector_all(selector, after)) == {"avoid"}, f"nothing is stranded after {selector}"
+    inside = page.eval_on_selector_all(".scroll thead button", "all => all.map((one) => getComputedStyle(one).display)")
+    assert set(inside) == {"contents"}, "Chromium repeats no heading on the next page that has a box of a button in it"
     assert not page.is_visible(".controls") and not page.is_visible(".view")
 
 
@@ -171,6 +182,42 @@ def test_what_model_and_circuit_say_next(show):
     assert page.locator(".predictions .token.right").all_inner_texts() == [" yes"]
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_logit_lens_is_drawn_when_it_is_opened(show, width):
+    circuit, scores = random_circuit(60, SMALL)
+    text = to_html(circuit, full_report(circuit), "acdc discover", scores, with_lens(circuit))
+    page, layers = show(text, viewport={"width": width, "height": 900}), circuit.graph.anatomy.n_layers
+    assert page.locator(".lens table").count() == 0
+    page.click(".lens summary")
+    heads = page.locator(".lens tbody th").all_inner_texts()
+    assert heads == ["embeddings", *(f"after layer {layer}" for layer in range(layers))]
+    rows = page.locator(".lens tbody tr")
+    assert [rows.nth(i).locator(".token.right").count() for i in range(layers + 1)] == [0, 0, *[40] * (layers - 1)]
+    assert page.locator(".lens tbody .right-share").all_inner_texts() == [f"{depth}.0%" for depth in range(layers + 1)]
+    rows.nth(2).locator("td[data-at='3']").hover()
+    assert page.inner_text(".lens .pair-note") == "after layer 1, at “word3” 3: “ yes” 20.3%"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_component_says_what_the_stream_says_before_and_after_its_layer(show):
+    circuit, scores = random_circuit(60, SMALL)
+    page = show(to_html(circuit, full_report(circuit), "acdc discover", scores, with_lens(circuit)))
+    head = next(edge.id.split("->")[0] for edge in circuit.links if edge.id.startswith("a1."))
+    page.click(f'[data-id="{head}"]')
+    assert "The likeliest next token after layer 0 → after layer 1." in page.inner_text("#details")
+    assert page.inner_text("#details .lens-steps li").split() == ["word", "13.9%", "→", "yes", "23.9%"]
+
+
+def test_no_token_of_the_lens_breaks_out(show):
+    circuit, scores = random_circuit(60, SMALL)
+    token = "</script><img src=x onerror=alert(1)>\n"
+    text = to_html(circuit, full_report(circuit), "acdc discover", scores, with_lens(circuit, token))
+    page = show(text)
+    page.click(".lens summary")
+    assert page.locator("img").count() == 0
+    assert page.locator(".lens td .token").nth(-1).inner_text() == token.replace("\n", "\u23ce")
+
+
 def test_names_and_roles_of_a_reader_are_shown(show, tmp_path):
     circuit, scores = random_circuit(60, SMALL)
     head = next(edge.id.split("->")[0] for edge in circuit.links if edge.id.startswith("a"))
@@ -189,6 +236,30 @@ def test_names_and_roles_of_a_reader_are_shown(show, tmp_path):
         (tmp_path / "names.json").write_text(text)
         with pytest.raises(InputError, match="names.json"):
             load_names(tmp_path, circuit)
+
+
+def test_names_are_edited_in_the_page_and_downloaded(show, tmp_path):
+    circuit, scores = random_circuit(60, SMALL)
+    heads = [edge.id.split("->")[0] for edge in circuit.links if edge.id.startswith("a")]
+    head, other = heads[0], next(id for id in heads if id != heads[0])
+    given = Names(names={other: "old"}, roles={head: "old role"})
+    page = show(to_html(circuit, quick_report(circuit), "acdc discover", scores, None, given))
+    page.click(f'[data-id="{head}"]')
+    assert page.locator("#details .keeping").count() == 0
+    page.click("#details .names summary")
+    assert page.input_value("#details [data-names='roles']") == "old role"
+    page.fill("#details [data-names='names']", '  "><img src=x onerror=alert(1)>  ')
+    page.fill("#details [data-names='roles']", "")
+    page.press("#details [data-names='names']", "Enter")
+    assert page.locator(f'[data-id="{head}"] text').text_content() == '"><img src=x onerror=alert(1)>'
+    assert page.locator("img").count() == 0 and "old role" not in page.inner_text("#details")
+    assert page.locator("#fold option[value='role']").is_disabled(), "no role is left to fold by"
+    with page.expect_download() as download:
+        page.click("text=Download names.json")
+    assert download.value.suggested_filename == "names.json"
+    download.value.save_as(tmp_path / "names.json")
+    read = load_names(tmp_path, circuit)
+    assert read == Names(names={head: '"><img src=x onerror=alert(1)>', other: "old"})
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ NAME, LOGITS = "eap-ig", "logits"
 
 
 def encode(found: ForeignGraph, graph: ComponentGraph, scored: bool = True) -> bytes:
-    """The file's content; without `scored`, with membership alone, as MIB's circuits are."""
+    """The file's content; without `scored`, with membership alone, as MIB's circuits are: 1 and 0, as EAP-IG reads no
+    edge that lacks a score."""
     shape = graph.anatomy
     record = {
         "cfg": {
@@ -39,7 +40,7 @@ def encode(found: ForeignGraph, graph: ComponentGraph, scored: bool = True) -> b
 def _write_edge(found: ForeignGraph, name: str, scored: bool) -> dict[str, Any]:
     kept = found.edges is not None and name in found.edges
     if not scored:
-        return {"in_graph": kept}
+        return {"score": int(kept), "in_graph": kept}
     score = found.scores[name] if found.scores is not None else (found.edges or {}).get(name)
     return {"score": score or 0.0, "in_graph": kept}
 
@@ -87,11 +88,11 @@ def _check_shape(cfg: Any, anatomy: Anatomy, path: Path) -> None:
 def _read_edges(found: ForeignGraph, record: Any, path: Path) -> ForeignGraph:
     """A graph in which no edge is, is one of scores alone."""
     scores: dict[str, float] = {}
-    kept = []
+    kept, scored = [], found.mark.scored != "none"
     for name, value in record.items():
         place = f"{path}: edges[{name!r}]"
         edge = table(value, place)
-        if "score" in edge:
+        if scored and "score" in edge:
             scores[name] = number(edge["score"], f"{place}.score")
         if boolean(edge.get("in_graph", False), f"{place}.in_graph"):
             kept.append(name)

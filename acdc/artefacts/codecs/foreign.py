@@ -24,16 +24,17 @@ MARK = "acdc"  # the key, where a format has a place for one
 class Mark(BaseModel):
     """What acdc notes in a file beside what its format holds; in files of other tools, the defaults.
 
-    `scored`: only the circuit's edges have scores, and 0 stands in the place of others. `repeated`: what is one edge in
-    the model and several in the file has its score in each of them. `spans`: the names of the spans, or positions, that
-    edges are at. `lost`: what could not be said, in sentences.
+    `scored`: only the circuit's edges have scores, and 0 stands in the place of others; or none has, and 1 and 0 say
+    what is in the circuit and what is not. `repeated`: what is one edge in the model and several in the file has its
+    score in each of them. `spans`: the names of the spans, or positions, that edges are at. `lost`: what could not be
+    said, in sentences.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     level: Level = Level.edges
     score_kind: Literal["effect", "importance"] | None = None
-    scored: Literal["all", "circuit"] = "all"
+    scored: Literal["all", "circuit", "none"] = "all"
     repeated: bool = False
     split_embeddings: bool = False
     direct_edges: bool = False

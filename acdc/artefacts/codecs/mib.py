@@ -1,7 +1,7 @@
 """Submissions to the circuit track of MIB (Mueller et al. 2025): a folder for each task and model, named `task_model`.
 
 It holds either one file with a score for every edge, from which circuits of all sizes are cut there, or one file of
-membership for each of nine sizes. Both are EAP-IG's graphs; the second have no scores.
+membership for each of nine sizes. Both are EAP-IG's graphs; in the second, scores are 1 and 0.
 """
 
 import math
@@ -36,12 +36,13 @@ def importances(found: ForeignGraph, graph: ComponentGraph) -> dict[str, bytes]:
 def circuits(found: ForeignGraph, graph: ComponentGraph) -> dict[str, bytes]:
     """A file for each percentage: the edges of largest |score|, at most so many of all. Raises InputError likewise."""
     scores = _require_scores(found)
+    mark = found.mark.model_copy(update={"scored": "none", "repeated": False})  # a cut may part what shares a slot
     order = np.argsort(-np.abs([scores[name] for name in graph.names]), kind="stable")
     files = {}
     for percentage in PERCENTAGES:
         count = math.floor(graph.n_edges * percentage / 100 + 1e-9)
         edges = {graph.names[i]: None for i in sorted(order[:count])}
-        chosen = ForeignGraph(edges=edges, mark=found.mark.model_copy(update={"scored": "circuit"}))
+        chosen = ForeignGraph(edges=edges, mark=mark)
         files[f"circuit_{percentage}.json"] = eap_ig.encode(chosen, graph, scored=False)
     return files
 

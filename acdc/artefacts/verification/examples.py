@@ -40,6 +40,21 @@ class Predictions(_Record):
     circuit: list[Prediction]
 
 
+class Lens(_Record):
+    """What the residual stream says next when the final norm and the unembedding read it (logit lens).
+
+    `depths`: after how many layers, ascending from 0, which are the embeddings. `top` [depths, positions]: the most
+    likely token, as its place in `tokens`, and `shares` its probability; `right` [depths]: that of the correct answers
+    together, at the first answer's place. Probabilities are in thousandths.
+    """
+
+    depths: list[int]
+    tokens: list[str]
+    top: list[list[int]]
+    shares: list[list[int]]
+    right: list[int]
+
+
 class Example(_Record):
     """One row. `clean` and `corrupted`: its tokens as text from position `start` on, of `length` in all; `answer`: the
     place among them of the token that the answer follows, and `later` those of further answers, of all that are shown.
@@ -48,7 +63,7 @@ class Example(_Record):
     `patterns`: of each head of `Examples.heads`, by position (over those shown) the shares of attention to the
     positions shown, without trailing zeros. `spans`: the span that each position shown is in, for circuits that have
     some. `predictions`: what full model and circuit say next; None for models without a vocabulary, and in files of
-    before.
+    before. `lens`: what its residual stream says after each layer, in the full model's clean run; None likewise.
     """
 
     row: str
@@ -66,6 +81,7 @@ class Example(_Record):
     spans: list[str] | None = Field(None, exclude_if=lambda spans: spans is None)
     later: list[LaterAnswer] = Field([], exclude_if=lambda later: not later)
     predictions: Predictions | None = Field(None, exclude_if=lambda predictions: predictions is None)
+    lens: Lens | None = Field(None, exclude_if=lambda lens: lens is None)
 
     @property
     def answers(self) -> list[LaterAnswer]:

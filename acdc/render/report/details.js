@@ -3,8 +3,8 @@
 const SHOWN_ROWS = 2;
 
 class Details {
-  constructor(holder, graph, data, examples, on) {
-    Object.assign(this, { holder, graph, data, examples, on });
+  constructor(holder, graph, data, examples, names, on) {
+    Object.assign(this, { holder, graph, data, examples, names, on });
   }
 
   effect(id) {
@@ -34,8 +34,8 @@ class Details {
     this.holder.replaceChildren(
       make("h3", {}, id),
       make("p", { class: "quiet" }, `${this.nodeText(members, counts)}. All paths through it: ${edges} edges among ${nodes} nodes. Choose it again, or press Escape, to clear.`),
-      ...this.pages(members), ...(several ? this.inside(id, members) : this.verified(one)),
-      ...(several ? [] : this.attention(one)), ...this.listed("Into it", into), ...this.listed("Out of it", out),
+      ...this.pages(members), ...(several ? this.inside(id, members) : [...this.verified(one), ...this.names.form(one)]),
+      ...(several ? [] : [...this.lens(one), ...this.attention(one)]), ...this.listed("Into it", into), ...this.listed("Out of it", out),
     );
   }
 
@@ -68,7 +68,7 @@ class Details {
 
   // Its attention on example rows, with their tokens.
   attention(id) {
-    if (headOf(id) < 0 || !this.examples) return [];
+    if (headOf(id) < 0 || !this.examples?.heads.length) return [];
     const place = this.examples.heads.indexOf(id);
     if (place < 0) return [make("p", { class: "quiet" }, `Attention patterns are recorded of the ${this.examples.heads.length} strongest heads only.`)];
     const shown = this.examples.rows.slice(0, SHOWN_ROWS).map((row) => {
@@ -78,6 +78,18 @@ class Details {
       return article;
     });
     return [make("h3", {}, "Attention on example rows"), ...shown];
+  }
+
+  // What the residual stream says at the answer, before and after the component's layer.
+  lens(id) {
+    const layer = layerOf(id), rows = (this.examples?.rows ?? []).filter((row) => row.lens).slice(0, SHOWN_ROWS);
+    if (layer < 0 || !rows.length) return [];
+    const shown = rows.map(({ lens }) => {
+      const [before, after] = [layer, layer + 1].map((depth) => nearestDepth(lens, depth));
+      return make("li", {}, ...lensSaid(lens, before), " \u2192 ", ...lensSaid(lens, after));
+    });
+    const [first] = rows, [from, to] = [layer, layer + 1].map((depth) => depthName(first.lens, nearestDepth(first.lens, depth)));
+    return [make("h3", {}, "Logit lens at the answer"), make("p", { class: "quiet" }, `The likeliest next token ${from} \u2192 ${to}.`), make("ol", { class: "lens-steps" }, ...shown)];
   }
 
   tellEdge(i) {

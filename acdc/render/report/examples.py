@@ -35,8 +35,11 @@ def examples_section(examples: Examples | None, circuit: Circuit) -> Markup:
 
 
 def example_data(examples: Examples | None) -> dict[str, Any] | None:
-    """Patterns for the script, in thousandths."""
-    if examples is None or not examples.heads:
+    """Patterns and what the logit lens says, for the script, in thousandths.
+
+    The lens of a row takes at most about 50 KB: 64 tokens are shown and 33 depths read at most.
+    """
+    if examples is None or not (examples.heads or any(example.lens for example in examples.rows)):
         return None
     return {
         "heads": examples.heads,
@@ -47,10 +50,21 @@ def example_data(examples: Examples | None) -> dict[str, Any] | None:
                 "tokens": example.clean,
                 "answer": example.answers[-1].answer,
                 "patterns": [[[round(UNITS * v) for v in row] for row in pattern] for pattern in example.patterns],
+                "lens": _lens(example),
             }
             for example in examples.rows
         ],
     }
+
+
+def _lens(example: Example) -> dict[str, Any] | None:
+    if example.lens is None:
+        return None
+    read = example.lens.model_dump(mode="json")
+    correct = {visible(token) for token in example.correct}
+    tokens = [visible(token) for token in example.lens.tokens]
+    said = "probability of the correct answer" + ("s together" if len(correct) > 1 else "")
+    return read | {"tokens": tokens, "correct": sorted(correct), "said": said, "answer": example.answer}
 
 
 def _row(place: int, example: Example, circuit: Circuit) -> Markup:
@@ -69,10 +83,18 @@ def _row(place: int, example: Example, circuit: Circuit) -> Markup:
         (circuit.metric, f"full model {number(example.full)}, circuit {number(example.circuit)}"),
     ]
     patterns = element("div", "", class_="patterns", data_row=str(place))
-    said = [note, _predictions(example)]
+    said = [note, _predictions(example), _lens_holder(place, example)]
     return element(
         "article", join([element("h3", heading), facts(rows), *filter(None, said), patterns]), class_="example"
     )
+
+
+def _lens_holder(place: int, example: Example) -> Markup:
+    """The script draws the table when it is opened."""
+    if example.lens is None:
+        return Markup("")
+    summary = element("summary", "Logit lens: the likeliest next token after each layer")
+    return element("details", summary, class_="lens", data_row=str(place))
 
 
 def _predictions(example: Example) -> Markup:

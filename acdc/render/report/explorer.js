@@ -4,7 +4,7 @@ const MOST_DRAWN = 1500, MOST_LISTED = 200, READABLE = 150;
 const VIEWS = { summary: "as-summary", graph: "as-graph", heatmap: "as-heatmap" };
 
 class Explorer {
-  constructor(data, examples) {
+  constructor(data, examples, save) {
     this.graph = new Graph(data), (this.data = data);
     this.fold = new Folding(this.graph, data.roles, data.names);
     this.stops = this.graph.stops();
@@ -17,7 +17,8 @@ class Explorer {
       leave: () => this.leave(), fit: () => this.fit(), list: (title, edges) => this.details.list(title, edges),
       warm: (i) => this.diagram.warm(i),
     };
-    this.details = new Details(byId("details"), this.graph, data, examples, on);
+    const names = new NameEditor(data, save, () => this.renamed());
+    this.details = new Details(byId("details"), this.graph, data, examples, names, on);
     this.diagram = new Diagram(byId("graph"), this.graph, on);
     this.heatmap = new HeatMap(byId("heatmap"), this.graph, on);
     this.summary = new Summary(byId("summary"), this.graph, data, on);
@@ -107,6 +108,12 @@ class Explorer {
     this.moved = true;
     this.update();
     this.fit();
+  }
+
+  // The reader named something: draw it, and let heads be folded by roles that there are now.
+  renamed() {
+    for (const option of byId("fold").options) option.hidden = option.disabled = !this.foldable(option.value);
+    this.restand();
   }
 
   foldable(mode) {

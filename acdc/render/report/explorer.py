@@ -62,6 +62,7 @@ def explorer_data(
         "removals": {r.id: [r.change, r.rows_worse, r.hurts] for r in report.removals},
         "sizes": measured_sizes(circuit, report),
         "names": names.names,
+        "given": names.roles,
         **_heads(report, names),
     }
 
@@ -70,8 +71,10 @@ def _heads(report: Report, names: Names) -> dict[str, Any]:
     """By id, the role of heads that verification hints at or a reader gave, and what it found: the direct effect, where
     most attention goes."""
     hints = report.full_verification.hints if report.full_verification else []
+    hinted = {hint.id: hint.label.removeprefix(ATTENDS) for hint in hints if hint.label}
     return {
-        "roles": {hint.id: hint.label.removeprefix(ATTENDS) for hint in hints if hint.label} | names.roles,
+        "hinted": hinted,
+        "roles": hinted | names.roles,
         "heads": {
             hint.id: {
                 "adds": [hint.adds.value, hint.adds.low, hint.adds.high],

@@ -1,9 +1,10 @@
-const { graph, positions, examples } = JSON.parse(byId("data").textContent);
+const { graph, positions, examples, save } = JSON.parse(byId("data").textContent);
 listenToTheme();
 listenToTables();
-const explorer = new Explorer(graph, examples);
+const explorer = new Explorer(graph, examples, save);
 listenToViews(positions, () => explorer.fit());
 drawPatterns(examples);
+listenToLenses(examples);
 
 // For scripts and tests: what is shown, and a threshold to set.
 window.acdc = {

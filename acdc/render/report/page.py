@@ -27,11 +27,13 @@ SCRIPTS = (
     "places.js",
     "diagram.js",
     "heatmap.js",
+    "names.js",
     "details.js",
     "summary.js",
     "explorer.js",
     "positions.js",
     "patterns.js",
+    "lens.js",
     "page.js",
 )
 
@@ -39,14 +41,19 @@ SCRIPTS = (
 def to_html(
     circuit: Circuit,
     report: Report,
-    command: str,
+    command: str | None,
     scores: np.ndarray | None = None,
     examples: Examples | None = None,
     names: Names = NO_NAMES,
     pages: Mapping[str, str] | None = None,
+    save: str | None = None,
 ) -> str:
-    """The page as text. `command` made the run; `scores` [edges]: of all candidate edges, where the run has them;
-    `pages`: of what units mean, by their ids, as paths from the run's folder."""
+    """The page as text.
+
+    `command` made the run, None where it was no command; `scores` [edges]: of all candidate edges, where the run has
+    them. `pages`: of what units mean, by their ids, as paths from the run's folder. `save`: where a page that is served
+    sends the names that its reader edits; of a file, they can be downloaded.
+    """
     parts = {
         "Edges": sections.parts(circuit, report),
         "Faithfulness": sections.faithfulness(circuit, report),
@@ -78,6 +85,7 @@ def to_html(
                 "graph": explorer_data(circuit, report, scores, names) | ({"pages": dict(pages)} if pages else {}),
                 "positions": position_data(circuit, report),
                 "examples": example_data(examples),
+                "save": save,
             }
         ),
         script="\n".join(_read(name) for name in SCRIPTS),

@@ -389,7 +389,7 @@ def _heads(hints: Sequence[HeadHint], metric: str) -> Iterator[Markup]:
         yield table(caption, ["head", *targets], [[h.id, *row] for h, row in zip(hints, cells, strict=True)])
 
 
-def provenance(circuit: Circuit, command: str) -> Markup:
+def provenance(circuit: Circuit, command: str | None) -> Markup:
     """What the result depends on, and how to reproduce it."""
     model, task, method, batch = circuit.model, circuit.task, circuit.method, circuit.batch
     options = dict(method.options)
@@ -403,7 +403,7 @@ def provenance(circuit: Circuit, command: str) -> Markup:
     settings += [f"{name} {value:g}" for name, value in method.selection.items() if not name.startswith("polish_")]
     rows = [
         ("model", f"{model.name} ({model.family}), sha256 {model.content_hash[:16]}"),
-        ("revision", model.revision or "-"),
+        *([("revision", model.revision)] if model.revision else []),
         *([("weights", str(model.quantisation))] if model.quantisation else []),
         ("run as", f"{model.components} components, {circuit.dtype}"),
         ("task", f"{task.name}, sha256 {task.content_hash[:16]}"),
@@ -417,5 +417,7 @@ def provenance(circuit: Circuit, command: str) -> Markup:
         ("seed", str(circuit.seed)),
         ("versions", ", ".join(f"{name} {version}" for name, version in circuit.versions.items())),
     ]
+    if command is None:
+        return section("provenance", "How it was made", facts(rows))
     again = element("pre", element("code", command), class_="command", tabindex="0")
-    return section("provenance", "Provenance", facts(rows), paragraph("To reproduce it:"), again)
+    return section("provenance", "How it was made", facts(rows), paragraph("To reproduce it:"), again)
