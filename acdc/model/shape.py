@@ -12,6 +12,7 @@ from acdc.execution.products import product
 from acdc.model.bridge_builder import build_bridge
 from acdc.model.feed_forward import FeedForward
 from acdc.model.functional import FunctionalComponents
+from acdc.model.layers import Layer, Weights
 from acdc.model.load import (
     DTYPES,
     Devices,
@@ -27,7 +28,7 @@ from acdc.model.placed import placed
 from acdc.model.placement import Placement, choose_devices, module_paths, move, place, settle
 from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.tokenizer import load_tokenizer
-from acdc.model.weights import Layer, Weights, read_weights
+from acdc.model.weights import read_weights
 from acdc.progress import loading
 
 if TYPE_CHECKING:
