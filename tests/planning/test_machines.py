@@ -114,17 +114,20 @@ LLAMA_8B = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers"
 LLAMA_70B = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_an_8b_model_fits_80_gb_with_a_thousand_rows(tmp_path):
     """A dry run of the method itself on a batch as large as on a GPU, with bytes counted."""
     LlamaConfig(**LLAMA, **LLAMA_8B).save_pretrained(tmp_path)
     plan = plan_of(tmp_path, 999, "eap-ig-inputs", "h100")
     assert plan.parameters == 8_030_261_248 and plan.search.edges == 805_681 and plan.search.batches == 37
-    assert plan.fits and plan.peak < 0.8 * 80e9
+    assert plan.fits and plan.peak < 80e9
+    assert plan.search.memory.weights + plan.search.memory.working < 40e9, (
+        "the rest is runs that are kept while they fit"
+    )
     assert plan.search.memory.weights == pytest.approx(2 * plan.parameters, rel=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_70b_model_fits_eight_gpus(tmp_path):
     LlamaConfig(**LLAMA, **LLAMA_70B).save_pretrained(tmp_path)
     plan = plan_of(tmp_path, 40, "eap", "8xh100")
@@ -133,4 +136,4 @@ def test_a_70b_model_fits_eight_gpus(tmp_path):
     assert (
         everywhere == pytest.approx(2 * plan.parameters, rel=0.01) and max(plan.search.memory.elsewhere.values()) < 25e9
     )
-    assert not plan_of(tmp_path, 40, "eap", "h100").fits
+    assert everywhere > Machine.parse("h100").gpu.memory
