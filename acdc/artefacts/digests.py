@@ -13,7 +13,10 @@ RUN_FILE, CIRCUITS = "run.json", "circuits"  # a run's record; a folder of the c
 ATTRIBUTION = "attribution.json"  # the graph of a trace
 FEATURE_CIRCUIT = "feature-circuit.json"
 # What under these names was not written by the run is none of its own; under others, users may keep files there.
-DATA_FILES = ("circuit.json", "verification.json", "examples.json", "scores.json", "decisions.jsonl", "curve.json")
+DATA_FILES = (
+    *("circuit.json", "verification.json", "examples.json"),
+    *("scores.json", "scores.safetensors", "decisions.jsonl", "curve.json"),
+)
 _HOW_TO_MEND = "put the original back, or repeat the command that made the run, with the same --out, to make it again"
 M = TypeVar("M", bound=BaseModel)
 

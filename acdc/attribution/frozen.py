@@ -15,8 +15,9 @@ from acdc.execution.components import Positions
 from acdc.execution.products import product
 from acdc.graph import ATTENTION_SLOTS
 from acdc.model.functional import FunctionalComponents
+from acdc.model.layers import Layer
 from acdc.model.load import Model
-from acdc.model.weights import Layer, Norm
+from acdc.model.norms import Norm
 
 
 @dataclass(frozen=True)

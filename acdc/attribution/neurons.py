@@ -15,7 +15,7 @@ from acdc.artefacts.attribution.nodes import NodeKind
 from acdc.attribution.dictionary import UnitLayer
 from acdc.errors import InputError
 from acdc.model.feed_forward import FeedForward
-from acdc.model.weights import Weights
+from acdc.model.layers import Weights
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,6 @@ class Batch:
         )
 
 
-def budget_on(device: torch.device, free: int | None) -> float:
-    """Bytes of runs that a behaviour may keep on a device with so many `free` bytes."""
-    return KEPT_BYTES if device.type == "cpu" or free is None else max(KEPT_BYTES, KEPT_SHARE * free)
+def budget_on(kind: str, free: int | None) -> float:
+    """Bytes of runs that a behaviour may keep on a device of a kind, `cpu` or `cuda`, with so many `free` bytes."""
+    return KEPT_BYTES if kind == "cpu" or free is None else max(KEPT_BYTES, KEPT_SHARE * free)

@@ -3,7 +3,8 @@
 Rows of like length share a batch, the shorter ones padded at their end, which their answers cannot see; models that
 depend on a prompt's end or length get batches of one length. A batch has at most as many tokens as keep one run of it,
 every component's output included, below `BATCH_BYTES`. Many candidate subgraphs are run at once, as many as fit
-`CANDIDATE_TOKENS` and `CANDIDATE_BYTES`. All are constants, so that the arithmetic does not depend on the machine.
+`CANDIDATE_TOKENS` and `CANDIDATE_BYTES`. All are constants of a kind of device, so that the arithmetic does not depend
+on the machine.
 """
 
 import weakref
@@ -41,7 +42,8 @@ from acdc.task.rows import Row, Task, bucket
 DEFAULT_BATCH = 32
 PADDING = 1.5  # how much longer than its shortest row a batch may be where attention does not look ahead
 TOGETHER = 32  # candidates that another process measures at a time
-BATCH_BYTES = 128 * 2**20
+# A GPU is busy only with some hundred tokens at a time, of which an 8B model takes 9 MB each.
+BATCH_BYTES = {"cpu": 128 * 2**20, "cuda": 4 * 2**30}
 CANDIDATE_TOKENS = 4096
 CANDIDATE_BYTES = 128 * 2**20
 
@@ -92,7 +94,8 @@ class Behaviour:
         self._work_before = model.components.work.snapshot()
         places = split_into_batches(self.rows, model, self.graph, batch_size)
         self._inputs = [_Inputs.of([self.rows[i] for i in index], model.device) for index in places]
-        budget = budget_on(model.device, None if model.device.type == "cpu" else free_memory(model.device)) / 2
+        on_cpu = model.device_kind == "cpu"
+        budget = budget_on(model.device_kind, None if on_cpu else free_memory(model.device)) / 2
         # not held by their own caches, so that a behaviour's runs are gone as soon as nobody uses it
         me = weakref.ref(self)
         self._clean = RunCache(lambda place: _there(me)._run_clean(place), lambda trace: trace.nbytes, budget)
@@ -375,7 +378,7 @@ def split_into_batches(rows: Sequence[Row], model: Model, graph: ComponentGraph,
 
 def tokens_together(model: Model, graph: ComponentGraph) -> int:
     """How many tokens a batch of several rows may have."""
-    return BATCH_BYTES // (len(graph.writers) * model.anatomy.d_model * model.dtype.itemsize)
+    return BATCH_BYTES[model.device_kind] // (len(graph.writers) * model.anatomy.d_model * model.dtype.itemsize)
 
 
 @dataclass(frozen=True)

@@ -118,14 +118,22 @@ def plan(
         bool,
         typer.Option("--probe/--no-probe", help="acdc: load the model and run a short search to estimate the time."),
     ] = True,
+    machine: Annotated[
+        str | None,
+        typer.Option(
+            help="Plan for GPUs that are not here: a100, h100 or h200, several as 8xh100, with speeds as assumed.",
+            metavar="GPUS",
+        ),
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Estimate the time and memory of a discovery. For the method acdc, load the model and run a short search."""
     from acdc.cli.plan import announce, print_plan
     from acdc.cli.progress import bars
     from acdc.planning.job_plan import plan_job
+    from acdc.planning.machines import Machine
 
-    print_plan(plan_job(job, probing, announce, bars), as_json)
+    print_plan(plan_job(job, probing, announce, bars, None if machine is None else Machine.parse(machine)), as_json)
 
 
 @command(FIND, "acdc sweep --task induction --thresholds 0.1,1,5")

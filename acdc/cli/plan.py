@@ -81,11 +81,13 @@ def _at_most(cost: Cost) -> tuple[str, str]:
 def _basis(plan: JobPlan) -> str:
     """What time and work rest on, and why they may be off."""
     rates = plan.rates
+    large = rates.half if plan.dtype in ("bfloat16", "float16") else rates.linear
     machine = (
-        f"{rates.linear / 1e9:.0f} GFLOP/s in large products, {rates.plain / 1e9:.0f} GB/s of memory, "
+        f"{large / 1e9:,.0f} GFLOP/s in large products, {rates.plain / 1e9:,.0f} GB/s of memory, "
         f"{1e6 * rates.start:.0f} microseconds to start an operation"
     )
-    measured = f"Times are for this machine at its present speed: {machine}. Loading and drawing are not included."
+    speed = f"assume that {plan.device} reaches" if plan.assumed else "are for this machine at its present speed:"
+    measured = f"Times {speed} {machine}. Loading and drawing are not included."
     if plan.preview is not None:
         return f"{_tried(plan.preview, plan.search.rows)} {measured}"
     if not plan.search.is_range:

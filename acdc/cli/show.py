@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from acdc.artefacts.circuit import ModelRecord
+from acdc.artefacts.named_scores import NamedScores, strongest
 from acdc.artefacts.quantisation import Quantisation
 from acdc.cli.console import console, say_json, tell
 from acdc.cli.tables import make_table
@@ -28,14 +29,16 @@ def print_stored(model: str, quantisation: Quantisation | None, out: Console) ->
         out.print(f"{model}: {quantisation}")
 
 
-def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
-    """The strongest scored edges."""
+def print_scores(file: Path, record: dict[str, Any], as_json: bool) -> None:
+    """The strongest scored edges, and the file of all. As JSON those of an array are not repeated."""
+    edges = record["edges"]
     if as_json:
-        say_json({"run": str(path), **record})
+        without = {name: value for name, value in record.items() if name != "edges"}
+        shown = without | {"scores": str(file)} if isinstance(edges, NamedScores) else record
+        say_json({"run": str(file.parent), **shown})
         return
-    edges = sorted(record["edges"].items(), key=lambda item: (-abs(item[1]), item[0]))
     out = console()
-    rows = [[name, f"{value:+.4g}"] for name, value in edges[:STRONGEST]]
+    rows = [[name, f"{value:+.4g}"] for name, value in strongest(edges, STRONGEST)]
     table = make_table(("edge", "score"), rows, out.width, f"strongest {STRONGEST} of {len(edges):,} edges")
     out.print(f"{record['task']['name']} in {record['model']['name']}", style="bold")
     out.print(
@@ -46,7 +49,7 @@ def print_scores(path: Path, record: dict[str, Any], as_json: bool) -> None:
     print_stored(model.name, model.quantisation, out)
     out.print()
     out.print(table)
-    out.print(f"\nscores  {path / 'scores.json'}", soft_wrap=True)
+    out.print(f"\nscores  {file}", soft_wrap=True)
 
 
 def print_curve(sweep: "FinishedSweep", as_json: bool) -> None:

@@ -14,8 +14,8 @@ from acdc.errors import InputError
 from acdc.execution.components import Positions
 from acdc.graph import ATTENTION_SLOTS
 from acdc.model.functional import FunctionalComponents
+from acdc.model.layers import Layer
 from acdc.model.load import Model
-from acdc.model.weights import Layer
 
 Edit = Callable[[Tensor], Tensor]
 

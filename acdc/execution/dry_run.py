@@ -41,6 +41,7 @@ class Kind(StrEnum):
 
     linear = "linear"  # products with fixed weights through oneDNN
     matrix = "matrix"  # other products of large matrices
+    half = "half"  # those of numbers of 16 bits
     small = "small"  # products of matrices too small to reach the rate of large ones
     curved = "curved"  # exponentials and the like, element by element
     plain = "plain"  # everything else that reads and writes tensors
@@ -171,7 +172,8 @@ def _entry(func: OpOverload, args: tuple[Any, ...], read: list[Tensor], made: li
         matrices = left.shape[0] if left.dim() == 3 else 1
         flops = 2 * left.numel() * right.shape[-1]
         large = flops >= WORTHWHILE_FLOPS * matrices
-        return Operation(Kind.matrix if large else Kind.small, flops, moved)
+        kind = Kind.small if not large else Kind.half if left.element_size() == 2 else Kind.matrix
+        return Operation(kind, flops, moved)
     if packet is LINEAR:
         return Operation(Kind.linear, 2 * args[0].numel() * args[1].shape[0], moved)
     return Operation(Kind.curved if packet in _CURVED else Kind.plain, 0, moved)

@@ -22,11 +22,13 @@ NEW_ONE_IN = 8  # bytes that operations move, one goes to memory that the proces
 
 @dataclass(frozen=True)
 class Rates:
-    """FLOPs per second of products; bytes per second that other operations read and write (`curved`: exponentials
-    and the like); and the seconds that it takes to start an operation, the Python around it included."""
+    """FLOPs per second of products (`half`: of numbers of 16 bits, where the model has such); bytes per second that
+    other operations read and write (`curved`: exponentials and the like); and the seconds that it takes to start an
+    operation, the Python around it included."""
 
     linear: float
     matrix: float
+    half: float
     small: float
     plain: float
     curved: float
@@ -50,15 +52,20 @@ class Rates:
 
 
 def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
-    """Rates of products of the sizes that transformers have, and of a sum of tensors too large for the caches."""
+    """Rates of products of the sizes that transformers have, and of a sum of tensors too large for the caches. A model
+    of narrow numbers has products of wide ones too: those of scores."""
+    wide = torch.promote_types(dtype, torch.float32)
 
     def random(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, dtype=torch.float32).to(device, dtype)
+        return torch.randn(shape, dtype=torch.float32).to(device, wide)
 
     x, weight = random(512, 768), random(768, 3072)
     left, right = random(8, 256, 768), random(8, 768, 256)
     queries, keys = random(1024, 16, 64), random(1024, 64, 16)
-    pairs = [(random(2**12, 2**8), random(2**12, 2**8)) for _ in range(8)]  # more than the caches hold
+    narrow, across = random(512, 768).to(dtype), random(768, 3072).to(dtype)
+    pairs = [
+        (random(2**12, 2**8).to(dtype), random(2**12, 2**8).to(dtype)) for _ in range(8)
+    ]  # more than the caches hold
     moved, large = 2 * sum(x.numel() * x.element_size() for x, _ in pairs), 2**25
     new = NEW_ONE_IN * large / _seconds(lambda: torch.zeros(large, dtype=torch.uint8, device=device).add_(1), device)
 
@@ -68,6 +75,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
     return Rates(
         linear=2 * x.numel() * weight.shape[1] / _seconds(lambda: product(x, weight), device),
         matrix=2 * left.numel() * right.shape[2] / _seconds(lambda: left @ right, device),
+        half=2 * narrow.numel() * across.shape[1] / _seconds(lambda: product(narrow, across), device),
         small=2 * queries.numel() * keys.shape[2] / _seconds(lambda: queries @ keys, device),
         plain=streaming(lambda: [torch.mul(x, 2, out=out) for x, out in pairs]),
         curved=streaming(lambda: [torch.softmax(x, -1, out=out) for x, out in pairs]),

@@ -13,7 +13,7 @@ from acdc.dictionaries.hooks import Hook, Site
 from acdc.dictionaries.run import check_sites
 from acdc.explanation.units import FeatureUnit, HeadUnit, NeuronUnit
 from acdc.model.load import Model
-from acdc.model.weights import Norm
+from acdc.model.norms import Norm
 
 COUNT = 10
 MOST_TOKENS = 4096  # of a vocabulary that are looked at in pairs

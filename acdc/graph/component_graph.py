@@ -198,6 +198,13 @@ class ComponentGraph:
         return owned
 
     @cached_property
+    def _ownership(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Index of the reader and of the writer of every pair in `owned`, and which pairs the within-head edges are."""
+        readers, writers = np.nonzero(self.owned)
+        ends, count = self._wire_ends, len(self.writers)
+        return readers, writers, np.searchsorted(readers * count + writers, ends[0] * count + ends[1])
+
+    @cached_property
     def _wire_ends(self) -> tuple[np.ndarray, np.ndarray]:
         """Index of the reader and of the writer of every within-head edge."""
         ends = [(self.reader_index[inner.reader], self.writer_index[inner.owner]) for inner in self.within_heads]
@@ -213,21 +220,27 @@ class ComponentGraph:
         writers, readers = self.ends
         wire_readers, wire_writers = self._wire_ends
         to_logits = ~np.any(self.owned, axis=1)
-        alive, within_heads = kept[: len(writers)].copy(), kept[len(writers) :].copy()
-        while True:
-            owned = self.owned.copy()
-            owned[wire_readers, wire_writers] = within_heads
-            has_edge = np.zeros(len(owned), dtype=bool)
-            has_edge[readers[alive]] = True
-            has_input = np.any(owned[has_edge], axis=0)
+        alive, within_heads = np.flatnonzero(kept[: len(writers)]), kept[len(writers) :].copy()
+        owned_readers, owned_writers, wires = self._ownership
+        owned = np.ones(len(owned_readers), dtype=bool)
+        while True:  # over the edges that are left, as a graph may have millions more
+            owned[wires] = within_heads
+            senders, slots = writers[alive], readers[alive]
+            has_edge = np.zeros(len(to_logits), dtype=bool)
+            has_edge[slots] = True
+            has_input = np.zeros(len(self.writers), dtype=bool)
+            has_input[owned_writers[owned & has_edge[owned_readers]]] = True
             has_input[: len(self.embeddings)] = True
             has_output = np.zeros(len(self.writers), dtype=bool)
-            has_output[writers[alive]] = True
-            useful = to_logits | np.any(owned & has_output, axis=1)
-            left = alive & has_input[writers] & useful[readers]
+            has_output[senders] = True
+            useful = to_logits.copy()
+            useful[owned_readers[owned & has_output[owned_writers]]] = True
+            left = alive[has_input[senders] & useful[slots]]
             left_wires = within_heads & has_edge[wire_readers] & has_output[wire_writers]
-            if (left == alive).all() and (left_wires == within_heads).all():
-                return np.concatenate([left, left_wires])
+            if len(left) == len(alive) and (left_wires == within_heads).all():
+                pruned = np.zeros(len(kept), dtype=bool)
+                pruned[left], pruned[len(writers) :] = True, left_wires
+                return pruned
             alive, within_heads = left, left_wires
 
     def between(self, kept: np.ndarray) -> np.ndarray:

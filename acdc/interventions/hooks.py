@@ -17,7 +17,7 @@ from acdc.interventions.features import feature_change
 from acdc.interventions.intervention import UnitKind
 from acdc.model.feed_forward import unwrapped
 from acdc.model.load import Model
-from acdc.model.weights import Norm, read_norm
+from acdc.model.norms import Norm, read_norm
 
 _OUTPUTS = ("out", "c_proj", "down_proj", "dense_4h_to_h", "fc_out")
 

@@ -21,11 +21,12 @@ from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
 from acdc.files import make_private, read_bytes, write_json, write_text
 from acdc.runs.finished import PAGE, RUN_FILES, is_report_of, load_report, no_report
-from acdc.runs.ranking import DECISIONS, POLISH, SCORES, SCREENING
+from acdc.runs.ranking import DECISIONS, POLISH, SCREENING
 from acdc.runs.run_directory import RUN_FILE, RunRecord, read_run
+from acdc.runs.score_files import ARRAY, SCORES
 from acdc.runs.sweep import PICTURE
 
-ARTEFACTS = (*RUN_FILES, VERIFICATION, EXAMPLES, SCORES, DECISIONS, SCREENING, POLISH, CURVE, PICTURE, RUN_FILE)
+ARTEFACTS = (*RUN_FILES, VERIFICATION, EXAMPLES, SCORES, ARRAY, DECISIONS, SCREENING, POLISH, CURVE, PICTURE, RUN_FILE)
 VERIFIED = (VERIFICATION, PAGE, RUN_FILE)  # what verifying a run further changes; of the last, the digests alone
 _FOLDER, _CIRCUIT = r"\w[\w.-]*", r"\w[\w.+-]*\.json"
 _NAME = re.compile(rf"{_FOLDER}/({'|'.join(map(re.escape, ARTEFACTS))}|{CIRCUITS}/{_CIRCUIT})")

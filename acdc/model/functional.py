@@ -12,7 +12,9 @@ from acdc.execution.products import product
 from acdc.execution.work import Work
 from acdc.graph import Anatomy, ReaderKind
 from acdc.model.feed_forward import FeedForward, Mlp
-from acdc.model.weights import Attention, Projection, Rotary, Weights
+from acdc.model.layers import Attention, Weights
+from acdc.model.positions import Rotary
+from acdc.model.projection import Projection
 
 _KEPT_TABLES = 64
 

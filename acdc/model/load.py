@@ -59,7 +59,8 @@ class Model:
     """A loaded transformer: the bridge (the judge), its components for the executor, its anatomy and its tokenizer.
 
     `device` is where all that is computed is kept; `placement` says where the weights are, None where they are there.
-    `quantisation`: how a GGUF file stores them, None for weights of another file.
+    `quantisation`: how a GGUF file stores them, None for weights of another file. `planned_for`: the kind of a device
+    that is not here, for which a model without weights is planned; None for one that is.
     """
 
     name: str
@@ -74,6 +75,12 @@ class Model:
     tokenizer: "PreTrainedTokenizerBase | None" = field(repr=False)
     placement: Placement | None = field(default=None, repr=False)
     quantisation: Quantisation | None = None
+    planned_for: str | None = None
+
+    @property
+    def device_kind(self) -> str:
+        """`cpu` or `cuda`, by which batches are cut."""
+        return self.planned_for or self.device.type
 
     @property
     def where(self) -> str:

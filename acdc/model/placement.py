@@ -98,6 +98,17 @@ def elsewhere(model: nn.Module, home: torch.device) -> dict[str, int]:
     return dict(found)
 
 
+def shares(model: nn.Module, placement: Placement, paths: dict[str, str]) -> dict[str, int]:
+    """The same of a model that is not on those devices yet; `paths` as for `place`."""
+    found: Counter[str] = Counter()
+    blocks = model.get_submodule(paths["blocks"])
+    assert isinstance(blocks, nn.ModuleList | nn.Sequential)  # see `place`
+    for layer, device in zip(blocks, placement.layers, strict=True):
+        found[str(device)] += _bytes(layer)
+    found[str(placement.end)] += sum(_bytes(model.get_submodule(paths[name])) for name in _AT_THE_END if name in paths)
+    return {name: size for name, size in found.items() if name != str(placement.home)}
+
+
 def module_paths(adapter: "ArchitectureAdapter") -> dict[str, str]:
     """Names of a model's modules by those that a bridge gives them, from the bridge's adapter."""
     return {name: str(component.name) for name, component in (adapter.component_mapping or {}).items()}

@@ -16,8 +16,9 @@ from acdc.errors import InputError
 from acdc.execution.components import Components, Positions
 from acdc.model.feed_forward import FeedForward, Mlp
 from acdc.model.functional import FunctionalComponents
+from acdc.model.layers import Layer
+from acdc.model.norms import Norm
 from acdc.model.placed import PlacedComponents
-from acdc.model.weights import Layer, Norm
 
 
 class HeldAttention(FunctionalComponents):

@@ -15,7 +15,9 @@ from torch import Tensor
 from acdc.execution.components import Change, Positions
 from acdc.execution.work import Work
 from acdc.graph import ATTENTION_SLOTS, Anatomy, ReaderKind
-from acdc.model.weights import length_matters, multiplier, read_norm
+from acdc.model.norms import read_norm
+from acdc.model.positions import length_matters
+from acdc.model.weights import multiplier
 
 if TYPE_CHECKING:
     from transformer_lens.hook_points import HookPoint

@@ -12,6 +12,7 @@ from acdc.execution.products import product
 from acdc.model.bridge_builder import build_bridge
 from acdc.model.feed_forward import FeedForward
 from acdc.model.functional import FunctionalComponents
+from acdc.model.layers import Layer, Weights
 from acdc.model.load import (
     DTYPES,
     Devices,
@@ -24,10 +25,19 @@ from acdc.model.load import (
     read_anatomy,
 )
 from acdc.model.placed import placed
-from acdc.model.placement import Placement, choose_devices, module_paths, move, place, settle
+from acdc.model.placement import (
+    Placement,
+    choose_devices,
+    elsewhere,
+    module_paths,
+    move,
+    place,
+    settle,
+    shares,
+)
 from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.tokenizer import load_tokenizer
-from acdc.model.weights import Layer, Weights, read_weights
+from acdc.model.weights import read_weights
 from acdc.progress import loading
 
 if TYPE_CHECKING:
@@ -59,22 +69,26 @@ def find_model(name: str, *, revision: str | None = None, device: str = "auto", 
 
 @dataclass(frozen=True)
 class Shape:
-    """A model whose weights have shapes but no data, and its number of parameters."""
+    """A model whose weights have shapes but no data, its number of parameters, and bytes of weights on other devices
+    than home."""
 
     model: Model
     parameters: int
+    elsewhere: dict[str, int]
 
 
-def shape_of(unloaded: Unloaded) -> Shape:
-    """Build a model from its configuration; call it within `dry_run`.
+def shape_of(unloaded: Unloaded, gpus: Devices = ()) -> Shape:
+    """Build a model from its configuration; call it within `dry_run`. `gpus`: those of another machine, for which it is
+    planned and over which its layers would be spread.
 
     Raises InputError for a configuration that describes no model.
     """
     source, dtype, devices = unloaded.source, DTYPES[unloaded.dtype_name], unloaded.devices
     with quiet():
         build = _native if source.architecture == NATIVE else _hugging_face
-        bridge, parameters, placement = build(source, devices, dtype)
-        bridge.original_model.requires_grad_(False).eval()
+        built = build(source, devices, dtype, gpus)
+    bridge, placement = built.bridge, built.placement
+    bridge.original_model.requires_grad_(False).eval()
     anatomy = read_anatomy(bridge)
     weights = _without_routing(read_weights(bridge), anatomy.d_model)
     model = Model(
@@ -90,15 +104,23 @@ def shape_of(unloaded: Unloaded) -> Shape:
         tokenizer=unloaded.tokenizer,
         placement=placement,
         quantisation=source.quantisation,
+        planned_for="cuda" if gpus else None,
     )
-    return Shape(model, parameters)
+    return Shape(model, built.parameters, built.elsewhere)
 
 
-def _hugging_face(
-    source: Source, devices: Devices, dtype: torch.dtype
-) -> "tuple[TransformerBridge, int, Placement | None]":
-    """(bridge, parameters, where they are); they are counted first, as a bridge splits what a family keeps in one
-    tensor."""
+@dataclass(frozen=True)
+class _Built:
+    """A bridge, its `parameters`, where they are, and how many bytes of them are `elsewhere`, or would be."""
+
+    bridge: "TransformerBridge"
+    parameters: int
+    placement: Placement | None
+    elsewhere: dict[str, int]
+
+
+def _hugging_face(source: Source, devices: Devices, dtype: torch.dtype, gpus: Devices) -> _Built:
+    """Parameters are counted first, as a bridge splits what a family keeps in one tensor."""
     from transformers import AutoModelForCausalLM
 
     try:
@@ -109,14 +131,23 @@ def _hugging_face(
         paths = hugging_face_paths(config, source.architecture, dtype)
         placement = place(model, paths, devices)
         move(model, placement, paths)
-        return bridge_to(model, source.architecture, dtype, devices[0], placement), parameters, placement
+        there = _elsewhere(model, devices[0], gpus, paths)
+        return _Built(bridge_to(model, source.architecture, dtype, devices[0], placement), parameters, placement, there)
     except InputError:
         raise
     except Exception as error:  # a configuration can be wrong in more ways than transformers has exceptions for
         raise InputError(f"{source.config_file} describes no model: {first_line(error)}") from None
 
 
-def _native(source: Source, devices: Devices, dtype: torch.dtype) -> "tuple[TransformerBridge, int, Placement | None]":
+def _elsewhere(model: nn.Module, home: torch.device, gpus: Devices, paths: dict[str, str]) -> dict[str, int]:
+    if len(gpus) < 2:
+        return elsewhere(model, home)
+    placement = place(model, paths, gpus)
+    assert placement is not None  # as there are several
+    return shares(model, placement, paths)
+
+
+def _native(source: Source, devices: Devices, dtype: torch.dtype, gpus: Devices) -> _Built:
     """As for Hugging Face models. Booting would convert the parameters, which those without contents do not stand."""
     from transformer_lens.model_bridge.sources.native.model import NativeModel
 
@@ -126,9 +157,10 @@ def _native(source: Source, devices: Devices, dtype: torch.dtype) -> "tuple[Tran
         with devices[0]:
             model = NativeModel(config)
         parameters, bridge = _count(model), build_bridge(model, NATIVE, tl_config=config)
-        placement = place(model, module_paths(bridge.adapter), devices)
+        paths = module_paths(bridge.adapter)
+        placement = place(model, paths, devices)
         settle(bridge, placement)
-        return bridge, parameters, placement
+        return _Built(bridge, parameters, placement, _elsewhere(model, devices[0], gpus, paths))
     except InputError:
         raise
     except Exception as error:

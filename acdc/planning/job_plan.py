@@ -16,12 +16,13 @@ from acdc.execution.dry_run import dry_run
 from acdc.execution.machine import Rates, free_memory
 from acdc.execution.threads import fixed_threads
 from acdc.model.gguf_weights import bytes_to_read
-from acdc.model.load import DTYPES, load_model
+from acdc.model.load import DTYPES, Devices, load_model
 from acdc.model.shape import Shape, Unloaded, find_model, shape_of
 from acdc.model.sources import NATIVE
 from acdc.options import Extent
 from acdc.planning.follow_up import choosing_runs, verification_flops
 from acdc.planning.forecast import Forecast, can_forecast, forecast
+from acdc.planning.machines import Machine
 from acdc.planning.rates import probe
 from acdc.planning.search_plan import SearchPlan, plan_search
 from acdc.progress import Progress, silent
@@ -49,7 +50,7 @@ class JobPlan:
     faithfulness, at most; None where that is not done. `verification`: at most. `base`: bytes that the interpreter and
     its libraries hold, 0 on a GPU. `free`: bytes that the run could have; None where the system does not say;
     `free_elsewhere`: those of other devices with weights. `fitting`: the largest batch size that they suffice for, None
-    where none does.
+    where none does. `assumed`: of a machine that is not here, with rates that were not measured.
     """
 
     model: str
@@ -72,6 +73,7 @@ class JobPlan:
     base: int
     free: int | None
     free_elsewhere: dict[str, int | None]
+    assumed: bool = False
 
     @property
     def peak(self) -> int:
@@ -165,24 +167,25 @@ def plan_job(
     probing: bool = True,
     say: Callable[[str], None] = lambda text: None,
     progress: Progress = silent,
+    machine: Machine | None = None,
 ) -> JobPlan:
     """Plan what `acdc discover` would do. Raises InputError as it would, but for what only weights can tell.
 
-    `probing`: whether the model may be loaded to try ACDC; `say` is told before it is.
+    `probing`: whether the model may be loaded to try ACDC; `say` is told before it is. `machine`: one with GPUs that is
+    not here; None for this one.
     """
     job.check()
     if job.settings.options.get("polish"):
         raise InputError("a plan does not estimate --polish: leave it out to plan the search that comes before")
-    unloaded = find_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
-    device = unloaded.devices[0]
-    with fixed_threads(job.settings.threads):
-        found = probe(device, job.dtype)
+    dry_on = job.device if machine is None else "cpu"
+    unloaded = find_model(job.model, revision=job.revision, device=dry_on, dtype=job.dtype)
+    there = _here(job, unloaded) if machine is None else _assumed(job, machine)
     with dry_run() as tracker:
-        shape = shape_of(unloaded)
+        shape = shape_of(unloaded, there.gpus)
         task = load_task(job.task, shape.model)
-        search = plan_search(tracker, shape, task, job.settings, _read_besides(unloaded, shape))
-        choosing, verification = _follow_up(job, shape, task, search, found.rates)
-    on_cpu = device.type == "cpu"
+        loading = _read_besides(unloaded, shape) if machine is None else 0
+        search = plan_search(tracker, shape, task, job.settings, loading, there.free)
+        choosing, verification = _follow_up(job, shape, task, search, there.rates)
     plan = JobPlan(
         model=shape.model.name,
         family=shape.model.family,
@@ -191,7 +194,7 @@ def plan_job(
         task=task.name,
         method=job.settings.method,
         level=job.settings.level.value,
-        device=shape.model.where,
+        device=shape.model.where if machine is None else machine.name,
         dtype=job.dtype,
         threads=job.settings.threads,
         batch_size=min(job.settings.batch_size, search.rows),
@@ -200,20 +203,54 @@ def plan_job(
         choosing=choosing,
         verify=job.verify,
         verification=verification,
-        rates=found.rates,
-        base=found.base if on_cpu else 0,
-        # this process ends before the run begins
-        free=None if found.free is None else found.free + (found.base if on_cpu else 0),
-        free_elsewhere={name: free_memory(torch.device(name)) for name in search.memory.elsewhere},
+        rates=there.rates,
+        base=there.base,
+        free=there.free,
+        free_elsewhere={name: there.free_on(name) for name in search.memory.elsewhere},
+        assumed=machine is not None,
     )
     if not probing or not can_forecast(shape.model, job.settings):
         return plan
-    if plan.fits is False or not unloaded.source.weight_files:
-        why = "does not fit this machine" if plan.fits is False else "has no weights here"
+    if why := _why_not_tried(plan, unloaded):
         say(f"{plan.model} {why}, so no short {plan.method.name} search is run: the plan gives only bounds")
         return plan
     say(f"loading {plan.model} and running a short {plan.method.name} search (--no-probe: plan without it)")
     return replace(plan, preview=_try(job, search, progress))
+
+
+def _why_not_tried(plan: JobPlan, unloaded: Unloaded) -> str | None:
+    """Why ACDC cannot be tried with a model, in words; None where it can."""
+    if plan.assumed:
+        return "is planned for another machine"
+    if plan.fits is False:
+        return "does not fit this machine"
+    return None if unloaded.source.weight_files else "has no weights here"
+
+
+@dataclass(frozen=True)
+class _There:
+    """Where a search is planned for: its rates; bytes that a process has there without a model, 0 on a GPU; bytes that
+    are free on the home device and on others by name, None where that is unknown; the GPUs of another machine."""
+
+    rates: Rates
+    base: int
+    free: int | None
+    free_on: Callable[[str], int | None]
+    gpus: Devices = ()
+
+
+def _here(job: DiscoveryJob, unloaded: Unloaded) -> _There:
+    device = unloaded.devices[0]
+    with fixed_threads(job.settings.threads):
+        found = probe(device, job.dtype)
+    base = found.base if device.type == "cpu" else 0
+    free = None if found.free is None else found.free + base  # this process ends before the run begins
+    return _There(found.rates, base, free, lambda name: free_memory(torch.device(name)))
+
+
+def _assumed(job: DiscoveryJob, machine: Machine) -> _There:
+    memory = machine.gpu.memory
+    return _There(machine.rates(DTYPES[job.dtype]), 0, memory, lambda name: memory, machine.devices)
 
 
 def _try(job: DiscoveryJob, search: SearchPlan, progress: Progress) -> Forecast:

@@ -8,13 +8,15 @@ of each) and the method, and a run of one subgraph on all rows, of which what co
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from acdc.behaviour.ablations import ABLATIONS
-from acdc.behaviour.batches import KEPT_BYTES
+from acdc.behaviour.batches import budget_on
 from acdc.behaviour.behaviour import split_into_batches
 from acdc.behaviour.optimal import UPDATES
 from acdc.errors import InputError
 from acdc.execution.dry_run import CostTracker
-from acdc.model.placement import elsewhere
+from acdc.model.load import Model
 from acdc.model.shape import Shape
 from acdc.search.cost import BatchCost, BatchDryRun, Effort
 from acdc.search.discover import bind, prepare, units_for
@@ -70,15 +72,20 @@ class SearchPlan:
 
 
 def plan_search(
-    tracker: CostTracker, shape: Shape, task: Task, settings: DiscoverySettings, loading: int
+    tracker: CostTracker,
+    shape: Shape,
+    task: Task,
+    settings: DiscoverySettings,
+    loading: int,
+    free: int | None = None,
 ) -> SearchPlan:
-    """Plan a search; call it within `dry_run`. `loading`: bytes that loading takes besides the weights.
+    """Plan a search; call it within `dry_run`. `loading`: bytes that loading takes besides the weights; `free`: that
+    the home device has without them, None where that is unknown.
 
     Raises InputError for settings that do not fit the model or the task.
     """
     model = shape.model
-    others = elsewhere(model.bridge.original_model, model.device)
-    weights = tracker.live - sum(others.values())
+    weights = tracker.live - sum(shape.elsewhere.values())
     split = prepare(model, task, settings)
     rows = task.select(split.discovery)
     units = units_for(model, task, settings)
@@ -101,12 +108,21 @@ def plan_search(
         most=sum((cost.most for cost in costs), means),
         memory=Memory(
             weights=weights,
-            held=min(sum(cost.held for cost in costs), KEPT_BYTES + max(cost.held for cost in costs)),
+            held=_held(model, rows, costs, None if free is None else free - weights),
             working=max(cost.working for cost in costs),
             loading=weights + loading,
-            elsewhere=others,
+            elsewhere=shape.elsewhere,
         ),
     )
+
+
+def _held(model: Model, rows: Sequence[Row], costs: Sequence[BatchCost], free: int | None) -> int:
+    """Bytes that are held of all batches: their runs, of which no more than a budget and the last one are kept, and in
+    any case the logits of the clean prompts."""
+    wide = torch.promote_types(model.dtype, torch.float32).itemsize
+    logits = model.anatomy.d_vocab_out * wide * sum(len(row.answers) for row in rows)
+    every, largest = sum(cost.held for cost in costs), max(cost.held for cost in costs)
+    return min(every, round(budget_on(model.device_kind, free)) + largest + logits)
 
 
 def _means(ablation: str, per_token: Effort, tokens: int, clean: Effort) -> Effort:

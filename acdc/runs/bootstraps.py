@@ -20,8 +20,8 @@ from acdc.execution.threads import fixed_threads
 from acdc.model.load import Model
 from acdc.options import Level
 from acdc.progress import Advance, Progress, silent
-from acdc.runs.ranking import read_scores
 from acdc.runs.run_directory import RunRecord, read_run
+from acdc.runs.score_files import read_values
 from acdc.runs.stability import settings_of
 from acdc.search.discover import bind, choose
 from acdc.search.settings import DiscoverySettings
@@ -66,9 +66,7 @@ def bootstrap_discovery(
     with fixed_threads(circuit.batch.threads):
         scores = None
         if not settings.method.decides and not settings.method.random:
-            named = read_scores(path, circuit.level)
-            of_run = np.array([named[name] for name in circuit.graph.names])
-            scores = _by_row(model, task, settings, places, of_run, progress)
+            scores = _by_row(model, task, settings, places, read_values(path, circuit), progress)
         with progress("bootstraps", count, "discoveries") as advance:
             find = _searching(model, task, settings, places, advance)
             if scores is not None:

@@ -1,14 +1,13 @@
 """Run discovery and scoring jobs into run directories, stage by stage, resuming what is done."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
 from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit, library_versions, record_options
-from acdc.artefacts.digests import read_artefact
 from acdc.artefacts.levels import MLP_WIDTH
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
@@ -19,12 +18,18 @@ from acdc.execution.work import Work
 from acdc.files import json_text
 from acdc.graph.units import kind_of
 from acdc.model.load import Model, load_model
+from acdc.options import Level
 from acdc.progress import Progress
 from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
 from acdc.runs.finished import FinishedRun
+<<<<<<< HEAD
 from acdc.runs.progress_file import forget, recorded
 from acdc.runs.ranking import DECISIONS, POLISH, SCORES, SCREENING, ScoresRecord
+=======
+from acdc.runs.ranking import DECISIONS, POLISH, SCREENING
+>>>>>>> scale
 from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
+from acdc.runs.score_files import read_score_run, scores_path, write_scores
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.screening import PASSES
@@ -70,8 +75,13 @@ def run_discovery(
     model, task = (loaded or Loaded()).of(job)
     prepare(model, task, job.settings)
     run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method.name}")
+<<<<<<< HEAD
     progress = recorded(progress, run.path)
     resumed = run.has(CIRCUIT) and run.has(DECISIONS if job.settings.method.decides else SCORES)
+=======
+    decides = job.settings.method.decides
+    resumed = run.has(CIRCUIT) and (run.has(DECISIONS) if decides else scores_path(run.path) is not None)
+>>>>>>> scale
     if not resumed:
         result = discarding_refused(run, lambda: _search(run, job, model, task, progress, find_workers))
         _write_result(run, result)
@@ -106,7 +116,7 @@ def _search(
 
 
 def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tuple[Path, dict[str, Any]]:
-    """Score every edge on all rows of a task, or the first `limit`; the run's folder and what `scores.json` holds."""
+    """Score every edge on all rows of a task, or the first `limit`; the file of scores and what it holds."""
     job.settings.check()
     method = job.settings.method
     if method.decides:
@@ -114,21 +124,24 @@ def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tupl
     model, task = Loaded().of(job)
     prepare(model, task, job.settings)
     run = open_directory(job, model, task, out, "score", f"{task.name}-{model.name}-scores-{method.name}")
-    if run.record.status == "complete" and run.has(SCORES):
-        return run.path, read_artefact(ScoresRecord, run.path / SCORES, "a score file of acdc").model_dump(mode="json")
-    record, work = discarding_refused(run, lambda: _score(job, model, task, progress))
-    run.write(SCORES, json_text(record))
+    if run.record.status == "complete" and (file := scores_path(run.path)):
+        record, scores = read_score_run(run.path)
+        return file, record.model_dump(mode="json") | {"edges": scores}
+    (about, scores), work = discarding_refused(run, lambda: _score(job, model, task, progress))
+    file = write_scores(run, Level.edges, scores, about)
     run.note(work, complete=True)
-    return run.path, record
+    return file, about | {"edges": scores}
 
 
-def _score(job: DiscoveryJob, model: Model, task: Task, progress: Progress) -> tuple[dict[str, Any], Work]:
-    """(what `scores.json` holds, what was computed)."""
+def _score(
+    job: DiscoveryJob, model: Model, task: Task, progress: Progress
+) -> tuple[tuple[dict[str, Any], Mapping[str, float]], Work]:
+    """((what their file says of the scores, the scores of all edges), what was computed)."""
     with fixed_threads(job.settings.threads):
         behaviour = bind(model, task, job.settings, range(job.settings.limit or len(task.rows)))
         found = job.settings.method.run(behaviour, job.settings.search_options, progress)
         assert isinstance(found, Scores)  # `run_scoring` refuses what decides
-        return _describe_scores(job, behaviour, found), behaviour.work
+        return (_describe_scores(job, behaviour, found), edge_scores(behaviour, found)), behaviour.work
 
 
 def discarding_refused(run: RunDirectory, work: Callable[[], T]) -> T:
@@ -163,7 +176,6 @@ def _describe_scores(job: DiscoveryJob, behaviour: Behaviour, found: Scores) -> 
         "batch": describe_batch(job.settings.batch_size, job.settings.threads, behaviour.model).model_dump(mode="json"),
         "versions": library_versions(),
         **({"batch_splits": found.batch_splits} if found.batch_splits else {}),
-        "edges": edge_scores(behaviour, found),
     }
 
 
@@ -186,7 +198,7 @@ def open_directory(
 def _write_result(run: RunDirectory, result: Result) -> None:
     """Scores or decisions first: a circuit file means that the search is done."""
     if result.scores is not None:
-        run.write(SCORES, json_text({result.circuit.level.value: result.scores}))
+        write_scores(run, result.circuit.level, result.scores)
     else:
         name = result.circuit.units.singular
         lines = [

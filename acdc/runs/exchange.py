@@ -21,14 +21,13 @@ from acdc.artefacts.codecs import (
     tables,
 )
 from acdc.artefacts.codecs.translate import from_file, to_file
-from acdc.artefacts.digests import digest, has_artefact, read_artefact
+from acdc.artefacts.digests import digest
 from acdc.artefacts.feature_circuit import is_feature_circuit
 from acdc.artefacts.names import load_names
 from acdc.errors import AcdcWarning, InputError
 from acdc.extensions import Registry
 from acdc.files import is_there, make_folder, read_bytes, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
-from acdc.graph.units import EdgeUnits, Units
 from acdc.options import Grouping
 from acdc.render.graphviz import to_picture
 from acdc.render.look import PLAIN, Look, choose_look
@@ -36,8 +35,8 @@ from acdc.render.scale import AS_DRAWN, SIZES, Size
 from acdc.runs.feature_exchange import export_features
 from acdc.runs.finished import load_report, warn_unverified
 from acdc.runs.page import report_of_run
-from acdc.runs.ranking import SCORES, ScoresRecord, read_scores
 from acdc.runs.run_directory import RUN_FILE, read_run
+from acdc.runs.score_files import ScoresRecord, read_score_run, read_scores, scores_path
 from acdc.runs.trace_exchange import FRONT_END, export_trace
 
 
@@ -264,28 +263,19 @@ def _looking(run: Exportable, fixed: bool, group: str, more: Mapping[str, Any]) 
 def open_exportable(path: Path) -> Exportable:
     """Read a run directory, or a circuit file. Raises InputError for what is neither or damaged."""
     if is_there(path / RUN_FILE) and read_run(path).kind == "score":
-        record = read_artefact(ScoresRecord, path / SCORES, "a score file of acdc")
-        return _of_scores(path, record)
+        return _of_scores(path, *read_score_run(path))
     circuit = Circuit.load(path)
     every = None
-    if circuit.level in HELD and path.is_dir() and has_artefact(path / SCORES):
-        every = read_scores(path, circuit.level)
-        _check_names(every, circuit.units, path / SCORES)
+    if circuit.level in HELD and path.is_dir() and scores_path(path):
+        every = read_scores(path, circuit.units)
     found = ForeignGraph.of_circuit(circuit, every)
     return Exportable(path, circuit, found, circuit.graph, circuit.task.name, circuit.model.name)
 
 
-def _of_scores(path: Path, record: ScoresRecord) -> Exportable:
+def _of_scores(path: Path, record: ScoresRecord, edges: Mapping[str, float]) -> Exportable:
     model = record.model
-    graph = ComponentGraph(Anatomy(**model.anatomy), model.split_embeddings, model.direct_edges)
-    _check_names(record.edges, EdgeUnits(graph), path / SCORES)
     mark = Mark(score_kind=record.score_kind, split_embeddings=model.split_embeddings, direct_edges=model.direct_edges)
-    return Exportable(path, None, ForeignGraph(record.edges, mark=mark), graph, str(record.task["name"]), model.name)
-
-
-def _check_names(scores: Mapping[str, float], units: Units, place: Path) -> None:
-    if scores.keys() != set(units.names()):
-        raise InputError(f"{place} does not hold the {units.plural} of the run's graph")
+    return Exportable(path, None, ForeignGraph(edges, mark=mark), record.graph, str(record.task["name"]), model.name)
 
 
 def content_hash(path: Path) -> str:

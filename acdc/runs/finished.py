@@ -13,6 +13,7 @@ from acdc.artefacts.verification.report import Report, unverified
 from acdc.errors import AcdcWarning, InputError
 from acdc.files import is_there
 from acdc.runs.run_directory import read_run
+from acdc.runs.score_files import SCORES, scores_path
 
 PICTURES, PAGE = ("circuit.dot", "circuit.svg"), "report.html"
 RUN_FILES = (CIRCUIT, *PICTURES, PAGE)  # what every finished run has; most also VERIFICATION and EXAMPLES
@@ -33,7 +34,7 @@ def open_run(path: Path) -> FinishedRun:
     """A run as it is on disk, verified or not."""
     kind = read_run(path).kind
     if kind == "score":
-        raise InputError(f"run {path} holds scores only; its edges are in {path / 'scores.json'}")
+        raise InputError(f"run {path} holds scores only; its edges are in {scores_path(path) or path / SCORES}")
     if kind == "sweep":
         raise InputError(f"run {path} holds a sweep: its curve is in {path / 'curve.json'}")
     if kind == "patch":

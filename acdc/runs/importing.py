@@ -3,7 +3,7 @@
 import itertools
 import shlex
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import AcdcWarning, InputError
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
-from acdc.files import json_text
 from acdc.graph.units import Choice, PositionUnits, kind_of
 from acdc.model.load import Model
 from acdc.options import Choosing, Level
@@ -26,8 +25,8 @@ from acdc.runs.discovery import Loaded, discarding_refused
 from acdc.runs.exchange import content_hash, usable_format
 from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
 from acdc.runs.finished import FinishedRun
-from acdc.runs.ranking import SCORES
 from acdc.runs.run_directory import RunDirectory
+from acdc.runs.score_files import write_scores
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import bind, choose, describe_choice, part_scores
 from acdc.search.settings import DiscoverySettings
@@ -44,7 +43,7 @@ class Imported:
     """The circuit that a file holds, with the scores of all candidates where the file has them."""
 
     circuit: Circuit
-    scores: dict[str, float] | None
+    scores: Mapping[str, float] | None
     work: Work
 
 
@@ -77,7 +76,7 @@ def run_import(
         record = ImportRecord(format=format, content_hash=digest, lost=list(found.mark.lost))
         imported = discarding_refused(run, lambda: import_circuit(model, task, job.settings, found, record, str(file)))
         if imported.scores is not None:
-            run.write(SCORES, json_text({imported.circuit.level.value: imported.scores}))
+            write_scores(run, imported.circuit.level, imported.scores)
         run.write(CIRCUIT, imported.circuit.to_json())
         run.note(imported.work)
     for sentence in found.mark.lost:

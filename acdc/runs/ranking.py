@@ -2,34 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, create_model
+from pydantic import BaseModel, ValidationError
 
-from acdc.artefacts.circuit import Circuit, ModelRecord
-from acdc.artefacts.digests import check_unchanged, has_artefact, read_artefact
+from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.digests import check_unchanged, has_artefact
+from acdc.artefacts.named_scores import NamedScores
 from acdc.artefacts.verification.over_sizes import OWN_TESTS, EdgeRanking
 from acdc.errors import InputError, without_prefix
 from acdc.files import read_bytes
-from acdc.options import Level
+from acdc.runs.score_files import Finite, read_values, scores_path
 
-SCORES, DECISIONS = "scores.json", "decisions.jsonl"
-SCREENING, POLISH = "screening.json", "polish.json"
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class ScoresRecord(BaseModel):
-    """What reading `scores.json` of `acdc score` relies on; the rest is kept as it is."""
-
-    model_config = ConfigDict(extra="allow")
-
-    format: Literal["acdc-scores"]
-    version: Literal[1]
-    model: ModelRecord
-    task: dict[str, JsonValue]
-    score_kind: Literal["effect", "importance"]
-    edges: dict[str, float]
+DECISIONS, SCREENING, POLISH = "decisions.jsonl", "screening.json", "polish.json"
 
 
 class TestedEdge(BaseModel):
@@ -41,27 +26,22 @@ class TestedEdge(BaseModel):
     kept: bool
 
 
-def read_scores(path: Path, level: Level) -> dict[str, float]:
-    """`scores.json` of a discovery at a level, in a run's folder. Raises InputError for a damaged file."""
-    fields: dict[str, Any] = {level.value: (dict[str, Finite], ...)}
-    expected = create_model("DiscoveryScores", **fields)
-    return getattr(read_artefact(expected, path / SCORES, "a score file of acdc"), level.value)
-
-
 def rank_edges(path: Path, circuit: Circuit) -> EdgeRanking | None:
     """The ranking of all edges in a run's folder; None where it has none. Raises InputError for a damaged file."""
     if not circuit.units.are_edges:
         return None
-    if has_artefact(path / SCORES):
-        return rank_by(circuit, read_scores(path, circuit.level), str(path / SCORES))
+    if scores_path(path):
+        return EdgeRanking(read_values(path, circuit), circuit.score_kind)
     return by_tests(circuit, _read_tests(path / DECISIONS)) if has_artefact(path / DECISIONS) else None
 
 
-def rank_by(circuit: Circuit, scores: Mapping[str, float], where: str = "scores=") -> EdgeRanking:
-    """The ranking by scores of all edges. Raises InputError, saying `where` they are, for those of another graph."""
+def rank_by(circuit: Circuit, scores: Mapping[str, float]) -> EdgeRanking:
+    """The ranking by scores of all edges. Raises InputError for those of another graph."""
     graph = circuit.graph
+    if isinstance(scores, NamedScores) and len(scores) == graph.n_edges:
+        return EdgeRanking(scores.values_in_order, circuit.score_kind)
     if scores.keys() != graph.index.keys():
-        raise InputError(f"{where} does not hold the edges of the circuit's graph")
+        raise InputError("scores= does not hold the edges of the circuit's graph")
     return EdgeRanking(np.array([scores[name] for name in graph.names]), circuit.score_kind)
 
 

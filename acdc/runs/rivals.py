@@ -14,8 +14,8 @@ from acdc.errors import InputError
 from acdc.execution.threads import fixed_threads
 from acdc.model.load import Model
 from acdc.progress import Progress
-from acdc.runs.ranking import read_scores
 from acdc.runs.run_directory import RunRecord, read_run
+from acdc.runs.score_files import read_values
 from acdc.runs.stability import settings_of
 from acdc.search.acdc.search import decide
 from acdc.search.discover import choose
@@ -66,9 +66,7 @@ def _search(path: Path, record: RunRecord, circuit: Circuit, behaviour: Behaviou
     if settings.method.decides:
         threshold = float(circuit.method.selection["threshold"])
         return partial(_decide, behaviour, settings, threshold, progress)
-    scores = read_scores(path, circuit.level)
-    values = np.array([scores[name] for name in circuit.graph.names])
-    return partial(_choose, behaviour, settings, Scores(values, circuit.score_kind))
+    return partial(_choose, behaviour, settings, Scores(read_values(path, circuit), circuit.score_kind))
 
 
 def _decide(

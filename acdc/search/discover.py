@@ -1,7 +1,7 @@
 """Find a circuit: split the rows, search, choose, and bind the result to everything that it depends on."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from acdc.artefacts.circuit import (
     library_versions,
 )
 from acdc.artefacts.frames import found_frame
+from acdc.artefacts.named_scores import named
 from acdc.artefacts.scores import Decision, Decisions, Polish, Scores, Screening
 from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import Behaviour
@@ -48,14 +49,15 @@ DRIFT_SHARE = 0.1  # of a threshold: rounding beyond that may have decided an ed
 
 @dataclass(frozen=True)
 class Result:
-    """A found circuit with the scores of every candidate, edge or node (None for acdc), or its decisions (else empty).
+    """A found circuit with the scores of every candidate, edge or node (None for acdc), or its decisions (else empty);
+    of more than a million candidates as `NamedScores`.
 
     `work` is what was computed for it, `screening` what ACDC removed without a test of its own, and `polish`
     what a second pass did.
     """
 
     circuit: Circuit
-    scores: dict[str, float] | None
+    scores: Mapping[str, float] | None
     decisions: tuple[Decision, ...]
     work: Work
     screening: Screening | None = None
@@ -179,15 +181,15 @@ def describe_choice(
     return _describe(behaviour, settings, split, scores, listed, method, convention)
 
 
-def edge_scores(behaviour: Behaviour, scores: Scores) -> dict[str, float]:
+def edge_scores(behaviour: Behaviour, scores: Scores) -> Mapping[str, float]:
     """Score of every candidate edge by its id, in the order of the graph."""
-    return dict(zip(behaviour.graph.names, scores.values.tolist(), strict=True))
+    return named(scores.values, behaviour.units(Level.edges))
 
 
-def part_scores(behaviour: Behaviour, scores: Scores, level: Level) -> dict[str, float]:
+def part_scores(behaviour: Behaviour, scores: Scores, level: Level) -> Mapping[str, float]:
     """Score of every candidate on a level by its id."""
     units = behaviour.units(level)
-    return units.by_name(units.of(scores.level, scores.values))
+    return named(units.of(scores.level, scores.values), units)
 
 
 def bind(

@@ -16,7 +16,7 @@ from torch import Tensor
 from acdc.artefacts.verification.mechanism import Attention, Composition, HeadHint
 from acdc.behaviour.behaviour import Behaviour
 from acdc.graph import ATTENTION_SLOTS, ReaderKind, Writer, WriterKind
-from acdc.model.weights import Attention as AttentionWeights
+from acdc.model.layers import Attention as AttentionWeights
 from acdc.progress import Advance
 from acdc.verification.attention import COLUMNS, Shares, attention_shares
 from acdc.verification.head_labels import evidence_for

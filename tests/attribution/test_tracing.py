@@ -158,7 +158,7 @@ def test_coarse_numbers_are_refused():
 def test_an_activation_that_mixes_units_is_refused(tmp_path):
     from acdc.attribution.neurons import Neurons
     from acdc.model.feed_forward import FeedForward, Linear
-    from acdc.model.weights import Layer
+    from acdc.model.layers import Layer
 
     linear = Linear(torch.ones(3, 3), None)
     mlp = FeedForward(linear, None, linear, lambda x: x * x.softmax(-1))

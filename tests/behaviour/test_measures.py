@@ -157,7 +157,7 @@ def test_runs_are_kept_up_to_a_limit_and_computed_again_beyond(trio, induction, 
     kept.release()
     assert (kept.measure(removed) == expected).all()
 
-    monkeypatch.setattr(behaviour, "BATCH_BYTES", 1)
+    monkeypatch.setitem(behaviour.BATCH_BYTES, "cpu", 1)
     assert [len(batch.index) for batch in bound().batches] == [1] * 12
 
 

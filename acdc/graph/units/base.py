@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import ClassVar
 
 import numpy as np
@@ -94,6 +95,10 @@ class Units(ABC):
     def names(self) -> Iterator[str]:
         """Ids of all candidates, in the order of a flat mask."""
 
+    def name(self, place: int) -> str:
+        """The id of one candidate."""
+        return next(islice(self.names(), place, None))
+
     @property
     def count(self) -> int:
         """Number of candidates."""
@@ -162,9 +167,17 @@ class Units(ABC):
         """Scores [shape] of those of all candidates [count]; 0 for what is none."""
         return np.concatenate([np.zeros(self.unscored), effects]).reshape(self.shape)
 
+    def candidates(self, scores: np.ndarray) -> np.ndarray:
+        """Those of all candidates [count] of scores [shape]."""
+        return scores.reshape(-1)[self.unscored :]
+
+    def places(self) -> Mapping[str, int]:
+        """The place of each candidate among them by its id."""
+        return {name: place for place, name in enumerate(self.names())}
+
     def by_name(self, scores: np.ndarray) -> dict[str, float]:
         """Score of every candidate by its id."""
-        return dict(zip(self.names(), scores.reshape(-1)[self.unscored :].tolist(), strict=True))
+        return dict(zip(self.names(), self.candidates(scores).tolist(), strict=True))
 
     @abstractmethod
     def of(self, level: Level, scores: np.ndarray) -> np.ndarray:

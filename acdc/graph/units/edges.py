@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from acdc.graph.edge_names import EdgeIndex
 from acdc.graph.masks import EdgeMask
 from acdc.graph.units.base import Choice, Listing, Units
 from acdc.options import Level
@@ -27,6 +28,12 @@ class EdgeUnits(Units):
 
     def names(self) -> Iterator[str]:
         return iter(self.graph.names)
+
+    def name(self, place: int) -> str:
+        return self.graph.names[place]
+
+    def places(self) -> EdgeIndex:
+        return self.graph.index
 
     def mask(self, ids: Iterable[str]) -> np.ndarray:
         return self.graph.mask(ids)

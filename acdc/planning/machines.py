@@ -1,0 +1,65 @@
+"""GPUs that are not here, for plans: their published figures, and what share of them a search is assumed to reach."""
+
+import re
+from dataclasses import dataclass
+
+import torch
+
+from acdc.errors import InputError
+from acdc.execution.machine import Rates
+
+PRODUCTS, SMALL, MEMORY, CURVED = 0.4, 0.02, 0.6, 0.3  # shares of the peaks
+START = 20e-6  # seconds to start an operation, the Python around it included
+MOST_GPUS = 1024
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Bytes of memory, peak FLOPs per second of dense products of 16 and of 32 bits without sparsity or TF32, and bytes
+    that its memory moves in a second, as its maker publishes them."""
+
+    memory: int
+    half: float
+    single: float
+    bandwidth: float
+
+
+GPUS = {
+    "a100": Gpu(80 * 10**9, 312e12, 19.5e12, 2.0e12),
+    "h100": Gpu(80 * 10**9, 989e12, 67e12, 3.35e12),
+    "h200": Gpu(141 * 10**9, 989e12, 67e12, 4.8e12),
+}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """So many GPUs of one model in one machine."""
+
+    name: str
+    gpus: int
+    gpu: Gpu
+
+    @classmethod
+    def parse(cls, text: str) -> "Machine":
+        """`h100`, or several as `8xh100`. Raises InputError for anything else."""
+        found = re.fullmatch(r"(?:([1-9][0-9]{0,3})x)?([a-z0-9]+)", text)
+        if found is None or found[2] not in GPUS or int(found[1] or 1) > MOST_GPUS:
+            raise InputError(f"--machine {text!r} is not one of {', '.join(GPUS)}, nor several as 8x{next(iter(GPUS))}")
+        return cls(text, int(found[1] or 1), GPUS[found[2]])
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        return tuple(torch.device("cuda", number) for number in range(self.gpus))
+
+    def rates(self, dtype: torch.dtype) -> Rates:
+        """What a search in a dtype is assumed to reach."""
+        wide = self.gpu.single / (2 if dtype == torch.float64 else 1)
+        return Rates(
+            linear=PRODUCTS * wide,
+            matrix=PRODUCTS * wide,
+            half=PRODUCTS * self.gpu.half,
+            small=SMALL * wide,
+            plain=MEMORY * self.gpu.bandwidth,
+            curved=CURVED * self.gpu.bandwidth,
+            start=START,
+        )
