@@ -26,8 +26,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from unittest.mock import patch
 
-os.environ["ACDC_PRODUCTS"] = "default"
-sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the package of its name
+if __name__ == "__main__":
+    os.environ["ACDC_PRODUCTS"] = "default"
+    sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the package of its name
 
 import numpy as np
 import torch
@@ -59,6 +60,7 @@ PACKAGE = str(Path(acdc.__file__).parent)
 IDLE = {"empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided", "_unsafe_view", "promote_types"}
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero"}
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
+REMOVALS = 64  # of a circuit, spread over its edges
 READS = {"cpu", "tolist"}  # methods that bring a tensor to the host
 
 
@@ -232,7 +234,7 @@ def other_lines(behaviour: Behaviour, launches: Launches) -> list[Line]:
     scores = count("eap: batch of rows", batches, lambda: eap(behaviour, RowOptions(), silent)).values
     count(f"eap-ig-inputs: {steps.steps} steps", batches, lambda: eap_ig_inputs(behaviour, steps, silent))
     kept = Ranking(EdgeUnits(behaviour.graph), scores).by_edges(behaviour.graph.n_edges // 10).edges
-    edges = np.flatnonzero(kept)
+    edges = np.flatnonzero(kept)[:: max(1, int(kept.sum()) // REMOVALS)]
     single = Variants(kept, list(edges[:, None]))
     count("verified removal", len(edges), lambda: list(measure_variants(behaviour, single)))
     required = RequiredPositions.of(behaviour.graph, kept)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.search.acdc.propagation import Propagation
+from acdc.search.acdc.route import Route
 from acdc.search.acdc.state import CircuitState
 from acdc.task.metrics import Metric
 
@@ -57,7 +58,8 @@ def slopes(
         answers, places = batch.answers.for_metrics(metrics), list(batch.index)
         with torch.enable_grad():
             read = [state.input(reader).detach().clone().requires_grad_() for reader in readers]
-            final = Propagation(state, 1).from_inputs({r: x[None] for r, x in zip(readers, read, strict=True)})
+            inputs = {reader: x[None] for reader, x in zip(readers, read, strict=True)}
+            final = Propagation(Route(state, readers), 1).run(inputs)
             logits = behaviour.model.components.unembed(final, answers.columns)
             wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
             values = [metric.per_row(wide, answers) for metric in metrics]
