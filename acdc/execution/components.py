@@ -111,9 +111,9 @@ def on_device(places: Sequence[int], device: torch.device) -> Tensor:
 
 
 def upload(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array on a device; the host does not wait for the copy."""
+    """A copy of an array on a device, in memory of PyTorch's own; the host does not wait for it."""
     there = torch.from_numpy(array)
-    return (there.pin_memory() if device.type == "cuda" else there).to(device, non_blocking=True)
+    return (there.pin_memory() if device.type == "cuda" else there).to(device, non_blocking=True, copy=True)
 
 
 class Components(Protocol):

@@ -48,14 +48,14 @@ class OpenSlot:
         first = self._place[senders[0]]
         above, later = self._above(first + counts[-1])
         rest = self._kept if later is None else self._kept + later
-        stays = np.arange(above - first) >= np.array(counts)[:, None]
+        start, changes = self._changes(first, above)
+        stays = np.arange(start, above) >= first + np.array(counts)[:, None]
         for place in kept:
-            stays[:, place] |= np.array(counts) > place + 1
+            stays[:, first + place - start] |= np.array(counts) > place + 1
         if not stays.any():
             return rest.expand(len(counts), *rest.shape)
         numbers = upload(stays.astype(np.float32), rest.device).to(rest.dtype)
-        changes = self._changes(first, above).flatten(1)
-        return torch.addmm(rest.flatten()[None], numbers, changes).view(len(counts), *rest.shape)
+        return torch.addmm(rest.flatten()[None], numbers, changes.flatten(1)).view(len(counts), *rest.shape)
 
     def remove(self, count: int) -> None:
         """Record that so many of the next undecided edges are removed."""
@@ -71,15 +71,19 @@ class OpenSlot:
         """What the slot reads now, [N, Q, d]."""
         above, later = self._above(self._next)
         rest = self._kept if later is None else self._kept + later
-        return rest if above == self._next else rest + self._changes(self._next, above).sum(0)
+        if above == self._next:
+            return rest
+        start, changes = self._changes(self._next, above)
+        return rest + changes[self._next - start :].sum(0)
 
-    def _changes(self, start: int, stop: int) -> Tensor:
-        """Changes of the senders at some places, [senders, N, Q, d]."""
-        if self._near is None or not self._near[0] <= start < stop <= self._near[1]:
-            found = self.state.changes(self.senders[start:stop], self.state.need(self.reader))
-            self._near = start, stop, found
-        first, _, found = self._near
-        return found[start - first : stop - first]
+    def _changes(self, first: int, above: int) -> tuple[int, Tensor]:
+        """Changes of the senders [senders, N, Q, d] up to a place whose sum is stored, from the last such place before
+        the `first` that is asked for, and which that is: so that a pass multiplies the same whatever came before."""
+        start = first // STEP * STEP
+        if self._near is None or self._near[:2] != (start, above):
+            found = self.state.changes(self.senders[start:above], self.state.need(self.reader))
+            self._near = start, above, found
+        return start, self._near[2]
 
     def _above(self, place: int) -> tuple[int, Tensor | None]:
         """(the first place from there on whose sum is stored, the sum over the senders from it to the end)"""

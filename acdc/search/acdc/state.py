@@ -57,6 +57,10 @@ class CircuitState:
         return self._make_prompts()
 
     @property
+    def device(self) -> torch.device:
+        return self.prompts.embedded.device
+
+    @property
     def _clean(self) -> Trace:
         return self._make_clean()
 
