@@ -7,7 +7,8 @@ On a GPU, a short operation takes as long as starting it, and whatever needs a v
 was started before is done. Both are counted here on a CPU, in a model of GPT-2 small's shape with random weights. An
 operation is what PyTorch dispatches, without views and allocations. The host waits for `item`, `tolist`, `nonzero`,
 boolean masks as indices, copies to the host, and copies to the device of what is made there: arrays, and lists of
-indices. Copies that do not wait (`non_blocking`) are operations alone. Products are PyTorch's own, as on a GPU.
+indices. Copies that do not wait (`non_blocking`) are operations alone. Products are PyTorch's own, and as much is taken
+at once as on a GPU; but no more candidates are tried together than on a CPU.
 
 A trial measures several candidates of ACDC in one pass; what it reaches is given in layers. Its values are read once,
 which is the one time that the host has to wait. The rest is what an accepted batch takes: to record it in the circuit
@@ -20,10 +21,11 @@ import os
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 from unittest.mock import patch
 
 if __name__ == "__main__":
@@ -47,14 +49,16 @@ from acdc.graph.units import EdgeUnits
 from acdc.progress import nobody, silent
 from acdc.search.acdc.increments import Increments
 from acdc.search.acdc.passes import Pass
+from acdc.search.acdc.propagation import CACHE_BYTES
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import receiver_steps
 from acdc.search.choosing import Ranking
 from acdc.search.methods.eap import eap
 from acdc.search.methods.eap_ig import eap_ig_inputs
 from acdc.search.options import IntegralOptions, RowOptions
-from acdc.task.metrics import METRICS
+from acdc.task.metrics import METRICS, STACKED_BYTES
 
+T = TypeVar("T")
 PACKAGE = str(Path(acdc.__file__).parent)
 # what reaches the dispatcher and starts nothing: allocations, a view in disguise, a question about types
 IDLE = {"empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided", "_unsafe_view", "promote_types"}
@@ -96,7 +100,7 @@ class Launches:
         self.waits[kind] += times
         self._locate(f"wait: {kind}")
 
-    def _array(self, array: np.ndarray, make=torch.from_numpy) -> Tensor:
+    def _array(self, array: np.ndarray, make: Callable[[np.ndarray], Tensor] = torch.from_numpy) -> Tensor:
         self.wait("array")
         return make(array)
 
@@ -224,7 +228,7 @@ def other_lines(behaviour: Behaviour, launches: Launches) -> list[Line]:
     """Attribution, verified removals, and forwards of a subgraph of a tenth of the edges."""
     found = []
 
-    def count(what: str, times: int, work) -> object:
+    def count(what: str, times: int, work: Callable[[], T]) -> T:
         at = launches.now
         given = work()
         found.append(Line.of(what, times, launches.now - at))
@@ -277,6 +281,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
+    CACHE_BYTES["cpu"], STACKED_BYTES["cpu"] = CACHE_BYTES["cuda"], STACKED_BYTES["cuda"]
     with fixed_threads(options.threads):
         lines, trials, launches = count_all(options)
     if options.json:

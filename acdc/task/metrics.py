@@ -132,7 +132,7 @@ class Metric:
     def of_runs(self, logits: Tensor, batch: RowBatch) -> Tensor:
         """Values [runs, rows] of the logits [runs, rows * answers of each, V] of several runs: not asked whether they
         are finite, as the host would have to wait for that. Raises InputError for another shape."""
-        if self.function in OF_STACKS:
+        if any(self.function is one for one in OF_STACKS):
             most = max(1, STACKED_BYTES[logits.device.type] // logits[0].nbytes)
             parts = [self.function(some, batch) for some in logits.split(most)]
             values = parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -209,7 +209,7 @@ def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 # of a user's nothing is known but that they take the logits of one run
-OF_STACKS: frozenset[MetricFunction] = frozenset({kl, logit_diff, nll, prob_diff, accuracy, squared_error, value})
+OF_STACKS: tuple[MetricFunction, ...] = (kl, logit_diff, nll, prob_diff, accuracy, squared_error, value)
 METRICS = Registry(
     "metric",
     "acdc.metrics",
