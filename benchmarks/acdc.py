@@ -24,7 +24,6 @@ sys.path.append(sys.path.pop(0))  # else this file, found first, would hide the 
 
 import numpy as np
 import torch
-from acdc.search.acdc.trials import WholeRuns
 from shapes import random_gpt2, random_task
 
 from acdc.artefacts.scores import Decisions
@@ -35,6 +34,7 @@ from acdc.execution.work import Work
 from acdc.model.load import Model, load_model
 from acdc.progress import Advance
 from acdc.search.acdc.search import acdc
+from acdc.search.acdc.tester import WholeRuns
 from acdc.search.options import OrderOptions
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS

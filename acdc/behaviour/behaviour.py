@@ -430,9 +430,27 @@ def _passes(behaviour: Behaviour, candidates: int, batch: Batch) -> Iterator[sli
 
 def apply(metrics: Sequence[Metric], logits: Tensor, answers: RowBatch) -> np.ndarray:
     """Metrics of logits [candidates, rows, V], float64 [metrics, candidates, rows]; V is that of `answers`."""
+    return read_values(metrics, [asked(metrics, logits, answers)], [answers])[0]
+
+
+def asked(metrics: Sequence[Metric], logits: Tensor, answers: RowBatch) -> Tensor:
+    """The same on the device, for which the host does not wait, and which nobody has looked at."""
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    out = torch.stack([torch.stack([m.per_row(one, answers) for one in wide]) for m in metrics])
-    return out.double().cpu().numpy()
+    found = [metric.of_runs(wide, answers) for metric in metrics]
+    return (found[0][None] if len(found) == 1 else torch.stack(found)).double()
+
+
+def read_values(
+    metrics: Sequence[Metric], values: Sequence[Tensor], answers: Sequence[RowBatch]
+) -> Sequence[np.ndarray]:
+    """What `asked` gave for several batches, on the host, which waits once. Raises InputError for what is not
+    finite."""
+    whole = values[0] if len(values) == 1 else torch.cat(list(values), dim=-1)
+    parts = np.split(whole.cpu().numpy(), np.cumsum([part.shape[-1] for part in values])[:-1], axis=-1)
+    for part, batch in zip(parts, answers, strict=True):
+        for metric, of_metric in zip(metrics, part, strict=True):
+            metric.check_finite(of_metric, batch)
+    return parts
 
 
 def usable_metrics(rows: Sequence[Row], outputs: int) -> list[Metric]:

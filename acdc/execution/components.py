@@ -5,10 +5,12 @@ for only some heads or positions compute no others. Two implementations give the
 from weights, `replay` calls the model's own modules.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import Protocol, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from acdc.execution.work import Work
 from acdc.graph import Anatomy, ReaderKind
 
 Change = Callable[[Tensor], Tensor]  # what becomes of an MLP's hidden neurons [..., F]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,24 @@ class Positions:
     length: int
     single: Tensor | None = None
 
+    @cached_property
+    def _known(self) -> dict[Hashable, object]:
+        return {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What depends on these positions alone, made when it is first asked for."""
+        if key not in self._known:
+            self._known[key] = make()
+        return cast(T, self._known[key])
+
     def repeat(self, copies: int) -> "Positions":
         """The same for `copies` runs of the same sequences, one after the other."""
-        if self.single is None:
+        single = self.single
+        if single is None or copies == 1:
             return self
-        return Positions(self.length, self.single.repeat(copies, *[1] * (self.single.dim() - 1)))
+        return self.once(
+            ("repeat", copies), lambda: Positions(self.length, single.repeat(copies, *[1] * (single.dim() - 1)))
+        )
 
     @property
     def count(self) -> int:
@@ -49,11 +65,14 @@ class Positions:
         """[..., B, P, d] -> [..., B, Q, d]: the wanted positions."""
         if self.single is None:
             return x[..., : self.length, :]
-        if self.single.dim() == 1:
-            return x[..., torch.arange(len(self.single), device=x.device), self.single, :].unsqueeze(-2)
-        sequences = torch.arange(len(self.single), device=x.device)[:, None]
-        flat = x.flatten(-3, -2).index_select(-2, (sequences * x.shape[-2] + self.single).flatten())
-        return flat.unflatten(-2, self.single.shape)
+        chosen = self.single.view(len(self.single), -1)
+        flat = x.flatten(-3, -2).index_select(-2, self.once(("flat", x.shape[-2]), lambda: _flat(chosen, x.shape[-2])))
+        return flat.unflatten(-2, chosen.shape)
+
+
+def _flat(chosen: Tensor, positions: int) -> Tensor:
+    """Where positions [B, n] are in [B * positions], [B * n]."""
+    return (torch.arange(len(chosen), device=chosen.device)[:, None] * positions + chosen).flatten()
 
 
 def needed_length(components: "Components", answers: Tensor, prompt: int) -> int:
@@ -65,6 +84,36 @@ def as_index(places: Sequence[int]) -> slice | list[int]:
     """Places as an index into a tensor: a slice, which copies nothing, where each follows the one before."""
     run = range(places[0], places[0] + len(places))
     return slice(run.start, run.stop) if list(places) == list(run) else list(places)
+
+
+def at_places(x: Tensor, places: Sequence[int], dim: int = 0) -> Tensor:
+    """What is at some places of a dimension: as a view where each follows the one before."""
+    if isinstance(as_index(places), slice):
+        return x.narrow(dim, places[0], len(places))
+    return x.index_select(dim, on_device(places, x.device))
+
+
+_INDICES: dict[tuple[tuple[int, ...], torch.device], Tensor] = {}
+MOST_INDICES = 4096  # kept on devices
+
+
+def on_device(places: Sequence[int], device: torch.device) -> Tensor:
+    """Places as an index that is on a device already, where it was there before."""
+    key = tuple(places), device
+    found = _INDICES.get(key)
+    if found is None:
+        found = upload(np.array(places), device)
+        if type(found) is Tensor:  # what a dry run makes does not outlive it
+            if len(_INDICES) >= MOST_INDICES:
+                _INDICES.clear()
+            _INDICES[key] = found
+    return found
+
+
+def upload(array: np.ndarray, device: torch.device) -> Tensor:
+    """A copy of an array on a device, in memory of PyTorch's own; the host does not wait for it."""
+    there = torch.from_numpy(array)
+    return (there.pin_memory() if device.type == "cuda" else there).to(device, non_blocking=True, copy=True)
 
 
 class Components(Protocol):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc.execution.components import Components, as_index
+from acdc.execution.components import Components, at_places, upload
 from acdc.execution.required_positions import Required, RequiredPositions
 from acdc.execution.subgraph import Changes, Projections, Prompts, SubgraphRun
 from acdc.graph import ATTENTION_SLOTS, ComponentGraph, ReaderGroup, ReaderKind
@@ -104,7 +104,7 @@ class CircuitRun(SubgraphRun):
     def change(self, writers: Sequence[int] | np.ndarray, need: Required) -> Tensor:
         """What some writers write less their ablated values, [writers, N, Q, d]."""
         changes = self._changes[need]
-        return changes.values[0, as_index(np.searchsorted(changes.writers, writers).tolist())]
+        return at_places(changes.values[0], np.searchsorted(changes.writers, writers).tolist())
 
 
 class _Variants(SubgraphRun):
@@ -138,7 +138,7 @@ class _Variants(SubgraphRun):
         values = values.unflatten(1, (len(self.kept), self.rows)).transpose(0, 1)
         everywhere = need is Required.EVERYWHERE
         for at in (Required.EVERYWHERE, Required.ANSWER) if everywhere else (Required.ANSWER,):
-            ablated = self._whole(self.prompts.ablated.values[as_index(writers)])
+            ablated = self._whole(at_places(self.prompts.ablated.values, writers))
             if at is Required.ANSWER:
                 ablated = self._take(ablated)
                 values = self._take(values) if everywhere else values
@@ -159,7 +159,7 @@ class _Variants(SubgraphRun):
         read = np.flatnonzero(kept.any(axis=(0, 1)))
         if len(read):
             if SPARSE * len(read) < len(new):
-                kept, values = kept[:, :, read], values[:, as_index(read.tolist())]
+                kept, values = kept[:, :, read], at_places(values, read.tolist(), dim=1)
             total.baddbmm_(_numbers(kept, total), values.flatten(2))
         return total.view(len(self.kept), len(slots), *size).transpose(0, 1).flatten(1, 2)
 
@@ -180,8 +180,8 @@ class _Variants(SubgraphRun):
                 continue
             q = self._within_head(layer, ReaderKind.Q, some, self._projected(layer, ReaderKind.Q, some, need), need)
             at = [places[h] for h in some]
-            keys = self._within_head(layer, ReaderKind.K, some, k[at], Required.EVERYWHERE)
-            values = self._within_head(layer, ReaderKind.V, some, v[at], Required.EVERYWHERE)
+            keys = self._within_head(layer, ReaderKind.K, some, at_places(k, at), Required.EVERYWHERE)
+            values = self._within_head(layer, ReaderKind.V, some, at_places(v, at), Required.EVERYWHERE)
             out = self.components.attend(layer, q, keys, values, self._at[need], some)
             if self.graph.anatomy.post_norms:  # then all heads of the layer change alike
                 out = out * self.components.attention_scale(layer, out.sum(0))
@@ -205,4 +205,4 @@ class _Variants(SubgraphRun):
 
 
 def _numbers(kept: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(kept).to(like)
+    return upload(kept, like.device).to(like.dtype)

@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 from acdc.execution.ablated import Ablated, AblatedStream
-from acdc.execution.components import Components, Positions, as_index, needed_length
+from acdc.execution.components import (
+    Components,
+    Positions,
+    as_index,
+    at_places,
+    needed_length,
+    on_device,
+    upload,
+)
 from acdc.execution.required_positions import Required, RequiredPositions
 from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
 
@@ -49,11 +57,14 @@ class Changes:
 
     def put(self, writers: Sequence[int], values: Tensor, ablated: Tensor) -> None:
         """Record values [C, writers, N, Q, d] of writers, less their ablated ones [writers, N, Q, d]."""
-        places = as_index(np.searchsorted(self.writers, writers).tolist())
-        if isinstance(places, slice) and not torch.is_grad_enabled():
-            torch.sub(values, ablated, out=self.values[:, places])
-        else:
+        where = np.searchsorted(self.writers, writers).tolist()
+        places = as_index(where)
+        if isinstance(places, list):
+            self.values.index_copy_(1, on_device(where, self.values.device), values - ablated)
+        elif torch.is_grad_enabled():
             self.values[:, places] = values - ablated
+        else:
+            torch.sub(values, ablated, out=self.values[:, places])
 
 
 # [C * N, Q, e] by layer, kind and the slot's row in its group
@@ -106,8 +117,10 @@ class SubgraphRun:
 
     @cached_property
     def _at(self) -> dict[Required, Positions]:
-        answers = Positions(self.length, self.prompts.answers).repeat(len(self.kept))
-        return {Required.ANSWER: answers, Required.EVERYWHERE: Positions(self.length)}
+        return {
+            Required.ANSWER: self._answers.repeat(len(self.kept)),
+            Required.EVERYWHERE: Positions(self.length),
+        }
 
     def logits(self, columns: Tensor | None = None) -> Tensor:
         """[C * N, V] at the answer positions, or [C * N, K] of the `columns` [N, K]; N counts answers."""
@@ -131,7 +144,7 @@ class SubgraphRun:
 
     def _record(self, writers: Sequence[int], values: Tensor, need: Required) -> None:
         """Record values [writers, C * N, Q, d] of writers."""
-        ablated = self._whole(self.prompts.ablated.values[as_index(writers)])
+        ablated = self._whole(at_places(self.prompts.ablated.values, writers))
         if need == Required.ANSWER:
             ablated = self._take(ablated)
         values = values.unflatten(1, (len(self.kept), self.rows)).transpose(0, 1)
@@ -143,8 +156,12 @@ class SubgraphRun:
         """[..., rows or 1, positions or 1, d] -> [..., N, P, d], at the positions that can matter."""
         return x[..., : self.length, :].expand(*x.shape[:-3], self.rows, self.length, -1)
 
+    @cached_property
+    def _answers(self) -> Positions:
+        return Positions(self.length, self.prompts.answers)
+
     def _take(self, x: Tensor) -> Tensor:
-        return Positions(self.length, self.prompts.answers).take(x)
+        return self._answers.take(x)
 
     def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Required, stream: Tensor) -> Tensor:
         """Inputs of slots with the same senders, given by group and row: [slots, C * N, Q, d]."""
@@ -154,7 +171,7 @@ class SubgraphRun:
         known = changes.writers[changes.writers < senders]
         kept = np.stack([self.kept[:, group.start + row * senders + known] for group, row in slots], axis=1)
         summed = torch.baddbmm(
-            base.reshape(1, 1, -1), torch.from_numpy(kept).to(base), changes.values[:, : len(known)].flatten(2)
+            base.reshape(1, 1, -1), upload(kept, base.device).to(base.dtype), changes.values[:, : len(known)].flatten(2)
         )
         return summed.view(len(self.kept), len(slots), *base.shape).transpose(0, 1).flatten(1, 2)
 
@@ -175,7 +192,7 @@ class SubgraphRun:
                 q = self._within_head(layer, ReaderKind.Q, some, q, need)
                 places = [kv_readers.index(h // shared) for h in some]
                 k, v = (
-                    self._within_head(layer, kind, some, projected[kind][places], Required.EVERYWHERE)
+                    self._within_head(layer, kind, some, at_places(projected[kind], places), Required.EVERYWHERE)
                     for kind in (ReaderKind.K, ReaderKind.V)
                 )
                 written[need] = self.components.attend(layer, q, k, v, self._at[need], some)
@@ -217,7 +234,7 @@ class SubgraphRun:
             return projected
         ablated = self.prompts.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
         shared = self.graph.anatomy.n_heads // len(ablated)
-        other = self._whole(ablated[[h // shared for h in heads]])
+        other = self._whole(at_places(ablated, [h // shared for h in heads]))
         other = (other if need == Required.EVERYWHERE else self._take(other)).repeat(1, len(self.kept), 1, 1)
-        per_sequence = torch.from_numpy(cut.T.repeat(self.rows, axis=1)).to(projected.device)
+        per_sequence = upload(cut.T.repeat(self.rows, axis=1), projected.device)
         return torch.where(per_sequence[:, :, None, None], other, projected)

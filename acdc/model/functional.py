@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from acdc.errors import InputError
-from acdc.execution.components import Change, Positions, as_index
+from acdc.execution.components import Change, Positions, at_places
 from acdc.execution.products import product
 from acdc.execution.work import Work
 from acdc.graph import Anatomy, ReaderKind
@@ -95,14 +95,17 @@ class FunctionalComponents:
             k = k * weights.k_weights[self._groups(len(q), len(k), heads)][:, None, None]
         if weights.rotary is not None:
             rotary = self._rotary(layer, k.shape[2])
-            q, k = rotary.at(at.chosen)(q), rotary(k)
+            asked = at.once(("rotary", layer, k.shape[2]), lambda: rotary.at(at.chosen))
+            q, k = asked(q), rotary(k)
         scores = (q @ _for_heads(k, len(q)).transpose(-1, -2)) * weights.scale
         self.work.flops += 2 * scores.numel() * q.shape[-1]
         if weights.softcap is not None:
             scores = weights.softcap * torch.tanh(scores / weights.softcap)
         if weights.position_bias is not None:
             scores = scores + _of_heads(weights.position_bias(k.shape[2]), heads).to(scores)[:, None, None]
-        return scores.masked_fill(self._hidden(weights, k.shape[2], at, scores.device), -torch.inf)
+        keys, device = k.shape[2], scores.device
+        hidden = at.once(("hidden", keys, weights.window, device), lambda: self._hidden(weights, keys, at, device))
+        return scores.masked_fill(hidden, -torch.inf)
 
     def mix(self, layer: int, patterns: Tensor, v: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         """What heads write under patterns [H, B, Q, P] with values v [H or KV heads, B, P, e]: [H, B, Q, d]."""
@@ -171,11 +174,11 @@ def _for_heads(x: Tensor, heads: int) -> Tensor:
 
 def _of_heads(x: Tensor, heads: Sequence[int] | None) -> Tensor:
     """What belongs to some heads of [H, ...], or to all."""
-    return x if heads is None else x[as_index(heads)]
+    return x if heads is None else at_places(x, heads)
 
 
 def _pick(projection: Projection, heads: Sequence[int] | None) -> Projection:
     if heads is None:
         return projection
-    chosen = as_index(heads)
-    return Projection(projection.weight[chosen], None if projection.bias is None else projection.bias[chosen])
+    bias = projection.bias
+    return Projection(at_places(projection.weight, heads), None if bias is None else at_places(bias, heads))

@@ -22,12 +22,8 @@ from acdc.options import Level
 from acdc.progress import Progress
 from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
 from acdc.runs.finished import FinishedRun
-<<<<<<< HEAD
 from acdc.runs.progress_file import forget, recorded
-from acdc.runs.ranking import DECISIONS, POLISH, SCORES, SCREENING, ScoresRecord
-=======
 from acdc.runs.ranking import DECISIONS, POLISH, SCREENING
->>>>>>> scale
 from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
 from acdc.runs.score_files import read_score_run, scores_path, write_scores
 from acdc.runs.spec import DiscoveryJob
@@ -75,13 +71,9 @@ def run_discovery(
     model, task = (loaded or Loaded()).of(job)
     prepare(model, task, job.settings)
     run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method.name}")
-<<<<<<< HEAD
     progress = recorded(progress, run.path)
-    resumed = run.has(CIRCUIT) and run.has(DECISIONS if job.settings.method.decides else SCORES)
-=======
     decides = job.settings.method.decides
     resumed = run.has(CIRCUIT) and (run.has(DECISIONS) if decides else scores_path(run.path) is not None)
->>>>>>> scale
     if not resumed:
         result = discarding_refused(run, lambda: _search(run, job, model, task, progress, find_workers))
         _write_result(run, result)

@@ -44,6 +44,6 @@ def describe_batch(size: int, threads: int, model: Model) -> BatchRecord:
         candidate_bytes=CANDIDATE_BYTES,
         trial_width=WIDEST[model.device.type],
         trial_bytes=PASS_BYTES,
-        cache_bytes=CACHE_BYTES,
+        cache_bytes=CACHE_BYTES[model.device.type],
         products=PRODUCTS,
     )

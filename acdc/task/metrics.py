@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,6 +87,7 @@ class RowBatch:
         return mask
 
 
+STACKED_BYTES = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}  # of logits that a metric takes at a time
 NOISE = 1e-6  # relative differences below this are rounding
 # A metric of a user's: from logits [rows, V] at the answer positions and what is known of the rows, one value per row
 # [rows], better when larger. A row with several answers is several rows to it. A `Metric` says what else is to be known
@@ -122,13 +124,31 @@ class Metric:
     def per_row(self, logits: Tensor, batch: RowBatch) -> Tensor:
         """Values [rows] of logits [rows * answers of each, V]. Raises InputError for another shape or a value that is
         not finite."""
-        values = self.function(logits, batch)
-        if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
-            raise InputError(f"metric {self.name!r} must give one value per row, a tensor of shape [{len(logits)}]")
+        values = self.of_runs(logits[None], batch)[0]
         if not values.isfinite().all():
-            row = batch.rows[int((~values.isfinite()).nonzero()[0])]
+            self.check_finite(values.detach().double().cpu().numpy(), batch)
+        return values
+
+    def of_runs(self, logits: Tensor, batch: RowBatch) -> Tensor:
+        """Values [runs, rows] of the logits [runs, rows * answers of each, V] of several runs: not asked whether they
+        are finite, as the host would have to wait for that. Raises InputError for another shape."""
+        if any(self.function is one for one in OF_STACKS):
+            most = max(1, STACKED_BYTES[logits.device.type] // logits[0].nbytes)
+            parts = [self.function(some, batch) for some in logits.split(most)]
+            values = parts[0] if len(parts) == 1 else torch.cat(parts)
+        else:
+            found = [self.function(one, batch) for one in logits]
+            if any(not isinstance(one, Tensor) or one.shape != logits.shape[1:2] for one in found):
+                rows = logits.shape[1]
+                raise InputError(f"metric {self.name!r} must give one value per row, a tensor of shape [{rows}]")
+            values = torch.stack(found)
+        return values if batch.each == 1 else values.unflatten(1, (-1, batch.each)).mean(2)
+
+    def check_finite(self, values: np.ndarray, batch: RowBatch) -> None:
+        """Raises InputError where one of the values [..., rows] is not finite."""
+        if not np.isfinite(values).all():
+            row = batch.rows[int(np.argwhere(~np.isfinite(values))[0, -1]) * batch.each]
             raise InputError(f"metric {self.name!r} is not finite on row {row.id!r}")
-        return values if batch.each == 1 else values.unflatten(0, (-1, batch.each)).mean(1)
 
     def fits(self, outputs: int) -> bool:
         """Whether it is for models with so many outputs."""
@@ -170,23 +190,26 @@ def prob_diff(logits: Tensor, batch: RowBatch) -> Tensor:
 
 def accuracy(logits: Tensor, batch: RowBatch) -> Tensor:
     """1 where the most likely token of the whole vocabulary is a correct answer, else 0."""
-    return batch.correct.gather(-1, logits.argmax(-1, keepdim=True)).squeeze(-1).to(logits.dtype)
+    likeliest = logits.argmax(-1, keepdim=True)
+    return batch.correct.expand_as(logits).gather(-1, likeliest).squeeze(-1).to(logits.dtype)
 
 
 def squared_error(logits: Tensor, batch: RowBatch) -> Tensor:
     """(output - output of the full model)^2 of models with one output."""
-    return (logits[:, 0] - batch.full_logits[:, 0]) ** 2
+    return (logits[..., 0] - batch.full_logits[:, 0]) ** 2
 
 
 def value(logits: Tensor, batch: RowBatch) -> Tensor:
     """The output itself, of models with one output."""
-    return logits[:, 0]
+    return logits[..., 0]
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum(-1) / mask.sum(-1)
 
 
+# of a user's nothing is known but that they take the logits of one run
+OF_STACKS: tuple[MetricFunction, ...] = (kl, logit_diff, nll, prob_diff, accuracy, squared_error, value)
 METRICS = Registry(
     "metric",
     "acdc.metrics",

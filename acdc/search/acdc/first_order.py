@@ -9,6 +9,7 @@ from torch import Tensor
 
 from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.search.acdc.propagation import Propagation
+from acdc.search.acdc.route import Route
 from acdc.search.acdc.state import CircuitState
 from acdc.task.metrics import Metric
 
@@ -56,7 +57,8 @@ def slopes(
     for batch, state in zip(behaviour.batches, states, strict=True):
         with torch.enable_grad():
             read = [state.input(reader).detach().clone().requires_grad_() for reader in readers]
-            final = Propagation(state, 1).from_inputs({r: x[None] for r, x in zip(readers, read, strict=True)})
+            inputs = {reader: x[None] for reader, x in zip(readers, read, strict=True)}
+            final = Propagation(Route(state, readers), 1).run(inputs)
         now[:, list(batch.index)], found = differentiated(behaviour, batch, metrics, final, read)
         gradients.append({reader: [of[place] for of in found] for place, reader in enumerate(readers)})
     return Slopes(behaviour, gradients, now, behaviour.work.flops - before)

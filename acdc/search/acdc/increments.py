@@ -14,6 +14,7 @@ from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.open_slot import OpenSlot
 from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.propagation import Propagation
+from acdc.search.acdc.route import Route
 from acdc.search.acdc.slot_cost import slot_cost
 from acdc.search.acdc.state import CircuitState
 from acdc.search.acdc.tester import PassCost
@@ -38,7 +39,7 @@ class Increments:
     @torch.no_grad()
     def objective(self) -> float:
         if self._slots:
-            finals = [Propagation(slot.state, 1).from_input(slot.reader, slot.present()[None]) for slot in self._slots]
+            finals = [Propagation(slot.route, 1).from_input(slot.reader, slot.present()[None]) for slot in self._slots]
         else:
             finals = [state.input(len(self.graph.readers) - 1).flatten(0, 1) for state in self.states]
         return float(self.measured.of_finals(finals)[0])
@@ -68,12 +69,15 @@ class Increments:
     @torch.no_grad()
     def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:
         if inner := self._within_head(wanted.tried):
-            return self.measured.of_finals([Propagation(state, 1).from_cut(inner) for state in self.states])
+            cuts = [Route(state, (), inner) for state in self.states]
+            return self.measured.of_finals([Propagation(cut, 1).run({}) for cut in cuts])
         senders, columns = self._senders(wanted.tried), wanted.columns
         return self.measured.of_finals(
             [
-                Propagation(state, len(columns)).from_input(slot.reader, slot.without(senders, columns, wanted.kept))
-                for state, slot in zip(self.states, self._slots, strict=True)
+                Propagation(slot.route, len(columns)).from_input(
+                    slot.reader, slot.without(senders, columns, wanted.kept)
+                )
+                for slot in self._slots
             ]
         )
 
@@ -96,8 +100,8 @@ class Increments:
         if inner := self._within_head(edges):
             for state in self.states:
                 if state.required.needs[self.graph.writer_index[inner.owner]]:
-                    spread = Propagation(state, 1, record=True)
-                    spread.from_cut(inner)
+                    spread = Propagation(Route(state, (), inner), 1, record=True)
+                    spread.run({})
                     spread.commit()
 
     def _within_head(self, edges: np.ndarray) -> WithinHeadEdge | None:
@@ -114,7 +118,7 @@ class Increments:
         slots, self._slots = self._slots, []
         for slot in slots:
             if slot.removes:
-                spread = Propagation(slot.state, 1, record=True)
+                spread = Propagation(slot.route, 1, record=True)
                 spread.from_input(slot.reader, slot.present()[None])
                 spread.commit()
             slot.state.decide(slot.reader, changed=slot.removes)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from acdc.behaviour.behaviour import Behaviour, apply
+from acdc.behaviour.behaviour import Behaviour, asked, read_values
 from acdc.graph.masks import Mask
 from acdc.task.objective import Objective, Wanted
 
@@ -31,11 +31,14 @@ class MeasuredObjective:
         behaviour, metrics = self._behaviour, self.objective.metrics
         candidates = len(finals[0]) // len(behaviour.batches[0].answers.rows)
         values = np.empty((len(metrics), candidates, len(behaviour.rows)))
-        for batch, final in zip(behaviour.batches, finals, strict=True):
-            answers = batch.answers.for_metrics(metrics)
-            columns = None if answers.columns is None else answers.columns.repeat(candidates, 1)
+        answers = [batch.answers.for_metrics(metrics) for batch in behaviour.batches]
+        found: list[Tensor] = []
+        for final, of_batch in zip(finals, answers, strict=True):
+            columns = None if of_batch.columns is None else of_batch.columns.repeat(candidates, 1)
             logits = behaviour.model.components.unembed(final, columns).unflatten(0, (candidates, -1))
-            values[:, :, list(batch.index)] = apply(metrics, logits, answers)
+            found.append(asked(metrics, logits, of_batch))
+        for batch, part in zip(behaviour.batches, read_values(metrics, found, answers), strict=True):
+            values[:, :, list(batch.index)] = part
         return self.of(values)
 
     def change(self, now: np.ndarray, effects: np.ndarray) -> np.ndarray:

@@ -13,7 +13,8 @@ from acdc.search.acdc.tester import WIDEST, PassCost
 from acdc.task.metrics import Metric
 
 PASS_BYTES = 256 * 2**20  # what the candidates of one pass may take
-CALL_FLOPS = 2e7  # what starting the products of one component costs, in FLOPs
+# What starting the products of one component costs, in FLOPs: those of a layer are started together.
+CALL_FLOPS = {"cpu": 4e5, "cuda": 2e7}
 FILL_ROWS = 20  # a product of few rows takes as long as if it had so many more
 MLP_SHARE, HEAD_SHARE = 16, 0.6  # FLOPs of an MLP and of a head for one position, in squares of the residual width
 
@@ -63,11 +64,11 @@ def _of_batch(state: CircuitState, reader: int, unembedded: int) -> SlotCost:
     everywhere = sum(state.required.needs[writer] == Required.EVERYWHERE for writer in reached)
     answers = state.at[Required.ANSWER].count
     numbers = width * rows * (answers * len(reached) + int(everywhere + 3) * state.length)
-    per_answer = 2.0 * width * unembedded
-    fixed, each = CALL_FLOPS + FILL_ROWS * per_answer, answers * rows * per_answer
+    per_answer, call = 2.0 * width * unembedded, CALL_FLOPS[state.device.type]
+    fixed, each = call + FILL_ROWS * per_answer, answers * rows * per_answer
     for writer in reached:
         share = HEAD_SHARE if graph.writers[writer].kind is WriterKind.HEAD else MLP_SHARE
         positions = state.at[Required(int(state.required.needs[writer]))].count
-        fixed += CALL_FLOPS + FILL_ROWS * share * width**2
+        fixed += call + FILL_ROWS * share * width**2
         each += rows * positions * share * width**2
     return SlotCost(numbers + 2 * answers * rows * unembedded, fixed, each)

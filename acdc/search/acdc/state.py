@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc.execution.components import Positions, as_index, needed_length
+from acdc.execution.components import Positions, as_index, at_places, needed_length
 from acdc.execution.executor import Executor, Trace
 from acdc.execution.required_positions import Required, RequiredPositions
 from acdc.execution.subgraph import Prompts
@@ -55,6 +55,10 @@ class CircuitState:
     @property
     def prompts(self) -> Prompts:
         return self._make_prompts()
+
+    @property
+    def device(self) -> torch.device:
+        return self.prompts.embedded.device
 
     @property
     def _clean(self) -> Trace:
@@ -169,6 +173,16 @@ class CircuitState:
         narrowed = need == Required.ANSWER and self.required.needs[writer] == Required.EVERYWHERE
         return self.at[need].take(self._changes[writer]) if narrowed else self._changes[writer]
 
+    def changes(self, writers: Sequence[int], need: Required) -> Tensor:
+        """The same of several components, [writers, N, Q, d]."""
+        if any(writer in self._changes for writer in writers):
+            return torch.stack([self.change(writer, need) for writer in writers])
+        upwards = sorted(writers)
+        values, ablated, at = self._clean.values, self.prompts.ablated.values, self.at[need]
+        clean, gone = (at.take(self.whole(at_places(x, upwards))) for x in (values, ablated))
+        found = clean - gone
+        return found if list(writers) == upwards else at_places(found, [upwards.index(w) for w in writers])
+
     def along(self, gradient: Tensor, reader: int, writers: Sequence[int]) -> np.ndarray:
         """Each row's inner products of a gradient at what a slot reads, [N, Q, d], with the changes of some components:
         float64 [writers, N]. Outputs that never changed, which are most of them, are multiplied without making the
@@ -225,6 +239,10 @@ class CircuitState:
         """The slot that a head takes its query, key or value from."""
         group = self.graph.group_at[layer, kind]
         return self.graph.reader_index[group.readers[head * len(group.readers) // self.graph.anatomy.n_heads]]
+
+    def mlp_slot(self, layer: int) -> int:
+        """What the MLP of a layer reads."""
+        return self.graph.reader_index[self.graph.group_at[layer, ReaderKind.MLP].readers[0]]
 
     def adopt(self, changes: dict[int, Tensor], projections: dict[int, Tensor], unscaled: dict[int, Tensor]) -> None:
         """Make new values the present ones."""
