@@ -56,15 +56,15 @@ def test_each_is_used_in_one_file():
 
 def test_linear_pointwise_of_torch():
     """x @ weight.T + bias, as products use it; without it they would be the slower ones, and say nothing."""
-    from acdc.execution.products import KIND, LINEAR
+    from acdc.execution.products import ONEDNN
 
     if not torch.backends.mkldnn.is_available():
         pytest.skip("this torch was built without oneDNN")
     message = moved("torch", "mkldnn._linear_pointwise", USES["mkldnn._linear_pointwise"])
-    assert LINEAR is not None and KIND == "onednn", message
+    assert ONEDNN is not None, message
     x, weight, bias = torch.randn(7, 5), torch.randn(3, 5), torch.randn(3)
     try:
-        found = LINEAR(x, weight, bias, "none", [], "")
+        found = ONEDNN(x, weight, bias, "none", [], "")
     except (TypeError, RuntimeError) as error:
         pytest.fail(f"{message} ({error})")
     torch.testing.assert_close(found, x @ weight.T + bias)

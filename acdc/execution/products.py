@@ -20,7 +20,7 @@ from acdc.errors import InputError
 WORTHWHILE_FLOPS = 5e6  # of one product
 
 # Private: nothing public reaches oneDNN's product of two matrices.
-_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
 
 def _kind() -> str:
@@ -28,11 +28,11 @@ def _kind() -> str:
     wish = os.environ.get("ACDC_PRODUCTS")
     if wish not in (None, "onednn", "default"):
         raise InputError(f"ACDC_PRODUCTS={wish}: must be onednn or default")
-    if wish == "onednn" and _ONEDNN is None:
+    if wish == "onednn" and ONEDNN is None:
         raise InputError("ACDC_PRODUCTS=onednn: this PyTorch was built without oneDNN; use default")
     if wish is not None:
         return wish
-    return "onednn" if _ONEDNN is not None and _is_amd() else "default"
+    return "onednn" if ONEDNN is not None and _is_amd() else "default"
 
 
 def _is_amd() -> bool:
@@ -42,7 +42,7 @@ def _is_amd() -> bool:
 
 
 KIND = _kind()
-LINEAR = _ONEDNN if KIND == "onednn" else None
+LINEAR = ONEDNN if KIND == "onednn" else None
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
