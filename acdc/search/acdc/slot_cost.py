@@ -14,7 +14,7 @@ from acdc.task.metrics import Metric
 
 PASS_BYTES = 256 * 2**20  # what the candidates of one pass may take
 # What starting the products of one component costs, in FLOPs: those of a layer are started together.
-CALL_FLOPS = {"cpu": 4e5, "cuda": 2e7}
+CALL_FLOPS = {"cpu": 2e6, "cuda": 2e7}
 FILL_ROWS = 20  # a product of few rows takes as long as if it had so many more
 MLP_SHARE, HEAD_SHARE = 16, 0.6  # FLOPs of an MLP and of a head for one position, in squares of the residual width
 
