@@ -18,7 +18,14 @@ from pathlib import Path
 
 FENCE = re.compile(r"^( *)```(\w*)$")
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
-REASONS = ("a drawing", "needs a cluster", "needs the network", "runs the tests", "takes minutes")
+REASONS = (
+    "a drawing",
+    "goes on until it is interrupted",
+    "needs a cluster",
+    "needs the network",
+    "runs the tests",
+    "takes minutes",
+)
 
 
 @dataclass(frozen=True)

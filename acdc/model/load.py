@@ -6,7 +6,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,11 +69,11 @@ class Model:
     content_hash: str
     dtype_name: str
     device: torch.device
-    bridge: "TransformerBridge" = field(repr=False)
-    components: Components = field(repr=False)
-    anatomy: Anatomy = field(repr=False)
-    tokenizer: "PreTrainedTokenizerBase | None" = field(repr=False)
-    placement: Placement | None = field(default=None, repr=False)
+    bridge: "TransformerBridge"
+    components: Components
+    anatomy: Anatomy
+    tokenizer: "PreTrainedTokenizerBase | None"
+    placement: Placement | None = None
     quantisation: Quantisation | None = None
     planned_for: str | None = None
 
@@ -81,6 +81,11 @@ class Model:
     def device_kind(self) -> str:
         """`cpu` or `cuda`, by which batches are cut."""
         return self.planned_for or self.device.type
+
+    def __repr__(self) -> str:
+        shape = self.anatomy
+        size = f"{shape.n_layers} layers of {shape.n_heads} heads, width {shape.d_model}"
+        return f"<Model: {self.name} ({self.family}), {size}, {self.dtype_name} on {self.where}>"
 
     @property
     def where(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from acdc.errors import InputError
 from acdc.task.pairing import Prompt, pair
 from acdc.task.spans import Spans
+from acdc.words import count_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,9 @@ class Task:
     name: str
     rows: tuple[Row, ...]
     metric: str
+
+    def __repr__(self) -> str:
+        return f"<Task: {self.name}, {count_of(len(self.rows), 'row')}, {self.metric}>"
 
     def content_hash(self) -> str:
         """SHA-256 of the rows as token ids: equal for equal data, wherever it was read from. Spans are a part of it

@@ -288,3 +288,8 @@ def test_a_pickled_adapter_is_never_loaded(tmp_path):
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     with pytest.raises(InputError, match="pickled adapters are never loaded"):
         load_model(str(folder))
+
+
+def test_a_notebook_shows_a_model_and_a_task_in_a_line(trio, induction):
+    assert repr(trio) == "<Model: trio (gpt2), 4 layers of 4 heads, width 64, float64 on cpu>"
+    assert repr(induction) == "<Task: induction, 128 rows, logit_diff>"

@@ -216,6 +216,9 @@ def test_no_token_of_the_lens_breaks_out(show):
     page.click(".lens summary")
     assert page.locator("img").count() == 0
     assert page.locator(".lens td .token").nth(-1).inner_text() == token.replace("\n", "\u23ce")
+    blank = show(to_html(circuit, full_report(circuit), "acdc discover", scores, with_lens(circuit, "  ")))
+    blank.click(".lens summary")
+    assert blank.locator(".lens td .token").nth(-1).inner_text() == "\u2423\u2423"
 
 
 def test_names_and_roles_of_a_reader_are_shown(show, tmp_path):

@@ -61,10 +61,16 @@ def _lens(example: Example) -> dict[str, Any] | None:
     if example.lens is None:
         return None
     read = example.lens.model_dump(mode="json")
-    correct = {visible(token) for token in example.correct}
-    tokens = [visible(token) for token in example.lens.tokens]
+    correct = {_seen(token) for token in example.correct}
+    tokens = [_seen(token) for token in example.lens.tokens]
     said = "probability of the correct answer" + ("s together" if len(correct) > 1 else "")
     return read | {"tokens": tokens, "correct": sorted(correct), "said": said, "answer": example.answer}
+
+
+def _seen(token: str) -> str:
+    """A token that shows even where it is nothing but blanks."""
+    shown = visible(token)
+    return shown if shown.strip() else "\u2423" * len(shown)
 
 
 def _row(place: int, example: Example, circuit: Circuit) -> Markup:
