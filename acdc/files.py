@@ -81,7 +81,10 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """The whole of an ordinary file. Raises InputError as `open_file` does, and for more than so many bytes."""
     with open_file(path) as file:
         try:
-            content = file.read(most + 1) if os.fstat(file.fileno()).st_size <= most else None
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(size + 1) if size <= most else None  # no room is made for more than there is
+            if content is not None and len(content) > size:  # it is still growing
+                content += file.read(most + 1 - len(content))
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}") from None
     if content is None or len(content) > most:

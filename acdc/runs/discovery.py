@@ -25,7 +25,7 @@ from acdc.runs.finished import FinishedRun
 from acdc.runs.progress_file import forget, recorded
 from acdc.runs.ranking import DECISIONS, POLISH, SCREENING
 from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
-from acdc.runs.score_files import read_score_run, scores_path, write_scores
+from acdc.runs.score_files import ARRAY, SCORES, read_score_run, scores_path, write_scores
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.screening import PASSES
@@ -73,7 +73,7 @@ def run_discovery(
     run = open_directory(job, model, task, out, "discover", f"{task.name}-{model.name}-{job.settings.method.name}")
     progress = recorded(progress, run.path)
     decides = job.settings.method.decides
-    resumed = run.has(CIRCUIT) and (run.has(DECISIONS) if decides else scores_path(run.path) is not None)
+    resumed = run.has(CIRCUIT) and any(map(run.has, (DECISIONS,) if decides else (SCORES, ARRAY)))
     if not resumed:
         result = discarding_refused(run, lambda: _search(run, job, model, task, progress, find_workers))
         _write_result(run, result)
@@ -116,7 +116,7 @@ def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tupl
     model, task = Loaded().of(job)
     prepare(model, task, job.settings)
     run = open_directory(job, model, task, out, "score", f"{task.name}-{model.name}-scores-{method.name}")
-    if run.record.status == "complete" and (file := scores_path(run.path)):
+    if run.record.status == "complete" and any(map(run.has, (SCORES, ARRAY))) and (file := scores_path(run.path)):
         record, scores = read_score_run(run.path)
         return file, record.model_dump(mode="json") | {"edges": scores}
     (about, scores), work = discarding_refused(run, lambda: _score(job, model, task, progress))

@@ -18,7 +18,7 @@ from acdc.graph import Anatomy, ComponentGraph
 from acdc.graph.units import EdgeUnits, NodeUnits
 from acdc.options import Choosing
 from acdc.runs.ranking import rank_by, rank_edges
-from acdc.runs.run_directory import RunDirectory
+from acdc.runs.run_directory import RunDirectory, SourceRecord
 from acdc.runs.score_files import ARRAY, SCORES, read_score_run, read_scores, read_values, write_scores
 from acdc.search.choosing import Ranking
 
@@ -150,7 +150,8 @@ def test_sixteen_million_edges_take_what_an_array_takes(tmp_path):
         chosen = Ranking(units, values, Choosing.top).by_edges(1000)
         assert 0 < chosen.size <= 1000 and len(strongest(scores, 10)) == 10
         assert tracemalloc.get_traced_memory()[1] < 60 * units.count, "a few vectors of the graph"
-        run = RunDirectory.open(tmp_path / "run", "x", "score", {}, "x", None, "cpu")  # type: ignore[arg-type]
+        source = SourceRecord(model="", revision=None)
+        run = RunDirectory.open(tmp_path / "run", "x", "score", {}, "x", source, "cpu")
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
         write_scores(run, units.level, scores)
