@@ -113,7 +113,8 @@ def on_device(places: Sequence[int], device: torch.device) -> Tensor:
 def upload(array: np.ndarray, device: torch.device) -> Tensor:
     """A copy of an array on a device, in memory of PyTorch's own; the host does not wait for it."""
     there = torch.from_numpy(array)
-    return (there.pin_memory() if device.type == "cuda" else there).to(device, non_blocking=True, copy=True)
+    pinned = device.type == "cuda" and torch.cuda.is_available()  # a dry run is for GPUs that are not here, too
+    return (there.pin_memory() if pinned else there).to(device, non_blocking=True, copy=True)
 
 
 class Components(Protocol):

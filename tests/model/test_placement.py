@@ -216,13 +216,17 @@ def test_devices_hold_about_as_many_bytes():
     assert sorted(found.layers, key=devices.index) == list(found.layers) and found.end == devices[2]
 
 
+def _shape(model: load.Model) -> Shape:
+    return Shape(model, 0, placement.elsewhere(model.bridge, model.device))
+
+
 def test_a_plan_tells_the_weights_of_each_device(tmp_path):
     wanted = DiscoverySettings(method=METHODS["eap"], limit=2)
     with devices_checked() as tracker:
         model = fake("llama", tmp_path)
-        split = plan_search(tracker, Shape(model, 0), random_rows([7, 7]), wanted, 0).memory
+        split = plan_search(tracker, _shape(model), random_rows([7, 7]), wanted, 0).memory
     with devices_checked() as tracker:
-        whole = plan_search(tracker, Shape(fake("llama", tmp_path, GPUS[:1]), 0), random_rows([7, 7]), wanted, 0).memory
+        whole = plan_search(tracker, _shape(fake("llama", tmp_path, GPUS[:1])), random_rows([7, 7]), wanted, 0).memory
     at_the_end = (*model.bridge.blocks[1].parameters(), *model.bridge.unembed.parameters())
     expected = sum(x.numel() * 4 for x in (*at_the_end, *model.bridge.ln_final.parameters()))
     assert split.elsewhere == {"cuda:1": expected} and split.weights + expected == whole.weights
