@@ -12,9 +12,9 @@ ROWS, WIDTH, OUT, HEADS = 128, 256, 192, 3  # large enough to go through oneDNN
 
 @pytest.fixture(autouse=True)
 def through_onednn(monkeypatch):
-    if products._ONEDNN is None:
+    if products.ONEDNN is None:
         pytest.skip("this PyTorch comes without oneDNN")
-    monkeypatch.setattr(products, "LINEAR", products._ONEDNN)  # on Intel's processors as well
+    monkeypatch.setattr(products, "LINEAR", products.ONEDNN)  # on Intel's processors as well
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
