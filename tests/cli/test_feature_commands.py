@@ -57,7 +57,7 @@ def test_the_recorded_command_makes_the_same_circuit(acdc, tmp_path):
 
 def test_what_other_commands_do_with_a_run(acdc, found, tmp_path):
     shown = acdc("show", "run")
-    assert shown.code == 0 and "all tables: acdc show run" in shown.out and "every edge" not in shown.out
+    assert shown.code == 0 and "tested by: acdc verify run" in shown.out and "every edge" not in shown.out
     assert acdc("show", "run", "--json").json["verification"]["rows"] == 8
     assert "12 of " in acdc("list", "runs", "--out", ".").out
     full = acdc("verify", "run", "--verify", "full")

@@ -215,7 +215,8 @@ def test_a_circuit_under_the_former_name_is_read(tmp_path):
     }
 
 
-def test_a_run_under_the_former_name_goes_on_under_the_new_one(acdc, tmp_path):
+def test_a_run_under_the_former_name_goes_on_under_the_new_one(acdc, tmp_path, monkeypatch):
+    monkeypatch.setattr("acdc.search.records.PRODUCTS", "onednn")  # by which the run was made
     shutil.copytree(OLD_RUN, tmp_path / "run")
     words = ["--task", "induction", "--method", "eap", "--threshold", "0.35", "--limit", "8", "--verify", "quick"]
     done = acdc("discover", *words, "--level", "coordinates", "--out", "run")
