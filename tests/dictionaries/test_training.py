@@ -130,7 +130,10 @@ def test_other_inputs_are_refused(gpt2, tmp_path):
         (TrainSettings(rate=0.0), "--rate 0 must be above 0"),
         (TrainSettings(TrainedKind.sae, skip=True), "--skip is for transcoders"),
         (TrainSettings(steps=0), "--steps 0 must be at least 1"),
-        (TrainSettings(layers=(0, 7)), "mlp_in7: model 'gpt2' has layers 0 to 1"),
+        (
+            TrainSettings(activation=TrainedActivation.jumprelu, layers=(0, 7)),
+            "mlp_in7: model 'gpt2' has layers 0",
+        ),
     ],
 )
 def test_settings_that_cannot_be_used(settings, says, gpt2, tmp_path):
