@@ -71,4 +71,4 @@ def test_rows_of_several_lengths_without_spans_are_refused(acdc, tmp_path):
     rows.append({"clean": [1, 2, 3, 3], "corrupted": [1, 4, 3, 3], "correct": [5]})
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     refused = acdc("discover", "--task", "t.jsonl", "--level", "positions", "--method", "eap", "--metric", "nll")
-    assert refused.code == 2 and "needs rows of one length, or spans" in refused.err
+    assert refused.code == 2 and "need rows of one length, or spans" in refused.err
