@@ -78,6 +78,12 @@ def test_no_file_is_too_long():
             assert len(path.read_text().splitlines()) <= 500, path
 
 
+def test_no_two_test_files_share_a_name():
+    """The second could not be collected."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_no_module_imports_itself_in_a_circle():
     """Not even by way of a function."""
     graph = nx.DiGraph((module, imported) for module, path in MODULES.items() for imported in imports(path))
