@@ -262,13 +262,14 @@ def _against_random(behaviour: Behaviour, verified: Verified, sign: float, advan
     lost = "share of random circuits whose ablation does less harm"
     recovers = "a random circuit {} recovers as much of the behaviour"
     breaks = "ablating a random circuit of the same size does as much harm"
+    noise = NOISE * float(np.abs(behaviour.full().mean() - behaviour.empty().mean()))
     score, left = (sign * _means(behaviour, concatenate([verified.ablated, verified.own]), nobody)).tolist()
     tests = []
     for name, drawn, like in (("sufficiency", sized, "of the same size"), ("sufficiency, degrees", busy, DEGREES)):
         values = sign * _means(behaviour, ~drawn, advance)
-        tests.append(statistics.outdoes(name, recovers.format(like), score, values.tolist(), kept))
+        tests.append(statistics.outdoes(name, recovers.format(like), score, values.tolist(), kept, noise))
     harm = -sign * _means(behaviour, sized, advance)
-    return [*tests, statistics.outdoes("necessity", breaks, -left, harm.tolist(), lost)]
+    return [*tests, statistics.outdoes("necessity", breaks, -left, harm.tolist(), lost, noise)]
 
 
 DEGREES = "with as many edges at every component"

@@ -19,6 +19,7 @@ from acdc.graph.masks import Mask, concatenate
 from acdc.graph.units import Units
 from acdc.options import Level
 from acdc.progress import Advance, nobody
+from acdc.task.metrics import NOISE
 from acdc.verification import statistics
 from acdc.verification.removals import without_each
 
@@ -43,7 +44,7 @@ def measure_minimality(
     sign, tolerance = behaviour.metric.sign, TOLERANCE * span
     worse = [sign * removal.change for removal in removals]
     outside = _outside(behaviour, own, np.random.default_rng(seed), advance)
-    p = statistics.holm(statistics.needed(worse, outside.tolist()))
+    p = statistics.holm(statistics.needed(worse, outside.tolist(), noise=NOISE * span))
     parts = [
         Part(id=removal.id, worse=removal.worse or unknown(change), needed=change > tolerance, p=chance)
         for removal, change, chance in zip(removals, worse, p, strict=True)

@@ -82,29 +82,31 @@ def independence(full: np.ndarray, complement: np.ndarray, seed: int, permutatio
     )
 
 
-def outdoes(name: str, null: str, own: float, others: Sequence[float], measures: str) -> TestResult:
-    """Whether a circuit's value is higher than those of others drawn at random as its null says; ties count half."""
-    values, n = np.array(others, dtype=float), len(others)
-    if not n or np.ptp(np.append(values, own)) == 0:
+def outdoes(name: str, null: str, own: float, others: Sequence[float], measures: str, noise: float = 0.0) -> TestResult:
+    """Whether a circuit's value is higher than those of others drawn at random as its null says. Differences up to
+    `noise` are ties, which count half."""
+    ahead, n = own - np.array(others, dtype=float), len(others)
+    if np.all(np.abs(ahead) <= noise):
         return untestable(name, n, "all values are the same" if n else "there is nothing to compare with")
-    above = float((values > own).sum() + (values == own).sum())
     return TestResult(
         name=name,
         null=null,
         measures=measures,
         n=n,
-        effect=float(((values < own) + 0.5 * (values == own)).mean()),
-        p=(1 + above) / (1 + n),
+        effect=_wins(ahead, noise) / n,
+        p=(1 + float((ahead <= noise).sum())) / (1 + n),
     )
 
 
-def needed(effects: Sequence[float], others: Sequence[float], quantile: float = QUANTILE) -> list[float]:
-    """For each part's effect, the p-value of: it outdoes at most a share `quantile` of what random parts do."""
+def needed(
+    effects: Sequence[float], others: Sequence[float], quantile: float = QUANTILE, noise: float = 0.0
+) -> list[float]:
+    """For each part's effect, the p-value of: it outdoes at most a share `quantile` of what random parts do.
+    Differences up to `noise` are ties."""
     values, n = np.array(others, dtype=float), len(others)
     if not n:
         return [1.0] * len(effects)
-    wins = (float((values < effect).sum() + 0.5 * (values == effect).sum()) for effect in effects)
-    return [_at_least(floor(win), n, quantile) for win in wins]
+    return [_at_least(floor(_wins(effect - values, noise)), n, quantile) for effect in effects]
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -91,6 +91,15 @@ def test_they_see_what_is_there(see):
     assert rejections(see, 50) >= 45
 
 
+def test_rounding_decides_no_comparison_with_random_circuits():
+    """The same circuit, drawn again and measured in another batch, differs in its last digits."""
+    others, rounded = [0.5, 1.0, 1.0, 2.0], [0.5, 1.0 - 1e-9, 1.0 + 1e-9, 2.0]
+    exact = statistics.outdoes("", "", 1.0, others, "")
+    assert (exact.effect, exact.p) == (0.5, 0.8)
+    assert statistics.outdoes("", "", 1.0, rounded, "", noise=1e-6) == exact
+    assert statistics.needed([1.0], rounded, noise=1e-6) == statistics.needed([1.0], others)
+
+
 @pytest.mark.parametrize("rows", [1, 5, 12])
 def test_p_values_are_sums_over_all_outcomes(rows):
     """Against a loop over all strings of wins and losses at the edge of the null."""
@@ -116,6 +125,7 @@ def test_what_does_not_vary_is_not_testable():
         statistics.indistinguishable(alike, alike),
         statistics.independence(alike, varied, 0),
         statistics.outdoes("sufficiency", "", 1.0, [1.0, 1.0], ""),
+        statistics.outdoes("sufficiency", "", 1.0, [1.0 - 1e-9, 1.0 + 1e-9], "", noise=1e-6),
         statistics.outdoes("sufficiency", "", 1.0, [], ""),
     ]
     for result in correct([*results, statistics.equivalence(varied + 1, varied)]):
