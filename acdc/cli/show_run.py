@@ -168,7 +168,7 @@ def print_standing(path: Path, report: Report, found_claims: Sequence[Claim], co
         by_standing.setdefault(claim.standing, []).append(claim.name)
     for standing in Standing:
         if standing in by_standing:
-            said = f"{standing.value}: {', '.join(by_standing[standing])}"
+            said = f"{standing.value}: {'; '.join(by_standing[standing])}"  # a name can hold a comma
             out.print(said, soft_wrap=not out.is_terminal)
     shown = shlex.quote(str(path))
     if not complete:

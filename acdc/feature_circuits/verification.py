@@ -37,7 +37,7 @@ from acdc.verification.completeness import completeness_of, knocked_out, knockou
 from acdc.verification.faithful import faithfulness_of, only_under
 from acdc.verification.full_verification import RowValues, failures_of, groups_of, measured_metrics, tests_of_rows
 from acdc.verification.intervals import Bootstrap
-from acdc.verification.measures import removal_of, sample_of
+from acdc.verification.measures import measures_of, removal_of, sample_of
 from acdc.verification.sampled_units import SampledUnits
 from acdc.words import count_of
 
@@ -191,18 +191,8 @@ def _measures(bound: _Bound) -> dict[str, Measure]:
     corrupted: list[float | None] = [None] * len(bound.metrics)
     if behaviour.has_corrupted:
         corrupted = behaviour.plain(bound.metrics, corrupted=True).mean(axis=1).tolist()
-    columns = (x.mean(axis=1).tolist() for x in (values.full, values.circuit, values.complement, values.empty))
-    return {
-        metric.name: Measure(
-            full=full,
-            circuit=circuit,
-            complement=complement,
-            empty=empty,
-            corrupted=outside,
-            faithfulness=recovered_fraction(circuit, full, empty),
-        )
-        for metric, full, circuit, complement, empty, outside in zip(bound.metrics, *columns, corrupted, strict=True)
-    }
+    means = [x.mean(axis=1) for x in (values.full, values.circuit, values.complement, values.empty)]
+    return measures_of(bound.metrics, np.stack(means), corrupted)
 
 
 def _random(bound: _Bound) -> RandomCircuits:

@@ -13,7 +13,7 @@ from acdc.graph.masks import EdgeMask, Mask, concatenate
 from acdc.graph.units import Choice
 from acdc.progress import Advance, nobody
 from acdc.search.choosing import Ranking
-from acdc.task.metrics import NOISE, recovered_fraction
+from acdc.task.metrics import NOISE, Metric, recovered_fraction
 from acdc.verification.budget import STRONGEST
 from acdc.verification.full_verification import measured_metrics
 from acdc.verification.intervals import Bootstrap, mean, wilson
@@ -31,10 +31,16 @@ def measure_circuit(behaviour: Behaviour, ablated: Mask, own: Mask, advance: Adv
     if isinstance(own, EdgeMask):  # then one pass over the rows does
         runs = [concatenate(runs)]
     means = np.concatenate([behaviour.measure(removed, metrics, advance).mean(axis=2) for removed in runs], axis=1)
-    plain = behaviour.plain(metrics).mean(axis=1).tolist()
+    plain = behaviour.plain(metrics).mean(axis=1)
     corrupted: list[float | None] = [None] * len(metrics)
     if behaviour.has_corrupted:
         corrupted = behaviour.plain(metrics, corrupted=True).mean(axis=1).tolist()
+    return measures_of(metrics, np.stack([plain, *means.T]), corrupted)
+
+
+def measures_of(metrics: Sequence[Metric], means: np.ndarray, corrupted: Sequence[float | None]) -> dict[str, Measure]:
+    """By the metrics' names, from means [4, metrics] of full model, circuit, complement and empty circuit, and those on
+    corrupted prompts, None where there are none."""
     return {
         metric.name: Measure(
             full=full,
@@ -44,8 +50,8 @@ def measure_circuit(behaviour: Behaviour, ablated: Mask, own: Mask, advance: Adv
             corrupted=outside,
             faithfulness=recovered_fraction(circuit, full, empty),
         )
-        for metric, (circuit, complement, empty), full, outside in zip(
-            metrics, means.tolist(), plain, corrupted, strict=True
+        for metric, (full, circuit, complement, empty), outside in zip(
+            metrics, means.T.tolist(), corrupted, strict=True
         )
     }
 
