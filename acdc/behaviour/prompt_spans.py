@@ -19,8 +19,8 @@ def spans_of(task: Task, anatomy: Anatomy) -> TaskSpans:
     lengths = {len(row.clean) for row in task.rows}
     if len(lengths) > 1:
         raise InputError(
-            f"single positions need rows of one length, or spans that say what is alike in rows of others: those of "
-            f"task {task.name!r} have between {min(lengths)} and {max(lengths)} tokens; give each of its rows "
+            "single positions need rows of one length, or spans that say what corresponds in rows of different "
+            f"lengths: those of task {task.name!r} have between {min(lengths)} and {max(lengths)} tokens; give each of its rows "
             '"spans", such as {"subject": [2, 4]}'
         )
     answers = [one.position for row in task.rows for one in row.answers]

@@ -1,4 +1,4 @@
-"""GPUs that are not here, for plans: their published figures, and what share of them a search is assumed to reach."""
+"""Plans for GPUs that this machine lacks: published figures, and the share of them that a search should reach."""
 
 import re
 from dataclasses import dataclass
