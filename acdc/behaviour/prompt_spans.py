@@ -20,8 +20,8 @@ def spans_of(task: Task, anatomy: Anatomy) -> TaskSpans:
     if len(lengths) > 1:
         raise InputError(
             "single positions need rows of one length, or spans that say what corresponds in rows of different "
-            f"lengths: those of task {task.name!r} have between {min(lengths)} and {max(lengths)} tokens; give each of its rows "
-            '"spans", such as {"subject": [2, 4]}'
+            f"lengths: those of task {task.name!r} have between {min(lengths)} and {max(lengths)} tokens; "
+            'give each of its rows "spans", such as {"subject": [2, 4]}'
         )
     answers = [one.position for row in task.rows for one in row.answers]
     return TaskSpans.of_positions(lengths.pop(), answers, anatomy.bidirectional)
