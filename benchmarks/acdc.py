@@ -144,7 +144,7 @@ def measure(model: Model, task: Task, rows: int, metric: str, threshold: float) 
     Path("/proc/self/clear_refs").write_text("5")  # start a new peak
     behaviour = Behaviour(model, task, range(rows), METRICS[metric])
     started = time.perf_counter()
-    found = acdc(behaviour, OrderOptions(threshold=threshold), lines)
+    found = acdc(behaviour, OrderOptions(threshold=threshold, screen=0), lines)
     seconds, fast = time.perf_counter() - started, behaviour.work
     extra = memory("VmHWM") - before
     naive_test, naive_seconds = sample_naive(behaviour)

@@ -97,7 +97,7 @@ def decisions(sizes: Sizes, device: torch.device) -> dict[str, Any]:
                 model = load_model("trio", device=where)
                 behaviour = Behaviour(model, load_task(task_name, model), range(sizes.task_rows), METRICS[metric])
                 threshold = threshold or 0.01 * abs(float(np.subtract(*behaviour.ends())))
-                tests.append(acdc(behaviour, OrderOptions(threshold=threshold), silent).tests)
+                tests.append(acdc(behaviour, OrderOptions(threshold=threshold, screen=0), silent).tests)
                 scores.append(eap_ig_inputs(behaviour, OPTIONS, silent).values)
             off = np.abs(scores[1] - scores[0]).max() / np.abs(scores[0]).max()
             assert threshold is not None
@@ -124,7 +124,7 @@ def exact(sizes: Sizes, device: torch.device) -> dict[str, Any]:
     behaviour = Behaviour(model, task, range(len(task.rows)), METRICS["logit_diff"])
     threshold = sizes.share * abs(float(np.subtract(*behaviour.ends())))
     before, found = model.components.work.snapshot(), []
-    took = timed(lambda: found.append(acdc(behaviour, OrderOptions(threshold=threshold), silent)), device)
+    took = timed(lambda: found.append(acdc(behaviour, OrderOptions(threshold=threshold, screen=0), silent)), device)
     flops = (model.components.work - before).flops
     return {
         "seconds": took,

@@ -18,6 +18,8 @@ from acdc.task.rows import Row
 
 KEPT_BYTES = 512 * 2**20  # of runs in host memory
 KEPT_SHARE = 0.5  # of the memory that is free on another device
+HOST_SHARE = 0.25  # of free host memory, where a search reads all runs at every test; shared by the workers there
+_workers = 1
 
 T = TypeVar("T")
 
@@ -28,6 +30,13 @@ class RunCache(Generic[T]):
     def __init__(self, make: Callable[[int], T], size: Callable[[T], int], budget: float):
         self._make, self._size, self._budget = make, size, budget
         self.clear()
+
+    def grow(self, budget: float) -> None:
+        """Keep what fits into so many bytes, if these are more than now."""
+        if budget > self._budget:
+            self._left += budget - self._budget
+            self._budget = budget
+            self._too_large.clear()
 
     def clear(self) -> None:
         """Let go of all values; they are recomputed when asked for."""
@@ -170,6 +179,14 @@ class Batch:
         )
 
 
-def budget_on(kind: str, free: int | None) -> float:
-    """Bytes of runs that a behaviour may keep on a device of a kind, `cpu` or `cuda`, with so many `free` bytes."""
-    return KEPT_BYTES if kind == "cpu" or free is None else max(KEPT_BYTES, KEPT_SHARE * free)
+def share_host_memory(workers: int) -> None:
+    """Tell this process that up to so many workers like it are on this machine."""
+    global _workers
+    _workers = workers
+
+
+def budget_on(kind: str, free: int | None, rereads: bool = False) -> float:
+    """Bytes of runs that a behaviour may keep on a device of a kind, `cpu` or `cuda`, with so many `free` bytes.
+    `rereads`: whether all runs are read again and again, which takes forever if they are computed every time."""
+    share = KEPT_SHARE if kind != "cpu" else HOST_SHARE / _workers if rereads else 0.0
+    return KEPT_BYTES if free is None else max(KEPT_BYTES, share * free)

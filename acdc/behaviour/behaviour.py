@@ -7,6 +7,7 @@ every component's output included, below `BATCH_BYTES`. Many candidate subgraphs
 on the machine.
 """
 
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from acdc.behaviour.batches import Batch, Cached, Pairing, RunCache, as_position
 from acdc.behaviour.optimal import optimal_constants
 from acdc.behaviour.prompt_spans import spans_of, where_in
 from acdc.behaviour.workers import ALONE, Workers, share_out
-from acdc.errors import InputError, NothingToFind
+from acdc.errors import AcdcWarning, InputError, NothingToFind
 from acdc.execution.ablated import Ablated, AblatedStream
 from acdc.execution.executor import Executor, SlotInputs, Trace
 from acdc.execution.hidden import HiddenRecord
@@ -38,6 +39,7 @@ from acdc.options import Level
 from acdc.progress import Advance, Ticks, nobody
 from acdc.task.metrics import METRICS, NOISE, Metric, RowBatch, distance, recovered_fraction
 from acdc.task.rows import Row, Task, bucket
+from acdc.words import count_of
 
 DEFAULT_BATCH = 32
 PADDING = 1.5  # how much longer than its shortest row a batch may be where attention does not look ahead
@@ -94,14 +96,30 @@ class Behaviour:
         self._work_before = model.components.work.snapshot()
         places = split_into_batches(self.rows, model, self.graph, batch_size)
         self._inputs = [_Inputs.of([self.rows[i] for i in index], model.device) for index in places]
-        on_cpu = model.device_kind == "cpu"
-        budget = budget_on(model.device_kind, None if on_cpu else free_memory(model.device)) / 2
+        budget = budget_on(model.device_kind, free_memory(model.device)) / 2
         # not held by their own caches, so that a behaviour's runs are gone as soon as nobody uses it
         me = weakref.ref(self)
         self._clean = RunCache(lambda place: _there(me)._run_clean(place), lambda trace: trace.nbytes, budget)
         self._prompts = RunCache(lambda place: _there(me)._make_prompts(place), lambda found: found.nbytes, budget)
         self._neurons = RunCache(lambda place: _there(me).ablated_neurons(_there(me).batches[place]), _size, budget / 2)
         self.batches = [self._batch(place, index) for place, index in enumerate(places)]
+
+    def keep_runs(self) -> None:
+        """Hold as many runs as memory allows, for a search that reads those of all batches at every test. Warns where
+        that is not all of them."""
+        budget = budget_on(self.model.device_kind, free_memory(self.model.device), rereads=True) / 2
+        self._clean.grow(budget)
+        self._prompts.grow(budget)
+        tokens, each = sum(inputs.clean.numel() for inputs in self._inputs), self.model.anatomy.d_model
+        needed = tokens * each * len(self.graph.writers) * self.model.dtype.itemsize
+        if needed > budget and len(self.batches) > 1:
+            warnings.warn(
+                f"what all components write on {count_of(len(self.rows), 'row')} takes {needed / 2**30:.1f} GiB, more "
+                f"than the {budget / 2**30:.1f} GiB that can be kept: each test computes it again, which is slow; use "
+                "fewer rows (--limit)",
+                AcdcWarning,
+                stacklevel=2,
+            )
 
     @property
     def has_corrupted(self) -> bool:

@@ -17,7 +17,8 @@ from acdc.search.acdc.acdc_tests import AcdcTests
 from acdc.search.acdc.pace import Pace, widths
 from acdc.search.acdc.pruning import CHECK_TESTS
 from acdc.search.acdc.receiver_steps import receiver_steps
-from acdc.search.acdc.search import default_threshold
+from acdc.search.acdc.screening import Screen
+from acdc.search.acdc.search import default_threshold, screen_share
 from acdc.search.acdc.slot_cost import Scale
 from acdc.search.discover import bind
 from acdc.search.options import OrderOptions, SearchOptions
@@ -85,13 +86,13 @@ class Forecast:
 
 
 def can_forecast(model: Model, settings: DiscoverySettings) -> bool:
-    """Whether a search makes passes that cost what they reach (`Increments`), and tests every edge once by the metric
-    itself, which is what a preview does."""
+    """Whether a search makes passes that cost what they reach (`Increments`), and decides about every edge once by the
+    metric itself, which is what a preview does."""
     options = settings.search_options
     if settings.method.tests is None or not isinstance(options, OrderOptions):
         return False
     by_whole_runs = model.executor(settings.split_embeddings, settings.direct_edges).scaled_bias
-    once = options.faithfulness is None and not options.screen
+    once = options.faithfulness is None and not options.polish
     raw = options.objective is ObjectiveKind.raw and not options.kl_share
     return kind_of(settings.level).are_edges and not by_whole_runs and once and raw
 
@@ -115,7 +116,9 @@ def forecast(
     options, tests = settings.search_options, settings.method.tests
     assert isinstance(options, OrderOptions) and tests is not None  # see `can_forecast`
     plan, proposed = list(receiver_steps(behaviour.graph, options.sender_order)), _tested(behaviour, tests, options)
-    preview = Preview(behaviour, threshold, plan, proposed, budget)
+    share = screen_share(behaviour, options, int(proposed.sum()))
+    screen = Screen(share, threshold, behaviour.graph.names, options.seed) if share else None
+    preview = Preview(behaviour, threshold, plan, proposed, budget, screen)
     with progress(f"acdc on {count_of(count, 'row')}", sum(len(step.candidates) for step in plan), "edges") as advance:
         preview.finish(advance)
     found = _Extrapolation(preview, _scale(behaviour, task.select(discovery), settings)).forecast()
@@ -190,13 +193,14 @@ class _Extrapolation:
         speed, pace, found = Speed.learnt(self.preview.loads, self.preview.seconds), Pace(), []
         for receiver in self.preview.receivers:
             load, pace = self._load(receiver, pace)
-            found.append(_Cost(len(receiver.kept), sum(receiver.kept), load.flops, speed.seconds(load)))
+            tests = int((~receiver.expected.screened).sum())
+            found.append(_Cost(tests, int(receiver.kept.sum()), load.flops, speed.seconds(load)))
         return found
 
     def _load(self, receiver: Receiver, pace: Pace) -> tuple[Load, Pace]:
         """(the work of the passes at a receiver, the pace after them)."""
         cost = receiver.cost.scaled(self.scale)
-        passes = list(widths(receiver.kept, cost.of_pass(self.preview.behaviour.model), pace))
+        passes = list(widths(receiver.kept, receiver.expected, cost.of_pass(self.preview.behaviour.model), pace))
         tried = sum(width for width, _ in passes)
         load = Load(
             flops=(tried + receiver.settling) * cost.each,

@@ -14,13 +14,15 @@ import numpy as np
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.required_positions import Required
+from acdc.graph import ReaderGroup
 from acdc.planning.speed import Load
 from acdc.progress import Advance
 from acdc.search.acdc.first_order import first_order
 from acdc.search.acdc.increments import Increments
-from acdc.search.acdc.passes import Pass
+from acdc.search.acdc.passes import Expected, Pass
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import ReceiverStep
+from acdc.search.acdc.screening import Screen
 from acdc.search.acdc.slot_cost import SlotCost, slot_cost
 
 BACKWARD = 2  # FLOPs of going back, in those of going forward
@@ -31,14 +33,15 @@ RECEIVER_SHARE = 0.05  # of what is left for tests, for those of one receiver
 @dataclass(frozen=True)
 class Receiver:
     """What ACDC does at a receiver that is live: which of its candidates are `kept`, in the order of their tests; how
-    many of them were `tested`; the cost of passes there; the size of its input, in `numbers`; and how many runs of one
-    candidate it takes besides the passes, for `settling` what the decisions changed."""
+    many of them were `tested`; the cost of passes there; the size of its input, in `numbers`; how many runs of one
+    candidate it takes besides the passes, for `settling` what the decisions changed; and what a screen `expected`."""
 
-    kept: tuple[bool, ...]
+    kept: np.ndarray
     tested: int
     cost: SlotCost
     numbers: int
     settling: int
+    expected: Expected
 
 
 class Preview(Pruning):
@@ -46,9 +49,15 @@ class Preview(Pruning):
     is spent; it has then `reached` so many candidates, the last of them in `layer`, and left so many `unreached`."""
 
     def __init__(
-        self, behaviour: Behaviour, threshold: float, plan: Sequence[ReceiverStep], proposed: np.ndarray, budget: float
+        self,
+        behaviour: Behaviour,
+        threshold: float,
+        plan: Sequence[ReceiverStep],
+        proposed: np.ndarray,
+        budget: float,
+        screen: Screen | None = None,
     ):
-        """`budget`: in FLOPs."""
+        """`budget`: in FLOPs. `screen`: of the search that is previewed; the preview itself removes no groups."""
         self._increments = Increments(behaviour)
         super().__init__(behaviour, self._increments, [threshold], plan, proposed)
         self.receivers: list[Receiver] = []
@@ -57,6 +66,8 @@ class Preview(Pruning):
         self.reached, self.unreached, self.layer = 0, 0, behaviour.graph.anatomy.n_layers
         self._budget, self._for_tests, self._backwards = budget, TEST_SHARE * budget, 0.0
         self._now: Receiver | None = None
+        self._foreseen = screen
+        self._group: ReaderGroup | None = None  # of the last live receiver
         self._edges, self._first = np.array([], dtype=int), True
 
     def finish(self, advance: Advance) -> list[Pruning]:
@@ -86,12 +97,18 @@ class Preview(Pruning):
         slot, states = self._slot(int(wanted[0])), self._increments.states
         numbers = sum(s.rows * (s.length if s.need(slot) == Required.EVERYWHERE else 1) for s in states)
         cost = slot_cost(self.behaviour, states, slot, [self.behaviour.metric])
-        settling = 1 + (len(wanted) < len(step.candidates))
-        self._now = Receiver((), len(wanted), cost, numbers * self.behaviour.graph.anatomy.d_model, settling)
+        settling = 1 + (len(wanted) < len(step.candidates)) + self._slopes(states[0].group(slot))
+        numbers *= self.behaviour.graph.anatomy.d_model
+        self._now = Receiver(wanted, len(wanted), cost, numbers, settling, Expected.nothing(len(wanted)))
         self._edges, self._first = wanted, True
         if wanted[0] >= len(self.behaviour.graph.edges):
             return super()._open(step, advance)
         return self._decide_some(step, slot, advance)
+
+    def _slopes(self, group: ReaderGroup) -> int:
+        """How many runs the gradients at a group of slots take, at the first of them that is live."""
+        first, self._group = group != self._group, group
+        return 1 + BACKWARD if self._foreseen is not None and first else 0
 
     def _slot(self, edge: int) -> int:
         """The slot that an edge leads into, or that a within-head edge starts at."""
@@ -110,6 +127,9 @@ class Preview(Pruning):
         self._backwards += BACKWARD * found.flops
         tested = nearest(effects, threshold, int(RECEIVER_SHARE * self._for_tests // found.flops))
         self._now = replace(self._now, tested=int(tested.sum()), cost=replace(self._now.cost, each=found.flops))
+        if self._foreseen is not None:
+            self._foreseen.open(edges, found, self._increments.measured)
+            self._now = replace(self._now, expected=self._foreseen.expected(edges))
         sure = ~tested & (effects >= threshold)
         left = np.concatenate([edges[sure], edges[tested]])
         self.tester.open(left, step.candidates[~np.isin(step.candidates, left)])
@@ -136,8 +156,7 @@ class Preview(Pruning):
     def _close(self) -> None:
         """Record how the candidates of a receiver were decided."""
         if self._now is not None:
-            kept = tuple((~self.tester.removed[self._edges]).tolist())
-            self.receivers.append(replace(self._now, kept=kept))
+            self.receivers.append(replace(self._now, kept=~self.tester.removed[self._edges]))
             self._now = None
 
 

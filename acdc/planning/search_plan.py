@@ -108,7 +108,7 @@ def plan_search(
         most=sum((cost.most for cost in costs), means),
         memory=Memory(
             weights=weights,
-            held=_held(model, rows, costs, None if free is None else free - weights),
+            held=_held(model, rows, costs, None if free is None else free - weights, settings.method.decides),
             working=max(cost.working for cost in costs),
             loading=weights + loading,
             elsewhere=shape.elsewhere,
@@ -116,13 +116,13 @@ def plan_search(
     )
 
 
-def _held(model: Model, rows: Sequence[Row], costs: Sequence[BatchCost], free: int | None) -> int:
+def _held(model: Model, rows: Sequence[Row], costs: Sequence[BatchCost], free: int | None, rereads: bool) -> int:
     """Bytes that are held of all batches: their runs, of which no more than a budget and the last one are kept, and in
-    any case the logits of the clean prompts."""
+    any case the logits of the clean prompts. `rereads`: see `budget_on`."""
     wide = torch.promote_types(model.dtype, torch.float32).itemsize
     logits = model.anatomy.d_vocab_out * wide * sum(len(row.answers) for row in rows)
     every, largest = sum(cost.held for cost in costs), max(cost.held for cost in costs)
-    return min(every, round(budget_on(model.device_kind, free)) + largest + logits)
+    return min(every, round(budget_on(model.device_kind, free, rereads)) + largest + logits)
 
 
 def _means(ablation: str, per_token: Effort, tokens: int, clean: Effort) -> Effort:

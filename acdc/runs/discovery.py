@@ -30,7 +30,9 @@ from acdc.runs.spec import DiscoveryJob
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.screening import PASSES
 from acdc.search.discover import Result, bind, discover, edge_scores, prepare
+from acdc.search.options import MANY_CANDIDATES
 from acdc.search.records import describe_batch, describe_model
+from acdc.search.settings import DiscoverySettings
 from acdc.task.load import load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
@@ -101,10 +103,18 @@ def _search(
         "components": model.components.kind,
         "versions": library_versions(),
     }
-    if getattr(job.settings.search_options, "screen", 0):
+    if _may_screen(job.settings, model):
         depends_on["screening"] = PASSES
     with Journal(run.path / JOURNAL, depends_on) as journal:
         return discover(model, task, job.settings, progress, journal, find_workers)
+
+
+def _may_screen(settings: DiscoverySettings, model: Model) -> bool:
+    """Whether passes may be a screened search's: at positions, the number of candidates depends on the task."""
+    share = getattr(settings.search_options, "screen", 0)
+    edges = model.executor(settings.split_embeddings, settings.direct_edges).graph.n_edges
+    many = settings.level is Level.positions or edges > MANY_CANDIDATES
+    return many if share is None else share > 0
 
 
 def run_scoring(job: DiscoveryJob, out: Path | None, progress: Progress) -> tuple[Path, dict[str, Any]]:

@@ -14,6 +14,8 @@ from acdc.errors import InputError
 from acdc.options import MOST_STEPS, MOST_UPDATES, Choosing, Level, ObjectiveKind, SenderOrder
 from acdc.search.acdc.journal import Journal
 
+# Above so many candidates ACDC screens by default, with this share: see the tables in benchmarks/README.md.
+MANY_CANDIDATES, MANY_SCREEN = 10_000, 0.3
 # What commands, job files and runs record beside the options of a method, which therefore have other names.
 RESERVED = frozenset(
     (
@@ -101,12 +103,13 @@ class OrderOptions(SearchOptions):
     sender_order: SenderOrder = Field(
         SenderOrder.descending, description="Order in which the heads of a layer are tested as senders."
     )
-    screen: float = Field(
-        0.0,
+    screen: float | None = Field(
+        None,
         ge=0,
         le=1,
         description="Remove edges in groups, without a test for each, where gradients estimate an effect below this "
-        "share of the threshold; 0 tests every edge.",
+        f"share of the threshold; 0 tests every edge, and is the default up to {MANY_CANDIDATES:,} edges; above that "
+        f"it is {MANY_SCREEN}.",
     )
     objective: ObjectiveKind = Field(
         ObjectiveKind.raw,

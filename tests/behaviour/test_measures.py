@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from acdc.behaviour.behaviour import Behaviour
-from acdc.errors import InputError
+from acdc.errors import AcdcWarning, InputError
 from acdc.task.load import load_task
 from acdc.task.metrics import METRICS, Metric, RowBatch, as_metric
 from acdc.task.rows import Row, Task
@@ -159,6 +159,29 @@ def test_runs_are_kept_up_to_a_limit_and_computed_again_beyond(trio, induction, 
 
     monkeypatch.setitem(behaviour.BATCH_BYTES, "cpu", 1)
     assert [len(batch.index) for batch in bound().batches] == [1] * 12
+
+
+def test_a_search_that_reads_all_runs_again_keeps_more_of_them(trio, induction, monkeypatch):
+    """As many as a share of the free memory holds, which the workers of a machine divide; with less, it says so."""
+    from acdc.behaviour import batches, behaviour
+
+    monkeypatch.setattr(batches, "KEPT_BYTES", 0)
+    monkeypatch.setattr(behaviour, "free_memory", lambda device: 2**40)
+
+    def rereading():
+        bound = Behaviour(trio, induction, range(12), METRICS["logit_diff"], batch_size=3)
+        bound.keep_runs()
+        return bound
+
+    bound = rereading()
+    first = bound.batches[0].clean
+    assert bound.batches[1].clean is not first and bound.batches[0].clean is first
+    assert batches.budget_on("cpu", 800, rereads=True) == 200 and batches.budget_on("cpu", 800) == 0
+    monkeypatch.setattr(batches, "_workers", 4)
+    assert batches.budget_on("cpu", 800, rereads=True) == 50 and batches.budget_on("cuda", 800, rereads=True) == 400
+    monkeypatch.setattr(behaviour, "free_memory", lambda device: 1000)
+    with pytest.warns(AcdcWarning, match=r"on 12 rows takes .* each test computes it again"):
+        rereading()
 
 
 def test_a_behaviour_is_gone_when_nobody_uses_it(trio, induction):

@@ -1,5 +1,7 @@
 """A preview of ACDC: its estimates against gradients of soft masks, its decisions against ACDC's own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,10 +16,11 @@ from acdc.planning.forecast import can_forecast, forecast
 from acdc.planning.preview import Preview, nearest
 from acdc.planning.speed import Load, Speed
 from acdc.progress import nobody, silent
+from acdc.search.acdc import screening
 from acdc.search.acdc.first_order import first_order
 from acdc.search.acdc.increments import Increments
 from acdc.search.acdc.pace import Pace, widths
-from acdc.search.acdc.passes import Pass
+from acdc.search.acdc.passes import Expected, Pass
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import receiver_steps
 from acdc.search.acdc.search import acdc
@@ -109,7 +112,7 @@ def _tried(found: Preview) -> list[int]:
     """How many candidates the passes at each receiver are expected to have."""
     pace, counts = Pace(), []
     for receiver in found.receivers:
-        tester = list(widths(receiver.kept, receiver.cost.of_pass(found.behaviour.model), pace))
+        tester = list(widths(receiver.kept, receiver.expected, receiver.cost.of_pass(found.behaviour.model), pace))
         pace = tester[-1][1]
         counts.append(sum(width for width, _ in tester))
     return counts
@@ -140,9 +143,13 @@ def test_nearest_are_those_closest_by_ratio():
 def test_widths_are_those_of_pruning():
     """A pass ends at the first edge that is kept; none is kept, and passes become wider."""
     cost = PassCost(8, 16.0)
-    found = list(widths([False] * 7 + [True] + [False] * 4, cost, Pace(share=0.5)))
+    kept, nothing = np.arange(12) == 7, Expected.nothing(12)
+    found = list(widths(kept, nothing, cost, Pace(share=0.5)))
     assert [width for width, _ in found] == [8, 4] and found[0][1].share > found[1][1].share
-    assert [width for width, _ in widths([False] * 20, cost, Pace(share=1e-9))] == [8, 8, 4]
+    none = np.zeros(20, dtype=bool)
+    assert [width for width, _ in widths(none, Expected.nothing(20), cost, Pace(share=1e-9))] == [8, 8, 4]
+    screened = Expected(np.arange(12) != 7, kept, np.isin(np.arange(12), [2, 9]))
+    assert [width for width, _ in widths(kept, screened, cost, Pace(share=0.5))] == [5]
 
 
 def test_speed_is_learnt_from_trials():
@@ -175,6 +182,23 @@ def test_a_forecast_comes_close(trio, induction, threshold):
     assert found.kept == pytest.approx(wanted.kept.sum(), rel=0.3)
     assert found.flops.least < flops < found.flops.most < 10 * found.flops.least
     assert 0 < found.seconds.least < found.seconds.likely < found.seconds.most
+
+
+@pytest.mark.parametrize("metric", ["kl", "logit_diff"])
+def test_a_forecast_of_a_screened_search(trio, induction, metric, monkeypatch):
+    """Far fewer tests than one of every edge, about as many as it makes; the gradients count too."""
+    monkeypatch.setattr(screening, "SAMPLE", 20)
+    threshold = {"kl": 0.02, "logit_diff": 0.2}[metric]
+    settings = DiscoverySettings(METHODS["acdc"], metric, threshold=threshold, batch_size=16, options={"screen": 0.3})
+    found = forecast(trio, induction, settings, list(range(64)), plain=1e6)
+    behaviour = Behaviour(trio, induction, list(range(64)), METRICS[metric], batch_size=16)
+    before = behaviour.work.flops
+    wanted = acdc(behaviour, settings.search_options, silent)
+    flops = behaviour.work.flops - before
+    every = forecast(trio, induction, replace(settings, options={"screen": 0}), list(range(64)), plain=1e6)
+    assert found.tests < 0.7 * every.tests and found.kept == every.kept
+    assert found.tests == pytest.approx(len(wanted.tests), rel=0.35)
+    assert found.flops.least < flops < found.flops.most
 
 
 def test_rounds_of_the_complete_search(trio, induction):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from acdc.behaviour.batches import share_host_memory
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import WorkerLost
 from acdc.errors import InputError
@@ -123,7 +124,9 @@ class _Members:
 class _Worker:
     """Does jobs, one at a time, and parts of those of others; an actor."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int) -> None:
+        """`workers`: of the pool, all of which may be on this machine."""
+        share_host_memory(workers)
         self._loaded = Loaded()
         self._bound: tuple[tuple[DiscoveryJob, tuple[int, ...]], Behaviour] | None = None
 
@@ -202,7 +205,7 @@ class RayPool:
         worker = ray.remote(_Worker).options(
             num_cpus=self._cores, num_gpus=self.gpus, max_restarts=-1, max_task_retries=0
         )
-        pool = [worker.remote() for _ in range(self.workers)]
+        pool = [worker.remote(self.workers) for _ in range(self.workers)]
         pulse = Pulse(ray)
         _check_shared(ray, pool, jobs[0].folder)
         waiting, busy = deque((job, 1) for job in jobs), dict[Any, tuple[list[Any], Job, int]]()

@@ -26,6 +26,7 @@ class Increments:
 
     def __init__(self, behaviour: Behaviour, wanted: Wanted = RAW):
         self.measured = MeasuredObjective(behaviour, wanted)
+        behaviour.keep_runs()
         self.behaviour, self.graph, self.names = behaviour, behaviour.graph, behaviour.graph.names
         self.removed = np.zeros(self.graph.n_edges, dtype=bool)
         self.states = [

@@ -1,8 +1,11 @@
 """How many candidates ACDC tries in one pass: few where many are kept, as the results after a kept one are lost."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from acdc.search.acdc.passes import Expected, next_pass
 from acdc.search.acdc.tester import PassCost
 
 FIRST_SHARE, MEMORY = 0.25, 50  # of candidates that are kept: the first guess, and over how many tests it is learnt
@@ -25,11 +28,15 @@ class Pace:
         return Pace(fade * self.share + (1 - fade) * kept / decided)
 
 
-def widths(kept: Sequence[bool], cost: PassCost, pace: Pace) -> Iterator[tuple[int, Pace]]:
-    """(how many candidates each pass has, the pace after it) where candidates turn out to be `kept` or not."""
-    place = 0
-    while place < len(kept):
-        tried = kept[place : place + pace.width(cost)]
-        decided = 1 + tried.index(True) if True in tried else len(tried)
-        pace, place = pace.after(decided, tried[:decided].count(True)), place + decided
-        yield len(tried), pace
+def widths(kept: np.ndarray, expected: Expected, cost: PassCost, pace: Pace) -> Iterator[tuple[int, Pace]]:
+    """(how many measurements each pass has, the pace after it) where candidates turn out to be `kept` or not, and all
+    screened groups may go. Boolean [candidates]."""
+    kept = kept & ~expected.screened
+    while len(kept):
+        wanted = next_pass(kept, expected, pace.width(cost))
+        tested = [column - 1 for column in wanted.columns if not expected.screened[column - 1]]
+        surprise = next((place for place in tested if kept[place] != (place in wanted.kept)), None)
+        decided = len(wanted.tried) if surprise is None else surprise + 1
+        pace = pace.after(sum(column <= decided for column in wanted.columns), surprise is not None)
+        kept, expected = kept[decided:], expected.of(slice(decided, None))
+        yield len(wanted.columns), pace

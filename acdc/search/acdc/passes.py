@@ -29,25 +29,39 @@ class Pass:
         return tuple(place for place in self.kept if place + 1 < column)
 
 
-def next_pass(left: np.ndarray, screened: np.ndarray, likely: np.ndarray, split: np.ndarray, width: int) -> Pass:
-    """The next of what is `left` of a receiver, with at most `width` measurements, and at least what one test takes.
+@dataclass(frozen=True)
+class Expected:
+    """What is known of a receiver's candidates before their tests, boolean [candidates] each: the `screened` ones need
+    no test of their own; a `likely` one is expected to be kept; a group of screened candidates `ends` after some."""
 
-    Boolean [left]: the `screened` candidates need no test of their own; of a `likely` one it is expected that it is
-    kept; groups of screened candidates are `split` after some of them.
-    """
+    screened: np.ndarray
+    likely: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def nothing(cls, candidates: int) -> "Expected":
+        return cls(*np.zeros((3, candidates), dtype=bool))
+
+    def of(self, some: np.ndarray | slice) -> "Expected":
+        """Of some of the candidates."""
+        return Expected(self.screened[some], self.likely[some], self.ends[some])
+
+
+def next_pass(left: np.ndarray, expected: Expected, width: int) -> Pass:
+    """The next of what is `left` of a receiver, with at most `width` measurements, and at least what one test takes."""
     columns: list[int] = []
     kept: list[int] = []
     before = 0  # candidates up to the last measurement
     for place in range(len(left)):
         end = place + 1 == len(left)
-        if screened[place]:
-            needed = [place + 1] if end or split[place] else []
+        if expected.screened[place]:
+            needed = [place + 1] if end or expected.ends[place] else []
         else:
             needed = ([place] if before < place else []) + [place + 1]
         if columns and len(columns) + len(needed) > width:
             break
         columns += needed
         before = columns[-1] if columns else 0
-        if likely[place] and not screened[place]:
+        if expected.likely[place] and not expected.screened[place]:
             kept.append(place)
     return Pass(left[:before], tuple(columns), tuple(kept))

@@ -32,6 +32,7 @@ class PositionalIncrements:
         units = behaviour.units(Level.positions)
         assert isinstance(units, PositionUnits)
         self.measured, self.behaviour, self.graph = MeasuredObjective(behaviour, wanted), behaviour, units.positional
+        behaviour.keep_runs()
         self.names, self.removed = self.graph.names, np.zeros(self.graph.n_edges, dtype=bool)
         self.states = [
             PositionalState(

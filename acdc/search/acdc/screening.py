@@ -16,7 +16,7 @@ import numpy as np
 from acdc.artefacts.scores import GroupRemoval, Screening
 from acdc.search.acdc.first_order import FirstOrder
 from acdc.search.acdc.measured import MeasuredObjective
-from acdc.search.acdc.passes import Pass, next_pass
+from acdc.search.acdc.passes import Expected, Pass, next_pass
 
 TOLERANCE = 0.6  # of the threshold, by which a group may miss its estimate
 PARTS = 4  # of a group that may not leave
@@ -30,8 +30,7 @@ class Screen:
     def __init__(self, share: float, threshold: float, names: Sequence[str], seed: int):
         self.share, self.threshold, self._names = share, threshold, names
         self._drawn = np.random.default_rng(seed).random(len(names)) < SAMPLE / max(len(names), 1)
-        # Boolean [candidates]: need no test; likely kept; tested although screened; a group ends after it.
-        self._screened, self._likely, self._sampled, self._ends = np.zeros((4, len(names)), dtype=bool)
+        self._expected, self._sampled = Expected.nothing(len(names)), np.zeros(len(names), dtype=bool)
         self._groups: list[GroupRemoval] = []
         self._wrong = 0
         self._receiver: _Receiver | None = None
@@ -47,16 +46,21 @@ class Screen:
         estimates = self._receiver.estimates()
         low = estimates < self.share * self.threshold
         self._sampled[candidates] = low & self._drawn[candidates]
-        self._screened[candidates] = low & ~self._drawn[candidates]
-        self._ends[candidates] = self._receiver.group_ends(self._screened[candidates], self.share * self.threshold)
-        self._likely[candidates] = estimates >= self.threshold
+        screened = low & ~self._drawn[candidates]
+        self._expected.screened[candidates] = screened
+        self._expected.ends[candidates] = self._receiver.group_ends(screened, self.share * self.threshold)
+        self._expected.likely[candidates] = estimates >= self.threshold
+
+    def expected(self, candidates: np.ndarray) -> Expected:
+        """What is known of some candidates of the receiver."""
+        return self._expected.of(candidates)
 
     def next(self, left: np.ndarray, width: int) -> Pass:
         """The next pass over what is left of a receiver, with so many measurements at most."""
-        return next_pass(left, self._screened[left], self._likely[left], self._ends[left], width)
+        return next_pass(left, self.expected(left), width)
 
     def is_screened(self, candidate: int) -> bool:
-        return bool(self._screened[candidate])
+        return bool(self._expected.screened[candidate])
 
     def accept(self, group: np.ndarray, change: float) -> bool:
         """Whether a group of screened candidates may leave that changes the objective so; else it is divided for
@@ -68,9 +72,9 @@ class Screen:
             self._receiver.remove(group)
             return True
         if len(group) == 1:
-            self._screened[group] = False
+            self._expected.screened[group] = False
         else:
-            self._ends[group[-1 :: len(group) // -PARTS]] = True
+            self._expected.ends[group[-1 :: len(group) // -PARTS]] = True
         return False
 
     def tested(self, candidate: int, kept: bool) -> None:

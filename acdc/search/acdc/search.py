@@ -21,10 +21,10 @@ from acdc.search.acdc.polish import check_polish, polish
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import ReceiverStep, neuron_step, node_step, positional_steps, receiver_steps
 from acdc.search.acdc.screening import Screen
-from acdc.search.acdc.speculation import Speculation, make_tester
+from acdc.search.acdc.speculation import Speculation, can_foretell, make_tester
 from acdc.search.acdc.to_faithfulness import to_faithfulness
 from acdc.search.methods.tested_neurons import tested_candidates
-from acdc.search.options import OrderOptions
+from acdc.search.options import MANY_CANDIDATES, MANY_SCREEN, OrderOptions
 from acdc.task.metrics import METRICS
 from acdc.task.objective import Wanted
 
@@ -69,15 +69,16 @@ def decide(
     level, plan = options.level, _plan(behaviour, options)
     objective = wanted_objective(behaviour, options)
     apart = sorted(set(thresholds))
-    together = [[threshold] for threshold in apart] if options.screen else [apart]  # a screen is for one threshold
-    total = sum(len(step.candidates) for step in plan) * len(apart)
+    candidates = sum(len(step.candidates) for step in plan)
+    share = screen_share(behaviour, options, candidates if proposed is None else int(proposed.sum()))
+    together = [[threshold] for threshold in apart] if share else [apart]  # a screen is for one threshold
     found: dict[float, Decisions] = {}
-    with progress(name, total, kind_of(level).plural) as advance:
+    with progress(name, candidates * len(apart), kind_of(level).plural) as advance:
         for some in together:
             speculates = behaviour.workers.size and len(some) == 1
             tester = (Speculation if speculates else make_tester)(behaviour, level, objective)
             every = np.ones(len(tester.names), dtype=bool)
-            screen = Screen(options.screen, some[0], tester.names, options.seed)
+            screen = Screen(share, some[0], tester.names, options.seed)
             wanted = every if proposed is None else proposed
             waiting = [Pruning(behaviour, tester, some, plan, wanted, screen, options.journal)]
             while waiting:
@@ -87,6 +88,14 @@ def decide(
     if options.polish:
         found = {t: polish(behaviour, objective, found[t], options.seed, progress, level) for t in apart}
     return [_of_level(behaviour, level, found[t]) for t in thresholds]
+
+
+def screen_share(behaviour: Behaviour, options: OrderOptions, candidates: int) -> float:
+    """Below which share of the threshold edges are screened: as asked for, else by how many candidates there are."""
+    if options.screen is not None:
+        return options.screen
+    able = can_foretell(behaviour, options.level) and not behaviour.metric.steps
+    return MANY_SCREEN if able and candidates > MANY_CANDIDATES else 0.0
 
 
 def _plan(behaviour: Behaviour, options: OrderOptions) -> list[ReceiverStep]:

@@ -29,14 +29,23 @@ Command = tuple[str, tuple[Any, ...]]  # a method of `Tester` that changes it, a
 
 def make_tester(behaviour: Behaviour, level: Level, wanted: Wanted = RAW) -> Tester:
     """The fastest tester of a level's units that a behaviour allows."""
+    return _tester_kind(behaviour, level)(behaviour, wanted)
+
+
+def can_foretell(behaviour: Behaviour, level: Level) -> bool:
+    """Whether that tester can estimate the effects of removals."""
+    return not issubclass(_tester_kind(behaviour, level), WholeRuns)
+
+
+def _tester_kind(behaviour: Behaviour, level: Level) -> type[WholeRuns] | type[Increments] | type[PositionalIncrements]:
     if level is Level.nodes:
-        return NodeRuns(behaviour, wanted)
+        return NodeRuns
     if level is Level.neurons:
-        return NeuronRuns(behaviour, wanted)
+        return NeuronRuns
     if level is Level.positions:
         slow = behaviour.graph.anatomy.post_norms  # all heads of a layer have a part in its scale
-        return PositionalRuns(behaviour, wanted) if slow else PositionalIncrements(behaviour, wanted)
-    return WholeRuns(behaviour, wanted) if behaviour.executor.scaled_bias else Increments(behaviour, wanted)
+        return PositionalRuns if slow else PositionalIncrements
+    return WholeRuns if behaviour.executor.scaled_bias else Increments
 
 
 @dataclass

@@ -1,5 +1,7 @@
 """Screened ACDC against ACDC that tests every edge, and its own account of what it removed untested."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from families import boot, random_rows
@@ -10,12 +12,12 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.model.load import load_model
 from acdc.options import Level, ObjectiveKind
 from acdc.progress import silent
-from acdc.search.acdc import screening
+from acdc.search.acdc import screening, search
 from acdc.search.acdc.journal import Journal
-from acdc.search.acdc.passes import next_pass
-from acdc.search.acdc.search import acdc
+from acdc.search.acdc.passes import Expected, next_pass
+from acdc.search.acdc.search import acdc, screen_share
 from acdc.search.discover import discover
-from acdc.search.options import OrderOptions
+from acdc.search.options import MANY_CANDIDATES, MANY_SCREEN, AcdcOptions, OrderOptions
 from acdc.search.registry import METHODS
 from acdc.search.settings import DiscoverySettings
 from acdc.task.load import load_task
@@ -45,7 +47,8 @@ def bound(model, task, metric, ablation="resample", rows=range(8)):
 
 
 def passes(left, screened=(), likely=(), ends=(), width=16):
-    found = next_pass(np.arange(left), *(np.isin(np.arange(left), list(x)) for x in (screened, likely, ends)), width)
+    known = Expected(*(np.isin(np.arange(left), list(some)) for some in (screened, likely, ends)))
+    found = next_pass(np.arange(left), known, width)
     return found.tried.tolist(), found.columns, found.kept
 
 
@@ -77,7 +80,7 @@ def test_what_is_expected_to_be_kept_changes_no_decision(trio, monkeypatch, node
 
     def guess(self, left, width):
         likely = draw.random(len(left)) < 0.3
-        return next_pass(left, np.zeros(len(left), dtype=bool), likely, np.zeros(len(left), dtype=bool), width)
+        return next_pass(left, replace(Expected.nothing(len(left)), likely=likely), width)
 
     monkeypatch.setattr(screening.Screen, "next", guess)
     found = acdc(behaviour, options, silent)
@@ -221,3 +224,22 @@ def test_within_head_edges_are_tested_one_by_one(trio):
 def test_a_metric_without_a_gradient_is_refused(trio):
     with pytest.raises(InputError, match="accuracy"):
         acdc(bound(trio, "ioi", "accuracy"), OrderOptions(threshold=0.1, screen=0.3), silent)
+
+
+def test_many_candidates_are_screened_by_default(trio, monkeypatch):
+    """Where that works, and unless every test is asked for."""
+
+    def share(metric="logit_diff", **given):
+        options = AcdcOptions(threshold=0.1, **given)
+        return screen_share(bound(trio, "ioi", metric), options, MANY_CANDIDATES + 1)
+
+    assert share() == share(level=Level.positions) == MANY_SCREEN and share(screen=0.1) == 0.1
+    assert share(screen=0.0) == share(level=Level.nodes) == share(level=Level.neurons) == share("accuracy") == 0
+    behaviour, options = bound(trio, "ioi", "logit_diff"), OrderOptions(threshold=0.1)
+    assert screen_share(behaviour, options, MANY_CANDIDATES) == 0
+    assert acdc(behaviour, options, silent).screening is None
+    monkeypatch.setattr(search, "MANY_CANDIDATES", 400)
+    found = acdc(behaviour, options, silent)
+    assert found.screening.share == MANY_SCREEN and found.screening.groups
+    asked = acdc(behaviour, OrderOptions(threshold=0.1, screen=MANY_SCREEN), silent)
+    assert found.tests == asked.tests and (found.kept == asked.kept).all()
