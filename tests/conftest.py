@@ -53,14 +53,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in left_out]
 
 
-def slow_but(quick: Collection, values: Iterable, every: int = 1) -> list:
-    """Parameters, of which all but some make a slow test: every so many of the others, the rest being thorough."""
-    marked, others = [], 0
+def thorough_but(quick: Collection, values: Iterable) -> list:
+    """Parameters, of which all but some make a thorough test: the quick ones stand for the others on every commit."""
+    marked = []
     for value in values:
-        marks = ()
-        if value not in quick:
-            marks = pytest.mark.slow if others % every == 0 else pytest.mark.thorough
-            others += 1
+        marks = () if value in quick else pytest.mark.thorough
         marked.append(pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=marks))
     return marked
 

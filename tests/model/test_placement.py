@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import dispatch_model
-from conftest import slow_but
+from conftest import thorough_but
 from fake_devices import devices_checked
 from families import (
     ALL,
@@ -77,7 +77,7 @@ def lenient(monkeypatch):
 
 
 @pytest.mark.usefixtures("lenient")
-@pytest.mark.parametrize("name", [*slow_but([*EACH, "llama-biased"], SPLIT, every=2), *thorough_if_more([])])
+@pytest.mark.parametrize("name", [*thorough_but([*EACH, "llama-biased"], SPLIT), *thorough_if_more([])])
 def test_layers_on_two_gpus_in_every_family(name, tmp_path):
     """The bridge, components from weights and by the model's own modules, and gradients."""
     with devices_checked():
@@ -95,7 +95,7 @@ def test_layers_on_two_gpus_in_every_family(name, tmp_path):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("name", "devices"), slow_but([("gemma2", GPUS)], PLACED, every=2))
+@pytest.mark.parametrize(("name", "devices"), thorough_but([("gemma2", GPUS)], PLACED))
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_on_gpus(name, devices, method, tmp_path):
     """Decided are all edges once with none kept and once with all."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import slow_but
+from conftest import thorough_but
 from families import HUGGING_FACE, NATIVE, boot, thorough_if_more
 from noise import noise
 
@@ -69,7 +69,7 @@ def test_fast_equals_naive(family):
 ALL = [(layers, seed) for layers in (2, 3, 4) for seed in (1, 2, 3)]
 
 
-@pytest.mark.parametrize(("layers", "seed"), slow_but((), ALL, every=5))
+@pytest.mark.parametrize(("layers", "seed"), thorough_but((), ALL))
 @pytest.mark.parametrize(
     "family", thorough_if_more([*HUGGING_FACE, *NATIVE], without=["bloom"])
 )  # with some seeds nothing matters to a bloom as small as that
@@ -117,7 +117,7 @@ def test_padding_changes_no_row(family):
             assert (expected - logits).abs().max() < 1e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize("family", slow_but(["gpt2", "llama-longrope", "gemma2", "gpt-neox-parallel"], UNLIKE, every=2))
+@pytest.mark.parametrize("family", thorough_but(["gpt2", "llama-longrope", "gemma2", "gpt-neox-parallel"], UNLIKE))
 def test_fast_equals_naive_over_several_batches(family):
     """Rows of unlike length in padded batches, answers inside the prompt, within-head edges and both embeddings at
     once."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import slow_but
+from conftest import thorough_but
 from families import boot
 from noise import noise
 
@@ -173,7 +173,7 @@ def test_exact_scores_of_nodes_equal_cutting_all_their_edges(trio, induction, ab
 SCORES_OF_NODES = [m.name for m in METHODS.values() if Level.nodes in m.levels and not m.decides]
 
 
-@pytest.mark.parametrize("method", slow_but(["exact", "eap-ig-activations", "hisp"], SCORES_OF_NODES))
+@pytest.mark.parametrize("method", thorough_but(["exact", "eap-ig-activations", "hisp"], SCORES_OF_NODES))
 def test_circuits_of_nodes(acdc, tmp_path, method):
     words = f"discover --task induction --method {method} --level nodes --limit 16 --out r --json".split()
     done = acdc(*words)
