@@ -72,7 +72,7 @@ def test_means_are_over_prompts_not_answers(ablation):
     assert np.abs(whole.measure(removed)[0] - expected).max() < 1e-10
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_optimal_constants_take_all_answers():
     whole = bound(boot("gpt2", 1, seed=1), several(3), ablation="optimal")
     found = whole.measure(random_subgraphs(whole))

@@ -42,6 +42,7 @@ def test_a_circuit_is_found_verified_and_exported(acdc):
     assert sum(edge["in_graph"] for edge in edges) >= len(circuit.edges)
 
 
+@pytest.mark.thorough
 def test_single_removals_are_those_of_whole_runs(acdc):
     """A circuit of 1,000 edges without 50 of them, each by what its removal reaches and by a run of the whole."""
     assert acdc("discover", *OPTIONS, "--edges", "1000", "--verify", "none", "--out", "r").code == 0

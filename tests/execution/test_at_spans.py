@@ -96,7 +96,7 @@ def test_edges_at_a_position_equal_brute_force(family):
 
 
 @torch.no_grad()
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", ["gpt2", "qwen3"])
 def test_every_edge_at_every_position_equals_brute_force(family):
     check_edges(family, count=10_000)

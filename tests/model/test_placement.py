@@ -116,7 +116,7 @@ def test_every_ablation_on_two_gpus(ablation, tmp_path, monkeypatch):
         METHODS["eap-ig-inputs"].run(behaviour, IntegralOptions(steps=2), silent)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_wires_and_two_embeddings_on_two_gpus(tmp_path):
     with devices_checked():
         behaviour = behaviour_of(fake("gpt2", tmp_path), split_embeddings=True, direct_edges=True)

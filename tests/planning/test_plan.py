@@ -126,8 +126,8 @@ def test_masks_cost_what_was_planned(trio, induction):
     ("method", "more"),
     [
         ("acdc", {}),
-        pytest.param("acdc", {"level": Level.nodes}, marks=pytest.mark.slow),
-        pytest.param("acdc", {"direct_edges": True}, marks=pytest.mark.slow),
+        pytest.param("acdc", {"level": Level.nodes}, marks=pytest.mark.thorough),
+        pytest.param("acdc", {"direct_edges": True}, marks=pytest.mark.thorough),
         ("hybrid", {}),
     ],
 )

@@ -57,7 +57,7 @@ def test_it_keeps_what_testing_every_edge_keeps(trio, task, metric, threshold):
     assert found.drift < 1e-9
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_stories_at_single_positions(shared):
     """A trained model in which two heads share keys and values; no row names spans."""
     model = load_model(str(shared / "models/stories260k"), dtype="float64")

@@ -105,7 +105,7 @@ def test_a_short_training_ranks_what_matters(behaviour, best, method):
     assert found[best].mean() > found[~best].mean() + 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", MASKS)
 def test_learnt_masks_give_small_faithful_circuits(trio, induction, method):
     """5 % of the edges carry the behaviour on unseen rows; a random circuit of that size carries nothing."""
