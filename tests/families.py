@@ -216,6 +216,16 @@ def thorough_if_more(others: list[str], without: Collection[str] = ()) -> list:
     return thorough_but(others, [*others, *(name for name in MORE if name not in without)])
 
 
+# unlike each other in what components compute; their tests are run on every commit
+UNLIKE = ["gpt2", "llama", "qwen3", "gemma2", "mixtral", "gpt-neox-parallel"]
+UNLIKE += ["native-attention-only", "native-bidirectional"]
+
+
+def thorough_if_alike(without: Collection[str] = ()) -> list:
+    """All families as parameters of a test, which is thorough for those that are like another."""
+    return thorough_but(UNLIKE, [name for name in (*HUGGING_FACE, *NATIVE, *MORE) if name not in without])
+
+
 WITH_EXPERTS = ["mixtral", "qwen3_moe", "qwen3_moe-dense", "gpt_oss"]
 
 # one of each family; the others differ from these in an option

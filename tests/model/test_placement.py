@@ -107,7 +107,7 @@ def test_every_method_on_gpus(name, devices, method, tmp_path):
                 run(model, method, threshold=-1.0, level=level)
 
 
-@pytest.mark.parametrize("ablation", ["zero", "mean", "mean-positional", "optimal"])
+@pytest.mark.parametrize("ablation", thorough_but(["mean", "optimal"], ["zero", "mean", "mean-positional", "optimal"]))
 def test_every_ablation_on_two_gpus(ablation, tmp_path, monkeypatch):
     monkeypatch.setattr(optimal, "UPDATES", 2)
     with devices_checked():
@@ -127,7 +127,7 @@ def test_wires_and_two_embeddings_on_two_gpus(tmp_path):
 MOVED = ["project", "project_back", "attend", "patterns", "mix", "attention_bias", "attention_scale", "mlp", "unembed"]
 
 
-@pytest.mark.parametrize("forgotten", MOVED)
+@pytest.mark.parametrize("forgotten", thorough_but(["project", "attention_scale"], MOVED))
 def test_a_forgotten_move_is_found(forgotten, tmp_path, monkeypatch):
     """What proves that the tests above can fail. Gemma has post-norms, Llama biases and an unembedding of its own."""
     name = {"attention_scale": "gemma2"}.get(forgotten, "llama-biased")
