@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import thorough_but
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.progress import silent
@@ -55,7 +54,7 @@ def trials(counting, heads: int, rows: int = 4, batch_size: int = 32):
     return found
 
 
-@pytest.mark.parametrize("heads", thorough_but([8], [4, 8]))
+@pytest.mark.parametrize("heads", [4, 8])
 def test_launches_of_a_trial_follow_the_layers_that_it_reaches(counting, heads):
     """Not the heads, slots or candidates, of which all in a layer are computed at once."""
     of_receivers = trials(counting, heads)
@@ -66,7 +65,7 @@ def test_launches_of_a_trial_follow_the_layers_that_it_reaches(counting, heads):
             assert trial.operations <= A_LAYER * trial.layers + BESIDES
 
 
-@pytest.mark.parametrize("batch_size", thorough_but([2], [32, 2]))
+@pytest.mark.parametrize("batch_size", [32, 2])
 def test_a_trial_waits_once(counting, batch_size):
     """For the values of its candidates, of however many batches of rows; never on the way there."""
     for of_one in trials(counting, heads=4, batch_size=batch_size):
