@@ -5,7 +5,9 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,7 @@ def part_of(node_id: str, parts: int) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)  # the longest first
     if (chosen := config.getoption("--rotation")) is None:
         return
     part, parts = chosen
@@ -53,14 +56,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in left_out]
 
 
-def slow_but(quick: Collection, values: Iterable, every: int = 1) -> list:
-    """Parameters, of which all but some make a slow test: every so many of the others, the rest being thorough."""
-    marked, others = [], 0
+def thorough_but(quick: Collection, values: Iterable) -> list:
+    """Parameters, of which all but some make a thorough test: the quick ones stand for the others on every commit."""
+    marked = []
     for value in values:
-        marks = ()
-        if value not in quick:
-            marks = pytest.mark.slow if others % every == 0 else pytest.mark.thorough
-            others += 1
+        marks = () if value in quick else pytest.mark.thorough
         marked.append(pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=marks))
     return marked
 
@@ -111,6 +111,19 @@ def original(shared):
     return model, load_task(shared / "cases/original/task.jsonl", model)
 
 
+def command_in(folder: Path, *words: object) -> str:
+    """Run a command in this process and in a folder, for what many tests look at. Returns what it printed."""
+    from acdc.cli.main import main
+
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as said, redirect_stderr(said):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["acdc", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert not ended.value.code, said.getvalue()
+    return said.getvalue()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command printed and how it ended."""
@@ -124,8 +137,41 @@ class Outcome:
         return json.loads(self.out)
 
 
+@pytest.fixture(scope="session")
+def modules_of_trio():
+    """The bundled model's modules by where and in what dtype they are, and the sum of their weights."""
+    return {}
+
+
 @pytest.fixture
-def acdc(monkeypatch, capsys, tmp_path):
+def built_once(monkeypatch, modules_of_trio):
+    """Commands in this process share the bundled model's modules: to build them takes longer than most commands do. All
+    else of loading is done each time. No command may leave the weights changed."""
+    from acdc.model import load
+    from acdc.model.sources import BUNDLED
+
+    build = load._load_hugging_face
+
+    def share(source, devices, dtype):
+        if source.folder != BUNDLED["trio"] or source.adapter is not None:
+            return build(source, devices, dtype)
+        if (devices, dtype) not in modules_of_trio:
+            built = build(source, devices, dtype)
+            modules_of_trio[devices, dtype] = built, weight_sum(built[0])
+        return modules_of_trio[devices, dtype][0]
+
+    monkeypatch.setattr(load, "_load_hugging_face", share)
+    yield
+    for (bridge, _), before in modules_of_trio.values():
+        assert weight_sum(bridge) == before
+
+
+def weight_sum(bridge) -> float:
+    return sum(float(weight.detach().double().abs().sum()) for weight in bridge.original_model.parameters())
+
+
+@pytest.fixture
+def acdc(monkeypatch, capsys, tmp_path, built_once):
     """Run the command line in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
 

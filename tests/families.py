@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import torch
-from conftest import slow_but
+from conftest import thorough_but
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 from transformer_lens.model_bridge.sources.native.model import NativeModel
@@ -139,7 +139,7 @@ _MULTIPLIERS = {
 _EXPERTS = {"num_experts_per_tok": 2, "head_dim": 8}
 _PARTIAL = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
 
-# families whose tests are slow but for those of exactness: brute force has them all
+# families whose tests are thorough but for those of exactness: brute force has them all
 MORE = {
     "gemma": lambda: GemmaForCausalLM(GemmaConfig(**_GROUPED, head_dim=8)),
     "phi": lambda: PhiForCausalLM(PhiConfig(**_GROUPED, **_SPECIAL, rope_parameters=_PARTIAL)),
@@ -212,8 +212,18 @@ NATIVE = {
 
 
 def thorough_if_more(others: list[str], without: Collection[str] = ()) -> list:
-    """Families as parameters of a test: these, and those of MORE, which are thorough but for one that is slow."""
-    return slow_but(others, [*others, *(name for name in MORE if name not in without)], every=len(MORE))
+    """Families as parameters of a test: these, and those of MORE, which are thorough."""
+    return thorough_but(others, [*others, *(name for name in MORE if name not in without)])
+
+
+# unlike each other in what components compute; their tests are run on every commit
+UNLIKE = ["gpt2", "llama", "qwen3", "gemma2", "mixtral", "gpt-neox-parallel"]
+UNLIKE += ["native-attention-only", "native-bidirectional"]
+
+
+def thorough_if_alike(without: Collection[str] = ()) -> list:
+    """All families as parameters of a test, which is thorough for those that are like another."""
+    return thorough_but(UNLIKE, [name for name in (*HUGGING_FACE, *NATIVE, *MORE) if name not in without])
 
 
 WITH_EXPERTS = ["mixtral", "qwen3_moe", "qwen3_moe-dense", "gpt_oss"]

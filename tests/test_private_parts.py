@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.metadata
 import logging
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def moved(package: str, part: str, used: str) -> str:
     return f"{package} {version} moved or changed {part}: find what is in its place, in acdc/{used}"
 
 
+@cache
 def names(path: Path) -> set[str]:
     """Modules, attributes and strings of a file, in which a private part could be named."""
     found = set()

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import command_in
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "transformer_lens", "ray", "matplotlib", "networkx")
@@ -75,15 +76,7 @@ def test_showing_and_listing_import_nothing_heavy(words, as_json, run):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     """A verified run, in a folder `runs`."""
-    from acdc.cli.main import main
-
-    path, before = tmp_path_factory.mktemp("startup") / "runs" / "one", sys.argv
+    folder = tmp_path_factory.mktemp("startup")
     options = ["--model", "trio", "--task", "ioi", "--method", "eap", "--edges", "20", "--limit", "16"]
-    sys.argv = ["acdc", "discover", *options, "--out", str(path)]
-    try:
-        with pytest.raises(SystemExit) as ended:
-            main()
-    finally:
-        sys.argv = before
-    assert not ended.value.code
-    return path
+    command_in(folder, "discover", *options, "--out", "runs/one")
+    return folder / "runs/one"

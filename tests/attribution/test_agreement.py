@@ -61,7 +61,7 @@ def test_relevance_equals_that_of_autograd(name):
     assert np.allclose(found, expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_scores_of_neurons_against_exact_ablation(stories):
     """A graph tells small from large; single neurons' ablation is told better by the plain gradient, as it also goes
     through norms and attention, which a graph holds."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from brute_force import names_of
-from conftest import slow_but
+from conftest import thorough_but
 from families import BY_HAND, HUGGING_FACE, NATIVE, WITH_EXPERTS, boot, hugging_face, randomise, thorough_if_more
 from held_brute_force import Held
 from transformer_lens.config import TransformerBridgeConfig
@@ -29,7 +29,7 @@ def plain(name: str) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("settings", [ALL, TraceSettings(most_nodes=30)], ids=["all", "30"])
-@pytest.mark.parametrize("name", [*slow_but(QUICK, WITHOUT_MIXTURES), *thorough_if_more([], without=WITH_EXPERTS)])
+@pytest.mark.parametrize("name", [*thorough_but(QUICK, WITHOUT_MIXTURES), *thorough_if_more([], without=WITH_EXPERTS)])
 def test_rows_sum_to_their_targets(name, settings):
     graph = trace_prompt(boot(name, 3, 1), TOKENS, settings).graph
     values = np.array([node.value for node in graph.targets])
@@ -44,7 +44,9 @@ def test_rows_sum_to_their_targets_in_float32(name):
     assert (np.abs(graph.row_sums() - values) < 1e-5 * np.abs(graph.weights).sum(1)).all()
 
 
-@pytest.mark.parametrize("name", slow_but(QUICK, [name for name in WITHOUT_MIXTURES if "attention-only" not in name]))
+@pytest.mark.parametrize(
+    "name", thorough_but(QUICK, [name for name in WITHOUT_MIXTURES if "attention-only" not in name])
+)
 def test_columns_are_direct_effects(name):
     """Of raw hooks on the plain model: on every logit and on units above, and on those alone."""
     traced = trace_prompt(boot(name, 2, 0), TOKENS, ALL)
@@ -64,7 +66,9 @@ def test_columns_are_direct_effects(name):
             assert abs(column[row] - expected) < 1e-9 * max(1, np.abs(column).max())
 
 
-@pytest.mark.parametrize("name", slow_but(QUICK, [name for name in WITHOUT_MIXTURES if "attention-only" not in name]))
+@pytest.mark.parametrize(
+    "name", thorough_but(QUICK, [name for name in WITHOUT_MIXTURES if "attention-only" not in name])
+)
 @pytest.mark.parametrize("freeze", list(Freeze))
 def test_interventions_equal_brute_force(name, freeze):
     traced = trace_prompt(boot(name, 2, 0), TOKENS, TraceSettings(most_nodes=6))

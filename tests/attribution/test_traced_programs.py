@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import slow_but
+from conftest import thorough_but
 
 from acdc.attribution.interventions import Freeze, Setting, set_units
 from acdc.attribution.logits import LogitChoice
@@ -46,7 +46,7 @@ def neurons(name, folder):
     return found, needed
 
 
-@pytest.mark.parametrize("name", slow_but(QUICK, FOUND))
+@pytest.mark.parametrize("name", thorough_but(QUICK, FOUND))
 def test_neurons_that_the_compiler_wrote(name, tmp_path):
     found, needed = neurons(name, tmp_path)
     f1 = 2 * len(found & needed) / (len(found) + len(needed))

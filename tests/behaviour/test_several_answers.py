@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from brute_force import BruteForce, float64_throughout, names_of
-from conftest import slow_but
+from conftest import thorough_but
 from families import HUGGING_FACE, boot, prepare
 from noise import apart, several
 
@@ -48,7 +48,7 @@ FITTING = [metric for metric in METRICS.values() if metric.fits(2)]
 
 
 @pytest.mark.parametrize("ablation", ["resample", "zero"])
-@pytest.mark.parametrize("family", slow_but(["gpt2", "gemma2"], [*HUGGING_FACE, "native-bidirectional"], every=4))
+@pytest.mark.parametrize("family", thorough_but(["gpt2", "gemma2"], [*HUGGING_FACE, "native-bidirectional"]))
 def test_a_row_is_the_mean_of_its_answers(family, ablation):
     seed = 2 if family == "gpt-neox-sequential" else 1  # with which every metric tells subgraphs apart
     task, model = several(16, **SHAPES), boot(family, 2, seed=seed)
@@ -72,7 +72,7 @@ def test_means_are_over_prompts_not_answers(ablation):
     assert np.abs(whole.measure(removed)[0] - expected).max() < 1e-10
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_optimal_constants_take_all_answers():
     whole = bound(boot("gpt2", 1, seed=1), several(3), ablation="optimal")
     found = whole.measure(random_subgraphs(whole))
@@ -120,7 +120,7 @@ def difference(logits: torch.Tensor, answers: Answers) -> float:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", slow_but(["gpt2"], ["gpt2", "qwen3", "llama", "gemma2"]))
+@pytest.mark.parametrize("family", thorough_but(["gpt2"], ["gpt2", "qwen3", "llama", "gemma2"]))
 def test_every_edge_equals_brute_force(family):
     """Raw hooks on the plain model, prompts of unequal length."""
     model, plain = boot(family, 2, 0), prepare(HUGGING_FACE[family](), seed=0)
@@ -207,10 +207,9 @@ def same_decisions(behaviour, threshold, positional=False) -> float:
 
 @pytest.mark.parametrize(
     ("family", "metric"),
-    slow_but(
+    thorough_but(
         [("gpt2", "logit_diff"), ("native-bidirectional", "kl")],
         [(family, metric) for family in (*HUGGING_FACE, "native-bidirectional") for metric in ("kl", "logit_diff")],
-        every=3,
     ),
 )
 def test_fast_acdc_decides_as_naive_acdc(family, metric):
@@ -223,13 +222,13 @@ def test_fast_acdc_decides_as_naive_acdc_with_direct_edges():
     assert 0 < same_decisions(behaviour, 0.01) < 1
 
 
-@pytest.mark.parametrize("family", slow_but(["gpt2"], ["gpt2", "qwen3", "llama"]))
+@pytest.mark.parametrize("family", thorough_but(["gpt2"], ["gpt2", "qwen3", "llama"]))
 def test_fast_acdc_decides_as_naive_acdc_over_positions(family):
     behaviour = bound(boot(family, 1, seed=1), several(2, lengths=(4,), counts=(2, 3)), "kl")
     assert 0 < same_decisions(behaviour, 0.01, positional=True) < 1
 
 
-@pytest.mark.parametrize("family", slow_but(["gpt2"], ["gpt2", "gemma2"]))
+@pytest.mark.parametrize("family", thorough_but(["gpt2"], ["gpt2", "gemma2"]))
 def test_variants_equal_whole_runs(family):
     behaviour = bound(boot(family, 2, seed=1), several(4, **SHAPES), "kl")
     kept = np.random.default_rng(1).random(behaviour.graph.n_edges) < 0.7

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from families import HUGGING_FACE, NATIVE, boot, thorough_if_more
+from families import boot, thorough_if_alike
 from noise import noise
 
 from acdc.behaviour.behaviour import Behaviour
@@ -22,7 +22,7 @@ def compare(behaviour: Behaviour, kept: np.ndarray, changed: list[np.ndarray]) -
     return np.abs(expected - behaviour.measure(~kept[None], metrics)).max(axis=(0, 2))
 
 
-@pytest.mark.parametrize("family", thorough_if_more([*HUGGING_FACE, *NATIVE]))
+@pytest.mark.parametrize("family", thorough_if_alike())
 def test_edges_are_removed_and_added_one_by_one_and_in_twos(family):
     model = boot(family, layers=3, seed=1)
     for ablation in ("resample", "mean-positional"):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import slow_but
+from conftest import thorough_but
 from families import EACH, boot
 from noise import noise
 
@@ -18,7 +18,7 @@ from acdc.task.metrics import METRICS
 from acdc.task.spans import Spans
 
 
-@pytest.mark.parametrize("family", slow_but(["gpt2", "gemma2", "llama"], EACH))
+@pytest.mark.parametrize("family", thorough_but(["gpt2", "gemma2", "llama"], EACH))
 @pytest.mark.parametrize("ablation", ["resample", "mean"])
 def test_each_equals_a_run_of_its_own(family, ablation, monkeypatch):
     """Single edges removed and added in every layer, and several at once, over rows of several lengths in batches."""

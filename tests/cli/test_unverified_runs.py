@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import thorough_but
 
 OPTIONS = ("--task", "induction", "--method", "eap", "--edges", "12", "--limit", "24")
 KILLED = """
@@ -116,7 +117,7 @@ def test_the_first_table_comes_before_a_long_verification(acdc, monkeypatch):
     assert "metrics on 104 unseen rows, 20 random circuits on 104, 12 single removals on 104" in lines[places[1]]
 
 
-@pytest.mark.parametrize("place", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("place", thorough_but([0], range(3)))
 def test_a_run_that_was_killed_between_stages_goes_on(acdc, place):
     killed = subprocess.run([sys.executable, "-c", KILLED.format(place=place)], capture_output=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr

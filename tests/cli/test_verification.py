@@ -1,8 +1,10 @@
 """The commands that look closer at circuits, as a user runs them."""
 
 import json
+import shutil
 
 import pytest
+from conftest import command_in
 
 from acdc.artefacts.circuit import Circuit
 from acdc.runs.ranking import rank_edges
@@ -10,10 +12,17 @@ from acdc.runs.ranking import rank_edges
 FOUND = ("discover", "--task", "induction", "--method", "eap", "--limit", "64")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    command_in(folder, *FOUND, "--edges", 40, "--out", "found")
+    return folder / "found"
+
+
 @pytest.fixture
-def run(acdc, tmp_path):
-    assert acdc(*FOUND, "--edges", 40, "--out", "found").code == 0
-    return tmp_path / "found"
+def run(acdc, made, tmp_path):
+    """A run in the folder `found`, which a test may change."""
+    return shutil.copytree(made, tmp_path / "found")
 
 
 def test_verify_minimise_and_diff(acdc, run, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from brute_force import BruteForce, float64_throughout, names_of
 from brute_force_at import node_patched_at, patched_at
-from conftest import slow_but
+from conftest import thorough_but
 from families import HUGGING_FACE, NATIVE, VOCABULARY, thorough_if_more
 from test_executor import build
 
@@ -90,20 +90,20 @@ def check_edges(family, count):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", [*slow_but(QUICK, FAMILIES), *thorough_if_more([])])
+@pytest.mark.parametrize("family", [*thorough_but(QUICK, FAMILIES), *thorough_if_more([])])
 def test_edges_at_a_position_equal_brute_force(family):
     check_edges(family, count=5)
 
 
 @torch.no_grad()
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", ["gpt2", "qwen3"])
 def test_every_edge_at_every_position_equals_brute_force(family):
     check_edges(family, count=10_000)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", slow_but(QUICK, FAMILIES))
+@pytest.mark.parametrize("family", thorough_but(QUICK, FAMILIES))
 def test_nodes_at_a_position_equal_brute_force(family):
     """Without all of its edges at a position, a component writes its ablated value there."""
     case = Case(family)
@@ -122,7 +122,7 @@ def test_nodes_at_a_position_equal_brute_force(family):
 
 @torch.no_grad()
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("family", slow_but(QUICK, FAMILIES))
+@pytest.mark.parametrize("family", thorough_but(QUICK, FAMILIES))
 def test_removed_at_all_positions_is_removed(family, stream):
     """Random subgraphs, several in a run; what is removed at every position is the edge of the component graph."""
     case = Case(family)

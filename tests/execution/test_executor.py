@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from brute_force import BruteForce, float64_throughout, names_of
-from families import HUGGING_FACE, MORE, NATIVE, VOCABULARY, hugging_face, randomise, thorough_if_more
+from families import HUGGING_FACE, MORE, NATIVE, VOCABULARY, hugging_face, randomise, thorough_if_alike
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 from transformer_lens.model_bridge.sources.native.model import NativeModel
@@ -128,7 +128,7 @@ def test_split_embeddings_add_up():
 
 @torch.no_grad()
 @pytest.mark.parametrize("within_heads", [False, True], ids=["edges", "edges-within-heads-too"])
-@pytest.mark.parametrize("family", thorough_if_more([*HUGGING_FACE, *NATIVE]))
+@pytest.mark.parametrize("family", thorough_if_alike())
 def test_sparse_runs_equal_dense_ones(family, within_heads):
     """Computing what a subgraph consists of gives what computing everything gives; so do parts of the vocabulary."""
     _, whole = build(family)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from families import HUGGING_FACE, NATIVE, boot, thorough_if_more
+from families import boot, thorough_if_alike
 from noise import noise
 
 from acdc.behaviour.behaviour import Behaviour
@@ -40,7 +40,7 @@ def by_masks(behaviour, batch, prompts, kept, restoring):
     return values.detach(), gradient.T.numpy()
 
 
-@pytest.mark.parametrize("family", thorough_if_more([*HUGGING_FACE, *NATIVE]))
+@pytest.mark.parametrize("family", thorough_if_alike())
 @pytest.mark.parametrize("ablation", ["resample", "mean"])
 def test_effects_are_gradients_to_masks(family, ablation):
     model = boot(family, layers=3, seed=1)

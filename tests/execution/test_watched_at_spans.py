@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from families import HUGGING_FACE, NATIVE, boot, thorough_if_more
+from families import boot, thorough_if_alike
 from noise import noise
 
 from acdc.behaviour.behaviour import Behaviour
@@ -30,7 +30,7 @@ def watched(behaviour, place, kept):
     return run, values.detach(), run.gradients(values.sum(), more=False)
 
 
-@pytest.mark.parametrize("family", thorough_if_more([*HUGGING_FACE, *NATIVE]))
+@pytest.mark.parametrize("family", thorough_if_alike())
 def test_they_sum_up_to_those_without_spans(family):
     """Of a circuit that is the same at all spans, whose rows and spans are of several lengths."""
     task, bounds = noise(rows=5, lengths=(7, 9, 6)), [{"a": (1, 2), "b": (3, 5)}, {"b": (1, 3), "a": (3, 6)}]

@@ -90,7 +90,7 @@ EXECUTORS = [
     pytest.param(0, id="in process"),
     pytest.param(2, id="2 workers"),
     pytest.param(1, id="1 worker", marks=pytest.mark.thorough),
-    pytest.param(6, id="6 workers", marks=pytest.mark.slow),  # more than there are jobs, and cores on most machines
+    pytest.param(6, id="6 workers", marks=pytest.mark.thorough),  # more than there are jobs, and cores on most machines
 ]
 
 
@@ -170,7 +170,7 @@ def test_what_is_finished_is_not_run_again(done):
     assert [job.status for job in again.jobs] == [job.status for job in done.jobs]
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_a_model_is_loaded_once_for_jobs_that_share_it(tmp_path, workers):
     """When the first job has ended, its weights are taken away: the second has no way to load them."""
     model = shutil.copytree(BUNDLED["trio"], tmp_path / "m")

@@ -5,6 +5,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
+from conftest import thorough_but
 
 from acdc.errors import InputErrors
 from acdc.jobs.packing import check_jobs
@@ -38,8 +39,13 @@ def test_equal_jobs_are_verified_as_far_as_any_of_them_asks(tmp_path, asked, exp
         assert (planned.job.verify, planned.job.verify_rows) == expected, order
 
 
-@pytest.mark.parametrize("options", ['verify = ["none", "quick"]', 'verify = "quick"\nverify-rows = [8, 16]'])
-@pytest.mark.parametrize("turned", [False, True])
+EXTENTS, ROWS = 'verify = ["none", "quick"]', 'verify = "quick"\nverify-rows = [8, 16]'
+
+
+@pytest.mark.parametrize(
+    ("turned", "options"),
+    thorough_but([(False, EXTENTS), (True, ROWS)], [(turned, o) for turned in (False, True) for o in (EXTENTS, ROWS)]),
+)
 def test_a_grid_of_verifications_is_one_run(acdc, options, turned):
     table = '[[jobs]]\ntask = "induction"\nmethod = "eap"\nedges = 12\nlimit = 24\n'
     if turned:

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from conftest import command_in
 
 from acdc.errors import InputError
 from acdc.jobs.fetch import FileEntry, take
@@ -34,8 +35,7 @@ def finished(tmp_path_factory):
     """A folder with two finished jobs."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "jobs.toml").write_text(JOBS)
-    command = [sys.executable, "-m", "acdc", "run", str(folder / "jobs.toml"), "--out", str(folder / "out")]
-    subprocess.run(command, check=True, capture_output=True)
+    command_in(folder, "run", folder / "jobs.toml", "--out", folder / "out")
     return folder / "out"
 
 

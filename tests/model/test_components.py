@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 from brute_force import float64_throughout
-from families import HUGGING_FACE, NATIVE, VOCABULARY, boot, thorough_if_more
+from conftest import thorough_but
+from families import VOCABULARY, boot, thorough_if_alike
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.execution.components import Positions
@@ -19,12 +20,13 @@ from acdc.task.metrics import METRICS
 from acdc.task.rows import Row, Task
 
 ROWS, LENGTH, LAYER = 3, 6, 1
+EITHER = ["gpt2", "llama", "gemma3", "gpt-neox-parallel", "mixtral", "native-attention-only"]
 
 
 ROTATED_IN_FLOAT32 = ("cohere", "cohere-normed")  # by the bridge, whatever its dtype: it cannot judge to 1e-12
 
 
-@pytest.fixture(params=thorough_if_more([*HUGGING_FACE, *NATIVE], without=ROTATED_IN_FLOAT32))
+@pytest.fixture(params=thorough_if_alike(without=ROTATED_IN_FLOAT32))
 def pair(request):
     """(components from weights, by modules), with every norm and softmax in float64 on both sides."""
     model = boot(request.param, layers=2, seed=0)
@@ -92,7 +94,7 @@ def test_biases_and_scales(pair):
             close(ours, theirs)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma3", "gpt-neox-parallel", "mixtral", "native-attention-only"])
+@pytest.mark.parametrize("family", thorough_but(["gpt2", "gemma3"], EITHER))
 def test_decisions_are_those_of_either_implementation(family):
     model = boot(family, layers=2, seed=3)
     kept = {}

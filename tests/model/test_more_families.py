@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from conftest import ROOT, slow_but
+from conftest import ROOT, thorough_but
 from families import ALL, MORE, REFUSED, WITH_EXPERTS, boot, config_folder, hugging_face
 
 from acdc.errors import AcdcWarning, InputError
@@ -25,7 +25,7 @@ WHY = {
 }
 
 
-@pytest.mark.parametrize("name", slow_but(["bloom", "gpt_oss"], MORE, every=len(MORE)))
+@pytest.mark.parametrize("name", thorough_but(["bloom", "gpt_oss"], MORE))
 def test_a_folder_is_computed_from_its_weights(name, tmp_path):
     """Without a warning, which choosing the model's own modules would bring; the logits are those of transformers."""
     plain = hugging_face(name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import dispatch_model
-from conftest import slow_but
+from conftest import thorough_but
 from fake_devices import devices_checked
 from families import (
     ALL,
@@ -77,7 +77,7 @@ def lenient(monkeypatch):
 
 
 @pytest.mark.usefixtures("lenient")
-@pytest.mark.parametrize("name", [*slow_but([*EACH, "llama-biased"], SPLIT, every=2), *thorough_if_more([])])
+@pytest.mark.parametrize("name", [*thorough_but([*EACH, "llama-biased"], SPLIT), *thorough_if_more([])])
 def test_layers_on_two_gpus_in_every_family(name, tmp_path):
     """The bridge, components from weights and by the model's own modules, and gradients."""
     with devices_checked():
@@ -95,7 +95,7 @@ def test_layers_on_two_gpus_in_every_family(name, tmp_path):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("name", "devices"), slow_but([("gemma2", GPUS)], PLACED, every=2))
+@pytest.mark.parametrize(("name", "devices"), thorough_but([("gemma2", GPUS)], PLACED))
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_on_gpus(name, devices, method, tmp_path):
     """Decided are all edges once with none kept and once with all."""
@@ -107,7 +107,7 @@ def test_every_method_on_gpus(name, devices, method, tmp_path):
                 run(model, method, threshold=-1.0, level=level)
 
 
-@pytest.mark.parametrize("ablation", ["zero", "mean", "mean-positional", "optimal"])
+@pytest.mark.parametrize("ablation", thorough_but(["mean", "optimal"], ["zero", "mean", "mean-positional", "optimal"]))
 def test_every_ablation_on_two_gpus(ablation, tmp_path, monkeypatch):
     monkeypatch.setattr(optimal, "UPDATES", 2)
     with devices_checked():
@@ -116,7 +116,7 @@ def test_every_ablation_on_two_gpus(ablation, tmp_path, monkeypatch):
         METHODS["eap-ig-inputs"].run(behaviour, IntegralOptions(steps=2), silent)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_wires_and_two_embeddings_on_two_gpus(tmp_path):
     with devices_checked():
         behaviour = behaviour_of(fake("gpt2", tmp_path), split_embeddings=True, direct_edges=True)
@@ -127,7 +127,7 @@ def test_wires_and_two_embeddings_on_two_gpus(tmp_path):
 MOVED = ["project", "project_back", "attend", "patterns", "mix", "attention_bias", "attention_scale", "mlp", "unembed"]
 
 
-@pytest.mark.parametrize("forgotten", MOVED)
+@pytest.mark.parametrize("forgotten", thorough_but(["project", "attention_scale"], MOVED))
 def test_a_forgotten_move_is_found(forgotten, tmp_path, monkeypatch):
     """What proves that the tests above can fail. Gemma has post-norms, Llama biases and an unembedding of its own."""
     name = {"attention_scale": "gemma2"}.get(forgotten, "llama-biased")

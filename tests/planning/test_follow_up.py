@@ -42,7 +42,7 @@ def test_no_circuit_takes_more(trio, induction, circuits, share, rows, monkeypat
     assert planned(trio, induction, circuits[0], Extent.none, rows) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_full_verification_takes_no_more(trio, induction, circuits):
     """Counted as it is made: products of components, those of the sums over senders left out."""
     before = trio.components.work.snapshot()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import slow_but
+from conftest import thorough_but
 from families import ALL, EACH, HUGGING_FACE, NATIVE, boot, config_folder, random_rows, thorough_if_more
 
 from acdc.errors import InputError
@@ -53,7 +53,7 @@ def flops(operations: Counter) -> float:
     return sum(operation.flops * times for operation, times in operations.items())
 
 
-@pytest.mark.parametrize("name", [*slow_but(EACH, [*HUGGING_FACE, *NATIVE]), *thorough_if_more([])])
+@pytest.mark.parametrize("name", [*thorough_but(EACH, [*HUGGING_FACE, *NATIVE]), *thorough_if_more([])])
 def test_a_configuration_tells_shape_and_work_of_every_family(name, tmp_path):
     task, wanted = random_rows([7] * 4), DiscoverySettings(method=METHODS["eap"], limit=4)
     model = boot(name, 2, seed=0)
@@ -126,8 +126,8 @@ def test_masks_cost_what_was_planned(trio, induction):
     ("method", "more"),
     [
         ("acdc", {}),
-        pytest.param("acdc", {"level": Level.nodes}, marks=pytest.mark.slow),
-        pytest.param("acdc", {"direct_edges": True}, marks=pytest.mark.slow),
+        pytest.param("acdc", {"level": Level.nodes}, marks=pytest.mark.thorough),
+        pytest.param("acdc", {"direct_edges": True}, marks=pytest.mark.thorough),
         ("hybrid", {}),
     ],
 )
@@ -139,7 +139,7 @@ def test_decisions_cost_something_in_between(trio, induction, method, more):
     assert tracker.peak < plan.memory.held + plan.memory.working
 
 
-@pytest.mark.parametrize("ablation", slow_but(["mean-positional"], ["zero", "mean", "mean-positional"]))
+@pytest.mark.parametrize("ablation", thorough_but(["mean-positional"], ["zero", "mean", "mean-positional"]))
 def test_ablations(trio, induction, ablation):
     """Means take a run of the whole task."""
     wanted = settings("eap", ablation=ablation)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import slow_but
+from conftest import thorough_but
 from families import HUGGING_FACE, NATIVE, boot, random_rows
 
 from acdc.behaviour.behaviour import Behaviour
@@ -51,7 +51,7 @@ def gradient_of_masks(behaviour: Behaviour, removed: np.ndarray) -> np.ndarray:
     return behaviour.metric.sign * slopes / len(behaviour.rows)
 
 
-@pytest.mark.parametrize("family", slow_but(["gpt2", "llama"], [*HUGGING_FACE, *NATIVE]))
+@pytest.mark.parametrize("family", thorough_but(["gpt2", "llama"], [*HUGGING_FACE, *NATIVE]))
 def test_first_order_effects_are_slopes_of_soft_masks(family):
     """At every live receiver, in the circuit that earlier receivers have left."""
     model = boot(family, 2, seed=0)

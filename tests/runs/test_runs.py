@@ -3,15 +3,30 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
+from conftest import command_in
 from run_records import without_digests
 
 FILES = {"circuit.json", "circuit.dot", "circuit.svg", "report.html", "verification.json", "run.json", "examples.json"}
 PAGE = ("examples.json", "report.html")
 QUICK = ("discover", "--task", "induction", "--limit", "16", "--threshold", "2")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    command_in(folder, *QUICK, "--out", "r")
+    return folder / "r"
+
+
+@pytest.fixture
+def run(acdc, made, tmp_path):
+    """A run in the folder `r`, which a test may change."""
+    return shutil.copytree(made, tmp_path / "r")
 
 
 def test_files_of_a_run(acdc, tmp_path):
@@ -30,15 +45,14 @@ def test_files_of_a_run(acdc, tmp_path):
 
 
 def test_default_names_are_new(acdc, tmp_path):
-    words = ("discover", "--task", "induction", "--method", "random", "--edges", "9", "--limit", "4", "--json")
-    first, second = acdc(*words).json, acdc(*words).json
+    words = ("discover", "--task", "induction", "--method", "random", "--edges", "9", "--limit", "4")
+    first, second = (acdc(*words, "--verify", "none", "--json").json for _ in range(2))
     assert first["run"].endswith("induction-trio-random-001") and second["run"].endswith("-002")
     listed = acdc("list", "runs", "--json").json
     assert [row["status"] for row in listed] == ["complete", "complete"]
 
 
-def test_the_same_run_is_resumed_another_refused(acdc, tmp_path):
-    assert acdc(*QUICK, "--out", "r").code == 0
+def test_the_same_run_is_resumed_another_refused(acdc, run, tmp_path):
     before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
     again = acdc(*QUICK, "--out", "r")
     assert again.code == 0 and "already there" in again.out
@@ -49,9 +63,8 @@ def test_the_same_run_is_resumed_another_refused(acdc, tmp_path):
 
 
 @pytest.mark.parametrize("lost", ["verification.json", "circuit.json", "decisions.jsonl", "examples.json"])
-def test_an_interrupted_run_is_finished(acdc, tmp_path, lost):
+def test_an_interrupted_run_is_finished(acdc, run, tmp_path, lost):
     """What the lost stage wrote comes back byte for byte."""
-    assert acdc(*QUICK, "--out", "r").code == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir() if path.name != "run.json"}
     (tmp_path / "r" / lost).unlink()
     record = json.loads((tmp_path / "r/run.json").read_text())
@@ -83,8 +96,7 @@ def test_artefacts_hold_no_path_and_no_time(acdc, tmp_path):
         assert not re.search(r"20\d\d-\d\d-\d\d|/home/|/tmp/", text)
 
 
-def test_a_report_is_one_file_without_network(acdc, tmp_path):
-    assert acdc(*QUICK, "--out", "r").code == 0
+def test_a_report_is_one_file_without_network(acdc, run, tmp_path):
     page = (tmp_path / "r/report.html").read_text()
     assert "<svg" in page and "faithfulness" in page and "acdc discover" in page
     assert not re.search(r"src=|href=(?!\"#)|url\((?!#)|@import", page)
@@ -109,8 +121,7 @@ def test_a_report_is_made_again_from_the_folder_alone(acdc, tmp_path):
     assert report_of_run(tmp_path / "m") == (tmp_path / "m/report.html").read_text()
 
 
-def test_examples_of_another_circuit_are_refused(acdc, tmp_path):
-    assert acdc(*QUICK, "--out", "r").code == 0
+def test_examples_of_another_circuit_are_refused(acdc, run, tmp_path):
     path = tmp_path / "r/examples.json"
     path.write_text(path.read_text().replace('"metric": "logit_diff"', '"metric": "kl"'))
     without_digests(tmp_path / "r")
@@ -119,8 +130,7 @@ def test_examples_of_another_circuit_are_refused(acdc, tmp_path):
 
 
 @pytest.mark.slow
-def test_verify_again_gives_the_same(acdc, tmp_path):
-    assert acdc(*QUICK, "--out", "r").code == 0
+def test_verify_again_gives_the_same(acdc, run, tmp_path):
     path = tmp_path / "r/verification.json"
     standard = json.loads(path.read_text())
     path.unlink()

@@ -64,7 +64,7 @@ def test_check_task_counts_answers_within_rows(acdc, trio, task, file):
     assert "24 rows of 8 tokens with 3 answers each" in acdc("check-task", file, "--model", "trio").out
 
 
-@pytest.mark.parametrize("found_by", [EAP, pytest.param(FULL, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("found_by", [EAP, pytest.param(FULL, marks=pytest.mark.thorough)])
 def test_a_run_is_found_verified_and_reported(acdc, task, file, tmp_path, found_by):
     found = acdc("discover", "--task", file, "--model", "trio", "--out", tmp_path / "r", *found_by, "--json")
     assert found.code == 0 and 0 < found.json["edges"] < 100

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import slow_but
+from conftest import thorough_but
 from families import random_rows
 from transformers import (
     Gemma2Config,
@@ -65,7 +65,7 @@ def folder_of(name: str, folder) -> str:
 
 @pytest.mark.parametrize(
     ("name", "rows", "length", "dtype"),
-    slow_but(
+    thorough_but(
         [("llama", 8, 16, "float32"), ("gpt2-wide", 16, 32, "bfloat16"), ("gemma2", 32, 16, "float32")],
         [
             ("gpt2", 8, 16, "float32"),

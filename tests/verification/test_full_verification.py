@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from conftest import slow_but
+from conftest import thorough_but
 
 import acdc
 from acdc.artefacts.verification.minimality import TOLERANCE, MinimalityLevel
@@ -89,7 +89,7 @@ def known(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("name", slow_but(QUICK, CASES, every=5))
+@pytest.mark.parametrize("name", thorough_but(QUICK, CASES))
 def test_the_true_circuit_passes(known, name):
     case = known(name)
     found, minimal = case.faithful(case.true), case.minimality(case.true)
@@ -100,7 +100,7 @@ def test_the_true_circuit_passes(known, name):
         assert complete.share.value < 0.05
 
 
-@pytest.mark.parametrize("name", slow_but(QUICK, CASES, every=5))
+@pytest.mark.parametrize("name", thorough_but(QUICK, CASES))
 def test_an_edge_too_few_is_told(known, name):
     """The weakest edge of all: what is recovered is less than everything, for certain."""
     case = known(name)
@@ -110,7 +110,7 @@ def test_an_edge_too_few_is_told(known, name):
     assert not all(effect.holds for effect in effects)
 
 
-@pytest.mark.parametrize("name", slow_but(QUICK, CASES, every=5))
+@pytest.mark.parametrize("name", thorough_but(QUICK, CASES))
 def test_edges_too_many_are_told_and_removed(known, name):
     case = known(name)
     others = np.flatnonzero(~case.true)

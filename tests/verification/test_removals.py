@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from families import HUGGING_FACE, NATIVE, boot, thorough_if_more
+from families import boot, thorough_if_alike
 from noise import noise
 
 from acdc.behaviour import variants
@@ -31,7 +31,7 @@ def compare(behaviour: Behaviour, kept: np.ndarray, some: slice = slice(None)) -
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7])
-@pytest.mark.parametrize("family", thorough_if_more([*HUGGING_FACE, *NATIVE]))
+@pytest.mark.parametrize("family", thorough_if_alike())
 def test_a_removal_is_a_run_without_the_edge(family, share):
     model = boot(family, layers=3, seed=1)
     for ablation, pruned in (("resample", True), ("zero", False), ("mean-positional", True)):

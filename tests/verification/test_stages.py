@@ -42,7 +42,7 @@ def test_each_stage_adds_to_the_one_before(trio, induction, circuit):
     assert quick.complete and quick.measures == metrics.measures and quick.random is None
 
 
-@pytest.mark.parametrize("extent", [Extent.standard, pytest.param(Extent.full, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("extent", [Extent.standard, pytest.param(Extent.full, marks=pytest.mark.thorough)])
 def test_one_that_was_cut_off_goes_on_and_ends_the_same(trio, induction, circuit, extent, monkeypatch):
     found = stages(trio, induction, circuit, extent=extent, most_rows=12)
     for before in found:

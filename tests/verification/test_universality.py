@@ -73,7 +73,7 @@ def test_what_has_no_counterpart_counts():
     assert (nothing.agreement, nothing.matches) == (0.0, []) and nothing.chance.p == 1.0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_roles_without_relation_are_not_significant_more_often_than_chance_allows():
     generator, trials = np.random.default_rng(3), 60
     p = [

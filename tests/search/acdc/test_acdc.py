@@ -103,7 +103,7 @@ def test_reference_decisions(stories, shared):
     check_reference_run(stories, shared, "stories_pronoun_gender", 0)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["stories_pronoun_gender", "stories_plural_they"])
 @pytest.mark.parametrize("number", range(4))
 def test_all_reference_decisions(stories, shared, name, number):

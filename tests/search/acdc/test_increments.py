@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import slow_but
-from families import HUGGING_FACE, NATIVE, boot, thorough_if_more
+from conftest import thorough_but
+from families import boot, thorough_if_alike
 from noise import noise
 
 from acdc.behaviour.behaviour import Behaviour
@@ -56,7 +56,7 @@ def compare(behaviour: Behaviour, threshold: float, order=SenderOrder.descending
 SETTINGS = [("kl", "resample", 0.02), ("nll", "mean-positional", 0.05)]
 
 
-@pytest.mark.parametrize("family", thorough_if_more([*HUGGING_FACE, *NATIVE]))
+@pytest.mark.parametrize("family", thorough_if_alike())
 def test_fast_equals_naive(family):
     model = boot(family, layers=2, seed=0)
     shares = [
@@ -69,9 +69,9 @@ def test_fast_equals_naive(family):
 ALL = [(layers, seed) for layers in (2, 3, 4) for seed in (1, 2, 3)]
 
 
-@pytest.mark.parametrize(("layers", "seed"), slow_but((), ALL, every=5))
+@pytest.mark.parametrize(("layers", "seed"), thorough_but((), ALL))
 @pytest.mark.parametrize(
-    "family", thorough_if_more([*HUGGING_FACE, *NATIVE], without=["bloom"])
+    "family", thorough_if_alike(without=["bloom"])
 )  # with some seeds nothing matters to a bloom as small as that
 def test_fast_equals_naive_everywhere(family, layers, seed):
     ablation = ("resample", "zero", "mean")[seed - 1]
@@ -81,8 +81,17 @@ def test_fast_equals_naive_everywhere(family, layers, seed):
     assert shares[0] > 0  # a larger threshold need not keep fewer: greedy pruning is not monotone
 
 
-@pytest.mark.parametrize("order", list(SenderOrder))
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "gpt-neox-parallel", "native-attention-only"])
+IN_ORDER = [
+    (family, order)
+    for family in ("gpt2", "llama", "gemma2", "gpt-neox-parallel", "native-attention-only")
+    for order in SenderOrder
+]
+
+
+@pytest.mark.parametrize(
+    ("family", "order"),
+    thorough_but([("gpt2", SenderOrder.descending), ("gemma2", SenderOrder.ascending)], IN_ORDER),
+)
 def test_fast_equals_naive_with_direct_edges(family, order):
     model = boot(family, layers=2, seed=4)
     cut = []
@@ -102,11 +111,11 @@ def test_fast_equals_naive_for_every_metric(trio, induction, metric):
     assert 0 < compare(behaviour, threshold) < 1
 
 
-UNLIKE = ["gpt2", "llama-longrope", "gemma2", "gemma3-bidirectional", "mistral", "gpt-neox-parallel", "mixtral"]
+PADDED = ["gpt2", "llama-longrope", "gemma2", "gemma3-bidirectional", "mistral", "gpt-neox-parallel", "mixtral"]
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", UNLIKE)
+@pytest.mark.parametrize("family", PADDED)
 def test_padding_changes_no_row(family):
     """Every row's logits are those of the plain model on that row alone."""
     model = boot(family, layers=2, seed=6)
@@ -117,7 +126,7 @@ def test_padding_changes_no_row(family):
             assert (expected - logits).abs().max() < 1e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize("family", slow_but(["gpt2", "llama-longrope", "gemma2", "gpt-neox-parallel"], UNLIKE, every=2))
+@pytest.mark.parametrize("family", thorough_but(["llama-longrope", "gemma2"], PADDED))
 def test_fast_equals_naive_over_several_batches(family):
     """Rows of unlike length in padded batches, answers inside the prompt, within-head edges and both embeddings at
     once."""

@@ -33,9 +33,9 @@ def run(model, settings, path, task="ioi"):
     "options",
     [
         {"method": "acdc"},
-        {"method": "acdc", "level": Level.nodes},
-        {"method": "acdc", "direct_edges": True},
-        {"method": "hybrid"},
+        pytest.param({"method": "acdc", "level": Level.nodes}, marks=pytest.mark.thorough),
+        pytest.param({"method": "acdc", "direct_edges": True}, marks=pytest.mark.thorough),
+        pytest.param({"method": "hybrid"}, marks=pytest.mark.thorough),
         {"method": "acdc", "options": {"polish": True}},
     ],
     ids=["acdc", "nodes", "direct-edges", "hybrid", "polish"],

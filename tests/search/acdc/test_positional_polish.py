@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import slow_but
+from conftest import thorough_but
 from families import boot
 from noise import noise
 
@@ -38,7 +38,9 @@ def objectives(behaviour, wanted, circuits):
 
 @pytest.mark.parametrize(
     ("family", "kind", "share"),
-    slow_but([("gpt2", "match", 0.01)], [("gpt2", "match", 0.01), ("llama", "raw", 0.02), ("native", "match", 0.02)]),
+    thorough_but(
+        [("gpt2", "match", 0.01)], [("gpt2", "match", 0.01), ("llama", "raw", 0.02), ("native", "match", 0.02)]
+    ),
 )
 def test_no_single_removal_and_no_addition_improves_the_result(family, kind, share, monkeypatch):
     monkeypatch.setattr(missing, "BEST", 10_000)

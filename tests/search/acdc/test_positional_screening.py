@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import slow_but
+from conftest import thorough_but
 from families import boot
 from noise import noise
 from pytest import approx
@@ -42,7 +42,7 @@ def options(threshold, screen=0.0, **others):
 
 @pytest.mark.parametrize(
     ("task", "metric", "threshold"),
-    slow_but(
+    thorough_but(
         [("ioi", "logit_diff", 0.1)],
         [("ioi", "logit_diff", 0.1), ("ioi", "kl", 0.05), ("greater_than", "kl", 0.01), ("induction", "kl", 0.05)],
     ),
@@ -57,7 +57,7 @@ def test_it_keeps_what_testing_every_edge_keeps(trio, task, metric, threshold):
     assert found.drift < 1e-9
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_stories_at_single_positions(shared):
     """A trained model in which two heads share keys and values; no row names spans."""
     model = load_model(str(shared / "models/stories260k"), dtype="float64")

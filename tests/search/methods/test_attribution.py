@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from families import HUGGING_FACE, NATIVE, boot, thorough_if_more
+from conftest import thorough_but
+from families import boot, thorough_if_alike
 from noise import noise
 from torch import Tensor
 
@@ -95,7 +96,7 @@ def agree(found: np.ndarray, expected: np.ndarray) -> None:
     assert np.abs(found - expected).max() <= 1e-10 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("family", thorough_if_more([*HUGGING_FACE, *NATIVE]))
+@pytest.mark.parametrize("family", thorough_if_alike())
 def test_carrying_gradients_back_equals_a_leaf_for_every_slot(family):
     model = boot(family, layers=2, seed=1)
     behaviour = Behaviour(model, noise(rows=3), range(3), METRICS["logit_diff"], split_embeddings="gpt2" in family)
@@ -404,8 +405,15 @@ def test_lower_precision_gives_the_same_scores_up_to_its_rounding(trio, inductio
     assert np.corrcoef(found, exact_ones)[0, 1] > 0.99
 
 
-@pytest.mark.parametrize("method", ["eap", "eap-ig-inputs", "eap-ig-activations", "atp-star", "relp", "hisp", "ifr"])
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "gemma3", "gpt-neox-parallel"])
+HALF = ["eap", "eap-ig-inputs", "eap-ig-activations", "atp-star", "relp", "hisp", "ifr"]
+EACH_IN_HALF = [(family, "eap") for family in ("gpt2", "llama", "gemma2", "gemma3", "gpt-neox-parallel")]
+EACH_IN_HALF += [("gemma2", method) for method in HALF if method != "eap"]
+
+
+@pytest.mark.parametrize(
+    ("family", "method"),
+    thorough_but(EACH_IN_HALF, [(family, method) for family, _ in EACH_IN_HALF[:5] for method in HALF]),
+)
 def test_half_precision_works_in_every_family(family, method):
     """Norms of some families are kept wider than the model."""
     model = boot(family, layers=2, seed=1, dtype="bfloat16")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import slow_but
+from conftest import thorough_but
 from families import boot
 from noise import noise
 
@@ -105,7 +105,7 @@ def test_a_short_training_ranks_what_matters(behaviour, best, method):
     assert found[best].mean() > found[~best].mean() + 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", MASKS)
 def test_learnt_masks_give_small_faithful_circuits(trio, induction, method):
     """5 % of the edges carry the behaviour on unseen rows; a random circuit of that size carries nothing."""
@@ -173,7 +173,7 @@ def test_exact_scores_of_nodes_equal_cutting_all_their_edges(trio, induction, ab
 SCORES_OF_NODES = [m.name for m in METHODS.values() if Level.nodes in m.levels and not m.decides]
 
 
-@pytest.mark.parametrize("method", slow_but(["exact", "eap-ig-activations", "hisp"], SCORES_OF_NODES))
+@pytest.mark.parametrize("method", thorough_but(["exact", "eap-ig-activations", "hisp"], SCORES_OF_NODES))
 def test_circuits_of_nodes(acdc, tmp_path, method):
     words = f"discover --task induction --method {method} --level nodes --limit 16 --out r --json".split()
     done = acdc(*words)

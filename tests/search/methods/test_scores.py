@@ -22,7 +22,7 @@ def scores(method, behaviour) -> np.ndarray:
     return method(behaviour, SearchOptions(), silent).values
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["stories_pronoun_gender", "stories_plural_they"])
 def test_exact_equals_an_independent_implementation(stories, shared, name):
     """All 1,701 edges on the reference's 40 rows."""
