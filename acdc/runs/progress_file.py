@@ -49,13 +49,17 @@ def recorded(progress: Progress, folder: Path) -> Progress:
                     record = ProgressRecord(what=what, done=so_far, total=total, unit=unit, note=note, when=time.time())
                     write_json(folder / PROGRESS, record.model_dump(mode="json"))
 
-            yield told
+            try:
+                yield told
+            except BaseException:
+                forget(folder)
+                raise
 
     return both
 
 
 def forget(folder: Path) -> None:
-    """The run is complete."""
+    """The run is complete, or was ended by an error."""
     if is_there(folder / PROGRESS):
         (folder / PROGRESS).unlink()
 
