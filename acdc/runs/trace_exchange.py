@@ -30,8 +30,6 @@ def export_trace(path: Path, format: str, out: Path, supernodes: Path | None = N
         raise InputError(f"an attribution graph is not written as {format!r}; use one of {', '.join(WRITERS)}")
     trace = open_trace(path)
     if supernodes is not None:
-        if format == "html":
-            raise InputError("--supernodes works with pictures and with attribution-graph, not with html")
         groups = read_supernodes(supernodes)
         trace = replace(trace, graph=with_supernodes(trace.graph, trace.pruning, groups))
     files = WRITERS[format](trace, out)
