@@ -93,6 +93,21 @@ def test_export_and_back(acdc, traced, tmp_path):
         assert (tmp_path / f"out.{format}").read_bytes().startswith((begins, b"digraph"))
 
 
+def test_a_corrupted_prompt_is_verified_with(acdc, tmp_path):
+    """And a run with it is another run, whose command makes it again."""
+    other = PROMPT.replace("John gave", "Mary gave")
+    words = (*SMALL, "--corrupted", other)
+    found = acdc(*words)
+    assert found.code == 0 and "With ablated neurons at their values on the corrupted prompt:" in found.out
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert "--corrupted" in record["command"] and "corrupted" in record["inputs"]
+    assert "already there" in acdc(*words).out
+    refused = acdc(*SMALL)
+    assert refused.code == 2 and "other inputs" in refused.err
+    refused = acdc(*SMALL[:-1], "other", "--corrupted", "Mary")
+    assert refused.code == 2 and "the corrupted prompt has" in refused.err
+
+
 @pytest.mark.parametrize("format", ["svg", "dot"])
 def test_nothing_is_folded_where_that_is_asked_for(acdc, traced, tmp_path, format):
     words = ("export", "run", "--format", format, "--out")

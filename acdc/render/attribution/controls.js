@@ -112,6 +112,7 @@ function savePicture() {
   style.textContent = `svg{font-family:Helvetica,Arial,sans-serif;background:${values.getPropertyValue("--ground")};${wanted.map((name) => `--${name}:${values.getPropertyValue(`--${name}`)};`).join("")}}${rules.join("")}`;
   copy.prepend(style);
   copy.querySelector("g").removeAttribute("transform");
+  for (const name of copy.querySelectorAll(".trace-name")) name.setAttribute("x", 0);
   copy.setAttribute("viewBox", `${-margin} ${-margin} ${arrangement.width + 2 * margin} ${arrangement.height + 2 * margin}`);
   download(new XMLSerializer().serializeToString(copy), "image/svg+xml", "attribution.svg");
 }

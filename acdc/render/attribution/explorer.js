@@ -155,6 +155,8 @@ function chooseNode(i) {
 function setView() {
   const { x, y, k } = state.view;
   root.setAttribute("transform", `translate(${x} ${y}) scale(${k})`);
+  const left = Math.max(0, (MARGIN / 2 - x) / k); // names of rows stay in view
+  for (const name of rowLayer.querySelectorAll("text")) name.setAttribute("x", left);
 }
 
 // All of it where its labels can then be read; else the end of the prompt and the logits.
