@@ -392,15 +392,19 @@ def verify_graph(
     graph: AttributionGraph,
     *,
     dictionary: str | Path | Dictionary | None = None,
+    corrupted: str | Sequence[int] | None = None,
+    prepend_bos: bool = False,
     seed: int = 0,
     progress: Progress = automatic,
 ) -> GraphVerification:
     """Run the model with a pruned graph's nodes alone, without them, and with single ones set to zero.
 
-    `dictionary`: the one that the graph was traced with. Raises InputError for another model or dictionary.
+    `dictionary`: the one that the graph was traced with. `corrupted`: another prompt of as many tokens, at whose values
+    the other nodes are held too. Raises InputError for another model or dictionary, and where that does not fit.
     """
     traced = retrace(model, graph, _dictionary(dictionary, model))
-    return run_graph_verification(traced, graph.prune(), seed, progress)
+    other = None if corrupted is None else prompt_tokens(model, corrupted, prepend_bos)
+    return run_graph_verification(traced, graph.prune(), seed, progress, other)
 
 
 def intervene(

@@ -2,7 +2,7 @@
 to zero."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,31 +14,45 @@ from acdc.artefacts.attribution.verification import GraphVerification, KeptAlone
 from acdc.attribution.frozen import FrozenRun
 from acdc.attribution.interventions import Freeze, KeepUnits, Setting, run_edited, set_units
 from acdc.attribution.trace import Traced
+from acdc.errors import InputError
 from acdc.progress import Progress, silent
+from acdc.words import count_of
 
 PROMPTS = 8  # of random tokens, for the mean values of units
 DRAWS = 5  # of random units, as many as are kept
 STRONGEST, OTHERS = 16, 8  # units whose effects are measured
 MOST_NUMBERS = 2**26  # activations of the runs that are made at once
 
-Others = Literal["mean", "zero"]
+Others = Literal["mean", "zero", "corrupted"]
+_USUAL: tuple[Others, ...] = ("mean", "zero")
 Masks = list[Tensor]  # of kept units, boolean [P, F] for each layer
 
 
-def verify_graph(traced: Traced, pruning: Pruning, seed: int = 0, progress: Progress = silent) -> GraphVerification:
+def verify_graph(
+    traced: Traced,
+    pruning: Pruning,
+    seed: int = 0,
+    progress: Progress = silent,
+    corrupted: Sequence[int] | None = None,
+) -> GraphVerification:
     """Measure what of the first logit of a graph its kept nodes carry, and the effects of single units.
 
-    `seed` draws prompts and units.
+    `seed` draws prompts and units. `corrupted`: token ids of another prompt, as long, at whose values ablated units are
+    too. Raises InputError where it does not fit.
     """
     generator = np.random.default_rng(seed)
     kept = traced.graph.kept(pruning)
-    with progress("verifying", 3, "steps") as advance:
+    other = None if corrupted is None else _other_run(traced, corrupted)
+    with progress("verifying", 3 if other is None else 4, "steps") as advance:
         alone = []
-        for others in get_args(Others):
+        for others in _USUAL:
             alone.append(_kept_alone(traced, kept, others, generator))
             advance(1)
         effects = unit_effects(traced, _sample(traced, kept, generator))
         advance(1)
+        if other is not None:  # last, so that it changes nothing that the seed draws for the others
+            alone.append(_kept_alone(traced, kept, "corrupted", generator, activations(traced, other)))
+            advance(1)
     total = [effect.total for effect in effects]
     return GraphVerification(
         logit=traced.graph.logits[0].id,
@@ -104,11 +118,27 @@ def _sample(traced: Traced, kept: Sequence[Node], generator: np.random.Generator
     return ordered[:STRONGEST] + [rest[place] for place in sorted(drawn)]
 
 
-def _kept_alone(traced: Traced, kept: Sequence[Node], others: Others, generator: np.random.Generator) -> KeptAlone:
+def _other_run(traced: Traced, tokens: Sequence[int]) -> FrozenRun:
+    if len(tokens) != traced.run.length:
+        raise InputError(
+            f"the corrupted prompt has {count_of(len(tokens), 'token')} and the prompt {traced.run.length}: give one "
+            "of as many, so that each neuron has a value at the same place"
+        )
+    return FrozenRun(traced.run.model, torch.tensor(list(tokens), device=traced.run.tokens.device))
+
+
+def _kept_alone(
+    traced: Traced,
+    kept: Sequence[Node],
+    others: Others,
+    generator: np.random.Generator,
+    given: Sequence[Tensor] | None = None,
+) -> KeptAlone:
+    """`given`: the values of what is ablated, where they are neither means nor zeros."""
     units = _units_of(traced, kept)
     drawn = [_random_like(traced, units, generator) for _ in range(DRAWS)]
     zeros = [torch.zeros_like(mask, dtype=traced.run.final.dtype) for mask in units]
-    values = mean_activations(traced, generator) if others == "mean" else zeros
+    values = given or (mean_activations(traced, generator) if others == "mean" else zeros)
     runs = [_empty(traced), _with_remainders(units, kept), units, *drawn, *map(_all_but, (units, *drawn))]
     none, graph, alone, *more = _keeping(traced, runs, values)
     return KeptAlone(
@@ -185,13 +215,22 @@ def _random_like(traced: Traced, units: Masks, generator: np.random.Generator) -
 def mean_activations(traced: Traced, generator: np.random.Generator) -> list[Tensor]:
     """Mean activations [P, F] of the units of each layer on prompts like the traced one, with all tokens but the first
     drawn at random."""
-    run, dictionary = traced.run, traced.sources.dictionary
+    run = traced.run
     drawn = generator.integers(0, run.anatomy.d_vocab, (PROMPTS, run.length))
     drawn[:, 0] = int(run.tokens[0])
     means = [torch.zeros_like(mask, dtype=run.final.dtype) for mask in _empty(traced)]
     for tokens in torch.from_numpy(drawn).to(run.tokens.device):
-        other = FrozenRun(run.model, tokens)
-        for layer, units in enumerate(dictionary.layers):
-            if units is not None:
-                means[layer] += units.activations(other.unit_input(layer, dictionary.normed)) / PROMPTS
+        for mean, values in zip(means, activations(traced, FrozenRun(run.model, tokens)), strict=True):
+            mean += values / PROMPTS
     return means
+
+
+@torch.no_grad()
+def activations(traced: Traced, other: FrozenRun) -> list[Tensor]:
+    """Activations [P, F] of the units of each layer in another run."""
+    dictionary = traced.sources.dictionary
+    found = [torch.zeros_like(mask, dtype=traced.run.final.dtype) for mask in _empty(traced)]
+    for layer, units in enumerate(dictionary.layers):
+        if units is not None:
+            found[layer] = units.activations(other.unit_input(layer, dictionary.normed))
+    return found

@@ -36,7 +36,7 @@ def export(
         ),
     ] = None,
     detail: Annotated[
-        Detail, typer.Option(help="Pictures: every edge, or a summary; auto: a summary above 150 edges.")
+        Detail, typer.Option(help="Pictures: every edge, or a summary; auto: what can be read.")
     ] = Detail.auto,
     landscape: Annotated[bool, typer.Option("--landscape", help="Pictures: layers run to the right.")] = False,
     legend: Annotated[Legend, typer.Option(help="Pictures: where the legend is.")] = Legend.right,

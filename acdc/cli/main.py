@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from acdc.cli import options as opt
-from acdc.cli import targets
+from acdc.cli import targets, usage
 from acdc.cli.ablate import ablate
 from acdc.cli.benchmark import benchmark
 from acdc.cli.compare import compare
@@ -41,7 +41,7 @@ from acdc.cli.steer import steer
 from acdc.cli.trace import trace
 from acdc.cli.train_dictionary import train_dictionary
 from acdc.cli.verification import diff, minimise, verify
-from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling, without_prefix
+from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling
 from acdc.files import check_text
 
 if TYPE_CHECKING:
@@ -65,7 +65,12 @@ EXCHANGE, JOBS = "Pictures and other tools", "Many jobs"
 
 def command(panel: str, example: str, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a command, in a group of the help, with an example in its own."""
-    return app.command(name, rich_help_panel=panel, epilog=f"Example: {example}")
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        text, shown = usage.paragraphs(function), f"Example: {example}"
+        return app.command(name, help=text, rich_help_panel=panel, epilog=shown)(function)
+
+    return register
 
 
 def _say_version(asked: bool) -> None:
@@ -327,7 +332,7 @@ def main() -> None:
         for problem in error.problems if isinstance(error, InputErrors) else [str(error)]:
             status = _fail(problem)
     except usage_error as error:
-        status = _fail(without_prefix(error.format_message()))
+        status = _fail(usage.sentence(error))
     except (Enough, BrokenPipeError):
         _silence()
         status = 0

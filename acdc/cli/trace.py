@@ -44,6 +44,12 @@ MaxNodes = Annotated[
 FirstToken = Annotated[
     bool, typer.Option("--first-token", help="Also make nodes of neurons or features at the first token.")
 ]
+Corrupted = Annotated[
+    str | None,
+    typer.Option(
+        help="Also verify with ablated neurons at their values on this prompt, of as many tokens.", metavar="TEXT"
+    ),
+]
 Dictionary = Annotated[
     Path | None,
     typer.Option(
@@ -81,6 +87,7 @@ def trace(
     edge_share: Annotated[float, typer.Option(help="Keep the links that have this share of it.")] = 0.98,
     first_token: FirstToken = False,
     prepend_bos: opt.PrependBos = False,
+    corrupted: Corrupted = None,
     dictionary: Dictionary = None,
     memory: Memory = None,
     contrast: Contrast = False,
@@ -112,6 +119,7 @@ def trace(
         "--less": less is not None,
         **_changed(settings),
         "--prepend-bos": prepend_bos,
+        "--corrupted": corrupted is not None,
         "--dictionary": dictionary is not None,
         "--memory": memory is not None,
     }
@@ -122,10 +130,9 @@ def trace(
         _run_task(TaskTrace(metric, contrast, limit, seed, threads).job(model, task, verify, **loading), out, as_json)
         return
     wanted = tuple(logit or ())
-    job = TraceJob(
-        model, prompt, wanted, less, dictionary, parse_memory(memory), prepend_bos, settings, verify, **loading
-    )
-    print_trace(run_trace(replace(job, seed=seed, threads=threads), out, bars), as_json)
+    job = TraceJob(model, prompt, wanted, less, dictionary, parse_memory(memory), prepend_bos, corrupted, **loading)
+    job = replace(job, settings=settings, verify=verify, seed=seed, threads=threads)
+    print_trace(run_trace(job, out, bars), as_json)
 
 
 def _changed(settings: "TraceSettings") -> dict[str, bool]:

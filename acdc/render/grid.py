@@ -31,32 +31,45 @@ class Places:
 
 
 def stack(
-    cells: Mapping[tuple[int, int], Sequence[tuple[str, float]]], columns: int, row_name: Callable[[int], str]
+    cells: Mapping[tuple[int, int], Sequence[tuple[str, float]]],
+    columns: int,
+    row_name: Callable[[int], str],
+    in_line: int | None = None,
+    row_gap: float = ROW - HEIGHT,
 ) -> Places:
     """Places of nodes, (id, width) each, by (row, column): higher rows are further up. Column -1 stands before the
-    `columns` that there are; nodes of one cell stand side by side in their order."""
+    `columns` that there are; nodes of one cell stand side by side in their order, at most `in_line` in a line."""
+    lines = {cell: _lines(nodes, in_line) for cell, nodes in cells.items()}
     widths = [
-        max((_width(nodes) for (_, column), nodes in cells.items() if column == place), default=UNIT)
+        max((_width(line) for (_, column), some in lines.items() if column == place for line in some), default=UNIT)
         for place in range(-1, columns)
     ]
     lefts = [LEFT]
     for width in widths:
         lefts.append(lefts[-1] + width + COLUMN_GAP)
-    rows = sorted({row for row, _ in cells}, reverse=True)
-    height_of = {row: HEIGHT / 2 + number * ROW for number, row in enumerate(rows)}
-    boxes = {}
-    for (row, column), nodes in cells.items():
-        x = lefts[column + 1] + (widths[column + 1] - _width(nodes)) / 2
-        for name, width in nodes:
-            boxes[name] = Box(x + width / 2, height_of[row], width, HEIGHT)
-            x += width + GAP
+    boxes, rows, top = {}, list[tuple[str, float]](), 0.0
+    for row in sorted({row for row, _ in cells}, reverse=True):
+        here = {column: some for (at, column), some in lines.items() if at == row}
+        rows.append((row_name(row), top + HEIGHT / 2))
+        for column, some in here.items():
+            for number, line in enumerate(some):
+                x, y = lefts[column + 1] + (widths[column + 1] - _width(line)) / 2, top + number * (HEIGHT + GAP)
+                for name, width in line:
+                    boxes[name] = Box(x + width / 2, y + HEIGHT / 2, width, HEIGHT)
+                    x += width + GAP
+        top += max(map(len, here.values())) * (HEIGHT + GAP) - GAP + row_gap
     return Places(
         boxes,
-        [(row_name(row), height_of[row]) for row in rows],
+        rows,
         list(zip(lefts[1:-1], (left - COLUMN_GAP for left in lefts[2:]), strict=True)),
         lefts[-1] - COLUMN_GAP + GAP,
-        len(rows) * ROW - ROW + HEIGHT,
+        top - row_gap,
     )
+
+
+def _lines(nodes: Sequence[tuple[str, float]], in_line: int | None) -> list[Sequence[tuple[str, float]]]:
+    size = in_line or max(1, len(nodes))
+    return [nodes[start : start + size] for start in range(0, len(nodes), size)]
 
 
 def _width(nodes: Sequence[tuple[str, float]]) -> float:

@@ -28,7 +28,7 @@ from acdc.errors import AcdcWarning, InputError
 from acdc.extensions import Registry
 from acdc.files import is_there, make_folder, read_bytes, write_bytes
 from acdc.graph import Anatomy, ComponentGraph
-from acdc.options import Grouping
+from acdc.options import Detail, Grouping
 from acdc.render.graphviz import to_picture
 from acdc.render.look import PLAIN, Look, choose_look
 from acdc.render.scale import AS_DRAWN, SIZES, Size
@@ -213,11 +213,15 @@ def export_run(
     """
     target_format = usable_format(format, "write")
     asked = [*(["fixed"] if fixed else []), *(["group"] if group != Grouping.layer else []), *more]
-    options = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+    options = ", ".join(map(_option, asked))
     if is_trace(path):
-        if asked:
-            raise InputError(f"{options}: pictures of circuits have these options, those of attribution graphs do not")
-        return Exported(export_trace(path, format, out, supernodes), ())
+        every = more.pop("detail", None) == Detail.full
+        if others := [name for name in asked if not (name == "detail" and every and target_format.picture)]:
+            raise InputError(
+                f"{', '.join(map(_option, others))}: pictures of circuits have these options, those of attribution "
+                "graphs only --detail full, which folds nothing"
+            )
+        return Exported(export_trace(path, format, out, supernodes, every), ())
     if is_feature_circuit(path):
         if asked or supernodes is not None:
             raise InputError(f"{options or '--supernodes'}: a picture of features does not have this option")
@@ -246,6 +250,10 @@ def export_run(
     for sentence in written.lost:
         warnings.warn(f"lost in format {format}: {sentence}", AcdcWarning, stacklevel=2)
     return Exported(tuple(targets), written.lost)
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _looking(run: Exportable, fixed: bool, group: str, more: Mapping[str, Any]) -> Exportable:

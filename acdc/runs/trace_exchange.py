@@ -19,22 +19,23 @@ FRONT_END, METADATA = "attribution-graph", "graph-metadata.json"
 PICTURES = ("svg", "dot", "png", "pdf")
 
 
-def export_trace(path: Path, format: str, out: Path, supernodes: Path | None = None) -> tuple[Path, ...]:
+def export_trace(
+    path: Path, format: str, out: Path, supernodes: Path | None = None, every: bool = False
+) -> tuple[Path, ...]:
     """Write the graph of a trace, or in a file, and return what was written: one file, or for front ends, where `out`
     does not end in .json, a folder with the graph and the list of graphs that they look for. `supernodes`: a file with
-    groups of nodes, in the place of those that the graph has.
+    groups of nodes, in the place of those that the graph has; `every`: pictures fold no nodes.
 
     Raises InputError for another format, and for supernodes that do not fit the graph or the format.
     """
-    if format not in WRITERS:
-        raise InputError(f"an attribution graph is not written as {format!r}; use one of {', '.join(WRITERS)}")
+    known = (*PLAIN, *PICTURES)
+    if format not in known:
+        raise InputError(f"an attribution graph is not written as {format!r}; use one of {', '.join(known)}")
     trace = open_trace(path)
     if supernodes is not None:
-        if format == "html":
-            raise InputError("--supernodes works with pictures and with attribution-graph, not with html")
         groups = read_supernodes(supernodes)
         trace = replace(trace, graph=with_supernodes(trace.graph, trace.pruning, groups))
-    files = WRITERS[format](trace, out)
+    files = PLAIN[format](trace, out) if format in PLAIN else _picture(trace, out, format, every)
     for target, content in files.items():
         make_folder(target.parent, "--out")
         write_bytes(target, content)
@@ -58,12 +59,8 @@ def _page(trace: FinishedTrace, out: Path) -> Mapping[Path, bytes]:
     return {out: to_html(trace.graph, trace.pruning, trace.verification, command).encode()}
 
 
-def _picture(kind: str) -> Callable[[FinishedTrace, Path], Mapping[Path, bytes]]:
-    return lambda trace, out: {out: write(draw(trace.graph, trace.pruning), kind)}
+def _picture(trace: FinishedTrace, out: Path, kind: str, every: bool) -> Mapping[Path, bytes]:
+    return {out: write(draw(trace.graph, trace.pruning, every), kind)}
 
 
-WRITERS: Mapping[str, Callable[[FinishedTrace, Path], Mapping[Path, bytes]]] = {
-    FRONT_END: _front_end,
-    "html": _page,
-    **{kind: _picture(kind) for kind in PICTURES},
-}
+PLAIN: Mapping[str, Callable[[FinishedTrace, Path], Mapping[Path, bytes]]] = {FRONT_END: _front_end, "html": _page}

@@ -44,6 +44,7 @@ class TraceJob:
     dictionary: Path | None = None
     memory: int | None = None
     prepend_bos: bool = False
+    corrupted: str | None = None
     settings: TraceSettings = field(default_factory=TraceSettings)
     verify: bool = True
     revision: str | None = None
@@ -58,6 +59,8 @@ class TraceJob:
         check_count("--threads", self.threads, MOST_THREADS)
         if not self.prompt.strip():
             raise InputError("--prompt is empty: give the text whose next token is to be explained")
+        if self.corrupted is not None and not self.verify:
+            raise InputError("--corrupted is for the verification, which --no-verify leaves out: give one of them")
         if self.less is not None and len(self.logits) != 1:
             raise InputError("--less takes one token off one --logit: give exactly one of each")
 
@@ -70,7 +73,8 @@ class TraceJob:
         dictionary = None
         if self.dictionary is not None:
             dictionary = open_traced(self.dictionary, model, memory=self.memory, check=[tokens])
-        return BoundJob(self, model, tokens, replace(self.settings, logits=logits), dictionary)
+        corrupted = None if self.corrupted is None else prompt_tokens(model, self.corrupted, self.prepend_bos)
+        return BoundJob(self, model, tokens, replace(self.settings, logits=logits), dictionary, corrupted)
 
     def command(self) -> str:
         """The command line that makes the same graph."""
@@ -79,6 +83,7 @@ class TraceJob:
         given: dict[str, Any] = {
             "--revision": self.revision,
             "--less": self.less,
+            "--corrupted": self.corrupted,
             "--dictionary": self.dictionary,
             "--dtype": None if self.dtype == "float32" else self.dtype,
             "--max-nodes": 0 if settings.most_nodes is None else settings.most_nodes,
@@ -114,6 +119,7 @@ class BoundJob:
     tokens: tuple[int, ...]
     settings: TraceSettings
     dictionary: Dictionary | None
+    corrupted: tuple[int, ...] | None = None
 
     def inputs(self) -> dict[str, Any]:
         """Everything that determines the artefacts, by content instead of by name."""
@@ -133,6 +139,7 @@ class BoundJob:
             "dtype": self.job.dtype,
             "seed": self.job.seed,
             "threads": self.job.threads,
+            "corrupted": None if self.corrupted is None else list(self.corrupted),
         }
 
     def trace(self, progress: Progress) -> Traced:
@@ -153,7 +160,7 @@ def run_trace(job: TraceJob, out: Path | None, progress: Progress) -> FinishedTr
         graph, pruning = traced.graph, traced.graph.prune()
         verification = read_verification(run.path)
         if verification is None and job.verify:
-            verification = verify_graph(traced, pruning, job.seed, progress)
+            verification = verify_graph(traced, pruning, job.seed, progress, bound.corrupted)
             run.write(VERIFICATION, json_text(verification.model_dump(mode="json")))
     for name, draw in PICTURES.items():
         run.write(name, draw(graph, pruning))

@@ -10,6 +10,7 @@ from families import boot
 from acdc.attribution.prompts import prompt_tokens
 from acdc.attribution.trace import TraceSettings, trace_prompt
 from acdc.attribution.verification import spearman, unit_effects, verify_graph
+from acdc.errors import InputError
 from acdc.execution.executor import Executor, SlotInputs
 from acdc.model.functional import FunctionalComponents
 from acdc.model.relevance import relevance
@@ -134,6 +135,37 @@ def test_zeros_are_zeros():
         hook.remove()
     expected = float(logits[traced.graph.logits[0].index] - logits.mean())
     assert zero.none == pytest.approx(expected, rel=1e-5)
+
+
+def test_others_at_their_corrupted_values():
+    """With every MLP swapped for what it writes on the corrupted prompt: raw hooks; with all kept, the model itself."""
+    model, other = boot("llama", 2, 0), [3, 8, 4, 11, 22]
+    settings = TraceSettings(most_nodes=5, constant_first=False)
+    traced = trace_prompt(model, TOKENS, settings)
+    *usual, found = verify_graph(traced, traced.graph.prune(), corrupted=other).kept_alone
+    assert [one.others for one in usual] == ["mean", "zero"] and found.others == "corrupted"
+    mlps = [layer.mlp for layer in model.bridge.original_model.model.layers]
+    wrote = []
+    hooks = [mlp.register_forward_hook(lambda module, given, out: wrote.append(out)) for mlp in mlps]
+    model.bridge(torch.tensor([other]))
+    for hook in hooks:
+        hook.remove()
+    swaps = dict(zip(mlps, wrote, strict=True))
+    hooks = [mlp.register_forward_hook(lambda module, given, out: swaps[module]) for mlp in mlps]
+    logits = model.bridge(torch.tensor([TOKENS]))[0, -1].double()
+    for hook in hooks:
+        hook.remove()
+    assert found.none == pytest.approx(float(logits[traced.graph.logits[0].index] - logits.mean()), rel=1e-5)
+    assert found.none != pytest.approx(usual[1].none) and found.full == usual[0].full
+
+
+@pytest.mark.parametrize(
+    ("other", "says"), [([3, 8], "2 tokens and the prompt 5"), ([3, 8, 4, 11, 999], "token id 999")]
+)
+def test_a_corrupted_prompt_that_does_not_fit(verified, other, says):
+    traced, _ = verified
+    with pytest.raises(InputError, match=says):
+        verify_graph(traced, traced.graph.prune(), corrupted=other)
 
 
 def test_the_same_verification_again(verified):

@@ -203,3 +203,30 @@ def test_a_working_folder_that_is_no_text_is_refused(tmp_path):
     Path(os.fsdecode(folder)).mkdir()
     done = subprocess.run([sys.executable, "-m", "acdc", "list", "methods"], cwd=folder, capture_output=True)
     assert done.returncode == 2 and b"is not valid UTF-8" in done.stderr
+
+
+def test_texts_of_helps_are_wrapped_by_the_terminal_alone():
+    """A line break of the source would stay one in the list of commands."""
+    from acdc.cli.main import app
+
+    helps = {command.callback.__name__: command.help for command in app.registered_commands if not command.hidden}
+    assert len(helps) > 20 and all(helps.values())
+    for name, text in helps.items():
+        assert all("\n" not in part for part in text.split("\n\n")), name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("trace", "The capital of France is"),
+            "trace takes no argument 'The capital of France is': give --prompt \"The",
+        ),
+        (("trace", "ioi"), 'give --prompt "ioi" or --task ioi'),
+        (("discover", "ioi"), "discover takes no argument 'ioi': give --task ioi"),
+        (("show", "run", "other"), "show takes no argument 'other': leave it out"),
+    ],
+)
+def test_a_word_without_its_option_is_told_the_option(acdc, words, said):
+    outcome = acdc(*words)
+    assert outcome.code == 2 and said in outcome.err and len(outcome.err.splitlines()) == 1

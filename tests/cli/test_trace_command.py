@@ -93,6 +93,35 @@ def test_export_and_back(acdc, traced, tmp_path):
         assert (tmp_path / f"out.{format}").read_bytes().startswith((begins, b"digraph"))
 
 
+def test_a_corrupted_prompt_is_verified_with(acdc, tmp_path):
+    """And a run with it is another run, whose command makes it again."""
+    other = PROMPT.replace("John gave", "Mary gave")
+    words = (*SMALL, "--corrupted", other)
+    found = acdc(*words)
+    assert found.code == 0 and "With ablated neurons at their values on the corrupted prompt:" in found.out
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert "--corrupted" in record["command"] and "corrupted" in record["inputs"]
+    assert "already there" in acdc(*words).out
+    refused = acdc(*SMALL)
+    assert refused.code == 2 and "other inputs" in refused.err
+    refused = acdc(*SMALL[:-1], "other", "--corrupted", "Mary")
+    assert refused.code == 2 and "the corrupted prompt has" in refused.err
+
+
+@pytest.mark.parametrize("format", ["svg", "dot"])
+def test_nothing_is_folded_where_that_is_asked_for(acdc, traced, tmp_path, format):
+    words = ("export", "run", "--format", format, "--out")
+    assert acdc(*words, "short").code == 0
+    assert acdc(*words, "long", "--detail", "full").code == 0
+    own = package.load_graph(tmp_path / "run")
+    short, long = ((tmp_path / name).read_text() for name in ("short", "long"))
+    assert short == (tmp_path / f"run/attribution.{format}").read_text()
+    units = [node for node in own.kept(own.prune()) if node.is_unit]
+    assert all((f">{node.index}<" if format == "svg" else f'"{node.id}"') in long for node in units)
+    refused = acdc(*words, "x", "--detail", "summary")
+    assert refused.code == 2 and "only --detail full, which folds nothing" in refused.err
+
+
 def test_own_logits(acdc):
     one = acdc(*SMALL[:-2], "--logit", "Mary", "--less", "John", "--json", "--no-verify").json
     assert [logit["probability"] for logit in one["logits"]] == [1.0]

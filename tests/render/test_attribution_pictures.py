@@ -11,7 +11,7 @@ from acdc.artefacts.attribution.nodes import NodeKind
 from acdc.artefacts.attribution.verification import GraphVerification, KeptAlone, UnitEffect
 from acdc.render.attribution.page import page_data, to_html
 from acdc.render.attribution.picture import MOST_LINKS, draw, strongest_links, to_dot, to_svg
-from acdc.render.attribution.places import place
+from acdc.render.attribution.places import arrange
 from acdc.render.attribution.sentences import coverage, strongest, subtitle, title, unit_rows, verified
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -29,7 +29,7 @@ def verification(**changes) -> GraphVerification:
 
 def test_every_kept_node_has_a_place_of_its_own():
     graph = small()
-    places = place(graph, graph.prune())
+    places = arrange(graph, graph.prune()).places
     boxes = list(places.boxes.values())
     assert places.boxes.keys() == {node.id for node in graph.kept(graph.prune())}
     for number, one in enumerate(boxes):
@@ -41,7 +41,7 @@ def test_every_kept_node_has_a_place_of_its_own():
 
 def test_tokens_are_below_and_logits_above():
     graph = small()
-    boxes = place(graph, graph.prune()).boxes
+    boxes = arrange(graph, graph.prune()).places.boxes
     assert boxes["token@0"].y == boxes["bias"].y > boxes["m0.n7@0"].y > boxes["m1.n4@1"].y > boxes["logit:20"].y
     assert boxes["token@0"].x < boxes["token@1"].x
 

@@ -77,8 +77,8 @@ def _id(node: Node, size: tuple[int, int]) -> str:
     match node.kind:
         case NodeKind.NEURON | NodeKind.FEATURE:
             return f"{node.layer}_{node.index}_{node.position}"
-        case NodeKind.GROUP:
-            raise AssertionError("a supernode is not written as a node")
+        case NodeKind.GROUP | NodeKind.FOLDED:
+            raise AssertionError("several nodes are not written as one")
         case NodeKind.REST | NodeKind.ERROR:
             return f"0_{node.layer}_{node.position}"
         case NodeKind.TOKEN:
@@ -120,8 +120,8 @@ def _node(node: Node, rank: float, size: tuple[int, int]) -> dict[str, Any]:
             }
         case NodeKind.REST | NodeKind.ERROR:
             own = {"feature": -1, "layer": layer, "feature_type": ERROR, "jsNodeId": f"{layer}_{position}-0"}
-        case NodeKind.GROUP:
-            raise AssertionError("a supernode is not written as a node")
+        case NodeKind.GROUP | NodeKind.FOLDED:
+            raise AssertionError("several nodes are not written as one")
         case NodeKind.TOKEN:
             own = {
                 "feature": position,

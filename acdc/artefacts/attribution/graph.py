@@ -189,6 +189,8 @@ class AttributionGraph:
                 return f"{node.kind.value} {node.index} of MLP {node.layer}{at}"
             case NodeKind.GROUP:
                 return f"supernode {node.label!r}"
+            case NodeKind.FOLDED:
+                return f"{node.index} nodes of {node.label}"
             case NodeKind.REST:
                 return f"all other neurons of MLP {node.layer}{at}"
             case NodeKind.ERROR:

@@ -1,7 +1,7 @@
 """Nodes of an attribution graph, and their ids: `m3.n512@5` (a hidden neuron at a position), `m3.f1041@5` (a feature of
 a dictionary), `m3.rest@5` (all other neurons there), `m3.error@5` (what a dictionary does not reconstruct), `token@4`,
 `position@4`, `bias`, `first` (what all MLPs write at the first token), `logit:TOKENID` and `logit:TOKENID-TOKENID` (the
-first less the second), `group:NUMBER` (a supernode in a picture)."""
+first less the second). In pictures, `group:NUMBER` is a supernode, `folded:PLACE` several nodes as one box."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +13,7 @@ class NodeKind(StrEnum):
     NEURON = "neuron"
     FEATURE = "feature"
     GROUP = "group"
+    FOLDED = "folded"
     REST = "rest"
     ERROR = "error"
     TOKEN = "token"
@@ -24,6 +25,7 @@ class NodeKind(StrEnum):
 
 UNITS = (NodeKind.NEURON, NodeKind.FEATURE)
 REMAINDERS = (NodeKind.REST, NodeKind.ERROR)
+TOGETHER = (NodeKind.GROUP, NodeKind.FOLDED)  # several nodes as one, in pictures
 CONSTANTS = (NodeKind.POSITION, NodeKind.BIAS, NodeKind.FIRST)  # nodes that circuit-tracer does not have
 
 
@@ -31,9 +33,10 @@ CONSTANTS = (NodeKind.POSITION, NodeKind.BIAS, NodeKind.FIRST)  # nodes that cir
 class Node:
     """`layer` and `position` are -1 where they mean nothing.
 
-    `index`: the unit in its layer; the id of a token or of a logit's token; `minus`: that of the logit that is taken
-    off. `value`: a unit's activation, or a logit less the mean of all logits; 0 for what is no target. `weight`: of a
-    logit, its share of what influence is counted for: its probability. `label`: the text of a token.
+    `index`: the unit in its layer; the id of a token or of a logit's token; of folded nodes, how many. `minus`: the id
+    of the logit that is taken off. `value`: a unit's activation, or a logit less the mean of all logits; 0 for what is
+    no target. `weight`: of a logit, its share of what influence is counted for: its probability. `label`: the text of a
+    token.
     """
 
     kind: NodeKind
@@ -52,6 +55,8 @@ class Node:
                 return f"m{self.layer}.{self.kind.value[0]}{self.index}@{self.position}"
             case NodeKind.GROUP:
                 return f"group:{self.index}"
+            case NodeKind.FOLDED:
+                return f"folded:{self.label}"
             case NodeKind.REST | NodeKind.ERROR:
                 return f"m{self.layer}.{self.kind.value}@{self.position}"
             case NodeKind.TOKEN | NodeKind.POSITION:
@@ -68,4 +73,4 @@ class Node:
     @property
     def is_target(self) -> bool:
         """Whether a graph says what its value consists of."""
-        return self.is_unit or self.kind in (NodeKind.GROUP, NodeKind.LOGIT)
+        return self.is_unit or self.kind in (*TOGETHER, NodeKind.LOGIT)

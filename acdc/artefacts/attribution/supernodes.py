@@ -4,7 +4,7 @@ In pictures a supernode is one node: what its members add to others, and what ot
 they add to each other is inside it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,14 +56,23 @@ def with_supernodes(
 
 def merged(graph: AttributionGraph, pruning: Pruning) -> tuple[AttributionGraph, Pruning]:
     """A graph and its pruning with one node in the place of each supernode's members, for a picture."""
-    if not graph.groups:
+    made = [(_node(graph, name, ids), ids) for name, ids in graph.groups.items()]
+    whole, pruned = put_together(graph, pruning, made)
+    return replace(whole, groups={}), pruned
+
+
+def put_together(
+    graph: AttributionGraph, pruning: Pruning, made: Sequence[tuple[Node, Sequence[str]]]
+) -> tuple[AttributionGraph, Pruning]:
+    """A graph and its pruning with one node each in the place of some others, given by their ids: links between these
+    and the rest are summed up, those among them are left out."""
+    if not made:
         return graph, pruning
-    owner = {one: name for name, ids in graph.groups.items() for one in ids}
-    made = [_node(graph, name, ids) for name, ids in graph.groups.items()]
+    owner = {one: node.id for node, ids in made for one in ids}
     single, order = [node for node in graph.nodes if node.id not in owner], list(NodeKind)
-    nodes = tuple(sorted([*single, *made], key=lambda node: order.index(node.kind)))  # stable: the others keep theirs
-    place, inside = {node.id: number for number, node in enumerate(nodes)}, {node.label: node.id for node in made}
-    to = np.array([place[inside[owner[node.id]] if node.id in owner else node.id] for node in graph.nodes])
+    nodes = tuple(sorted([*single, *(node for node, _ in made)], key=lambda node: order.index(node.kind)))  # stable
+    place = {node.id: number for number, node in enumerate(nodes)}
+    to = np.array([place[owner.get(node.id, node.id)] for node in graph.nodes])
 
     def summed(matrix: np.ndarray) -> np.ndarray:
         found = np.zeros((len(nodes), len(nodes)))
@@ -78,7 +87,7 @@ def merged(graph: AttributionGraph, pruning: Pruning) -> tuple[AttributionGraph,
     np.minimum.at(rank, to, pruning.rank)
     np.logical_or.at(kept, to, pruning.nodes)
     through = summed(np.where(pruning.edges, pruning.through, 0.0))
-    together = replace(graph, nodes=nodes, weights=whole[np.ix_(targets, sources)], groups={})
+    together = replace(graph, nodes=nodes, weights=whole[np.ix_(targets, sources)])
     return together, Pruning(kept, summed(pruning.edges) > 0, rank, through)
 
 

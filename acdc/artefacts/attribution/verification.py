@@ -14,7 +14,7 @@ class _Record(BaseModel):
 
 class KeptAlone(_Record):
     """A logit (less the mean of all, or less another) with some units ablated, which puts them at `others`: their mean
-    at the same place over prompts of random tokens, or zero.
+    at the same place over prompts of random tokens, zero, or their values on a corrupted prompt.
 
     `full`: nothing is ablated; `none`: all units are. `graph`: all but those of the kept graph, where a kept remainder
     keeps all units of its place. `units`: all but the kept units themselves, so many as `count` says. `without`: these
@@ -22,7 +22,7 @@ class KeptAlone(_Record):
     random, once for each number. What is one node for all MLPs at the first token is never ablated.
     """
 
-    others: Literal["mean", "zero"]
+    others: Literal["mean", "zero", "corrupted"]
     count: int
     full: float
     none: float

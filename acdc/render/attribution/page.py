@@ -11,7 +11,7 @@ from acdc.artefacts.attribution.influence import Pruning
 from acdc.artefacts.attribution.nodes import REMAINDERS, Node
 from acdc.artefacts.attribution.verification import GraphVerification
 from acdc.render.attribution.picture import look
-from acdc.render.attribution.places import caption, place
+from acdc.render.attribution.places import caption
 from acdc.render.attribution.sentences import (
     HEAD,
     coverage,
@@ -23,11 +23,11 @@ from acdc.render.attribution.sentences import (
     unit_rows,
     verified,
 )
-from acdc.render.grid import LOWERS, RAISES, Places
+from acdc.render.grid import LOWERS, RAISES
 from acdc.render.report.markup import Markup, element, facts, join, paragraph, safe, table
 from acdc.render.style import NODE_FILL, NODE_LINE
 
-SCRIPTS = (("report", "basics.js"), ("attribution", "explorer.js"))
+SCRIPTS = ("fold.js", "arrange.js", "supernodes.js", "explorer.js", "controls.js", "start.js")
 ROWS = 60  # of the table of units
 
 
@@ -57,7 +57,7 @@ def to_html(
         style=_read("report", "report.css") + _read("attribution", "page.css"),
         sections=join(sections),
         data=_json(page_data(graph, pruning) | ({"pages": dict(pages)} if pages else {})),
-        script="\n".join(_read(folder, name) for folder, name in SCRIPTS),
+        script="\n".join([_read("report", "basics.js"), *(_read("attribution", name) for name in SCRIPTS)]),
     )
 
 
@@ -121,32 +121,31 @@ def _provenance(graph: AttributionGraph, command: str) -> Markup:
 
 
 def page_data(graph: AttributionGraph, pruning: Pruning) -> dict[str, Any]:
-    """What the page's script draws: nodes with places and links as columns, strongest links first."""
-    places, kept = place(graph, pruning), graph.kept(pruning)
+    """What the page's script draws: nodes, links as columns, strongest first, and supernodes."""
+    kept = graph.kept(pruning)
     number = {node.id: count for count, node in enumerate(kept)}
     links = sorted(graph.links(pruning), key=lambda link: (-link.influence, link.source.id, link.target.id))
     return {
-        "width": places.width,
-        "height": places.height,
-        "rows": [[name, y] for name, y in places.rows],
-        "share": graph.origin.node_share,
-        "nodes": [_node(graph, pruning, places, node) for node in kept],
+        "tokens": [repr(token.label) for token in graph.tokens],
+        "nodes": [_node(graph, pruning, node) for node in kept],
         "links": {
             "source": [number[link.source.id] for link in links],
             "target": [number[link.target.id] for link in links],
             "weight": [_rounded(link.weight) for link in links],
             "influence": [_rounded(link.influence) for link in links],
         },
+        "groups": {name: list(ids) for name, ids in graph.groups.items()},
     }
 
 
-def _node(graph: AttributionGraph, pruning: Pruning, places: Places, node: Node) -> dict[str, Any]:
-    box, hints = places.boxes[node.id], graph.hints.get(node.id)
+def _node(graph: AttributionGraph, pruning: Pruning, node: Node) -> dict[str, Any]:
+    hints = graph.hints.get(node.id)
     return {
         "id": node.id,
         "look": look(node),
+        "layer": node.layer,
+        "position": node.position,
         "rest": node.kind in REMAINDERS,
-        "leaf": not node.is_target,
         "always": not (node.is_unit or node.kind in REMAINDERS),
         "text": caption(node),
         "says": graph.describe(node),
@@ -154,7 +153,6 @@ def _node(graph: AttributionGraph, pruning: Pruning, places: Places, node: Node)
         "rank": _rounded(float(pruning.rank[graph.index[node.id]])),
         "raises": _tokens(hints.raises if hints else ()),
         "lowers": _tokens(hints.lowers if hints else ()),
-        "box": [round(box.x, 1), round(box.y, 1), round(box.width, 1), round(box.height, 1)],
     }
 
 

@@ -7,39 +7,43 @@ from acdc.artefacts.attribution.influence import Pruning
 from acdc.artefacts.attribution.nodes import REMAINDERS, Node, NodeKind
 from acdc.artefacts.attribution.supernodes import merged
 from acdc.render import dot, svg
-from acdc.render.attribution.places import caption, place
+from acdc.render.attribution.places import arrange, caption, number_of
 from acdc.render.attribution.sentences import subtitle, title
 from acdc.render.grid import FOOT, HEADER, LOWERS, MARGIN, RAISES, Places, header, legend, link, rules
 from acdc.render.shapes import DrawnLink, DrawnNode, Picture, Rectangle, Shape, Text
 from acdc.render.style import INK, NODE_FILL, NODE_LINE, PAPER
 from acdc.words import count_of
 
-MOST_LINKS = 400  # that a still picture shows
+MOST_LINKS, MOST_FOLDED = 400, 150  # that a still picture shows, of all nodes and where some are folded
 NARROWEST = 620.0  # that the header fits in
 
 
-def to_svg(graph: AttributionGraph, pruning: Pruning) -> str:
-    return svg.write(draw(graph, pruning))
+def to_svg(graph: AttributionGraph, pruning: Pruning, every: bool = False) -> str:
+    return svg.write(draw(graph, pruning, every))
 
 
-def to_dot(graph: AttributionGraph, pruning: Pruning) -> str:
-    return dot.write(draw(graph, pruning))
+def to_dot(graph: AttributionGraph, pruning: Pruning, every: bool = False) -> str:
+    return dot.write(draw(graph, pruning, every))
 
 
-def draw(graph: AttributionGraph, pruning: Pruning) -> Picture:
-    """The kept nodes, supernodes as one, and of their links those along which most influence passes."""
-    said, (graph, pruning) = subtitle(graph, pruning), merged(graph, pruning)
-    places, links = place(graph, pruning), graph.links(pruning)
-    shown = strongest_links(links, MOST_LINKS)
-    heading = title(graph)
+def draw(graph: AttributionGraph, pruning: Pruning, every: bool = False) -> Picture:
+    """The kept nodes, supernodes as one, and of their links those along which most influence passes. Where nodes are
+    too many to be read, those of least influence are folded, unless `every` one is asked for."""
+    said, heading = subtitle(graph, pruning), title(graph)
+    arranged = arrange(*merged(graph, pruning), every)
+    folded, places = arranged.folded, arranged.places
+    graph, pruning = folded.graph, folded.pruning
+    links = graph.links(pruning)
+    shown = strongest_links(links, MOST_FOLDED if folded.count else MOST_LINKS)
     return Picture(
         width=max(places.width + 2 * MARGIN, NARROWEST + 2 * MARGIN, 8.0 * len(heading)),
         height=places.height + HEADER + FOOT + MARGIN,
         heading=heading,
-        behind=tuple(_behind(heading, said, places, len(links), len(shown))),
+        behind=tuple(_behind(heading, said, places, folded.count, (len(shown), len(links)))),
         links=tuple(_link(one, places, shown[0].influence) for one in reversed(shown)),
         nodes=tuple(
-            _node(node, places, len(places.rows)) for node in sorted(graph.kept(pruning), key=lambda node: node.layer)
+            _node(node, places, len(places.rows) - number_of(folded.rows, node.layer))
+            for node in sorted(graph.kept(pruning), key=lambda node: node.layer)
         ),
     )
 
@@ -54,19 +58,20 @@ def drawn_id(node: Node) -> str:
     return node.id.replace(":", " ")
 
 
-def _behind(heading: str, said: str, places: Places, links: int, shown: int) -> list[Shape]:
-    fewer = [f"{count_of(shown, 'link')} of most influence are drawn, of {links:,}"] if shown < links else []
+def _behind(heading: str, said: str, places: Places, folded: int, links: tuple[int, int]) -> list[Shape]:
+    shown, of = links
+    fewer = [f"boxes with a + stand for {count_of(folded, 'node')} of less influence"] if folded else []
+    fewer += [f"{count_of(shown, 'link')} of most influence are drawn, of {of:,}"] if shown < of else []
     meanings = ((RAISES, "adds to the value above"), (LOWERS, "takes from it"))
     below = legend(places.height + HEADER + FOOT, meanings)
-    return [*header(heading, said, *fewer), *rules(places), *below]
+    return [*header(heading, said, *(["; ".join(fewer)] if fewer else [])), *rules(places), *below]
 
 
-def _node(node: Node, places: Places, ranks: int) -> DrawnNode:
+def _node(node: Node, places: Places, rank: int) -> DrawnNode:
     moved = places.at(node.id)
     fill, line = colours(node)
     dash = "dashed" if node.kind in REMAINDERS else "solid"
-    outline = Rectangle(moved, PAPER if node.kind in REMAINDERS else fill, line, 5, 1.2, dash)
-    rank = ranks - node.layer
+    outline = Rectangle(moved, PAPER if node.kind in (*REMAINDERS, NodeKind.FOLDED) else fill, line, 5, 1.2, dash)
     return DrawnNode(
         drawn_id(node), rank, outline, Text(moved.x, moved.y + 3.8, caption(node), 10.5, INK, centred=True)
     )
@@ -82,7 +87,7 @@ def look(node: Node) -> str:
     """As which part of a circuit a node is coloured."""
     if node.kind is NodeKind.LOGIT:
         return "logits"
-    return "mlp" if node.is_unit or node.kind in (*REMAINDERS, NodeKind.GROUP) else "embedding"
+    return "mlp" if node.layer >= 0 else "embedding"
 
 
 def _link(one: Link, places: Places, largest: float) -> DrawnLink:

@@ -10,6 +10,11 @@ from acdc.words import count_of, shortened
 
 STRONGEST = 12
 HEAD = ("unit", "at", "activation", "influence", "direct effect", "raises", "lowers")
+OTHERS = {
+    "mean": "their mean over prompts of random tokens",
+    "zero": "zero",
+    "corrupted": "their values on the corrupted prompt",
+}
 TOKENS = (5, 6)  # columns of `HEAD` that list tokens
 
 
@@ -113,7 +118,7 @@ def _direct(graph: AttributionGraph, found: GraphVerification) -> str:
 
 def _alone(graph: AttributionGraph, one: KeptAlone) -> str:
     name = units_name(graph)
-    others = "their mean over prompts of random tokens" if one.others == "mean" else "zero"
+    others = OTHERS[one.others]
     kept, random = count_of(one.count, f"kept {name}"), "as many random ones at the same places"
     return (
         f"With ablated {name}s at {others}: {_subject(graph)} is {one.full:.4g} in the model and "
