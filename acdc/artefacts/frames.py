@@ -132,9 +132,8 @@ def report_frame(report: Report, what: str) -> "pd.DataFrame":
     if what == "removals":
         return frame(_flat(removal.model_dump()) for removal in report.removals)
     if report.full_verification is None:
-        raise InputError(
-            f"{what} are part of a full verification: acdc.verify(..., extent='full') or 'acdc verify RUN'"
-        )
+        how = "acdc.verify(..., extent='full'), or 'acdc verify RUN'"
+        raise InputError(f"{what} are part of a full verification: {how}")
     return frame(_flat(one.model_dump()) for one in getattr(report.full_verification, what))
 
 
