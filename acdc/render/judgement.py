@@ -12,8 +12,8 @@ PARTLY = 0.5  # the least share of a behaviour that is part of it; 1 - PARTLY mo
 ACCURACY = "accuracy"
 RULE = (
     f"Faithful: the circuit alone recovers {FAITHFUL:.0%} to {2 - FAITHFUL:.0%} of the behaviour on unseen rows, in "
-    f"the metric of discovery, with the whole 95% interval where there is one. Partly: {PARTLY:.0%} to {2 - PARTLY:.0%}. "
-    "Not: anything else. Above 100% it overshoots: it does more than the full model."
+    f"the metric of discovery, with the whole 95% interval where there is one. Partly: {PARTLY:.0%} to "
+    f"{2 - PARTLY:.0%}. Not: anything else. Above 100% it overshoots: it does more than the full model."
 )
 
 

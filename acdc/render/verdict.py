@@ -1,6 +1,6 @@
 """What the verification of a circuit shows, in sentences that the terminal and the report share.
 
-A claim is shown if an interval or a corrected test supports it, and not shown if it was measured and not supported. A claim is shown if an interval or a corrected test supports it, and not shown if it was measured and not supported. It
+A claim is shown if an interval or a corrected test supports it, and not shown if it was measured and not supported. It
 is open if it was not measured, or without an interval or a test, if the test has too little power at this number of
 rows, or if a test that could have spoken against it found nothing, which is no evidence for it.
 """
