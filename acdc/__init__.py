@@ -127,6 +127,7 @@ display.provide(
         "picture in a file": "acdc.render.graphviz:save",
         "report as data frame": "acdc.artefacts.frames:report_frame",
         "report as HTML": "acdc.render.notebook:report_html",
+        "task of rows": "acdc.task.load:task_of",
         "result as HTML": "acdc.render.notebook:circuit_html",
     }
 )
