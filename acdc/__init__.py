@@ -115,7 +115,8 @@ display.provide(
         "attribution graph as SVG": "acdc.render.attribution.picture:to_svg",
         "attribution graph in a folder": "acdc.artefacts.attribution.store:save_graph",
         "circuit as DOT": "acdc.render.dot:to_dot",
-        "circuit as data frame": "acdc.artefacts.frames:edges_frame",
+        "circuit as data frame": "acdc.artefacts.frames:circuit_frame",
+        "circuit as networkx": "acdc.artefacts.circuit_graphs:to_networkx",
         "circuit as SVG": "acdc.render.svg:to_svg",
         "circuit of edges": "acdc.runs.by_hand:circuit_of",
         "circuit with matplotlib": "acdc.render.figure:plot",
@@ -126,6 +127,7 @@ display.provide(
         "picture in a file": "acdc.render.graphviz:save",
         "report as data frame": "acdc.artefacts.frames:report_frame",
         "report as HTML": "acdc.render.notebook:report_html",
+        "task of rows": "acdc.task.load:task_of",
         "result as HTML": "acdc.render.notebook:circuit_html",
     }
 )

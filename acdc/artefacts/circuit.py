@@ -1,10 +1,10 @@
 """The circuit artefact: edges with scores, and everything that says how they came to be (`circuit.json`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import (
@@ -18,31 +18,28 @@ from pydantic import (
     model_validator,
 )
 
+from acdc.artefacts.circuit_views import CircuitViews
 from acdc.artefacts.digests import ATTRIBUTION, CIRCUITS, FEATURE_CIRCUIT, read_artefact
 from acdc.artefacts.levels import with_present_names
 from acdc.artefacts.quantisation import Quantisation
 from acdc.display import show
 from acdc.errors import InputError
 from acdc.files import json_text, write_text
-from acdc.graph import Anatomy, ComponentGraph, Edge, Writer, is_within_head
+from acdc.graph import Anatomy, ComponentGraph, is_within_head
 from acdc.graph.masks import Mask
 from acdc.graph.task_spans import TaskSpans
 from acdc.graph.units import PositionUnits, Units, kind_of, units_of
 from acdc.options import MOST_THREADS, Level
 
-if TYPE_CHECKING:
-    import networkx as nx
-    import pandas as pd
-
-    from acdc.artefacts.verification.report import Report
-
 FILE_NAME = "circuit.json"
+BY_HAND = "by hand"  # the format of a circuit that is from no file
 SIGN_CONVENTION = {
     "effect": "score = metric(edge ablated) - metric(not ablated), mean over rows, in the metric's own sign",
     "objective": "score = rise of the objective when the edge is ablated in the circuit as it was at its test, mean "
     "over rows, with the sign of a loss of the metric",
     "importance": "score ranks by magnitude; it is not a change of the metric",
     "imported": "score is that of the file, as the tool that wrote it defines it; it is taken to rank by magnitude",
+    "by hand": "score is as it was given by hand; it is taken to rank by magnitude",
     "unscored": "the file has no scores, so all are 0",
 }
 
@@ -107,6 +104,11 @@ class ImportRecord(_Record):
     format: str
     content_hash: str
     lost: list[str]
+
+    @property
+    def origin(self) -> str:
+        """In few words; what was written by hand has no file."""
+        return self.format if self.format == BY_HAND else f"imported from {self.format}"
 
 
 _BESIDE = ("sender_order", "steps", "updates")
@@ -199,7 +201,7 @@ class ScoredNode(_Record):
     score: float = Field(allow_inf_nan=False)
 
 
-class Circuit(_Record):
+class Circuit(CircuitViews, _Record):
     """A circuit with its provenance; frozen, and free of times, paths and machine facts.
 
     `edges` are the edges that the method kept. The circuit that is verified and drawn has those of them that are on a
@@ -321,49 +323,39 @@ class Circuit(_Record):
         """Its effective edges between components, without the within-head edges inside them."""
         return [edge for edge in self.effective if not is_within_head(edge.id)]
 
-    def to_networkx(self) -> "nx.DiGraph":
-        """The effective circuit: components and slots as nodes, edges with `score`, wiring edges slot -> component."""
-        import networkx as nx  # here, as it takes longer to import than a circuit to read
+    def __len__(self) -> int:
+        return self.size
 
-        graph = nx.DiGraph(name=f"{self.task.name} in {self.model.name}")
-        writing = {Edge.parse(scored.id).writer for scored in self.links}
-        within_heads = {scored.id: scored.score for scored in self.effective if is_within_head(scored.id)}
-        for scored in self.links:
-            edge = Edge.parse(scored.id)
-            _add_writer(graph, edge.writer)
-            reader = edge.reader
-            graph.add_node(reader.id, kind=reader.kind.value, layer=reader.layer, head=reader.head)
-            graph.add_edge(edge.writer.id, reader.id, score=scored.score, wiring=False)
-            for owner in (owner for owner in self.graph.owners(reader) if owner in writing):
-                _add_writer(graph, owner)
-                name = f"{reader.id}->{owner.id}"
-                if owner.id != reader.id and (name in within_heads or not self.model.direct_edges):
-                    graph.add_edge(
-                        reader.id, owner.id, wiring=True, **({"score": within_heads[name]} if within_heads else {})
-                    )
-        return graph
+    def __bool__(self) -> bool:
+        """An empty circuit is a circuit too."""
+        return True
 
-    def to_dataframe(self) -> "pd.DataFrame":
-        """A row for each edge: see `acdc.artefacts.frames.edges_frame`. Raises InputError without pandas."""
-        return show("circuit as data frame", self)
+    def __dir__(self) -> list[str]:
+        """Its own names, without those of pydantic."""
+        return sorted(set(super().__dir__()) - set(dir(BaseModel)))
 
-    def plot(self, axes: Any = None, **look: Any) -> Any:
-        """Draw the picture with matplotlib, into `axes` or a figure of its size; returns the axes. `look`: as in
-        `acdc.draw`. Raises InputError without matplotlib."""
-        return show("circuit with matplotlib", self, axes, look)
-
-    def explore(self, report: "Report | None" = None) -> Any:
-        """The interactive page about it, which a notebook shows and `save` writes; `report`: what verification found.
-        In the page of a run are example rows too: `acdc discover` writes that."""
-        return show("circuit explorer", self, report)
+    def score(self, id: str) -> float:
+        """That of one of its units. Raises InputError for what it does not list."""
+        found = next((unit.score for level in self.units.lists for unit in self.at(level) if unit.id == id), None)
+        if found is None:
+            raise InputError(f"{id!r} is not in the circuit")
+        return found
 
     @classmethod
-    def of(cls, model: Any, task: Any, edges: Sequence[str], **settings: Any) -> "Circuit":
-        """A circuit written by hand: these edges, by their ids, of a loaded model, for a loaded task.
+    def of(
+        cls,
+        model: Any,
+        task: Any,
+        edges: Mapping[str, float] | Iterable[str | tuple[str, str] | ScoredEdge],
+        **settings: Any,
+    ) -> "Circuit":
+        """A circuit written by hand: these edges of a loaded model, for a loaded task.
 
+        `edges`: ids such as "a3.h2->logits", pairs ("a3.h2", "logits"), edges of another circuit, which keep their
+        scores, or scores by id; edges that are given none have 0. Edges that dangle stay, and do not count.
         `settings`: `metric`, `ablation`, `limit`, `seed` and others of `acdc.discover`. The rows are split as a
         discovery splits them, so that `acdc.verify` measures it on rows that it would not have seen. Raises InputError
-        for ids that are no edges of the model.
+        for ids that are no edges of the model. Warns where nothing is left of it.
         """
         made = show("circuit of edges", model, task, edges, settings)
         assert isinstance(made, cls)
@@ -453,44 +445,16 @@ class Circuit(_Record):
         if set(self.task.discovery) & set(self.task.verification):
             raise InputError("a row is on both sides of the split")
 
-    def to_dot(self) -> str:
-        """The picture as DOT text."""
-        return str(show("circuit as DOT", self))
-
-    def to_svg(self, path: str | Path) -> None:
-        """Write the picture as SVG; needs no Graphviz."""
-        write_text(Path(path), self._repr_svg_())
-
-    def to_picture(
-        self,
-        path: str | Path,
-        *,
-        fixed: bool = False,
-        group: str = "layer",
-        report: "Report | None" = None,
-        **more: Any,
-    ) -> None:
-        """Write the picture as the suffix says: .svg, .dot, or through Graphviz .pdf or .png.
-
-        `fixed`: every component of the model has its own place, the same in the pictures of all its circuits. `group`
-        "role": heads that do the same stand together, as the `report` of a full verification says. `more`: `detail`,
-        `landscape`, `legend`, `title`, `colours` and `names` as in `acdc.draw`, and the size: `width` in mm or
-        `font_size` of labels in points, and a `page` ("a4" or "letter") that it fits on. Raises InputError for another
-        suffix or value, without Graphviz, and where the report does not say what heads do.
-        """
-        show("circuit in a file", self, path, fixed, group, report, more)
-
     def __repr__(self) -> str:
-        size = f"{self.edges_effective:,} of {self.edges_total:,} edges"
-        return f"<Circuit: {self.task.name} in {self.model.name}, {self.method.name}, {size}>"
+        size = f"{self.size:,} of {self.units.total:,} {self.units.plural}"
+        return f"<Circuit: {self.task.name} in {self.model.name}, {self._found_by}, {size}>"
 
-    def _repr_svg_(self) -> str:
-        """What notebooks show."""
-        return str(show("circuit as SVG", self))
+    __str__ = __repr__
 
-
-def _add_writer(graph: "nx.DiGraph", writer: Writer) -> None:
-    graph.add_node(writer.id, kind=writer.kind.value, layer=writer.layer, head=writer.head)
+    @property
+    def _found_by(self) -> str:
+        """The method, or for what was imported, from where."""
+        return self.method.name if self.method.imported is None else self.method.imported.origin
 
 
 def library_versions() -> dict[str, str]:

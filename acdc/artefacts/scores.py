@@ -10,7 +10,8 @@ from acdc.options import Level, ScoreKind
 
 @dataclass(frozen=True)
 class Decision:
-    """One test of ACDC: the objective (minimised, see `Metric.objective`) before and with the edge or node removed."""
+    """One test of ACDC: the objective before and with the edge or node removed, as `decisions.jsonl` has it. It is
+    minimised: where a larger metric is better, it is the negated metric (`Metric.objective`)."""
 
     candidate: str
     before: float

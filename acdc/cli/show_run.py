@@ -162,7 +162,7 @@ def print_conclusion(run: FinishedRun, complete: bool) -> None:
 def print_standing(path: Path, report: Report, found_claims: Sequence[Claim], complete: bool) -> None:
     """The same of claims that are known."""
     out, found = console(), judge(report)
-    out.print(f"\n{found.word.value}: {found.why}", style="bold", soft_wrap=not out.is_terminal)
+    out.print(f"\n{found.said}: {found.why}", style="bold", soft_wrap=not out.is_terminal)
     by_standing: dict[Standing, list[str]] = {}
     for claim in found_claims:
         by_standing.setdefault(claim.standing, []).append(claim.name)

@@ -9,10 +9,11 @@ from acdc.artefacts.verification.report import Report
 from acdc.render.verdict import number, own_faithfulness, percent, spread
 
 PARTLY = 0.5  # the least share of a behaviour that is part of it; 1 - PARTLY more than all is as far off
+ACCURACY = "accuracy"
 RULE = (
-    f"Faithful: the circuit alone recovers {FAITHFUL:.0%} to {2 - FAITHFUL:.0%} of the behaviour on unseen rows, with "
-    f"the whole 95% interval where there is one. Partly: {PARTLY:.0%} to {2 - PARTLY:.0%}. Not: anything else. "
-    f"Above 100% it overshoots: it does more than the full model."
+    f"Faithful: the circuit alone recovers {FAITHFUL:.0%} to {2 - FAITHFUL:.0%} of the behaviour on unseen rows, in "
+    f"the metric of discovery, with the whole 95% interval where there is one. Partly: {PARTLY:.0%} to "
+    f"{2 - PARTLY:.0%}. Not: anything else. Above 100% it overshoots: it does more than the full model."
 )
 
 
@@ -27,14 +28,21 @@ class Word(StrEnum):
 
 @dataclass(frozen=True)
 class Judgement:
-    """A word, and why, in a sentence."""
+    """A word, and why, in a sentence or two. `certain`: an interval stands behind it."""
 
     word: Word
     why: str
+    certain: bool = True
+
+    @property
+    def said(self) -> str:
+        """The word, and where no interval stands behind faithfulness, that there is none."""
+        return f"{self.word}, without an interval" if self.word is Word.faithful and not self.certain else self.word
 
 
 def judge(report: Report) -> Judgement:
-    """What the verification says of faithfulness alone, under the ablation and by the metric of discovery."""
+    """What the verification says of faithfulness alone, under the ablation and by the metric of discovery. Other
+    metrics do not change the word; those in which the circuit does far less are named."""
     if not report.rows:
         return Judgement(Word.untested, f"Not verified: {report.reason}.")
     value = report.faithfulness
@@ -44,7 +52,26 @@ def judge(report: Report) -> Judgement:
     own = own_faithfulness(report)
     interval = own.denoised if own is not None and own.denoised.low is not None else None
     said = f"{percent(value)}" if interval is None else spread(interval)
-    return Judgement(_word(value, interval), f"The circuit alone recovers {said} of the behaviour{_beyond(value)}.")
+    why = f"The circuit alone recovers {said} of the behaviour in {report.metric}{_beyond(value)}."
+    if less := _less(report, value):
+        why += f" It recovers far less in {' and in '.join(less)}."
+    return Judgement(_word(value, interval), why, interval is not None)
+
+
+def _less(report: Report, value: float) -> list[str]:
+    """Other measured metrics of which the circuit recovers less than counts as faithful, and less than of its own; of
+    accuracy, the share of what the full model has."""
+    found = []
+    for name, measure in report.measures.items():
+        if name == ACCURACY and measure.full > 0:
+            share, text = measure.circuit / measure.full, f"{number(measure.circuit)} of {number(measure.full)}"
+        elif measure.faithfulness is not None:
+            share, text = measure.faithfulness, percent(measure.faithfulness)
+        else:
+            continue
+        if name != report.metric and share < min(FAITHFUL, value):
+            found.append(f"{name} ({text})")
+    return found
 
 
 def _word(value: float, interval: Interval | None) -> Word:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.report import Report
 from acdc.render.escaping import escape
+from acdc.render.judgement import judge
 from acdc.render.style import FAINT, INK, PAPER, QUIET
 from acdc.render.svg import to_svg
-from acdc.render.verdict import removals_text
+from acdc.render.verdict import between, removals_text
 from acdc.words import count_of
 
 STRONGEST = 10
@@ -42,13 +43,16 @@ def report_html(report: Report) -> str:
     ]
     head = ("metric", "full model", "circuit", "complement", "empty circuit", "faithfulness")
     title = f"{count_of(report.rows, 'row')} that discovery did not see, {report.ablation} ablation"
-    return _card(f"<p><b>{escape(_verdict(report, spans))}</b></p>", *_table(title, head, rows))
+    found = judge(report)
+    said = f"<p><b>{escape(found.said.capitalize())}.</b> {escape(found.why)}</p>"
+    return _card(said, f"<p>{escape(_sizes(report))}</p>", *_table(title, head, rows))
 
 
-def _verdict(report: Report, spans: dict[str, str]) -> str:
-    share = spans.get(report.metric, _share(report.faithfulness))
-    removed = removals_text(report, "parts")
-    return f"{report.edges:,} of {report.edges_total:,} edges, faithfulness {share} in {report.metric}. {removed}"
+def _sizes(report: Report) -> str:
+    """Of how much, what single removals and what random circuits of its size say."""
+    text = f"{report.edges:,} of {report.edges_total:,} edges. {removals_text(report, 'parts')}"
+    known = [value for value in report.random.faithfulness if value is not None] if report.random else []
+    return f"{text} {count_of(len(known), 'random circuit')} of its size: {between(known)}." if known else text
 
 
 def _intervals(report: Report) -> dict[str, str]:

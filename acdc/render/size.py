@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from acdc.artefacts.circuit import Circuit
 from acdc.options import Choosing
-from acdc.words import count_of, were
+from acdc.words import are, count_of, were
 
 
 def size_notes(circuit: Circuit) -> list[str]:
@@ -19,7 +19,9 @@ def _notes(circuit: Circuit) -> Iterator[str]:
     selection, units = circuit.method.selection, circuit.units
     asked, unscored = selection.get("edges"), selection.get("scored_zero")
     if circuit.method.objective is None and asked is not None and circuit.size_in_edges < asked:
-        reason = f"the next {units.singular} of the ranking would leave more than {asked:,}"
+        more = f"{selection['next_size']:,}" if "next_size" in selection else f"more than {asked:,}"
+        reason = f"with the next {units.singular} of the ranking it would have {more}"
+        reason += ", as others join a path with it" if units.count_as_edges else ""
         if unscored is not None:
             reason = f"{_no_more(circuit)}, and a score of 0 is never chosen"
         counted = units.singular if units.count_as_edges else "edge"
@@ -47,6 +49,15 @@ def _why_empty(circuit: Circuit) -> str:
     selection, name, plural = circuit.method.selection, circuit.units.singular, circuit.units.plural
     threshold = selection.get("threshold")
     kept = len(circuit.edges) if circuit.method.objective is not None else selection.get("selected", 0)
+    if circuit.units.are_edges and "next_size" in selection and kept:
+        return (
+            f"The {count_of(int(kept), 'edge')} at the top of the ranking {are(int(kept))} on no path from input to "
+            f"logits; with the next one it would have {selection['next_size']:,}, more than the {selection['edges']:,} "
+            f"asked for. Try --edges {selection['next_size']}, or --choose greedy, which starts at the logits."
+        )
+    if circuit.units.are_edges and selection.get("in_file"):
+        listed = count_of(int(selection["in_file"]), "edge")
+        return f"The {listed} that it was given form no path from input to logits: give those of a whole path."
     if circuit.units.are_edges and kept:
         lower = "a smaller --threshold" if threshold is not None else "a larger --edges or --faithfulness"
         greedy = "" if circuit.method.objective is not None else ", or --choose greedy, which starts at the logits"
@@ -56,8 +67,8 @@ def _why_empty(circuit: Circuit) -> str:
         )
     if circuit.method.objective is not None:
         return (
-            f"No removal of {_article(name)} raised {circuit.method.objective} by the threshold of {threshold:.4g} or "
-            "more. Try a smaller --threshold."
+            f"No removal of {_article(name)} {_worsened(circuit)} by the threshold of {threshold:.4g} or more. Try a "
+            "smaller --threshold."
         )
     if "largest_score" not in selection:
         return f"It was given no {plural}."
@@ -69,6 +80,13 @@ def _why_empty(circuit: Circuit) -> str:
             "a smaller --threshold."
         )
     return "Every path from input to logits takes more edges than were asked for. Try a larger --edges."
+
+
+def _worsened(circuit: Circuit) -> str:
+    """What a removal that counts does to the metric, or to what is minimised in its place."""
+    if circuit.method.objective == f"neg_{circuit.metric}":
+        return f"lowered {circuit.metric}"
+    return f"raised {circuit.method.objective}"
 
 
 def _article(name: str) -> str:

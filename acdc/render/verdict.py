@@ -1,8 +1,8 @@
 """What the verification of a circuit shows, in sentences that the terminal and the report share.
 
 A claim is shown if an interval or a corrected test supports it, and not shown if it was measured and not supported. It
-is open if it was not measured, if the test has too little power at this number of rows, or if a test that could have
-spoken against it found nothing, which is no evidence for it.
+is open if it was not measured, or without an interval or a test, if the test has too little power at this number of
+rows, or if a test that could have spoken against it found nothing, which is no evidence for it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -201,7 +201,7 @@ def claims_of(subject: Subject, report: Report) -> list[Claim]:
     if report.full_verification is None:
         text = (
             "Not measured: intervals, other ablations, completeness, minimality, and tests against chance. 'acdc "
-            "verify RUN' measures them."
+            'verify RUN\' measures them, in Python acdc.verify with extent="full".'
         )
         found.append(Claim("full verification", Standing.open, text))
     else:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from acdc.artefacts.circuit import BY_HAND, Circuit, ImportRecord, MethodRecord
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
-from acdc.artefacts.circuit import Circuit, ImportRecord, MethodRecord
 from acdc.artefacts.codecs import HELD, ForeignGraph
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
@@ -126,7 +126,8 @@ def import_circuit(
         imported=record,
     )
     scored = _is_scored(settings.level, found)
-    convention = ("imported" if found.mark.score_kind is None else None) if scored else "unscored"
+    unsigned = BY_HAND if record.format == BY_HAND else "imported"
+    convention = (unsigned if found.mark.score_kind is None else None) if scored else "unscored"
     circuit = describe_choice(behaviour, settings, split, scores, choice, method, convention)
     every = found.every(settings.level)
     return Imported(circuit, part_scores(behaviour, scores, settings.level) if every else None, behaviour.work)

@@ -74,6 +74,10 @@ class Ranking:
         """Whether nothing is left that may be chosen besides a choice."""
         return int(choice.kept.sum()) - self.units.always >= self.candidates
 
+    def next_size(self, choice: Choice) -> int:
+        """How many edges the circuit would have with the next of the ranking, which may complete paths of others."""
+        return self.top(int(choice.kept.sum()) - self.units.always + 1).size
+
     def top(self, k: int) -> Choice:
         return self.units.choose(self.units.first(self._order[:k]))
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,8 +67,20 @@ class Result:
     def __repr__(self) -> str:
         return f"<Result: {self.circuit!r}>"
 
+    def save(self, path: str | Path) -> None:
+        """Write the circuit with its scores or decisions into a folder, which is made, or which holds such files;
+        `acdc.load_run` reads it. Raises InputError where that fails."""
+        show("result in a folder", self, Path(path))
+
     def to_dataframe(self) -> "pd.DataFrame":
-        """A row for each candidate with its score, or for each test of acdc. Raises InputError without pandas."""
+        """A row for each candidate, or for each test of acdc in its order: `edge` (of circuits that do not consist of
+        edges: `unit`), `score` and `kept`.
+
+        A score is metric(ablated) - metric(kept), in the metric's own sign, as in the circuit (`sign_convention`); of
+        acdc that of the test, with `before` and `after`, the metric then, or where something else is minimised (a match
+        or a share of KL) `objective_before` and `objective_after`. `decisions` have what was minimised: the negated
+        metric where that is better if larger. Raises InputError without pandas.
+        """
         return found_frame(self.circuit, self.scores, self.decisions)
 
     def _repr_html_(self) -> str:
@@ -130,7 +143,7 @@ def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split:
     if found.drift > DRIFT_SHARE * found.threshold:
         warnings.warn(
             f"rounding in {behaviour.model.dtype_name} moved the objective by up to {found.drift:.2g}, which is near "
-            f"the threshold of {found.threshold:.2g}: take a larger threshold or --dtype float64",
+            f"the threshold of {found.threshold:.2g}: take a larger threshold, or load the model with --dtype float64",
             AcdcWarning,
             stacklevel=3,
         )
@@ -245,6 +258,8 @@ def _why_small(ranking: Ranking, choice: Choice, settings: DiscoverySettings) ->
     found: dict[str, int | float] = {}
     if settings.edges is not None and choice.size < settings.edges and ranking.is_spent(choice):
         found["scored_zero"] = len(ranking.scores) - int(np.count_nonzero(ranking.scores))
+    elif settings.edges is not None and choice.size < settings.edges:
+        found["next_size"] = ranking.next_size(choice)
     if not choice.edges.any():
         found["largest_score"] = float(np.abs(ranking.scores).max(initial=0.0))
     return found

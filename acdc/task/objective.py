@@ -52,6 +52,11 @@ class Objective:
     def metrics(self) -> list[Metric]:
         return [term.metric for term in self.terms]
 
+    def shown(self, value: float) -> str:
+        """A value of it for users: that of the metric, in its own sign, where the metric itself is minimised."""
+        [first, *others] = self.terms
+        return f"{self.name} {value:.4g}" if first.matched or others else f"{first.metric.name} {self.sign * value:.4g}"
+
     def of(self, values: np.ndarray, full: np.ndarray) -> np.ndarray:
         """[...] of the metrics' `values` [terms, ..., rows], and those of the full model [terms, rows]."""
         return self._per_row(values, full).mean(axis=-1)

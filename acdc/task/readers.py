@@ -1,8 +1,11 @@
-"""Read task files: JSONL (our own), AutoCircuit JSON, EAP-IG CSV. Every error names the file and the row.
+"""Read task files: JSONL (our own, whose rows may be JSON or CSV too), AutoCircuit JSON, EAP-IG CSV.
+
+Every error names the file and the row.
 
 A reader yields raw rows one by one: prompts and answers are text or token ids, as the file has them.
 """
 
+import ast
 import csv
 import io
 import itertools
@@ -16,7 +19,18 @@ from typing import Any, NoReturn, TextIO
 from acdc.errors import AcdcWarning, InputError
 from acdc.files import RefusedJson, open_file, unique_keys
 from acdc.task.eap_ig import ANSWER_COLUMNS, VERBS, Said, row_reader
-from acdc.task.raw_rows import AUTOCIRCUIT_NAMES, Header, PlacedRow, RawRow, RawTask, check_keys, meant_by, validate
+from acdc.task.raw_rows import (
+    AUTOCIRCUIT_NAMES,
+    KINDS,
+    Header,
+    PlacedRow,
+    RawRow,
+    RawTask,
+    check_keys,
+    meant_by,
+    validate,
+)
+from acdc.words import shortened
 
 
 def read_task_file(path: Path, said: Said | None = None) -> RawTask:
@@ -84,12 +98,15 @@ def _is_header(record: dict) -> bool:
 
 
 def read_autocircuit(path: Path) -> RawTask:
-    """AutoCircuit's dataset: {"prompts": [{"clean", "corrupt", "answers", "wrong_answers"}]}."""
+    """AutoCircuit's dataset: {"prompts": [{"clean", "corrupt", "answers", "wrong_answers"}]}; or a list of rows as our
+    own format has them in lines."""
     with _opened(path, newline="\n") as file:
         record = _parse_json(file.read(), str(path))
+    if isinstance(record, list):
+        return RawTask(Header(), _rows(_object(row, f"{path}, row {number}") for number, row in enumerate(record)))
     prompts = record.get("prompts") if isinstance(record, dict) else None
     if not isinstance(prompts, list):
-        raise InputError(f"{path}: expected AutoCircuit's format, an object with a list 'prompts'")
+        raise InputError(f"{path}: expected a list of rows, or AutoCircuit's format, an object with a list 'prompts'")
     places = (_object(prompt, f"{path}, prompt {number}") for number, prompt in enumerate(prompts))
     return RawTask(Header(), _rows((place, own_names(prompt, place)) for place, prompt in places))
 
@@ -111,9 +128,33 @@ def read_eap_ig_csv(path: Path, said: Said | None = None) -> RawTask:
             raise InputError(f"{path}: {column!r} is no column of a task: did you mean clean or corrupted?")
     if "clean" not in columns:
         raise InputError(f"{path}: expected the columns clean and corrupted, got {', '.join(columns) or 'none'}")
+    if said is None and not set(ANSWER_COLUMNS) & set(columns) and set(KINDS) & set(columns):
+        check_keys(RawRow, columns, str(path))
+        return RawTask(Header(), _own_csv_rows(columns, records))
     if said is None and not set(ANSWER_COLUMNS) & set(columns):
-        raise InputError(f"{path}: expected a column label, or correct_idx and incorrect_idx")
+        raise InputError(
+            f"{path}: expected a column label, or correct_idx and incorrect_idx (EAP-IG), or correct and incorrect"
+        )
     return RawTask(Header(), _csv_rows(path, said, columns, records))
+
+
+def _own_csv_rows(columns: list[str], records: Iterator[tuple[str, list[str]]]) -> Iterator[PlacedRow]:
+    """Rows with our own keys as columns: an answer is a text, or a list as JSON or Python writes it; an empty cell is
+    none."""
+    for number, (place, cells) in enumerate(records, start=1):
+        fields: dict[str, Any] = {"id": str(number)}
+        fields |= {name: cell for name, cell in zip(columns, cells, strict=True) if cell}
+        for kind in KINDS:
+            if fields.get(kind, "").startswith("["):
+                fields[kind] = _listed(fields[kind], f"{place}: {kind}")
+        yield PlacedRow(place, validate(RawRow, fields, place))
+
+
+def _listed(cell: str, place: str) -> Any:
+    try:
+        return ast.literal_eval(cell)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        raise InputError(f"{place}: begins with [ and is no list: {shortened(cell)}") from None
 
 
 def _csv_rows(

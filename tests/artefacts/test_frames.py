@@ -4,10 +4,11 @@ import io
 import sys
 
 import pytest
+import torch
 
 import acdc
 from acdc.artefacts.circuit import Circuit
-from acdc.errors import InputError
+from acdc.errors import AcdcWarning, InputError
 from acdc.graph import Edge
 from acdc.render.figure import draw_on
 
@@ -33,12 +34,46 @@ def test_edges_as_rows(found):
 
 def test_scores_and_decisions_as_rows(trio, induction, found):
     table = found.to_dataframe()
-    assert dict(zip(table["candidate"], table["score"], strict=True)) == found.scores
-    assert set(table["candidate"][table["kept"]]) == {edge.id for edge in found.circuit.edges}
+    assert dict(zip(table["edge"], table["score"], strict=True)) == found.scores
+    assert set(table["edge"][table["kept"]]) == {edge.id for edge in found.circuit.edges}
     tested = acdc.discover(trio, induction, method="acdc", threshold=5.0, limit=2)
     rows = tested.to_dataframe()
-    assert rows["candidate"].tolist() == [one.candidate for one in tested.decisions]
+    assert rows["edge"].tolist() == [one.candidate for one in tested.decisions]
     assert rows["kept"].tolist() == [one.kept for one in tested.decisions]
+
+
+def discovery_mean(model, task, rows):
+    """The metric logit_diff of the plain model, by TransformerLens and indexing."""
+    found = []
+    for row in task.rows[:rows]:
+        logits = model.bridge(torch.tensor([row.clean]))[0, row.answer_position]
+        found.append(logits[list(row.correct)].mean() - logits[list(row.incorrect)].mean())
+    return float(sum(found) / rows)
+
+
+def test_scores_of_acdc_have_the_sign_of_the_metric(trio, induction):
+    """The first edge into the logits is tested in the whole model: what `before` says is the metric there."""
+    found = acdc.discover(trio, induction, method="acdc", threshold=5.0, limit=2)
+    rows, kept = found.to_dataframe(), found.circuit.to_dataframe().set_index("edge")["score"]
+    assert rows["before"][0] == pytest.approx(discovery_mean(trio, induction, 2))
+    of_tests = rows[rows["kept"]].set_index("edge")["score"]
+    assert of_tests.to_dict() == kept.to_dict() and (rows["score"] == rows["after"] - rows["before"]).all()
+    matched = acdc.discover(trio, induction, method="acdc", threshold=5.0, limit=2, objective="match").to_dataframe()
+    assert matched.columns[-2:].tolist() == ["objective_before", "objective_after"]
+
+
+@pytest.mark.parametrize("level", ["nodes", "neurons", "positions"])
+def test_circuits_of_other_units_have_a_row_for_each(trio, induction, level):
+    found = acdc.discover(trio, induction, method="eap", level=level, edges=40, limit=4)
+    table, edges = found.circuit.to_dataframe(), found.circuit.to_dataframe("edges")
+    assert len(table) == len(found.circuit) == found.circuit.size
+    assert table.iloc[:, 0].tolist() == [unit.id for unit in found.circuit.members]
+    assert edges["edge"].tolist() == [edge.id for edge in found.circuit.edges]
+    assert edges["score"].isna().all() == (level != "positions")  # no method gave edges between components a score
+    assert found.circuit.units.plural in repr(found.circuit) and str(found.circuit) == repr(found.circuit)
+    if level == "nodes":
+        every = found.to_dataframe().set_index("unit")
+        assert every.loc["input", "kept"] and every["kept"].sum() == len(found.circuit) + 1
 
 
 def test_a_verification_as_rows(trio, induction, found):
@@ -70,6 +105,23 @@ def test_a_circuit_written_by_hand(trio, induction):
         Circuit.of(trio, induction, [EDGES[0]] * 2)
     with pytest.raises(InputError, match="no such setting"):
         Circuit.of(trio, induction, EDGES, colour="red")
+    with pytest.raises(InputError, match="give an id such as"):
+        Circuit.of(trio, induction, [3])
+
+
+def test_edges_are_given_with_their_scores_or_as_pairs(trio, induction, found):
+    again = Circuit.of(trio, induction, found.circuit.edges, limit=8)
+    assert again.edges == found.circuit.edges and "by hand" in repr(again) and "by hand" in again.sign_convention
+    pairs = [tuple(edge.id.split("->")) for edge in found.circuit.edges]
+    assert [edge.id for edge in Circuit.of(trio, induction, pairs).edges] == [edge.id for edge in again.edges]
+    scores = {edge.id: edge.score for edge in found.circuit.edges}
+    assert Circuit.of(trio, induction, scores, limit=8) == again
+    assert again.score("->".join(pairs[0])) == found.circuit.edges[0].score
+    with pytest.raises(InputError, match="not in the circuit"):
+        again.score("a9.h9->logits")
+    with pytest.warns(AcdcWarning, match="form no path"):
+        empty = Circuit.of(trio, induction, ["m3->logits"])
+    assert len(empty) == 0 and empty
 
 
 def test_edges_from_a_file_are_verified(acdc, tmp_path):

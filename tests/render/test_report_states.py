@@ -153,8 +153,27 @@ def test_the_verdict_in_one_word(show, value, interval, word):
     found = judge(report)
     assert found.word is word and ("overshooting" in found.why) == (value is not None and value > 1.2)
     text = to_html(circuit, report, "acdc discover")
-    assert f">{word.value.capitalize()}</b>" in text and RULE in text
+    unsure = ", without an interval" if word is Word.faithful and interval is None else ""
+    assert f">{word.value.capitalize()}{unsure}</b>" in text and RULE in text
     assert text.index("word-name") < text.index(">Edges<") or text.index("word-name") < text.index('class="cards"')
+
+
+def test_a_metric_that_is_far_lower_is_named():
+    """The word is that of the metric of discovery; others are compared with what counts as faithful."""
+    circuit, _ = random_circuit(20)
+    report = quick_report(circuit)
+    own = report.measures[circuit.metric].model_copy(update={"faithfulness": 0.9})
+    others = {
+        "accuracy": own.model_copy(update={"full": 0.918, "circuit": 0.525, "faithfulness": 0.95}),
+        "prob_diff": own.model_copy(update={"faithfulness": 0.34}),
+        "nll": own.model_copy(update={"faithfulness": 0.81}),
+    }
+    found = judge(report.model_copy(update={"measures": {circuit.metric: own, **others}}))
+    assert found.word is Word.faithful and found.said == "faithful, without an interval"
+    assert found.why == (
+        f"The circuit alone recovers 90.0% of the behaviour in {circuit.metric}. It recovers far less in accuracy "
+        "(0.525 of 0.918) and in prob_diff (34.0%)."
+    )
 
 
 def test_what_was_not_verified_is_untested():

@@ -33,9 +33,7 @@ def test_a_threshold_above_all_scores_is_said(trio, induction):
 
 def test_what_acdc_removed_is_said(trio, induction):
     (note,) = size_notes(found(trio, induction, threshold=1e6))
-    assert note.startswith(
-        "The circuit is empty. No removal of an edge raised neg_logit_diff by the threshold of 1e+06"
-    )
+    assert note.startswith("The circuit is empty. No removal of an edge lowered logit_diff by the threshold of 1e+06")
     (note,) = size_notes(found(trio, induction, threshold=1e6, level=Level.nodes))
     assert "No removal of a node" in note
 
@@ -47,9 +45,11 @@ def test_edges_on_no_path_are_said(trio, induction):
     kept = int(circuit.method.selection["selected"])
     assert circuit.size == 0 and kept > 0
     assert note.startswith(
-        f"The circuit is empty. Pruning removed all: the {kept} edges that the method kept were on no path"
+        f"The circuit is empty. The {kept} edges at the top of the ranking are on no path from input to logits"
     )
-    assert "--edges" in note and "--choose greedy" in note
+    more = int(circuit.method.selection["next_size"])
+    assert f"Try --edges {more}" in note and "--choose greedy" in note
+    assert found(trio, induction, method="eap", edges=more).size == more
 
 
 def test_an_empty_circuit_is_not_compared_with_random_ones(trio, induction):
@@ -65,8 +65,10 @@ def test_fewer_edges_than_asked_for_are_said_with_the_reason(trio, induction):
         circuit = found(trio, induction, method="eap", edges=asked)
         size, expected = circuit.edges_effective, []
         if size < asked:
-            why = f"the next edge of the ranking would leave more than {asked}"
+            more = int(circuit.method.selection["next_size"])
+            why = f"with the next edge of the ranking it would have {more}, as others join a path with it"
             expected = [f"{size} edges instead of the {asked} asked for: {why}."]
+            assert found(trio, induction, method="eap", edges=more).size == more > asked
         assert size_notes(circuit) == expected
         fewer += size < asked
     assert fewer

@@ -36,12 +36,12 @@ WORDS = ("needed", "drawn", "stability")  # columns of that table without number
 HEADINGS = {
     Standing.shown: "Shown",
     Standing.not_shown: "Not shown",
-    Standing.open: "Open",
+    Standing.open: "Open: not decided",
 }
 MEANINGS = {
     Standing.shown: "supported by an interval, by a corrected test, or by every removal that was measured",
     Standing.not_shown: "measured, and not supported",
-    Standing.open: "not measured, or the test could not decide",
+    Standing.open: "not measured, measured without an interval or a test, or the test could not decide",
 }
 
 
@@ -56,7 +56,7 @@ def word(report: Report) -> Markup:
     """The verdict in one word, why, and its rule."""
     found = judge(report)
     kind = found.word.name.replace("_", "-")
-    head = element("b", found.word.value.capitalize(), class_="word-name") + " " + element("span", found.why)
+    head = element("b", found.said.capitalize(), class_="word-name") + " " + element("span", found.why)
     return element("div", join([element("p", Markup(head)), paragraph(RULE, "quiet rule")]), class_=f"word-of {kind}")
 
 

@@ -61,7 +61,7 @@ def polish(
         run = _Polishing(circuits_of(behaviour, level), wanted, found.kept, found.threshold, seed)
         for number in range(1, ROUNDS + 1):
             settled = run.round(number, may_change=number < ROUNDS)
-            advance(1, f"{int(run.kept.sum())} kept, {run.measured.objective.name} {run.current:.4g}")
+            advance(1, f"{int(run.kept.sum())} kept, {run.measured.objective.shown(run.current)}")
             if settled:
                 break
         advance(ROUNDS - number)

@@ -192,7 +192,7 @@ class Pruning:
         return other
 
     def _note(self) -> str:
-        return f"{self._kept} kept, {self.tester.measured.objective.name} {self.current:.4g}"
+        return f"{self._kept} kept, {self.tester.measured.objective.shown(self.current)}"
 
     def results(self) -> dict[float, Decisions]:
         """The decisions under each of its thresholds, the objective of the circuit measured by a run from scratch."""
