@@ -183,6 +183,7 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="Use this running Ray cluster, from one of its machines: auto, HOST:PORT.")
     ] = None,
+    min_workers: opt.MinWorkers = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run directories (default: runs/ and the file's name).")
     ] = None,
@@ -198,7 +199,8 @@ def run(
 
     specified = read_jobs(jobs)
     folder = (out or Path("runs") / jobs.stem).resolve()
-    executor = choose_executor(workers, gpus_per_worker, address, max(job.settings.threads for job in specified))
+    threads = max(job.settings.threads for job in specified)
+    executor = choose_executor(workers, gpus_per_worker, address, threads, min_workers)
     with watching() as watch:
         ended = run_jobs(specified, folder, executor, watch, f"{jobs}: ")
     print_jobs(describe(folder, ended, driven=False), as_json)
