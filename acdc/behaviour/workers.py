@@ -102,19 +102,23 @@ class _Share:
     def __init__(self, workers: Workers, work: Callable[[Any, Any], Any], items: Sequence[Any]):
         self.left, self.done = deque(range(len(items))), dict[int, Any]()
         self._workers, self._work, self._items = workers, work, items
-        self._asked: dict[int, _Asked] = {}  # by worker
+        self._asked: dict[int, deque[_Asked]] = {}  # by worker, in the order in which it does them
         self._lost: set[int] = set()
         self._longest = 0.0  # seconds that an item took here
 
     def ask(self) -> None:
-        """Give every worker that has nothing to do an item, but not the last, which is no quicker elsewhere."""
+        """Give every worker that has nothing to do an item, but not the last, which is no quicker elsewhere; and as
+        long as there are enough for all, one to go on with while this process is at work."""
         if len(self.left) < 2:
             return
-        for worker in range(self._workers.size):
-            if len(self.left) > 1 and worker not in self._asked and worker not in self._lost:
-                item = self.left.popleft()
-                reply = self._workers.ask(worker, self._work, self._items[item])
-                self._asked[worker] = _Asked(item, reply, time.monotonic())
+        there = [worker for worker in range(self._workers.size) if worker not in self._lost]
+        for ahead, spared in ((0, 1), (1, 1 + len(there))):
+            for worker in there:
+                queue = self._asked.setdefault(worker, deque())
+                if len(self.left) > spared and len(queue) == ahead:
+                    item = self.left.popleft()
+                    reply = self._workers.ask(worker, self._work, self._items[item])
+                    queue.append(_Asked(item, reply, time.monotonic()))
 
     def do(self, work: Callable[[Any, Any], Any], behaviour: Any) -> None:
         """Do the next item here."""
@@ -124,16 +128,26 @@ class _Share:
 
     def collect(self, waiting_for: int | None) -> None:
         """Take the answers that are there; where nothing is left to do, wait for one, and take back what is late."""
-        for worker, asked in list(self._asked.items()):
-            wanted = asked.item == waiting_for
-            if asked.reply.ready(LISTEN if wanted else 0.0):
-                del self._asked[worker]
-                try:
-                    self.done[asked.item] = asked.reply.get()
-                except WorkerLost:
-                    self._lost.add(worker)
-                    self.left.appendleft(asked.item)
-            elif wanted and time.monotonic() - asked.since > max(LEAST_WAIT, LATE * self._longest):
-                del self._asked[worker]
-                self._lost.add(worker)  # for these items; what it still works on is not asked for again
-                self.left.appendleft(asked.item)
+        for worker, queue in self._asked.items():
+            while queue:
+                wanted = waiting_for in [asked.item for asked in queue]
+                if queue[0].reply.ready(LISTEN if wanted else 0.0):
+                    self._take(worker, queue)
+                    continue
+                allowed = max(LEAST_WAIT, LATE * self._longest) * len(queue)
+                if wanted and time.monotonic() - queue[0].since > allowed:
+                    self._give_up(worker, queue)  # what it still works on is not waited for
+                break
+
+    def _take(self, worker: int, queue: "deque[_Asked]") -> None:
+        try:
+            self.done[queue[0].item] = queue[0].reply.get()
+            queue.popleft()
+        except WorkerLost:
+            self._give_up(worker, queue)
+
+    def _give_up(self, worker: int, queue: "deque[_Asked]") -> None:
+        """Take back all that a worker was asked for, and ask it for none of these items again."""
+        self._lost.add(worker)
+        self.left.extendleft(asked.item for asked in reversed(queue))
+        queue.clear()

@@ -249,7 +249,7 @@ def _here(job: DiscoveryJob, unloaded: Unloaded) -> _There:
 
 
 def _assumed(job: DiscoveryJob, machine: Machine) -> _There:
-    memory = machine.gpu.memory
+    memory = machine.memory
     return _There(machine.rates(DTYPES[job.dtype]), 0, memory, lambda name: memory, machine.devices)
 
 

@@ -4,6 +4,7 @@ record where and when. What nodes and GPUs are is for Ray's scheduler alone; the
 import fcntl
 import json
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from acdc.search.settings import DiscoverySettings
 NODES, GPUS = 4, 4
 STORE_BYTES = 80 * 2**20
 PATIENCE = 600.0  # seconds for workers to start where much else runs
+TOKEN = secrets.token_hex(32)  # Ray reads it once in a process
+AGENTS = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port", "dashboard_agent_listen_port")
 TRACE, SLOW = "trace.jsonl", "slow.json"
 
 
@@ -36,41 +39,70 @@ class Simulated:
         return self._cluster.address
 
     def add(self):
-        self.nodes.append(
-            self._cluster.add_node(num_cpus=GPUS, num_gpus=GPUS, object_store_memory=STORE_BYTES, wait=True)
-        )
-        return self.nodes[-1]
+        self.nodes.append(self._cluster.add_node(num_cpus=GPUS, num_gpus=GPUS, **settings()))
 
     def lose(self, node):
         """Kill all of a node's processes."""
         self.nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
 
+    def have(self, count):
+        """Add nodes, or lose some, until there are so many."""
+        while len(self.nodes) < count:
+            self.add()
+        while len(self.nodes) > count:
+            self.lose(self.nodes[-1])
+
     def pool(self, workers, gpus, min_workers=None):
         return RayPool(workers, gpus, self.address, 1, min_workers)
 
 
 @contextmanager
-def simulated_cluster(monkeypatch, nodes=NODES):
-    """Bound to the loopback device, with a token."""
+def simulated_cluster(monkeypatch):
+    """One without nodes yet, bound to the loopback device, with a token."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     monkeypatch.setattr(desk, "START_SECONDS", PATIENCE)
     monkeypatch.setattr("acdc.jobs.ray.pool.START_SECONDS", PATIENCE)
     ray = _import_ray(local=True)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    from ray._private import services
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    monkeypatch.setattr(services, "get_node", patient(services.get_node))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **settings()})
     try:
-        found = Simulated(cluster)
-        for _ in range(nodes):
-            found.add()
-        yield found
+        yield Simulated(cluster)
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def patient(get_node):
+    """Ray waits half a minute for a node that it starts, which is short where much else runs."""
+
+    def wait_for(*arguments):
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return get_node(*arguments)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
+
+    return wait_for
+
+
+def settings():
+    """Of a node: ports are given, as it would wait for its agents to find some no longer than 15 seconds."""
+    sockets = [socket.socket() for _ in AGENTS]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return {"object_store_memory": STORE_BYTES, **dict(zip(AGENTS, ports, strict=True))}
 
 
 @dataclass(frozen=True)

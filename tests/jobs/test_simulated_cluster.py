@@ -23,10 +23,16 @@ REAL = [
 ]
 
 
-@pytest.fixture
-def cluster(monkeypatch):
-    with simulated_cluster(monkeypatch) as found:
+@pytest.fixture(scope="module")
+def started():
+    with pytest.MonkeyPatch.context() as patch, simulated_cluster(patch) as found:
         yield found
+
+
+@pytest.fixture
+def cluster(started):
+    started.have(NODES)
+    return started
 
 
 def artefacts(out):
@@ -43,3 +49,64 @@ def test_a_node_is_lost_and_one_added_and_the_bytes_are_the_same(cluster, tmp_pa
     ended = run_jobs(jobs, tmp_path / "there", cluster.pool(NODES, GPUS), watch)
     assert [job.status for job in ended] == [Status.done] * len(jobs)
     assert artefacts(tmp_path / "there") == artefacts(tmp_path / "here")
+
+
+@pytest.mark.thorough
+def test_every_worker_has_a_gpu_of_its_own(cluster, tmp_path):
+    """One replica per GPU: as many workers as there are GPUs."""
+    jobs = [Nap(f"n{i}", tmp_path / "naps", 4.0) for i in range(2 * NODES * GPUS)]
+    seen = do(cluster.pool(NODES * GPUS, 1.0), tmp_path / "naps", jobs)
+    places = {one["worker"]: (one["node"], *one["gpus"]) for one in seen}
+    assert len(places) == len(set(places.values())) == NODES * GPUS
+    assert Counter(node for node, _ in places.values()) == dict.fromkeys({node for node, _ in places.values()}, GPUS)
+
+
+@pytest.mark.thorough
+def test_workers_share_a_gpu_but_none_has_parts_of_two(cluster, tmp_path):
+    workers = 8
+    jobs = [Nap(f"n{i}", tmp_path / "naps", 2.0) for i in range(3 * workers)]
+    seen = do(cluster.pool(workers, 0.5), tmp_path / "naps", jobs)
+    places = {one["worker"]: (one["node"], *one["gpus"]) for one in seen}
+    assert len(places) == workers and all(len(place) == 2 for place in places.values())
+    assert max(Counter(places.values()).values()) <= 2
+
+
+@pytest.mark.thorough
+def test_a_node_that_comes_later_gets_work(started, tmp_path):
+    """Of jobs that wait, and of one that goes on."""
+    started.have(1)
+    folder = tmp_path / "naps"
+    jobs = [Nap(f"n{i}", folder, 1.0) for i in range(4)] + [SharedNap("shared", folder, 120.0, parts=240)]
+    seen = do(started.pool(2, GPUS, min_workers=1), folder, jobs, Watching(at_end={1: started.add}))
+    first = seen[0]["node"]
+    parts = Counter(one["node"] == first for one in seen if "part" in one)
+    assert parts[True] > 1 and parts[False] > 1, "both nodes did parts of the one job"
+
+
+@pytest.mark.thorough
+def test_a_slow_node_does_less(cluster, tmp_path):
+    """Of one job that four workers share, one on each node."""
+    folder = tmp_path / "naps"
+    warm = [Nap(f"n{i}", folder, 1.0) for i in range(NODES)]
+    slow = {}
+
+    def slow_down():
+        first = json.loads((folder / "trace.jsonl").read_text().splitlines()[0])["node"]
+        slow[first] = 5.0
+        (folder / SLOW).write_text(json.dumps(slow))
+
+    watch = Watching(at_end={1: slow_down})
+    seen = do(cluster.pool(NODES, GPUS), folder, [*warm, SharedNap("shared", folder, 300.0, parts=150)], watch)
+    parts = Counter(one["node"] for one in seen if "part" in one)
+    (slow_node,) = slow
+    assert sum(parts.values()) >= 150 and len(parts) == NODES
+    assert parts[slow_node] < 0.5 * min(count for node, count in parts.items() if node != slow_node)
+
+
+@pytest.mark.thorough
+def test_a_node_is_lost_with_those_who_share(cluster, tmp_path):
+    folder = tmp_path / "naps"
+    jobs = [SharedNap("shared", folder, 160.0, parts=80), Nap("single", folder, 1.0)]
+    watch = Watching(at_end={1: lambda: cluster.lose(cluster.nodes[-1])})
+    seen = do(cluster.pool(NODES, GPUS), folder, jobs, watch)
+    assert {one["part"] for one in seen if "part" in one} == set(range(80))

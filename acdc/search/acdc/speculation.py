@@ -22,7 +22,15 @@ from acdc.search.acdc.increments import Increments
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.positional_increments import PositionalIncrements
-from acdc.search.acdc.tester import NeuronRuns, NodeRuns, PassCost, PositionalRuns, Tester, WholeRuns
+from acdc.search.acdc.tester import (
+    NeuronRuns,
+    NodeRuns,
+    PassCost,
+    PositionalRuns,
+    Tester,
+    WholeRuns,
+    measure_in_memory,
+)
 from acdc.task.objective import RAW, Wanted
 
 LATE, LEAST_WAIT = 4.0, 10.0  # a pass is waited for so many times as long as one takes here, and so many seconds
@@ -73,7 +81,7 @@ def _try(
     for name, arguments in commands:
         getattr(copy.tester, name)(*arguments)
     copy.followed += len(commands)
-    return copy.tester.measure(wanted, before)
+    return measure_in_memory(behaviour, copy.tester, wanted, before)
 
 
 class Speculation:

@@ -21,6 +21,7 @@ from acdc.search.acdc.passes import Pass
 from acdc.task.objective import RAW, Wanted
 
 WIDEST = {"cpu": 16, "cuda": 256}  # most candidates of one pass
+PASSES = "passes of acdc"  # a kind of passes, see `acdc.execution.retreat`
 WHOLE_RUN_COST = 2.0  # see `PassCost.fixed`, of a run of the whole subgraph
 
 
@@ -86,6 +87,17 @@ class Tester(Protocol):
 
     def fork(self) -> "Tester":
         """Another of the same, to go on in another way."""
+
+
+def measure_in_memory(
+    behaviour: Behaviour, tester: Tester, wanted: Pass, before: np.ndarray | None = None
+) -> np.ndarray:
+    """What a tester gives for a pass, with fewer measurements at a time where memory runs out."""
+
+    def make(part: slice) -> np.ndarray:
+        return tester.measure(wanted.part(part), before)
+
+    return np.concatenate([found for _, found in behaviour.retreat.passes(PASSES, len(wanted.columns), make)])
 
 
 def no_estimates() -> InputError:

@@ -121,7 +121,7 @@ def test_members_that_come_later_take_part(trio, induction):
 
     def and_one_comes(self, *arguments):
         passes.append(1)
-        workers.size = min(2, len(passes) // 20)
+        workers.size = min(2, len(passes) // 4)
         return measure(self, *arguments)
 
     passes = []
