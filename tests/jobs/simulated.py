@@ -16,6 +16,7 @@ from acdc.behaviour.workers import share_out
 from acdc.jobs.batch import run_planned
 from acdc.jobs.ray import desk
 from acdc.jobs.ray.pool import RayPool, _import_ray
+from acdc.planning.throughput import JobLoad, schedule
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.registry import METHODS
 from acdc.search.settings import DiscoverySettings
@@ -70,7 +71,8 @@ def simulated_cluster(monkeypatch):
     from ray.cluster_utils import Cluster
 
     monkeypatch.setattr(services, "get_node", patient(services.get_node))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **settings()})
+    head = {"num_cpus": 0, "include_dashboard": False, "dashboard_port": free_ports(1)[0], **settings()}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         yield Simulated(cluster)
     finally:
@@ -96,13 +98,17 @@ def patient(get_node):
 
 def settings():
     """Of a node: ports are given, as it would wait for its agents to find some no longer than 15 seconds."""
-    sockets = [socket.socket() for _ in AGENTS]
+    return {"object_store_memory": STORE_BYTES, **dict(zip(AGENTS, free_ports(len(AGENTS)), strict=True))}
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
         one.close()
-    return {"object_store_memory": STORE_BYTES, **dict(zip(AGENTS, ports, strict=True))}
+    return ports
 
 
 @dataclass(frozen=True)
@@ -222,3 +228,42 @@ def do(pool, folder, jobs: Sequence[Nap], watch=None):
     run_planned(jobs, folder, pool, watch or Watching())
     assert all((job.path / "result").read_text() == job.id for job in jobs)
     return noted(folder)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Jobs of known length: seconds of those that nobody shares, seconds and parts of one that others may share in, and
+    seconds that each worker takes to load the model that they have."""
+
+    name: str
+    seconds: tuple[float, ...]
+    shared: tuple[float, int] = (0.0, 0)
+    loading: float = 0.0
+
+    def jobs(self, folder):
+        """With one first in which all workers take part, so that they have loaded what is real."""
+        shared = [SharedNap("shared", folder, self.shared[0], parts=self.shared[1])] if self.shared[1] else []
+        naps = [Nap(f"n{place}", folder, one, self.loading) for place, one in enumerate(self.seconds)]
+        return [SharedNap(WARM, folder, 120.0, parts=120), *shared, *naps]
+
+    def planned(self, workers):
+        """Seconds by the model."""
+        shared = [JobLoad("m", 0.0, 0.0, self.shared[1], self.shared[0] / self.shared[1])] if self.shared[1] else []
+        return schedule([*shared, *(JobLoad("m", self.loading, one) for one in self.seconds)], workers).seconds
+
+    def measured(self, cluster, workers, gpus, folder):
+        """Seconds from the end of the first job to that of the last."""
+        seen = do(cluster.pool(workers, gpus), folder, self.jobs(folder))
+        ended = {one["job"]: one["ended"] for one in seen if "job" in one}
+        return max(ended.values()) - ended[WARM]
+
+
+WARM = "warm"
+MIXED = tuple(1 + 10 * (37 * place % 64) / 63 for place in range(64))
+CASES = [
+    Case("48 jobs of 5 s", (5.0,) * 48),
+    Case("64 jobs of 1 to 11 s, in no order", MIXED),
+    Case("the same, 6 s to load their model", MIXED, loading=6.0),
+    Case("one job of 240 s in 120 parts, which all share", (), shared=(240.0, 120)),
+    Case("20 jobs of 5 s beside one of 160 s in 80 parts", (5.0,) * 20, shared=(160.0, 80)),
+]

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'acdc[cluster]'")
 
-from simulated import GPUS, NODES, SLOW, Nap, SharedNap, Watching, do, simulated_cluster  # noqa: E402
+from simulated import CASES, GPUS, NODES, SLOW, Nap, SharedNap, Watching, do, simulated_cluster  # noqa: E402
 
 from acdc.jobs.batch import run_jobs  # noqa: E402
 from acdc.jobs.executors import InProcess  # noqa: E402
@@ -110,3 +110,12 @@ def test_a_node_is_lost_with_those_who_share(cluster, tmp_path):
     watch = Watching(at_end={1: lambda: cluster.lose(cluster.nodes[-1])})
     seen = do(cluster.pool(NODES, GPUS), folder, jobs, watch)
     assert {one["part"] for one in seen if "part" in one} == set(range(80))
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_the_plan_tells_how_long_many_jobs_take(cluster, tmp_path, case):
+    """Within 20 %; workers that sleep do not mind how few cores there are."""
+    workers = NODES * GPUS // 2
+    measured = case.measured(cluster, workers, 2.0, tmp_path / "naps")
+    assert case.planned(workers) == pytest.approx(measured, rel=0.2)

@@ -12,7 +12,7 @@ from acdc.search.acdc import speculation
 from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.search import acdc
 from acdc.search.acdc.speculation import Speculation
-from acdc.search.acdc.tester import WIDEST
+from acdc.search.acdc.widths import WIDEST
 from acdc.search.discover import bind
 from acdc.search.methods.exact import exact
 from acdc.search.registry import METHODS
