@@ -63,6 +63,7 @@ def simulated_cluster(monkeypatch):
     """One without nodes yet, bound to the loopback device, with a token."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else workers starve where much else runs
     monkeypatch.setattr(desk, "START_SECONDS", PATIENCE)
     monkeypatch.setattr("acdc.jobs.ray.pool.START_SECONDS", PATIENCE)
     ray = _import_ray(local=True)
