@@ -333,18 +333,21 @@ def run_jobs(
     workers: int | None = None,
     gpus_per_worker: float = 0.0,
     address: str | None = None,
+    min_workers: int | None = None,
 ) -> list[StoredJob]:
     """Run many discoveries, each into a run directory in the folder `out`, and return how each of them ended.
 
     `jobs`: a job file, or tables as in one: their keys are the long options of `acdc discover`, and a list of values
     makes one job per value. Jobs that are finished in `out` are not run again. `workers`: the number of Ray workers, on
-    this machine or on the cluster at `address`; None runs one job after another in this process.
+    this machine or on the cluster at `address`; None runs one job after another in this process. `min_workers`: on a
+    cluster, with so many the first job begins, and the others join when there is room for them; None for all.
     Raises InputErrors, which names everything that is wrong with any job, before the first is run.
     """
     specified = read_jobs(Path(jobs)) if isinstance(jobs, str | Path) else make_jobs({}, jobs, Path())
     if not specified:
         raise InputError("jobs: there must be at least one table")
-    executor = choose_executor(workers, gpus_per_worker, address, max(job.settings.threads for job in specified))
+    threads = max(job.settings.threads for job in specified)
+    executor = choose_executor(workers, gpus_per_worker, address, threads, min_workers)
     where = f"{jobs}: " if isinstance(jobs, str | Path) else ""
     return run_planned_jobs(specified, Path(out).resolve(), executor, Silent(), where)
 

@@ -49,9 +49,9 @@ from acdc.graph.units import EdgeUnits
 from acdc.progress import nobody, silent
 from acdc.search.acdc.increments import Increments
 from acdc.search.acdc.passes import Pass
-from acdc.search.acdc.propagation import CACHE_BYTES
 from acdc.search.acdc.pruning import Pruning
 from acdc.search.acdc.receiver_steps import receiver_steps
+from acdc.search.acdc.widths import CACHE_BYTES
 from acdc.search.choosing import Ranking
 from acdc.search.methods.eap import eap
 from acdc.search.methods.eap_ig import eap_ig_inputs

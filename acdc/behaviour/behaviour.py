@@ -28,6 +28,7 @@ from acdc.execution.executor import Executor, SlotInputs, Trace
 from acdc.execution.hidden import HiddenRecord
 from acdc.execution.machine import free_memory, return_free_memory
 from acdc.execution.required_positions import RequiredPositions
+from acdc.execution.retreat import Retreat
 from acdc.execution.subgraph import Prompts, SubgraphRun
 from acdc.execution.work import Work
 from acdc.graph import ComponentGraph
@@ -48,6 +49,7 @@ TOGETHER = 32  # candidates that another process measures at a time
 BATCH_BYTES = {"cpu": 128 * 2**20, "cuda": 4 * 2**30}
 CANDIDATE_TOKENS = 4096
 CANDIDATE_BYTES = 128 * 2**20
+MEASURING = "measuring"  # a kind of passes, see `acdc.execution.retreat`
 
 
 # of a behaviour, computed once
@@ -99,6 +101,7 @@ class Behaviour:
         budget = budget_on(model.device_kind, free_memory(model.device)) / 2
         # not held by their own caches, so that a behaviour's runs are gone as soon as nobody uses it
         me = weakref.ref(self)
+        self.retreat = Retreat(model.components.work, lambda: _there(me).release())
         self._clean = RunCache(lambda place: _there(me)._run_clean(place), lambda trace: trace.nbytes, budget)
         self._prompts = RunCache(lambda place: _there(me)._make_prompts(place), lambda found: found.nbytes, budget)
         self._neurons = RunCache(lambda place: _there(me).ablated_neurons(_there(me).batches[place]), _size, budget / 2)
@@ -432,11 +435,26 @@ def _measure(behaviour: Behaviour, candidates: _Candidates, advance: Advance = n
     for place, batch in enumerate(behaviour.batches):
         answers, prompts = batch.answers.for_metrics(metrics), behaviour.prompts_without(place, removed)
         for part in _passes(behaviour, len(removed), batch):
-            cut = removed[part]
-            logits = behaviour.logits(batch, prompts, cut, answers.columns).unflatten(0, (len(cut), -1))
-            values[:, part, list(batch.index)] = apply(metrics, logits, answers)
-            advance(len(cut) * len(batch.index))
+            run = partial(_run_some, behaviour, batch, prompts, removed[part], metrics, answers)
+            for some, found in behaviour.retreat.passes(MEASURING, part.stop - part.start, run):
+                values[:, part.start + some.start : part.start + some.stop, list(batch.index)] = found
+                advance(found.shape[1] * len(batch.index))
     return values
+
+
+def _run_some(
+    behaviour: Behaviour,
+    batch: Batch,
+    prompts: Prompts,
+    removed: Mask,
+    metrics: Sequence[Metric],
+    answers: RowBatch,
+    some: slice,
+) -> np.ndarray:
+    """Metrics of some candidates on a batch, in one pass: float64 [metrics, candidates, rows]."""
+    cut = removed[some]
+    logits = behaviour.logits(batch, prompts, cut, answers.columns).unflatten(0, (len(cut), -1))
+    return apply(metrics, logits, answers)
 
 
 def _passes(behaviour: Behaviour, candidates: int, batch: Batch) -> Iterator[slice]:

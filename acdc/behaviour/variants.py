@@ -13,11 +13,12 @@ from acdc.execution.removals import CircuitRun, Reach, together
 from acdc.execution.required_positions import Required
 from acdc.graph import ComponentGraph
 from acdc.progress import Advance, Ticks, nobody
-from acdc.task.metrics import Metric
+from acdc.task.metrics import Metric, RowBatch
 
 AT_ONCE = 1024  # variants whose values on all rows are held together
 WIDEST = 32  # variants in one run
 RUN_BYTES = 128 * 2**20  # what the variants of one run may take
+VARIANTS = "variants"  # a kind of passes, see `acdc.execution.retreat`
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,29 @@ def _measure(
             run = CircuitRun(components, required, behaviour.prompts[number], variants.kept)
             answers = batch.answers.for_metrics(metrics)
             for group in groups:
-                for some in group.runs(run, behaviour.model.dtype.itemsize):
-                    final = run.variants(variants.masks(some), group.reached)
-                    columns = None if answers.columns is None else answers.columns.repeat(len(some), 1)
-                    logits = components.unembed(final, columns).unflatten(0, (len(some), -1))
-                    values[np.ix_(range(len(metrics)), some, list(batch.index))] = apply(metrics, logits, answers)
-                    advance(len(some) * len(batch.index))
+                for together in group.runs(run, behaviour.model.dtype.itemsize):
+                    measure = partial(_run_some, behaviour, run, answers, metrics, variants, group.reached, together)
+                    for part, found in behaviour.retreat.passes(VARIANTS, len(together), measure):
+                        values[np.ix_(range(len(metrics)), together[part], list(batch.index))] = found
+                        advance(found.shape[1] * len(batch.index))
     return values
+
+
+def _run_some(
+    behaviour: Behaviour,
+    run: CircuitRun,
+    answers: RowBatch,
+    metrics: Sequence[Metric],
+    variants: Variants,
+    reached: np.ndarray,
+    together: Sequence[int],
+    part: slice,
+) -> np.ndarray:
+    """Metrics of a part of some variants on a batch, in one run: float64 [metrics, variants, rows]."""
+    some = together[part]
+    final = run.variants(variants.masks(some), reached)
+    columns = None if answers.columns is None else answers.columns.repeat(len(some), 1)
+    return apply(metrics, behaviour.model.components.unembed(final, columns).unflatten(0, (len(some), -1)), answers)
 
 
 def _places(changed: Sequence[np.ndarray]) -> np.ndarray:

@@ -105,13 +105,19 @@ Options = dict[str, Any]
 
 
 def takes_job(
-    *, without: Sequence[str] = (), features: Callable[[Collection[str], Options], None] | None = None, **usual: Any
+    *,
+    without: Sequence[str] = (),
+    features: Callable[[Collection[str], Options], None] | None = None,
+    told: bool = False,
+    **usual: Any,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a command of a function whose first parameter is a `DiscoveryJob`: it gets the options of one, `without`
     some and with other `usual` values, and then the function's own.
 
     `features`: what is called in its place where the level is that of features, with the names of the options that the
-    user wrote and the values of all; the function then has these names as its second parameter, `given`."""
+    user wrote and the values of all. The function then has these names as its second parameter, `given`, as it has
+    where it wants to be `told`."""
+    told = told or features is not None
     ours = [
         parameter.replace(default=usual.get(name, parameter.default), kind=inspect.Parameter.KEYWORD_ONLY)
         for parameter in OPTIONS
@@ -119,15 +125,15 @@ def takes_job(
     ]
 
     def wrap(command: Callable[..., None]) -> Callable[..., None]:
-        theirs = list(inspect.signature(command).parameters.values())[1 if features is None else 2 :]
+        theirs = list(inspect.signature(command).parameters.values())[2 if told else 1 :]
 
         @loads_model
         def run(**values: Any) -> None:
-            if features is None:
+            if not told:
                 command(discovery_job(**{one.name: values.pop(one.name) for one in ours}), **values)
                 return
             given = _written(values.pop(_CONTEXT))
-            if values["level"] == FEATURES:
+            if features is not None and values["level"] == FEATURES:
                 features(given, values)
             else:
                 command(discovery_job(**{one.name: values.pop(one.name) for one in ours}), given, **values)
@@ -137,6 +143,7 @@ def takes_job(
         options = [*ours, *(p for p in own if p not in arguments)]
         if features is not None:
             options = [p.replace(annotation=opt.AnyLevel) if p.name == "level" else p for p in options]
+        if told:
             options.append(inspect.Parameter(_CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
         signature = inspect.Signature([*arguments, *options])
         run.__name__, run.__doc__ = command.__name__, command.__doc__

@@ -115,9 +115,13 @@ def discover(
 
 
 @command(FIND, "acdc plan --task ioi --method eap-ig-inputs")
-@takes_job()
+@takes_job(told=True)
 def plan(
     job: "DiscoveryJob",
+    given: frozenset[str],
+    jobs: Annotated[
+        Path | None, typer.Argument(help="A job file, as for run, to plan in place of one discovery.", metavar="[JOBS]")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Accepted as in discover; a plan writes no files.")] = None,
     probing: Annotated[
         bool,
@@ -126,19 +130,35 @@ def plan(
     machine: Annotated[
         str | None,
         typer.Option(
-            help="Plan for GPUs that are not here: a100, h100 or h200, several as 8xh100, with speeds as assumed.",
+            help="Plan for GPUs that are not here: a100, h100 or h200, several as 8xh100, a part of one as 0.5xh100, "
+            "with speeds as assumed.",
             metavar="GPUS",
         ),
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="With JOBS: this many workers, each with the machine to itself.", metavar="N")
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Estimate the time and memory of a discovery. For the method acdc, load the model and run a short search."""
-    from acdc.cli.plan import announce, print_plan
+    """Estimate the time and memory of a discovery, or of all jobs of a file. For the method acdc, load the model and
+    run a short search."""
+    from acdc.cli.plan import announce, print_jobs_plan, print_plan
     from acdc.cli.progress import bars
+    from acdc.jobs.jobs_file import read_jobs
+    from acdc.jobs.makespan import plan_file
     from acdc.planning.job_plan import plan_job
     from acdc.planning.machines import Machine
 
-    print_plan(plan_job(job, probing, announce, bars, None if machine is None else Machine.parse(machine)), as_json)
+    there = None if machine is None else Machine.parse(machine)
+    if jobs is None:
+        if workers is not None:
+            raise InputError("--workers needs a job file: a single discovery is planned for one process")
+        print_plan(plan_job(job, probing, announce, bars, there), as_json)
+        return
+    own = {"jobs", "out", "probing", "machine", "workers", "as_json"}
+    if others := sorted(given - own):
+        raise InputError(f"--{others[0].replace('_', '-')} does not go with a job file: write it into {jobs}")
+    print_jobs_plan(plan_file(read_jobs(jobs), workers, there, probing, announce, bars, f"{jobs}: "), jobs, as_json)
 
 
 @command(FIND, "acdc sweep --task induction --thresholds 0.1,1,5")
@@ -188,6 +208,7 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="Use this running Ray cluster, from one of its machines: auto, HOST:PORT.")
     ] = None,
+    min_workers: opt.MinWorkers = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run directories (default: runs/ and the file's name).")
     ] = None,
@@ -203,7 +224,8 @@ def run(
 
     specified = read_jobs(jobs)
     folder = (out or Path("runs") / jobs.stem).resolve()
-    executor = choose_executor(workers, gpus_per_worker, address, max(job.settings.threads for job in specified))
+    threads = max(job.settings.threads for job in specified)
+    executor = choose_executor(workers, gpus_per_worker, address, threads, min_workers)
     with watching() as watch:
         ended = run_jobs(specified, folder, executor, watch, f"{jobs}: ")
     print_jobs(describe(folder, ended, driven=False), as_json)

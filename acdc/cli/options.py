@@ -129,6 +129,10 @@ VerifyExtent = Annotated[
 VerifyRows = Annotated[
     int | None, typer.Option("--verify-rows", help="Verify on at most this many unseen rows.", metavar="ROWS")
 ]
+MinWorkers = Annotated[
+    int | None,
+    typer.Option(help="Begin with this many workers; the others join when the cluster has room.", metavar="N"),
+]
 Out = Annotated[Path | None, typer.Option(help="Run directory; default: a new one under runs/.", metavar="DIR")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, or cuda:0,cuda:1,... to distribute the layers.")]
 DTypeName = Annotated[DType, typer.Option("--dtype", help="Floating-point type of the model.")]

@@ -1,9 +1,12 @@
 """Print a plan: first the estimates, then what they are based on; or JSON."""
 
+from pathlib import Path
+
 from acdc.cli.console import console, say_json, tell
 from acdc.cli.progress import clear_line
 from acdc.cli.tables import make_table
 from acdc.graph.units import kind_of
+from acdc.jobs.makespan import READING, JobsPlan
 from acdc.options import Extent, Level
 from acdc.planning.forecast import Forecast
 from acdc.planning.job_plan import Cost, JobPlan
@@ -39,6 +42,51 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
     )
     out.print(f"\n{_basis(plan)}")
     out.print(f"\n{_memory(plan)}")
+
+
+def print_jobs_plan(plan: JobsPlan, file: Path, as_json: bool) -> None:
+    """When all jobs of a file are done, and what each of those that differ takes."""
+    if as_json:
+        say_json(plan.as_record())
+        return
+    out = console()
+    who = "in one process" if plan.workers is None else f"on {count_of(plan.workers, 'worker')}"
+    first = plan.plans[0][0]
+    out.print(f"plan of {count_of(plan.jobs, 'job')} of {file.name} {who}\n", style="bold")
+    rows = [("all jobs", f"about {duration(plan.likely.seconds)}", _between(plan.least.seconds, plan.most.seconds))]
+    if plan.workers is not None:
+        shared = count_of(plan.likely.parts_shared, "batch", "batches")
+        rows.insert(0, ("starting", f"about {duration(plan.starting)}", ""))
+        rows.append(("workers busy", f"{100 * plan.likely.busy:.0f}%", f"{shared} done by others than the job's own"))
+    out.print(make_table(("what", "time", "bounds"), rows, out.width, words=range(3), headed=False))
+    head = ("jobs", "task", "model", "method", "search", "after it, at most", "memory")
+    each = [
+        (
+            f"{count:,}",
+            one.task,
+            one.model,
+            one.method.name,
+            _search(one)[0],
+            duration(one.verification.seconds + (one.choosing.seconds if one.choosing else 0.0)),
+            size(one.peak),
+        )
+        for one, count in plan.plans
+    ]
+    out.print()
+    out.print(make_table(head, each, out.width, words=(1, 2, 3, 4)))
+    workers = (
+        f"Each worker has {first.device} to itself."
+        if first.assumed
+        else "The workers share the cores of this machine."
+    )
+    out.print(
+        f"\n{workers} A worker loads a model once, at {READING / 1e9:g} GB/s. While there are fewer jobs than workers, "
+        "these share the batches of one. Failures, drawing and slow machines are not included."
+    )
+
+
+def _between(least: float, most: float) -> str:
+    return "" if most <= least else f"between {duration(least)} and {duration(most)}"
 
 
 def _place(plan: JobPlan) -> str:

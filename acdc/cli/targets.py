@@ -25,6 +25,7 @@ def submit(
     ],
     workers: Annotated[int, typer.Option(help="Ray workers that run the jobs.")] = 1,
     gpus_per_worker: Annotated[float, typer.Option(help="GPUs for each worker; can be a fraction of one.")] = 0.0,
+    min_workers: opt.MinWorkers = None,
     cluster_dir: Annotated[
         str, typer.Option(help="Folder that all machines of the cluster share.", metavar="DIR")
     ] = "~/.acdc",
@@ -45,7 +46,7 @@ def submit(
             cluster,
             jobs.stem,
             specified,
-            Workers(workers, gpus_per_worker),
+            Workers(workers, gpus_per_worker, min_workers),
             cluster_dir,
             send_files=not shared_files,
             where=f"{jobs}: ",

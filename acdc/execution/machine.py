@@ -117,9 +117,18 @@ def free_memory(device: torch.device) -> int | None:
     return min((found for found in free if found is not None), default=None)
 
 
+def device_memory(device: torch.device) -> int | None:
+    """Bytes that a GPU has in all; None for what is no GPU, or is not here."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return None
+    return int(torch.cuda.get_device_properties(device).total_memory)
+
+
 def return_free_memory() -> None:
-    """Give back to the system what has been freed. glibc keeps much of it otherwise, as tensors of other sizes seldom
-    fit the gaps; elsewhere nothing is done."""
+    """Give back to the system, and to the GPU, what has been freed. glibc and PyTorch keep much of it otherwise, as
+    tensors of other sizes seldom fit the gaps."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -60,7 +60,8 @@ class Model:
 
     `device` is where all that is computed is kept; `placement` says where the weights are, None where they are there.
     `quantisation`: how a GGUF file stores them, None for weights of another file. `planned_for`: the kind of a device
-    that is not here, for which a model without weights is planned; None for one that is.
+    that is not here, for which a model without weights is planned, and `planned_memory` the bytes that it has; None for
+    one that is.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Model:
     placement: Placement | None = None
     quantisation: Quantisation | None = None
     planned_for: str | None = None
+    planned_memory: int | None = None
 
     @property
     def device_kind(self) -> str:

@@ -77,9 +77,9 @@ class Shape:
     elsewhere: dict[str, int]
 
 
-def shape_of(unloaded: Unloaded, gpus: Devices = ()) -> Shape:
+def shape_of(unloaded: Unloaded, gpus: Devices = (), memory: int | None = None) -> Shape:
     """Build a model from its configuration; call it within `dry_run`. `gpus`: those of another machine, for which it is
-    planned and over which its layers would be spread.
+    planned and over which its layers would be spread, and the bytes of `memory` of each.
 
     Raises InputError for a configuration that describes no model.
     """
@@ -105,6 +105,7 @@ def shape_of(unloaded: Unloaded, gpus: Devices = ()) -> Shape:
         placement=placement,
         quantisation=source.quantisation,
         planned_for="cuda" if gpus else None,
+        planned_memory=memory,
     )
     return Shape(model, built.parameters, built.elsewhere)
 

@@ -181,7 +181,7 @@ def plan_job(
     unloaded = find_model(job.model, revision=job.revision, device=dry_on, dtype=job.dtype)
     there = _here(job, unloaded) if machine is None else _assumed(job, machine)
     with dry_run() as tracker:
-        shape = shape_of(unloaded, there.gpus)
+        shape = shape_of(unloaded, there.gpus, there.free if there.gpus else None)
         task = load_task(job.task, shape.model)
         loading = _read_besides(unloaded, shape) if machine is None else 0
         search = plan_search(tracker, shape, task, job.settings, loading, there.free)
@@ -249,7 +249,7 @@ def _here(job: DiscoveryJob, unloaded: Unloaded) -> _There:
 
 
 def _assumed(job: DiscoveryJob, machine: Machine) -> _There:
-    memory = machine.gpu.memory
+    memory = machine.memory
     return _There(machine.rates(DTYPES[job.dtype]), 0, memory, lambda name: memory, machine.devices)
 
 

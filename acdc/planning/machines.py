@@ -33,33 +33,44 @@ GPUS = {
 
 @dataclass(frozen=True)
 class Machine:
-    """So many GPUs of one model in one machine."""
+    """So many GPUs of one model in one machine, or a `share` of one GPU, of its memory and its speed."""
 
     name: str
     gpus: int
     gpu: Gpu
+    share: float = 1.0
 
     @classmethod
     def parse(cls, text: str) -> "Machine":
-        """`h100`, or several as `8xh100`. Raises InputError for anything else."""
-        found = re.fullmatch(r"(?:([1-9][0-9]{0,3})x)?([a-z0-9]+)", text)
-        if found is None or found[2] not in GPUS or int(found[1] or 1) > MOST_GPUS:
-            raise InputError(f"--machine {text!r} is not one of {', '.join(GPUS)}, nor several as 8x{next(iter(GPUS))}")
-        return cls(text, int(found[1] or 1), GPUS[found[2]])
+        """`h100`, several as `8xh100`, or a part of one as `0.5xh100`. Raises InputError for anything else."""
+        found = re.fullmatch(r"(?:([1-9][0-9]{0,3}|0\.[0-9]{1,3})x)?([a-z0-9]+)", text)
+        count = float(found[1] or 1) if found else 0.0
+        if found is None or found[2] not in GPUS or not 0 < count <= MOST_GPUS:
+            raise InputError(
+                f"--machine {text!r} is not one of {', '.join(GPUS)}, nor several as 8x{next(iter(GPUS))}, nor a part "
+                f"of one as 0.5x{next(iter(GPUS))}"
+            )
+        return cls(text, max(1, int(count)), GPUS[found[2]], min(1.0, count))
+
+    @property
+    def memory(self) -> int:
+        """Bytes of each GPU that a process has."""
+        return int(self.share * self.gpu.memory)
 
     @property
     def devices(self) -> tuple[torch.device, ...]:
         return tuple(torch.device("cuda", number) for number in range(self.gpus))
 
     def rates(self, dtype: torch.dtype) -> Rates:
-        """What a search in a dtype is assumed to reach."""
-        wide = self.gpu.single / (2 if dtype == torch.float64 else 1)
+        """What a search in a dtype is assumed to reach; starting an operation does not take longer on a part of a
+        GPU."""
+        wide = self.share * self.gpu.single / (2 if dtype == torch.float64 else 1)
         return Rates(
             linear=PRODUCTS * wide,
             matrix=PRODUCTS * wide,
-            half=PRODUCTS * self.gpu.half,
+            half=PRODUCTS * self.share * self.gpu.half,
             small=SMALL * wide,
-            plain=MEMORY * self.gpu.bandwidth,
-            curved=CURVED * self.gpu.bandwidth,
+            plain=MEMORY * self.share * self.gpu.bandwidth,
+            curved=CURVED * self.share * self.gpu.bandwidth,
             start=START,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from acdc.artefacts.circuit import FILE_NAME as CIRCUIT
-from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit, library_versions, record_options
+from acdc.artefacts.circuit import SIGN_CONVENTION, BatchRecord, Circuit, library_versions, record_options
 from acdc.artefacts.levels import MLP_WIDTH
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Behaviour
@@ -215,6 +215,14 @@ def _write_result(run: RunDirectory, result: Result) -> None:
     run.write(CIRCUIT, result.circuit.to_json())
 
 
+def _batch_of(circuit: Circuit, job: DiscoveryJob, model: Model) -> BatchRecord:
+    """The batch limits of a job; what depends on how much memory a GPU has is as a circuit has it, which may have been
+    found on another one."""
+    found = describe_batch(job.settings.batch_size, job.settings.threads, model)
+    own = {} if model.device_kind == "cpu" else {"trial_bytes": circuit.batch.trial_bytes}
+    return found.model_copy(update=own)
+
+
 def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Model, task: Task) -> None:
     """Raises InputError for a circuit file that another run wrote."""
     settings, selection = job.settings, circuit.method.selection
@@ -230,7 +238,7 @@ def _check_own(run: RunDirectory, circuit: Circuit, job: DiscoveryJob, model: Mo
         and circuit.method.name == settings.method.name
         and circuit.metric == (settings.metric or task.metric)
         and (circuit.ablation, circuit.seed, circuit.dtype) == (settings.ablation, settings.seed, job.dtype)
-        and circuit.batch == describe_batch(settings.batch_size, settings.threads, model)
+        and circuit.batch == _batch_of(circuit, job, model)
         and selection.get("bootstrap", 0) == settings.bootstrap
         and selection.get("hurting", 0.0) == settings.hurting
         and all(

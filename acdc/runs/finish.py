@@ -12,6 +12,7 @@ from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.examples import FILE_NAME as EXAMPLES
 from acdc.behaviour.workers import FindWorkers, no_workers
 from acdc.errors import InputError
+from acdc.execution.work import Work
 from acdc.model.load import Model, load_model
 from acdc.options import Extent, Scope
 from acdc.progress import Progress
@@ -50,6 +51,7 @@ def finish_run(run: RunDirectory, model: Model, task: Task, resumed: bool, how: 
     What an earlier verification was asked for is kept: this one measures no less and on no fewer rows.
     """
     path, circuit, report = run.path, Circuit.load(run.path), load_report(run.path)
+    splits = model.components.work.pass_splits
     missing, scope = not report.covers(how.scope), report.scope | how.scope
     plan = plan_of(model, task, circuit, scope.extent, scope.rows) if missing else None
     how.watch(FinishedRun(path, circuit, report, resumed, plan))
@@ -78,6 +80,8 @@ def finish_run(run: RunDirectory, model: Model, task: Task, resumed: bool, how: 
                 run.write(PAGE, page_of(run, circuit, report))
             run.write(VERIFICATION, report.to_json())
             how.watch(FinishedRun(path, circuit, report, resumed, plan))
+    if splits := model.components.work.pass_splits - splits:
+        run.note(Work(pass_splits=splits))
     run.settle()
     return FinishedRun(path, circuit, report, resumed)
 

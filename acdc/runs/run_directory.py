@@ -66,6 +66,7 @@ class RunRecord(Digests):
     device: str
     evaluations: int = 0
     flops: int = 0
+    pass_splits: int = 0
     seconds: float = 0.0
     started: float
     machine: dict[str, JsonValue]
@@ -217,6 +218,7 @@ class RunDirectory:
         self._update(
             evaluations=self.record.evaluations + (work.evaluations if work else 0),
             flops=self.record.flops + (work.flops if work else 0),
+            pass_splits=self.record.pass_splits + (work.pass_splits if work else 0),
             seconds=round(self.record.seconds + now - since, 3),
             status="complete" if complete else self.record.status,
         )

@@ -330,7 +330,8 @@ def _convention(found: Scores | Decisions, level: Level) -> str:
 def _describe_method(
     settings: DiscoverySettings, behaviour: Behaviour, selection: dict, minimised: str | None = None
 ) -> MethodRecord:
-    method = settings.method
+    method, splits = settings.method, behaviour.work.pass_splits
+    selection |= {"pass_splits": splits} if splits else {}
     return MethodRecord(
         name=method.name,
         objective=(minimised or behaviour.metric.objective) if method.decides else None,

@@ -6,9 +6,7 @@ from acdc.artefacts.circuit import BatchRecord, ModelRecord, SpansRecord
 from acdc.behaviour.behaviour import CANDIDATE_BYTES, CANDIDATE_TOKENS, PADDING, Behaviour
 from acdc.execution.products import KIND as PRODUCTS
 from acdc.model.load import Model
-from acdc.search.acdc.propagation import CACHE_BYTES
-from acdc.search.acdc.slot_cost import PASS_BYTES
-from acdc.search.acdc.tester import WIDEST
+from acdc.search.acdc.widths import CACHE_BYTES, pass_bytes, widest
 
 
 def describe_spans(behaviour: Behaviour) -> SpansRecord:
@@ -42,8 +40,8 @@ def describe_batch(size: int, threads: int, model: Model) -> BatchRecord:
         threads=threads,
         candidate_tokens=CANDIDATE_TOKENS,
         candidate_bytes=CANDIDATE_BYTES,
-        trial_width=WIDEST[model.device.type],
-        trial_bytes=PASS_BYTES,
-        cache_bytes=CACHE_BYTES[model.device.type],
+        trial_width=widest(model),
+        trial_bytes=pass_bytes(model),
+        cache_bytes=CACHE_BYTES[model.device_kind],
         products=PRODUCTS,
     )

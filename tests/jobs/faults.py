@@ -33,7 +33,7 @@ limit = 112
 task = ["ioi", "greater_than"]
 """  # most rows are for the search, which is what can be cut off in the middle
 OUT, FILLER = "out", "filler"
-WORKER = "ray::_Worker.work_on"
+WORKER = "ray::Worker.work_on"
 TOO_LATE = "the fault came too late"
 PATIENCE = 180.0  # seconds, for a run to come to an end
 GRACE = 15.0  # seconds, for what a run that ended has started to end too
@@ -342,10 +342,10 @@ KILLED_WORKER = Fault("SIGKILL of a worker", _first_worker, (0,), working=True)
 KILLED_WORKERS = Fault(
     "SIGKILL of all workers, as often as they come back", _every_worker_for_ever, (0, 1), working=True
 )
-KILLED_MAILBOX = Fault("SIGKILL of the mailbox", _of("ray::_Mailbox"), (0,), working=True)
+KILLED_MAILBOX = Fault("SIGKILL of the mailbox", _of("ray::Mailbox"), (0,), working=True)
 KILLED_ALL = Fault("SIGKILL of all processes", lambda run: kill(run.everything), (-signal.SIGKILL,))
 FULL_DISK_OF_WORKERS = Fault(
-    "no file of a worker may grow", lambda run: _no_more_files(run.named("ray::_Worker")), (2,), working=True
+    "no file of a worker may grow", lambda run: _no_more_files(run.named("ray::Worker")), (2,), working=True
 )
 # What runs when Ray's servers die may end well before that is noticed.
 KILLED_HEAD = Fault("SIGKILL of Ray's head server", _of("gcs_server"), (0, 2), working=True)

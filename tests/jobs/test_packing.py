@@ -10,7 +10,7 @@ from acdc.errors import InputError
 from acdc.jobs import packing
 from acdc.jobs.jobs_file import make_jobs, read_jobs, write_jobs
 from acdc.jobs.packing import JOB_FILE, check_jobs, pack
-from acdc.jobs.ray.cluster import Node, fitting
+from acdc.jobs.ray.nodes import Node, fitting
 from acdc.jobs.ray.submission import Workers
 from acdc.model.sources import BUNDLED
 

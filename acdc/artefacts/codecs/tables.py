@@ -5,14 +5,14 @@ none of them.
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from acdc.artefacts.codecs.foreign import Codec, ForeignGraph, Mark
 from acdc.artefacts.codecs.reading import number
-from acdc.artefacts.frames import frame
 from acdc.errors import InputError, first_line
 from acdc.files import read_bytes
 from acdc.graph import Anatomy, ComponentGraph
@@ -21,15 +21,18 @@ from acdc.options import Level
 NAME = "csv"
 COLUMNS = ("edge", "score", "kept")
 YES, NO = ("yes", "no")
+GROUP = 2**17  # rows of a table that are held as such at a time
 
 
-def rows(found: ForeignGraph, graph: ComponentGraph) -> list[dict[str, Any]]:
+def rows(found: ForeignGraph, graph: ComponentGraph) -> Iterator[dict[str, Any]]:
     """The circuit's edges, or where all candidates have scores these; `kept` says which are the circuit's."""
     every, own = found.every(found.edge_level), found.own(found.edge_level)
     listed: Mapping[str, float | None] = every if every is not None else own or {}
     names = (listed if found.edge_level is Level.positions else graph.names) if listed else ()
-    kept = {name: None if own is None else YES if name in own else NO for name in names if name in listed}
-    return [{"edge": name, "score": listed[name], "kept": is_kept} for name, is_kept in kept.items()]
+    for name in names:
+        if name in listed:
+            kept = None if own is None else YES if name in own else NO
+            yield {"edge": name, "score": listed[name], "kept": kept}
 
 
 def encode(found: ForeignGraph, graph: ComponentGraph) -> bytes:
@@ -42,12 +45,18 @@ def encode(found: ForeignGraph, graph: ComponentGraph) -> bytes:
 
 
 def parquet(found: ForeignGraph, graph: ComponentGraph) -> bytes:
-    """Parquet of them. Raises InputError without pandas and pyarrow."""
-    table, out = frame(rows(found, graph), COLUMNS), io.BytesIO()
+    """Parquet of them, made of so many at a time as `GROUP`. Raises InputError without pyarrow."""
     try:
-        table.to_parquet(out, index=False)
+        import pyarrow as arrow
+        from pyarrow.parquet import ParquetWriter
     except ImportError:
         raise InputError("format 'parquet' needs pyarrow, which is not installed: pip install pyarrow") from None
+    types = (arrow.string(), arrow.float64(), arrow.string())
+    schema, listed = arrow.schema(list(zip(COLUMNS, types, strict=True))), rows(found, graph)
+    out = io.BytesIO()
+    with ParquetWriter(out, schema) as writer:
+        while some := list(itertools.islice(listed, GROUP)):
+            writer.write_table(arrow.Table.from_pylist(some, schema))
     return out.getvalue()
 
 

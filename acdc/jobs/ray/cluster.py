@@ -14,15 +14,15 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from acdc.errors import InputError
 from acdc.jobs.ray.internals import CHATTY
+from acdc.jobs.ray.nodes import Node
 from acdc.jobs.ray.on_cluster import ERROR, MARK
 
 PACKAGE = Path(__file__).parents[2]
@@ -32,14 +32,6 @@ MOST_NODES = 10_000  # that Ray lists
 # A driver that is asked to stop has so long to put everything away before Ray kills it.
 _ENVIRONMENT = {"RAY_JOB_STOP_WAIT_TIME_S": "30", "OMP_WAIT_POLICY": "PASSIVE"}
 _OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
-
-
-@dataclass(frozen=True)
-class Node:
-    """CPU cores and GPUs of a machine of the cluster, used or not."""
-
-    cpus: float
-    gpus: float
 
 
 class Cluster:
@@ -184,11 +176,3 @@ def _speaking(address: str) -> Iterator[None]:
         sentence = told[-1 if "Traceback" in told[0] else 0]
         hint = "; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to its token" if "uthentication" in sentence else ""
         raise InputError(f"the Ray cluster at {address}: {sentence}{hint}") from None
-
-
-def fitting(nodes: Sequence[Node], cpus: float, gpus: float) -> int:
-    """How many workers of so many cores and GPUs each the machines hold, none of them on two machines."""
-    slack = 1e-6  # a third of a GPU goes three times into one
-    return sum(
-        min(int(node.cpus / cpus + slack), int(node.gpus / gpus + slack) if gpus else MOST_NODES) for node in nodes
-    )

@@ -19,9 +19,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from acdc.errors import InputError, without_prefix
+from acdc.jobs.executors import check_least
 from acdc.jobs.fetch import FileEntry
 from acdc.jobs.packing import JOB_FILE, check_jobs, pack
-from acdc.jobs.ray.cluster import Cluster, Node, fitting, reason
+from acdc.jobs.ray.cluster import Cluster, reason
+from acdc.jobs.ray.nodes import Node, fitting
 from acdc.jobs.state import JobsState, SubmissionState
 from acdc.runs.spec import DiscoveryJob
 from acdc.words import count_of
@@ -41,15 +43,18 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Workers:
-    """How many workers are asked for, and how many GPUs each."""
+    """How many workers are asked for, how many GPUs each, and with how many of them the first job may begin: None for
+    all."""
 
     count: int
     gpus: float
+    least: int | None = None
 
     def check(self, jobs: Sequence[DiscoveryJob], nodes: Sequence[Node]) -> None:
         """Raises InputError for what can never be had of these machines: Ray would wait for it for ever."""
         if self.count < 1:
             raise InputError(f"--workers {self.count} must be at least 1")
+        check_least(self.least, self.count)
         if self.gpus < 0 or (self.gpus > 1 and self.gpus % 1):
             raise InputError(f"--gpus-per-worker {self.gpus:g} must be a whole number, or a part of one GPU")
         gpus = sum(node.gpus for node in nodes)
@@ -59,11 +64,12 @@ class Workers:
             raise InputError("the jobs ask for device cuda, and the cluster has no GPU")
         cores = max(job.settings.threads for job in jobs)
         most = fitting(nodes, cores, self.gpus)
-        if self.count > most:
+        wanted, option = (self.count, "--workers") if self.least is None else (self.least, "--min-workers")
+        if wanted > most:
             each = count_of(cores, "CPU core") + (f" and {self.gpus:g} GPUs" if self.gpus else "")
-            use = f"use --workers {most}" if most else "use fewer threads or --gpus-per-worker"
+            use = f"use {option} {most}" if most else "use fewer threads or --gpus-per-worker"
             raise InputError(
-                f"the cluster has room for {count_of(most, 'worker')} of {each} each, not for {self.count}: {use}"
+                f"the cluster has room for {count_of(most, 'worker')} of {each} each, not for {wanted}: {use}"
             )
 
 
@@ -105,7 +111,9 @@ def _slug(name: str) -> str:
 
 def _command(folder: str, workers: Workers) -> str:
     command = ["python3", "-m", "acdc", "run", JOB_FILE, "--address", "auto", "--workers", str(workers.count)]
-    return f"{shlex.join([*command, '--gpus-per-worker', f'{workers.gpus:g}'])} --out {_for_shell(folder)}"
+    command += ["--gpus-per-worker", f"{workers.gpus:g}"]
+    command += [] if workers.least is None else ["--min-workers", str(workers.least)]
+    return f"{shlex.join(command)} --out {_for_shell(folder)}"
 
 
 def _for_shell(path: str) -> str:

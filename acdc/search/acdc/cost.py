@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 from acdc.graph.units import kind_of
 from acdc.progress import silent
-from acdc.search.acdc.slot_cost import PASS_BYTES
-from acdc.search.acdc.tester import WIDEST
 from acdc.search.acdc.to_faithfulness import MOST
+from acdc.search.acdc.widths import pass_bytes, widest
 from acdc.search.cost import BatchCost, BatchDryRun, Run
 from acdc.search.methods.tested_neurons import number_of_tests, ranking
 from acdc.search.options import OrderOptions
@@ -38,6 +37,6 @@ def cost_of_tests(
     before = ends + dry.of(propose)
     (batch,) = behaviour.batches
     present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
-    changed = min(PASS_BYTES, WIDEST[behaviour.model.device.type] * present)  # all that a candidate may change
+    changed = min(pass_bytes(behaviour.model), widest(behaviour.model) * present)  # all that a candidate may change
     runs = searches * tests * (1 if kind_of(options.level).are_edges and not behaviour.executor.scaled_bias else 2)
     return dry.cost(least, before + dry.clean * runs, before, held=present, working=changed)

@@ -18,6 +18,7 @@ from acdc.search.acdc.route import Route
 from acdc.search.acdc.slot_cost import slot_cost
 from acdc.search.acdc.state import CircuitState
 from acdc.search.acdc.tester import PassCost
+from acdc.search.acdc.widths import room
 from acdc.task.objective import RAW, Wanted
 
 
@@ -30,7 +31,12 @@ class Increments:
         self.behaviour, self.graph, self.names = behaviour, behaviour.graph, behaviour.graph.names
         self.removed = np.zeros(self.graph.n_edges, dtype=bool)
         self.states = [
-            CircuitState(behaviour.executor, batch.run_clean, partial(behaviour.prompts.__getitem__, place))
+            CircuitState(
+                behaviour.executor,
+                batch.run_clean,
+                partial(behaviour.prompts.__getitem__, place),
+                behaviour.model.device_kind,
+            )
             for place, batch in enumerate(behaviour.batches)
         ]
         self._cost: PassCost | None = None  # of passes of the open slot
@@ -64,7 +70,10 @@ class Increments:
             return PassCost(1, 1.0, speculative=False)
         if self._cost is None:
             reader, metrics = self._slots[0].reader, self.measured.objective.metrics
-            self._cost = slot_cost(self.behaviour, self.states, reader, metrics).of_pass(self.behaviour.model)
+            model, cost = self.behaviour.model, slot_cost(self.behaviour, self.states, reader, metrics)
+            self._cost = cost.of_pass(model, room(model))
+            if self._cost.widest < cost.of_pass(model).widest:  # little memory is free
+                model.components.work.pass_splits += 1
         return self._cost
 
     @torch.no_grad()

@@ -21,7 +21,11 @@ class Pass:
 
     def first(self, count: int) -> "Pass":
         """The same with so many measurements."""
-        columns = self.columns[:count]
+        return self.part(slice(0, count))
+
+    def part(self, some: slice) -> "Pass":
+        """The same with some of the measurements."""
+        columns = self.columns[some]
         return Pass(self.tried[: columns[-1]], columns, tuple(place for place in self.kept if place < columns[-1]))
 
     def left_in(self, column: int) -> tuple[int, ...]:

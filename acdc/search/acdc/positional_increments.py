@@ -19,7 +19,8 @@ from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.positional_first_order import PositionalSlopes, positional_slopes
 from acdc.search.acdc.positional_propagation import PositionalPropagation
 from acdc.search.acdc.positional_state import Node, PositionalState, Slot
-from acdc.search.acdc.tester import WIDEST, PassCost
+from acdc.search.acdc.tester import PassCost
+from acdc.search.acdc.widths import pass_bytes, room, widest
 from acdc.task.objective import RAW, Wanted
 
 PASS_COST = 1.0  # see `PassCost.fixed`
@@ -73,8 +74,13 @@ class PositionalIncrements:
         tokens = max(batch.tokens.numel() for batch in self.behaviour.batches)
         shape = self.behaviour.model.anatomy
         numbers = tokens * (2 * shape.d_model + shape.n_heads * 3 * shape.d_head) * self.behaviour.model.dtype.itemsize
-        widest = min(WIDEST[self.behaviour.model.device.type], CANDIDATE_BYTES // numbers)
-        return PassCost(max(1, widest), PASS_COST)
+        model = self.behaviour.model
+        most = CANDIDATE_BYTES if model.device_kind == "cpu" else pass_bytes(model)
+        fitting = min(widest(model), int(most // numbers))
+        narrowed = min(fitting, int(room(model) // numbers))
+        if narrowed < fitting:  # little memory is free
+            model.components.work.pass_splits += 1
+        return PassCost(max(1, narrowed), PASS_COST)
 
     @torch.no_grad()
     def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:

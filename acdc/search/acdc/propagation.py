@@ -8,8 +8,7 @@ from torch import Tensor
 from acdc.execution.required_positions import Required
 from acdc.graph import ATTENTION_SLOTS, ReaderKind
 from acdc.search.acdc.route import FEW, LayerRoute, Route
-
-CACHE_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}  # slot inputs that are projected in one product stay below this
+from acdc.search.acdc.widths import CACHE_BYTES
 
 
 class Propagation:
@@ -96,7 +95,7 @@ class Propagation:
             return found
         slots = [state.graph.readers[reader] for reader in readers]
         like = state.stream(readers[0])
-        most = CACHE_BYTES[like.device.type] // (self.candidates * like.nbytes)
+        most = CACHE_BYTES[state.kind] // (self.candidates * like.nbytes)
         for start in range(0, len(readers), max(1, most)):
             some = slice(start, start + max(1, most))
             read = self._sum(readers[some]).flatten(1, 2)

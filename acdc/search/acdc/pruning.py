@@ -15,7 +15,7 @@ from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.receiver_steps import ReceiverStep
 from acdc.search.acdc.screening import Screen
 from acdc.search.acdc.speculation import Speculation
-from acdc.search.acdc.tester import Tester
+from acdc.search.acdc.tester import PASSES, PassCost, Tester, measure_in_memory
 
 CHECK_TESTS = 1000  # after so many tests, the present circuit is measured from scratch before the next layer
 
@@ -99,7 +99,7 @@ class Pruning:
 
     def _test(self, forks: list["Pruning"], advance: Advance) -> None:
         """Try what is left of a receiver, as much as fits one pass."""
-        wanted = self._screen.next(self._left, self._pace.width(self.tester.cost(self._left)))
+        wanted = self._screen.next(self._left, self._width(self._pace, self.tester.cost(self._left)))
         self.tried += len(wanted.columns)
         recorded = None if self._journal is None else self._journal.recorded()
         objectives = self._objectives(wanted) if recorded is None else np.array(recorded)
@@ -110,15 +110,19 @@ class Pruning:
         self._left = self._left[decided:]
         advance(decided * len(self.thresholds), self._note())
 
+    def _width(self, pace: Pace, cost: PassCost) -> int:
+        """How many measurements a pass has: no more than memory has sufficed for."""
+        return self.behaviour.retreat.most(PASSES, pace.width(cost))
+
     def _objectives(self, wanted: Pass) -> np.ndarray:
         """What a pass gives, made now or ahead of its time."""
         if not isinstance(self.tester, Speculation):
-            return self.tester.measure(wanted)
+            return measure_in_memory(self.behaviour, self.tester, wanted)
         answer = self.tester.answer(wanted)
         if answer is not None:
             return answer
         self.tester.ask(self._following(wanted, self.tester.workers))
-        return self.tester.measure(wanted)
+        return measure_in_memory(self.behaviour, self.tester, wanted)
 
     def _following(self, wanted: Pass, most: int) -> list[tuple[Pass, np.ndarray]]:
         """The passes that come after this one if nothing is kept, each with the candidates before it; none after one
@@ -130,7 +134,7 @@ class Pruning:
             left = self._left[place:]
             if not len(left) or not (cost := self.tester.cost(left)).speculative:
                 break
-            wanted = self._screen.next(left, pace.width(cost))
+            wanted = self._screen.next(left, self._width(pace, cost))
             found.append((wanted, self._left[:place]))
         return found
 

@@ -75,7 +75,7 @@ def decide(
     found: dict[float, Decisions] = {}
     with progress(name, candidates * len(apart), kind_of(level).plural) as advance:
         for some in together:
-            speculates = behaviour.workers.size and len(some) == 1
+            speculates = behaviour.workers.may_come and len(some) == 1
             tester = (Speculation if speculates else make_tester)(behaviour, level, objective)
             every = np.ones(len(tester.names), dtype=bool)
             screen = Screen(share, some[0], tester.names, options.seed)

@@ -9,10 +9,10 @@ from acdc.execution.required_positions import Required
 from acdc.graph import WriterKind
 from acdc.model.load import Model
 from acdc.search.acdc.state import CircuitState
-from acdc.search.acdc.tester import WIDEST, PassCost
+from acdc.search.acdc.tester import PassCost
+from acdc.search.acdc.widths import pass_bytes, widest
 from acdc.task.metrics import Metric
 
-PASS_BYTES = 256 * 2**20  # what the candidates of one pass may take
 # What starting the products of one component costs, in FLOPs: those of a layer are started together.
 CALL_FLOPS = {"cpu": 2e6, "cuda": 2e7}
 FILL_ROWS = 20  # a product of few rows takes as long as if it had so many more
@@ -45,10 +45,11 @@ class SlotCost:
         """The same on other rows."""
         return SlotCost(self.numbers * scale.largest, self.fixed * scale.batches, self.each * scale.tokens)
 
-    def of_pass(self, model: Model) -> PassCost:
-        """How many candidates fit one pass, and what it costs besides them."""
-        fitting = int(PASS_BYTES // (self.numbers * model.dtype.itemsize))
-        return PassCost(max(1, min(WIDEST[model.device.type], fitting)), self.fixed / self.each)
+    def of_pass(self, model: Model, room: float | None = None) -> PassCost:
+        """How many candidates fit one pass, into so many bytes (None: as many as it may take), and what it costs
+        besides them."""
+        fitting = int((room or pass_bytes(model)) // (self.numbers * model.dtype.itemsize))
+        return PassCost(max(1, min(widest(model), fitting)), self.fixed / self.each)
 
 
 def slot_cost(behaviour: Behaviour, states: Sequence[CircuitState], reader: int, metrics: Sequence[Metric]) -> SlotCost:
@@ -64,7 +65,7 @@ def _of_batch(state: CircuitState, reader: int, unembedded: int) -> SlotCost:
     everywhere = sum(state.required.needs[writer] == Required.EVERYWHERE for writer in reached)
     answers = state.at[Required.ANSWER].count
     numbers = width * rows * (answers * len(reached) + int(everywhere + 3) * state.length)
-    per_answer, call = 2.0 * width * unembedded, CALL_FLOPS[state.device.type]
+    per_answer, call = 2.0 * width * unembedded, CALL_FLOPS[state.kind]
     fixed, each = call + FILL_ROWS * per_answer, answers * rows * per_answer
     for writer in reached:
         share = HEAD_SHARE if graph.writers[writer].kind is WriterKind.HEAD else MLP_SHARE

@@ -5,6 +5,7 @@ numbers, and the decisions are those of one process. If something before a pass 
 discarded.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +22,18 @@ from acdc.search.acdc.increments import Increments
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.positional_increments import PositionalIncrements
-from acdc.search.acdc.tester import NeuronRuns, NodeRuns, PassCost, PositionalRuns, Tester, WholeRuns
+from acdc.search.acdc.tester import (
+    NeuronRuns,
+    NodeRuns,
+    PassCost,
+    PositionalRuns,
+    Tester,
+    WholeRuns,
+    measure_in_memory,
+)
 from acdc.task.objective import RAW, Wanted
 
+LATE, LEAST_WAIT = 4.0, 10.0  # a pass is waited for so many times as long as one takes here, and so many seconds
 Command = tuple[str, tuple[Any, ...]]  # a method of `Tester` that changes it, and its arguments
 
 
@@ -80,7 +90,7 @@ def _try(
     for name, arguments in commands:
         getattr(copy.tester, name)(*arguments)
     copy.followed += len(commands)
-    return copy.tester.measure(wanted, before)
+    return measure_in_memory(behaviour, copy.tester, wanted, before)
 
 
 class Speculation:
@@ -90,8 +100,10 @@ class Speculation:
         self._tester, self._workers = make_tester(behaviour, level, wanted), behaviour.workers
         self._kind = level, wanted
         self._commands: list[Command] = []
-        self._sent = dict.fromkeys(range(self._workers.size), 0)  # by worker that is not lost
+        self._sent: dict[int, int] = {}  # how many commands, by worker that is not lost
+        self._known = 0  # workers that have been there
         self._asked: dict[bytes, tuple[int, Reply]] = {}
+        self._longest = 0.0  # seconds of a pass here
 
     @property
     def names(self) -> Sequence[str]:
@@ -103,11 +115,18 @@ class Speculation:
 
     @property
     def workers(self) -> int:
-        """How many passes can be made besides the next one."""
+        """How many passes can be made besides the next one; whoever has come meanwhile takes part."""
+        self._look()
         return len(self._sent)
+
+    def _look(self) -> None:
+        size = self._workers.size
+        self._sent |= dict.fromkeys(range(self._known, size), 0)
+        self._known = max(self._known, size)
 
     def ask(self, passes: Sequence[tuple[Pass, np.ndarray]]) -> None:
         """Let workers make passes, each with the undecided candidates before it."""
+        self._look()
         for worker, (wanted, before) in zip(list(self._sent), passes, strict=False):
             start = self._sent[worker]
             arguments = *self._kind, start, self._commands[start:], before, wanted
@@ -115,16 +134,19 @@ class Speculation:
             self._sent[worker] = len(self._commands)
 
     def answer(self, wanted: Pass) -> np.ndarray | None:
-        """What a pass gave that a worker was asked for; None where none was, or it is lost."""
+        """What a pass gave that a worker was asked for; None where none was, or it is lost or far slower than this
+        process, and is asked no more."""
         asked = self._asked.pop(wanted.key, None)
         if asked is None:
             return None
         worker, reply = asked
         try:
-            return reply.get()
+            if reply.ready(LEAST_WAIT + LATE * self._longest):
+                return reply.get()
         except WorkerLost:
-            self._sent.pop(worker, None)  # it may have been found lost by another answer before
-            return None
+            pass
+        self._sent.pop(worker, None)  # it may have been found lost by another answer before
+        return None
 
     def objective(self) -> float:
         return self._tester.objective()
@@ -136,7 +158,10 @@ class Speculation:
         return self._tester.cost(candidates)
 
     def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:
-        return self._tester.measure(wanted, before)
+        began = time.monotonic()
+        found = self._tester.measure(wanted, before)
+        self._longest = max(self._longest, time.monotonic() - began)
+        return found
 
     @property
     def measured(self) -> MeasuredObjective:

@@ -33,9 +33,10 @@ class CircuitState:
     A component's change is what it writes now minus what ablation leaves of it.
     """
 
-    def __init__(self, executor: Executor, clean: Callable[[], Trace], prompts: Callable[[], Prompts]):
+    def __init__(self, executor: Executor, clean: Callable[[], Trace], prompts: Callable[[], Prompts], kind: str):
         """`clean` gives the full model's run of the prompts, which have a stream; neither is held here, so that
-        whoever gives them decides what stays in memory."""
+        whoever gives them decides what stays in memory. `kind`: of the device, `cpu` or `cuda`."""
+        self.kind = kind
         self.components, self.graph = executor.components, executor.graph
         self._make_clean, self._make_prompts = clean, prompts
         answers = self.prompts.answers

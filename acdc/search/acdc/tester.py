@@ -18,9 +18,10 @@ from acdc.options import Level
 from acdc.search.acdc.first_order import FirstOrder
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.passes import Pass
+from acdc.search.acdc.widths import widest
 from acdc.task.objective import RAW, Wanted
 
-WIDEST = {"cpu": 16, "cuda": 256}  # most candidates of one pass
+PASSES = "passes of acdc"  # a kind of passes, see `acdc.execution.retreat`
 WHOLE_RUN_COST = 2.0  # see `PassCost.fixed`, of a run of the whole subgraph
 
 
@@ -88,6 +89,17 @@ class Tester(Protocol):
         """Another of the same, to go on in another way."""
 
 
+def measure_in_memory(
+    behaviour: Behaviour, tester: Tester, wanted: Pass, before: np.ndarray | None = None
+) -> np.ndarray:
+    """What a tester gives for a pass, with fewer measurements at a time where memory runs out."""
+
+    def make(part: slice) -> np.ndarray:
+        return tester.measure(wanted.part(part), before)
+
+    return np.concatenate([found for _, found in behaviour.retreat.passes(PASSES, len(wanted.columns), make)])
+
+
 def no_estimates() -> InputError:
     """What to raise where removals cannot be foretold."""
     return InputError(
@@ -128,7 +140,7 @@ class WholeRuns:
         self.removed[others] = True
 
     def cost(self, candidates: np.ndarray) -> PassCost:
-        return PassCost(WIDEST[self.behaviour.model.device.type], WHOLE_RUN_COST)
+        return PassCost(widest(self.behaviour.model), WHOLE_RUN_COST)
 
     def measure(self, wanted: Pass, before: np.ndarray | None = None) -> np.ndarray:
         removed = np.repeat(self.removed[None], len(wanted.columns), axis=0)

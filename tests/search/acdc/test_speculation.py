@@ -8,10 +8,11 @@ import pytest
 from acdc.behaviour.workers import ALONE, WorkerLost
 from acdc.options import Level
 from acdc.progress import silent
+from acdc.search.acdc import speculation
 from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.search import acdc
 from acdc.search.acdc.speculation import Speculation
-from acdc.search.acdc.tester import WIDEST
+from acdc.search.acdc.widths import WIDEST
 from acdc.search.discover import bind
 from acdc.search.methods.exact import exact
 from acdc.search.registry import METHODS
@@ -24,7 +25,7 @@ class Answered:
     def __init__(self, answer):
         self._answer = answer
 
-    def ready(self):
+    def ready(self, seconds=0.0):
         return True
 
     def get(self):
@@ -34,6 +35,8 @@ class Answered:
 class Beside:
     """Workers in this process: every member has a behaviour of its own; some are lost, or begin anew, at their n-th
     question."""
+
+    may_come = True
 
     def __init__(self, make, size, lost=None, anew=None):
         self.size, self._make, self._lost, self._anew = size, make, lost or {}, anew or {}
@@ -105,6 +108,38 @@ def test_a_crew_measures_what_one_does(trio, induction):
     together = exact(bound(trio, induction, settings, workers), settings.search_options, silent)
     assert together.values.tobytes() == alone.values.tobytes()
     assert min(workers.asked) > 2
+
+
+def test_members_that_come_later_take_part(trio, induction):
+    """They follow all commands that they have missed."""
+    settings = SETTINGS["edges"]
+    alone = acdc(bound(trio, induction, settings), settings.search_options, silent)
+    workers = Beside(lambda: bound(trio, induction, settings), 2)
+    workers.size = 0
+    behaviour = bound(trio, induction, settings, workers)
+    measure = Speculation.measure
+
+    def and_one_comes(self, *arguments):
+        passes.append(1)
+        workers.size = min(2, len(passes) // 4)
+        return measure(self, *arguments)
+
+    passes = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Speculation, "measure", and_one_comes)
+        together = acdc(behaviour, settings.search_options, silent)
+    same(together, alone)
+    assert min(workers.asked) > 0
+
+
+def test_a_member_that_is_far_slower_is_asked_no_more(trio, induction, monkeypatch):
+    monkeypatch.setattr(speculation, "LEAST_WAIT", -1.0)
+    settings = SETTINGS["edges"]
+    alone = acdc(bound(trio, induction, settings), settings.search_options, silent)
+    monkeypatch.setattr(Answered, "ready", lambda self, seconds=0.0: False)
+    workers = Beside(lambda: bound(trio, induction, settings), 2)
+    same(acdc(bound(trio, induction, settings, workers), settings.search_options, silent), alone)
+    assert max(workers.asked) <= 2
 
 
 def test_a_member_is_lost_with_all_that_it_was_asked(trio, induction):
