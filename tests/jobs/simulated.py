@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +23,7 @@ from acdc.planning.throughput import JobLoad, schedule
 NODES, GPUS = 4, 4
 STORE_BYTES = 80 * 2**20
 PATIENCE = 600.0  # seconds for workers to start where much else runs
+NODE_SECONDS, ATTEMPTS = 60.0, 5  # for a node to start, and how often that is tried
 TOKEN = secrets.token_hex(32)  # Ray reads it once in a process
 AGENTS = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port", "dashboard_agent_listen_port")
 TRACE, SLOW = "trace.jsonl", "slow.json"
@@ -39,7 +40,8 @@ class Simulated:
         return self._cluster.address
 
     def add(self):
-        self.nodes.append(self._cluster.add_node(num_cpus=GPUS, num_gpus=GPUS, **settings()))
+        add = self._cluster.add_node
+        self.nodes.append(persistently(lambda: add(num_cpus=GPUS, num_gpus=GPUS, **settings())))
 
     def lose(self, node):
         """Kill all of a node's processes."""
@@ -71,8 +73,8 @@ def simulated_cluster(monkeypatch):
     from ray.cluster_utils import Cluster
 
     monkeypatch.setattr(services, "get_node", patient(services.get_node))
-    head = {"num_cpus": 0, "include_dashboard": False, "dashboard_port": free_ports(1)[0], **settings()}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    head = {"num_cpus": 0, "include_dashboard": False, "dashboard_port": free_ports(1)[0]}
+    cluster = persistently(lambda: Cluster(initialize_head=True, head_node_args={**head, **settings()}))
     try:
         yield Simulated(cluster)
     finally:
@@ -80,11 +82,19 @@ def simulated_cluster(monkeypatch):
         cluster.shutdown()
 
 
+def persistently(start):
+    """A node waits for its agents no longer than 15 seconds, and dies where these are slower."""
+    for _ in range(ATTEMPTS):
+        with suppress(Exception):  # Ray raises it bare
+            return start()
+    return start()
+
+
 def patient(get_node):
     """Ray waits half a minute for a node that it starts, which is short where much else runs."""
 
     def wait_for(*arguments):
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + NODE_SECONDS
         while True:
             try:
                 return get_node(*arguments)
@@ -97,7 +107,7 @@ def patient(get_node):
 
 
 def settings():
-    """Of a node: ports are given, as it would wait for its agents to find some no longer than 15 seconds."""
+    """Of a node: ports are given, so that it need not wait until its agents have found some."""
     return {"object_store_memory": STORE_BYTES, **dict(zip(AGENTS, free_ports(len(AGENTS)), strict=True))}
 
 
