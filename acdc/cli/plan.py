@@ -49,40 +49,39 @@ def print_jobs_plan(plan: JobsPlan, file: Path, as_json: bool) -> None:
     if as_json:
         say_json(plan.as_record())
         return
-    out = console()
+    out, first = console(), plan.plans[0][0]
     who = "in one process" if plan.workers is None else f"on {count_of(plan.workers, 'worker')}"
-    first = plan.plans[0][0]
     out.print(f"plan of {count_of(plan.jobs, 'job')} of {file.name} {who}\n", style="bold")
-    rows = [("all jobs", f"about {duration(plan.likely.seconds)}", _between(plan.least.seconds, plan.most.seconds))]
-    if plan.workers is not None:
-        shared = count_of(plan.likely.parts_shared, "batch", "batches")
-        rows.insert(0, ("starting", f"about {duration(plan.starting)}", ""))
-        rows.append(("workers busy", f"{100 * plan.likely.busy:.0f}%", f"{shared} done by others than the job's own"))
-    out.print(make_table(("what", "time", "bounds"), rows, out.width, words=range(3), headed=False))
+    out.print(make_table(("what", "time", "bounds"), _when_done(plan), out.width, words=range(3), headed=False))
     head = ("jobs", "task", "model", "method", "search", "after it, at most", "memory")
-    each = [
-        (
-            f"{count:,}",
-            one.task,
-            one.model,
-            one.method.name,
-            _search(one)[0],
-            duration(one.verification.seconds + (one.choosing.seconds if one.choosing else 0.0)),
-            size(one.peak),
-        )
-        for one, count in plan.plans
-    ]
     out.print()
-    out.print(make_table(head, each, out.width, words=(1, 2, 3, 4)))
-    workers = (
-        f"Each worker has {first.device} to itself."
-        if first.assumed
-        else "The workers share the cores of this machine."
-    )
+    out.print(make_table(head, [_job(one, count) for one, count in plan.plans], out.width, words=(1, 2, 3, 4)))
+    here = "The workers share the cores of this machine."
+    workers = f"Each worker has {first.device} to itself." if first.assumed else here
     out.print(
         f"\n{workers} A worker loads a model once, at {READING / 1e9:g} GB/s. While there are fewer jobs than workers, "
         "these share the batches of one. Failures, drawing and slow machines are not included."
     )
+
+
+def _when_done(plan: JobsPlan) -> list[tuple[str, str, str]]:
+    """(what, time, bounds)."""
+    every = ("all jobs", f"about {duration(plan.likely.seconds)}", _between(plan.least.seconds, plan.most.seconds))
+    if plan.workers is None:
+        return [every]
+    shared = count_of(plan.likely.parts_shared, "batch", "batches")
+    return [
+        ("starting", f"about {duration(plan.starting)}", ""),
+        every,
+        ("workers busy", f"{100 * plan.likely.busy:.0f}%", f"{shared} done by others than the job's own"),
+    ]
+
+
+def _job(plan: JobPlan, count: int) -> tuple[str, ...]:
+    """A row for jobs that are planned together."""
+    after = plan.verification.seconds + (plan.choosing.seconds if plan.choosing else 0.0)
+    names = plan.task, plan.model, plan.method.name
+    return (f"{count:,}", *names, _search(plan)[0], duration(after), size(plan.peak))
 
 
 def _between(least: float, most: float) -> str:

@@ -8,22 +8,22 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 from acdc.behaviour.workers import share_out
+from acdc.execution.work import Work
 from acdc.jobs.batch import run_planned
 from acdc.jobs.ray import desk
 from acdc.jobs.ray.pool import RayPool, _import_ray
 from acdc.planning.throughput import JobLoad, schedule
-from acdc.runs.spec import DiscoveryJob
-from acdc.search.registry import METHODS
-from acdc.search.settings import DiscoverySettings
 
 NODES, GPUS = 4, 4
 STORE_BYTES = 80 * 2**20
 PATIENCE = 600.0  # seconds for workers to start where much else runs
+NODE_SECONDS, ATTEMPTS = 60.0, 5  # for a node to start, and how often that is tried
 TOKEN = secrets.token_hex(32)  # Ray reads it once in a process
 AGENTS = ("metrics_agent_port", "metrics_export_port", "runtime_env_agent_port", "dashboard_agent_listen_port")
 TRACE, SLOW = "trace.jsonl", "slow.json"
@@ -40,7 +40,8 @@ class Simulated:
         return self._cluster.address
 
     def add(self):
-        self.nodes.append(self._cluster.add_node(num_cpus=GPUS, num_gpus=GPUS, **settings()))
+        add = self._cluster.add_node
+        self.nodes.append(persistently(lambda: add(num_cpus=GPUS, num_gpus=GPUS, **settings())))
 
     def lose(self, node):
         """Kill all of a node's processes."""
@@ -72,8 +73,8 @@ def simulated_cluster(monkeypatch):
     from ray.cluster_utils import Cluster
 
     monkeypatch.setattr(services, "get_node", patient(services.get_node))
-    head = {"num_cpus": 0, "include_dashboard": False, "dashboard_port": free_ports(1)[0], **settings()}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    head = {"num_cpus": 0, "include_dashboard": False, "dashboard_port": free_ports(1)[0]}
+    cluster = persistently(lambda: Cluster(initialize_head=True, head_node_args={**head, **settings()}))
     try:
         yield Simulated(cluster)
     finally:
@@ -81,11 +82,19 @@ def simulated_cluster(monkeypatch):
         cluster.shutdown()
 
 
+def persistently(start):
+    """A node waits for its agents no longer than 15 seconds, and dies where these are slower."""
+    for _ in range(ATTEMPTS):
+        with suppress(Exception):  # Ray raises it bare
+            return start()
+    return start()
+
+
 def patient(get_node):
     """Ray waits half a minute for a node that it starts, which is short where much else runs."""
 
     def wait_for(*arguments):
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + NODE_SECONDS
         while True:
             try:
                 return get_node(*arguments)
@@ -98,7 +107,7 @@ def patient(get_node):
 
 
 def settings():
-    """Of a node: ports are given, as it would wait for its agents to find some no longer than 15 seconds."""
+    """Of a node: ports are given, so that it need not wait until its agents have found some."""
     return {"object_store_memory": STORE_BYTES, **dict(zip(AGENTS, free_ports(len(AGENTS)), strict=True))}
 
 
@@ -153,18 +162,41 @@ class Nap:
 
 @dataclass(frozen=True)
 class SharedNap(Nap):
-    """The same in parts that others may share in; the model that these bind is real."""
+    """The same in parts that others may share in."""
 
     parts: int = 1
 
     @property
     def job(self):
-        settings = DiscoverySettings(method=METHODS["eap"], edges=9, limit=4, threads=1)
-        return DiscoveryJob("trio", "induction", settings, device="cpu")
+        return Bound()
 
     def work(self, find_workers):
+        bound_in_worker()
         items = [(str(self.folder), self.id, self.seconds / self.parts, part) for part in range(self.parts)]
         assert list(share_out(find_workers([0, 1]), None, nap_part, items)) == [*range(self.parts)]
+
+
+class Bound:
+    """What workers of a `SharedNap` bind: nothing, at once. In a worker it takes the place of models and behaviours, of
+    which nothing but the work is asked."""
+
+    settings = SimpleNamespace(threads=1)
+    work = Work()
+
+    def __eq__(self, other):
+        return type(other).__name__ == "Bound"
+
+    def __reduce__(self):
+        return bound_in_worker, ()
+
+
+def bound_in_worker():
+    from acdc.jobs.ray import worker
+
+    model = SimpleNamespace(components=SimpleNamespace(work=Work()))
+    worker.Loaded.of = lambda self, job: (model, None)
+    worker.bind = lambda model, task, settings, rows: Bound()
+    return Bound()
 
 
 def nap_part(behaviour, item):
@@ -242,10 +274,9 @@ class Case:
     loading: float = 0.0
 
     def jobs(self, folder):
-        """With one first in which all workers take part, so that they have loaded what is real."""
         shared = [SharedNap("shared", folder, self.shared[0], parts=self.shared[1])] if self.shared[1] else []
         naps = [Nap(f"n{place}", folder, one, self.loading) for place, one in enumerate(self.seconds)]
-        return [SharedNap(WARM, folder, 120.0, parts=120), *shared, *naps]
+        return [*shared, *naps]
 
     def planned(self, workers):
         """Seconds by the model."""
@@ -253,13 +284,12 @@ class Case:
         return schedule([*shared, *(JobLoad("m", self.loading, one) for one in self.seconds)], workers).seconds
 
     def measured(self, cluster, workers, gpus, folder):
-        """Seconds from the end of the first job to that of the last."""
+        """Seconds from the start of the first job to the end of the last."""
         seen = do(cluster.pool(workers, gpus), folder, self.jobs(folder))
-        ended = {one["job"]: one["ended"] for one in seen if "job" in one}
-        return max(ended.values()) - ended[WARM]
+        jobs = [one for one in seen if "job" in one]
+        return max(one["ended"] for one in jobs) - min(one["began"] for one in jobs)
 
 
-WARM = "warm"
 MIXED = tuple(1 + 10 * (37 * place % 64) / 63 for place in range(64))
 CASES = [
     Case("48 jobs of 5 s", (5.0,) * 48),
