@@ -31,7 +31,7 @@ from acdc.cli.features import (
     discover_features,
     print_features,
 )
-from acdc.cli.interrupts import SENTENCE, Interruptible
+from acdc.cli.interrupts import Interruptible, tell_interrupted
 from acdc.cli.intervene import intervene
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
 from acdc.cli.opening import open_
@@ -222,6 +222,7 @@ def show(
     from acdc.cli.verified import print_verified
     from acdc.files import is_there
     from acdc.runs.finished import open_run
+    from acdc.runs.run_directory import read_run
 
     if is_trace(run):
         from acdc.cli.trace import print_trace
@@ -239,8 +240,15 @@ def show(
 
         print_interventions(read_intervened(run), run, as_json, resumed=True)
         return
+    if read_run(run).kind == "score":
+        from acdc.cli.show import print_scores
+        from acdc.runs.score_files import read_score_run, scores_path
+
+        record, scores = read_score_run(run)
+        print_scores(scores_path(run) or run, record.model_dump(mode="json") | {"edges": scores}, as_json)
+        return
     found = open_run(run)
-    RunPrinter(as_json).finish(found)
+    RunPrinter(as_json).finish(found, concluded=not found.report.rows)
     if not as_json and found.report.rows:
         print_verified(found.report, console())
         print_conclusion(found, complete=True)
@@ -346,7 +354,7 @@ def main() -> None:
             raise
         status = _fail("out of memory: use a smaller --batch-size or --limit")
     if interruptible.status is not None:
-        tell(SENTENCE)
+        tell_interrupted()
         status = interruptible.status
     sys.exit(status if isinstance(status, int) else 0)
 
