@@ -104,15 +104,15 @@ def _print_heads(hints: Sequence[HeadHint], metric: str, out: "Console") -> None
 
 
 STRONGEST = 10
-TESTS = ("test", "n", "effect", "p", "corrected p", "result", "power")
+TESTS = ("test", "made of", "effect", "p", "corrected p", "result", "power")
 
 
 def _test(test: TestResult) -> list[str]:
     if not test.testable:
-        return [test.name, str(test.n), "", "", "", "not testable", ""]
+        return [test.name, test.size if test.n else "", "", "", "", "not testable", ""]
     values = (_number(value) for value in (test.effect, test.p, test.adjusted))
     result = f"{test.speaks} the circuit" if test.rejected else "not significant"
-    return [test.name, str(test.n), *values, result, _share(test.power)]
+    return [test.name, test.size, *values, result, _share(test.power)]
 
 
 def print_stability(stability: Stability, out: "Console") -> None:

@@ -204,9 +204,17 @@ def _download(name: str, revision: str | None, weights: bool) -> tuple[Path, str
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"model {name!r} is not a bundled model ({', '.join(BUNDLED)}) or a local folder, "
-            f"and cannot be fetched from the hub: {reason}"
+            f"and cannot be fetched from the hub: {reason}{_hint(name, reason)}"
         ) from None
     return folder, folder.name
+
+
+def _hint(name: str, reason: str) -> str:
+    """What may be the matter: no network, or a name of TransformerLens that is another one on the hub."""
+    found = "; there seems to be no network" if "onnect" in reason else ""
+    if name.startswith("gpt2-small"):
+        return f"{found}; what TransformerLens calls {name} is gpt2 on the hub"
+    return found if "/" in name else f"{found}; names on the hub are mostly of the form OWNER/NAME"
 
 
 def _open_packaged(name: str, packaged: PackagedModel) -> Source:
