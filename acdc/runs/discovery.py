@@ -31,7 +31,7 @@ from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.screening import PASSES
 from acdc.search.discover import Result, bind, discover, edge_scores, prepare
 from acdc.search.records import describe_batch, describe_model
-from acdc.task.load import load_task
+from acdc.task.load import check_file, load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
 
@@ -50,6 +50,7 @@ class Loaded:
         named = job.model, job.revision, job.device, job.dtype
         if self._model is None or named != self._named:
             self.forget()
+            check_file(job.task)
             self._model = load_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
             self._named = named
         return self._model, load_task(job.task, self._model)

@@ -1,11 +1,12 @@
 """Load a task by name or from a file, as token ids of a model."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from acdc.errors import InputError
+from acdc.errors import AcdcWarning, InputError, refusal
 from acdc.model.load import Model
 from acdc.task.bundled import BundledTask
 from acdc.task.datasets import read_data_set
@@ -41,6 +42,22 @@ def load_task(name_or_path: str | Path, model: Model) -> Task:
         raise InputError(f"{place} has no rows")
     metric = raw.header.metric or _usual_metric(rows, model.anatomy.d_vocab_out)
     return Task(_safe_name(label), rows, metric)
+
+
+def check_file(name_or_path: str | Path) -> None:
+    """Read all rows of a task file, which needs no model; nothing of other tasks. Raises InputErrors for rows that
+    cannot be read: the first few, and how many more."""
+    name, problems = TaskName.parse(str(name_or_path)), list[InputError]()
+    if name.text in TASKS or is_data_set(name.text) or name.path is None or not name.path.is_file():
+        return
+    if name.path.suffix not in (".jsonl", ".json", ".csv"):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AcdcWarning)  # comes when the task is loaded
+        for _ in read_task_file(name.path, name.said, problems.append).rows:
+            pass
+    if problems:
+        raise refusal(problems)
 
 
 def _usual_metric(rows: Sequence[Row], outputs: int) -> str:

@@ -8,30 +8,39 @@ import io
 import itertools
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from acdc.errors import AcdcWarning, InputError
 from acdc.files import RefusedJson, open_file, unique_keys
 from acdc.task.eap_ig import ANSWER_COLUMNS, VERBS, Said, row_reader
 from acdc.task.raw_rows import AUTOCIRCUIT_NAMES, Header, PlacedRow, RawRow, RawTask, check_keys, meant_by, validate
 
+T, U = TypeVar("T"), TypeVar("U")
+Refuse = Callable[[InputError], None]
 
-def read_task_file(path: Path, said: Said | None = None) -> RawTask:
-    """Read a task file by its suffix; `said`: what the user says of a column of a CSV file.
+
+def raising(error: InputError) -> None:
+    """What is done of a row that cannot be read, unless somebody wants to know of others."""
+    raise error
+
+
+def read_task_file(path: Path, said: Said | None = None, refuse: Refuse = raising) -> RawTask:
+    """Read a task file by its suffix; `said`: what the user says of a column of a CSV file. `refuse`: told of each row
+    that cannot be read, which is then left out.
 
     Raises InputError for anything that is not a well-formed task, also while its rows are read.
     """
     if path.suffix == ".csv":
-        return read_eap_ig_csv(path, said)
+        return read_eap_ig_csv(path, said, refuse)
     readers = {".jsonl": read_jsonl, ".json": read_autocircuit}
     if path.suffix not in readers:
         raise InputError(f"task file {path} must end in .jsonl, .json (AutoCircuit) or .csv (EAP-IG)")
     if said is not None:
         raise InputError(f"task file {path} has no columns: leave out @{said}")
-    return readers[path.suffix](path)
+    return readers[path.suffix](path, refuse)
 
 
 @contextmanager
@@ -46,25 +55,37 @@ def _opened(path: Path, newline: str) -> Iterator[TextIO]:
         raise InputError(f"task file {path} cannot be read: {error.strerror}") from None
 
 
-def read_jsonl(path: Path) -> RawTask:
+def read_jsonl(path: Path, refuse: Refuse = raising) -> RawTask:
     """Our own format: one row a line, optionally after a header line (see `Header`) that has no prompts."""
-    records = _json_lines(path)
+    records = _json_lines(path, refuse)
     first = next(records, None)
     if first is None:
         return RawTask(Header(), iter(()))
     place, record = first
     if not _is_header(record):
-        return RawTask(Header(), _rows(itertools.chain([first], records)))
+        return RawTask(Header(), _rows(itertools.chain([first], records), refuse))
     check_keys(Header, record, place)
-    return RawTask(validate(Header, record, place), _rows(records))
+    return RawTask(validate(Header, record, place), _rows(records, refuse))
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, dict]]:
+def _json_lines(path: Path, refuse: Refuse) -> Iterator[tuple[str, dict]]:
     """(place, object) of every line."""
     with _opened(path, newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield _object(_parse_json(line, f"{path}, line {number}"), f"{path}, line {number}")
+                place = f"{path}, line {number}"
+                yield from _each([line], lambda text, place=place: _object(_parse_json(text, place), place), refuse)
+
+
+def _each(items: Iterable[T], read: Callable[[T], U], refuse: Refuse) -> Iterator[U]:
+    """What is read of each item that can be read."""
+    for item in items:
+        try:
+            found = read(item)
+        except InputError as error:
+            refuse(error)
+        else:
+            yield found
 
 
 def _object(record: Any, place: str) -> tuple[str, dict]:
@@ -73,25 +94,32 @@ def _object(record: Any, place: str) -> tuple[str, dict]:
     return place, record
 
 
-def _rows(records: Iterator[tuple[str, dict]]) -> Iterator[PlacedRow]:
-    for place, record in records:
+def _rows(records: Iterator[tuple[str, dict]], refuse: Refuse) -> Iterator[PlacedRow]:
+    def read(placed: tuple[str, dict]) -> PlacedRow:
+        place, record = placed
         check_keys(RawRow, record, place)
-        yield PlacedRow(place, validate(RawRow, record, place))
+        return PlacedRow(place, validate(RawRow, record, place))
+
+    return _each(records, read, refuse)
 
 
 def _is_header(record: dict) -> bool:
     return not {"clean", "corrupted"} & set(record) and bool(set(Header.model_fields) & set(record))
 
 
-def read_autocircuit(path: Path) -> RawTask:
+def read_autocircuit(path: Path, refuse: Refuse = raising) -> RawTask:
     """AutoCircuit's dataset: {"prompts": [{"clean", "corrupt", "answers", "wrong_answers"}]}."""
     with _opened(path, newline="\n") as file:
         record = _parse_json(file.read(), str(path))
     prompts = record.get("prompts") if isinstance(record, dict) else None
     if not isinstance(prompts, list):
         raise InputError(f"{path}: expected AutoCircuit's format, an object with a list 'prompts'")
-    places = (_object(prompt, f"{path}, prompt {number}") for number, prompt in enumerate(prompts))
-    return RawTask(Header(), _rows((place, own_names(prompt, place)) for place, prompt in places))
+
+    def read(numbered: tuple[int, Any]) -> tuple[str, dict]:
+        place, prompt = _object(numbered[1], f"{path}, prompt {numbered[0]}")
+        return place, own_names(prompt, place)
+
+    return RawTask(Header(), _rows(_each(enumerate(prompts), read, refuse), refuse))
 
 
 def own_names(record: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -102,7 +130,7 @@ def own_names(record: Mapping[str, Any], place: str) -> dict[str, Any]:
     return {AUTOCIRCUIT_NAMES.get(name, name): value for name, value in record.items()}
 
 
-def read_eap_ig_csv(path: Path, said: Said | None = None) -> RawTask:
+def read_eap_ig_csv(path: Path, said: Said | None = None, refuse: Refuse = raising) -> RawTask:
     """EAP-IG's dataset: the columns clean and corrupted, and those that `acdc.task.eap_ig` lists."""
     records = _csv_records(path)
     columns = list(next(records)[1])
@@ -113,19 +141,24 @@ def read_eap_ig_csv(path: Path, said: Said | None = None) -> RawTask:
         raise InputError(f"{path}: expected the columns clean and corrupted, got {', '.join(columns) or 'none'}")
     if said is None and not set(ANSWER_COLUMNS) & set(columns):
         raise InputError(f"{path}: expected a column label, or correct_idx and incorrect_idx")
-    return RawTask(Header(), _csv_rows(path, said, columns, records))
+    return RawTask(Header(), _csv_rows(path, said, columns, records, refuse))
 
 
 def _csv_rows(
-    path: Path, said: Said | None, columns: list[str], records: Iterator[tuple[str, list[str]]]
+    path: Path, said: Said | None, columns: list[str], records: Iterator[tuple[str, list[str]]], refuse: Refuse
 ) -> Iterator[PlacedRow]:
-    read, told = row_reader(columns, str(path), said, path.with_name(VERBS)), False
-    for number, (place, cells) in enumerate(records, start=1):
-        found = read(dict(zip(columns, cells, strict=True)), place)
+    row_of, told = row_reader(columns, str(path), said, path.with_name(VERBS)), False
+
+    def read(numbered: tuple[int, tuple[str, list[str]]]) -> PlacedRow:
+        nonlocal told
+        number, (place, cells) = numbered
+        found = row_of(dict(zip(columns, cells, strict=True)), place)
         if found.note and not told:
             warnings.warn(f"{path}: {found.note}", AcdcWarning, stacklevel=2)
             told = True
-        yield PlacedRow(place, validate(RawRow, {**found.fields, "id": str(number)}, place), found.answers)
+        return PlacedRow(place, validate(RawRow, {**found.fields, "id": str(number)}, place), found.answers)
+
+    return _each(enumerate(records, start=1), read, refuse)
 
 
 def _csv_records(path: Path) -> Iterator[tuple[str, list[str]]]:
