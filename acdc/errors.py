@@ -28,9 +28,8 @@ def refusal(problems: Sequence[InputError]) -> InputError:
     if len(problems) == 1:
         return problems[0]
     said, more = [str(problem) for problem in problems[:MOST_PROBLEMS]], len(problems) - MOST_PROBLEMS
-    return InputErrors(
-        [*said, f"and {more:,} more {'row' if more == 1 else 'rows'} cannot be used"] if more > 0 else said
-    )
+    others = [f"and {more:,} more {'row' if more == 1 else 'rows'} cannot be used"] if more > 0 else []
+    return InputErrors([*said, *others])
 
 
 class NothingToFind(InputError):

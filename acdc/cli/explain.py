@@ -165,4 +165,4 @@ def print_explained(found: "Explained", top: int) -> None:
     for name, shown in found.shown:
         chosen = shown[: 2 if name.startswith("Subsample") else top]
         cells = [[words.context(one), f"{one.activations[one.at]:.3g}"] for one in chosen]
-        print_table(out, f"\n{words.group_title(name)}", ["", "activation"], cells)
+        print_table(out, f"\n{words.group_title(name, chosen)}", ["", "activation"], cells)

@@ -168,6 +168,7 @@ def stable_text(stability: Stability) -> str:
     )
 
 
+NO_POWER = 0.005  # of a test that cannot reject anything
 POWER = 0.8  # of a test: below it, a result that is not significant leaves the claim open
 
 
@@ -353,6 +354,8 @@ def result_text(test: TestResult) -> str:
     """The result of a test in one sentence, without its full stop."""
     if not test.testable:
         return f"not testable: {test.reason}"
+    if test.power is not None and test.power < NO_POWER and not test.rejected:
+        return f"{test.size} are too few for this test, whatever the result"
     weak = "" if test.power is None or test.rejected else f"; power at {count_of(test.n, test.unit)}: {test.power:.0%}"
     return f"{_result(test)} (p = {number(test.adjusted)} after correction over all tests{weak})"
 

@@ -19,7 +19,8 @@ TOGETHER = 512  # rows whose texts are given to the tokenizer at once
 
 def tokenize_rows(raw: Iterable[PlacedRow], tokenizer: PromptTokenizer, anatomy: Anatomy) -> tuple[Row, ...]:
     """Rows of token ids, made of some hundred raw ones at a time. Raises InputError naming the places of the first rows
-    that cannot be used as they are, and how many more there are; warns of special tokens that were typed, and of padding that is not masked."""
+    that cannot be used as they are, and how many more there are; warns of special tokens that were typed, and of
+    padding that is not masked."""
     rows: list[Row] = []
     seen: dict[str, str] = {}
     padded: list[str] = []

@@ -23,8 +23,9 @@ def summary(found: "Explained") -> str:
     where = f"{examples.tokens:,} tokens of {examples.corpus}"
     if found.kind == "head":
         return f"on {where}: writes a norm of {examples.smallest:.3g} to {examples.largest:.3g}"
+    active = "active (above 0)" if found.kind == "neuron" else "active"
     return (
-        f"active ({'above' if found.kind == 'neuron' else 'not'} 0) at {examples.frequency:.2%} of {where}: activations from {examples.smallest:.3g} to "
+        f"{active} at {examples.frequency:.2%} of {where}: activations from {examples.smallest:.3g} to "
         f"{examples.largest:.3g}"
     )
 
@@ -41,9 +42,11 @@ def context(one: "ShownExample") -> str:
     return f"{ends[0]}{before}{lead}[{token.strip(' ')}]{after}{ends[1]}".replace("\n", "\\n")
 
 
-def group_title(name: str) -> str:
-    """What a group of examples is: intervals are named by front ends that number them."""
-    kind, _, number = name.partition(" Interval ")
+def group_title(name: str, shown: "Sequence[ShownExample]") -> str:
+    """What a group of examples is, which front ends know by the number of its interval."""
+    _, _, number = name.partition(" Interval ")
+    if name.startswith("Bottom") and len({f"{one.activations[one.at]:.3g}" for one in shown}) == 1 < len(shown):
+        return f"{name.lower()}, all alike: the least that the activation function gives"
     if not number:
         return name.lower()
     low, high = (f"{1 - (int(number) + ends) / INTERVALS:.0%}" for ends in (1, 0))
