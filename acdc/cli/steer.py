@@ -46,6 +46,9 @@ Other = Annotated[
 Dictionary = Annotated[
     Path | None, typer.Option("--dictionary", help="Folder or name of the dictionary of a feature.", metavar="FOLDER")
 ]
+Strengths = Annotated[
+    str, typer.Option(help="Norms of what is added, with signs; intervene counts in lengths of the direction instead.")
+]
 Folder = Annotated[
     Path | None, typer.Option("--out", help="Write steering.svg and .csv into this folder.", metavar="DIR")
 ]
