@@ -213,7 +213,7 @@ def show(
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """Print the result of a run, or an attribution graph. Ignores --device, --dtype and --seed."""
+    """Print the result of a run, or an attribution graph."""
     from acdc.artefacts.attribution.store import is_trace
     from acdc.artefacts.feature_circuit import is_feature_circuit
     from acdc.artefacts.intervention import FILE_NAME, read_intervened
@@ -263,7 +263,7 @@ def list_(
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """List models, tasks, methods, suites, formats or runs. Ignores --device, --dtype and --seed."""
+    """List models, tasks, methods, suites, formats or runs."""
     from acdc.cli import listing
 
     listing.print_listing(what.value, out, as_json)
@@ -335,7 +335,7 @@ def main() -> None:
         for problem in error.problems if isinstance(error, InputErrors) else [str(error)]:
             status = _fail(problem)
     except usage_error as error:
-        status = _fail(without_prefix(error.format_message()))
+        status = _fail(f"{without_prefix(error.format_message())}{_example(error)}")
     except (Enough, BrokenPipeError):
         _silence()
         status = 0
@@ -366,6 +366,16 @@ def _check_words(words: Sequence[str]) -> None:
         if not word.strip() or (name.startswith("--") and given and not value.strip()):
             what = name if given else before if before.startswith("-") else "an argument"
             raise InputError(f"{what} is empty: give it a value or leave it out")
+
+
+def _example(error: Any) -> str:
+    """How the command is called, where an argument is missing."""
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    example = getattr(command, "epilog", None) or ""
+    if not error.format_message().startswith("Missing argument") or not example:
+        return ""
+    listed = "; 'acdc list runs' lists runs" if " runs/" in example else ""
+    return f" {example[:1].lower()}{example[1:]}{listed}"
 
 
 def _fail(message: str) -> int:

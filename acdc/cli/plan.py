@@ -33,8 +33,8 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
     sizes = f"{search.candidates:,} {_units(plan)}"
     stored = f", {plan.quantisation}" if plan.quantisation else ""
     out.print(
-        f"\n{sizes}; {count_of(search.rows, 'discovery row')} of at most {count_of(search.longest, 'token')} in batches "
-        f"of at most {plan.batch_size}; "
+        f"\n{sizes}; {count_of(search.rows, 'discovery row')} of at most {count_of(search.longest, 'token')} in "
+        f"batches of at most {plan.batch_size}; "
         f"{plan.parameters:,} parameters in {plan.dtype}{stored}, {_place(plan)}."
     )
     out.print(f"\n{_basis(plan)}")

@@ -65,9 +65,7 @@ def steer(
     pairs: Pairs = None,
     vector: Vector = None,
     dictionary: Dictionary = None,
-    strengths: Annotated[
-        str, typer.Option(help="Norms of what is added, with signs (intervene counts in lengths of the direction).")
-    ] = "-8,-4,-2,2,4,8",
+    strengths: Strengths = "-8,-4,-2,2,4,8",
     metric: opt.MetricName = None,
     neutral: Neutral = None,
     other_task: Other = None,
