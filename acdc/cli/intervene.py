@@ -87,7 +87,7 @@ def intervene(
     metric: opt.MetricName = None,
     top: Annotated[
         int,
-        typer.Option(help="Show this many of the likeliest tokens of each run, which can be twice as many together."),
+        typer.Option(help="Show this many of each run's likeliest tokens: up to twice as many."),
     ] = 5,
     generate: Generate = None,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,

@@ -99,8 +99,8 @@ def verified(graph: AttributionGraph, found: GraphVerification) -> list[str]:
     said = [_direct(graph, found), *(_alone(graph, one) for one in found.kept_alone), _effects(graph, found)]
     if found.kept_alone and not any(map(_beats_random, found.kept_alone)):
         said.append(
-            f"So the kept {units_name(graph)}s do no better than random ones at the same places: what {_subject(graph)} "
-            f"rests on goes through attention and embeddings, or is in other {units_name(graph)}s as well."
+            f"So the kept {units_name(graph)}s do no better than random ones at the same places: what "
+            f"{_subject(graph)} rests on goes through attention and embeddings, or is in other {units_name(graph)}s too."
         )
     return [one for one in said if one]
 
