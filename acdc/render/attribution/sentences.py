@@ -100,7 +100,7 @@ def verified(graph: AttributionGraph, found: GraphVerification) -> list[str]:
     if found.kept_alone and not any(map(_beats_random, found.kept_alone)):
         said.append(
             f"So the kept {units_name(graph)}s do no better than random ones at the same places: what "
-            f"{_subject(graph)} rests on goes through attention and embeddings, or is in other {units_name(graph)}s too."
+            f"{_subject(graph)} rests on goes through attention and embeddings, or other {units_name(graph)}s."
         )
     return [one for one in said if one]
 
