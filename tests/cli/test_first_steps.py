@@ -59,7 +59,7 @@ def test_scores_are_shown(acdc):
 
 
 def test_a_task_file_is_read_before_the_model_and_all_of_its_faults_are_said(acdc):
-    rows = [*({**row, "correct": " Paris"} for row in ROWS), *({**row, "clean": 3} for row in ROWS)]
+    rows = [*({**row, "correct": 3.5} for row in ROWS), *({**row, "clean": 3} for row in ROWS)]
     Path("t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = acdc("check-task", "t.jsonl", "--model", "nowhere")
     said = done.err.splitlines()
