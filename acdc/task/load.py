@@ -22,6 +22,7 @@ from acdc.task.registry import TASKS
 from acdc.task.rows import Row, Task
 from acdc.task.span_places import SpanError
 from acdc.task.tokenize import tokenize_rows
+from acdc.words import did_you_mean
 
 
 def task_of(model: Model, rows: Any, metric: str | None, name: str, prepend_bos: bool | None) -> Task:
@@ -54,7 +55,8 @@ def load_task(name_or_path: str | Path, model: Model) -> Task:
 
 def _tokenized(raw: RawTask, place: str, label: str, model: Model) -> Task:
     if raw.header.metric is not None and raw.header.metric not in METRICS:
-        raise InputError(f"{place}: metric {raw.header.metric!r} is not one of {', '.join(METRICS)}")
+        meant = did_you_mean(raw.header.metric, METRICS)
+        raise InputError(f"{place}: metric {raw.header.metric!r} is not one of {', '.join(METRICS)}{meant}")
     tokenizer = PromptTokenizer(model.tokenizer, raw.header.prepend_bos)
     rows = tokenize_rows(raw.rows, tokenizer, model.anatomy)
     if not rows:
@@ -96,6 +98,7 @@ def _read(text: str) -> tuple[RawTask, str]:
         names = ", ".join(TASKS)
         raise InputError(
             f"task {text!r} is neither a bundled task ({names}) nor a file; a data set begins with {PREFIX}"
+            f"{did_you_mean(text, TASKS)}"
         )
     raw = read_task_file(name.path, name.said)
     return raw, raw.header.task or name.path.stem
