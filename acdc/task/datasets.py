@@ -38,6 +38,11 @@ def read_data_set(source: TaskName) -> RawTask:
     return RawTask(Header(task=source.label), _rows(table, reader, where))
 
 
+def raw_rows_of(records: Sequence[Fields], columns: Sequence[str], where: str) -> Iterator[PlacedRow]:
+    """Rows that are no file's, read as those of a data set with these columns."""
+    return _rows(records, _reader(columns, TaskName(where, where, "", None), where), where)
+
+
 def _rows(table: Iterable[Fields], reader: Reader, where: str) -> Iterator[PlacedRow]:
     left_out, told = 0, False
     for number, record in enumerate(table):

@@ -1,6 +1,7 @@
 """A model's tokenizer with the rules for special tokens of one task."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
@@ -11,20 +12,34 @@ from acdc.task.span_places import Characters, SpanError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+LOOKED_AT = 8  # answers that may lack a space
 NO_TOKENIZER = "this model has no tokenizer: give prompts and answers as token ids"
+
+
+@dataclass(frozen=True)
+class Unspaced:
+    """A correct answer that continues a prompt's last word, by the number of its row, and the token that it would be
+    after a space."""
+
+    row: int
+    answer: str
+    token: int
+    spaced: int
 
 
 class PromptTokenizer:
     """A model's tokenizer with the rules for special tokens of one task.
 
     `prepend_bos`: None adds the special tokens that the tokenizer adds by default, True a BOS token alone, False none.
-    A text that begins or ends with such a token gets no second one; `repeated`: whether there was any.
+    A text that begins or ends with such a token gets no second one; `repeated`: whether there was any. `unspaced`: of
+    the first rows, answers that may lack a leading space.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase | None", prepend_bos: bool | None = None):
         self.tokenizer = tokenizer
         self.prepend_bos = prepend_bos
         self.repeated = False
+        self.unspaced: list[Unspaced] = []
         self.single = cache(self._single)
         if prepend_bos and tokenizer is not None and tokenizer.bos_token_id is None:
             raise InputError("the task asks for prepend_bos, but the model's tokenizer has no BOS token")
@@ -100,6 +115,15 @@ class PromptTokenizer:
         """The one token that each answer adds to a prompt; None where it adds several, or changes the prompt's own."""
         encoded, *longer = self.encode([prompt, *(prompt + answer for answer in answers)])
         return [self.continuation(encoded, ids) for ids in longer]
+
+    def note_unspaced(self, row: int, prompt: str, answer: str, token: int) -> None:
+        """Note an answer that goes on in the last word of a prompt where it could begin a new one."""
+        joins = prompt[-1:].isalnum() and answer[:1].isalnum()
+        if not joins or len(self.unspaced) >= LOOKED_AT:
+            return
+        [spaced] = self.added(prompt, [f" {answer}"])
+        if spaced is not None and spaced != token:
+            self.unspaced.append(Unspaced(row, answer, token, spaced))
 
     def encode_plain(self, text: str) -> list[int]:
         """Token ids of a text without special tokens."""

@@ -7,13 +7,14 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from acdc.errors import InputError, without_prefix
 
 M = TypeVar("M", bound=BaseModel)
 TokenId = Annotated[StrictInt, Field(ge=0)]
 Answer = TokenId | Annotated[StrictStr, Field(min_length=1)]
+AnswerList = Annotated[list[Answer], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)]
 AUTOCIRCUIT_NAMES = {"corrupt": "corrupted", "answers": "correct", "wrong_answers": "incorrect"}
 OTHER_NAMES = AUTOCIRCUIT_NAMES | {"correct_idx": "correct", "incorrect_idx": "incorrect", "attention_mask": "mask"}
 OWN_NAMES = ("answer",)  # that many data sets have for columns of their own, though they look like a key
@@ -61,8 +62,8 @@ class RawAnswers(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     position: StrictInt | Annotated[StrictStr, Field(min_length=1)]
-    correct: list[Answer] = []
-    incorrect: list[Answer] = []
+    correct: AnswerList = []
+    incorrect: AnswerList = []
 
 
 class RawRow(BaseModel):
@@ -73,8 +74,8 @@ class RawRow(BaseModel):
 
     clean: Prompt
     corrupted: Prompt | None = None
-    correct: list[Answer] = []
-    incorrect: list[Answer] = []
+    correct: AnswerList = []
+    incorrect: AnswerList = []
     answer_position: TokenId | None = None
     answers: Annotated[list[RawAnswers], Field(min_length=1)] | None = None
     mask: list[Annotated[StrictInt, Field(ge=0, le=1)]] | None = None
@@ -159,8 +160,8 @@ _PROMPT = 'non-empty text, a list of token ids, or {"messages": [{"role": ..., "
 _WANTED = {
     "clean": _PROMPT,
     "corrupted": _PROMPT,
-    "correct": "a list of texts or token ids",
-    "incorrect": "a list of texts or token ids",
+    "correct": "a text, or a list of texts or token ids",
+    "incorrect": "a text, or a list of texts or token ids",
     "answer_position": "a position from 0",
     "answers": 'a list of {"position": ..., "correct": [...], "incorrect": [...]}',
     "mask": "a list of 0 and 1",

@@ -1,8 +1,11 @@
-"""Read task files: JSONL (our own), AutoCircuit JSON, EAP-IG CSV. Every error names the file and the row.
+"""Read task files: JSONL (our own, whose rows may be JSON or CSV too), AutoCircuit JSON, EAP-IG CSV.
+
+Every error names the file and the row.
 
 A reader yields raw rows one by one: prompts and answers are text or token ids, as the file has them.
 """
 
+import ast
 import csv
 import io
 import itertools
@@ -16,7 +19,18 @@ from typing import Any, NoReturn, TextIO, TypeVar
 from acdc.errors import AcdcWarning, InputError
 from acdc.files import RefusedJson, open_file, unique_keys
 from acdc.task.eap_ig import ANSWER_COLUMNS, VERBS, Said, row_reader
-from acdc.task.raw_rows import AUTOCIRCUIT_NAMES, Header, PlacedRow, RawRow, RawTask, check_keys, meant_by, validate
+from acdc.task.raw_rows import (
+    AUTOCIRCUIT_NAMES,
+    KINDS,
+    Header,
+    PlacedRow,
+    RawRow,
+    RawTask,
+    check_keys,
+    meant_by,
+    validate,
+)
+from acdc.words import shortened
 
 T, U = TypeVar("T"), TypeVar("U")
 Refuse = Callable[[InputError], None]
@@ -108,12 +122,16 @@ def _is_header(record: dict) -> bool:
 
 
 def read_autocircuit(path: Path, refuse: Refuse = raising) -> RawTask:
-    """AutoCircuit's dataset: {"prompts": [{"clean", "corrupt", "answers", "wrong_answers"}]}."""
+    """AutoCircuit's dataset: {"prompts": [{"clean", "corrupt", "answers", "wrong_answers"}]}; or a list of rows as our
+    own format has them in lines."""
     with _opened(path, newline="\n") as file:
         record = _parse_json(file.read(), str(path))
+    if isinstance(record, list):
+        placed = _each(enumerate(record), lambda row: _object(row[1], f"{path}, row {row[0]}"), refuse)
+        return RawTask(Header(), _rows(placed, refuse))
     prompts = record.get("prompts") if isinstance(record, dict) else None
     if not isinstance(prompts, list):
-        raise InputError(f"{path}: expected AutoCircuit's format, an object with a list 'prompts'")
+        raise InputError(f"{path}: expected a list of rows, or AutoCircuit's format, an object with a list 'prompts'")
 
     def read(numbered: tuple[int, Any]) -> tuple[str, dict]:
         place, prompt = _object(numbered[1], f"{path}, prompt {numbered[0]}")
@@ -139,9 +157,37 @@ def read_eap_ig_csv(path: Path, said: Said | None = None, refuse: Refuse = raisi
             raise InputError(f"{path}: {column!r} is no column of a task: did you mean clean or corrupted?")
     if "clean" not in columns:
         raise InputError(f"{path}: expected the columns clean and corrupted, got {', '.join(columns) or 'none'}")
+    if said is None and not set(ANSWER_COLUMNS) & set(columns) and set(KINDS) & set(columns):
+        check_keys(RawRow, columns, str(path))
+        return RawTask(Header(), _own_csv_rows(columns, records, refuse))
     if said is None and not set(ANSWER_COLUMNS) & set(columns):
-        raise InputError(f"{path}: expected a column label, or correct_idx and incorrect_idx")
+        raise InputError(
+            f"{path}: expected a column label, or correct_idx and incorrect_idx (EAP-IG), or correct and incorrect"
+        )
     return RawTask(Header(), _csv_rows(path, said, columns, records, refuse))
+
+
+def _own_csv_rows(columns: list[str], records: Iterator[tuple[str, list[str]]], refuse: Refuse) -> Iterator[PlacedRow]:
+    """Rows with our own keys as columns: an answer is a text, or a list as JSON or Python writes it; an empty cell is
+    none."""
+
+    def read(numbered: tuple[int, tuple[str, list[str]]]) -> PlacedRow:
+        number, (place, cells) = numbered
+        fields: dict[str, Any] = {"id": str(number)}
+        fields |= {name: cell for name, cell in zip(columns, cells, strict=True) if cell}
+        for kind in KINDS:
+            if fields.get(kind, "").startswith("["):
+                fields[kind] = _listed(fields[kind], f"{place}: {kind}")
+        return PlacedRow(place, validate(RawRow, fields, place))
+
+    return _each(enumerate(records, start=1), read, refuse)
+
+
+def _listed(cell: str, place: str) -> Any:
+    try:
+        return ast.literal_eval(cell)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        raise InputError(f"{place}: begins with [ and is no list: {shortened(cell)}") from None
 
 
 def _csv_rows(

@@ -4,11 +4,17 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
+from acdc.artefacts.frames import frame
+from acdc.display import show
 from acdc.errors import InputError
 from acdc.task.pairing import Prompt, pair
 from acdc.task.spans import Spans
 from acdc.words import count_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +110,56 @@ class Row:
 
 @dataclass(frozen=True)
 class Task:
-    """A named list of rows; `metric` is the one the task was prepared for."""
+    """A named list of rows; `metric` is the one the task was prepared for. `of` makes one of texts."""
 
     name: str
     rows: tuple[Row, ...]
     metric: str
+
+    def __post_init__(self) -> None:
+        """Raises InputError for rows that were not made for a model."""
+        object.__setattr__(self, "rows", tuple(self.rows))
+        if wrong := next((row for row in self.rows if not isinstance(row, Row)), None):
+            raise InputError(
+                f"a Task holds rows of token ids, not a {type(wrong).__name__}: acdc.Task.of(model, rows) makes them"
+            )
+
+    @classmethod
+    def of(
+        cls, model: Any, rows: Any, metric: str | None = None, *, name: str = "task", prepend_bos: bool | None = None
+    ) -> "Task":
+        """A task of rows that are at hand: dictionaries, a data frame, or a data set of the library `datasets`.
+
+        They have the keys of a task file, or the columns of AutoCircuit, EAP-IG or MIB, and are checked as a file's;
+        what is None or NaN is not there. `metric` and `prepend_bos` are what a file's header says. Raises InputError
+        naming the row, counted from 0, that cannot be used.
+        """
+        made = show("task of rows", model, rows, metric, name, prepend_bos)
+        assert isinstance(made, cls)
+        return made
+
+    def to_dataframe(self, model: Any = None) -> "pd.DataFrame":
+        """A row for each: `id`, `clean`, `corrupted`, `correct`, `incorrect`, `answer_position` and `group`; as texts
+        by the tokenizer of a `model`, else as token ids. Raises InputError without pandas."""
+        tokenizer = getattr(model, "tokenizer", None)
+
+        def said(ids: Sequence[int] | None, each: bool = False) -> Any:
+            if ids is None or tokenizer is None:
+                return ids
+            return [tokenizer.decode([one]) for one in ids] if each else tokenizer.decode(list(ids))
+
+        return frame(
+            {
+                "id": row.id,
+                "clean": said(row.clean),
+                "corrupted": said(row.corrupted),
+                "correct": said(row.correct, each=True),
+                "incorrect": said(row.incorrect, each=True),
+                "answer_position": row.answer_position,
+                "group": row.group,
+            }
+            for row in self.rows
+        )
 
     def __repr__(self) -> str:
         return f"<Task: {self.name}, {count_of(len(self.rows), 'row')}, {self.metric}>"

@@ -188,6 +188,7 @@ class _Maker:
             corrupted_spans = corrupted_spans.in_order(spans.names)
         same = corrupted_spans == spans and len(own) == len(other or own)
         first, *later = self._all_answers(len(clean), shown, spans)
+        self._note_unspaced(number)
         row = Row(
             id=str(raw.id) if raw.id is not None else str(number),
             clean=own,
@@ -288,6 +289,15 @@ class _Maker:
         if both := set(correct) & set(incorrect):
             raise self._refusal(f"token {min(both)} is both a correct and an incorrect answer")
         return Answers(position - shown.start, self._tokens(correct), self._tokens(incorrect))
+
+    def _note_unspaced(self, number: int) -> None:
+        prompt, raw = self.draft.clean, self.draft.placed.row
+        if not isinstance(prompt, _Text) or prompt.rendered or raw.answer_position is not None:
+            return
+        for answer in raw.correct[:1]:
+            token = self._token(answer, prompt) if isinstance(answer, str) else None
+            if token is not None and isinstance(answer, str):
+                self.tokenizer.note_unspaced(number, prompt.text, answer, token)
 
     def _check_lengths(self, clean: Sequence[int], corrupted: Sequence[int] | None) -> None:
         raw = self.draft.placed.row

@@ -26,7 +26,11 @@ def test_formats_agree(tmp_path, trio):
     (right,), (wrong,) = jsonl.rows[0].correct, jsonl.rows[0].incorrect
     text = f"clean,corrupted,correct_idx,incorrect_idx\n{CLEAN},{CORRUPTED},{right},[{wrong}]\n"
     csv = load_task(write(tmp_path / "c.csv", text), trio)
-    rows = [task.rows[0] for task in (jsonl, autocircuit, csv)]
+    single = {"clean": CLEAN, "corrupted": CORRUPTED, "correct": " river", "incorrect": " cloud"}
+    listed = load_task(write(tmp_path / "d.json", json.dumps([single])), trio)
+    text = f"clean,corrupted,correct,incorrect\n{CLEAN},{CORRUPTED}, river,\"[' cloud']\"\n"
+    own = load_task(write(tmp_path / "e.csv", text), trio)
+    rows = [task.rows[0] for task in (jsonl, autocircuit, csv, listed, own)]
     assert rows[0].clean[0] == trio.tokenizer.bos_token_id, "the tokenizer's own special tokens are added"
     for name in ("clean", "corrupted", "correct", "incorrect", "answer_position"):
         assert len({getattr(row, name) for row in rows}) == 1, name
@@ -156,10 +160,15 @@ def several(**answers) -> str:
         ("t.jsonl", several(answers=[{"position": 1, "correct": [" nope"]}]), "correct answer ' nope' is not a single"),
         ("t.jsonl", several(answers=[{"position": 2, "correct": [3], "incorrect": [3]}]), "token 3 is both"),
         ("t.jsonl", row(incorrect=[" river"]), "both a correct and an incorrect"),
-        ("t.jsonl", row(correct=" river"), "'correct': expected a list"),
+        ("t.jsonl", row(correct=3), "'correct': expected a text, or a list"),
+        ("t.jsonl", row(correct=""), "'correct': expected a text, or a list"),
+        ("t.csv", "clean,corrupted,correct\na,b,[c\n", "line 2: correct: begins with"),
+        ("t.csv", "clean,corrupted,correct,incorect\na,b,c,d\n", "did you mean 'incorrect'"),
+        ("t.json", "[3]", "row 0: expected a JSON object"),
         ("t.jsonl", row(id="a") + "\n" + row(id="a"), "line 2: id 'a' was used before"),
         ("t.jsonl", '{"task": "t", "metric": "magic"}\n' + row(), "metric 'magic' is not one of"),
-        ("t.json", "[]", "'prompts'"),
+        ("t.json", "[]", "has no rows"),
+        ("t.json", "3", "'prompts'"),
         ("t.json", '{"prompts": [3]}', "prompt 0: expected a JSON object"),
         ("t.json", '{"prompts": [{"corrupt": "apple"}]}', "prompt 0: 'clean': missing"),
         ("t.csv", "corrupted,label\na,b\n", "columns clean and corrupted"),
