@@ -9,15 +9,20 @@ report = acdc.verify(model, task, result.circuit)
 result.circuit.to_svg("circuit.svg")
 """
 
+import warnings
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from acdc import display
 
 if TYPE_CHECKING:
+    __version__: str
     from acdc.api import (
+        Ablation,
         AblationEffect,
         AttributionGraph,
         Circuit,
+        Comparison,
         Curve,
         Explained,
         FeatureCircuit,
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
         GraphVerification,
         InputError,
         Intervened,
+        JobPlan,
+        Method,
         Metric,
         MetricFunction,
         Model,
@@ -33,11 +40,17 @@ if TYPE_CHECKING:
         Report,
         Result,
         RowBatch,
+        SavedRun,
+        Scored,
         Steered,
         StoredJob,
         Task,
+        TaskCheck,
         Trained,
         ablate_features,
+        ablations,
+        check_task,
+        diff,
         discover,
         discover_features,
         draw,
@@ -45,16 +58,27 @@ if TYPE_CHECKING:
         draw_features,
         draw_patching,
         explain,
+        formats,
+        import_circuit,
         intervene,
         load_dictionary,
         load_graph,
         load_model,
+        load_run,
         load_task,
+        methods,
+        metrics,
+        minimise,
+        models,
         patch,
+        plan,
         run_jobs,
+        save_model,
+        score,
         silent,
         steer,
         sweep,
+        tasks,
         trace,
         train_dictionary,
         verify,
@@ -63,9 +87,12 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "__version__",
+    "Ablation",
     "AblationEffect",
     "AttributionGraph",
     "Circuit",
+    "Comparison",
     "Curve",
     "Explained",
     "FeatureCircuit",
@@ -73,6 +100,8 @@ __all__ = [
     "GraphVerification",
     "InputError",
     "Intervened",
+    "JobPlan",
+    "Method",
     "Metric",
     "MetricFunction",
     "Model",
@@ -81,11 +110,17 @@ __all__ = [
     "Report",
     "Result",
     "RowBatch",
+    "SavedRun",
+    "Scored",
     "Steered",
     "StoredJob",
     "Task",
+    "TaskCheck",
     "Trained",
     "ablate_features",
+    "ablations",
+    "check_task",
+    "diff",
     "discover",
     "discover_features",
     "draw",
@@ -93,22 +128,36 @@ __all__ = [
     "draw_features",
     "draw_patching",
     "explain",
+    "formats",
+    "import_circuit",
     "intervene",
     "load_dictionary",
     "load_graph",
     "load_model",
+    "load_run",
     "load_task",
+    "methods",
+    "metrics",
+    "minimise",
+    "models",
     "patch",
+    "plan",
     "run_jobs",
+    "save_model",
+    "score",
     "silent",
     "steer",
     "sweep",
+    "tasks",
     "trace",
     "train_dictionary",
     "verify",
     "verify_features",
     "verify_graph",
 ]
+
+# said by a library at the first import in every notebook without widgets; progress bars are text there
+warnings.filterwarnings("ignore", "IProgress not found")
 
 display.provide(
     {
@@ -128,6 +177,11 @@ display.provide(
         "report as data frame": "acdc.artefacts.frames:report_frame",
         "report as HTML": "acdc.render.notebook:report_html",
         "task of rows": "acdc.task.load:task_of",
+        "result in a folder": "acdc.runs.saved:save_result",
+        "rows as data frame": "acdc.artefacts.frames:frame",
+        "rows as HTML": "acdc.render.notebook:table_html",
+        "circuit in a format": "acdc.runs.saved:export_circuit",
+        "attribution explorer": "acdc.render.report.embedded:explore_graph",
         "result as HTML": "acdc.render.notebook:circuit_html",
     }
 )
@@ -135,6 +189,8 @@ display.provide(
 
 def __getattr__(name: str) -> object:
     """Import torch only when the interface is used: the command line answers `--help` without it."""
+    if name == "__version__":
+        return metadata.version("acdc")
     if name not in __all__:
         raise AttributeError(f"module 'acdc' has no attribute {name!r}")
     from acdc import api

@@ -1,24 +1,41 @@
 """The Python interface: load a model and a task, discover a circuit, verify it."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from acdc.arguments import as_arguments, checked
 from acdc.artefacts.attribution.graph import AttributionGraph
-from acdc.artefacts.attribution.influence import EDGE_SHARE, NODE_SHARE
-from acdc.artefacts.attribution.store import load_graph as read_graph
 from acdc.artefacts.attribution.verification import GraphVerification
 from acdc.artefacts.circuit import Circuit
+from acdc.artefacts.comparison import Comparison
 from acdc.artefacts.patching import Direction, PatchRecord
 from acdc.artefacts.verification.report import Report
-from acdc.attribution.dictionary import Dictionary
-from acdc.attribution.hints import with_hints
-from acdc.attribution.logits import LogitChoice
-from acdc.attribution.prompts import logit_token, prompt_tokens
-from acdc.attribution.trace import MOST_NODES, TraceSettings, retrace, trace_prompt
-from acdc.attribution.verification import verify_graph as run_graph_verification
-from acdc.dictionaries.units import open_traced
+from acdc.behaviour.ablations import Ablation
+from acdc.circuit_api import (
+    JobPlan,
+    SavedRun,
+    Scored,
+    TaskCheck,
+    ablation_of,
+    ablations,
+    check_task,
+    diff,
+    formats,
+    import_circuit,
+    load_model,
+    load_run,
+    method_of,
+    methods,
+    metrics,
+    minimise,
+    models,
+    plan,
+    save_model,
+    score,
+    tasks,
+)
 from acdc.errors import AcdcWarning, InputError
 from acdc.feature_api import (
     AblationEffect,
@@ -36,21 +53,17 @@ from acdc.feature_api import (
     train_dictionary,
     verify_features,
 )
-from acdc.interventions.bound import Vectors
-from acdc.interventions.generate import Sampling
-from acdc.interventions.intervene import Intervened, Wanted
-from acdc.interventions.intervene import intervene as run_interventions
-from acdc.interventions.intervention import parse_all
 from acdc.jobs.batch import Silent
 from acdc.jobs.batch import run_jobs as run_planned_jobs
 from acdc.jobs.executors import choose_executor
 from acdc.jobs.jobs_file import make_jobs, read_jobs
 from acdc.jobs.store import StoredJob
-from acdc.model.load import Model, load_model
+from acdc.model.load import Model
 from acdc.options import By, Choosing, Directions, Extent, Level, Scope, choice
 from acdc.patching.patch import patch as run_patching
 from acdc.patching.settings import PatchSettings, named_sites
 from acdc.progress import Progress, automatic, silent
+from acdc.prompt_api import Intervened, intervene, load_graph, trace, verify_graph
 from acdc.render.difference import draw_difference as draw_both
 from acdc.render.look import Look, choose_look
 from acdc.render.patching.heat_map import draw as draw_heat_map
@@ -60,19 +73,22 @@ from acdc.render.views import draw as draw_circuit
 from acdc.runs.ranking import rank_by
 from acdc.search.discover import Result
 from acdc.search.discover import discover as run_discovery
-from acdc.search.registry import METHODS
-from acdc.search.settings import DiscoverySettings
+from acdc.search.registry import Method
+from acdc.search.settings import DiscoverySettings, check_taken
 from acdc.search.sweep import Curve
 from acdc.search.sweep import sweep as run_sweep
-from acdc.task.load import load_task
+from acdc.task.load import load_task as load_named_task
 from acdc.task.metrics import Metric, MetricFunction, RowBatch
 from acdc.task.rows import Task
 from acdc.verification.verify import verify as run_verification
+from acdc.words import count_of
 
 __all__ = [
+    "Ablation",
     "AblationEffect",
     "AttributionGraph",
     "Circuit",
+    "Comparison",
     "Curve",
     "Explained",
     "FeatureCircuit",
@@ -80,6 +96,8 @@ __all__ = [
     "GraphVerification",
     "InputError",
     "Intervened",
+    "JobPlan",
+    "Method",
     "Metric",
     "MetricFunction",
     "Model",
@@ -88,11 +106,17 @@ __all__ = [
     "Report",
     "Result",
     "RowBatch",
+    "SavedRun",
+    "Scored",
     "Steered",
     "StoredJob",
     "Task",
+    "TaskCheck",
     "Trained",
     "ablate_features",
+    "ablations",
+    "check_task",
+    "diff",
     "discover",
     "discover_features",
     "draw",
@@ -100,16 +124,27 @@ __all__ = [
     "draw_features",
     "draw_patching",
     "explain",
+    "formats",
+    "import_circuit",
     "intervene",
     "load_dictionary",
     "load_graph",
     "load_model",
+    "load_run",
     "load_task",
+    "methods",
+    "metrics",
+    "minimise",
+    "models",
     "patch",
+    "plan",
     "run_jobs",
+    "save_model",
+    "score",
     "silent",
     "steer",
     "sweep",
+    "tasks",
     "trace",
     "train_dictionary",
     "verify",
@@ -118,13 +153,28 @@ __all__ = [
 ]
 
 
+FEW_ROWS = 8  # below which a verification warns
+
+
+@checked
+def load_task(name_or_path: str | Path, model: Model) -> Task:
+    """A task by its name (`acdc.tasks()`), a task file, or a data set, tokenized for a model; `Task.of` takes rows.
+
+    The task's metric is its header's; else squared_error for a model with one output, logit_diff where every row has
+    both kinds of answers, else KL. Warns of answers that look like slips. Raises InputError naming the file and row
+    that cannot be used.
+    """
+    return load_named_task(name_or_path, model)
+
+
+@checked
 def discover(
     model: Model,
     task: Task,
-    method: str = "acdc",
+    method: str | Method | Callable[..., Any] = "acdc",
     *,
     metric: str | Metric | MetricFunction | None = None,
-    ablation: str = "resample",
+    ablation: str | Ablation | Callable[..., Any] = "resample",
     threshold: float | None = None,
     edges: int | None = None,
     faithfulness: float | None = None,
@@ -143,21 +193,26 @@ def discover(
 ) -> Result:
     """Find the circuit behind a task in a model.
 
-    Give at most one of `threshold`, `edges` and `faithfulness`. `choose`: take the best edges by their scores ("top"),
-    go greedily backwards from the logits ("greedy"), take those that help before those that hurt ("signed"), or whole
-    paths from the input to the logits ("paths"); the last two first take edges whose sign is certain over so many
-    resamples of the rows (`bootstrap`). `hurting`: the share of a signed circuit that is taken from edges that hurt.
-    `metric`: a name, a `Metric`, or a `MetricFunction` that is
-    better if larger; by default the task's. `options` are those of the method: `steps` of integrated gradients,
-    `updates` of learned masks, `sender_order` of acdc and hybrid, and those that a method of another package declares.
-    Discovery uses a random half of the rows (by `seed`), or the first `limit`; `verify` uses the others.
-    Warns of an empty circuit, and of one that is smaller than was asked for. Raises InputError for settings that do not
-    fit each other, the model or the task.
+    `acdc.methods()`, `acdc.metrics()` and `acdc.ablations()` list names; `method` may also be a `Method` or a function
+    (behaviour, options, progress) -> Scores, and `ablation` an `Ablation` or a function (behaviour, batch) -> Ablated:
+    this process then knows them by their names. Give at most one of `threshold`, `edges` and `faithfulness`. `choose`:
+    take the best edges by their scores ("top"), go greedily backwards from the logits ("greedy"), take those that help
+    before those that hurt ("signed"), or whole paths from the input to the logits ("paths"); the last two first take
+    edges whose sign is certain over so many resamples of the rows (`bootstrap`). `hurting`: the share of a signed
+    circuit that is taken from edges that hurt. `metric`: a name, a `Metric`, or a `MetricFunction` that is better if
+    larger; by default the task's. `options` are those of the method: `steps` of integrated gradients, `updates` of
+    learned masks, `sender_order` of acdc and hybrid, and those that a method of another package declares. Discovery
+    uses a random half of the rows (by `seed`), or the first `limit`; `verify` uses the others. Warns of an empty
+    circuit, of one that is smaller than was asked for, and where no rows are left. Raises InputError for settings that
+    do not fit each other, the model or the task.
     """
+    found = method_of(method)
+    for name in options:
+        check_taken(found, name)
     settings = DiscoverySettings(
-        method=METHODS.find(method),
+        method=found,
         metric=metric,
-        ablation=ablation,
+        ablation=ablation_of(ablation),
         threshold=threshold,
         edges=edges,
         faithfulness=faithfulness,
@@ -175,10 +230,14 @@ def discover(
     )
     result = run_discovery(model, task, settings, progress)
     for note in size_notes(result.circuit):
-        warnings.warn(note, AcdcWarning, stacklevel=2)
+        warnings.warn(as_arguments(note), AcdcWarning, stacklevel=3)
+    if not result.circuit.task.verification:
+        note = "discovery used all rows, and none are left for acdc.verify: give a smaller limit, or more rows"
+        warnings.warn(note, AcdcWarning, stacklevel=3)
     return result
 
 
+@checked
 def sweep(
     model: Model,
     task: Task,
@@ -198,8 +257,9 @@ def sweep(
 ) -> Curve:
     """Run acdc with many thresholds: by default 0.1% to 20% of the metric's range.
 
-    Returns one point per threshold, in rising order, each with the circuit that `discover` finds. Thresholds share work
-    as long as their decisions agree. Raises InputError as `discover` does.
+    It is a sweep of acdc, so it takes no method: for circuits of several sizes from one scoring, call `discover` with
+    another method and `edges`. Returns one point per threshold, in rising order, each with the circuit that `discover`
+    finds. Thresholds share work as long as their decisions agree. Raises InputError as `discover` does.
     """
     settings = DiscoverySettings(
         metric=metric,
@@ -216,6 +276,7 @@ def sweep(
     return run_sweep(model, task, settings, thresholds, progress)
 
 
+@checked
 def verify(
     model: Model,
     task: Task,
@@ -240,15 +301,26 @@ def verify(
     if found is Extent.none:
         raise InputError("extent 'none' measures nothing: give quick, standard or full")
     Scope(found, rows).check("rows")
-    return run_verification(
+    report = run_verification(
         model, task, circuit, metric=metric, extent=found, most_rows=rows, ranking=ranking, progress=progress
     )
+    if 0 < report.rows < FEW_ROWS:
+        note = f"verified on {count_of(report.rows, 'row')} only: what is measured on fewer than {FEW_ROWS} says little"
+        warnings.warn(note, AcdcWarning, stacklevel=3)
+    return report
 
 
+@checked
 def draw(
-    circuit: Circuit, *, fixed: bool = False, group: str = "layer", report: Report | None = None, **around: Any
+    shown: Circuit | Result | FeatureCircuit | PatchRecord,
+    *,
+    fixed: bool = False,
+    group: str = "layer",
+    report: Report | None = None,
+    **around: Any,
 ) -> Picture:
-    """A circuit's picture: a notebook shows it, `save` writes it as .svg, .dot, .pdf or .png.
+    """A picture of a circuit, also of features, or the first map of a patching: a notebook shows it, `save` writes it
+    as .svg, .dot, .pdf or .png.
 
     `fixed`: every component of the model has a fixed place, the same in the pictures of all circuits. `group`: "layer",
     or "role", which groups heads that attend to the same place, according to the `report` of a full verification.
@@ -257,9 +329,17 @@ def draw(
     (False leaves it out), `colours` (of edges: by "input" or by "score") and `names` (of components, by id).
     Raises InputError for another value, and if the report does not say what heads attend to.
     """
+    if isinstance(shown, FeatureCircuit | PatchRecord):
+        if fixed or group != "layer" or report is not None or around:
+            raise InputError("pictures of features and of patching have no options")
+        return draw_features(shown) if isinstance(shown, FeatureCircuit) else draw_heat_map(shown.maps[0], shown)
+    circuit = shown.circuit if isinstance(shown, Result) else shown
+    if not isinstance(circuit, Circuit):
+        raise InputError(f"a {type(shown).__name__} is not drawn: give a circuit, a result, or a patching")
     return draw_circuit(circuit, choose_look(circuit, fixed, group, report, **around))
 
 
+@checked
 def draw_difference(
     first: Circuit, second: Circuit, names: tuple[str, str] = ("first", "second"), *, fixed: bool = False
 ) -> Picture:
@@ -270,6 +350,7 @@ def draw_difference(
     return draw_both(first, second, names, Look(fixed))
 
 
+@checked
 def patch(
     model: Model,
     task: Task,
@@ -321,11 +402,13 @@ def patch(
     return run_patching(model, task, settings, progress)
 
 
+@checked
 def draw_patching(record: PatchRecord, map: str = "resid_pre", direction: Direction = "denoise") -> Picture:
     """The heat map of one of the maps that `patch` made. Raises InputError for another one."""
     return draw_heat_map(record.map(map, direction), record)
 
 
+@checked
 def run_jobs(
     jobs: str | Path | Sequence[Mapping[str, Any]],
     out: str | Path,
@@ -350,102 +433,3 @@ def run_jobs(
     executor = choose_executor(workers, gpus_per_worker, address, threads, min_workers)
     where = f"{jobs}: " if isinstance(jobs, str | Path) else ""
     return run_planned_jobs(specified, Path(out).resolve(), executor, Silent(), where)
-
-
-def trace(
-    model: Model,
-    prompt: str | Sequence[int],
-    *,
-    logits: Sequence[str | int] | None = None,
-    less: str | int | None = None,
-    max_nodes: int | None = MOST_NODES,
-    node_share: float = NODE_SHARE,
-    edge_share: float = EDGE_SHARE,
-    dictionary: str | Path | Dictionary | None = None,
-    first_token: bool = False,
-    prepend_bos: bool = False,
-    progress: Progress = automatic,
-) -> AttributionGraph:
-    """The attribution graph of a prompt, as text or as token ids: what each node adds to the values of others.
-
-    Nodes are hidden neurons at their tokens, or the features of a `dictionary` (its folder, or one of your own);
-    tokens, position embeddings and biases, so that each row of `weights` sums to its target's value; and `logits`: of
-    given tokens, with `less` of the one less another, by default of the likeliest. `max_nodes` neurons or features at
-    most, those of most influence; None for all that are active. `first_token`: some may be at the first token too, else
-    what MLPs write there is one node. `node_share` and `edge_share` are what `prune` keeps of the influence. Raises
-    InputError for a model, a prompt or settings that cannot be used.
-    """
-    wanted = [*(logits or ()), *([] if less is None else [less])]
-    if less is not None and len(wanted) != 2:
-        raise InputError("less takes one token off one of logits: give exactly one of each")
-    chosen = tuple(logit_token(model, prompt, token) for token in wanted) or None
-    settings = TraceSettings(LogitChoice(chosen, less is not None), max_nodes, not first_token, node_share, edge_share)
-    tokens, units = prompt_tokens(model, prompt, prepend_bos), _dictionary(dictionary, model)
-    return with_hints(trace_prompt(model, tokens, settings, units, progress)).graph
-
-
-def load_graph(path: str | Path) -> AttributionGraph:
-    """Read an attribution graph: a run of `acdc trace`, a folder that `save` wrote, or JSON of the front ends of
-    circuit-tracer and Neuronpedia. Raises InputError for what is none of these."""
-    return read_graph(Path(path))
-
-
-def verify_graph(
-    model: Model,
-    graph: AttributionGraph,
-    *,
-    dictionary: str | Path | Dictionary | None = None,
-    corrupted: str | Sequence[int] | None = None,
-    prepend_bos: bool = False,
-    seed: int = 0,
-    progress: Progress = automatic,
-) -> GraphVerification:
-    """Run the model with a pruned graph's nodes alone, without them, and with single ones set to zero.
-
-    `dictionary`: the one that the graph was traced with. `corrupted`: another prompt of as many tokens, at whose values
-    the other nodes are held too. Raises InputError for another model or dictionary, and where that does not fit.
-    """
-    traced = retrace(model, graph, _dictionary(dictionary, model))
-    other = None if corrupted is None else prompt_tokens(model, corrupted, prepend_bos)
-    return run_graph_verification(traced, graph.prune(), seed, progress, other)
-
-
-def intervene(
-    model: Model,
-    prompt: str | Sequence[int] | None = None,
-    *,
-    set: Sequence[str] | str = (),
-    scale: Sequence[str] | str = (),
-    add: Sequence[str] | str = (),
-    vectors: Vectors | None = None,
-    task: Task | None = None,
-    metric: str | Metric | MetricFunction | None = None,
-    top: int = 5,
-    generate: int | None = None,
-    temperature: float = 0.0,
-    prepend_bos: bool = False,
-    limit: int | None = None,
-    batch_size: int = 32,
-    seed: int = 0,
-    threads: int = 2,
-    freeze_attention: bool = False,
-    dictionary: str | Path | Dictionary | None = None,
-) -> Intervened:
-    """What a model says of a prompt, and how well it does a task, with parts of it set, scaled or added to.
-
-    `set`, `scale`, `add`: interventions such as "a3.h2=0", "m5.n123@4=2" or "resid_pre3[VECTOR]@-1=5", as in `acdc
-    intervene`, done to one unit in this order. VECTOR is a file, a name in `vectors` (arrays [d_model]), or
-    "unembed:TOKEN|OTHER". Gives probabilities of the `top` likeliest tokens with everything downstream computed anew,
-    and directly, with all else held; `generate` tokens with and without, drawn with `seed` above temperature 0; of a
-    `task`, its mean metric with and without over its first `limit` rows, with intervals. `freeze_attention`: after a
-    prompt, heads attend as without interventions. `dictionary`: that of features such as "m5.f41". Raises InputError
-    for what does not fit the model or its prompts.
-    """
-    given = prompt if prompt is None or isinstance(prompt, str) else tuple(int(token) for token in prompt)
-    sampling = None if generate is None else Sampling(generate, temperature, seed)
-    wanted = Wanted(given, task, metric, sampling, prepend_bos, top, limit, batch_size, seed, threads, freeze_attention)
-    return run_interventions(model, parse_all(set, scale, add), wanted, vectors, _dictionary(dictionary, model))
-
-
-def _dictionary(given: str | Path | Dictionary | None, model: Model) -> Dictionary | None:
-    return open_traced(Path(given), model) if isinstance(given, str | Path) else given

@@ -20,6 +20,18 @@ class InputErrors(InputError):
         self.problems = tuple(problems)
 
 
+MOST_PROBLEMS = 5  # that are listed one by one
+
+
+def refusal(problems: Sequence[InputError]) -> InputError:
+    """One error of all that is wrong: the first few, and how many more there are."""
+    if len(problems) == 1:
+        return problems[0]
+    said, more = [str(problem) for problem in problems[:MOST_PROBLEMS]], len(problems) - MOST_PROBLEMS
+    others = [f"and {more:,} more {'row' if more == 1 else 'rows'} cannot be used"] if more > 0 else []
+    return InputErrors([*said, *others])
+
+
 class NothingToFind(InputError):
     """The rows do not tell the full model from the empty circuit, so that no circuit can be told from another."""
 

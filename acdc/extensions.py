@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from acdc.errors import InputError
+from acdc.words import did_you_mean
 
 
 def deferred(place: str) -> Callable[..., Any]:
@@ -40,12 +41,22 @@ class Registry(Mapping[str, N], Generic[N]):
         self.noun, self.group, self._kinds = noun, group, kinds
         self.built_in: Mapping[str, N] = MappingProxyType({one.name: one for one in built_in})
         self._all: dict[str, N] | None = None
+        self._added: dict[str, N] = {}
 
     def find(self, name: str) -> N:
         """The one of this name. Raises InputError, with the names that are known, where there is none."""
         if name not in self:
-            raise InputError(f"{self.noun} {name!r} is not one of {', '.join(self)}")
+            raise InputError(f"{self.noun} {name!r} is not one of {', '.join(self)}{did_you_mean(name, self)}")
         return self[name]
+
+    def add(self, one: N) -> N:
+        """Know one of a caller's by its name in this process, in the place of an earlier one that was added. Raises
+        InputError for another kind, and for the name of one that acdc or another package has."""
+        self._check(one, f"{self.noun} {getattr(one, 'name', one)!r}")
+        if one.name in self and one.name not in self._added:
+            raise InputError(f"your {self.noun} cannot be called {one.name!r}: acdc has a {self.noun} of that name")
+        self._added[one.name] = self._loaded()[one.name] = one
+        return one
 
     def reload(self) -> None:
         """Load the entry points again at the next lookup: packages may have been installed since."""
@@ -60,6 +71,12 @@ class Registry(Mapping[str, N], Generic[N]):
     def __len__(self) -> int:
         return len(self._loaded())
 
+    def _check(self, one: object, place: str) -> None:
+        """Raises InputError for what is of another kind."""
+        if not isinstance(one, self._kinds):
+            kinds = self._kinds if isinstance(self._kinds, tuple) else (self._kinds,)
+            raise InputError(f"{place} is no {' or '.join(kind.__name__ for kind in kinds)} but a {type(one).__name__}")
+
     def _loaded(self) -> dict[str, N]:
         """The built-in ones first, then those of other packages in the order of their entry points' names."""
         if self._all is None:
@@ -68,7 +85,7 @@ class Registry(Mapping[str, N], Generic[N]):
                 if one.name in found:
                     raise InputError(f"entry point {place}: the name {one.name!r} is taken")
                 found[one.name] = one
-            self._all = found
+            self._all = found | self._added
         return self._all
 
     def _plugins(self) -> Iterator[tuple[str, N]]:
@@ -78,8 +95,5 @@ class Registry(Mapping[str, N], Generic[N]):
                 found = entry.load()
             except Exception as error:  # another package may raise anything when it is imported
                 raise InputError(f"entry point {entry.value} ({self.group}) cannot be loaded: {error}") from None
-            if not isinstance(found, self._kinds):
-                kinds = self._kinds if isinstance(self._kinds, tuple) else (self._kinds,)
-                names = " or ".join(kind.__name__ for kind in kinds)
-                raise InputError(f"entry point {entry.value} ({self.group}) is no {names} but a {type(found).__name__}")
+            self._check(found, f"entry point {entry.value} ({self.group})")
             yield entry.value, found

@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from torch import Tensor
+
+from acdc.arguments import checked
 from acdc.artefacts.feature_circuit import AblatedFeatures
 from acdc.artefacts.feature_circuit import FeatureCircuitRecord as FeatureCircuit
 from acdc.artefacts.verification.report import Report
@@ -29,7 +33,7 @@ from acdc.interventions.generate import Sampling
 from acdc.interventions.intervention import Place, Unit
 from acdc.model.load import Model
 from acdc.options import DEFAULT_THREADS, Extent, Scope, choice
-from acdc.progress import Progress, silent
+from acdc.progress import Progress, automatic
 from acdc.render.features.picture import draw as draw_circuit
 from acdc.render.shapes import Picture
 from acdc.steering.directions import Source
@@ -38,6 +42,7 @@ from acdc.steering.steer import steer as run_steering
 from acdc.task.rows import Task
 
 
+@checked
 def load_dictionary(
     path: str | Path, model: Model, *, memory: int | None = None, hooks: Sequence[str] = ()
 ) -> FeatureDictionary:
@@ -50,6 +55,7 @@ def load_dictionary(
     return open_for(Path(path), model, memory=memory, hooks=[Hook.parse(hook) for hook in hooks])
 
 
+@checked
 def train_dictionary(
     model: Model,
     out: str | Path,
@@ -69,7 +75,7 @@ def train_dictionary(
     rate: float = 1e-3,
     seed: int = 0,
     threads: int = DEFAULT_THREADS,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> Trained:
     """Train transcoders ("transcoder") or SAEs ("sae", at `site`) of a model's layers, into the folder `out`, where an
     earlier training of the same settings goes on.
@@ -107,6 +113,7 @@ def _corpus(model: Model, text: str | Path | None, tasks: Sequence[Task]) -> Cor
     return TaskCorpus(tuple(tasks))
 
 
+@checked
 def discover_features(
     model: Model,
     dictionary: FeatureDictionary,
@@ -125,7 +132,7 @@ def discover_features(
     batch_size: int = 32,
     seed: int = 0,
     threads: int = DEFAULT_THREADS,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> FeatureCircuit:
     """Find which features of a dictionary carry a task (Marks et al. 2024): a sparse feature circuit.
 
@@ -158,6 +165,7 @@ def discover_features(
     return to_record(found, model, task, dictionary_record(dictionary, dictionary.name), settings, threads)
 
 
+@checked
 def verify_features(
     model: Model,
     dictionary: FeatureDictionary,
@@ -166,7 +174,7 @@ def verify_features(
     *,
     extent: str = "standard",
     rows: int | None = None,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> Report:
     """Measure a feature circuit on the rows that its discovery did not use, as `verify` measures one of components.
 
@@ -182,11 +190,13 @@ def verify_features(
     return run_verification(model, dictionary, task, circuit, scope, progress)
 
 
+@checked
 def draw_features(circuit: FeatureCircuit) -> Picture:
     """A feature circuit's picture: a notebook shows it, `save` writes it as .svg, .dot, .pdf or .png."""
     return draw_circuit(circuit)
 
 
+@checked
 def ablate_features(
     model: Model,
     dictionary: FeatureDictionary,
@@ -214,6 +224,7 @@ def ablate_features(
     return ablation_effects(model, dictionary, task, bound_features(chosen, model, dictionary), seed, batch_size)
 
 
+@checked
 def explain(
     model: Model,
     unit: str,
@@ -223,7 +234,7 @@ def explain(
     dictionary: FeatureDictionary | None = None,
     tokens: int = TOKENS,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> Explained:
     """Where a neuron ("m3.n117"), a head ("a1.h3") or a dictionary's feature ("m3.f12") is active on the first `tokens`
     of a text file or of the prompts of tasks, what it reads and what it writes.
@@ -236,16 +247,17 @@ def explain(
     return explain_unit(model, unit, _corpus(model, text, tasks), dictionary, tokens, seed, progress)
 
 
+@checked
 def steer(
     model: Model,
     task: Task,
     at: str,
     *,
     unit: str | None = None,
-    toward: str | Path | None = None,
-    away: str | Path | None = None,
+    toward: str | Path | Sequence[str] | None = None,
+    away: str | Path | Sequence[str] | None = None,
     pairs: Task | None = None,
-    vector: str | Path | None = None,
+    vector: str | Path | Tensor | np.ndarray | None = None,
     dictionary: FeatureDictionary | None = None,
     strengths: Sequence[float] = SteerSettings.strengths,
     metric: str | None = None,
@@ -257,14 +269,15 @@ def steer(
     limit: int | None = None,
     batch_size: int = 32,
     seed: int = 0,
-    progress: Progress = silent,
+    progress: Progress = automatic,
 ) -> Steered:
     """Add a direction to the residual stream, `at` "resid_pre3" or "resid_post3", with "@PLACE" at some positions
     alone, at several strengths; measure a task's metric with intervals, and what should not change.
 
     The direction has norm 1, so that a strength is the norm of what is added. It is what a neuron or feature writes
-    (`unit`), the mean at the last tokens of one file's prompts (`toward`) less that of another's (`away`), that of a
-    task's clean less its corrupted prompts (`pairs`), or a `vector` in a file [d_model]. Side effects: KL(without ||
+    (`unit`), the mean at the last tokens of one file's prompts, or of a list of prompts (`toward`), less that of
+    another's (`away`), that of a task's clean less its corrupted prompts (`pairs`), or a `vector`: a file or an array
+    [d_model]. `at` may have TransformerLens' name, "blocks.3.hook_resid_post". Side effects: KL(without ||
     with) in nats on a `neutral` text file, the accuracy of `other_task`, and text that goes on from `prompt`. Random
     directions of the largest strength stand beside. Raises InputError for places that the prompts do not have.
     """
@@ -272,7 +285,9 @@ def steer(
     position = Place.parse(place) if place else Place()
     settings = SteerSettings(Unit.parse(where), position, tuple(map(float, strengths)), metric, limit, batch_size, seed)
     settings.check(model)
-    files = [None if one is None else Path(one) for one in (toward, away, vector, neutral)]
-    direction = Source(unit, files[0], files[1], pairs, files[2]).direction(model, settings.at, dictionary)
-    beside = Beside.of(model, files[3], other_task, prompt, Sampling(generate, temperature, seed))
+    prompts = [Path(one) if isinstance(one, str) else one for one in (toward, away)]
+    along = Path(vector) if isinstance(vector, str) else vector
+    direction = Source(unit, *prompts, pairs, along).direction(model, settings.at, dictionary)
+    text = None if neutral is None else Path(neutral)
+    beside = Beside.of(model, text, other_task, prompt, Sampling(generate, temperature, seed))
     return run_steering(model, direction, task, settings, beside, progress)

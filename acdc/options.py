@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf
+from math import inf, isfinite
 from typing import Literal, TypeVar
 
 from acdc.errors import InputError
+from acdc.words import did_you_mean
 
 ScoreKind = Literal["effect", "importance"]  # what a score says: how much the metric changes, or a rank alone
 
@@ -18,6 +19,8 @@ MOST_STEPS, MOST_UPDATES, MOST_THRESHOLDS, MOST_REPEATS = 10_000, 1_000_000, 1_0
 
 def check_count(option: str, value: int, most: int = MOST_COUNT) -> None:
     """Raises InputError, naming the option, for a number of things that is below 1 or above a bound."""
+    if isinstance(value, float) and isfinite(value) and not value.is_integer():
+        raise InputError(f"{option} {value} must be a whole number: how many, not a share")
     if not value >= 1:  # so written, as NaN is not below 1 either
         raise InputError(f"{option} {value} must be at least 1")
     if value > most:
@@ -33,7 +36,7 @@ Option = TypeVar("Option", bound=StrEnum)
 def choice(options: type[Option], name: str, value: str) -> Option:
     """The option that a caller names. Raises InputError, with the `name` of the argument, where there is none."""
     if value not in set(options):
-        raise InputError(f"{name} {value!r} is not one of {', '.join(options)}")
+        raise InputError(f"{name} {value!r} is not one of {', '.join(options)}{did_you_mean(str(value), options)}")
     return options(value)
 
 

@@ -1,10 +1,12 @@
-"""How long work reports on itself: a callable that is told what has been done, or what is being loaded."""
+"""How long work reports on itself: a callable that is told what has been done, or what is being loaded; and where what
+is finished is kept."""
 
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Protocol
 
 DELAY = 1.0  # seconds before a bar appears by itself
@@ -96,3 +98,18 @@ def shown_by(display: Loading) -> Iterator[None]:
         yield
     finally:
         _display.reset(before)
+
+
+_kept: ContextVar[str | None] = ContextVar("kept", default=None)
+
+
+def keeps_work(folder: Path, default: bool = False) -> None:
+    """From now on, what this process finishes is kept in a folder, a `default` one where --out was not given. The first
+    such folder counts: jobs keep theirs in folders of it."""
+    if _kept.get() is None:
+        _kept.set(f"{folder}: repeat the command{f' with --out {folder}' if default else ''} to resume")
+
+
+def kept_work() -> str | None:
+    """Where finished work is kept, and how to go on; None where there is none."""
+    return _kept.get()

@@ -28,7 +28,7 @@ LAYERS = [
     {"runs"},
     {"planning"},
     {"jobs"},
-    {"benchmark", "api", "feature_api"},
+    {"benchmark", "arguments", "circuit_api", "feature_api", "prompt_api", "api"},
     {"cli", "__init__", "__main__"},
 ]
 DEFERRED = re.compile(r"(?P<module>acdc(\.\w+)+):(?P<name>\w+)")  # see `acdc.extensions.deferred`

@@ -1,8 +1,12 @@
 """Two circuits compared."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 from acdc.artefacts.verification.interval import Interval
+from acdc.display import Tabled
 
 
 class Overlap(BaseModel):
@@ -23,7 +27,7 @@ class Overlap(BaseModel):
         )
 
 
-class Comparison(BaseModel):
+class Comparison(Tabled, BaseModel):
     """Of two circuits; `correlation`: Pearson's, of the scores of shared edges, None for fewer than three or where
     scores mean different things. Faithfulness is of the first circuit's metric and ablation, on `rows` rows that
     neither discovery used, of each circuit, their union and their intersection."""
@@ -39,3 +43,12 @@ class Comparison(BaseModel):
     faithfulness: dict[str, Interval]
     only_first: list[str]
     only_second: list[str]
+
+    def summary(self) -> str:
+        own = self.edges
+        return f"{own.both:,} edges in both, {own.first:,} only in the first, {own.second:,} only in the second"
+
+    def table(self) -> Iterator[dict[str, Any]]:
+        """A row for each circuit (`first`, `second`, `union`, `intersection`): its faithfulness as `value`, with a 95%
+        interval."""
+        return ({"circuit": name} | span.model_dump() for name, span in self.faithfulness.items())

@@ -1,11 +1,13 @@
 """A feature circuit as an artefact (`feature-circuit.json`), and the file of features to ablate (`acdc ablate`)."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from acdc.artefacts.digests import FEATURE_CIRCUIT, read_artefact
+from acdc.display import Tabled
 from acdc.errors import InputError
 from acdc.files import is_there, json_text, read_model, write_text
 
@@ -52,7 +54,7 @@ class MeasuredRecord(_Record):
     faithfulness_without_errors: float
 
 
-class FeatureCircuitRecord(_Record):
+class FeatureCircuitRecord(Tabled, _Record):
     """Everything that a feature circuit is, and how it came to be; free of times and machine facts.
 
     `discovery_rows`, `verification_rows`: ids of rows; `duplicates`: of the latter that repeat one of the former.
@@ -89,6 +91,14 @@ class FeatureCircuitRecord(_Record):
     curve: tuple[tuple[int, float], ...]
     discovery: MeasuredRecord
     libraries: dict[str, str]
+
+    def summary(self) -> str:
+        size = f"{len(self.nodes):,} of {self.candidates:,} {self.part_name}, {len(self.edges):,} edges"
+        return f"{self.task} in {self.model}, {self.dictionary.name}, {self.method}, {size}"
+
+    def table(self) -> Iterator[dict[str, Any]]:
+        """A row for each node: `id`, and `effect` (see `sign_convention`)."""
+        return ({"id": node.id, "effect": node.effect} for node in self.nodes)
 
     @property
     def part_name(self) -> str:

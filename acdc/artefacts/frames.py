@@ -15,7 +15,7 @@ from acdc.options import Level
 if TYPE_CHECKING:
     import pandas as pd
 
-REPORTED = ("measures", "removals", "faithfulness", "tests")
+REPORTED = ("measures", "removals", "random", "faithfulness", "tests")
 
 
 def frame(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> "pd.DataFrame":
@@ -123,7 +123,8 @@ def _objective(circuit: Circuit) -> tuple[str, str, float]:
 
 
 def report_frame(report: Report, what: str) -> "pd.DataFrame":
-    """`measures`: every metric; `removals`: the circuit without each part; of a full verification also `faithfulness`
+    """`measures`: every metric; `removals`: the circuit without each part; `random`: random circuits of
+    its size, each with how many edges it has and its faithfulness; of a full verification also `faithfulness`
     under each ablation and `tests`. Raises InputError for anything else, and for what was not measured."""
     if what not in REPORTED:
         raise InputError(f"{what!r} is none of {', '.join(REPORTED)}")
@@ -131,6 +132,10 @@ def report_frame(report: Report, what: str) -> "pd.DataFrame":
         return frame({"metric": name, **measure.model_dump()} for name, measure in report.measures.items())
     if what == "removals":
         return frame(_flat(removal.model_dump()) for removal in report.removals)
+    if what == "random":
+        found = report.random
+        pairs = zip(found.edges, found.faithfulness, strict=True) if found else ()
+        return frame(({"edges": size, "faithfulness": share} for size, share in pairs), ("edges", "faithfulness"))
     if report.full_verification is None:
         how = "acdc.verify(..., extent='full'), or 'acdc verify RUN'"
         raise InputError(f"{what} are part of a full verification: {how}")

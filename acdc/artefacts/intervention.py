@@ -1,6 +1,7 @@
 """What came of interventions (`intervention.json`): on the next token after a prompt, on text that is generated, on a
 task's metric. Reading it needs no torch."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from acdc.artefacts.digests import read_artefact
 from acdc.artefacts.verification.interval import Interval
+from acdc.display import Tabled
 
 FILE_NAME = "intervention.json"
 
@@ -60,8 +62,8 @@ class Generated:
     after_text: str
 
 
-@dataclass(frozen=True)
-class Intervened:
+@dataclass(frozen=True, repr=False)
+class Intervened(Tabled):
     """What was done and what came of it; None for what was not asked."""
 
     model: str
@@ -69,6 +71,19 @@ class Intervened:
     prompt: PromptEffects | None
     generated: Generated | None
     task: TaskEffects | None
+
+    def summary(self) -> str:
+        return f"{', '.join(self.interventions)} in {self.model}"
+
+    def table(self) -> Iterator[dict[str, Any]]:
+        """A row for each likeliest token after the prompt (see `TokenEffect`); without a prompt, one for the metric of
+        the task before, after, and its change, with 95% intervals."""
+        if self.prompt is not None:
+            yield from (vars(token) for token in self.prompt.tokens)
+        elif self.task is not None:
+            for name in ("before", "after", "change"):
+                found: Interval = getattr(self.task, name)
+                yield {"what": name, "metric": self.task.metric, **found.model_dump()}
 
     def as_record(self) -> dict[str, Any]:
         """As JSON has it."""

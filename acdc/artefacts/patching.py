@@ -1,11 +1,12 @@
 """Activation patching as a file: `patching.json`, the maps with everything that they depend on."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from acdc.artefacts.circuit import ModelRecord
+from acdc.display import Tabled
 from acdc.errors import InputError
 
 FILE_NAME = "patching.json"
@@ -34,7 +35,7 @@ class NoiseRecord(_Record):
     window: int
 
 
-class PatchMap(_Record):
+class PatchMap(Tabled, _Record):
     """One map: `metric` [rows][columns] with the patch, and `effect`, which is 0 for the base run and 1 for the run
     that the patch is from; None where they do not differ. `measured`: by column, how many of the task's rows have
     it."""
@@ -53,6 +54,14 @@ class PatchMap(_Record):
     def name(self) -> str:
         """Also of its files."""
         return f"{self.site}_{self.direction}"
+
+    def summary(self) -> str:
+        return f"{self.name}, {len(self.rows)} x {len(self.columns)}"
+
+    def table(self) -> Iterator[dict[str, Any]]:
+        """A row for each cell: `row`, `column`, `metric` with the patch, and `effect`."""
+        for row, column, metric, effect in self.cells():
+            yield {"row": row, "column": column, "metric": metric, "effect": effect}
 
     def cells(self) -> Iterator[tuple[str, str, float | None, float | None]]:
         """(row, column, metric, effect)."""
@@ -78,7 +87,7 @@ class PatchedTask(_Record):
     spans_hash: str | None = None
 
 
-class PatchRecord(_Record):
+class PatchRecord(Tabled, _Record):
     """`metric_clean` and `metric_corrupted`: means over the rows; under causal tracing the latter is with noise."""
 
     format: Literal["acdc-patching"] = "acdc-patching"
@@ -96,6 +105,15 @@ class PatchRecord(_Record):
     batch: dict[str, int | str]
     versions: dict[str, str]
     maps: list[PatchMap]
+
+    def summary(self) -> str:
+        maps = ", ".join(one.name for one in self.maps)
+        return f"{self.task.name} in {self.model.name}, {self.metric}, {len(self.task.rows)} rows; maps {maps}"
+
+    def table(self) -> Iterator[dict[str, Any]]:
+        """A row for each cell of each map: `map`, `direction`, and what `PatchMap.table` has."""
+        for one in self.maps:
+            yield from ({"map": one.site, "direction": one.direction} | cell for cell in one.table())
 
     def map(self, site: str, direction: Direction = "denoise") -> PatchMap:
         """Raises InputError for a map that was not made."""

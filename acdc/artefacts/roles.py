@@ -55,8 +55,9 @@ def head_roles(circuit: Circuit, report: Report | None) -> dict[str, str]:
     for name in heads:
         if name not in hints:
             raise InputError(
-                f"what {name} attends to in {circuit.task.name} in {circuit.model.name} is not known: 'acdc verify' on "
-                "its run tells, of a circuit of edges"
+                f"the circuit of {circuit.task.name} in {circuit.model.name} has heads, such as {name}, of which it is "
+                "not known what they attend to: a full verification of a circuit of edges finds that out (acdc verify "
+                "RUN)"
             )
     return {name: hints[name] for name in heads}
 

@@ -5,6 +5,7 @@ Nothing else in the command line prints, but for JSON, which has its own escapes
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from acdc.errors import visible
+
+WIDEST = 110
 
 
 class Enough(Exception):
@@ -47,9 +50,10 @@ class _Console(Console):
 
 
 def console(stderr: bool = False) -> Console:
-    """A readable width in pipes and on wide terminals; names of files and models are never read as markup."""
+    """A readable width on wide terminals, and in pipes where COLUMNS does not say another; names of files and models
+    are never read as markup."""
     plain = Console(stderr=stderr)
-    width = min(plain.width, 110) if plain.is_terminal else 110
+    width = min(plain.width, WIDEST) if plain.is_terminal or os.environ.get("COLUMNS", "").isdigit() else WIDEST
     return _Console(highlight=False, markup=False, emoji=False, stderr=stderr, width=width)
 
 

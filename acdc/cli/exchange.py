@@ -8,6 +8,7 @@ import typer
 from acdc.cli import options as opt
 from acdc.cli.console import say, say_json
 from acdc.cli.job_options import DECIDING, SCORING, takes_job
+from acdc.errors import InputError
 from acdc.options import Colouring, Detail, Grouping, Legend, Page
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ FormatName = Annotated[
 def export(
     run: opt.RunPath,
     format: FormatName,
-    out: Annotated[Path, typer.Option("--out", help="File to write; for mib, a folder.", metavar="FILE")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; for mib, a folder. Must be given.", metavar="FILE")
+    ] = None,
     fixed: Annotated[
         bool, typer.Option("--fixed", help="Pictures: give every component of the model a fixed place.")
     ] = False,
@@ -54,8 +57,11 @@ def export(
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """Write a run's circuit or scores as a picture or for another tool. Ignores --device, --dtype and --seed."""
+    """Write a run's circuit or scores as a picture or for another tool."""
     from acdc.runs.exchange import export_run
+
+    if out is None:
+        raise InputError("--out is missing: name the file to write; 'acdc list formats' shows what --format can be")
 
     looks = {"detail": detail, "landscape": landscape, "legend": legend, "title": title, "colours": colours}
     plain = {"detail": Detail.auto, "landscape": False, "legend": Legend.right, "title": True}

@@ -73,7 +73,8 @@ def explain(
     threads: opt.Threads = 2,
     as_json: opt.Json = False,
 ) -> None:
-    """Say where features, neurons or heads are active, what they read and what they write."""
+    """Say where features, neurons or heads are active, what they read and what they write. Needs prompts: --task,
+    --text, or --run, whose task is read."""
     from acdc.cli.loading import load
     from acdc.cli.progress import bars
     from acdc.dictionaries.corpus import open_corpus
@@ -82,6 +83,8 @@ def explain(
 
     if unit is None and run is None:
         raise InputError("UNIT is missing: name a unit, or give --run to explain its strongest units")
+    if run is None and text is None and not task:
+        raise InputError("give --text FILE or --task TASK: prompts are needed")
     check_count("--strongest", strongest)
     usual = Usual(DEFAULT_MODEL, revision, None, None) if run is None else Usual.of(run)
     named = model or usual.model
@@ -162,4 +165,4 @@ def print_explained(found: "Explained", top: int) -> None:
     for name, shown in found.shown:
         chosen = shown[: 2 if name.startswith("Subsample") else top]
         cells = [[words.context(one), f"{one.activations[one.at]:.3g}"] for one in chosen]
-        print_table(out, f"\n{name.lower()}", ["", "activation"], cells)
+        print_table(out, f"\n{words.group_title(name, chosen)}", ["", "activation"], cells)

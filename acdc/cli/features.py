@@ -118,7 +118,7 @@ def feature_job(given: Collection[str], values: dict[str, Any]) -> "FeatureJob":
 def print_features(run: "FinishedFeatures", as_json: bool, conclusion: bool = False, everything: bool = False) -> None:
     """Its size, how faithful it is, its strongest features and edges; `everything` that was verified, and the
     `conclusion`."""
-    from acdc.cli.show_run import measures_table, print_random, print_standing
+    from acdc.cli.show_run import measures_table, print_random, print_standing, print_word
     from acdc.cli.verified import print_verified
     from acdc.render.features import words
     from acdc.render.subject import Subject
@@ -152,5 +152,7 @@ def print_features(run: "FinishedFeatures", as_json: bool, conclusion: bool = Fa
         print_verified(report, out)
     if conclusion and report.rows:
         print_standing(run.path, report, claims_of(subject, report), complete=everything)
+    elif report.rows:
+        print_word(report, out)
     out.print(f"\nrun      {run.path}{' (already there)' if run.resumed else ''}", soft_wrap=True)
     out.print(f"picture  {run.path / 'circuit.svg'}\nreport   {run.path / 'report.html'}", soft_wrap=True)

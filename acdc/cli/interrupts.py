@@ -8,10 +8,16 @@ from typing import Any
 
 from acdc.cli.console import tell
 from acdc.cli.progress import clear_line
+from acdc.progress import kept_work
 
-SENTENCE = "acdc: interrupted; finished work is kept: repeat the command with the same --out to resume"
 Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def tell_interrupted() -> None:
+    """One sentence, which says how to go on where something is kept to go on from."""
+    kept = kept_work()
+    tell("acdc: interrupted" if kept is None else f"acdc: interrupted; finished work is kept in {kept}")
 
 
 class Interruptible:
@@ -47,7 +53,7 @@ class Interruptible:
         self._signal = number
         if _importing(frame):  # native code that is being loaded may take an exception for the end of the world
             clear_line()
-            tell(SENTENCE)
+            tell_interrupted()
             os._exit(128 + number)
         raise KeyboardInterrupt
 

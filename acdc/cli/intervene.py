@@ -26,7 +26,8 @@ SetTo = Annotated[
         "--set",
         help=opt.literal(
             "Set a unit: a3.h2=0 (head), m5=0 (MLP), m5.n123@4=2 (hidden neuron at position 4), or "
-            "resid_pre3[DIRECTION]@-1=5 (coordinate of the residual stream along a direction); can be repeated."
+            "resid_pre3[v.npy]@-1=5 (coordinate of the residual stream along a direction, in lengths of that vector); "
+            "can be repeated."
         ),
         metavar=FORM,
     ),
@@ -84,7 +85,10 @@ def intervene(
     prompt: Prompt = None,
     task: OfTask = None,
     metric: opt.MetricName = None,
-    top: Annotated[int, typer.Option(help="Show this many of the likeliest tokens of each run.")] = 5,
+    top: Annotated[
+        int,
+        typer.Option(help="Show this many of each run's likeliest tokens: up to twice as many."),
+    ] = 5,
     generate: Generate = None,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token; above it, tokens are drawn.")] = 0.0,
     freeze_attention: FreezeAttention = False,

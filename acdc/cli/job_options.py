@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from copy import copy
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -22,17 +23,20 @@ Threshold = Annotated[
     float | None,
     typer.Option(
         help="acdc: remove an edge if that makes the metric worse by less than this, in the metric's unit "
-        "(default: 0.5% of its range). Methods that score: keep edges with at least this |score|."
+        "(default: 0.5% of what lies between full model and empty circuit). Methods that give scores, as 'acdc list "
+        "methods' says: keep edges with at least this |score|."
     ),
 ]
 MostEdges = Annotated[
     int | None,
-    typer.Option(help="Methods that score: maximum number of edges in the circuit. hybrid: number of edges to test."),
+    typer.Option(
+        help="Methods that give scores: maximum number of edges in the circuit. hybrid: number of edges to test."
+    ),
 ]
 LeastFaithfulness = Annotated[
     float | None,
     typer.Option(
-        help="Faithfulness F that the circuit must reach on the discovery rows (methods that score: 0.9 by "
+        help="Faithfulness F that the circuit must reach on the discovery rows (methods that give scores: 0.9 by "
         "default); acdc: the largest threshold whose circuit has between F and 2 - F."
     ),
 ]
@@ -92,7 +96,29 @@ def discovery_job(
     return DiscoveryJob(model, task, settings, revision, device, dtype.value, verify, verify_rows)
 
 
-OPTIONS = opt.parameters(discovery_job, *DECIDING_KINDS, *SCORING_KINDS)
+# Groups of options in the help; all others are of methods, by what their help begins with.
+PANELS = {
+    "What is searched": ("model", "task", "method", "metric", "ablation", "level", "limit"),
+    "Size of the circuit": ("threshold", "edges", "faithfulness", "choose", "bootstrap", "hurting"),
+    "Verification": ("verify", "verify_rows"),
+    "Machine and precision": ("batch_size", "revision", "device", "dtype", "seed", "threads"),
+}
+OF_METHODS = "Options of single methods, and of the graph"
+
+
+FEATURE_OPTIONS, OF_FEATURES = ("dictionary", "nodes", "errors", "by_position", "hook", "memory"), "Level features"
+
+
+def _grouped(parameter: inspect.Parameter, panel: str | None = None) -> inspect.Parameter:
+    """The same in its group of the help."""
+    kind, option = get_args(parameter.annotation)
+    panel = panel or next((panel for panel, names in PANELS.items() if parameter.name in names), OF_METHODS)
+    grouped = copy(option)
+    grouped.rich_help_panel = panel
+    return parameter.replace(annotation=Annotated[kind, grouped])
+
+
+OPTIONS = [_grouped(option) for option in opt.parameters(discovery_job, *DECIDING_KINDS, *SCORING_KINDS)]
 SEARCHING = ("method", "ablation", "limit", "split_embeddings", "option")
 SCORING = tuple(own_options(*SCORING_KINDS))  # options of methods that give scores
 SIZING = ("threshold", "edges", "faithfulness", "choose", "bootstrap", "hurting")  # of a circuit from scores
@@ -140,9 +166,11 @@ def takes_job(
 
         own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in theirs]
         arguments = [parameter for parameter in own if parameter.default is inspect.Parameter.empty]
+        if features is not None:
+            own = [_grouped(p, OF_FEATURES) if p.name in FEATURE_OPTIONS else p for p in own]
         options = [*ours, *(p for p in own if p not in arguments)]
         if features is not None:
-            options = [p.replace(annotation=opt.AnyLevel) if p.name == "level" else p for p in options]
+            options = [_grouped(p.replace(annotation=opt.AnyLevel)) if p.name == "level" else p for p in options]
         if told:
             options.append(inspect.Parameter(_CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
         signature = inspect.Signature([*arguments, *options])

@@ -38,6 +38,8 @@ def print_listing(what: str, runs: Path, as_json: bool) -> None:
         _print_table(rows, console().width)
     else:
         console().print(f"no {what} in {runs}" if what == "runs" else f"no {what}")
+    if what == "runs" and not as_json:
+        console().print(f"\nruns in {runs}; those of another folder: acdc list runs --out FOLDER", soft_wrap=True)
 
 
 def _print_table(rows: list[dict], width: int) -> None:
@@ -155,12 +157,12 @@ def _summary(path: Path) -> dict:
 
     if is_feature_circuit(path):
         found = open_features(path)
-        size = f"{len(found.circuit.nodes)} of {found.circuit.candidates} features"
+        size = f"{len(found.circuit.nodes):,} of {found.circuit.candidates:,} features"
         return {"edges": size, "faithfulness": percent(found.report.faithfulness)}
     if not is_there(path / "circuit.json"):
         return {}
     circuit = Circuit.load(path)
     return {
-        "edges": f"{circuit.edges_effective} of {circuit.edges_total}",
+        "edges": f"{circuit.edges_effective:,} of {circuit.edges_total:,}",
         "faithfulness": percent(load_report(path).faithfulness),
     }

@@ -31,7 +31,7 @@ from acdc.cli.features import (
     discover_features,
     print_features,
 )
-from acdc.cli.interrupts import SENTENCE, Interruptible
+from acdc.cli.interrupts import Interruptible, tell_interrupted
 from acdc.cli.intervene import intervene
 from acdc.cli.job_options import CHOOSING, DECIDING, SCORING, SEARCHING, SIZING, VERIFYING, takes_job
 from acdc.cli.opening import open_
@@ -240,7 +240,7 @@ def show(
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """Print the result of a run, or an attribution graph. Ignores --device, --dtype and --seed."""
+    """Print the result of a run, or an attribution graph."""
     from acdc.artefacts.attribution.store import is_trace
     from acdc.artefacts.feature_circuit import is_feature_circuit
     from acdc.artefacts.intervention import FILE_NAME, read_intervened
@@ -249,6 +249,7 @@ def show(
     from acdc.cli.verified import print_verified
     from acdc.files import is_there
     from acdc.runs.finished import open_run
+    from acdc.runs.run_directory import read_run
 
     if is_trace(run):
         from acdc.cli.trace import print_trace
@@ -266,8 +267,15 @@ def show(
 
         print_interventions(read_intervened(run), run, as_json, resumed=True)
         return
+    if read_run(run).kind == "score":
+        from acdc.cli.show import print_scores
+        from acdc.runs.score_files import read_score_run, scores_path
+
+        record, scores = read_score_run(run)
+        print_scores(scores_path(run) or run, record.model_dump(mode="json") | {"edges": scores}, as_json)
+        return
     found = open_run(run)
-    RunPrinter(as_json).finish(found)
+    RunPrinter(as_json).finish(found, concluded=not found.report.rows)
     if not as_json and found.report.rows:
         print_verified(found.report, console())
         print_conclusion(found, complete=True)
@@ -282,7 +290,7 @@ def list_(
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """List models, tasks, methods, suites, formats or runs. Ignores --device, --dtype and --seed."""
+    """List models, tasks, methods, suites, formats or runs."""
     from acdc.cli import listing
 
     listing.print_listing(what.value, out, as_json)
@@ -373,7 +381,7 @@ def main() -> None:
             raise
         status = _fail("out of memory: use a smaller --batch-size or --limit")
     if interruptible.status is not None:
-        tell(SENTENCE)
+        tell_interrupted()
         status = interruptible.status
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -91,7 +91,7 @@ AnyLevel = Annotated[
 Choose = Annotated[
     Choosing,
     typer.Option(
-        help="Methods that score: take the best edges overall (top), greedily backwards from the logits (greedy), "
+        help="Methods that give scores: take the best edges (top), greedily backwards from the logits (greedy), "
         "those that help before those that hurt (signed), or whole paths from the input to the logits (paths)."
     ),
 ]

@@ -36,8 +36,8 @@ def print_plan(plan: JobPlan, as_json: bool) -> None:
     sizes = f"{search.candidates:,} {_units(plan)}"
     stored = f", {plan.quantisation}" if plan.quantisation else ""
     out.print(
-        f"\n{sizes}; {count_of(search.rows, 'row')} of at most {count_of(search.longest, 'token')} in batches of at "
-        f"most {plan.batch_size}; "
+        f"\n{sizes}; {count_of(search.rows, 'discovery row')} of at most {count_of(search.longest, 'token')} in "
+        f"batches of at most {plan.batch_size}; "
         f"{plan.parameters:,} parameters in {plan.dtype}{stored}, {_place(plan)}."
     )
     out.print(f"\n{_basis(plan)}")
@@ -117,7 +117,7 @@ def _search(plan: JobPlan) -> tuple[str, str]:
     tests, kept = round(plan.preview.tests, -2) or plan.preview.tests, plan.preview.kept
     return (
         f"{time}, between {duration(least)} and {duration(most)}",
-        f"{work}, {count_of(round(tests), 'test')}, {count_of(round(kept), 'edge')} kept",
+        f"{work}, about {count_of(round(tests), 'test')} and {count_of(round(kept), 'edge')} kept",
     )
 
 
@@ -151,9 +151,9 @@ def _basis(plan: JobPlan) -> str:
 
 def _tried(preview: Forecast, rows: int) -> str:
     """What the estimate is based on."""
-    of_all = "all" if preview.rows == rows else f"{preview.rows} of the {rows}"
+    of_all = f"all {rows}" if preview.rows == rows else f"{preview.rows} of the {rows}"
     slots = count_of(preview.receivers, "slot")
-    text = f"The estimate comes from a short search on {of_all} rows, which visited {slots}. "
+    text = f"The estimate comes from a short search on {of_all} discovery rows, which visited {slots}. "
     if preview.tested == preview.receivers:
         text += "Every edge into each of them was tested."
     else:

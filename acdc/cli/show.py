@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STRONGEST = 10
 GROUPS = 20  # of a task, shown by check-task
+RIGHT_ANSWER = "right_answer"  # measured by check-task alone
 
 
 def print_stored(model: str, quantisation: Quantisation | None, out: Console) -> None:
@@ -101,6 +102,8 @@ def print_check(check: "TaskCheck", as_json: bool) -> None:
     out.print(f"default split: {check.discovery} discovery, {check.verification} verification; metric {check.metric}\n")
     means = [[name, number(ends["clean"]), number(ends["corrupted"])] for name, ends in check.measures.items()]
     out.print(make_table(("metric", "clean", "corrupted"), means, out.width, "mean over all rows"))
+    if RIGHT_ANSWER in check.measures:
+        out.print(f"{RIGHT_ANSWER}: of a row's own answers, a correct one is likeliest; no --metric of a search")
     if check.groups:
         out.print()
         out.print(_groups(check, out.width))
@@ -113,7 +116,7 @@ def _between(fewest: int, most: int) -> str:
 
 
 def _groups(check: "TaskCheck", width: int) -> "Table":
-    shown = [name for name in dict.fromkeys(("right_answer", "accuracy", check.metric)) if name in check.measures]
+    shown = [name for name in dict.fromkeys((RIGHT_ANSWER, "accuracy", check.metric)) if name in check.measures]
     rows = [[g.group, str(g.rows), *(number(g.measures[name]) for name in shown)] for g in check.groups[:GROUPS]]
     table = make_table(("group", "rows", *shown), rows, width, "clean prompts by group")
     if len(check.groups) > GROUPS:

@@ -46,6 +46,9 @@ Other = Annotated[
 Dictionary = Annotated[
     Path | None, typer.Option("--dictionary", help="Folder or name of the dictionary of a feature.", metavar="FOLDER")
 ]
+Strengths = Annotated[
+    str, typer.Option(help="Norms of what is added, with signs; intervene counts in lengths of the direction instead.")
+]
 Folder = Annotated[
     Path | None, typer.Option("--out", help="Write steering.svg and .csv into this folder.", metavar="DIR")
 ]
@@ -62,7 +65,7 @@ def steer(
     pairs: Pairs = None,
     vector: Vector = None,
     dictionary: Dictionary = None,
-    strengths: Annotated[str, typer.Option(help="Norms of what is added, with signs.")] = "-8,-4,-2,2,4,8",
+    strengths: Strengths = "-8,-4,-2,2,4,8",
     metric: opt.MetricName = None,
     neutral: Neutral = None,
     other_task: Other = None,
@@ -124,6 +127,7 @@ def print_steered(found: "Steered", as_json: bool) -> None:
     head += ["KL on neutral text"] if found.doses[0].kl else []
     head += [f"accuracy of {found.doses[0].other.task}"] if found.doses[0].other else []
     print_table(out, title, head, [*_cells(found.doses, ""), *_cells(found.random, " random")])
+    out.print(f"\n{_against_random(found)}", soft_wrap=not out.is_terminal)
     if found.doses[0].other:
         out.print(f"\naccuracy of {found.doses[0].other.task} without: {_cell(found.doses[0].other.before.value)}")
     if found.text is not None:
@@ -131,6 +135,24 @@ def print_steered(found: "Steered", as_json: bool) -> None:
         out.print("\ngenerated", style="bold")
         for name, text in texts:
             out.print(f"{name:>8}  {text.strip()}", soft_wrap=True)
+
+
+def _against_random(found: "Steered") -> str:
+    """How the direction compares with random ones of the same norm, whose sign says nothing."""
+    strongest, metric = abs(found.random[0].strength), found.doses[0].task.metric
+    random = [one.task.change.value for one in found.random if one.task.change.value is not None]
+    own = [one for one in found.doses if abs(one.strength) == strongest and one.task.change.value is not None]
+    if not random or not own:
+        return f"random: directions that were drawn at random, of norm {strongest:g}"
+    least, most = min(random), max(random)
+    said = []
+    for one in own:
+        low, high = one.task.change.low, one.task.change.high
+        apart = low is not None and high is not None and (low > most or high < least)
+        how = "unlike" if apart else "no different from"
+        said.append(f"at {one.strength:+g} the direction changes it by {_cell(one.task.change.value)}, {how} these")
+    drawn = f"{count_of(len(random), 'random direction')} of norm {strongest:g} change {metric} by {_cell(least)}"
+    return f"{drawn} to {_cell(most)}; {'; '.join(said)}"
 
 
 def _cells(doses: Sequence, mark: str) -> list[list[str]]:

@@ -21,9 +21,18 @@ def sentence(error: Any) -> str:
     message = without_prefix(error.format_message())
     extra, context = _EXTRA.fullmatch(message.rstrip(".")), getattr(error, "ctx", None)
     if extra is None or context is None:
-        return message
+        return message + _example(message, context)
     options = {option for parameter in context.command.params for option in parameter.opts}
     meant = [f'--prompt "{extra[1]}"'] if "--prompt" in options else []
     meant += [f"--task {extra[1]}"] if "--task" in options and " " not in extra[1] else []
     said = f"{context.info_name} takes no argument {extra[1]!r}"
     return f"{said}: give {' or '.join(meant)}" if meant else f"{said}: leave it out"
+
+
+def _example(message: str, context: Any) -> str:
+    """How the command is called, where an argument is missing."""
+    example = getattr(getattr(context, "command", None), "epilog", None) or ""
+    if not message.startswith("Missing argument") or not example:
+        return ""
+    listed = "; 'acdc list runs' lists runs" if " runs/" in example else ""
+    return f" {example[:1].lower()}{example[1:]}{listed}"

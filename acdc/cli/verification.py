@@ -1,5 +1,6 @@
 """The commands verify, minimise and diff, and how their results are printed."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from acdc.artefacts.comparison import Comparison
     from acdc.artefacts.roles import RoleComparison
     from acdc.artefacts.verification.interval import Interval
+    from acdc.artefacts.verification.report import Report
     from acdc.cli.show_run import RunPrinter
     from acdc.runs.extras import Extras
     from acdc.runs.finished import FinishedRun
@@ -102,7 +104,7 @@ def verify(
         tell(f"acdc: {what}")
     printer = RunPrinter(as_json)
     done = _verified(run, circuit, _Wanted(model, task, device, scope, extras), workers, printer)
-    printer.finish(done)
+    printer.finish(done, concluded=False)
     if not as_json:
         _print_asked(done, extras, everything)
 
@@ -224,8 +226,8 @@ def minimise(
 
 @loads_model
 def diff(
-    first: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
-    second: Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")],
+    first: Annotated[Path, typer.Argument(help="Run directory.", metavar="FIRST")],
+    second: Annotated[Path, typer.Argument(help="Run directory to compare it with.", metavar="SECOND")],
     picture: Annotated[
         Path | None, typer.Option(help="Draw both circuits in one picture: .svg, .dot, .pdf or .png.", metavar="FILE")
     ] = None,
@@ -238,7 +240,8 @@ def diff(
     as_json: opt.Json = False,
 ) -> None:
     """Compare the circuits of two runs: edges, nodes, scores, and faithfulness on rows that neither discovery used.
-    Circuits of different models are compared by what their components do."""
+    Circuits of different models are compared by what their components do, once both are verified in full; see also
+    compare."""
     from acdc.artefacts.circuit import Circuit
     from acdc.artefacts.roles import compare_roles
     from acdc.files import write_bytes
@@ -258,7 +261,9 @@ def diff(
     elif fixed:
         raise InputError("--fixed needs --picture")
     if circuits[0].model.content_hash != circuits[1].model.content_hash:
-        roles = compare_roles(circuits[0], load_report(first), circuits[1], load_report(second))
+        reports = load_report(first), load_report(second)
+        _check_verified_in_full(dict(zip((first, second), reports, strict=True)))
+        roles = compare_roles(circuits[0], reports[0], circuits[1], reports[1])
         say_json(roles.model_dump(mode="json")) if as_json else _print_roles(roles)
         return
     model = load_model(source.model, revision=source.revision, device=device, dtype=circuits[0].dtype)
@@ -268,6 +273,17 @@ def diff(
         return
     units = circuits[0].units
     _print_comparison(comparison, "edges" if units.keep_whole_edges else units.plural)
+
+
+def _check_verified_in_full(reports: "Mapping[Path, Report]") -> None:
+    """Raises InputError for runs whose heads have not been looked at."""
+    missing = [shlex.quote(str(run)) for run, report in reports.items() if report.full_verification is None]
+    if missing:
+        commands = " and ".join(f"'acdc verify {run}'" for run in missing)
+        raise InputError(
+            f"circuits of different models are compared by what their heads attend to, which a full verification finds "
+            f"out: run {commands} first; 'acdc compare' compares circuits of one task in several models"
+        )
 
 
 def _picture_of_both(circuits: "tuple[Circuit, Circuit]", runs: tuple[Path, Path], file: Path, fixed: bool) -> bytes:
@@ -293,7 +309,9 @@ def _check_own(circuit: "Circuit", dtype: opt.DType | None, seed: int | None) ->
 def _print_comparison(comparison: "Comparison", units: str) -> None:
     from acdc.cli.console import console
 
-    out = console()
+    out, same = console(), not (comparison.edges.first or comparison.edges.second)
+    if same:
+        out.print(f"the two circuits have the same {comparison.edges.both:,} {units}\n", style="bold")
     head = ("", "in both", "first alone", "second alone", "Jaccard")
     overlaps = {units: comparison.edges, "nodes and slots": comparison.nodes}
     rows = [[n, str(o.both), str(o.first), str(o.second), _number(o.jaccard)] for n, o in overlaps.items()]

@@ -40,6 +40,8 @@ def _print_claims(report: Report, full_verification: FullVerification, out: "Con
     rows = [[f.ablation, f.metric, spread(f.denoised), spread(f.noised)] for f in full_verification.faithfulness]
     head = ("ablation", "metric", "the circuit alone recovers", "ablating it loses")
     print_table(out, "\nfaithfulness: share of the behaviour [95% interval]", head, rows)
+    if any(f.ablation == "optimal" and (f.denoised.value or 0.0) < 0 for f in full_verification.faithfulness):
+        out.print(OPTIMAL, soft_wrap=not out.is_terminal)
     if full_verification.only_under is not None:
         under = ", ".join(full_verification.only_under) or "none"
         out.print(f"faithful in {report.metric} (whole interval between 80% and 120%) only under: {under}")
@@ -104,15 +106,16 @@ def _print_heads(hints: Sequence[HeadHint], metric: str, out: "Console") -> None
 
 
 STRONGEST = 10
-TESTS = ("test", "n", "effect", "p", "corrected p", "result", "power")
+OPTIMAL = "optimal: removed edges carry constants that were learned on the discovery rows, and fit few rows too well"
+TESTS = ("test", "made of", "effect", "p", "corrected p", "result", "power")
 
 
 def _test(test: TestResult) -> list[str]:
     if not test.testable:
-        return [test.name, str(test.n), "", "", "", "not testable", ""]
+        return [test.name, test.size if test.n else "", "", "", "", "not testable", ""]
     values = (_number(value) for value in (test.effect, test.p, test.adjusted))
     result = f"{test.speaks} the circuit" if test.rejected else "not significant"
-    return [test.name, str(test.n), *values, result, _share(test.power)]
+    return [test.name, test.size, *values, result, _share(test.power)]
 
 
 def print_stability(stability: Stability, out: "Console") -> None:

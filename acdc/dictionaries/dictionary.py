@@ -180,6 +180,11 @@ class Dictionary:
     model_name: str | None = None
     scan: str | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"<Dictionary: {self.name} ({self.format}), {self.kind}, {self.size:,} features at {len(self.sets)} hooks>"
+        )
+
     @property
     def size(self) -> int:
         """Features altogether."""

@@ -1,11 +1,13 @@
 """All that is known of one unit, as a value, and as JSON in the form in which front ends read features."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from acdc.attribution.trace import token_texts
 from acdc.dictionaries.corpus import Corpus
 from acdc.dictionaries.dictionary import Dictionary
+from acdc.display import Tabled
 from acdc.explanation.examples import Example, Examples, collect
 from acdc.explanation.patterns import PatternShares, pattern_shares
 from acdc.explanation.tokens import Weighted, input_tokens, output_tokens, ov_pairs, qk_pairs
@@ -46,8 +48,8 @@ class Neighbour:
     score: float
 
 
-@dataclass(frozen=True)
-class Explained:
+@dataclass(frozen=True, repr=False)
+class Explained(Tabled):
     """`raises`, `lowers`: tokens by what the unit writes. `excited`, `silenced`: by what it reads. None: not defined
     for the unit."""
 
@@ -63,6 +65,17 @@ class Explained:
     silenced: Weighted | None
     head: HeadFacts | None
     neighbours: tuple[Neighbour, ...] = ()
+
+    def summary(self) -> str:
+        raises = ", ".join(repr(token) for token, _ in (self.raises or ())[:3])
+        return f"{self.kind} {self.unit} in {self.model}" + (f", raises {raises}" if raises else "")
+
+    def table(self) -> Iterator[dict[str, Any]]:
+        """A row for each example: `group`, `text`, the `token` of the strongest activation, and that `activation`."""
+        for name, examples in self.shown:
+            for one in examples:
+                found = {"token": one.tokens[one.at], "activation": one.activations[one.at]}
+                yield {"group": name, "text": "".join(one.tokens)} | found
 
 
 def explain_unit(

@@ -1,7 +1,9 @@
 """Feature circuits as artefacts, and the effect of ablating some features everywhere."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from acdc.artefacts.feature_circuit import (
 )
 from acdc.artefacts.verification.interval import Interval
 from acdc.dictionaries.dictionary import Dictionary
+from acdc.display import Tabled
 from acdc.errors import InputError
 from acdc.feature_circuits.discover import FeatureCircuit, FeatureSettings
 from acdc.feature_circuits.effects import EffectMethod
@@ -77,8 +80,8 @@ def to_record(
     )
 
 
-@dataclass(frozen=True)
-class AblationEffect:
+@dataclass(frozen=True, repr=False)
+class AblationEffect(Tabled):
     """A metric of a task as the model is and with features ablated, and its change row by row, with intervals."""
 
     task: str
@@ -87,6 +90,15 @@ class AblationEffect:
     before: Interval
     after: Interval
     change: Interval
+
+    def summary(self) -> str:
+        means = f"{self.before.value:.4g} before, {self.after.value:.4g} after"
+        return f"{self.metric} of {self.task}, {means}, on {self.rows} rows"
+
+    def table(self) -> Iterator[dict[str, Any]]:
+        """A row each for `before`, `after` and `change`: the `value` with its 95% interval."""
+        for name in ("before", "after", "change"):
+            yield {"what": name, "task": self.task, "metric": self.metric, **getattr(self, name).model_dump()}
 
 
 def check_of(record: AblatedFeatures | FeatureCircuitRecord, model: Model, dictionary: Dictionary) -> None:
@@ -108,6 +120,13 @@ def bound_features(chosen: AblatedFeatures, model: Model, dictionary: Dictionary
     return found.model_copy(update={"set": found.interventions() if found.to == "zero" else ()})
 
 
+def _within(interval: Interval, values: np.ndarray) -> Interval:
+    """The interval of a mean, which rounding may leave just outside of all values."""
+    ends = {name: end for name in ("low", "high") if (end := getattr(interval, name)) is not None}
+    clipped = {name: float(np.clip(end, values.min(), values.max())) for name, end in ends.items()}
+    return interval.model_copy(update=clipped)
+
+
 def ablation_effects(
     model: Model, dictionary: Dictionary, task: Task, chosen: AblatedFeatures, seed: int = 0, batch_size: int = 32
 ) -> list[AblationEffect]:
@@ -124,6 +143,6 @@ def ablation_effects(
         )
         before, after = np.array(runs.behaviour.full()), runs.measure([removed])[0, 0]
         bootstrap = Bootstrap(SampledUnits.of(runs.behaviour.rows), seed)
-        values = (bootstrap.of(mean, one) for one in (before, after, after - before))
+        values = (_within(bootstrap.of(mean, one), one) for one in (before, after, after - before))
         found.append(AblationEffect(task.name, metric.name, len(task.rows), *values))
     return found

@@ -63,8 +63,9 @@ class Unit:
 
     @classmethod
     def parse(cls, text: str) -> "Unit":
-        """The unit of an id. Raises InputError for a string that is no id."""
-        found = _UNIT.fullmatch(text)
+        """The unit of an id; the residual stream also by TransformerLens' names, such as "blocks.3.hook_resid_post".
+        Raises InputError for a string that is no id."""
+        found = _UNIT.fullmatch(_HOOK.sub(r"resid_\2\1", text))
         if not found:
             raise InputError(
                 f"{shortened(text)} is not a unit: expected a head 'a3.h2', an MLP 'm5', a hidden neuron 'm5.n123', a "
@@ -225,6 +226,7 @@ class Intervention:
 
 
 _UNIT = re.compile(r"a(\d{1,6})\.h(\d{1,6})|m(\d{1,6})(?:\.([nf])(\d{1,9}))?|(resid_pre|resid_post)(\d{1,6})")
+_HOOK = re.compile(r"^blocks\.(\d{1,6})\.hook_resid_(pre|post)$")  # what TransformerLens calls them
 _WHOLE = re.compile(r"([^\[\]@=]+)(?:\[([^\[\]]+)\])?(?:@([^=@\[\]]*))?=(.+)", re.DOTALL)
 
 

@@ -14,6 +14,7 @@ from acdc.jobs.job import Job
 from acdc.jobs.planned import plan_jobs
 from acdc.jobs.store import Stage, Status, Store, StoredJob
 from acdc.jobs.work import Outcome
+from acdc.progress import keeps_work
 from acdc.runs.spec import DiscoveryJob
 
 
@@ -99,6 +100,7 @@ def run_jobs(
 def run_planned(planned: Sequence[Job], out: Path, executor: JobExecutor, watch: Watch) -> list[StoredJob]:
     """The same for jobs of any kind, whose folder is `out`."""
     make_private(out)
+    keeps_work(out)
     store, me = Store(out), (os.getpid(), socket.gethostname())
     if store.read_only and all(job.is_finished() for job in planned):
         watch.begins([], len(planned))

@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
 
+from acdc.display import Tabled
 from acdc.errors import DiskError, InputError
 from acdc.files import check_target, make_private
 from acdc.jobs.job import Job
@@ -53,8 +54,8 @@ class Stage:
     note: str
 
 
-@dataclass(frozen=True)
-class StoredJob:
+@dataclass(frozen=True, repr=False)
+class StoredJob(Tabled):
     """A job as the store knows it; `rate` is what its stage gets done per second, None while that is unknown.
 
     `changed` is when all this was last written, in seconds since the epoch.
@@ -69,6 +70,14 @@ class StoredJob:
     stage: Stage | None
     rate: float | None
     changed: float
+
+    def summary(self) -> str:
+        why = "" if self.error is None else f": {self.error.splitlines()[0]}" if self.error else ""
+        return f"{self.name}, {self.status}{why}"
+
+    def table(self) -> Iterator[dict[str, Any]]:
+        """One row."""
+        yield {name: getattr(self, name) for name in ("id", "name", "status", "seconds", "error", "command")}
 
 
 @dataclass(frozen=True)

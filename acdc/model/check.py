@@ -10,7 +10,7 @@ from torch import Tensor
 from acdc.errors import InputError
 from acdc.execution.components import Components
 from acdc.execution.executor import Executor, SlotInputs
-from acdc.graph import ATTENTION_SLOTS, ComponentGraph, Reader, ReaderGroup, ReaderKind
+from acdc.graph import ATTENTION_SLOTS, Anatomy, ComponentGraph, Reader, ReaderGroup, ReaderKind
 
 if TYPE_CHECKING:
     from transformer_lens import ActivationCache
@@ -34,6 +34,12 @@ class Disagreement:
         return f"{self.destination} differs by {self.by:.2g} where {self.allowed:.2g} is allowed"
 
 
+def probe_tokens(shape: Anatomy) -> Tensor:
+    """Two prompts of random tokens, [2, positions]."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, shape.d_vocab, (2, min(shape.n_ctx, _LENGTH)), generator=generator)
+
+
 class _MlpInputs(SlotInputs):
     """Records what the MLPs read."""
 
@@ -55,8 +61,7 @@ def first_disagreement(
     Raises InputError for a model whose own logits are not finite.
     """
     shape, device = components.anatomy, bridge.cfg.device
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, shape.d_vocab, (2, min(shape.n_ctx, _LENGTH)), generator=generator).to(device)
+    tokens = probe_tokens(shape).to(device)
     logits, cache = bridge.run_with_cache(tokens)
     if not logits.isfinite().all():
         raise InputError("the model gives logits that are not finite: its weights are damaged")

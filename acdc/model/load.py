@@ -358,7 +358,9 @@ def _load_native(source: Source, devices: Devices, dtype: torch.dtype) -> "tuple
             for key in parameters:
                 if key.endswith(("attn.W_Q", "attn.b_Q")):
                     parameters[key] = parameters[key] * math.sqrt(config.d_head)
-        _load_strictly(bridge, convert_tl_checkpoint(parameters, bridge.cfg), source)
+        of_bridge = "embed.weight" in parameters  # the names of a bridge's own state, not those of older checkpoints
+        loaded = parameters if of_bridge else convert_tl_checkpoint(parameters, bridge.cfg)
+        _load_strictly(bridge, loaded, source)
     except SafetensorError as error:
         raise InputError(f"weights in {source.folder} are damaged: {error}") from None
     except (ValueError, RuntimeError, OSError) as error:

@@ -49,6 +49,7 @@ PACKAGED = {
 }
 NAMES = (*BUNDLED, *PACKAGED)  # what stands for a model wherever it is
 NATIVE = "TransformerLensNative"
+_KNOWN = f"a bundled model ({', '.join(BUNDLED)}), one of an installed package ({', '.join(PACKAGED)})"
 FAMILIES = {
     "GPT2LMHeadModel": "gpt2",
     "LlamaForCausalLM": "llama",
@@ -195,18 +196,29 @@ def _download(name: str, revision: str | None, weights: bool) -> tuple[Path, str
     except RevisionNotFoundError:
         raise InputError(f"model {name!r} has no revision {revision!r} on the hub") from None
     except RepositoryNotFoundError:
-        raise InputError(
-            f"model {name!r} is not on the hub, and is not a bundled model ({', '.join(BUNDLED)}) or a folder"
-        ) from None
+        raise InputError(f"model {name!r} is not on the hub, and is not {_KNOWN} or a folder") from None
     except (
         Exception
     ) as error:  # the hub client raises errors of several HTTP libraries; all mean that it cannot be fetched now
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"model {name!r} is not a bundled model ({', '.join(BUNDLED)}) or a local folder, "
-            f"and cannot be fetched from the hub: {reason}"
+            f"model {name!r} is not {_KNOWN} or a local folder, and cannot be fetched from the hub"
+            f"{'' if _is_offline(reason) else ': ' + reason}{_hint(name, reason)}"
         ) from None
     return folder, folder.name
+
+
+def _hint(name: str, reason: str) -> str:
+    """What may be the matter: no network, or a name of TransformerLens that is another one on the hub."""
+    found = "; there seems to be no network" if _is_offline(reason) else ""
+    if name.startswith("gpt2-small"):
+        return f"{found}; what TransformerLens calls {name} is gpt2 on the hub"
+    return found if "/" in name else f"{found}; names on the hub are mostly of the form OWNER/NAME"
+
+
+def _is_offline(reason: str) -> bool:
+    """Whether a reason of the hub's client says no more than that this machine has no connection."""
+    return any(text in reason for text in ("ConnectError", "Name or service not known", "Connection"))
 
 
 def _open_packaged(name: str, packaged: PackagedModel) -> Source:

@@ -28,7 +28,6 @@ from acdc.verification.budget import (
 from acdc.verification.completeness import knockouts
 from acdc.verification.full_verification import (
     EXTRA_FLOPS,
-    FEWEST_AGAINST_RANDOM,
     FEWEST_VERIFIED,
     OPTIMAL_SHARE,
     RANDOM,
@@ -69,7 +68,7 @@ def verification_flops(
 def _extra_flops(costs: Costs, parts: int, rows: int) -> float:
     random = 3 * RANDOM
     others = 5 * len(ABLATIONS.built_in) + 2 * (knockouts(parts) + DRAWN + len(SHARES))
-    fewest = FEWEST_VERIFIED * others + FEWEST_AGAINST_RANDOM * random
+    fewest = FEWEST_VERIFIED * (others + random)
     within = min(EXTRA_FLOPS + fewest * costs.subgraph, rows * (others + random) * costs.subgraph)
     learning = min(OPTIMAL_SHARE * EXTRA_FLOPS, OPTIMAL_UPDATES * DEFAULT_BATCH * 3 * costs.plain)
     return rows * 2 * (costs.plain + costs.subgraph) + within + learning

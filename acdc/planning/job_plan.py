@@ -42,7 +42,7 @@ class Cost:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class JobPlan:
     """A planned search on this machine, and what comes after it.
 
@@ -74,6 +74,12 @@ class JobPlan:
     free: int | None
     free_elsewhere: dict[str, int | None]
     assumed: bool = False
+
+    def __repr__(self) -> str:
+        least, most = self.seconds
+        time = f"{most:.3g} s" if self.likely is None or least == most else f"about {self.likely.seconds:.3g} s"
+        memory = f"{self.peak / 2**20:,.0f} MiB"
+        return f"<JobPlan: {self.method.name} for {self.task} in {self.model}, search {time}, peak memory {memory}>"
 
     @property
     def peak(self) -> int:

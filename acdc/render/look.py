@@ -1,7 +1,7 @@
 """How a circuit is to be drawn: where its components stand, what groups its heads, and what is written around it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from acdc.artefacts.circuit import Circuit
@@ -9,6 +9,7 @@ from acdc.artefacts.roles import UNCLEAR, head_roles
 from acdc.artefacts.verification.report import Report
 from acdc.errors import InputError
 from acdc.options import Colouring, Detail, Grouping, Legend
+from acdc.words import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ def choose_look(
     """
     if group not in set(Grouping):
         raise InputError(f"group {group!r} is not one of {', '.join(Grouping)}")
+    known = {one.name for one in fields(Look)} - {"fixed"}
+    if unknown := next((name for name in around if name not in known), None):
+        raise InputError(f"a picture has no option {unknown!r}{did_you_mean(unknown, sorted(known))}")
     for name, kind in (("detail", Detail), ("legend", Legend), ("colours", Colouring)):
         if name in around:
             if around[name] not in set(kind):

@@ -1,6 +1,8 @@
 """What notebooks show of a result and of a report: HTML on white paper, as the pictures are, whatever the theme."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
 
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.report import Report
@@ -11,7 +13,7 @@ from acdc.render.svg import to_svg
 from acdc.render.verdict import between, removals_text
 from acdc.words import count_of
 
-STRONGEST = 10
+STRONGEST, MOST_ROWS = 10, 40
 _CARD = (
     f"background:{PAPER};color:{INK};border:1px solid {FAINT};border-radius:6px;padding:12px 16px;overflow-x:auto;"
     "font:13px/1.5 Helvetica,Arial,sans-serif"
@@ -53,6 +55,22 @@ def _sizes(report: Report) -> str:
     text = f"{report.edges:,} of {report.edges_total:,} edges. {removals_text(report, 'parts')}"
     known = [value for value in report.random.faithfulness if value is not None] if report.random else []
     return f"{text} {count_of(len(known), 'random circuit')} of its size: {between(known)}." if known else text
+
+
+def table_html(title: str, records: Iterable[Mapping[str, Any]]) -> str:
+    """Rows with the same columns; of many the first."""
+    first = list(islice(records, MOST_ROWS + 1))
+    if not first:
+        return _card(f"<p>{escape(title)}</p>")
+    rows = [[_cell(value) for value in record.values()] for record in first[:MOST_ROWS]]
+    below = f"<p>The first {MOST_ROWS} rows: to_dataframe() gives all.</p>" if len(first) > MOST_ROWS else ""
+    return _card(*_table(title, list(first[0]), rows), below)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _intervals(report: Report) -> dict[str, str]:

@@ -138,7 +138,9 @@ def within(circuit: Circuit) -> str:
 
 
 def subtitle(circuit: Circuit) -> str:
-    return f"{circuit.method.name}, {circuit.metric}, {circuit.ablation} ablation"
+    """How it was found; with --absolute, scores have no sign."""
+    method = f"{circuit.method.name} --absolute" if circuit.method.options.get("absolute") else circuit.method.name
+    return f"{method}, {circuit.metric}, {circuit.ablation} ablation"
 
 
 def dropped(circuit: Circuit) -> str:

@@ -1,12 +1,13 @@
 """What the verification of a circuit shows, in sentences that the terminal and the report share.
 
 A claim is shown if an interval or a corrected test supports it, and not shown if it was measured and not supported. It
-is open if it was not measured, or without an interval or a test, if the test has too little power at this number of
-rows, or if a test that could have spoken against it found nothing, which is no evidence for it.
+is open if it was not measured, or without an interval or a test, or on fewer than `FEWEST_UNITS` rows; if the test has
+too little power at this number of rows; or if a test that could have spoken against it found nothing, which is no
+evidence for it.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from acdc.artefacts.circuit import Circuit
@@ -19,7 +20,7 @@ from acdc.artefacts.verification.over_sizes import Integrated
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.report import Report
 from acdc.artefacts.verification.rivals import Rivals
-from acdc.artefacts.verification.sampling import Unit
+from acdc.artefacts.verification.sampling import FEWEST_UNITS, Unit
 from acdc.artefacts.verification.specificity import Harm, Specificity
 from acdc.artefacts.verification.stability import Bootstraps, Stability
 from acdc.artefacts.verification.test_result import TestResult
@@ -76,14 +77,15 @@ def removals_text(report: Report, parts: str) -> str:
     which = f"the {sample.strongest} strongest" + (f" and {drawn:,} drawn at random" if drawn else "")
     return (
         f"Of its {sample.parts:,} {parts}, {which} were removed one by one{on}. {report.needed:,} of these "
-        f"{measured:,} are needed: {threshold}. For all {parts}, the estimated share is {spread(sample.needed)}."
+        f"{measured:,} are needed: {threshold}. Of all {sample.parts:,} {parts}, an estimated {spread(sample.needed)} "
+        "are needed, as those drawn at random stand for all but the strongest."
     )
 
 
 def needed_threshold(report: Report) -> str:
     """What it means that a part is needed."""
     worse = f"makes {report.metric} worse by more than {number(report.tolerance)}"
-    return f"removing any one of them {worse} ({TOLERANCE:.1%} of its range)"
+    return f"removing any one of them {worse} ({TOLERANCE:.1%} of what lies between full model and empty circuit)"
 
 
 def planned_text(plan: VerificationPlan) -> str:
@@ -166,6 +168,7 @@ def stable_text(stability: Stability) -> str:
     )
 
 
+NO_POWER = 0.005  # of a test that cannot reject anything
 POWER = 0.8  # of a test: below it, a result that is not significant leaves the claim open
 
 
@@ -179,11 +182,13 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed in a word or two, how it stands, and its numbers."""
+    """What is claimed in a word or two, how it stands, and its numbers. `option`: of 'acdc verify', which measures it
+    where that was not done."""
 
     name: str
     standing: Standing
     text: str
+    option: str = ""
 
 
 def claims(circuit: Circuit, report: Report) -> list[Claim]:
@@ -206,8 +211,21 @@ def claims_of(subject: Subject, report: Report) -> list[Claim]:
         found.append(Claim("full verification", Standing.open, text))
     else:
         found += _in_full(report, report.full_verification)
+    if few := too_few(report):
+        found = [replace(claim, standing=Standing.open, text=f"{few}. {claim.text}") for claim in found]
     again = [*_stability(report), *_extras(subject, report)] if subject.searched_again else []
     return [*found, *again, *_duplicates(report)]
+
+
+def too_few(report: Report) -> str:
+    """That a circuit was verified on too few rows for any claim, in a sentence without its full stop; else nothing."""
+    sampling = report.full_verification.sampling if report.full_verification else None
+    count, unit = (report.rows, "row") if sampling is None else (sampling.units, sampling.unit)
+    if not 0 < count < FEWEST_UNITS:
+        return ""
+    return (
+        f"{count_of(count, f'unseen {unit}')} {are(count)} too few for any claim, which takes at least {FEWEST_UNITS}"
+    )
 
 
 def own_faithfulness(report: Report) -> Faithfulness | None:
@@ -336,6 +354,8 @@ def result_text(test: TestResult) -> str:
     """The result of a test in one sentence, without its full stop."""
     if not test.testable:
         return f"not testable: {test.reason}"
+    if test.power is not None and test.power < NO_POWER and not test.rejected:
+        return f"{test.size} are too few for this test, whatever the result"
     weak = "" if test.power is None or test.rejected else f"; power at {count_of(test.n, test.unit)}: {test.power:.0%}"
     return f"{_result(test)} (p = {number(test.adjusted)} after correction over all tests{weak})"
 
@@ -381,7 +401,7 @@ def _result(test: TestResult) -> str:
 def _stability(report: Report) -> Iterator[Claim]:
     if report.stability is None:
         text = "Not measured: whether other rows give the same edges. 'acdc verify RUN --stability 20' measures it."
-        yield Claim("stability", Standing.open, text)
+        yield Claim("stability", Standing.open, text, "--stability 20")
         return
     steady = not report.stability.unstable and not report.stability.abstained
     text = _sentence(stable_text(report.stability))
@@ -410,7 +430,7 @@ def _extras(subject: Subject, report: Report) -> Iterator[Claim]:
             "Not measured: whether it matters for other tasks too. 'acdc verify RUN --against OTHER', with a run of "
             "another task in this model, measures it."
         )
-        yield Claim("specificity", Standing.open, text)
+        yield Claim("specificity", Standing.open, text, "--against OTHER_RUN")
     else:
         text = (
             f"{_sentence(specificity_text(report.specificity))} The circuit counts as specific if ablating it loses "
@@ -424,7 +444,7 @@ def _extras(subject: Subject, report: Report) -> Iterator[Claim]:
         yield Claim("no rival circuit", Standing.not_shown if rivalled else Standing.open, text)
     elif subject.of_edges:
         text = "Not measured: whether another circuit does as well. 'acdc verify RUN --rivals 3' searches for one."
-        yield Claim("no rival circuit", Standing.open, text)
+        yield Claim("no rival circuit", Standing.open, text, "--rivals 3")
 
 
 def bootstraps_text(found: Bootstraps) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from acdc.artefacts.quantisation import Quantisation
 from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import split_into_batches, usable_metrics
+from acdc.display import Tabled
 from acdc.execution.threads import fixed_threads
 from acdc.model.load import Model
 from acdc.runs.discovery import Loaded
@@ -37,8 +38,8 @@ class GroupCheck:
     measures: dict[str, float]
 
 
-@dataclass(frozen=True)
-class TaskCheck:
+@dataclass(frozen=True, repr=False)
+class TaskCheck(Tabled):
     """Rows, lengths in tokens, the default split, each metric's mean on clean and corrupted prompts (None where a row
     has none), and on the clean prompts of each group. `spans`: of each, and of the rest, the fewest and the most tokens
     in a row; `answers`: the fewest and the most places in a row at which something is called for."""
@@ -58,6 +59,16 @@ class TaskCheck:
     spans: dict[str, tuple[int, int]]
     answers: tuple[int, int]
 
+    def summary(self) -> str:
+        said = "; ".join(self.warnings)
+        return f"{self.task} for {self.model}, {count_of(self.rows, 'row')}, {self.metric}" + (
+            f"; {said}" if said else ""
+        )
+
+    def table(self) -> Iterator[dict[str, Any]]:
+        """A row for each `metric`: its means on `clean` and on `corrupted` prompts."""
+        return ({"metric": name} | means for name, means in self.measures.items())
+
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -72,14 +83,18 @@ RIGHT_ANSWER = Metric("right_answer", right_answer, larger_is_better=True, needs
 
 
 def check(job: DiscoveryJob) -> TaskCheck:
-    """Load model and task, and measure the plain model on both prompts of every row."""
+    """Load model and task, and check them."""
     job.settings.check()
-    model, task = Loaded().of(job)
-    split = split_rows(task.rows, job.settings.seed)
-    with fixed_threads(job.settings.threads):
-        own, outputs = as_metric(job.settings.metric or task.metric), model.anatomy.d_vocab_out
+    return check_loaded(*Loaded().of(job), job.settings)
+
+
+def check_loaded(model: Model, task: Task, settings: DiscoverySettings) -> TaskCheck:
+    """Measure the plain model on both prompts of every row."""
+    split = split_rows(task.rows, settings.seed)
+    with fixed_threads(settings.threads):
+        own, outputs = as_metric(settings.metric or task.metric), model.anatomy.d_vocab_out
         metrics = _metrics(own, task.rows, outputs)
-        clean, corrupted = _measure(model, task, job.settings, metrics)
+        clean, corrupted = _measure(model, task, settings, metrics)
     names = [metric.name for metric in metrics]
     without = sum(row.corrupted is None for row in task.rows)
     ends: list[float | None] = [None] * len(names) if without else corrupted.mean(axis=1).tolist()

@@ -25,7 +25,7 @@ from acdc.runs.finished import FinishedRun
 from acdc.runs.progress_file import forget, recorded
 from acdc.runs.ranking import DECISIONS, POLISH, SCREENING
 from acdc.runs.run_directory import JOURNAL, RunDirectory, Verb
-from acdc.runs.score_files import ARRAY, SCORES, read_score_run, scores_path, write_scores
+from acdc.runs.score_files import ARRAY, SCORES, Writing, read_score_run, scores_path, write_scores
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.screening import PASSES
@@ -33,7 +33,7 @@ from acdc.search.discover import Result, bind, discover, edge_scores, prepare
 from acdc.search.options import MANY_CANDIDATES
 from acdc.search.records import describe_batch, describe_model
 from acdc.search.settings import DiscoverySettings
-from acdc.task.load import load_task
+from acdc.task.load import check_file, load_task
 from acdc.task.rows import Task
 from acdc.task.split import split_rows
 
@@ -52,6 +52,7 @@ class Loaded:
         named = job.model, job.revision, job.device, job.dtype
         if self._model is None or named != self._named:
             self.forget()
+            check_file(job.task)
             self._model = load_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
             self._named = named
         return self._model, load_task(job.task, self._model)
@@ -78,7 +79,7 @@ def run_discovery(
     resumed = run.has(CIRCUIT) and any(map(run.has, (DECISIONS,) if decides else (SCORES, ARRAY)))
     if not resumed:
         result = discarding_refused(run, lambda: _search(run, job, model, task, progress, find_workers))
-        _write_result(run, result)
+        write_result(run, result)
         run.note(result.work)
     if run.has(JOURNAL):  # a read-only disk refuses to delete also what is not there
         (run.path / JOURNAL).unlink()
@@ -197,7 +198,7 @@ def open_directory(
     return RunDirectory.open(out, label, verb, inputs, command, job.source(), model.where)
 
 
-def _write_result(run: RunDirectory, result: Result) -> None:
+def write_result(run: Writing, result: Result) -> None:
     """Scores or decisions first: a circuit file means that the search is done."""
     if result.scores is not None:
         write_scores(run, result.circuit.level, result.scores)

@@ -17,7 +17,7 @@ from acdc.feature_circuits.verification import verify_features
 from acdc.files import existing_path
 from acdc.model.load import Model, load_model
 from acdc.options import DEFAULT_THREADS, MOST_THREADS, Extent, Scope, check_count
-from acdc.progress import Progress
+from acdc.progress import Progress, keeps_work
 from acdc.render.features.page import to_html
 from acdc.render.features.picture import to_dot, to_svg
 from acdc.runs.discovery import discarding_refused
@@ -152,6 +152,7 @@ def reverify_features(
 ) -> FinishedFeatures:
     """Verify a run's feature circuit further than it has been; model and task are the run's unless others are named."""
     run, circuit = RunDirectory.reopen(path), FeatureCircuitRecord.load(path)
+    keeps_work(path)
     source = run.record.source
     named = model or source.model
     revision = source.revision if named == source.model else None

@@ -15,7 +15,7 @@ from acdc.errors import InputError
 from acdc.execution.work import Work
 from acdc.model.load import Model, load_model
 from acdc.options import Extent, Scope
-from acdc.progress import Progress
+from acdc.progress import Progress, keeps_work
 from acdc.render.dot import to_dot
 from acdc.render.svg import to_svg
 from acdc.runs.extras import NOTHING, Extras, measure_extras, plan_extras
@@ -96,6 +96,7 @@ def reverify(
 ) -> FinishedRun:
     """Verify a run's circuit further than it has been; model and task are the run's unless others are named."""
     run, circuit = RunDirectory.reopen(path), Circuit.load(path)
+    keeps_work(path)
     plan_extras(path, extras)
     source = run.record.source
     named = model_name or source.model

@@ -65,7 +65,7 @@ def run_import(
     model, task = Loaded().of(job)
     as_metric(job.settings.metric or task.metric).check(task.rows, model.anatomy.d_vocab_out)
     found = source.read(file, model.anatomy, job.settings.split_embeddings)
-    job = replace(job, settings=_settings(job.settings, found))
+    job = replace(job, settings=settings_of_file(job.settings, found))
     job.settings.check_values()
     inputs = job.inputs(model.content_hash, task) | {"method": METHOD, "format": format, "file": digest}
     command = job.command("import", {"format": format}).replace("import", f"import {shlex.quote(str(file))}", 1)
@@ -87,7 +87,7 @@ def run_import(
     return finished
 
 
-def _settings(settings: DiscoverySettings, found: ForeignGraph) -> DiscoverySettings:
+def settings_of_file(settings: DiscoverySettings, found: ForeignGraph) -> DiscoverySettings:
     """With what the file says about its graph."""
     mark = found.mark
     level = mark.level if settings.level is DiscoverySettings.level else settings.level

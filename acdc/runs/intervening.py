@@ -55,7 +55,7 @@ class InterveneJob:
             "model": model.content_hash,
             "interventions": list(map(str, self.interventions)),
             "vectors": {path: digest(read_bytes(Path(path))) for path in files},
-            "tokens": None if prompt is None else list(prompt_tokens(model, prompt, wanted.prepend_bos)),
+            "tokens": None if prompt is None else list(prompt_tokens(model, prompt, wanted.prepend_bos, told=True)),
             "dictionary": None if dictionary is None else dictionary.describe(),
             "task": None if task is None else task.content_hash(),
             "spans": None if task is None or not task.span_names else task.spans_hash(),

@@ -27,6 +27,7 @@ from acdc.files import (
     write_json,
     write_text,
 )
+from acdc.progress import keeps_work
 from acdc.search.options import LATER
 
 JOURNAL = ".trials.jsonl"  # what a search that decides has measured, until it is done
@@ -111,6 +112,7 @@ class RunDirectory:
             empty = all(is_part(file, RUN_FILE) for file in path.iterdir())  # left by a first write that was cut off
         except OSError as error:
             raise InputError(f"--out {path} cannot be used: {error.strerror}") from None
+        keeps_work(path, default=out is None)
         if (path / RUN_FILE).exists():
             run = cls.reopen(path)
             _check_same(path, run.record, kind, inputs)

@@ -7,7 +7,7 @@ The array file holds one float64 tensor [candidates], named after the level, in 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
@@ -22,11 +22,19 @@ from acdc.files import json_text, parse_model, read_bytes
 from acdc.graph import Anatomy, ComponentGraph
 from acdc.graph.units import EdgeUnits, Units
 from acdc.options import Level
-from acdc.runs.run_directory import RunDirectory
 
 SCORES, ARRAY = "scores.json", "scores.safetensors"
 HEADER, WHAT = "acdc", "a score file of acdc"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Writing(Protocol):
+    """A folder that files are written into."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def write(self, name: str, text: str | bytes) -> None: ...
 
 
 class ScoresRecord(BaseModel):
@@ -51,7 +59,7 @@ class _NamedRecord(ScoresRecord):
 
 
 def write_scores(
-    run: RunDirectory, level: Level, scores: Mapping[str, float], record: Mapping[str, Any] | None = None
+    run: Writing, level: Level, scores: Mapping[str, float], record: Mapping[str, Any] | None = None
 ) -> Path:
     """Write all scores of a level, with what `acdc score` says of them besides; the file."""
     if isinstance(scores, NamedScores):

@@ -13,6 +13,7 @@ from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, Choosing, Lev
 from acdc.search.options import BUILT_IN, LATER, SearchOptions, flag
 from acdc.search.registry import DEFAULT_METHOD, METHODS, Method
 from acdc.task.metrics import Metric, MetricFunction
+from acdc.words import did_you_mean
 
 MOST_RESAMPLES = 1000  # 8 bytes are held for each and each unit: 565 MB for 70,651 edges
 
@@ -124,8 +125,7 @@ class DiscoverySettings:
         """Raises InputError for an option that the method does not take, unless it has its default."""
         takers = _takers(name)
         if all(self.options[name] != taker.options.own()[name].default for taker in takers):
-            names = ", ".join(taker.name for taker in takers)
-            raise InputError(f"{flag(name)} works only with {names}, not with {self.method.name}")
+            check_taken(self.method, name)
 
     def check_values(self) -> None:
         """What does not depend on the method."""
@@ -180,11 +180,21 @@ class DiscoverySettings:
             )
 
 
+def check_taken(method: Method, option: str) -> None:
+    """Raises InputError for an option that a method does not take, whatever its value."""
+    if option not in method.options.own():
+        names = ", ".join(taker.name for taker in _takers(option))
+        raise InputError(f"{flag(option)} works only with {names}, not with {method.name}")
+
+
 def _takers(option: str) -> list[Method]:
     """The methods that take an option of their own. Raises InputError where there is none."""
     takers = [method for method in METHODS.values() if option in method.options.own()]
     if not takers:
-        raise InputError(f"no method takes an option {option!r}")
+        known = [one.name for one in fields(DiscoverySettings) if one.name != "options"]
+        known += [name for method in METHODS.values() for name in method.options.own()]
+        meant = did_you_mean(option, dict.fromkeys(known)) or did_you_mean(option.removeprefix("n_"), known)
+        raise InputError(f"no method takes an option {option!r}{meant}")
     return takers
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from acdc.search.options import OrderOptions
 from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import recovered_fraction
 from acdc.task.rows import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DEFAULT_SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
@@ -95,6 +99,10 @@ class Curve:
 
     def __repr__(self) -> str:
         return f"<Curve: {len(self.points)} thresholds>"
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """A row for each threshold: what `CurvePoint` says of it. Raises InputError without pandas."""
+        return show("rows as data frame", (point.model_dump(exclude={"circuit"}) for point in self.record.points))
 
     def _repr_svg_(self) -> str:
         """What notebooks show."""

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from acdc.attribution.prompts import prompt_tokens
 from acdc.dictionaries.dictionary import Dictionary
 from acdc.dictionaries.hooks import Hook, Site
 from acdc.dictionaries.quality import batches
@@ -25,6 +27,8 @@ from acdc.model.load import Model
 from acdc.task.prompt_tokenizer import PromptTokenizer
 from acdc.task.rows import Task
 from acdc.words import count_of
+
+Prompts = Path | Sequence[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,15 +62,19 @@ def from_unit(model: Model, name: str, dictionary: Dictionary | None) -> Steerin
     return SteeringDirection.of(f"output of {unit.kind} {name}", unit.written, model)
 
 
-def from_file(model: Model, path: Path) -> SteeringDirection:
-    return SteeringDirection.of(path.name, read_vector(path), model)
+def from_vector(model: Model, given: Path | Tensor | np.ndarray) -> SteeringDirection:
+    """A vector in a file, or an array [d]."""
+    if isinstance(given, Path):
+        return SteeringDirection.of(given.name, read_vector(given), model)
+    return SteeringDirection.of("the given vector", torch.as_tensor(given), model)
 
 
-def from_prompts(model: Model, at: Unit, toward: Path, away: Path) -> SteeringDirection:
-    """From the mean of one file's prompts, a line each, less that of the other's."""
+def from_prompts(model: Model, at: Unit, toward: Prompts, away: Prompts) -> SteeringDirection:
+    """From the mean of one file's prompts, a line each, or of texts, less that of the other's."""
     hook = hook_of(at)
-    means = [mean_at(model, hook, *_last_tokens(model, path)) for path in (toward, away)]
-    return SteeringDirection.of(f"mean over {toward.name} less {away.name}", means[0] - means[1], model)
+    means = [mean_at(model, hook, *_last_tokens(model, given)) for given in (toward, away)]
+    names = [given.name if isinstance(given, Path) else count_of(len(given), "prompt") for given in (toward, away)]
+    return SteeringDirection.of(f"mean over {names[0]} less {names[1]}", means[0] - means[1], model)
 
 
 def from_task(model: Model, at: Unit, task: Task) -> SteeringDirection:
@@ -84,13 +92,13 @@ def from_task(model: Model, at: Unit, task: Task) -> SteeringDirection:
 @dataclass(frozen=True)
 class Source:
     """Where a direction is from: one of these, `toward` with `away`. `unit`: a neuron or feature; `toward`, `away`:
-    files of prompts; `pairs`: a task; `vector`: a file."""
+    files of prompts, or prompts; `pairs`: a task; `vector`: a file, or an array [d]."""
 
     unit: str | None = None
-    toward: Path | None = None
-    away: Path | None = None
+    toward: Prompts | None = None
+    away: Prompts | None = None
     pairs: Task | None = None
-    vector: Path | None = None
+    vector: Path | Tensor | np.ndarray | None = None
 
     def direction(self, model: Model, at: Unit, dictionary: Dictionary | None = None) -> SteeringDirection:
         """Raises InputError for none or several, and for what gives no direction."""
@@ -104,7 +112,7 @@ class Source:
         if self.pairs is not None:
             return from_task(model, at, self.pairs)
         assert self.vector is not None  # the only one that is left
-        return from_file(model, self.vector)
+        return from_vector(model, self.vector)
 
 
 def hook_of(at: Unit) -> Hook:
@@ -159,6 +167,8 @@ def read_prompts(model: Model, path: Path) -> list[tuple[int, ...]]:
     return [tuple(tokens) for tokens in found]
 
 
-def _last_tokens(model: Model, path: Path) -> tuple[list[tuple[int, ...]], list[int]]:
-    prompts = read_prompts(model, path)
+def _last_tokens(model: Model, given: Prompts) -> tuple[list[tuple[int, ...]], list[int]]:
+    prompts = read_prompts(model, given) if isinstance(given, Path) else [prompt_tokens(model, one) for one in given]
+    if not prompts:
+        raise InputError("toward and away need prompts, and one of them has none")
     return prompts, [len(prompt) - 1 for prompt in prompts]

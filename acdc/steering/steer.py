@@ -1,9 +1,10 @@
 """The effect of a direction at several strengths: on a metric of a task, on what is said of neutral text, on another
 task, and on generated text; and of random directions of the same norm."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from acdc.attribution.prompts import prompt_tokens
 from acdc.attribution.trace import prompt_text
 from acdc.dictionaries.corpus import open_corpus
 from acdc.dictionaries.quality import batches, usual_prompts
+from acdc.display import Tabled
 from acdc.errors import InputError
 from acdc.interventions.bound import Binder, Prompts
 from acdc.interventions.effects import TaskEffects, task_effects
@@ -87,10 +89,11 @@ class Dose:
     text: str | None
 
 
-@dataclass(frozen=True)
-class Steered:
-    """`norm`: the mean norm of the residual stream at that place on the task's prompts, to compare strengths with.
-    `random`: doses of random directions at the largest strength. `text`: what is generated without."""
+@dataclass(frozen=True, repr=False)
+class Steered(Tabled):
+    """`direction`: its name, and `before`: its norm before it was scaled to 1. `norm`: the mean norm of the residual
+    stream at that place on the task's prompts, to compare strengths with. `doses`: what each strength does; `random`:
+    the same of random directions at the largest strength. `text`: what is generated without."""
 
     model: str
     direction: str
@@ -100,6 +103,15 @@ class Steered:
     doses: tuple[Dose, ...]
     random: tuple[Dose, ...]
     text: str | None
+
+    def summary(self) -> str:
+        return f"{self.direction} at {self.at} in {self.model}, {len(self.doses)} strengths"
+
+    def table(self) -> Iterator[dict[str, Any]]:
+        """A row for each strength, random directions last: `direction`, `strength`, the `mean` of the task's `metric`,
+        its `change` with a 95% interval, and what was measured besides."""
+        columns, *rows = csv_rows(self)
+        return (dict(zip(map(str, columns), row, strict=True)) for row in rows)
 
     @property
     def best(self) -> Dose:

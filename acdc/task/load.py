@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from acdc.errors import AcdcWarning, InputError
+from acdc.errors import AcdcWarning, InputError, refusal
 from acdc.model.load import Model
 from acdc.task.bundled import BundledTask
 from acdc.task.datasets import read_data_set
@@ -22,6 +22,7 @@ from acdc.task.registry import TASKS
 from acdc.task.rows import Row, Task
 from acdc.task.span_places import SpanError
 from acdc.task.tokenize import tokenize_rows
+from acdc.words import did_you_mean
 
 
 def task_of(model: Model, rows: Any, metric: str | None, name: str, prepend_bos: bool | None) -> Task:
@@ -54,7 +55,8 @@ def load_task(name_or_path: str | Path, model: Model) -> Task:
 
 def _tokenized(raw: RawTask, place: str, label: str, model: Model) -> Task:
     if raw.header.metric is not None and raw.header.metric not in METRICS:
-        raise InputError(f"{place}: metric {raw.header.metric!r} is not one of {', '.join(METRICS)}")
+        meant = did_you_mean(raw.header.metric, METRICS)
+        raise InputError(f"{place}: metric {raw.header.metric!r} is not one of {', '.join(METRICS)}{meant}")
     tokenizer = PromptTokenizer(model.tokenizer, raw.header.prepend_bos)
     rows = tokenize_rows(raw.rows, tokenizer, model.anatomy)
     if not rows:
@@ -64,6 +66,22 @@ def _tokenized(raw: RawTask, place: str, label: str, model: Model) -> Task:
         _warn_of_unasked_answers(rows, metric, place)
     warn_of_missing_spaces(model, rows, tokenizer.unspaced, place)
     return Task(_safe_name(label), rows, metric)
+
+
+def check_file(name_or_path: str | Path) -> None:
+    """Read all rows of a task file, which needs no model; nothing of other tasks. Raises InputErrors for rows that
+    cannot be read: the first few, and how many more."""
+    name, problems = TaskName.parse(str(name_or_path)), list[InputError]()
+    if name.text in TASKS or is_data_set(name.text) or name.path is None or not name.path.is_file():
+        return
+    if name.path.suffix not in (".jsonl", ".json", ".csv"):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AcdcWarning)  # comes when the task is loaded
+        for _ in read_task_file(name.path, name.said, problems.append).rows:
+            pass
+    if problems:
+        raise refusal(problems)
 
 
 def _warn_of_unasked_answers(rows: Sequence[Row], metric: str, place: str) -> None:
@@ -96,6 +114,7 @@ def _read(text: str) -> tuple[RawTask, str]:
         names = ", ".join(TASKS)
         raise InputError(
             f"task {text!r} is neither a bundled task ({names}) nor a file; a data set begins with {PREFIX}"
+            f"{did_you_mean(text, TASKS)}"
         )
     raw = read_task_file(name.path, name.said)
     return raw, raw.header.task or name.path.stem

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc.errors import InputError
+from acdc.errors import InputError, first_line, is_out_of_memory
 from acdc.extensions import Registry
 from acdc.task.rows import Row
 
@@ -137,12 +137,26 @@ class Metric:
             parts = [self.function(some, batch) for some in logits.split(most)]
             values = parts[0] if len(parts) == 1 else torch.cat(parts)
         else:
-            found = [self.function(one, batch) for one in logits]
+            found = [self._of_run(one, batch) for one in logits]
             if any(not isinstance(one, Tensor) or one.shape != logits.shape[1:2] for one in found):
                 rows = logits.shape[1]
                 raise InputError(f"metric {self.name!r} must give one value per row, a tensor of shape [{rows}]")
             values = torch.stack(found)
         return values if batch.each == 1 else values.unflatten(1, (-1, batch.each)).mean(2)
+
+    def _of_run(self, logits: Tensor, batch: RowBatch) -> Tensor:
+        """What a user's function gives for one run. Raises InputError, caused by its own error, where that fails."""
+        try:
+            return self.function(logits, batch)
+        except InputError:
+            raise
+        except (TypeError, ValueError, IndexError, AttributeError, KeyError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise InputError(
+                f"metric {self.name!r} failed on logits {list(logits.shape)}: {first_line(error)}; it is called with "
+                "logits [rows, vocabulary] and a RowBatch, whose correct and incorrect are Boolean [rows, vocabulary]"
+            ) from error
 
     def check_finite(self, values: np.ndarray, batch: RowBatch) -> None:
         """Raises InputError where one of the values [..., rows] is not finite."""

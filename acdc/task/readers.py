@@ -11,10 +11,10 @@ import io
 import itertools
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from acdc.errors import AcdcWarning, InputError
 from acdc.files import RefusedJson, open_file, unique_keys
@@ -32,20 +32,29 @@ from acdc.task.raw_rows import (
 )
 from acdc.words import shortened
 
+T, U = TypeVar("T"), TypeVar("U")
+Refuse = Callable[[InputError], None]
 
-def read_task_file(path: Path, said: Said | None = None) -> RawTask:
-    """Read a task file by its suffix; `said`: what the user says of a column of a CSV file.
+
+def raising(error: InputError) -> None:
+    """What is done of a row that cannot be read, unless somebody wants to know of others."""
+    raise error
+
+
+def read_task_file(path: Path, said: Said | None = None, refuse: Refuse = raising) -> RawTask:
+    """Read a task file by its suffix; `said`: what the user says of a column of a CSV file. `refuse`: told of each row
+    that cannot be read, which is then left out.
 
     Raises InputError for anything that is not a well-formed task, also while its rows are read.
     """
     if path.suffix == ".csv":
-        return read_eap_ig_csv(path, said)
+        return read_eap_ig_csv(path, said, refuse)
     readers = {".jsonl": read_jsonl, ".json": read_autocircuit}
     if path.suffix not in readers:
         raise InputError(f"task file {path} must end in .jsonl, .json (AutoCircuit) or .csv (EAP-IG)")
     if said is not None:
         raise InputError(f"task file {path} has no columns: leave out @{said}")
-    return readers[path.suffix](path)
+    return readers[path.suffix](path, refuse)
 
 
 @contextmanager
@@ -60,25 +69,37 @@ def _opened(path: Path, newline: str) -> Iterator[TextIO]:
         raise InputError(f"task file {path} cannot be read: {error.strerror}") from None
 
 
-def read_jsonl(path: Path) -> RawTask:
+def read_jsonl(path: Path, refuse: Refuse = raising) -> RawTask:
     """Our own format: one row a line, optionally after a header line (see `Header`) that has no prompts."""
-    records = _json_lines(path)
+    records = _json_lines(path, refuse)
     first = next(records, None)
     if first is None:
         return RawTask(Header(), iter(()))
     place, record = first
     if not _is_header(record):
-        return RawTask(Header(), _rows(itertools.chain([first], records)))
+        return RawTask(Header(), _rows(itertools.chain([first], records), refuse))
     check_keys(Header, record, place)
-    return RawTask(validate(Header, record, place), _rows(records))
+    return RawTask(validate(Header, record, place), _rows(records, refuse))
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, dict]]:
+def _json_lines(path: Path, refuse: Refuse) -> Iterator[tuple[str, dict]]:
     """(place, object) of every line."""
     with _opened(path, newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield _object(_parse_json(line, f"{path}, line {number}"), f"{path}, line {number}")
+                place = f"{path}, line {number}"
+                yield from _each([line], lambda text, place=place: _object(_parse_json(text, place), place), refuse)
+
+
+def _each(items: Iterable[T], read: Callable[[T], U], refuse: Refuse) -> Iterator[U]:
+    """What is read of each item that can be read."""
+    for item in items:
+        try:
+            found = read(item)
+        except InputError as error:
+            refuse(error)
+        else:
+            yield found
 
 
 def _object(record: Any, place: str) -> tuple[str, dict]:
@@ -87,28 +108,36 @@ def _object(record: Any, place: str) -> tuple[str, dict]:
     return place, record
 
 
-def _rows(records: Iterator[tuple[str, dict]]) -> Iterator[PlacedRow]:
-    for place, record in records:
+def _rows(records: Iterator[tuple[str, dict]], refuse: Refuse) -> Iterator[PlacedRow]:
+    def read(placed: tuple[str, dict]) -> PlacedRow:
+        place, record = placed
         check_keys(RawRow, record, place)
-        yield PlacedRow(place, validate(RawRow, record, place))
+        return PlacedRow(place, validate(RawRow, record, place))
+
+    return _each(records, read, refuse)
 
 
 def _is_header(record: dict) -> bool:
     return not {"clean", "corrupted"} & set(record) and bool(set(Header.model_fields) & set(record))
 
 
-def read_autocircuit(path: Path) -> RawTask:
+def read_autocircuit(path: Path, refuse: Refuse = raising) -> RawTask:
     """AutoCircuit's dataset: {"prompts": [{"clean", "corrupt", "answers", "wrong_answers"}]}; or a list of rows as our
     own format has them in lines."""
     with _opened(path, newline="\n") as file:
         record = _parse_json(file.read(), str(path))
     if isinstance(record, list):
-        return RawTask(Header(), _rows(_object(row, f"{path}, row {number}") for number, row in enumerate(record)))
+        placed = _each(enumerate(record), lambda row: _object(row[1], f"{path}, row {row[0]}"), refuse)
+        return RawTask(Header(), _rows(placed, refuse))
     prompts = record.get("prompts") if isinstance(record, dict) else None
     if not isinstance(prompts, list):
         raise InputError(f"{path}: expected a list of rows, or AutoCircuit's format, an object with a list 'prompts'")
-    places = (_object(prompt, f"{path}, prompt {number}") for number, prompt in enumerate(prompts))
-    return RawTask(Header(), _rows((place, own_names(prompt, place)) for place, prompt in places))
+
+    def read(numbered: tuple[int, Any]) -> tuple[str, dict]:
+        place, prompt = _object(numbered[1], f"{path}, prompt {numbered[0]}")
+        return place, own_names(prompt, place)
+
+    return RawTask(Header(), _rows(_each(enumerate(prompts), read, refuse), refuse))
 
 
 def own_names(record: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -119,7 +148,7 @@ def own_names(record: Mapping[str, Any], place: str) -> dict[str, Any]:
     return {AUTOCIRCUIT_NAMES.get(name, name): value for name, value in record.items()}
 
 
-def read_eap_ig_csv(path: Path, said: Said | None = None) -> RawTask:
+def read_eap_ig_csv(path: Path, said: Said | None = None, refuse: Refuse = raising) -> RawTask:
     """EAP-IG's dataset: the columns clean and corrupted, and those that `acdc.task.eap_ig` lists."""
     records = _csv_records(path)
     columns = list(next(records)[1])
@@ -130,24 +159,28 @@ def read_eap_ig_csv(path: Path, said: Said | None = None) -> RawTask:
         raise InputError(f"{path}: expected the columns clean and corrupted, got {', '.join(columns) or 'none'}")
     if said is None and not set(ANSWER_COLUMNS) & set(columns) and set(KINDS) & set(columns):
         check_keys(RawRow, columns, str(path))
-        return RawTask(Header(), _own_csv_rows(columns, records))
+        return RawTask(Header(), _own_csv_rows(columns, records, refuse))
     if said is None and not set(ANSWER_COLUMNS) & set(columns):
         raise InputError(
             f"{path}: expected a column label, or correct_idx and incorrect_idx (EAP-IG), or correct and incorrect"
         )
-    return RawTask(Header(), _csv_rows(path, said, columns, records))
+    return RawTask(Header(), _csv_rows(path, said, columns, records, refuse))
 
 
-def _own_csv_rows(columns: list[str], records: Iterator[tuple[str, list[str]]]) -> Iterator[PlacedRow]:
+def _own_csv_rows(columns: list[str], records: Iterator[tuple[str, list[str]]], refuse: Refuse) -> Iterator[PlacedRow]:
     """Rows with our own keys as columns: an answer is a text, or a list as JSON or Python writes it; an empty cell is
     none."""
-    for number, (place, cells) in enumerate(records, start=1):
+
+    def read(numbered: tuple[int, tuple[str, list[str]]]) -> PlacedRow:
+        number, (place, cells) = numbered
         fields: dict[str, Any] = {"id": str(number)}
         fields |= {name: cell for name, cell in zip(columns, cells, strict=True) if cell}
         for kind in KINDS:
             if fields.get(kind, "").startswith("["):
                 fields[kind] = _listed(fields[kind], f"{place}: {kind}")
-        yield PlacedRow(place, validate(RawRow, fields, place))
+        return PlacedRow(place, validate(RawRow, fields, place))
+
+    return _each(enumerate(records, start=1), read, refuse)
 
 
 def _listed(cell: str, place: str) -> Any:
@@ -158,15 +191,20 @@ def _listed(cell: str, place: str) -> Any:
 
 
 def _csv_rows(
-    path: Path, said: Said | None, columns: list[str], records: Iterator[tuple[str, list[str]]]
+    path: Path, said: Said | None, columns: list[str], records: Iterator[tuple[str, list[str]]], refuse: Refuse
 ) -> Iterator[PlacedRow]:
-    read, told = row_reader(columns, str(path), said, path.with_name(VERBS)), False
-    for number, (place, cells) in enumerate(records, start=1):
-        found = read(dict(zip(columns, cells, strict=True)), place)
+    row_of, told = row_reader(columns, str(path), said, path.with_name(VERBS)), False
+
+    def read(numbered: tuple[int, tuple[str, list[str]]]) -> PlacedRow:
+        nonlocal told
+        number, (place, cells) = numbered
+        found = row_of(dict(zip(columns, cells, strict=True)), place)
         if found.note and not told:
             warnings.warn(f"{path}: {found.note}", AcdcWarning, stacklevel=2)
             told = True
-        yield PlacedRow(place, validate(RawRow, {**found.fields, "id": str(number)}, place), found.answers)
+        return PlacedRow(place, validate(RawRow, {**found.fields, "id": str(number)}, place), found.answers)
+
+    return _each(enumerate(records, start=1), read, refuse)
 
 
 def _csv_records(path: Path) -> Iterator[tuple[str, list[str]]]:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from acdc.errors import AcdcWarning, InputError
+from acdc.errors import AcdcWarning, InputError, refusal
 from acdc.graph import Anatomy
 from acdc.task.prompt_tokenizer import NO_TOKENIZER, PromptTokenizer
 from acdc.task.raw_rows import KINDS, Answer, Kind, PlacedRow, Prompt, RawAnswers
@@ -18,22 +18,32 @@ TOGETHER = 512  # rows whose texts are given to the tokenizer at once
 
 
 def tokenize_rows(raw: Iterable[PlacedRow], tokenizer: PromptTokenizer, anatomy: Anatomy) -> tuple[Row, ...]:
-    """Rows of token ids, made of some hundred raw ones at a time. Raises InputError naming the place of the first row
-    that cannot be used as it is; warns of special tokens that were typed, and of padding that is not masked."""
+    """Rows of token ids, made of some hundred raw ones at a time. Raises InputError naming the places of the first rows
+    that cannot be used as they are, and how many more there are; warns of special tokens that were typed, and of
+    padding that is not masked."""
     rows: list[Row] = []
     seen: dict[str, str] = {}
     padded: list[str] = []
     shared: dict[int, int] = {}  # one object for each token id
+    problems: list[InputError] = []
     for some in _chunks(raw):
         drafts = [_Draft.of(one, tokenizer) for one in some]
         encoded = _encode(itertools.chain.from_iterable(draft.texts for draft in drafts), tokenizer)
         for draft in drafts:
-            row = _Maker(draft, encoded, tokenizer, anatomy, shared).row(len(rows))
-            if row.id in seen:
-                raise InputError(f"{draft.place}: id {row.id!r} was used before, at {seen[row.id]}")
+            try:
+                row = _Maker(draft, encoded, tokenizer, anatomy, shared).row(len(rows))
+                if row.id in seen:
+                    raise InputError(f"{draft.place}: id {row.id!r} was used before, at {seen[row.id]}")
+                rows.append(_named_alike(row, rows[0], draft.place) if rows else row)
+            except SpanError:
+                raise
+            except InputError as error:
+                problems.append(error)
+                continue
             seen[row.id] = draft.place
-            rows.append(_named_alike(row, rows[0], draft.place) if rows else row)
             padded += [draft.place] if draft.is_padded(tokenizer) else []
+    if problems:
+        raise refusal(problems)
     _warn(tokenizer, padded)
     return tuple(rows)
 

@@ -18,7 +18,11 @@ from acdc.verification.sampled_units import SampledUnits
 
 
 def compare(model: Model, task: Task, first: Circuit, second: Circuit) -> Comparison:
-    """Raises InputError for circuits of different models, tasks or graphs."""
+    """Which edges two circuits of a task share, and how faithful each is, both together, and what they share.
+
+    Faithfulness is measured by the metric and under the ablation of the first, on the rows that neither discovery used.
+    Raises InputError for circuits of different models, tasks or graphs.
+    """
     for circuit in (first, second):
         check_same(model, task, circuit)
         if not circuit.units.keep_whole_edges and circuit.units.parts is not circuit.level:

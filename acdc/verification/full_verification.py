@@ -15,7 +15,8 @@ from acdc.artefacts.verification.minimality import Minimality
 from acdc.artefacts.verification.over_sizes import SHARES, EdgeRanking, Integrated
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.removal import Removal
-from acdc.artefacts.verification.test_result import TestResult
+from acdc.artefacts.verification.sampling import FEWEST_UNITS
+from acdc.artefacts.verification.test_result import AGAINST_RANDOM, TestResult
 from acdc.behaviour.ablations import ABLATIONS
 from acdc.behaviour.behaviour import Behaviour, usable_metrics
 from acdc.behaviour.optimal import UPDATES as OPTIMAL_UPDATES
@@ -35,12 +36,12 @@ from acdc.verification.intervals import Bootstrap, recovered
 from acdc.verification.mechanism import compose, hint
 from acdc.verification.minimality import DRAWN, measure_minimality
 from acdc.verification.sampled_units import SampledUnits
-from acdc.words import count_of
+from acdc.words import are, count_of
 
 RANDOM = 240  # circuits of each kind: the least p-value is 1 / 241, and survives a correction over some ten tests
 MOST_FAILURES = 20
 EXTRA_FLOPS, OPTIMAL_SHARE = 25e12, 0.3  # of what is measured here; of that, for constants of optimal ablation
-FEWEST_VERIFIED, FEWEST_AGAINST_RANDOM = 8, 4  # rows of each part, whatever the budget
+FEWEST_VERIFIED = FEWEST_UNITS  # rows of each part, whatever the budget
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,9 @@ class _Shares:
         self.costs, self.rows = Costs.of(behaviour.model, behaviour.graph, behaviour.rows), rows
         self.fewer: dict[str, int] = {}
 
-    def rows_for(self, what: str, share: float, runs: int, fewest: int = FEWEST_VERIFIED) -> int:
+    def rows_for(self, what: str, share: float, runs: int) -> int:
         """For a part that takes so many runs of subgraphs on every row."""
-        rows = rows_within(share * EXTRA_FLOPS, runs, self.costs, fewest, self.rows)
+        rows = rows_within(share * EXTRA_FLOPS, runs, self.costs, FEWEST_VERIFIED, self.rows)
         if rows < self.rows:
             self.fewer[what] = rows
         return rows
@@ -232,7 +233,10 @@ def _tests(on: On, verified: Verified, runs: RowValues, shares: _Shares, progres
     tests = tests_of_rows(behaviour.metric, behaviour.rows, runs, verified.seed)
     if verified.edges is None or not verified.edges.any():
         return tests
-    rows = shares.rows_for("random circuits", 0.45, 3 * RANDOM, fewest=FEWEST_AGAINST_RANDOM)
+    if (few := SampledUnits.of(behaviour.rows)).count < FEWEST_UNITS:
+        reason = f"{count_of(few.count, few.unit)} {are(few.count)} fewer than the {FEWEST_UNITS} that it needs"
+        return tests + [statistics.untestable(name, 0, reason) for name in AGAINST_RANDOM]
+    rows = shares.rows_for("random circuits", 0.45, 3 * RANDOM)
     with progress(f"{3 * RANDOM} random circuits", 3 * RANDOM * rows, "prompts") as advance:
         return tests + _against_random(on(rows), verified, -behaviour.metric.sign, advance)
 

@@ -5,18 +5,19 @@ from collections.abc import Callable
 import numpy as np
 
 from acdc.artefacts.verification.interval import Interval
+from acdc.artefacts.verification.sampling import FEWEST_UNITS
 from acdc.verification.sampled_units import SampledUnits
 
 RESAMPLES = 2000
 COVERAGE = 0.95
 Z = 1.959964  # of the normal distribution, for that coverage
-FEWEST = 5  # units: resamples of fewer hardly differ from each other, and their interval would look sure of itself
 
 
 class Bootstrap:
     """Resamples of so many rows or of units of several, drawn once, so that all numbers of a report are of the same.
 
-    Whole units are drawn, as many as there are, and means are over all of their rows (Davison & Hinkley 1997, 3.8)."""
+    Whole units are drawn, as many as there are, and means are over all of their rows (Davison & Hinkley 1997, 3.8).
+    Resamples of few units hardly differ from each other, and their interval would look sure of itself: it is None."""
 
     def __init__(self, units: SampledUnits | int, seed: int, resamples: int = RESAMPLES):
         self.units = SampledUnits.single(units) if isinstance(units, int) else units
@@ -32,7 +33,7 @@ class Bootstrap:
         own = float(statistic(*(np.array([one.mean()]) for one in values))[0])
         spread = statistic(*(self._shares @ one for one in values))
         spread = spread[np.isfinite(spread)]
-        if not np.isfinite(own) or not len(spread) or self.units.count < FEWEST:
+        if not np.isfinite(own) or not len(spread) or self.units.count < FEWEST_UNITS:
             return Interval(low=None, value=own if np.isfinite(own) else None, high=None)
         low, high = np.quantile(spread, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
         return Interval(low=float(low), value=own, high=float(high))

@@ -11,10 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from acdc.artefacts.verification.sampling import Sampling, Unit
+from acdc.artefacts.verification.sampling import FEWEST_UNITS, Sampling, Unit
 from acdc.task.rows import Row
-
-FEWEST_GROUPS = 8
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class SampledUnits:
         """The units that some rows make up."""
         groups = {row.group for row in rows if row.group is not None}
         shared = len(groups) < sum(row.group is not None for row in rows)
-        by_group = shared and len(groups) >= FEWEST_GROUPS
+        by_group = shared and len(groups) >= FEWEST_UNITS
         of_row = _together(rows, by_group)
         unit: Unit = "group" if by_group else "row" if len(set(of_row)) == len(rows) else "prompt"
         return cls(unit, np.array(of_row), len(groups) if shared and not by_group else 0)

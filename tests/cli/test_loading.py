@@ -1,16 +1,21 @@
 """What a user sees of a model that is loaded: at once on a terminal, and how its weights were stored."""
 
+import io
 import json
 import os
 import pty
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 
-from acdc.cli.progress import line, warn
+from acdc.cli import progress
+from acdc.cli.progress import bars, line, warn
 from acdc.errors import printable
 
 
@@ -136,10 +141,33 @@ def test_a_line_stays_one_line(monkeypatch):
     assert terminal.text.endswith("\r\x1b[2Kacdc: warning: one two \\x07\n")
 
 
-def test_a_pipe_sees_no_line(capsys):
-    with line("loading"):
+def test_a_pipe_sees_lines_of_what_takes_long_alone(capsys, monkeypatch):
+    with line("loading"), bars("searching", 9, "edges"):
         pass
     assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "FIRST", 0.05)
+    with bars("searching", 2000, "edges") as advance:
+        advance(1000, "14 kept")
+        time.sleep(0.3)
+    assert re.fullmatch(r"acdc: searching, 1,000 of 2,000 edges, about 0 s left, 14 kept\n", capsys.readouterr().err)
+    with line("loading"):
+        time.sleep(0.3)
+    assert capsys.readouterr().err == "acdc: loading\n"
+
+
+@pytest.mark.parametrize("columns", [40, 80, 99, 100, 110, 200])
+@pytest.mark.parametrize("what", ["searching", "minimality, 100 random edges outside"])
+def test_a_bar_is_one_line_and_keeps_the_time_left(monkeypatch, columns, what):
+    width = min(columns, 110)
+    for total, unit in ((479, "edges"), (1_234_567, "prompts")):
+        shown = Progress(*progress._columns(what, total, unit, width), get_time=lambda: 0.0)
+        handle = shown.add_task(what, total=total, unit=unit, note="14 kept, logit_diff 20.95 of 22")
+        shown.update(handle, completed=300)
+        out = Console(width=width, file=io.StringIO(), force_terminal=True, color_system=None)
+        out.print(shown.get_renderable())
+        printed = out.file.getvalue()
+        assert printed.count("\n") == 1 and len(printed.rstrip("\n")) <= width
+        assert "-:--:--" in printed or columns == 40
 
 
 def test_printable():

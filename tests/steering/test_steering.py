@@ -8,7 +8,7 @@ import torch
 
 from acdc.errors import InputError
 from acdc.interventions.intervention import Place, Unit
-from acdc.steering.directions import from_file, from_prompts, from_task, from_unit, typical_norm
+from acdc.steering.directions import from_prompts, from_task, from_unit, from_vector, typical_norm
 from acdc.steering.steer import Beside, SteerSettings, steer
 from acdc.task.metrics import METRICS, RowBatch
 
@@ -77,11 +77,11 @@ def test_units_and_files(trio, tmp_path):
     assert torch.allclose(found.vector * found.before, wrote)
     np.save(tmp_path / "v.npy", np.arange(64.0))
     assert torch.allclose(
-        from_file(trio, tmp_path / "v.npy").vector, torch.arange(64.0, dtype=torch.float64) / 292.0, rtol=1e-3
+        from_vector(trio, tmp_path / "v.npy").vector, torch.arange(64.0, dtype=torch.float64) / 292.0, rtol=1e-3
     )
     np.save(tmp_path / "short.npy", np.ones(3))
     with pytest.raises(InputError, match=r"short.npy has shape \[3\], and the residual stream of 'trio' \[64\]"):
-        from_file(trio, tmp_path / "short.npy")
+        from_vector(trio, tmp_path / "short.npy")
     with pytest.raises(InputError, match="a head writes no single direction"):
         from_unit(trio, "a1.h1", None)
 

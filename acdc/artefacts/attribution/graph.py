@@ -1,9 +1,10 @@
 """An attribution graph: what every source adds to the value of every target, on one prompt."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +19,11 @@ from acdc.artefacts.attribution.influence import (
     total_influence,
 )
 from acdc.artefacts.attribution.nodes import CONSTANTS, REMAINDERS, Node, NodeKind
+from acdc.artefacts.attribution.verification import GraphVerification
 from acdc.display import show
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Link:
     influence: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttributionGraph:
     """`nodes`: units, remainders, tokens, position embeddings, biases, what MLPs write at the first token, logits, in
     this order. `weights` [units + logits, sources]: what each source (all nodes but the logits) adds to each target's
@@ -69,6 +74,26 @@ class AttributionGraph:
     origin: Origin
     hints: Mapping[str, TokenHints] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<AttributionGraph: {self.origin.prompt!r} in {self.origin.model}, {len(self.nodes):,} nodes>"
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """A row for each node: `id`, `kind`, `layer`, `position` and `index` (-1 where there is none), `description`,
+        `value`, `influence` on the logits, and whether pruning keeps it (`kept`). Raises InputError without pandas."""
+        return show("rows as data frame", self._rows(self.prune()))
+
+    def _rows(self, pruning: Pruning) -> Iterator[dict[str, Any]]:
+        for place, node in enumerate(self.nodes):
+            own = {name: getattr(node, name) for name in ("layer", "position", "index")}
+            about = {"id": node.id, "kind": node.kind.value} | own | {"description": self.describe(node)}
+            influence = float(self.influence[place])
+            yield about | {"value": node.value, "influence": influence, "kept": bool(pruning.nodes[place])}
+
+    def explore(self, verification: "GraphVerification | None" = None) -> Any:
+        """The interactive page about it, which a notebook shows and `save` writes; `verification`: what `verify_graph`
+        found."""
+        return show("attribution explorer", self, verification)
 
     @cached_property
     def targets(self) -> tuple[Node, ...]:
@@ -181,8 +206,10 @@ class AttributionGraph:
         """What the sources of each target add up to, [targets]."""
         return self.weights.sum(axis=1)
 
-    def describe(self, node: Node) -> str:
-        """A node in few words."""
+    def describe(self, node: Node | int | str) -> str:
+        """A node in few words; by its place among `nodes`, or its id, too."""
+        if isinstance(node, int | str):
+            node = self.nodes[node if isinstance(node, int) else self.index[node]]
         at = f" at {self._label(node.position)}" if node.position >= 0 and self.tokens else ""
         match node.kind:
             case NodeKind.NEURON | NodeKind.FEATURE:

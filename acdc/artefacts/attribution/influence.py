@@ -13,7 +13,7 @@ NODE_SHARE, EDGE_SHARE = 0.8, 0.98
 _TINY = 1e-10  # below which a row counts as empty
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pruning:
     """What of a graph is kept: `nodes` [n] and `edges` [n, n] boolean. `rank` [n]: the cumulative share of influence
     down to a node, small for the most influential, as front ends have it; `through` [n, n]: the influence that passes
@@ -23,6 +23,9 @@ class Pruning:
     edges: np.ndarray
     rank: np.ndarray
     through: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"<Pruning: {int(self.nodes.sum()):,} of {len(self.nodes):,} nodes, {int(self.edges.sum()):,} edges>"
 
 
 @dataclass(frozen=True)

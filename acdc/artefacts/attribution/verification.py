@@ -1,9 +1,12 @@
 """What was measured of a traced graph by running the model: what is left of a logit with the kept nodes alone and
 without them, and what setting single units to zero does, next to what the graph says."""
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+from acdc.display import Tabled
 
 FILE_NAME = "attribution-verification.json"
 
@@ -52,7 +55,7 @@ class UnitEffect(_Record):
     nothing_held: float
 
 
-class GraphVerification(_Record):
+class GraphVerification(Tabled, _Record):
     """Of one logit, by its node's id. `effects`: of the kept units of most influence, and of other kept ones, drawn at
     random; `rank_held` and `rank_free`: Spearman correlation of total effects by the graph with those measured, with
     attention held and with nothing held."""
@@ -64,6 +67,14 @@ class GraphVerification(_Record):
     effects: tuple[UnitEffect, ...]
     rank_held: float | None
     rank_free: float | None
+
+    def summary(self) -> str:
+        ranks = (f"{value:.2f}" if value is not None else "-" for value in (self.rank_held, self.rank_free))
+        return f"{self.logit}, rank correlation of effects {' and '.join(ranks)} (attention held and free)"
+
+    def table(self) -> Iterator[dict[str, Any]]:
+        """A row for each unit that was set to zero: see `UnitEffect`."""
+        return (effect.model_dump() for effect in self.effects)
 
     @property
     def largest_error(self) -> float | None:

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict
 
 class Interval(BaseModel):
     """A number with an interval that covers 95 % of bootstrap resamples of the rows; None where it is not defined,
-    or where there are fewer rows than `FEWEST`."""
+    or where there are fewer rows than `FEWEST_UNITS`."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -202,16 +202,21 @@ class Report(_Record):
         raise InputError("'audit' of a report is now called 'full_verification'")
 
     def __repr__(self) -> str:
+        if not self.rows:
+            return f"<Report: not verified: {self.reason or 'no rows were left'}>"
         share = "unknown" if self.faithfulness is None else f"{self.faithfulness:.1%}"
         return f"<Report: faithfulness {share} in {self.metric} on {count_of(self.rows, 'row')}>"
+
+    __str__ = __repr__
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
         return str(show("report as HTML", self))
 
     def to_dataframe(self, what: str = "measures") -> "pd.DataFrame":
-        """`measures`, `removals`, `faithfulness` or `tests` as rows: see `acdc.artefacts.frames.report_frame`. Raises
-        InputError for anything else, for what was not measured, and without pandas."""
+        """`measures`, `removals`, `random`, `faithfulness` or `tests` as rows: see
+        `acdc.artefacts.frames.report_frame`. Raises InputError for anything else, for what was not measured, and
+        without pandas."""
         return show("report as data frame", self, what)
 
     def save(self, path: str | Path) -> None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from acdc.words import count_of
 
 Unit = Literal["row", "prompt", "group"]
+FEWEST_UNITS = 8  # fewer say little about others of their kind: no interval is made of them, and nothing is claimed
 
 
 class Sampling(BaseModel):

@@ -5,15 +5,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from acdc.artefacts.verification.sampling import Unit
+from acdc.words import count_of
 
 
 class TestResult(BaseModel):
     """`null`: what is rejected where `rejected`, and whether that `speaks` for or against the circuit.
 
-    `effect` is the size of what was found, in the words of `measures`. `p`: uncorrected; `adjusted`: after Holm's
-    correction over the tests of one report. `power`: the chance to reject, at this `n`, where the effect is what
-    `power_at` says. Not `testable`: why, in `reason`. `unit`: what a test of rows takes for independent, of which there
-    are `n`; the score of a prompt or group is the mean over its rows.
+    `effect` is the size of what was found, in the words of `measures`. `n`: of how many rows, or random circuits. `p`:
+    uncorrected; `adjusted`: after Holm's correction over the tests of one report. `power`: the chance to reject, at
+    this `n`, where the effect is what `power_at` says. Not `testable`: why, in `reason`. `unit`: what a test of rows
+    takes for independent, of which there are `n`; the score of a prompt or group is the mean over its rows.
     """
 
     __test__ = False  # pytest collects by name
@@ -42,5 +43,11 @@ class TestResult(BaseModel):
         words = {name: text and text.replace("rows", f"{unit}s") for name, text in said.items()}
         return self.model_copy(update={**words, "unit": unit})
 
+    @property
+    def size(self) -> str:
+        """How many of what it was made of."""
+        return count_of(self.n, "circuit" if self.name in AGAINST_RANDOM else self.unit)
+
 
 LEVEL = 0.05
+AGAINST_RANDOM = ("sufficiency", "sufficiency, degrees", "necessity")  # names of the tests whose `n` counts circuits

@@ -102,6 +102,11 @@ def _tokens(graph: AttributionGraph, node: Node, which: str) -> str:
 def verified(graph: AttributionGraph, found: GraphVerification) -> list[str]:
     """What was measured of a graph, a sentence or some for each thing."""
     said = [_direct(graph, found), *(_alone(graph, one) for one in found.kept_alone), _effects(graph, found)]
+    if found.kept_alone and not any(map(_beats_random, found.kept_alone)):
+        said.append(
+            f"So the kept {units_name(graph)}s do no better than random ones at the same places: what "
+            f"{_subject(graph)} rests on goes through attention and embeddings, or other {units_name(graph)}s."
+        )
     return [one for one in said if one]
 
 
@@ -123,9 +128,16 @@ def _alone(graph: AttributionGraph, one: KeptAlone) -> str:
     return (
         f"With ablated {name}s at {others}: {_subject(graph)} is {one.full:.4g} in the model and "
         f"{one.none:.4g} with all of them ablated. The kept graph alone has {_of(one, one.graph)}, its {kept} alone "
-        f"{_of(one, one.units)} ({random}: {_range(one.random_units)}). Without these alone, it is "
-        f"{_of(one, one.without)} ({random}: {_range(one.random_without)})."
+        f"{_of(one, one.units)} ({random}: {_range(one, one.random_units)}). Without these alone, it is "
+        f"{_of(one, one.without)} ({random}: {_range(one, one.random_without)})."
     )
+
+
+def _beats_random(one: KeptAlone) -> bool:
+    """Whether the kept units recover more than all random ones, or their ablation loses more."""
+    up = 1 if one.full >= one.none else -1
+    alone = all(up * one.units > up * value for value in one.random_units)
+    return alone or all(up * one.without < up * value for value in one.random_without)
 
 
 def _subject(graph: AttributionGraph) -> str:
@@ -138,8 +150,9 @@ def _of(one: KeptAlone, value: float) -> str:
     return f"{value:.4g}" + ("" if share is None else f" ({share:.0%} of the difference)")
 
 
-def _range(values: Sequence[float]) -> str:
-    return f"{min(values):.4g} to {max(values):.4g}"
+def _range(one: KeptAlone, values: Sequence[float]) -> str:
+    shares = [share for share in map(one.share, (min(values), max(values))) if share is not None]
+    return f"{min(values):.4g} to {max(values):.4g}" + (f", {min(shares):.0%} to {max(shares):.0%}" if shares else "")
 
 
 def _effects(graph: AttributionGraph, found: GraphVerification) -> str:

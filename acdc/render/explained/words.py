@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from acdc.explanation.examples import INTERVALS
+
 if TYPE_CHECKING:
     from acdc.explanation.explain import Explained, ShownExample
     from acdc.explanation.patterns import PatternShares
@@ -21,8 +23,9 @@ def summary(found: "Explained") -> str:
     where = f"{examples.tokens:,} tokens of {examples.corpus}"
     if found.kind == "head":
         return f"on {where}: writes a norm of {examples.smallest:.3g} to {examples.largest:.3g}"
+    active = "active (above 0)" if found.kind == "neuron" else "active"
     return (
-        f"active at {examples.frequency:.2%} of {where}: activations from {examples.smallest:.3g} to "
+        f"{active} at {examples.frequency:.2%} of {where}: activations from {examples.smallest:.3g} to "
         f"{examples.largest:.3g}"
     )
 
@@ -37,6 +40,17 @@ def context(one: "ShownExample") -> str:
     lead = " " * (len(token) - len(token.lstrip(" ")))
     ends = "..." if start else "", "..." if stop < len(one.tokens) else ""
     return f"{ends[0]}{before}{lead}[{token.strip(' ')}]{after}{ends[1]}".replace("\n", "\\n")
+
+
+def group_title(name: str, shown: "Sequence[ShownExample]") -> str:
+    """What a group of examples is, which front ends know by the number of its interval."""
+    _, _, number = name.partition(" Interval ")
+    if name.startswith("Bottom") and len({f"{one.activations[one.at]:.3g}" for one in shown}) == 1 < len(shown):
+        return f"{name.lower()}, all alike: the least that the activation function gives"
+    if not number:
+        return name.lower()
+    low, high = (f"{1 - (int(number) + ends) / INTERVALS:.0%}" for ends in (1, 0))
+    return f"some from {low} to {high} of the largest activation"
 
 
 def token_cells(pairs: "tuple[tuple[str, float], ...]", most: int) -> str:

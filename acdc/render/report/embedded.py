@@ -4,9 +4,12 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
+from acdc.artefacts.attribution.graph import AttributionGraph
+from acdc.artefacts.attribution.verification import GraphVerification
 from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.report import Report, unverified
 from acdc.files import write_text
+from acdc.render.attribution.page import to_html as graph_page
 from acdc.render.report.page import to_html
 
 HEIGHT = 900  # pixels
@@ -31,6 +34,11 @@ class Explorer:
         style = f"width:100%;height:{HEIGHT}px;border:0"
         frame = f'<iframe sandbox="allow-scripts allow-downloads" style="{style}"'
         return f'{frame} srcdoc="{html.escape(self.page)}"></iframe>'
+
+
+def explore_graph(graph: AttributionGraph, verification: GraphVerification | None = None) -> Explorer:
+    """The page about an attribution graph."""
+    return Explorer(graph_page(graph, graph.prune(), verification))
 
 
 def explore(circuit: Circuit, report: Report | None = None) -> Explorer:
