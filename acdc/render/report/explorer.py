@@ -14,7 +14,7 @@ from acdc.artefacts.names import NO_NAMES, Names
 from acdc.artefacts.verification.mechanism import ATTENDS
 from acdc.artefacts.verification.over_sizes import SHARES
 from acdc.artefacts.verification.report import Report
-from acdc.options import Level
+from acdc.render.style import scores_edges
 
 MOST_EDGES = 6000  # of the candidates, the strongest
 
@@ -100,18 +100,13 @@ def _values(circuit: Circuit, scores: np.ndarray | None) -> np.ndarray:
     return values
 
 
-def _of_components(circuit: Circuit) -> bool:
-    """Whether components were chosen, so that a threshold goes over these."""
-    return Level.nodes in circuit.units.lists
-
-
 def _sizes(circuit: Circuit, values: np.ndarray) -> np.ndarray:
     """What thresholds are compared with, [edges]; -1 where there is no score.
 
     Of a circuit of components, an edge stays while its sender does (embeddings always do) and one that its slot belongs
     to does: the same edges as `ComponentGraph.between` of the components with enough.
     """
-    if not _of_components(circuit):
+    if scores_edges(circuit):
         return np.nan_to_num(np.abs(values), nan=-1.0)
     graph, writers = circuit.graph, circuit.graph.ends[0]
     strength = {node.id: abs(node.score) for node in circuit.nodes}
@@ -143,7 +138,7 @@ def _embedded(circuit: Circuit, sizes: np.ndarray, scored: bool) -> tuple[np.nda
 def _columns(circuit: Circuit, values: np.ndarray, sizes: np.ndarray, places: np.ndarray) -> dict[str, Any]:
     return {
         "score": values[places].tolist(),
-        "size": sizes[places].tolist() if _of_components(circuit) else None,
+        "size": sizes[places].tolist() if not scores_edges(circuit) else None,
         "own": np.flatnonzero(circuit.mask[places]).tolist(),
     }
 
