@@ -30,7 +30,7 @@ EDGE_COLOUR = {
     ReaderKind.K: "#009e73",
     ReaderKind.V: "#0072b2",
     ReaderKind.MLP: "#5f6b76",
-    ReaderKind.LOGITS: "#5f6b76",
+    ReaderKind.LOGITS: "#7b4f9e",
 }
 ROLE_COLOURS = {  # fill and line
     f"{ATTENDS}{target}": colours
@@ -111,7 +111,8 @@ LEGEND = (
     LineMeaning(EDGE_COLOUR[ReaderKind.Q], "into a query"),
     LineMeaning(EDGE_COLOUR[ReaderKind.K], "into a key"),
     LineMeaning(EDGE_COLOUR[ReaderKind.V], "into a value"),
-    LineMeaning(EDGE_COLOUR[ReaderKind.MLP], "into an MLP or the logits"),
+    LineMeaning(EDGE_COLOUR[ReaderKind.MLP], "into an MLP"),
+    LineMeaning(EDGE_COLOUR[ReaderKind.LOGITS], "into the logits"),
     LineMeaning(EDGE_COLOUR[ReaderKind.MLP], "works against the behaviour", "dashed"),
 )
 

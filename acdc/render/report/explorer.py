@@ -14,7 +14,9 @@ from acdc.artefacts.names import NO_NAMES, Names
 from acdc.artefacts.verification.mechanism import ATTENDS
 from acdc.artefacts.verification.over_sizes import SHARES
 from acdc.artefacts.verification.report import Report
+from acdc.graph import Edge, WriterKind
 from acdc.render.style import scores_edges
+from acdc.words import count_of
 
 MOST_EDGES = 6000  # of the candidates, the strongest
 
@@ -59,12 +61,27 @@ def explorer_data(
         "metric": circuit.metric,
         "faithfulness": report.faithfulness,
         "level": circuit.level.value,
+        "scored": scores_edges(circuit),
+        "components": {} if scores_edges(circuit) else {node.id: node.score for node in circuit.nodes},
+        "parts": parts_text(circuit),
+        "positional": len(circuit.positions) if circuit.spans is not None else None,
         "removals": {r.id: [r.change, r.rows_worse, r.hurts] for r in report.removals},
         "sizes": measured_sizes(circuit, report),
         "names": names.names,
         "given": names.roles,
         **_heads(report, names),
     }
+
+
+def parts_text(circuit: Circuit) -> str:
+    """How many of each kind of component a circuit of components has, as a sentence; of heads and neurons, that there
+    are none of one kind."""
+    kinds = [writer.kind for writer in (Edge.parse(f"{node.id}->logits").writer for node in circuit.nodes)]
+    heads, mlps = kinds.count(WriterKind.HEAD), kinds.count(WriterKind.MLP)
+    if circuit.units.have_neurons:
+        neurons = len(circuit.neurons) - len(circuit.nodes)  # it lists heads too
+        return f"{count_of(heads, 'head')} and {count_of(neurons, 'neuron') if neurons else 'no neuron'} were kept."
+    return f"{count_of(heads, 'head')} and {count_of(mlps, 'MLP')} were kept."
 
 
 def _heads(report: Report, names: Names) -> dict[str, Any]:
