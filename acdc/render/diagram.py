@@ -7,7 +7,7 @@ from acdc.artefacts.circuit import Circuit, ScoredEdge
 from acdc.graph import ComponentGraph, Edge, Reader, ReaderKind, Writer, WriterKind
 from acdc.options import Colouring
 from acdc.render.look import PLAIN, Look
-from acdc.render.style import EDGE_COLOUR, OPACITY, READABLE, EdgeStyle, LineMeaning, score_colour
+from acdc.render.style import EDGE_COLOUR, OPACITY, READABLE, EdgeStyle, LineMeaning, scores_edges
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ class StyledEdge:
 
 def build_diagram(circuit: Circuit, look: Look = PLAIN, kept: Collection[str] | None = None) -> Diagram:
     """Nodes and links of the effective circuit, or of the edges of it that are `kept`, in a fixed order."""
-    style = EdgeStyle(circuit)
+    style, scored_edges = EdgeStyle(circuit), scores_edges(circuit)
     styled = [
         StyledEdge(
             id=scored.id,
             colour=_colour(circuit, scored, style, look),
             width=style.width(scored.score),
             dash="dashed" if style.opposes(scored) else "solid",
-            tooltip=f"{scored.id}: {scored.score:+.4g}",
+            tooltip=f"{scored.id}: {scored.score:+.4g}" if scored_edges else scored.id,
             opacity=style.opacity(scored.score),
         )
         for scored in circuit.links
@@ -91,7 +91,7 @@ def build_diagram(circuit: Circuit, look: Look = PLAIN, kept: Collection[str] | 
 def _colour(circuit: Circuit, scored: ScoredEdge, style: EdgeStyle, look: Look) -> str:
     if look.colours is Colouring.input:
         return EDGE_COLOUR[Edge.parse(scored.id).reader.kind]
-    return score_colour(scored.score, style.largest, circuit.score_kind == "effect")
+    return style.colour(scored.score)
 
 
 def arrange(graph: ComponentGraph, edges: Sequence[StyledEdge], look: Look = PLAIN) -> Diagram:

@@ -14,7 +14,7 @@ from acdc.artefacts.circuit import Circuit
 from acdc.errors import visible
 from acdc.render.layout import Box
 from acdc.render.look import PLAIN, Look
-from acdc.render.shapes import DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text
+from acdc.render.shapes import LABEL, DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text
 from acdc.render.style import PAPER
 from acdc.render.views import draw
 
@@ -34,14 +34,15 @@ def write(picture: Picture, dots: float | None = None) -> str:
     """DOT text of a picture; `dots` per inch are for formats that have dots."""
     up = _Upwards(picture.height)
     dot = graphviz.Digraph("circuit")
-    dot.attr(layout="nop2", rankdir="TB", bgcolor=PAPER, pad="0", bb=f"0,0,{picture.width:.0f},{picture.height:.0f}")
+    whole = f"0,0,{picture.width:.1f},{picture.height:.1f}"
+    dot.attr(layout="nop2", rankdir="TB", bgcolor=PAPER, pad="0", margin="0", bb=whole)  # PDF has a margin by default
     if dots:
         dot.attr(dpi=f"{dots:.4g}")
     paper = Rectangle(Box(picture.width / 2, picture.height / 2, picture.width, picture.height), PAPER, PAPER, 0)
     behind = [up.background(shape) for shape in (paper, *picture.behind)]
     dot.body.append(_joined("_background", behind + [up.arrowhead(link.line) for link in picture.links]))
     dot.attr("edge", arrowhead="none")
-    dot.attr("node", shape="box", fixedsize="true", fontname=FONT, fontsize="13")
+    dot.attr("node", shape="box", fixedsize="true", fontname=FONT, fontsize=f"{LABEL:g}")
     for rank, nodes in groupby(picture.nodes, key=lambda node: node.rank):
         with dot.subgraph(name=f"rank {rank}") as same:
             same.attr(rank="same")
@@ -87,6 +88,7 @@ class _Upwards:
             "penwidth": f"{outline.stroke:g}",
             "style": f"filled,rounded,{outline.dash}",
             "fontcolor": node.label.colour,
+            **({} if node.label.size == LABEL else {"fontsize": f"{node.label.size:.4g}"}),
         }
 
     def edge(self, link: DrawnLink) -> dict[str, str]:

@@ -18,15 +18,16 @@ from acdc.render.style import (
     FAINT_TRUNK,
     GROUND,
     INK,
-    LEGEND,
     PAPER,
     QUIET,
     TRUNK_COLOUR,
     advice,
+    meanings,
     node_colours,
-    scale,
     subtitle,
     title,
+    width_note,
+    without_positions,
 )
 
 MARGIN, HEADER = 24.0, 62.0
@@ -40,11 +41,11 @@ def draw_by_component(circuit: Circuit, look: Look = PLAIN) -> Picture:
     """The effective circuit, with a title, a legend and each edge's score as a tooltip."""
     words = Words(
         title(circuit),
-        subtitle(circuit),
+        without_positions(circuit) or subtitle(circuit),
         advice(circuit),
-        "width grows with |score|",
+        width_note(circuit),
         "no edges: nothing is needed beyond the ablated run",
-        LEGEND if look.colours is Colouring.input else scale(circuit),
+        meanings(circuit, look.colours is Colouring.input),
     )
     return compose(circuit.graph, build_diagram(circuit, look), words, look)
 

@@ -44,7 +44,7 @@ def to_picture(circuit: Circuit, format: str, look: Look = PLAIN, size: Size = A
     the same version of Graphviz. Raises InputError for another format than `svg`, `dot`, `pdf` and `png`, and where one
     of the latter two is asked for and Graphviz is not installed.
     """
-    return write(size.of(draw(circuit, look)), format)
+    return write(draw(circuit, look, size), format)
 
 
 def write(picture: Picture, format: str) -> bytes:
@@ -76,7 +76,7 @@ def save_circuit(
     """Draw a circuit into a file: see `Circuit.to_picture`."""
     around = {name: value for name, value in more.items() if name not in SIZES}
     size = Size(**{name: value for name, value in more.items() if name in SIZES})
-    save(size.of(draw(circuit, choose_look(circuit, fixed, group, report, **around))), Path(path))
+    save(draw(circuit, choose_look(circuit, fixed, group, report, **around), size), Path(path))
 
 
 def _render(picture: Picture, format: str) -> bytes:

@@ -17,7 +17,7 @@ class Look:
     """`fixed`: every component of the model has its own place (layer by row, head by column), whatever edges there are;
     otherwise a circuit is laid out by itself. `roles`: by head id; heads of one role stand together inside their layer,
     or where places are fixed, have the role's colour. `landscape`: layers run to the right instead of down. `names`: by
-    component id, what is written instead of the id."""
+    component id, what is written instead of the id. `stacked`: a summary has its paths below its map."""
 
     fixed: bool = False
     roles: Mapping[str, str] = field(default_factory=dict)
@@ -27,6 +27,7 @@ class Look:
     title: bool = True
     colours: Colouring = Colouring.input
     names: Mapping[str, str] = field(default_factory=dict)
+    stacked: bool = False
 
     def __post_init__(self) -> None:
         if self.fixed and self.landscape:

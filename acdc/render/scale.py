@@ -1,17 +1,17 @@
 """The size of a picture: as wide as a column, with labels of a size, or small enough for a page."""
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, fields, replace
 
 from acdc.errors import InputError
 from acdc.options import Page
-from acdc.render.shapes import Picture
+from acdc.render.shapes import LABEL, MILLIMETRE, Picture, Text
 from acdc.render.transform import Change
 
-MILLIMETRE = 72 / 25.4
 PAGES = {Page.a4: (210.0, 297.0), Page.letter: (215.9, 279.4)}  # in mm
 NAMES = {Page.a4: "A4", Page.letter: "US letter"}
 BORDER = 15.0  # of a page, in mm
-LABEL, LEAST_LABEL = 13.0, 5.0  # points: as drawn, and the least that is read on paper
+LEAST_LABEL = 5.0  # points: the least that is read on paper
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,31 @@ class Size:
             raise InputError(f"--font-size {self.font_size:g} is not between {LEAST_LABEL:g} and 72 points")
 
     def of(self, picture: Picture) -> Picture:
-        """The picture in this size. Raises InputError where its labels would have less than 5 points."""
+        """The picture in this size. Raises InputError where any of its texts would have less than 5 points."""
+        if self == AS_DRAWN:
+            return picture
         factor = 1.0 if self.font_size is None else self.font_size / LABEL
         if self.width is not None:
             factor = self.width * MILLIMETRE / picture.width
-            _check(factor, f"a width of {self.width:g} mm")
         if self.page is not None:
             factor = min(factor, _on_page(picture, self.page))
-            _check(factor, f"one page of {NAMES[self.page]}")
-        return picture if factor == 1.0 else Change(factor).picture(picture)
+        self._check(picture, factor)
+        return replace(picture if factor == 1.0 else Change(factor).picture(picture), on_paper=True)
+
+    def fits(self, picture: Picture) -> bool:
+        """Whether its texts can be read as wide as this."""
+        return self.width is None or self.width * MILLIMETRE / picture.width * _smallest(picture) >= LEAST_LABEL
+
+    def _check(self, picture: Picture, factor: float) -> None:
+        smallest = _smallest(picture)
+        if smallest * factor >= LEAST_LABEL or (self.width is None and self.page is None):
+            return
+        least = math.ceil(LEAST_LABEL / smallest * picture.width / MILLIMETRE)
+        what = f"a width of {self.width:g} mm" if self.page is None else f"one page of {NAMES[self.page]}"
+        raise InputError(
+            f"{what} would leave labels of {smallest * factor:.1f} points, which nobody can read: this picture needs a "
+            f"width of {least} mm; --legend below makes most pictures narrower, and so do fewer edges"
+        )
 
 
 AS_DRAWN = Size()
@@ -53,9 +69,7 @@ def _on_page(picture: Picture, page: Page) -> float:
     return max(min(w / picture.width, h / picture.height) for w, h in ((short, long), (long, short)))
 
 
-def _check(factor: float, what: str) -> None:
-    if LABEL * factor < LEAST_LABEL:
-        raise InputError(
-            f"{what} would leave labels of {LABEL * factor:.1f} points, which nobody can read: use --detail summary, "
-            "--landscape, or a circuit of fewer edges"
-        )
+def _smallest(picture: Picture) -> float:
+    """Points of its smallest text."""
+    texts = [shape.size for shape in picture.behind if isinstance(shape, Text)]
+    return min([*texts, *(node.label.size for node in picture.nodes)], default=LABEL)

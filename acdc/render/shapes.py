@@ -12,6 +12,8 @@ from acdc.render.layout import Box
 from acdc.render.style import INK, LineMeaning
 
 Point = tuple[float, float]
+MILLIMETRE = 72 / 25.4  # in points
+LABEL = 13.0  # points that a label has, as it is drawn
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Text:
     x: float
     y: float
     text: str
-    size: float = 13.0
+    size: float = LABEL
     colour: str = INK
     bold: bool = False
     centred: bool = False
@@ -79,7 +81,8 @@ class DrawnLink:
 
 @dataclass(frozen=True)
 class Picture:
-    """`behind` is drawn first: header, legend, trunks; then links, then nodes. Notebooks show it."""
+    """`behind` is drawn first: header, legend, trunks; then links, then nodes. Notebooks show it. `on_paper`: its size
+    was asked for, so that files say it in units of length."""
 
     width: float
     height: float
@@ -87,6 +90,7 @@ class Picture:
     behind: tuple[Shape, ...]
     links: tuple[DrawnLink, ...]
     nodes: tuple[DrawnNode, ...]
+    on_paper: bool = False
 
     def save(self, path: str | Path) -> None:
         """Write it as the suffix says: .svg, .dot, or through Graphviz .pdf or .png. Raises InputError for another

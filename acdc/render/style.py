@@ -8,6 +8,7 @@ from acdc.artefacts.circuit import Circuit, ScoredEdge
 from acdc.artefacts.verification.mechanism import ATTENDS, DUPLICATE, FIRST, INDUCTION, ITSELF, PREVIOUS
 from acdc.graph import ReaderKind
 from acdc.graph.units import units_of
+from acdc.options import Level
 from acdc.render.ramp import amount, diverging
 from acdc.verification.intervals import wilson
 from acdc.words import count_of, were
@@ -29,7 +30,7 @@ EDGE_COLOUR = {
     ReaderKind.K: "#009e73",
     ReaderKind.V: "#0072b2",
     ReaderKind.MLP: "#5f6b76",
-    ReaderKind.LOGITS: "#5f6b76",
+    ReaderKind.LOGITS: "#7b4f9e",
 }
 ROLE_COLOURS = {  # fill and line
     f"{ATTENDS}{target}": colours
@@ -45,7 +46,8 @@ TRUNK_COLOUR, FAINT_TRUNK = "#c3cad1", "#dde2e7"
 INK, QUIET, ABSENT, FAINT = "#1d2730", "#5f6b76", "#9aa5af", "#d3d9de"
 PAPER, GROUND = "#ffffff", "#f7f9fb"
 NODE_LABEL = {"embedding": "embedding", "attention": "attention head", "mlp": "MLP", "logits": "logits"}
-THINNEST, THICKEST = 0.9, 5.5
+THINNEST, THICKEST, EVEN = 0.9, 5.5, 1.4
+WIDTHS = "width grows with |score|"
 READABLE = 300  # edges that can be followed one by one
 OPACITY, FAINTEST, THICKEST_OF_MANY = 0.85, 0.2, 3.5
 
@@ -65,7 +67,10 @@ class LineMeaning:
 
 
 class EdgeStyle:
-    """Widths and dashes of one circuit's edges, or of those of its positional edges that are drawn."""
+    """Widths, dashes and colours of one circuit's edges, or of those of its positional edges that are drawn.
+
+    Where edges have no scores of their own, all look the same.
+    """
 
     def __init__(self, circuit: Circuit, edges: Sequence[ScoredEdge] | None = None):
         edges = circuit.links if edges is None else edges
@@ -73,16 +78,19 @@ class EdgeStyle:
         self._sizes = sorted(abs(edge.score) for edge in edges)
         self.largest = max((abs(edge.score) for edge in edges), default=0.0)
         self._effects = circuit.score_kind == "effect"
+        self._scored = scores_edges(circuit)
         self._sign = -1.0 if circuit.larger_is_better else 1.0
 
     def width(self, score: float) -> float:
         """Stroke width in points: grows with the square root of |score|, so that weak edges stay visible."""
+        if not self._scored:
+            return EVEN
         thickest = THICKEST_OF_MANY if self._crowded else THICKEST
         return round(THINNEST + (thickest - THINNEST) * self._share(score), 2)
 
     def opacity(self, score: float) -> float:
         """The same for all; where there are many edges it grows with the rank, so that strong ones stand out."""
-        if not self._crowded:
+        if not self._crowded or not self._scored:
             return OPACITY
         rank = bisect_right(self._sizes, abs(score)) / len(self._sizes)
         return round(FAINTEST + (1 - FAINTEST) * rank**3, 2)
@@ -92,27 +100,45 @@ class EdgeStyle:
 
     def opposes(self, edge: ScoredEdge) -> bool:
         """Whether ablating the edge alone improves the metric: it works against the behaviour. Drawn dashed."""
-        return self._effects and self._sign * edge.score < 0
+        return self._effects and self._scored and self._sign * edge.score < 0
+
+    def colour(self, score: float) -> str:
+        """By the score."""
+        return score_colour(score, self.largest, self._effects)
 
 
 LEGEND = (
     LineMeaning(EDGE_COLOUR[ReaderKind.Q], "into a query"),
     LineMeaning(EDGE_COLOUR[ReaderKind.K], "into a key"),
     LineMeaning(EDGE_COLOUR[ReaderKind.V], "into a value"),
-    LineMeaning(EDGE_COLOUR[ReaderKind.MLP], "into an MLP or the logits"),
+    LineMeaning(EDGE_COLOUR[ReaderKind.MLP], "into an MLP"),
+    LineMeaning(EDGE_COLOUR[ReaderKind.LOGITS], "into the logits"),
     LineMeaning(EDGE_COLOUR[ReaderKind.MLP], "works against the behaviour", "dashed"),
 )
 
 
-def scale(circuit: Circuit) -> tuple[LineMeaning, ...]:
+def scores_edges(circuit: Circuit) -> bool:
+    """Whether its edges have scores of their own; where components were chosen, they have those of what writes them."""
+    return Level.nodes not in circuit.units.lists
+
+
+def width_note(circuit: Circuit) -> str:
+    return WIDTHS if scores_edges(circuit) else "edges have no scores: components were chosen"
+
+
+def meanings(circuit: Circuit, by_input: bool) -> tuple[LineMeaning, ...]:
+    """What lines of a picture of it mean, which are coloured by the input that they lead into or by score."""
+    if by_input:
+        return LEGEND if scores_edges(circuit) else LEGEND[:-1]
+    return scale(EdgeStyle(circuit).largest, circuit.score_kind == "effect")
+
+
+def scale(largest: float, signed: bool) -> tuple[LineMeaning, ...]:
     """What colours of scores mean, from the lowest to the largest."""
-    largest = max((abs(edge.score) for edge in circuit.links), default=0.0)
-    steps = (-1.0, -0.25, 0.0, 0.25, 1.0) if circuit.score_kind == "effect" else (0.0, 0.25, 1.0)
+    steps = (-1.0, -0.25, 0.0, 0.25, 1.0) if signed else (0.0, 0.25, 1.0)
     named = {0.0: "score 0"}
     return tuple(
-        LineMeaning(
-            score_colour(step * largest, largest, len(steps) > 3), named.get(step, f"score {step * largest:+.3g}")
-        )
+        LineMeaning(score_colour(step * largest, largest, signed), named.get(step, f"score {step * largest:+.3g}"))
         for step in steps
     )
 
@@ -141,6 +167,13 @@ def subtitle(circuit: Circuit) -> str:
     """How it was found; with --absolute, scores have no sign."""
     method = f"{circuit.method.name} --absolute" if circuit.method.options.get("absolute") else circuit.method.name
     return f"{method}, {circuit.metric}, {circuit.ablation} ablation"
+
+
+def without_positions(circuit: Circuit) -> str:
+    """What a picture by component of a circuit of edges at positions leaves out; nothing of other circuits."""
+    if circuit.spans is None or not circuit.positions:
+        return ""
+    return f"by component, positions left out: {count_of(len(circuit.links), 'edge')} at one position or more"
 
 
 def dropped(circuit: Circuit) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from acdc.artefacts.circuit import Circuit
 from acdc.graph import Edge, Writer, WriterKind
-from acdc.options import Colouring
+from acdc.options import Colouring, Legend
 from acdc.render.diagram import build_diagram
 from acdc.render.drawing import compose
 from acdc.render.layout import Box
@@ -15,36 +15,49 @@ from acdc.render.look import PLAIN, Look
 from acdc.render.ramp import amount
 from acdc.render.shapes import Picture, Rectangle, Shape, Text, Words
 from acdc.render.strongest import Path, strongest_paths
-from acdc.render.style import FAINT, LEGEND, PAPER, QUIET, scale, subtitle, title
+from acdc.render.style import FAINT, PAPER, QUIET, meanings, subtitle, title
 from acdc.render.transform import Change
 
 SUMMARY_FROM = 150  # more edges than these are not followed one by one
-PATHS = 12
-CELL, ROW, MARGIN, HEADER = 26.0, 18.0, 24.0, 72.0
+PATHS, FEWEST = 12, 4
+TALLEST = 235 / 85  # of a column, by its width
+CELL, ROW, MARGIN, HEADER, LINE = 26.0, 18.0, 24.0, 72.0, 20.0
 BOLD, LETTER = 9.4, 7.6
 STEPS = (1.0, 0.25, 0.0)  # of the scale
 
 
 def draw_summary(circuit: Circuit, look: Look = PLAIN) -> Picture:
-    """The map by layer and head at the left, beside it the diagram of the strongest paths."""
-    paths = strongest_paths(circuit, PATHS)
+    """The map by layer and head at the left, beside it the diagram of the strongest paths; where they are `stacked`,
+    below it and of fewer paths, so that a column of a page holds it."""
+    if not look.stacked:
+        return _summary(circuit, look, PATHS)
+    tried = (_summary(circuit, look, count) for count in range(PATHS, FEWEST, -1))
+    fitting = (picture for picture in tried if picture.height <= TALLEST * picture.width)
+    return next(fitting, None) or _summary(circuit, look, FEWEST)
+
+
+def _summary(circuit: Circuit, look: Look, count: int) -> Picture:
+    paths = strongest_paths(circuit, count)
     kept = {edge.id for path in paths for edge in path.edges}
+    legend = Legend.below if look.stacked and look.legend is Legend.right else look.legend
     inner = compose(
         circuit.graph,
         build_diagram(circuit, replace(look, landscape=False), kept),
-        Words("", "", "", "", "", LEGEND if look.colours is Colouring.input else scale(circuit)),
-        replace(look, title=False, legend=look.legend, landscape=False),
+        Words("", "", "", "", "", meanings(circuit, look.colours is Colouring.input)),
+        replace(look, title=False, legend=legend, landscape=False),
     )
-    top = HEADER if look.title else MARGIN
+    above = _heading(circuit, look.stacked) if look.title else []
+    top = HEADER + LINE * (len(above) - 2) if above else MARGIN
     map_, right, bottom = _map(circuit, top + 26)
-    left = right + 2 * MARGIN
-    texts = _texts(circuit, paths, left, top) if look.title else []
-    inner = Change(x=left - MARGIN, y=top + 8).picture(inner)
-    width = max(left + inner.width, *(MARGIN + BOLD * len(text.text) for text in texts if text.bold), MARGIN)
-    width = max(width, *(text.x + LETTER * len(text.text) + MARGIN for text in texts if not text.bold), MARGIN)
+    left, under = (MARGIN, bottom + 2 * MARGIN) if look.stacked else (right + 2 * MARGIN, top)
+    beside = left if look.stacked else max(left, MARGIN + 400)
+    texts = [*above, *(_captions(paths, top, beside, under) if above else ())]
+    inner = Change(x=left - MARGIN, y=under + 8).picture(inner)
+    width = max(left + inner.width - (MARGIN if look.stacked else 0), right)
+    width = max(width, *(text.x + (BOLD if text.bold else LETTER) * len(text.text) + MARGIN for text in texts), MARGIN)
     return Picture(
         width=width,
-        height=max(bottom + MARGIN, top + 8 + inner.height),
+        height=max(bottom + MARGIN, under + 8 + inner.height),
         heading=title(circuit),
         behind=(*texts, *map_, *inner.behind),
         links=inner.links,
@@ -52,13 +65,19 @@ def draw_summary(circuit: Circuit, look: Look = PLAIN) -> Picture:
     )
 
 
-def _texts(circuit: Circuit, paths: Sequence[Path], left: float, top: float) -> list[Text]:
+def _heading(circuit: Circuit, stacked: bool) -> list[Text]:
+    """The title, and in one line or two what it is a summary of."""
+    said = [subtitle(circuit), f"a summary of {len(circuit.links):,} edges"]
+    lines = said if stacked else ["; ".join(said)]
+    below = [Text(MARGIN, MARGIN + 32 + LINE * place, line, colour=QUIET) for place, line in enumerate(lines)]
+    return [Text(MARGIN, MARGIN + 12, title(circuit), 17.0, bold=True), *below]
+
+
+def _captions(paths: Sequence[Path], top: float, x: float, y: float) -> list[Text]:
     weakest = f", each with |score| of at least {paths[-1].weakest:.3g}" if paths else ""
     return [
-        Text(MARGIN, MARGIN + 12, title(circuit), 17.0, bold=True),
-        Text(MARGIN, MARGIN + 32, f"{subtitle(circuit)}; a summary of {len(circuit.links):,} edges", colour=QUIET),
         Text(MARGIN, top + 8, "summed |score| of the edges out of each component", colour=QUIET),
-        Text(max(left, MARGIN + 400), top + 8, f"the {len(paths)} strongest paths{weakest}", colour=QUIET),
+        Text(x, y + 8, f"the {len(paths)} strongest paths{weakest}", colour=QUIET),
     ]
 
 

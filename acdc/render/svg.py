@@ -3,7 +3,7 @@
 from acdc.artefacts.circuit import Circuit
 from acdc.render.escaping import escape
 from acdc.render.look import PLAIN, Look
-from acdc.render.shapes import DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text
+from acdc.render.shapes import LABEL, MILLIMETRE, DrawnLink, DrawnNode, Line, Picture, Point, Rectangle, Shape, Text
 from acdc.render.style import INK, PAPER
 from acdc.render.views import draw
 
@@ -19,10 +19,14 @@ def write(picture: Picture, chosen: bool = False) -> str:
     """SVG text of a picture, on white paper whatever it is shown on. `chosen`: for a page on which nodes and edges are
     chosen, whose elements say what they are."""
     width, height = f"{picture.width:.0f}", f"{picture.height:.0f}"
+    size = f'width="{width}" height="{height}"'
+    if picture.on_paper:  # without a unit, programs take a length for pixels, which are three quarters of a point
+        width, height = f"{picture.width:.2f}", f"{picture.height:.2f}"
+        size = f'width="{picture.width / MILLIMETRE:.4g}mm" height="{picture.height / MILLIMETRE:.4g}mm"'
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-            f'viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, sans-serif" font-size="13" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} '
+            f'viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, sans-serif" font-size="{LABEL:g}" '
             f'fill="{INK}" role="img" aria-label="{escape(picture.heading)}">',
             _arrowheads(picture),
             f'<rect width="{width}" height="{height}" fill="{PAPER}"/>',
@@ -105,7 +109,7 @@ def _at(point: Point) -> str:
 
 
 def _text(text: Text) -> str:
-    look = "" if text.size == 13 else f' font-size="{text.size:g}"'
+    look = "" if text.size == LABEL else f' font-size="{text.size:g}"'
     look += "" if text.colour == INK else f' fill="{text.colour}"'
     look += ' font-weight="bold"' if text.bold else ""
     look += ' text-anchor="middle"' if text.centred else ""

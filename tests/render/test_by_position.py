@@ -9,11 +9,14 @@ import pytest
 from circuits import SMALL, positional_circuit, quick_report, random_circuit
 
 from acdc.artefacts.verification.examples import Example, Examples
+from acdc.errors import InputError
+from acdc.options import Colouring, Detail, Legend
 from acdc.render import dot, svg
 from acdc.render.by_span import draw_by_span
 from acdc.render.graphviz import to_picture
 from acdc.render.look import Look
 from acdc.render.report import to_html
+from acdc.render.scale import Size
 from acdc.render.shapes import Line, Rectangle, Text
 from acdc.render.views import draw
 
@@ -90,8 +93,11 @@ def column_names(picture) -> list[tuple[str, float]]:
 
 
 def test_spans_are_in_order_and_empty_ones_narrow():
-    columns = column_names(draw_by_span(positional_circuit(200)))
-    assert [name for name, _ in columns] == ["rest", "A", "B", "C", "end"]
+    """What no span covers has no place in the order: it stands last, hatched."""
+    picture = draw_by_span(positional_circuit(200))
+    columns = column_names(picture)
+    assert [name for name, _ in columns] == ["A", "B", "C", "end", "rest"]
+    assert sum(isinstance(shape, Rectangle) and shape.dash == "dashed" for shape in picture.behind) == 1
     assert dict(columns)["C"] == min(width for _, width in columns)
 
 
@@ -109,6 +115,21 @@ def test_of_many_edges_the_strongest_are_drawn_and_the_picture_says_so():
     strongest = sorted(circuit.positions, key=lambda edge: -abs(edge.score))[:10]
     assert {link.edge for link in picture.links} == {edge.id for edge in strongest}
     assert "the 10 strongest are drawn" in svg.write(picture)
+
+
+def test_a_width_and_a_legend_keep_the_positions():
+    circuit = positional_circuit(60)
+    picture = draw(circuit, Look(legend=Legend.none, title=False, colours=Colouring.score, names={"m1": "first"}))
+    assert {link.edge for link in picture.links} == {edge.id for edge in circuit.positions}
+    assert picture.height < draw(circuit).height and "first" in {node.label.text for node in picture.nodes}
+    sized = draw(circuit, Look(legend=Legend.below), Size(width=300))
+    assert 'width="300mm"' in svg.write(sized) and all("@" in node.id for node in sized.nodes)
+    with pytest.raises(InputError, match=r"needs a width of \d+ mm"):
+        draw(circuit, Look(), Size(width=60))
+    for look in (Look(landscape=True), Look(detail=Detail.full)):
+        with pytest.raises(InputError, match="drawn by position"):
+            draw(circuit, look)
+    assert "positions left out" in svg.to_svg(circuit, Look(fixed=True))
 
 
 def test_exports_are_by_position_unless_components_have_fixed_places():

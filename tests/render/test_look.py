@@ -1,6 +1,9 @@
 """Pictures for papers: layers to the right, legends, titles, colours, sizes and pages; summaries of many edges."""
 
 import math
+import re
+import shutil
+import subprocess
 from xml.etree import ElementTree
 
 import networkx as nx
@@ -22,6 +25,7 @@ from acdc.render.summary import weights
 from acdc.render.svg import to_svg, write
 from acdc.render.views import draw
 
+SVG = "{http://www.w3.org/2000/svg}"
 DEEP = SMALL | {"n_layers": 30, "n_heads": 4, "n_kv_heads": 2}
 
 
@@ -92,6 +96,34 @@ def test_sizes():
         Size(width=20).of(picture)
     with pytest.raises(InputError, match="between 20 and 2000"):
         Size(width=3)
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_a_column_is_as_wide_as_asked_for_with_its_labels(tmp_path):
+    """The page of a PDF, the SVG's length, and a label's size by the drawing's: read from the files themselves."""
+    circuit, _ = random_circuit(40)
+    look = {"legend": "below", "width": 120}
+    circuit.to_picture(tmp_path / "c.pdf", **look)
+    box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", (tmp_path / "c.pdf").read_bytes())
+    assert float(box[1]) == pytest.approx(120 / 25.4 * 72, abs=1)
+    circuit.to_picture(tmp_path / "c.svg", **look)
+    assert ElementTree.parse(tmp_path / "c.svg").getroot().get("width") == "120mm"
+    circuit.to_picture(tmp_path / "c.dot", **look)
+    drawn = subprocess.run(["dot", "-Tsvg"], input=(tmp_path / "c.dot").read_bytes(), capture_output=True, check=True)
+    factor = 120 / 25.4 * 72 / draw(circuit, Look(legend=Legend.below)).width
+    names = {node.label.text for node in draw(circuit).nodes} - {"logits"}  # which the legend has too
+    texts = [text for text in ElementTree.fromstring(drawn.stdout).iter(f"{SVG}text") if text.text in names]
+    assert len(texts) == len(names)
+    assert {round(float(text.get("font-size")), 1) for text in texts} == {round(13 * factor, 1)}
+
+
+def test_a_summary_fits_a_column():
+    circuit, _ = random_circuit(300, DEEP)
+    column = draw(circuit, Look(), Size(width=85))
+    assert column.width == pytest.approx(85 / 25.4 * 72)
+    sizes = [shape.size for shape in column.behind if isinstance(shape, Text)]
+    assert min([*sizes, *(node.label.size for node in column.nodes)]) >= 5
+    assert any("strongest paths" in text for text in words(column))
 
 
 def test_layers_that_are_left_out_are_said():

@@ -10,7 +10,7 @@ function listenToTheme() {
   const apply = () => {
     const dark = chosen ?? system.matches;
     document.documentElement.dataset.theme = dark ? "dark" : "light";
-    button.setAttribute("aria-pressed", dark);
+    button.textContent = dark ? "Light" : "Dark";
   };
   button.addEventListener("click", () => ((chosen = !(chosen ?? system.matches)), apply()));
   system.addEventListener("change", apply);

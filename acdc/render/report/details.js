@@ -1,6 +1,6 @@
 // What is told beside the diagram of a node, an edge or a path: numbers that the run holds, nothing else.
 
-const SHOWN_ROWS = 2;
+const SHOWN_ROWS = 2, MOST_BESIDE = 12;
 
 class Details {
   constructor(holder, graph, data, examples, names, on) {
@@ -17,6 +17,7 @@ class Details {
   edgeText(i) {
     const { graph, data } = this;
     const parts = [`score ${data.effects ? signed(graph.edges.score[i]) : `${short(graph.edges.score[i])} (rank only)`}`];
+    if (!data.scored) parts[0] = "between two components that were chosen; edges have no scores of their own";
     if (graph.opposes(i)) parts.push("works against the behaviour");
     const effect = this.effect(graph.names[i]);
     parts.push(effect || (graph.edges.own[i] ? "" : "not in the circuit as found"));
@@ -26,7 +27,12 @@ class Details {
   nodeText(members, counts) {
     const sum = (side) => members.reduce((all, id) => all + (counts.get(id)?.[side] ?? 0), 0), [into, out] = [sum(0), sum(1)];
     const one = members.length === 1 ? members[0] : null;
-    return [this.data.names[one] ?? "", `${into} ${into === 1 ? "edge" : "edges"} in, ${out} out`, one ? this.effect(one) : ""].filter(Boolean).join("; ");
+    return [this.data.names[one] ?? "", `${into} ${into === 1 ? "edge" : "edges"} in, ${out} out`, one && one in this.data.components ? `score ${this.componentScore(one)}` : "", one ? this.effect(one) : ""].filter(Boolean).join("; ");
+  }
+
+  componentScore(id) {
+    const score = this.data.components[id];
+    return this.data.effects ? signed(score) : `${short(score)} (rank only)`;
   }
 
   tellNode(id, members, { edges, nodes, into, out, counts }) {
@@ -34,8 +40,8 @@ class Details {
     this.holder.replaceChildren(
       make("h3", {}, id),
       make("p", { class: "quiet" }, `${this.nodeText(members, counts)}. All paths through it: ${edges} edges among ${nodes} nodes. Choose it again, or press Escape, to clear.`),
-      ...this.pages(members), ...(several ? this.inside(id, members) : [...this.verified(one), ...this.names.form(one)]),
-      ...(several ? [] : [...this.lens(one), ...this.attention(one)]), ...this.listed("Into it", into), ...this.listed("Out of it", out),
+      ...this.pages(members), ...(several ? this.inside(id, members) : this.verified(one)), ...this.listed("Into it", into, MOST_BESIDE), ...this.listed("Out of it", out, MOST_BESIDE),
+      ...(several ? [] : [...this.attention(one), ...this.lens(one), ...this.names.form(one)]),
     );
   }
 
@@ -89,7 +95,7 @@ class Details {
       return make("li", {}, ...lensSaid(lens, before), " \u2192 ", ...lensSaid(lens, after));
     });
     const [first] = rows, [from, to] = [layer, layer + 1].map((depth) => depthName(first.lens, nearestDepth(first.lens, depth)));
-    return [make("h3", {}, "Logit lens at the answer"), make("p", { class: "quiet" }, `The likeliest next token ${from} \u2192 ${to}.`), make("ol", { class: "lens-steps" }, ...shown)];
+    return [make("h3", {}, `Before and after layer ${layer}`), make("p", { class: "quiet" }, `Of the whole layer, all its heads and the MLP: the likeliest next token at the answer ${from} \u2192 ${to} (logit lens).`), make("ol", { class: "lens-steps" }, ...shown)];
   }
 
   tellEdge(i) {
@@ -97,10 +103,10 @@ class Details {
   }
 
   tellPath(edges) {
-    const weakest = Math.min(...edges.map((i) => Math.abs(this.graph.edges.score[i])));
+    const weakest = this.graph.strength(weakestOf(this.graph, edges)), against = againstText(this.graph, edges);
     this.holder.replaceChildren(
       make("h3", {}, pathName(this.graph, edges)),
-      make("p", { class: "quiet" }, `A path of ${edges.length} edges; the weakest has |score| ${short(weakest)}. Press Escape to clear.`),
+      make("p", { class: "quiet" }, `A path of ${edges.length} edges; the weakest ${this.data.scored ? "has" : "is of a component with"} |score| ${short(weakest)}. ${against ? `${against}. ` : ""}Press Escape to clear.`),
       ...this.listed("Its edges", edges),
     );
   }
@@ -110,21 +116,38 @@ class Details {
     this.holder.replaceChildren(...(edges.length ? this.listed(title, edges) : [make("h3", {}, title), ...note]));
   }
 
-  listed(title, edges) {
+  // The components of a circuit that was chosen from these, and what else it has none of.
+  listComponents(title, counts) {
+    const there = Object.keys(this.data.components).filter((id) => counts.has(id));
+    const size = (id) => Math.abs(this.data.components[id]);
+    const items = there.sort((a, b) => size(b) - size(a)).slice(0, MOST_LISTED).map((id) => {
+      const button = make("button", { type: "button" }, make("span", { class: "name component" }, id), make("span", { class: "figure" }, this.componentScore(id)));
+      button.addEventListener("click", () => this.on.choose(id));
+      return make("li", {}, button);
+    });
+    const note = make("p", { class: "quiet" }, `${this.data.parts} Edges are those between them; they have no scores of their own, and all are drawn alike.`);
+    this.holder.replaceChildren(make("h3", {}, `${title} (${there.length})`), note, make("ol", {}, ...items));
+  }
+
+  // The strongest so many, with a button for the others.
+  listed(title, edges, most = MOST_LISTED) {
     if (!edges.length) return [];
-    const scores = this.graph.edges.score;
-    const sorted = [...edges].sort((a, b) => Math.abs(scores[b]) - Math.abs(scores[a]) || a - b);
-    const items = sorted.slice(0, MOST_LISTED).map((i) => {
+    const { graph } = this, scores = graph.edges.score;
+    const sorted = [...edges].sort((a, b) => graph.strength(b) - graph.strength(a) || a - b);
+    const items = sorted.slice(0, most).map((i) => {
       const name = make("span", { class: `name ${this.graph.kinds[i]}` }, this.graph.names[i]);
-      const button = make("button", { type: "button", class: this.graph.opposes(i) ? "against" : "" }, name, make("span", { class: "figure" }, this.data.effects ? signed(scores[i]) : short(scores[i])));
+      const button = make("button", { type: "button", class: this.graph.opposes(i) ? "against" : "" }, name, make("span", { class: "figure" }, !this.data.scored ? "" : this.data.effects ? signed(scores[i]) : short(scores[i])));
       for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => this.on.warm(i));
       for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => this.on.warm(null));
       button.title = this.edgeText(i);
       button.addEventListener("click", () => this.on.chooseEdge(i));
       return make("li", {}, button);
     });
-    const all = edges.length > MOST_LISTED ? `${title} (strongest ${MOST_LISTED} of ${edges.length.toLocaleString("en")})` : `${title} (${edges.length})`;
-    return [make("h3", {}, all), make("ol", {}, ...items)];
+    const all = edges.length > most ? `${title} (strongest ${most} of ${edges.length.toLocaleString("en")})` : `${title} (${edges.length})`;
+    if (edges.length <= most || most === MOST_LISTED) return [make("h3", {}, all), make("ol", {}, ...items)];
+    const more = make("button", { type: "button" }, `All ${edges.length.toLocaleString("en")}`);
+    more.addEventListener("click", () => this.list(title, edges));
+    return [make("h3", {}, all), make("ol", {}, ...items), more];
   }
 }
 

@@ -1,7 +1,7 @@
 // The drawing. Edges of one colour, width and dash are one path, so that thousands are redrawn at once; what is under
 // the pointer is found by the distance to their curves.
 
-const LEVELS = 8, THINNEST = 0.9, THICKEST = 5.5, REACH = 7, LEAST_TEXT = 10, TEXT = 12;
+const LEVELS = 8, THINNEST = 0.9, THICKEST = 5.5, REACH = 7, LEAST_TEXT = 10, TEXT = 12, LEAST_ZOOM = 0.08, EVEN = 0.15;
 
 class Diagram {
   constructor(svg, graph, on) {
@@ -13,6 +13,7 @@ class Diagram {
     this.base = this.make("g", this.root, { class: "edges" });
     this.traced = this.make("g", this.root, { class: "edges traced" });
     this.hot = this.make("g", this.root, { class: "edges hot" });
+    this.labels = this.make("g", this.root, { class: "labels" });
     this.nodeLayer = this.make("g", this.root, { class: "nodes" });
     this.listen();
   }
@@ -20,7 +21,7 @@ class Diagram {
   // Draw the nodes anew where these stand.
   stand(places) {
     const focused = document.activeElement?.closest?.("#graph .node")?.dataset.id;
-    for (const layer of [this.bands, this.ghosts, this.nodeLayer]) layer.replaceChildren();
+    for (const layer of [this.bands, this.labels, this.ghosts, this.nodeLayer]) layer.replaceChildren();
     this.places = places;
     this.drawBands();
     this.nodes = new Map([...places.nodes.values()].map((node) => [node.id, this.drawNode(node)]));
@@ -39,7 +40,7 @@ class Diagram {
     this.places.bands.forEach(({ layer, top, bottom, label, empty }, i) => {
       const size = { x: left - 84, y: top, width: right - left + 108, height: bottom - top + 6, rx: 8 };
       this.make("rect", this.bands, { ...size, class: empty ? "band empty" : i % 2 ? "band odd" : "band" });
-      const text = this.make("text", this.bands, { x: left - 74, y: (top + bottom) / 2 + 7, class: empty ? "layer none" : "layer" });
+      const text = this.make("text", this.labels, { x: left - 74, y: (top + bottom) / 2 + 7, class: empty ? "layer none" : "layer" });
       text.textContent = label;
       if (!empty && this.places.deep) this.foldable(text, layer);
     });
@@ -77,7 +78,6 @@ class Diagram {
     this.curves = this.places.curves(shown);
     this.paint(this.base, shown);
     this.svg.classList.toggle("dense", shown.length > 600);
-    this.svg.classList.toggle("crowded", shown.length > 1500);
     const wires = shown.filter((i) => this.graph.readers[this.graph.edges.r[i]].shared);
     this.paintWiring(new Set(wires.map((i) => this.graph.edges.r[i])), alive);
     for (const [id, group] of this.nodes) {
@@ -112,7 +112,7 @@ class Diagram {
     for (const i of edges) {
       const points = this.curves.get(i);
       if (!points) continue;
-      const share = this.graph.largest ? Math.sqrt(Math.abs(this.graph.edges.score[i]) / this.graph.largest) : 0;
+      const share = this.graph.largest ? Math.sqrt(Math.abs(this.graph.edges.score[i]) / this.graph.largest) : EVEN;
       const kind = this.graph.kinds[i], level = Math.round(share * (LEVELS - 1));
       const key = `${level} ${kind} ${this.graph.opposes(i) ? "against" : "for"}`, path = pathOf(points);
       buckets.has(key) ? buckets.get(key).push(path) : buckets.set(key, [path]);
@@ -151,21 +151,38 @@ class Diagram {
   }
 
   look(view) {
-    this.view = { ...view, k: Math.min(6, Math.max(0.08, view.k)) };
-    const { width, height } = this.size();
+    const { x, y, k } = (this.view = { ...view, k: Math.min(6, Math.max(LEAST_ZOOM, view.k)) });
+    const { width, height } = this.size(), small = k * TEXT < LEAST_TEXT;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    this.root.setAttribute("transform", `translate(${this.view.x} ${this.view.y}) scale(${this.view.k})`);
+    this.root.setAttribute("transform", `translate(${x} ${y}) scale(${k})`);
+    this.svg.classList.toggle("small", small); // labels of nodes are left out, those of layers keep their size
+    this.svg.style.setProperty("--layer-size", `${small ? LEAST_TEXT / k : TEXT}px`);
+    const [left, top, right, bottom] = this.places.box(this.ids ?? []);
+    this.on.looked(x + k * left >= 0 && y + k * top >= 0 && x + k * right <= width && y + k * bottom <= height);
   }
 
-  // All of it, unless its labels would be too small to be read: then its beginning, the rest being a drag away.
-  fit(ids) {
-    const [left, top, right, bottom] = this.places.box(ids), { width, height } = this.size();
-    const [w, h] = [right - left + 176, bottom - top + 48], least = LEAST_TEXT / TEXT + 0.01;
-    const k = Math.max(Math.min(width / w, height / h, 1.6), least);
-    const x = w * k <= width ? width / 2 - k * ((left + right) / 2 - 30) : 8 - k * (left - 88);
-    const y = h * k <= height ? height / 2 - k * ((top + bottom) / 2) : 30 - k * (top - 14);
+  // What the whole picture takes: [left, top, width, height].
+  extent() {
+    const [left, top, right, bottom] = this.places.box(this.ids);
+    return [left - 88, top - 14, right - left + 176, bottom - top + 48];
+  }
+
+  // All of it. If it has to be `readable` and its labels would be too small, its beginning, the rest being a drag away.
+  fit(ids, readable) {
+    this.ids = ids;
+    const [left, top, w, h] = this.extent(), { width, height } = this.size();
+    const k = Math.max(Math.min(width / w, height / h, 1.6), readable ? LEAST_TEXT / TEXT + 0.01 : LEAST_ZOOM);
+    const x = w * k <= width + 1 ? (width - k * w) / 2 - k * left : width / 2 - k * this.places.middle;
+    const y = h * k <= height + 1 ? (height - k * h) / 2 - k * top : 16 - k * top;
     this.look({ k, x, y });
-    return w * k <= width && h * k <= height;
+  }
+
+  // All of it for a page that is printed, as large as it is.
+  whole(ids) {
+    this.ids = ids;
+    const [left, top, w, h] = this.extent();
+    this.look({ k: 1, x: -left, y: -top });
+    this.svg.setAttribute("viewBox", `0 0 ${w} ${h}`);
   }
 
   centre(x, y, least = 0.8) {
@@ -181,7 +198,7 @@ class Diagram {
 
   zoom(factor, at = null) {
     const { width, height } = this.size(), [px, py] = at ?? [width / 2, height / 2];
-    const k = Math.min(6, Math.max(0.08, this.view.k * factor)), ratio = k / this.view.k;
+    const k = Math.min(6, Math.max(LEAST_ZOOM, this.view.k * factor)), ratio = k / this.view.k;
     this.look({ k, x: px - ratio * (px - this.view.x), y: py - ratio * (py - this.view.y) });
   }
 

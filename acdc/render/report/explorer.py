@@ -14,7 +14,9 @@ from acdc.artefacts.names import NO_NAMES, Names
 from acdc.artefacts.verification.mechanism import ATTENDS
 from acdc.artefacts.verification.over_sizes import SHARES
 from acdc.artefacts.verification.report import Report
-from acdc.options import Level
+from acdc.graph import Edge, WriterKind
+from acdc.render.style import scores_edges
+from acdc.words import count_of
 
 MOST_EDGES = 6000  # of the candidates, the strongest
 
@@ -59,12 +61,27 @@ def explorer_data(
         "metric": circuit.metric,
         "faithfulness": report.faithfulness,
         "level": circuit.level.value,
+        "scored": scores_edges(circuit),
+        "components": {} if scores_edges(circuit) else {node.id: node.score for node in circuit.nodes},
+        "parts": parts_text(circuit),
+        "positional": len(circuit.positions) if circuit.spans is not None else None,
         "removals": {r.id: [r.change, r.rows_worse, r.hurts] for r in report.removals},
         "sizes": measured_sizes(circuit, report),
         "names": names.names,
         "given": names.roles,
         **_heads(report, names),
     }
+
+
+def parts_text(circuit: Circuit) -> str:
+    """How many of each kind of component a circuit of components has, as a sentence; of heads and neurons, that there
+    are none of one kind."""
+    kinds = [writer.kind for writer in (Edge.parse(f"{node.id}->logits").writer for node in circuit.nodes)]
+    heads, mlps = kinds.count(WriterKind.HEAD), kinds.count(WriterKind.MLP)
+    if circuit.units.have_neurons:
+        neurons = len(circuit.neurons) - len(circuit.nodes)  # it lists heads too
+        return f"{count_of(heads, 'head')} and {count_of(neurons, 'neuron') if neurons else 'no neuron'} were kept."
+    return f"{count_of(heads, 'head')} and {count_of(mlps, 'MLP')} were kept."
 
 
 def _heads(report: Report, names: Names) -> dict[str, Any]:
@@ -100,18 +117,13 @@ def _values(circuit: Circuit, scores: np.ndarray | None) -> np.ndarray:
     return values
 
 
-def _of_components(circuit: Circuit) -> bool:
-    """Whether components were chosen, so that a threshold goes over these."""
-    return Level.nodes in circuit.units.lists
-
-
 def _sizes(circuit: Circuit, values: np.ndarray) -> np.ndarray:
     """What thresholds are compared with, [edges]; -1 where there is no score.
 
     Of a circuit of components, an edge stays while its sender does (embeddings always do) and one that its slot belongs
     to does: the same edges as `ComponentGraph.between` of the components with enough.
     """
-    if not _of_components(circuit):
+    if scores_edges(circuit):
         return np.nan_to_num(np.abs(values), nan=-1.0)
     graph, writers = circuit.graph, circuit.graph.ends[0]
     strength = {node.id: abs(node.score) for node in circuit.nodes}
@@ -143,7 +155,7 @@ def _embedded(circuit: Circuit, sizes: np.ndarray, scored: bool) -> tuple[np.nda
 def _columns(circuit: Circuit, values: np.ndarray, sizes: np.ndarray, places: np.ndarray) -> dict[str, Any]:
     return {
         "score": values[places].tolist(),
-        "size": sizes[places].tolist() if _of_components(circuit) else None,
+        "size": sizes[places].tolist() if not scores_edges(circuit) else None,
         "own": np.flatnonzero(circuit.mask[places]).tolist(),
     }
 

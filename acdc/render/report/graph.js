@@ -11,7 +11,7 @@ class Graph {
     this.count = this.edges.w.length;
     this.kinds = Array.from(this.edges.r, (r) => this.readers[r].kind);
     this.names = Array.from(this.edges.w, (w, i) => `${this.writers[w]}->${this.readers[this.edges.r[i]].id}`);
-    this.largest = this.edges.score.reduce((most, score) => Math.max(most, Math.abs(score)), 0);
+    this.largest = data.scored ? this.edges.score.reduce((most, score) => Math.max(most, Math.abs(score)), 0) : 0;
   }
 
   static columns({ w, r, score, size, own }) {
@@ -26,9 +26,10 @@ class Graph {
     const choose = ({ own, size }) =>
       threshold === null ? Uint8Array.from(own) : Uint8Array.from(size, (value) => (value >= threshold ? 1 : 0));
     const edges = choose(this.edges), wires = choose(this.wires);
+    const before = Uint8Array.from(edges);
     const selected = edges.reduce((sum, on) => sum + on, 0) + wires.reduce((sum, on) => sum + on, 0);
     this.prune(edges, wires);
-    return { edges, wires, selected };
+    return { edges, wires, selected, before };
   }
 
   // Drop dangling parts, in place, until nothing more dangles.
@@ -81,9 +82,19 @@ class Graph {
     return [...places].sort((a, b) => a - b).map((place) => sizes[place]);
   }
 
+  // How strong an edge is: its |score|, or where edges have none, what the weaker of the components at its ends has.
+  strength(i) {
+    return this.data.scored ? Math.abs(this.edges.score[i]) : this.edges.size[i];
+  }
+
+  // The strongest so many of some edges.
+  strongest(edges, count) {
+    return edges.length <= count ? edges : [...edges].sort((a, b) => this.strength(b) - this.strength(a) || a - b).slice(0, count);
+  }
+
   // Whether an edge works against the behaviour: ablating it alone makes the metric better.
   opposes(i) {
-    return this.data.effects && this.data.sign * this.edges.score[i] < 0;
+    return this.data.effects && this.data.scored && this.data.sign * this.edges.score[i] < 0;
   }
 
   // All on paths through shown edges into a component and out of it: sets of edges and of writers. -1: the logits.
@@ -120,7 +131,7 @@ class Graph {
   // Of all paths through shown edges from the embeddings to the logits, so many of the strongest, each a list of edges.
   // A path is as strong as its weakest edge; of equals, the second weakest decides, and so on.
   strongestPaths(shown, connected, count) {
-    const size = (i) => Math.abs(this.edges.score[i]), into = new Map();
+    const size = (i) => this.strength(i), into = new Map();
     const best = this.writers.map((_, w) => (w < this.data.embeddings ? [{ sizes: [], edges: [] }] : []));
     for (const i of shown) {
       const r = this.edges.r[i], { owners } = this.readers[r];

@@ -15,19 +15,21 @@ class HeatMap {
     for (const i of shown) {
       const key = `${this.rows.of.get(this.graph.edges.w[i])} ${this.columns.of.get(this.graph.edges.r[i])}`;
       const cell = cells.get(key) ?? { edges: [], sum: 0 };
-      cell.edges.push(i), (cell.sum += Math.abs(this.graph.edges.score[i]));
+      cell.edges.push(i), (cell.sum += this.graph.strength(i));
       cells.set(key, cell);
     }
     const most = Math.max(0, ...[...cells.values()].map(({ sum }) => sum));
     const table = make("table", { class: "heat" });
-    table.append(make("caption", {}, "Edges by layers: from what is at the left into what is on top. Darker: more summed |score|."));
+    table.append(make("caption", {}, "Edges by layers: from what is at the left into what is on top. Darker: more summed |score|. Rows and columns without an edge are left out."));
     const head = make("tr", {}, make("td"));
-    for (const name of this.columns.names) head.append(make("th", { scope: "col" }, make("span", {}, name)));
+    const used = [0, 1].map((side) => new Set([...cells.keys()].map((key) => Number(key.split(" ")[side]))));
+    this.columns.names.forEach((name, c) => used[1].has(c) && head.append(make("th", { scope: "col" }, make("span", {}, name))));
     table.append(make("thead", {}, head));
     const body = make("tbody");
     this.rows.names.forEach((name, r) => {
+      if (!used[0].has(r)) return;
       const row = make("tr", {}, make("th", { scope: "row" }, name));
-      this.columns.names.forEach((column, c) => row.append(this.cell(name, column, cells.get(`${r} ${c}`), most)));
+      this.columns.names.forEach((column, c) => used[1].has(c) && row.append(this.cell(name, column, cells.get(`${r} ${c}`), most)));
       body.append(row);
     });
     table.append(body);
@@ -102,5 +104,5 @@ function short(value) {
 }
 
 function signed(value) {
-  return (value > 0 ? "+" : "") + short(value).replace("-", "\u2212");
+  return (value > 0 ? "+" : "") + short(value);
 }

@@ -2,7 +2,7 @@ const { graph, positions, examples, save } = JSON.parse(byId("data").textContent
 listenToTheme();
 listenToTables();
 const explorer = new Explorer(graph, examples, save);
-listenToViews(positions, () => explorer.fit());
+listenToViews(positions, () => explorer.read());
 drawPatterns(examples);
 listenToLenses(examples);
 

@@ -4,7 +4,7 @@
 // In a model of few layers each component has a fixed place, so that no threshold moves one. In a deep one only what is
 // shown takes room, and neighbouring layers without a part are one thin band that says how many they are.
 
-const NODE = { width: 62, height: 24 }, SLOT = { width: 44, height: 20 }, DEEP = 6, SPACE = 14, BAND = 20, MOST_ROUTED = 1500;
+const NODE = { width: 62, height: 24 }, SLOT = { width: 44, height: 20 }, DEEP = 6, SPACE = 14, BAND = 20;
 
 class Places {
   // `alive`: ids of the components and slots that are shown; `fold`: what is drawn as one node, see `Folding`.
@@ -108,8 +108,8 @@ class Places {
   }
 
   addSlot(id, middle, y) {
-    const kind = id.slice(-2, -1), number = /kv(\d+)/.exec(id)[1];
-    this.add(id, `kv${number} ${kind}`, "slot", middle + (kind === "k" ? -24 : 24), y, SLOT.width, SLOT.height);
+    const kind = id.slice(-2, -1);
+    this.add(id, slotName(id), "slot", middle + (kind === "k" ? -24 : 24), y, SLOT.width, SLOT.height);
   }
 
   put(ids, y) {
@@ -147,10 +147,6 @@ class Places {
       if (from === to.node) continue;
       if (from.kind === "mlp" && to.node.kind === "mlp") found.set(i, arc(from, to.node));
       else ways.push({ i, owner: from.id, start: [from.x, from.y + from.height / 2], end: [to.x, to.y - to.height / 2 - 1] });
-    }
-    if (ways.length > MOST_ROUTED) {
-      for (const { i, start, end } of ways) found.set(i, [...start, ...bent(start, end)]);
-      return found;
     }
     const alive = new Set(edges.flatMap((i) => [this.at(graph.writers[graph.edges.w[i]]), this.port(graph.readers[graph.edges.r[i]], { x: 0 }).node]));
     const routed = new Ways([...alive].filter(Boolean)).curves(ways);
@@ -234,6 +230,11 @@ function headsWidth(nodes) {
 
 function extent(cells) {
   return cells.reduce((sum, cell) => sum + cellWidth(cell) + SPACE, -SPACE);
+}
+
+// What is written on it.
+function slotName(id) {
+  return `kv${/kv(\d+)/.exec(id)[1]} ${id.slice(-2, -1)}`;
 }
 
 function slotGroup(id) {

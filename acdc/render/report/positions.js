@@ -1,6 +1,8 @@
 // The picture by position: a node or an edge that is chosen stands out, and so do the tokens of the example rows that
 // it reads. An edge reads the tokens where it is written, a component those that its edges in the circuit come from.
 
+const LEAST_SCALE = 0.84; // 12 points of a label are 10 pixels
+
 class ByPosition {
   constructor(holder, data) {
     Object.assign(this, { holder, chosen: null, details: holder.querySelector(".details") });
@@ -9,7 +11,46 @@ class ByPosition {
     for (const link of holder.querySelectorAll("[data-edge]")) this.readLink(link);
     for (const [at, group] of this.nodes) this.readNode(at, group);
     document.addEventListener("keydown", (event) => event.key === "Escape" && this.choose(null));
+    this.canvas = holder.querySelector(".canvas"), this.svg = this.canvas.querySelector("svg");
+    const zooms = { "span-in": () => this.zoom(1.25), "span-out": () => this.zoom(0.8), "span-fit": () => this.fit(), "span-read": () => this.read() };
+    for (const [id, act] of Object.entries(zooms)) byId(id).addEventListener("click", act);
+    for (const name of ["scroll", "focusin"]) this.canvas.addEventListener(name, () => this.hint());
+    window.addEventListener("resize", () => this.read());
     this.choose(null);
+  }
+
+  // Pixels for each point of the picture.
+  get scale() {
+    return this.svg.getBoundingClientRect().width / this.svg.viewBox.baseVal.width;
+  }
+
+  set scale(scale) {
+    const { width } = this.svg.viewBox.baseVal;
+    this.svg.style.width = `${Math.round(width * Math.min(4, Math.max(0.1, scale)))}px`;
+    this.hint();
+  }
+
+  zoom(factor) {
+    this.scale = this.scale * factor;
+  }
+
+  // All of it, however small its labels get.
+  fit() {
+    const { width, height } = this.svg.viewBox.baseVal;
+    this.scale = Math.min(this.canvas.clientWidth / width, this.canvas.clientHeight / height, 1);
+    this.hint();
+  }
+
+  // As wide as there is room for, if its labels can be read then.
+  read() {
+    if (this.holder.hidden) return;
+    this.scale = Math.min(1, Math.max(LEAST_SCALE, this.canvas.clientWidth / this.svg.viewBox.baseVal.width));
+  }
+
+  // That there is more beyond the right or the lower edge.
+  hint() {
+    const { canvas } = this, right = canvas.scrollWidth - canvas.clientWidth - canvas.scrollLeft, down = canvas.scrollHeight - canvas.clientHeight - canvas.scrollTop;
+    this.holder.querySelector(".goes-on").hidden = right < 8 && down < 8;
   }
 
   // A wider, unseen line over each, which is easier to point at.
@@ -131,10 +172,10 @@ function listenToViews(data, fit) {
       view.hidden = id !== chosen;
       byId(id).setAttribute("aria-pressed", id === chosen);
     }
-    if (chosen === "as-components") fit();
+    chosen === "as-components" ? fit() : picture.read();
   };
   for (const id of Object.keys(views)) byId(id).addEventListener("click", () => show(id));
   byId("views").hidden = false;
-  new ByPosition(holder, data);
+  const picture = new ByPosition(holder, data);
   show("as-positions");
 }

@@ -10,7 +10,7 @@ from acdc.artefacts.verification.stability import Stability
 from acdc.render.hints import ADDS, EVIDENCE, LABELS, SHARES, evidence_cells, shares_table
 from acdc.render.judgement import RULE, judge
 from acdc.render.report.curve import size_curve
-from acdc.render.report.explorer import measured_sizes
+from acdc.render.report.explorer import measured_sizes, parts_text
 from acdc.render.report.markup import Markup, drawn, element, facts, join, paragraph, table
 from acdc.render.style import dropped, polished, screened, within
 from acdc.render.subject import Subject
@@ -96,13 +96,19 @@ def _size_card(circuit: Circuit) -> Markup:
     units = circuit.units
     below = f"of {units.total:,}"
     if units.are_edges:
-        share = f"{percent(circuit.size / max(1, units.total))} {below}"
+        share = f"{_small(circuit.size / max(1, units.total))} {below}"
         below = "; ".join(filter(None, [share, dropped(circuit), screened(circuit)]))
     elif units.parts is units.level:
         below += f"; {count_of(circuit.edges_effective, 'edge')} among them"
+        below += f"; {parts_text(circuit)[:-1]}" if units.have_neurons else ""
     else:
         below += f", {within(circuit)}"
     return card(f"{circuit.size:,}", units.plural, below)
+
+
+def _small(share: float) -> str:
+    """In percent, of a small share its first two digits."""
+    return f"{100 * share:.2g}%" if 0 < share < 0.001 else percent(share)
 
 
 def card(value: str, name: str, below: str) -> Markup:

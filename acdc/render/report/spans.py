@@ -6,7 +6,7 @@ from acdc.artefacts.circuit import Circuit
 from acdc.artefacts.verification.examples import Examples
 from acdc.artefacts.verification.report import Report
 from acdc.graph import ReaderKind
-from acdc.render.by_span import MOST_DRAWN, draw_by_span
+from acdc.render.by_span import MOST_DRAWN, REST, draw_by_span
 from acdc.render.report.examples import spans_of, tokens
 from acdc.render.report.markup import Markup, element, join, paragraph
 from acdc.render.style import EDGE_COLOUR, FAINT, GROUND, INK, NODE_FILL, NODE_LINE, PAPER, EdgeStyle
@@ -25,8 +25,11 @@ def by_position(circuit: Circuit, examples: Examples | None) -> Markup:
     if circuit.spans is None or not has_view(circuit):
         return Markup("")
     columns = "spans" if circuit.spans.named else "positions"
-    told = (
-        f"Columns are {columns} in the order of the prompts, rows are layers. Edges into queries, MLPs and the logits "
+    told = f"Columns are {columns} in the order of the prompts, rows are layers."
+    if circuit.spans.named and REST in circuit.spans.names:
+        told += " The last, hatched column is what is in none of them; it has no place in the order."
+    told += (
+        " Edges into queries, MLPs and the logits "
         "stay in a column; keys and values lead from the column where they are written to that of the queries that see "
         "them. Layers without a part of the circuit are left out."
     )
@@ -37,6 +40,11 @@ def by_position(circuit: Circuit, examples: Examples | None) -> Markup:
     held = element(
         "div", drawing, class_="canvas scrolled", tabindex="0", style=f"--width:{picture.width:.0f}px"
     )  # 12 points of a label stay at least 10
+    zoom = {"span-in": "+", "span-out": "\u2212", "span-fit": "Fit", "span-read": "Labels"}
+    buttons = join(element("button", text, type="button", id=id) for id, text in zoom.items())
+    tools = element("div", buttons, class_="view", role="group", aria_label="Zoom")
+    hint = element("p", "The picture goes on: scroll, or Fit.", class_="goes-on quiet", hidden="")
+    held = element("div", join([tools, held, hint]), class_="pane")
     aside = element("aside", "", class_="details", aria_label="Details")
     stage = element("div", join([held, aside]), class_="stage")
     return element("div", join([paragraph(told, "quiet"), stage, *_rows(circuit, examples)]), id="by-position")
