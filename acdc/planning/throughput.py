@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-# Seconds that handing out a job, or taking its outcome, keeps the driver busy: measured on a simulated cluster.
+# Seconds that handing out a job, or taking its outcome, keeps the driver busy: an assumption.
 HANDLING = 0.02
 
 
