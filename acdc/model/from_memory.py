@@ -1,5 +1,6 @@
 """Models that a caller holds: they are written to a folder as any other model is, and loaded and checked from there."""
 
+import copy
 import json
 import tempfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 from acdc.errors import InputError, first_line
 from acdc.files import write_bytes, write_text
 from acdc.model.check import TOLERANCE, probe_tokens
-from acdc.model.load import DTYPES, Model, load_model
+from acdc.model.load import DTYPES, Model, load_model, quiet
 from acdc.model.sources import NATIVE
 
 _HOW = "give a name or a folder, a model of transformers, or a TransformerBridge of TransformerLens 4"
@@ -28,15 +29,32 @@ def save_model(model: Any, folder: str | Path, tokenizer: Any = None) -> None:
     if (path / "config.json").exists():
         raise InputError(f"{path} holds a model already: name another folder")
     path.mkdir(parents=True, exist_ok=True)
-    if hasattr(inner, "save_pretrained"):
-        inner.save_pretrained(path, safe_serialization=True)
+    if inner is not model and hasattr(inner, "save_pretrained"):
+        _write_wrapped(inner, path)
+    elif hasattr(inner, "save_pretrained"):
+        with quiet():
+            inner.save_pretrained(path)
     else:
         write_text(path / "config.json", json.dumps(_native_config(model.cfg), indent=1, sort_keys=True) + "\n")
-        state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}  # none twice
+        state = {name: one.detach().cpu().contiguous().clone() for name, one in model.state_dict().items()}
         write_bytes(path / "model.safetensors", save(state))
     chosen = own if tokenizer is None else tokenizer
     if chosen is not None and hasattr(chosen, "save_pretrained"):
         chosen.save_pretrained(path)
+
+
+def _write_wrapped(inner: Any, path: Path) -> None:
+    """A model of transformers around whose modules a bridge has put its own: its parameters by their own names."""
+    config = copy.deepcopy(inner.config)
+    config.architectures = [type(inner).__name__]
+    with torch.device("meta"):
+        names = type(inner)(config).state_dict().keys()
+    found: dict[str, Tensor] = {}
+    for name, tensor in inner.state_dict().items():
+        found.setdefault(name.replace("._original_component", ""), tensor)
+    state = {name: found[name].detach().cpu().contiguous().clone() for name in names if name in found}
+    write_bytes(path / "model.safetensors", save(state, metadata={"format": "pt"}))
+    config.save_pretrained(path)
 
 
 def load_from_memory(model: Any, device: str, dtype: str, tokenizer: Any = None) -> Model:
@@ -61,9 +79,9 @@ def load_from_memory(model: Any, device: str, dtype: str, tokenizer: Any = None)
 
 def _parts(model: Any) -> tuple[Any, Any]:
     """(what holds the weights, the tokenizer or None). Raises InputError for what acdc cannot write."""
-    if hasattr(model, "save_pretrained") and hasattr(model, "config"):
+    inner = getattr(model, "original_model", None)  # first, as a bridge passes on what its model has
+    if inner is None and hasattr(model, "save_pretrained") and hasattr(model, "config"):
         return model, None
-    inner = getattr(model, "original_model", None)
     native = getattr(getattr(model, "cfg", None), "architecture", None) == NATIVE
     if inner is None or not (native or hasattr(inner, "save_pretrained")):
         raise InputError(f"a model cannot be loaded from a {type(model).__name__}: {_HOW}")
