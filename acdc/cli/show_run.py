@@ -15,10 +15,11 @@ from acdc.cli.show import STRONGEST, print_stored
 from acdc.cli.tables import make_table
 from acdc.graph.units import kind_of
 from acdc.options import Extent
+from acdc.render.few_rows import too_few
 from acdc.render.judgement import judge
 from acdc.render.size import size_notes
 from acdc.render.style import dropped, polished, screened, subtitle, title
-from acdc.render.verdict import Claim, Standing, between, claims, number, percent, planned_text, too_few, verdict
+from acdc.render.verdict import Claim, Standing, between, claims, number, percent, planned_text, verdict
 from acdc.runs.finished import FinishedRun
 from acdc.words import count_of
 
