@@ -12,13 +12,13 @@ from acdc.model.load import Model
 from acdc.search.discover import Result
 from acdc.task.rows import Task
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 _FLAG = re.compile(r"--(?P<name>[a-z]+(?:-[a-z]+)*)(?: (?P<value>-?\d[\d.,e+-]*\b))?")
-# by the names of parameters: what they take, and how to come by one
-_KINDS: Mapping[str, tuple[type, str]] = {
-    "model": (Model, 'acdc.load_model("trio") loads one'),
-    "task": (Task, "acdc.load_task(name, model) loads one, acdc.Task.of(model, rows) makes one"),
-    **dict.fromkeys(("circuit", "first", "second"), (Circuit, "that of a result is result.circuit")),
+_HOW: Mapping[type, str] = {  # to come by one
+    Model: 'acdc.load_model("trio") loads one',
+    Task: "acdc.load_task(name, model) loads one, acdc.Task.of(model, rows) makes one",
+    Circuit: "that of a result is result.circuit",
 }
 
 
@@ -27,14 +27,20 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     model, a task or a circuit is something else. Messages name arguments instead of options of the command line, and
     a traceback ends here, as what is wrong is the call."""
     signature = inspect.signature(function)
+    kinds = {
+        name: kind
+        for name, parameter in signature.parameters.items()
+        for kind in _HOW
+        if parameter.annotation in (kind, kind | None)
+    }
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         __tracebackhide__ = True
         bound = signature.bind(*args, **kwargs)
         try:
-            for name, value in bound.arguments.items():
-                bound.arguments[name] = _checked(name, value, signature.parameters[name].default)
+            for name in bound.arguments.keys() & kinds.keys():
+                bound.arguments[name] = _checked(name, bound.arguments[name], kinds[name], signature)
             return function(*bound.args, **bound.kwargs)
         except InputError as error:
             error.args = (as_arguments(str(error)),)
@@ -43,14 +49,13 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def _checked(name: str, value: Any, default: Any) -> Any:
-    if name not in _KINDS or (value is None and default is None):
+def _checked(name: str, value: Any, kind: type, signature: inspect.Signature) -> Any:
+    if value is None and signature.parameters[name].default is None:
         return value
-    kind, how = _KINDS[name]
     value = value.circuit if kind is Circuit and isinstance(value, Result) else value
     if not isinstance(value, kind):
         given = f"the text {value!r}" if isinstance(value, str) else f"a {type(value).__name__}"
-        raise InputError(f"{name} must be a {kind.__name__}, not {given}: {how}")
+        raise InputError(f"{name} must be a {kind.__name__}, not {given}: {_HOW[kind]}")
     return value
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from acdc.arguments import checked
 from acdc.artefacts.circuit import SIGN_CONVENTION, Circuit
 from acdc.artefacts.comparison import Comparison
+from acdc.artefacts.scores import Scores
 from acdc.behaviour.ablations import ABLATIONS, Ablation
 from acdc.display import Tabled
 from acdc.errors import InputError
@@ -156,6 +157,7 @@ def score(
     with fixed_threads(threads):
         behaviour = bind(model, task, settings, range(min(limit or len(task.rows), len(task.rows))))
         scores = found.run(behaviour, settings.search_options, progress)
+        assert isinstance(scores, Scores)  # what decides was refused
         every = edge_scores(behaviour, scores)
     said = SIGN_CONVENTION[scores.kind]
     return Scored(task.name, model.name, found.name, behaviour.metric.name, said, every)

@@ -285,9 +285,9 @@ def steer(
     position = Place.parse(place) if place else Place()
     settings = SteerSettings(Unit.parse(where), position, tuple(map(float, strengths)), metric, limit, batch_size, seed)
     settings.check(model)
-    prompts = [Path(one) if isinstance(one, str) else one for one in (toward, away)]
+    to, less = (Path(one) if isinstance(one, str) else one for one in (toward, away))
     along = Path(vector) if isinstance(vector, str) else vector
-    direction = Source(unit, *prompts, pairs, along).direction(model, settings.at, dictionary)
+    direction = Source(unit, to, less, pairs, along).direction(model, settings.at, dictionary)
     text = None if neutral is None else Path(neutral)
     beside = Beside.of(model, text, other_task, prompt, Sampling(generate, temperature, seed))
     return run_steering(model, direction, task, settings, beside, progress)

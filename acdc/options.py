@@ -19,7 +19,7 @@ MOST_STEPS, MOST_UPDATES, MOST_THRESHOLDS, MOST_REPEATS = 10_000, 1_000_000, 1_0
 
 def check_count(option: str, value: int, most: int = MOST_COUNT) -> None:
     """Raises InputError, naming the option, for a number of things that is below 1 or above a bound."""
-    if isinstance(value, float) and isfinite(value) and not value.is_integer():
+    if isfinite(value) and value != int(value):  # a caller from Python may give a share
         raise InputError(f"{option} {value} must be a whole number: how many, not a share")
     if not value >= 1:  # so written, as NaN is not below 1 either
         raise InputError(f"{option} {value} must be at least 1")

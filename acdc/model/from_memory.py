@@ -32,7 +32,7 @@ def save_model(model: Any, folder: str | Path, tokenizer: Any = None) -> None:
         inner.save_pretrained(path, safe_serialization=True)
     else:
         write_text(path / "config.json", json.dumps(_native_config(model.cfg), indent=1, sort_keys=True) + "\n")
-        state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}  # none twice
+        state = {name: one.detach().cpu().contiguous().clone() for name, one in model.state_dict().items()}
         write_bytes(path / "model.safetensors", save(state))
     chosen = own if tokenizer is None else tokenizer
     if chosen is not None and hasattr(chosen, "save_pretrained"):
