@@ -77,7 +77,7 @@ def quick_report(circuit: Circuit) -> Report:
     measure = {"full": 3.0, "circuit": 2.5, "complement": -1.0, "empty": -2.0, "corrupted": -2.0, "faithfulness": 0.9}
     return Report.model_validate(
         {
-            "rows": 4,
+            "rows": 8,
             "metric": circuit.metric,
             "ablation": circuit.ablation,
             "edges": len(circuit.edges),

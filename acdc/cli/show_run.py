@@ -15,10 +15,11 @@ from acdc.cli.show import STRONGEST, print_stored
 from acdc.cli.tables import make_table
 from acdc.graph.units import kind_of
 from acdc.options import Extent
+from acdc.render.few_rows import too_few
 from acdc.render.judgement import judge
 from acdc.render.size import size_notes
 from acdc.render.style import dropped, polished, screened, subtitle, title
-from acdc.render.verdict import Claim, Standing, between, claims, number, percent, planned_text, too_few, verdict
+from acdc.render.verdict import Claim, Standing, between, claims, number, percent, planned_text, verdict
 from acdc.runs.finished import FinishedRun
 from acdc.words import count_of
 
@@ -222,6 +223,7 @@ def print_standing(path: Path, report: Report, found_claims: Sequence[Claim], co
             said = f"{standing.value}: {'; '.join(by_standing[standing])}"  # a name can hold a comma
             out.print(said, soft_wrap=not out.is_terminal)
     shown = shlex.quote(str(path))
+    out.print(f"what each claim means, with its numbers: acdc open {shown}", soft_wrap=True)
     if not complete:
         out.print(f"all tables: acdc show {shown}", soft_wrap=True)
     elif report.extent is not Extent.full:
@@ -229,4 +231,3 @@ def print_standing(path: Path, report: Report, found_claims: Sequence[Claim], co
     options = [f"{claim.name} ({claim.option})" for claim in found_claims if claim.option]
     if options and report.extent is Extent.full:
         out.print(f"acdc verify {shown} also tests, with options: {'; '.join(options)}", soft_wrap=not out.is_terminal)
-    out.print(f"what each claim means, with its numbers: acdc open {shown}", soft_wrap=True)

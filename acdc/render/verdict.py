@@ -20,11 +20,12 @@ from acdc.artefacts.verification.over_sizes import Integrated
 from acdc.artefacts.verification.plan import VerificationPlan
 from acdc.artefacts.verification.report import Report
 from acdc.artefacts.verification.rivals import Rivals
-from acdc.artefacts.verification.sampling import FEWEST_UNITS, Unit
+from acdc.artefacts.verification.sampling import Unit
 from acdc.artefacts.verification.specificity import Harm, Specificity
 from acdc.artefacts.verification.stability import Bootstraps, Stability
 from acdc.artefacts.verification.test_result import TestResult
 from acdc.options import Extent
+from acdc.render.few_rows import too_few
 from acdc.render.size import size_notes
 from acdc.render.subject import Subject
 from acdc.words import are, count_of
@@ -215,17 +216,6 @@ def claims_of(subject: Subject, report: Report) -> list[Claim]:
         found = [replace(claim, standing=Standing.open, text=f"{few}. {claim.text}") for claim in found]
     again = [*_stability(report), *_extras(subject, report)] if subject.searched_again else []
     return [*found, *again, *_duplicates(report)]
-
-
-def too_few(report: Report) -> str:
-    """That a circuit was verified on too few rows for any claim, in a sentence without its full stop; else nothing."""
-    sampling = report.full_verification.sampling if report.full_verification else None
-    count, unit = (report.rows, "row") if sampling is None else (sampling.units, sampling.unit)
-    if not 0 < count < FEWEST_UNITS:
-        return ""
-    return (
-        f"{count_of(count, f'unseen {unit}')} {are(count)} too few for any claim, which takes at least {FEWEST_UNITS}"
-    )
 
 
 def own_faithfulness(report: Report) -> Faithfulness | None:

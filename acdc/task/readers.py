@@ -32,7 +32,8 @@ from acdc.task.raw_rows import (
 )
 from acdc.words import shortened
 
-T, U = TypeVar("T"), TypeVar("U")
+T = TypeVar("T")
+U = TypeVar("U")
 Refuse = Callable[[InputError], None]
 
 
@@ -87,8 +88,12 @@ def _json_lines(path: Path, refuse: Refuse) -> Iterator[tuple[str, dict]]:
     with _opened(path, newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                place = f"{path}, line {number}"
-                yield from _each([line], lambda text, place=place: _object(_parse_json(text, place), place), refuse)
+                yield from _each([(f"{path}, line {number}", line)], _of_line, refuse)
+
+
+def _of_line(placed: tuple[str, str]) -> tuple[str, dict]:
+    place, line = placed
+    return _object(_parse_json(line, place), place)
 
 
 def _each(items: Iterable[T], read: Callable[[T], U], refuse: Refuse) -> Iterator[U]:

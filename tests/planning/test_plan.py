@@ -237,7 +237,10 @@ def test_acdc_is_tried_before_it_is_planned(acdc):
     assert done.err == "loading trio and running a short acdc search (--no-probe: plan without it)\n"
     printed = " ".join(done.out.split())
     assert "search about" in printed and "edges kept" in printed and "verification at most" in printed
-    assert "comes from a short search on all rows" in printed and "Every edge into each of them was tested" in printed
+    assert (
+        "comes from a short search on all 16 discovery rows" in printed
+        and "Every edge into each of them was tested" in printed
+    )
     plan = acdc("plan", *words, "--json").json
     assert acdc("discover", *words, "--verify", "none", "--out", "r").code == 0
     run, circuit = (json.loads(Path(f"r/{name}.json").read_text()) for name in ("run", "circuit"))

@@ -6,7 +6,8 @@ from circuits import quick_report, random_circuit
 
 from acdc.artefacts.verification.sampling import FEWEST_UNITS
 from acdc.artefacts.verification.test_result import TestResult
-from acdc.render.verdict import Standing, claims, result_text, too_few
+from acdc.render.few_rows import too_few
+from acdc.render.verdict import Standing, claims, result_text
 from acdc.verification.intervals import Bootstrap, mean
 from acdc.verification.statistics import equivalence
 
