@@ -19,7 +19,7 @@ def _notes(circuit: Circuit) -> Iterator[str]:
     selection, units = circuit.method.selection, circuit.units
     asked, unscored = selection.get("edges"), selection.get("scored_zero")
     if circuit.method.objective is None and asked is not None and circuit.size_in_edges < asked:
-        reason = f"the next {units.singular} of the ranking would leave more than {asked:,}"
+        reason = f"the next {units.singular} of the ranking completes paths that make it more than {asked:,}"
         if unscored is not None:
             reason = f"{_no_more(circuit)}, and a score of 0 is never chosen"
         counted = units.singular if units.count_as_edges else "edge"

@@ -65,7 +65,7 @@ def test_fewer_edges_than_asked_for_are_said_with_the_reason(trio, induction):
         circuit = found(trio, induction, method="eap", edges=asked)
         size, expected = circuit.edges_effective, []
         if size < asked:
-            why = f"the next edge of the ranking would leave more than {asked}"
+            why = f"the next edge of the ranking completes paths that make it more than {asked}"
             expected = [f"{size} edges instead of the {asked} asked for: {why}."]
         assert size_notes(circuit) == expected
         fewer += size < asked

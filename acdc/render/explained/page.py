@@ -64,7 +64,7 @@ def _neighbours(found: "Explained") -> Markup:
     counts = Counter(one.direction for one in found.neighbours)
     every = {one.direction: one.among for one in found.neighbours}
     cut = [f"{count} of {every[name]} that it {name}" for name, count in counts.items() if count < every[name]]
-    said = [f"Shown: the strongest {'; '.join(cut)}."] if cut else []
+    said = [f"Shown: {'; '.join(cut)}."] if cut else []
     if any(one.score is None for one in found.neighbours):
         said.append("Components were chosen for this circuit, so that its edges have no scores of their own.")
     return element("table", join([head, *rows])) + paragraph(" ".join(said), "quiet")
