@@ -160,7 +160,7 @@ def print_explained(found: "Explained", top: int) -> None:
                 [[p, f"{v:+.3g}"] for p, v in pairs[:top]],
             )
     if found.neighbours:
-        cells = [[one.direction, one.id, f"{one.score:+.4g}"] for one in found.neighbours]
+        cells = [one.cells for one in found.neighbours]
         print_table(out, "\nin the circuit", ["", "", "score"], cells)
     for name, shown in found.shown:
         chosen = shown[: 2 if name.startswith("Subsample") else top]

@@ -41,11 +41,21 @@ class HeadFacts:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A component or node that a unit reads from or writes to in a given run. `score`: of the edge or link."""
+    """A component or node that a unit reads from or writes to in a given run. `score`: of the edge or link; None where
+    components were chosen, so that edges have none. `input`: through which input of a head it reads, `among`: how many
+    there are in this direction."""
 
     direction: str
     id: str
-    score: float
+    score: float | None
+    input: str = ""
+    among: int = 0
+
+    @property
+    def cells(self) -> list[str]:
+        """Direction, what it is, its score."""
+        name = f"{self.id}, into its {self.input}" if self.input else self.id
+        return [self.direction, name, "-" if self.score is None else f"{self.score:+.4g}"]
 
 
 @dataclass(frozen=True, repr=False)

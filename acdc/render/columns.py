@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from acdc.graph import Edge, Writer, WriterKind
 from acdc.render.layout import Box
 
-ROW, GAP, COLUMN_GAP, PAD, LETTER, NAME = 74.0, 20.0, 18.0, 12.0, 9.4, 30.0
+ROW, GAP, COLUMN_GAP, PAD, LETTER, NAME = 74.0, 14.0, 14.0, 10.0, 9.4, 30.0
 
 At = tuple[str, str]  # a component and its span
 

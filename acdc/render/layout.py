@@ -79,7 +79,8 @@ def lay_out(diagram: Diagram, turned: bool = False) -> Layout:
     rows, above = _rows_with_trunks(diagram, ranks, len(used))
     room = _Room.of(diagram, rows, turned)
     depth = _deepest(diagram) if turned else NODE_HEIGHT
-    _order(rows, above, {node.id: node.role for node in diagram.nodes if node.role})
+    heads = {node.id: node.place for node in diagram.nodes if node.kind == "attention" and not node.role}
+    _order(rows, above, {node.id: node.role for node in diagram.nodes if node.role}, heads)
     centres = _coordinates(rows, above, room)
     left = min((x - room.width(item) / 2 for item, x in centres.items()), default=0.0)
     right = max((x + room.width(item) / 2 for item, x in centres.items()), default=0.0)
@@ -164,9 +165,11 @@ def _rows_with_trunks(
     return rows, above
 
 
-def _order(rows: list[list[Item]], above: dict[Item, list[Item]], roles: Mapping[Item, str]) -> None:
+def _order(
+    rows: list[list[Item]], above: dict[Item, list[Item]], roles: Mapping[Item, str], heads: Mapping[str, int]
+) -> None:
     """Sort each rank by the mean place of its neighbours, downwards and upwards in turn; what has one role stays
-    together after its label."""
+    together after its label, and other heads of a layer in the order of their numbers."""
     below: dict[Item, list[Item]] = defaultdict(list)
     for item, parents in above.items():
         for parent in parents:
@@ -188,7 +191,15 @@ def _order(rows: list[list[Item]], above: dict[Item, list[Item]], roles: Mapping
                     together[roles[item]].append(wanted[item])
             means = {role: sum(found) / len(found) for role, found in together.items()}
             row.sort(key=lambda item: _rank_in_row(item, roles, means, wanted, place))
+            _by_number(row, heads)
             place.update({item: (i + 0.5) / len(row) for i, item in enumerate(row)})
+
+
+def _by_number(row: list[Item], heads: Mapping[str, int]) -> None:
+    """Put the heads of a rank in order, at the places that they have."""
+    at = [i for i, item in enumerate(row) if isinstance(item, str) and item in heads]
+    for i, head in zip(at, sorted((str(row[i]) for i in at), key=lambda name: heads[name]), strict=True):
+        row[i] = head
 
 
 def _rank_in_row(

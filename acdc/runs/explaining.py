@@ -19,10 +19,11 @@ from acdc.options import Level
 from acdc.progress import Progress
 from acdc.render.attribution.sentences import strongest
 from acdc.render.explained.page import to_html
-from acdc.runs.finished import open_run
+from acdc.runs.finished import PAGE, open_run
 from acdc.runs.neighbours import neighbours_in
 from acdc.runs.page import renew_page
 from acdc.runs.run_directory import RunDirectory, read_run
+from acdc.runs.traced import PAGE as TRACE_PAGE
 from acdc.runs.traced import open_trace
 from acdc.runs.unit_pages import FOLDER
 
@@ -99,7 +100,8 @@ def explain_run(
     for unit in units:
         found = how.explain(unit, run, progress)
         directory.write(f"{FOLDER}/{unit}.json", json_text(feature_json(found, unit)))
-        directory.write(f"{FOLDER}/{unit}.html", to_html(found, command))
+        back = f"../{TRACE_PAGE if is_trace(run) else PAGE}"
+        directory.write(f"{FOLDER}/{unit}.html", to_html(found, command, back))
         yield found
     directory.settle()
     renew_page(run)

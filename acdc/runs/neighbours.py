@@ -1,11 +1,13 @@
 """What a unit reads from and writes to in a run: edges of its component in a circuit, or links of a graph."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from acdc.artefacts.attribution.store import is_trace, load_graph
 from acdc.artefacts.feature_circuit import FeatureCircuitRecord, is_feature_circuit
 from acdc.errors import InputError
 from acdc.explanation.explain import Neighbour
+from acdc.options import Level
 from acdc.runs.finished import open_run
 
 
@@ -15,11 +17,11 @@ def neighbours_in(run: Path, unit: str, kind: str, most: int = 10) -> tuple[Neig
     found = look(run, unit)
     if found is None:
         raise InputError(f"--run {run} does not have {unit}: it is not in its circuit")
-    ordered = sorted(found, key=lambda one: (one.direction, -abs(one.score), one.id))
+    ordered = sorted(found, key=lambda one: (one.direction, -abs(one.score or 0.0), one.id, one.input))
     kept: dict[str, list[Neighbour]] = {}
     for one in ordered:
         kept.setdefault(one.direction, []).append(one)
-    return tuple(one for some in kept.values() for one in some[:most])
+    return tuple(replace(one, among=len(some)) for some in kept.values() for one in some[:most])
 
 
 def _in_features(run: Path, unit: str) -> list[Neighbour] | None:
@@ -38,13 +40,16 @@ def _in_features(run: Path, unit: str) -> list[Neighbour] | None:
 
 def _in_circuit(run: Path, unit: str) -> list[Neighbour] | None:
     component = unit.split(".")[0] if unit.startswith("m") else unit
-    found = []
-    for edge in open_run(run).circuit.links:
+    circuit, found = open_run(run).circuit, []
+    scored = Level.nodes not in circuit.units.lists
+    for edge in circuit.links:
         sender, _, reader = edge.id.partition("->")
+        score = edge.score if scored else None
         if sender == component:
-            found.append(Neighbour("writes to", reader, edge.score))
-        if reader.partition("<")[0] == component:
-            found.append(Neighbour("reads from", sender, edge.score))
+            found.append(Neighbour("writes to", reader, score))
+        name, _, port = reader.partition("<")
+        if name == component:
+            found.append(Neighbour("reads from", sender, score, port.removesuffix(">")))
     return found or None
 
 

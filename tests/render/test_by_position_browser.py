@@ -44,6 +44,8 @@ def test_views_are_switched_by_the_keyboard(show):
     assert page.is_visible("#graph") and not page.is_visible("#by-position")
     assert page.get_attribute("#as-components", "aria-pressed") == "true"
     assert shown(page) == {edge.id for edge in circuit.links}
+    assert f"the {len(circuit.positions)} edges at positions" in page.inner_text("#readout")
+    assert "were not measured" in page.inner_text("#readout")
     assert page.evaluate(WITHIN, ['[data-id="logits"]', "#graph"]), "all of it is in sight"
     page.click("#as-positions")
     assert page.is_visible("#by-position svg") and page.get_attribute("#as-components", "aria-pressed") == "false"
@@ -82,6 +84,12 @@ def test_the_picture_by_position_fits_and_is_seen(show, width, scheme):
     circuit, page = positional_page(show, viewport={"width": width, "height": 900}, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate(SMALLEST) >= 10
+    beyond = """(() => { const e = document.querySelector("#by-position .canvas");
+        return e.scrollWidth > e.clientWidth + 8 || e.scrollHeight > e.clientHeight + 8; })()"""
+    assert page.is_visible(".goes-on") == page.evaluate(beyond)
+    page.click("#span-fit")
+    assert not page.evaluate(beyond) and not page.is_visible(".goes-on")
+    page.click("#span-read")
     page.click("#by-position .details li button")
     colour = "name => getComputedStyle(document.querySelector('.token.reads'))[name]"
     assert page.evaluate(colour, "color") != page.evaluate(colour, "backgroundColor")

@@ -17,7 +17,8 @@ from acdc.render.report import to_html
 
 DEEP = SMALL | {"n_layers": 30, "n_heads": 4, "n_kv_heads": 2}
 SMALLEST = """() => {
-    const texts = [...document.querySelectorAll("#graph text")].filter(text => !text.closest(".ghost"));
+    const seen = text => !text.closest(".ghost") && getComputedStyle(text).display !== "none";
+    const texts = [...document.querySelectorAll("#graph text")].filter(seen);
     return Math.min(...texts.map(text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a));
 }"""
 
@@ -42,13 +43,21 @@ def sampled(points: list[float], steps: int = 40) -> np.ndarray:
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("edges", [40, 300])
-def test_labels_can_be_read_at_fit(show, edges, width):
+def test_labels_can_be_read_at_first_and_at_fit(show, edges, width):
+    """Fit has all of the picture in sight, and leaves out the labels that would be too small."""
     _, page = deep_page(show, edges, viewport={"width": width, "height": 900})
     page.click("#as-graph")
+    assert page.evaluate(SMALLEST) >= 10 and page.is_visible("#more"), "the rest is a drag away"
+    assert page.is_visible("#graph .node text")
     page.click("#fit")
     assert page.evaluate(SMALLEST) >= 10
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert page.is_visible("#more"), "the rest is a drag away"
+    frame = page.locator("#graph").bounding_box()
+    for box in (node.bounding_box() for node in page.locator("#graph .node:not(.slot)").all()):
+        assert frame["y"] <= box["y"] and box["y"] + box["height"] <= frame["y"] + frame["height"]
+    assert not page.is_visible("#more") and page.locator("#graph .node text:visible").count() == 0
+    page.click("#read")
+    assert page.is_visible("#graph .node text")
 
 
 def test_only_what_is_kept_takes_room(show):
@@ -85,6 +94,7 @@ def ends_of(circuit, name: str) -> set[str]:
 def test_edges_between_mlps_do_not_merge(show):
     circuit, page = deep_page(show, 450, SMALL | {"n_layers": 24, "n_heads": 1, "n_kv_heads": 1})
     page.click("#as-graph")
+    page.select_option("#most", "1000")
     curves = page.evaluate("acdc.curves()")
     between = {
         e.id for e in circuit.links if Edge.parse(e.id).writer.kind is WriterKind.MLP and e.id.split("->")[1][0] == "m"
@@ -114,6 +124,41 @@ def test_many_edges_are_a_summary_first(show):
     assert page.inner_text("#details h3").startswith("input \u2192") and page.locator("#graph.tracing").count() == 1
     page.click("#as-summary")
     assert page.is_visible("#summary")
+
+
+def test_of_many_edges_the_strongest_are_drawn_with_what_is_chosen(show):
+    circuit, page = deep_page(show, 2000)
+    page.click("#as-graph")
+    strength = {edge.id: abs(edge.score) for edge in circuit.links}
+    strongest = sorted(strength, key=lambda name: -strength[name])
+    assert set(page.evaluate("acdc.curves()")) == set(strongest[:150])
+    assert f"of the {len(strength):,} the diagram draws the 150 strongest" in page.inner_text("#readout")
+    assert page.locator("#graph .edges .against").count() and set(page.evaluate("acdc.shown()")) == set(strength)
+    page.fill("#search", strongest[-1])
+    assert page.inner_text("#details h3") == strongest[-1] and strongest[-1] in page.evaluate("acdc.curves()")
+    page.select_option("#most", "75")
+    assert len(page.evaluate("acdc.curves()")) == 76, "and the chosen one"
+
+
+def test_paths_say_the_sign_of_their_weakest_edge(show):
+    circuit, page = deep_page(show, 300)
+    scores = {edge.id: edge.score for edge in circuit.links}
+    paths, buttons = page.evaluate("acdc.paths(8)"), page.locator("#summary .paths li button").all()
+    assert len(paths) == len(buttons) == 8
+    for path, button in zip(paths, buttons, strict=True):
+        weakest = min((scores[name] for name in path), key=abs)
+        assert button.inner_text().split()[-1].startswith("-+"[weakest > 0])
+        assert ("against" in button.get_attribute("class")) == any(scores[name] > 0 for name in path)
+
+
+def test_a_summary_is_printed_without_collisions(show):
+    """On a page of A4's width, what follows the summary stands below all of it."""
+    _, page = deep_page(show, 300, viewport={"width": 700, "height": 900})
+    page.emulate_media(media="print")
+    bottom = "name => document.querySelector(name).getBoundingClientRect().bottom"
+    lowest = max(page.evaluate(bottom, f"#summary {part}") for part in (".map", ".paths"))
+    assert lowest <= page.evaluate("document.querySelector('#legend').getBoundingClientRect().top")
+    assert page.is_visible(".key") and not page.is_visible(".gestures") and not page.is_visible(".controls")
 
 
 @pytest.mark.parametrize("shape", [SMALL, SMALL | {"n_kv_heads": 2}])

@@ -82,6 +82,21 @@ def test_the_slider_prunes_and_says_what_is_kept(show):
     assert shown(page) == {edge.id for edge in circuit.edges}
 
 
+def test_what_the_threshold_drops_is_counted_and_listed(show):
+    circuit, scores, text = page_of(40)
+    page = show(text)
+    for place in (0.1, 0.2, 0.3, 0.4):
+        threshold = drag_slider(page, place)
+        reached = np.abs(scores) >= threshold
+        kept = circuit.graph.prune(reached)
+        lost = int(reached.sum() - kept.sum())
+        said = f"{reached.sum()} reach the threshold, {lost} of them are on no path" in page.inner_text("#readout")
+        assert said == (lost > 0)
+        if lost:
+            page.click("#dropped")
+            assert f"({lost})" in page.inner_text("#details h3") and page.locator("#details li").count() == lost
+
+
 def test_places_do_not_move_with_the_threshold(show):
     _, _, text = page_of(40)
     page = show(text)
@@ -168,6 +183,7 @@ def test_search_finds_components_and_edges(show):
     assert page.inner_text("#details h3") == edge
     page.fill("#search", "a99.h1")
     assert page.inner_text("#search-status") == "no component or edge of that name"
+    assert page.inner_text("#details h3").startswith("Strongest edges"), "what was found before is no longer chosen"
     absent = next(w.id for w in circuit.graph.writers[1:] if not any(w.id in e.id for e in circuit.edges))
     page.fill("#search", absent)
     assert page.inner_text("#search-status") == "not shown at this threshold"
@@ -282,6 +298,14 @@ def test_circuits_of_components(show, level):
     circuit, _ = random_circuit(8, SMALL, level=level)
     page, graph = show(to_html(circuit, unverified(circuit), "acdc discover")), circuit.graph
     assert shown(page) == {edge.id for edge in circuit.effective}
+    assert page.locator("#details li").count() == len(circuit.nodes) and "no scores of their own" in page.inner_text(
+        "#details"
+    )
+    widths = page.eval_on_selector_all("#graph .edge", "all => all.map(edge => edge.getAttribute('stroke-width'))")
+    assert len(set(widths)) == 1 and page.locator("#graph .edge.against").count() == 0, "none looks like a score"
+    page.click("#details li button")
+    assert "score +" in page.inner_text("#details") and page.locator("#details li .figure").first.inner_text() == ""
+    page.keyboard.press("Escape")
     threshold = drag_slider(page, 0.4)
     strong = {node.id for node in circuit.nodes if node.score >= threshold}
     among = graph.between(np.array([w.id in strong or w in graph.embeddings for w in graph.writers]))

@@ -1,12 +1,13 @@
 """The page of a unit, without a script: examples with their tokens shaded by activation, tokens, histogram."""
 
+from collections import Counter
 from collections.abc import Iterator
 from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING
 
 from acdc.render.explained.words import heading, share_rows, summary
-from acdc.render.report.markup import Markup, element, facts, join, safe
+from acdc.render.report.markup import Markup, element, facts, join, paragraph, safe
 
 if TYPE_CHECKING:
     from acdc.explanation.explain import Explained, ShownExample
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT = 480, 90
 
 
-def to_html(found: "Explained", command: str) -> str:
-    """The page as text; `command` made it."""
+def to_html(found: "Explained", command: str, back: str = "") -> str:
+    """The page as text; `command` made it. `back`: where the report of its run is, if it is a page of one."""
     examples = found.examples
     told = [
         ("command", command),
@@ -27,6 +28,7 @@ def to_html(found: "Explained", command: str) -> str:
         title=safe(heading(found)),
         heading=safe(heading(found)),
         subtitle=safe(summary(found)),
+        back=element("p", element("a", "Back to the report", href=back)) if back else "",
         parts=join(_parts(found)),
         facts=facts(told),
     )
@@ -34,26 +36,38 @@ def to_html(found: "Explained", command: str) -> str:
 
 def _parts(found: "Explained") -> Iterator[Markup]:
     largest = max(abs(found.examples.smallest), abs(found.examples.largest)) or 1.0
+    least = dict(found.examples.quantiles).get(0.5, 0.0) if found.kind == "head" else 0.0  # a norm is never 0
     sides = {"raises": found.raises, "lowers": found.lowers, "excited by": found.excited, "silenced by": found.silenced}
     tables = [_tokens(name, pairs) for name, pairs in sides.items() if pairs]
     if found.head is not None:
         tables += [_tokens("attending to says (OV)", found.head.ov), _tokens("query to key (QK)", found.head.qk)]
-        rows = join(element("tr", join(element("td", cell) for cell in row)) for row in share_rows(found.head.shares))
+        rows = join(
+            element("tr", join(element("td", cell or "-") for cell in row)) for row in share_rows(found.head.shares)
+        )
         head = element("tr", join(element("th", name) for name in ("attends to", "share", "evenly")))
         yield element("section", element("h2", "Attention") + element("table", Markup(head + rows)))
     if tables:
         yield element("section", element("h2", "By its weights alone") + element("div", join(tables), class_="columns"))
     if found.neighbours:
-        rows = join(
-            element("tr", join(element("td", cell) for cell in (one.direction, one.id, f"{one.score:+.4g}")))
-            for one in found.neighbours
-        )
-        yield element("section", element("h2", "In the circuit") + element("table", rows))
+        yield element("section", element("h2", "In the circuit") + _neighbours(found))
     if found.examples.histogram:
         yield element("section", element("h2", "Activations") + _histogram(found))
     for name, shown in found.shown:
-        body = join(_example(one, largest) for one in shown)
+        body = join(_example(one, least, largest) for one in shown)
         yield element("section", element("h2", name) + body)
+
+
+def _neighbours(found: "Explained") -> Markup:
+    """A table, and what it leaves out."""
+    rows = [element("tr", join(element("td", cell) for cell in one.cells)) for one in found.neighbours]
+    head = element("tr", join(element("th", name) for name in ("", "component", "score of the edge")))
+    counts = Counter(one.direction for one in found.neighbours)
+    every = {one.direction: one.among for one in found.neighbours}
+    cut = [f"{count} of {every[name]} that it {name}" for name, count in counts.items() if count < every[name]]
+    said = [f"Shown: {'; '.join(cut)}."] if cut else []
+    if any(one.score is None for one in found.neighbours):
+        said.append("Components were chosen for this circuit, so that its edges have no scores of their own.")
+    return element("table", join([head, *rows])) + paragraph(" ".join(said), "quiet")
 
 
 def _tokens(name: str, pairs: "Weighted") -> Markup:
@@ -64,11 +78,12 @@ def _tokens(name: str, pairs: "Weighted") -> Markup:
     return element("table", element("tr", element("th", name) + element("th", "")) + rows)
 
 
-def _example(one: "ShownExample", largest: float) -> Markup:
+def _example(one: "ShownExample", least: float, largest: float) -> Markup:
+    """Its tokens, darker from an activation of `least` to one of `largest`."""
     spaced = any(token.startswith(" ") for token in one.tokens)
     pieces = []
     for place, (token, value) in enumerate(zip(one.tokens, one.activations, strict=True)):
-        share = min(1.0, abs(value) / largest) if place else 0.0
+        share = min(1.0, max(0.0, abs(value) - least) / ((largest - least) or 1.0)) if place else 0.0
         colour = "235, 110, 52" if value > 0 else "52, 110, 235"
         name = "b" if place == one.at else "span"
         style = f"background: rgba({colour}, {share:.2f})"

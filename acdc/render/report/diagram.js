@@ -156,7 +156,7 @@ class Diagram {
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.root.setAttribute("transform", `translate(${x} ${y}) scale(${k})`);
     this.svg.classList.toggle("small", small); // labels of nodes are left out, those of layers keep their size
-    this.svg.style.setProperty("--layer-size", `${small ? LEAST_TEXT / k : TEXT}px`);
+    this.svg.style.setProperty("--layer-size", `${small ? (LEAST_TEXT + 0.1) / k : TEXT}px`);
     const [left, top, right, bottom] = this.places.box(this.ids ?? []);
     this.on.looked(x + k * left >= 0 && y + k * top >= 0 && x + k * right <= width && y + k * bottom <= height);
   }

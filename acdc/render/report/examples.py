@@ -11,6 +11,7 @@ from acdc.render.verdict import number, percent
 from acdc.words import count_of
 
 UNITS = 1000  # of attention, in what the page holds
+MOST_ANSWERS = 3
 
 
 def examples_section(examples: Examples | None, circuit: Circuit) -> Markup:
@@ -32,6 +33,31 @@ def examples_section(examples: Examples | None, circuit: Circuit) -> Markup:
         )
     rows = [_row(place, example, circuit) for place, example in enumerate(examples.rows)]
     return section("examples", "Examples", paragraph(text), *rows)
+
+
+def first_example(examples: Examples | None) -> Markup:
+    """One row in a sentence: its clean prompt and answer, its corrupted prompt. Nothing where there is none."""
+    if examples is None or not examples.rows:
+        return Markup("")
+    row = examples.rows[0]
+    said = f"For example: \u201c{_text(row.clean, row.answer)}\u201d"
+    if row.correct:
+        said += f" \u2192 {_answer(row.correct)}"
+    if row.incorrect:
+        said += f", not {_answer(row.incorrect)}"
+    if row.corrupted is not None:
+        said += f"; corrupted: \u201c{_text(row.corrupted, row.answer)}\u201d"
+    return paragraph(f"{said}.", "first-example")
+
+
+def _text(tokens: Sequence[str], answer: int) -> str:
+    """A prompt as it is read, up to where its answer follows."""
+    between = "" if any(token.startswith(" ") for token in tokens) else " "
+    return visible(between.join(tokens[: answer + 1])).strip()
+
+
+def _answer(tokens: Sequence[str]) -> str:
+    return " or ".join(f"\u201c{visible(token).strip()}\u201d" for token in tokens[:MOST_ANSWERS])
 
 
 def example_data(examples: Examples | None) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from acdc.artefacts.names import NO_NAMES, Names
 from acdc.artefacts.verification.examples import Examples
 from acdc.artefacts.verification.report import Report
 from acdc.render.report import extras, sections
-from acdc.render.report.examples import example_data, examples_section
+from acdc.render.report.examples import example_data, examples_section, first_example
 from acdc.render.report.explorer import explorer_data
 from acdc.render.report.markup import Markup, element, join, safe
 from acdc.render.report.spans import KINDS, by_position, picture_colours, position_data, switch
@@ -70,6 +70,7 @@ def to_html(
         title=safe(title(circuit)),
         heading=safe(f"{circuit.task.name} in {circuit.model.name}"),
         subtitle=safe(f"Found by {circuit.method.name} on {circuit.metric}, {circuit.ablation} ablation"),
+        example=first_example(examples),
         colours=_colours() + picture_colours(circuit),
         style=_read("report.css"),
         word=sections.word(report),
