@@ -223,7 +223,9 @@ def test_a_component_says_what_the_stream_says_before_and_after_its_layer(show):
     page = show(to_html(circuit, full_report(circuit), "acdc discover", scores, with_lens(circuit)))
     head = next(edge.id.split("->")[0] for edge in circuit.links if edge.id.startswith("a1."))
     page.click(f'[data-id="{head}"]')
-    assert "The likeliest next token after layer 0 → after layer 1." in page.inner_text("#details")
+    said = page.inner_text("#details")
+    assert "Before and after layer 1" in said and "all its heads and the MLP" in said
+    assert "after layer 0 → after layer 1" in said
     assert page.inner_text("#details .lens-steps li").split() == ["word", "13.9%", "→", "yes", "23.9%"]
 
 
