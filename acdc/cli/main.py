@@ -313,7 +313,7 @@ def check_task(
 command(UNDERSTAND, 'acdc trace --model trio --prompt "When Mary and John went to the store"')(trace)
 command(UNDERSTAND, 'acdc intervene --model trio --prompt "Then Anna and Paul" --set a1.h0=0')(intervene)
 command(UNDERSTAND, "acdc explain m3.n244 --task greater_than")(explain)
-command(UNDERSTAND, "acdc steer --at resid_post3@-1 --task ioi --pairs ioi --out curve")(steer)
+command(UNDERSTAND, "acdc steer --at resid_post1@S2 --task ioi --pairs ioi --out curve")(steer)
 command(UNDERSTAND, "acdc open runs/ioi-trio-acdc-001", name="open")(open_)
 command(FIND, "acdc verify runs/ioi-trio-acdc-001 --all")(verify)
 command(FIND, "acdc minimise runs/ioi-trio-acdc-001 --out smaller")(minimise)

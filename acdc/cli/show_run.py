@@ -142,7 +142,7 @@ def _random_size(run: FinishedRun) -> str:
     sizes = run.report.random.edges if run.report.random else []
     if not run.circuit.units.are_edges or not sizes:
         return f"as many {run.circuit.part_name}"
-    return f"{min(sizes):,} to {max(sizes):,} edges on paths" if min(sizes) < max(sizes) else f"{sizes[0]:,} edges"
+    return f"{min(sizes):,} to {max(sizes):,} edges" if min(sizes) < max(sizes) else f"{sizes[0]:,} edges"
 
 
 def print_random(report: Report, size: str, out: "Console") -> None:

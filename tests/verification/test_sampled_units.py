@@ -45,13 +45,13 @@ def test_single_rows_are_resampled_as_ever():
 
 def test_the_bootstrap_draws_whole_units():
     """Against a loop over draws of units of unlike sizes."""
-    prompts = [0, 0, 0, 1, 2, 2, 3, 4, 4, 5]
-    units, values = SampledUnits.of([row(i, p) for i, p in enumerate(prompts)]), np.arange(10.0) ** 2
+    prompts = [0, 0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7, 8]
+    units, values = SampledUnits.of([row(i, p) for i, p in enumerate(prompts)]), np.arange(14.0) ** 2
     found = Bootstrap(units, 0).of(mean, values)
-    of_unit = [[v for v, p in zip(values, prompts, strict=True) if p == unit] for unit in range(6)]
+    of_unit = [[v for v, p in zip(values, prompts, strict=True) if p == unit] for unit in range(9)]
     spread = [
         np.mean([value for unit in drawn for value in of_unit[unit]])
-        for drawn in np.random.default_rng(0).integers(6, size=(2000, 6))
+        for drawn in np.random.default_rng(0).integers(9, size=(2000, 9))
     ]
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(spread, [0.025, 0.975])))
     assert found.value == pytest.approx(values.mean())
