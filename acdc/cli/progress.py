@@ -1,5 +1,5 @@
 """How long work reports on the terminal: bars, and a line that says what is being loaded. In a pipe, such as a log
-file, a plain line once a stage has taken two seconds, and every half minute after that."""
+file, a plain line for every half minute that a stage takes; short work says nothing there."""
 
 import functools
 import sys
@@ -20,7 +20,7 @@ from acdc.errors import printable
 from acdc.progress import Advance, Say, shown_by
 
 RECENT = 20.0  # seconds of work that time left is reckoned from
-FIRST, EVERY = 2.0, 30.0  # seconds before a pipe's first line of a stage, and between those after it
+EVERY = 30.0  # seconds between the lines that a stage writes into a pipe
 TIME, RATE, SHORTEST, LONGEST, SHORTEST_NOTE = 7, 18, 8, 40, 12  # characters of a bar's columns
 WIDE = 100  # characters of a terminal, from which on there is room for rate and note
 _CLEAR = Control((ControlType.CARRIAGE_RETURN,), (ControlType.ERASE_IN_LINE, 2))
@@ -103,10 +103,8 @@ class _Lines:
         self._what = what
 
     def _tell(self) -> None:
-        wait = FIRST
-        while not self._over.wait(wait):
+        while not self._over.wait(EVERY):
             tell(f"acdc: {printable(self._text())}")
-            wait = EVERY
 
     def _text(self) -> str:
         seconds = time.monotonic() - self._since

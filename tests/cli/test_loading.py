@@ -145,7 +145,7 @@ def test_a_pipe_sees_lines_of_what_takes_long_alone(capsys, monkeypatch):
     with line("loading"), bars("searching", 9, "edges"):
         pass
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(progress, "FIRST", 0.05)
+    monkeypatch.setattr(progress, "EVERY", 0.05)
     with bars("searching", 2000, "edges") as advance:
         advance(1000, "14 kept")
         time.sleep(0.3)
