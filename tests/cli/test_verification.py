@@ -73,7 +73,7 @@ def test_what_a_full_verification_measures_on_fewer_rows_is_said(acdc, run, monk
     told = acdc("verify", "found", "--all")
     assert told.code == 0, told.err
     parts = (
-        "faithfulness under other ablations (8), completeness (8), minimality (8), random circuits (4), CMD and CPR (8)"
+        "faithfulness under other ablations (8), completeness (8), minimality (8), random circuits (8), CMD and CPR (8)"
     )
     assert f"measured on fewer rows to stay within the budget: {parts}" in told.out
     assert "not measured: faithfulness under optimal ablation: learning its constants exceeds the budget" in told.out
