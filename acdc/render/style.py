@@ -193,9 +193,11 @@ def screened(circuit: Circuit) -> str:
     edges, groups = int(found["screened_edges"]), int(found["screened_groups"])
     if not edges:
         return "every edge was tested"
+    negated = circuit.method.objective == f"neg_{circuit.metric}"
+    what, change = circuit.metric if negated else circuit.method.objective, found["screened_change"]
     text = (
         f"{count_of(edges, 'edge')} {were(edges)} removed in {count_of(groups, 'group')} instead of one by one, which "
-        f"changed {circuit.method.objective} by {found['screened_change']:+.2g}"
+        f"changed {what} by {-change if negated else change:+.2g}"
     )
     kept, sampled = int(found["screened_sampled_kept"]), int(found["screened_sampled"])
     if sampled:
