@@ -14,6 +14,8 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
 
+os.environ.pop("COLUMNS", None)  # which pytest-xdist sets; output in pipes would be as wide
+
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read when Ray is imported, whoever does it first
 
 import torch  # noqa: E402

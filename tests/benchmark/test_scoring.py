@@ -64,7 +64,7 @@ def test_the_widest_gap_is_between_what_matters_and_what_does_not():
 
 
 def test_every_model_counts_the_same():
-    interval = mean_over_models([0.0, 1.0, 1.0, 0.0, 0.5])
+    interval = mean_over_models([0.0, 1.0, 1.0, 0.0, 0.5, 0.2, 0.5, 0.8])
     assert interval.value == 0.5
     assert 0.0 <= interval.low < 0.5 < interval.high <= 1.0
     alone = mean_over_models([0.3])

@@ -186,7 +186,7 @@ def test_an_encoding_without_a_character_is_no_failure(tmp_path):
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     words = [sys.executable, "-m", "acdc", "list", "runs", "--out", "é"]
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"no runs in \\xe9\n", b"")
+    assert (done.returncode, done.stderr) == (0, b"") and done.stdout.startswith(b"no runs in \\xe9\n")
 
 
 @pytest.mark.parametrize("words", ["show X", "discover --model ./X", "list runs --out X"])
