@@ -148,12 +148,12 @@ REFUSED = {
     "map 'heads' is not one of": {"maps": ["heads"]},
     "no maps are asked for": {"maps": []},
     "direction 'up' is not one of": {"direction": "up"},
-    "limit 129 is more than the task's 128 rows": {"limit": 129},
+    "limit=129 is more than the task's 128 rows": {"limit": 129},
     "subject 'noun' is no span of task 'ioi', whose spans are IO, S1": {"subject": "noun"},
-    "--subject restores clean values": {"subject": "S2", "direction": "both"},
-    "--window goes with --subject": {"window": 2},
-    "--noise nan": {"noise": float("nan")},
-    "--samples 0 must be at least 1": {"samples": 0},
+    "subject restores clean values": {"subject": "S2", "direction": "both"},
+    "window goes with subject": {"window": 2},
+    "noise nan": {"noise": float("nan")},
+    "samples=0 must be at least 1": {"samples": 0},
 }
 
 
@@ -167,7 +167,7 @@ def test_rows_without_what_is_asked_for_are_refused(trio, ioi):
     from dataclasses import replace
 
     plain = Task("plain", tuple(replace(row, spans=None, corrupted=None) for row in ioi.rows[:2]), "kl")
-    with pytest.raises(InputError, match="row 'ioi-000' has none: give it one, or with --subject noise"):
+    with pytest.raises(InputError, match="row 'ioi-000' has none: give it one, or with subject noise"):
         acdc.patch(trio, plain)
     for asked in ({"by": "spans"}, {"subject": "S2"}):
         with pytest.raises(InputError, match="task 'plain' has no spans: give each of its rows"):
@@ -194,7 +194,7 @@ def test_prompts_of_unequal_length_are_patched_by_span():
         means = np.mean([np.array(record.maps[number].metric, dtype=float) for record in alone], axis=0)
         assert np.allclose(means, np.array(one.metric, dtype=float), atol=1e-9), one.name
     assert "pattern" not in {one.site for one in acdc.patch(model, Task("all", rows, "logit_diff"), threads=1).maps}
-    for asked, message in (({"maps": ["pattern"]}, "take q and k"), ({"by": "positions"}, "leave out --by positions")):
+    for asked, message in (({"maps": ["pattern"]}, "take q and k"), ({"by": "positions"}, "leave out by positions")):
         with pytest.raises(InputError, match=message):
             acdc.patch(model, Task("all", rows, "logit_diff"), **asked)
 
