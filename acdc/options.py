@@ -172,3 +172,4 @@ class By(StrEnum):
 
 
 DEFAULT_THREADS = 2
+INTERVALS = 4  # equal parts of the range of activations, from each of which explain draws prompts

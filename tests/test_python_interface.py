@@ -8,8 +8,10 @@ import torch
 
 import acdc
 from acdc.artefacts.scores import Scores
+from acdc.behaviour.ablations import ABLATIONS
 from acdc.errors import AcdcWarning, InputError
 from acdc.execution.ablated import Ablated
+from acdc.search.registry import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +72,11 @@ def test_nothing_left_to_verify_on_is_told(trio, induction):
     assert "not verified: discovery used all 4 rows" in repr(acdc.verify(trio, few, circuit))
 
 
-def test_own_methods_and_ablations(trio, induction):
+def test_own_methods_and_ablations(trio, induction, monkeypatch):
     """A function that does what eap's own scores say, and one that ablates to zero, give what these give."""
+    for registry in (METHODS, ABLATIONS):  # other tests do not know them
+        monkeypatch.setattr(registry, "_added", {})
+        monkeypatch.setattr(registry, "_all", None)
     exact = acdc.score(trio, induction, "eap", ablation="zero", limit=8)
 
     def known(behaviour, options, progress):

@@ -16,9 +16,10 @@ from acdc.dictionaries.quality import batches
 from acdc.errors import InputError
 from acdc.explanation.units import Unit
 from acdc.model.load import Model
+from acdc.options import INTERVALS
 from acdc.progress import Progress, silent
 
-TOP, INTERVALS, PER_INTERVAL, BINS = 10, 4, 4, 40
+TOP, PER_INTERVAL, BINS = 10, 4, 40
 BATCH = 32
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from acdc.explanation.examples import INTERVALS
+from acdc.options import INTERVALS
 
 if TYPE_CHECKING:
     from acdc.explanation.explain import Explained, ShownExample
