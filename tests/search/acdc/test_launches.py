@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from acdc.behaviour.behaviour import Behaviour
+from acdc.execution import products
 from acdc.progress import silent
 from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.receiver_steps import receiver_steps
@@ -21,8 +22,10 @@ A_LAYER, BESIDES = 45, 25  # operations of a trial for each layer that it reache
 
 @pytest.fixture(scope="module")
 def counting():
-    """The benchmark's modules; at the end of the path, as one of them is called acdc."""
+    """The benchmark's modules; at the end of the path, as one of them is called acdc. All products are PyTorch's own:
+    oneDNN, which takes large ones on some processors, is called in other ways."""
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(products, "LINEAR", None)
         patched.setattr(sys, "path", [*sys.path, str(ROOT)])
         import launches
 
