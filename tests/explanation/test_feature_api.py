@@ -61,7 +61,7 @@ def test_explanations_and_steering(tmp_path, model, task, dictionary):
 
 def test_training(tmp_path, model, task):
     settings = {"tasks": [task], "features": 16, "active": 2, "steps": 2, "layers": [1]}
-    with pytest.raises(acdc.InputError, match="use --activation jumprelu, or all layers"):
+    with pytest.raises(acdc.InputError, match="use activation jumprelu, or all layers"):
         acdc.train_dictionary(model, tmp_path / "d", **settings)
     assert not (tmp_path / "d").exists()
     trained = acdc.train_dictionary(model, tmp_path / "d", kind="sae", **settings)

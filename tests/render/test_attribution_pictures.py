@@ -107,7 +107,7 @@ def test_sentences():
     assert (
         "kept graph alone has 2.9 (95% of the difference), its 3 kept neurons alone 2 (50% of the difference)" in alone
     )
-    assert "at the same places: 1 to 1.2)" in alone
+    assert "at the same places: 1 to 1.2, 0% to 10%)" in alone
     assert "Without these alone, it is 1.5 (25% of the difference) (as many" in alone
     assert "rank correlation 0.50" in effects and "0.25 with nothing held" in effects
     assert verified(graph, verification(effects=(), rank_held=None)) == [alone]
