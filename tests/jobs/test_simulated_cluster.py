@@ -3,6 +3,7 @@ and slow."""
 
 import json
 from collections import Counter
+from contextlib import ExitStack
 
 import pytest
 
@@ -25,7 +26,11 @@ REAL = [
 
 @pytest.fixture(scope="module")
 def started():
-    with pytest.MonkeyPatch.context() as patch, simulated_cluster(patch) as found:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        try:
+            found = stack.enter_context(simulated_cluster(patch))
+        except RuntimeError as error:  # where another cluster starts at the same time, for one
+            pytest.skip(f"Ray starts no cluster here: {' '.join(str(error).split())}")
         yield found
 
 
@@ -40,7 +45,7 @@ def artefacts(out):
     return {str(path.relative_to(out)): path.read_bytes() for path in files if path.name != RUN_FILE}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_node_is_lost_and_one_added_and_the_bytes_are_the_same(cluster, tmp_path):
     """A worker has all four GPUs of a node, so that there are few processes: each node that is lost takes a worker."""
     jobs = make_jobs({"threads": 1}, REAL, tmp_path)
