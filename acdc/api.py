@@ -229,12 +229,17 @@ def discover(
         threads=threads,
     )
     result = run_discovery(model, task, settings, progress)
+    _warn_of(result)
+    return result
+
+
+def _warn_of(result: Result) -> None:
+    """Warn, where `discover` was called, of an odd size and where no rows are left."""
     for note in size_notes(result.circuit):
-        warnings.warn(as_arguments(note), AcdcWarning, stacklevel=3)
+        warnings.warn(as_arguments(note), AcdcWarning, stacklevel=4)
     if not result.circuit.task.verification:
         note = "discovery used all rows, and none are left for acdc.verify: give a smaller limit, or more rows"
-        warnings.warn(note, AcdcWarning, stacklevel=3)
-    return result
+        warnings.warn(note, AcdcWarning, stacklevel=4)
 
 
 @checked

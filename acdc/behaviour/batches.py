@@ -31,12 +31,13 @@ class RunCache(Generic[T]):
         self._make, self._size, self._budget = make, size, budget
         self.clear()
 
-    def grow(self, budget: float) -> None:
-        """Keep what fits into so many bytes, if these are more than now."""
+    def grow(self, budget: float) -> float:
+        """Keep what fits into so many bytes, if these are more than now; gives how many it is then."""
         if budget > self._budget:
             self._left += budget - self._budget
             self._budget = budget
             self._too_large.clear()
+        return self._budget
 
     def clear(self) -> None:
         """Let go of all values; they are recomputed when asked for."""
@@ -187,6 +188,6 @@ def share_host_memory(workers: int) -> None:
 
 def budget_on(kind: str, free: int | None, rereads: bool = False) -> float:
     """Bytes of runs that a behaviour may keep on a device of a kind, `cpu` or `cuda`, with so many `free` bytes.
-    `rereads`: whether all runs are read again and again, which takes forever if they are computed every time."""
+    `rereads`: whether all runs are read at every test, which is slow where they are computed each time."""
     share = KEPT_SHARE if kind != "cpu" else HOST_SHARE / _workers if rereads else 0.0
     return KEPT_BYTES if free is None else max(KEPT_BYTES, share * free)

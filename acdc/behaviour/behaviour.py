@@ -111,8 +111,7 @@ class Behaviour:
         """Hold as many runs as memory allows, for a search that reads those of all batches at every test. Warns where
         that is not all of them."""
         budget = budget_on(self.model.device_kind, free_memory(self.model.device), rereads=True) / 2
-        self._clean.grow(budget)
-        self._prompts.grow(budget)
+        budget = min(self._clean.grow(budget), self._prompts.grow(budget))
         tokens, each = sum(inputs.clean.numel() for inputs in self._inputs), self.model.anatomy.d_model
         needed = tokens * each * len(self.graph.writers) * self.model.dtype.itemsize
         if needed > budget and len(self.batches) > 1:

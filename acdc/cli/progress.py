@@ -19,7 +19,7 @@ from acdc.cli.console import console, tell
 from acdc.errors import printable
 from acdc.progress import Advance, Say, shown_by
 
-RECENT = 20.0  # seconds of work that time left is reckoned from
+RECENT = 20.0  # seconds of work from which the time left is estimated
 EVERY = 30.0  # seconds between the lines that a stage writes into a pipe
 TIME, RATE, SHORTEST, LONGEST, SHORTEST_NOTE = 7, 18, 8, 40, 12  # characters of a bar's columns
 WIDE = 100  # characters of a terminal, from which on there is room for rate and note

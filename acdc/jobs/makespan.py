@@ -115,7 +115,7 @@ def _after(plan: JobPlan) -> float:
 
 def _load(plan: JobPlan, search: float, after: float) -> JobLoad:
     """A job whose search, and what comes after it, take so many seconds. Batches that are scored are shared; a search
-    that decides, and what comes after any search, are not reckoned as shared."""
+    that decides, and what comes after any search, do not count as shared."""
     model = plan.model, plan.dtype
     loading = sum([plan.search.memory.weights, *plan.search.memory.elsewhere.values()]) / READING
     if plan.method.decides or plan.method.learns_masks:

@@ -42,7 +42,7 @@ class Judgement:
 
 def judge(report: Report) -> Judgement:
     """What the verification says of faithfulness alone, under the ablation and by the metric of discovery. Other
-    metrics do not change the word; those in which the circuit does far less are named."""
+    metrics do not change the word; those in which the circuit recovers too little are named."""
     if not report.rows:
         return Judgement(Word.untested, f"Not verified: {report.reason}.")
     value = report.faithfulness
@@ -54,7 +54,8 @@ def judge(report: Report) -> Judgement:
     said = f"{percent(value)}" if interval is None else spread(interval)
     why = f"The circuit alone recovers {said} of the behaviour in {report.metric}{_beyond(value)}."
     if less := _less(report, value):
-        why += f" It recovers far less in {' and in '.join(less)}."
+        *others, last = less
+        why += f" It recovers less in {', '.join(others) + ' and ' if others else ''}{last}."
     return Judgement(_word(value, interval), why, interval is not None)
 
 

@@ -4,7 +4,6 @@ record where and when. What nodes and GPUs are is for Ray's scheduler alone; the
 import fcntl
 import json
 import secrets
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -13,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+from sockets import free_ports
+
 from acdc.behaviour.workers import share_out
 from acdc.execution.work import Work
 from acdc.jobs.batch import run_planned
-from acdc.jobs.ray import desk
+from acdc.jobs.ray import dispatcher
 from acdc.jobs.ray.pool import RayPool, _import_ray
 from acdc.planning.throughput import JobLoad, schedule
 
@@ -65,7 +66,7 @@ def simulated_cluster(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     monkeypatch.setenv("RAY_worker_niceness", "0")  # else workers starve where much else runs
-    monkeypatch.setattr(desk, "START_SECONDS", PATIENCE)
+    monkeypatch.setattr(dispatcher, "START_SECONDS", PATIENCE)
     monkeypatch.setattr("acdc.jobs.ray.pool.START_SECONDS", PATIENCE)
     ray = _import_ray(local=True)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -109,16 +110,6 @@ def patient(get_node):
 def settings():
     """Of a node: ports are given, so that it need not wait until its agents have found some."""
     return {"object_store_memory": STORE_BYTES, **dict(zip(AGENTS, free_ports(len(AGENTS)), strict=True))}
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @dataclass(frozen=True)

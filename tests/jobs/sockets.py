@@ -1,6 +1,7 @@
-"""Which sockets processes listen on, from what the system says of itself."""
+"""Which sockets processes listen on, from what the system says of itself, and ports that are free."""
 
 import ipaddress
+import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -50,3 +51,14 @@ def _table(name: str) -> Iterator[tuple[str, str]]:
             words = bytes.fromhex(fields[1].partition(":")[0])
             address = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
             yield fields[9], str(ipaddress.ip_address(address))
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of the loopback device that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports

@@ -5,7 +5,6 @@ import os
 import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import shared_folder
+from sockets import free_ports
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'acdc[cluster]'")
 
@@ -49,16 +49,6 @@ class Cluster:
 
     def status(self, id, *words):
         return json.loads(self.acdc("status", id, "--json", *words).splitlines()[-1])
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @contextmanager

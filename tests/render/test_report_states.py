@@ -171,8 +171,8 @@ def test_a_metric_that_is_far_lower_is_named():
     found = judge(report.model_copy(update={"measures": {circuit.metric: own, **others}}))
     assert found.word is Word.faithful and found.said == "faithful, without an interval"
     assert found.why == (
-        f"The circuit alone recovers 90.0% of the behaviour in {circuit.metric}. It recovers far less in accuracy "
-        "(0.525 of 0.918) and in prob_diff (34.0%)."
+        f"The circuit alone recovers 90.0% of the behaviour in {circuit.metric}. It recovers less in accuracy "
+        "(0.525 of 0.918) and prob_diff (34.0%)."
     )
 
 

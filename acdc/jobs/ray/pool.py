@@ -22,7 +22,7 @@ from acdc.errors import InputError
 from acdc.files import make_private
 from acdc.jobs.job import Job
 from acdc.jobs.pulse import Pulse
-from acdc.jobs.ray.desk import ATTEMPTS, POLL, START_SECONDS, Desk, not_shared
+from acdc.jobs.ray.dispatcher import ATTEMPTS, POLL, START_SECONDS, Dispatcher, not_shared
 from acdc.jobs.ray.internals import listens_on_the_network, read_settings_again
 from acdc.jobs.ray.nodes import Node, fitting
 from acdc.jobs.ray.worker import Mailbox, Worker
@@ -97,19 +97,19 @@ class RayPool:
         pool = [worker.remote(self.workers) for _ in range(self.workers)]
         there, coming = _first_there(ray, pool, self.least)
         _check_shared(ray, there, jobs[0].folder)
-        desk = Desk(ray, mailbox, jobs, there)
+        dispatcher = Dispatcher(ray, mailbox, jobs, there)
         for one in coming:
-            desk.back.expect([one], _shared_file(jobs[0].folder))
+            dispatcher.back.expect([one], _shared_file(jobs[0].folder))
         pulse = Pulse(ray)
-        while desk.at_work:
-            desk.hand_out()
-            ended = desk.wait()
-            pulse.check(at_once=not desk.busy.keys().isdisjoint(ended))
+        while dispatcher.at_work:
+            dispatcher.hand_out()
+            ended = dispatcher.wait()
+            pulse.check(at_once=not dispatcher.busy.keys().isdisjoint(ended))
             for method, arguments in _drained(ray, mailbox):
                 if method == "started":
-                    desk.started(*arguments)
+                    dispatcher.started(*arguments)
                 getattr(report, method)(*arguments)
-            yield from desk.take_back(ended)
+            yield from dispatcher.take_back(ended)
 
 
 def _drained(ray: Any, mailbox: Any) -> list[tuple[str, tuple]]:

@@ -2,6 +2,7 @@
 by which a worker learns who shares in its job. Workers join and leave a job while it goes on."""
 
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 from acdc.behaviour.batches import share_host_memory
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import WorkerLost
+from acdc.errors import AcdcWarning
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.jobs.job import Job, SharedJob
@@ -157,8 +159,10 @@ class _Members:
                 self._binding.pop(place).get()
             except WorkerLost:
                 pass  # where it is started anew, it binds the rows when it is first asked for anything
-            except Exception:
+            except Exception as error:
                 self._unable.add(place)
+                reason = str(error).strip().rpartition("\n")[2]
+                warnings.warn(f"a worker does not share in this job: {reason}", AcdcWarning, stacklevel=2)
                 continue
             self._bound.append(place)
 

@@ -18,7 +18,7 @@ from acdc.progress import Progress
 from acdc.search.acdc.acdc_tests import ROUNDS
 from acdc.search.acdc.cost import cost_of_tests
 from acdc.search.acdc.measured import MeasuredObjective
-from acdc.search.acdc.search import decide, default_threshold, wanted_objective
+from acdc.search.acdc.search import decide, default_threshold, screen_share, wanted_objective
 from acdc.search.cost import BatchCost, BatchDryRun, Run
 from acdc.search.options import OrderOptions
 
@@ -32,8 +32,9 @@ def acdc_complete(behaviour: Behaviour, options: OrderOptions, progress: Progres
             "them alone: use acdc or hybrid with it"
         )
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
-    options = options.model_copy(update={"journal": None})  # it holds the passes of one ACDC
     gone = np.zeros(behaviour.graph.n_edges, dtype=bool)
+    share = screen_share(behaviour, options, len(gone))  # in all rounds, of which later ones have fewer candidates
+    options = options.model_copy(update={"journal": None, "screen": share})  # a journal holds the passes of one ACDC
     kept, values = gone.copy(), np.zeros(len(gone))
     tests: list[Decision] = []
     drift, tried, screening = 0.0, 0, None
@@ -44,7 +45,8 @@ def acdc_complete(behaviour: Behaviour, options: OrderOptions, progress: Progres
         kept |= found.kept
         tests += found.tests
         drift, tried = max(drift, found.drift), tried + found.tried
-        screening = found.screening if screening is None or found.screening is None else screening + found.screening
+        if found.screening is not None:
+            screening = found.screening if screening is None else screening + found.screening
         spare = _spare(measured, gone, found.kept, threshold)
         if not spare.any():
             break

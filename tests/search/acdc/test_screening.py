@@ -17,6 +17,7 @@ from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.passes import Expected, next_pass
 from acdc.search.acdc.search import acdc, screen_share
 from acdc.search.discover import discover
+from acdc.search.methods import acdc_complete
 from acdc.search.options import MANY_CANDIDATES, MANY_SCREEN, AcdcOptions, OrderOptions
 from acdc.search.registry import METHODS
 from acdc.search.settings import DiscoverySettings
@@ -243,3 +244,15 @@ def test_many_candidates_are_screened_by_default(trio, monkeypatch):
     assert found.screening.share == MANY_SCREEN and found.screening.groups
     asked = acdc(behaviour, OrderOptions(threshold=0.1, screen=MANY_SCREEN), silent)
     assert found.tests == asked.tests and (found.kept == asked.kept).all()
+
+
+def test_all_rounds_of_the_complete_search_are_screened_alike(trio, monkeypatch):
+    """Later rounds have fewer candidates than the first, which alone is above the limit; the record is of all."""
+    behaviour = bound(trio, "ioi", "logit_diff")
+    monkeypatch.setattr(search, "MANY_CANDIDATES", behaviour.graph.n_edges - 1)
+    rounds, decide = [], search.decide
+    monkeypatch.setattr(acdc_complete, "decide", lambda *given: rounds.append(decide(*given)) or rounds[-1])
+    found = acdc_complete.acdc_complete(behaviour, OrderOptions(threshold=1.0), silent)
+    shares = [one[0].screening.share for one in rounds]
+    assert len(shares) > 1 and set(shares) == {MANY_SCREEN}
+    assert found.screening.removed == sum(one[0].screening.removed for one in rounds) > rounds[0][0].screening.removed

@@ -49,7 +49,7 @@ class _Task:
         return {place: one for place, one in enumerate(self.team.joined) if place not in self.team.left}
 
 
-class Desk:
+class Dispatcher:
     """The jobs and the workers of one pool."""
 
     def __init__(self, ray: Any, mailbox: Any, jobs: Sequence[Job], there: Sequence[Any]):
