@@ -14,7 +14,7 @@ from acdc.task.rows import Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_FLAG = re.compile(r"--(?P<name>[a-z]+(?:-[a-z]+)*)(?: (?P<value>-?\d[\d.,e+-]*\b))?")
+_FLAG = re.compile(r"(?<![\w./-])--(?P<name>[a-z]+(?:-[a-z]+)*)(?: (?P<value>-?\d[\d.,e+-]*\b))?")
 _HOW: Mapping[type, str] = {  # to come by one
     Model: 'acdc.load_model("trio") loads one',
     Task: "acdc.load_task(name, model) loads one, acdc.Task.of(model, rows) makes one",
@@ -39,7 +39,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         __tracebackhide__ = True
         bound = signature.bind(*args, **kwargs)
         try:
-            for name in bound.arguments.keys() & kinds.keys():
+            for name in filter(bound.arguments.__contains__, kinds):
                 bound.arguments[name] = _checked(name, bound.arguments[name], kinds[name], signature)
             return function(*bound.args, **bound.kwargs)
         except InputError as error:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import acdc
+from acdc.arguments import as_arguments
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.ablations import ABLATIONS
 from acdc.errors import AcdcWarning, InputError
@@ -187,3 +188,9 @@ def test_models_from_memory(trio, induction, tmp_path):
 def test_a_circuit_lists_its_own_names(found):
     assert {"edges", "score", "to_dataframe", "export"} <= set(dir(found.circuit))
     assert "parse_obj" not in dir(found.circuit)
+
+
+def test_only_options_are_renamed():
+    """Not what stands in the name of a file."""
+    said = as_arguments("my--edges.json, a/--limit and b.--seed: give --edges 4, or --batch-size")
+    assert said == "my--edges.json, a/--limit and b.--seed: give edges=4, or batch_size"

@@ -103,9 +103,7 @@ def print_check(check: "TaskCheck", as_json: bool) -> None:
     means = [[name, number(ends["clean"]), number(ends["corrupted"])] for name, ends in check.measures.items()]
     out.print(make_table(("metric", "clean", "corrupted"), means, out.width, "mean over all rows"))
     if RIGHT_ANSWER in check.measures:
-        out.print(
-            f"{RIGHT_ANSWER}: the likeliest of a row's own answers is a correct one; only check-task measures it"
-        )
+        out.print(f"{RIGHT_ANSWER}: the likeliest of a row's own answers is a correct one; only check-task measures it")
     if check.groups:
         out.print()
         out.print(_groups(check, out.width))

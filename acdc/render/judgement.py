@@ -42,7 +42,7 @@ class Judgement:
 
 def judge(report: Report) -> Judgement:
     """What the verification says of faithfulness alone, under the ablation and by the metric of discovery. Other
-    metrics do not change the word; those in which the circuit recovers too little are named."""
+    metrics do not change the word; of a circuit that is at least partly faithful, those that it fails in are named."""
     if not report.rows:
         return Judgement(Word.untested, f"Not verified: {report.reason}.")
     value = report.faithfulness
@@ -53,10 +53,11 @@ def judge(report: Report) -> Judgement:
     interval = own.denoised if own is not None and own.denoised.low is not None else None
     said = f"{percent(value)}" if interval is None else spread(interval)
     why = f"The circuit alone recovers {said} of the behaviour in {report.metric}{_beyond(value)}."
-    if less := _less(report, value):
+    word = _word(value, interval)
+    if word is not Word.not_faithful and (less := _less(report, value)):
         *others, last = less
         why += f" It recovers less in {', '.join(others) + ' and ' if others else ''}{last}."
-    return Judgement(_word(value, interval), why, interval is not None)
+    return Judgement(word, why, interval is not None)
 
 
 def _less(report: Report, value: float) -> list[str]:
