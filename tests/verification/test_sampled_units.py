@@ -97,10 +97,9 @@ def test_a_run_says_what_was_resampled(acdc, tmp_path):
     acdc(
         "discover", "--task", "positions.jsonl", "--method", "exact", "--edges", 30, "--out", "run", "--verify", "none"
     )
-    done = acdc("verify", "run")
-    assert (
-        done.code == 0 and "intervals and tests: 10 prompts of 20 rows were resampled, as rows share them" in done.out
-    )
+    assert acdc("verify", "run").code == 0
+    shown = acdc("show", "run").out
+    assert "intervals and tests: 10 prompts of 20 rows were resampled, as rows share them" in shown
     full = json.loads((tmp_path / "run/verification.json").read_text())["full_verification"]
     assert full["sampling"] == {"unit": "prompt", "units": 10, "rows": 20, "too_few_groups": 0}
     tests = {test["name"]: test for test in full["tests"]}
