@@ -15,7 +15,7 @@ from acdc.options import MOST_STEPS, MOST_UPDATES, Choosing, Level, ObjectiveKin
 from acdc.search.acdc.journal import Journal
 
 # Above so many candidates ACDC screens by default, with this share: see the tables in benchmarks/README.md.
-MANY_CANDIDATES, MANY_SCREEN = 10_000, 0.3
+MANY_CANDIDATES, MANY_SCREEN = 10_000, 0.5
 # What commands, job files and runs record beside the options of a method, which therefore have other names.
 RESERVED = frozenset(
     (

@@ -1,6 +1,6 @@
 """Estimate ACDC's tests at a receiver to first order: a gradient in the present circuit times what ablation changes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,20 +47,24 @@ class Slopes:
 
 
 def slopes(
-    behaviour: Behaviour, states: Sequence[CircuitState], readers: Sequence[int], metrics: Sequence[Metric]
+    behaviour: Behaviour,
+    states: Sequence[CircuitState],
+    inputs: Sequence[Mapping[int, Tensor]],
+    metrics: Sequence[Metric],
 ) -> Slopes:
-    """Differentiate metrics in the present circuit, which has a state for each batch, by what slots of one layer and
-    kind read. Takes one run, forward and as often back as there are metrics, of what a change of the slots reaches."""
+    """Differentiate metrics in the present circuit, which has a state for each batch, by the `inputs` [N, Q, d] of some
+    slots of one layer and kind. Takes one run, forward and as often back as there are metrics, of what a change of the
+    slots reaches."""
     gradients: list[dict[int, list[Tensor]]] = []
     now = np.zeros((len(metrics), len(behaviour.rows)))
     before = behaviour.work.flops
-    for batch, state in zip(behaviour.batches, states, strict=True):
+    for batch, state, given in zip(behaviour.batches, states, inputs, strict=True):
         with torch.enable_grad():
-            read = [state.input(reader).detach().clone().requires_grad_() for reader in readers]
-            inputs = {reader: x[None] for reader, x in zip(readers, read, strict=True)}
-            final = Propagation(Route(state, readers), 1).run(inputs)
+            read = [x.detach().clone().requires_grad_() for x in given.values()]
+            new = {reader: x[None] for reader, x in zip(given, read, strict=True)}
+            final = Propagation(Route(state, list(given)), 1).run(new)
         now[:, list(batch.index)], found = differentiated(behaviour, batch, metrics, final, read)
-        gradients.append({reader: [of[place] for of in found] for place, reader in enumerate(readers)})
+        gradients.append({reader: [of[place] for of in found] for place, reader in enumerate(given)})
     return Slopes(behaviour, gradients, now, behaviour.work.flops - before)
 
 
@@ -89,4 +93,5 @@ def first_order(
     behaviour: Behaviour, states: Sequence[CircuitState], reader: int, senders: Sequence[int]
 ) -> FirstOrder:
     """Estimate the effects of undecided edges from `senders` into one slot on the behaviour's metric."""
-    return slopes(behaviour, states, [reader], [behaviour.metric]).effects(states, reader, senders)
+    inputs = [{reader: state.input(reader)} for state in states]
+    return slopes(behaviour, states, inputs, [behaviour.metric]).effects(states, reader, senders)

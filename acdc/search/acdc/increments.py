@@ -99,8 +99,16 @@ class Increments:
             state = self.states[0]
             slots = map(self.graph.reader_index.__getitem__, state.group(reader).readers)
             together = [slot for slot in slots if slot == reader or state.owners(slot)]
-            self._slopes = slopes(self.behaviour, self.states, together, self.measured.objective.metrics)
+            inputs = [{slot: state.input(slot) for slot in together} for state in self.states]
+            self._slopes = slopes(self.behaviour, self.states, inputs, self.measured.objective.metrics)
         return self._slopes.effects(self.states, reader, self._senders(edges))
+
+    def foretell_without(self, edges: np.ndarray, count: int) -> FirstOrder:
+        reader, senders = self._slots[0].reader, self._senders(edges)
+        with torch.no_grad():
+            inputs = [{reader: slot.without(senders, [count])[0]} for slot in self._slots]
+        found = slopes(self.behaviour, self.states, inputs, self.measured.objective.metrics)
+        return found.effects(self.states, reader, senders)
 
     @torch.no_grad()
     def remove(self, edges: np.ndarray) -> None:

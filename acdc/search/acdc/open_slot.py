@@ -48,6 +48,8 @@ class OpenSlot:
         first = self._place[senders[0]]
         above, later = self._above(first + counts[-1])
         rest = self._kept if later is None else self._kept + later
+        if above == first:  # nothing is removed, and the sum from there is stored
+            return rest.expand(len(counts), *rest.shape)
         start, changes = self._changes(first, above)
         stays = np.arange(start, above) >= first + np.array(counts)[:, None]
         for place in kept:

@@ -68,7 +68,7 @@ class PositionalIncrements:
         if slot[0] == self._logits[0] or self.states[0].owners(slot):
             self._open, self._has_removed = slot, len(others) > 0
             if self._has_removed:
-                self._renew({source for _, source in self._ends(others)[1]})
+                self._renew(self.states, {source for _, source in self._ends(others)[1]})
 
     def cost(self, candidates: np.ndarray) -> PassCost:
         tokens = max(batch.tokens.numel() for batch in self.behaviour.batches)
@@ -104,6 +104,15 @@ class PositionalIncrements:
             self._slopes = positional_slopes(self.behaviour, self.states, together, metrics)
         return self._slopes.effects(self.states, slot, senders)
 
+    def foretell_without(self, candidates: np.ndarray, count: int) -> FirstOrder:
+        slot, senders = self._ends(candidates)
+        states = [state.fork() for state in self.states]
+        if count:
+            self._lose(states, senders[:count])
+        return positional_slopes(self.behaviour, states, [slot], self.measured.objective.metrics).effects(
+            self.states, slot, senders
+        )
+
     def _alike(self, slot: Slot) -> list[Slot]:
         """All slots of the layer and kind of one, at all spans; of the logits, which are decided at one span after the
         other, this one alone."""
@@ -118,12 +127,8 @@ class PositionalIncrements:
         self.removed[candidates] = True
         if self._open is None:
             return
-        gone = self._ends(candidates)[1]
         self._has_removed = True
-        for state in self.states:
-            lost = set(gone)
-            state.senders[self._open] = [node for node in state.senders[self._open] if node not in lost]
-        self._renew({source for _, source in gone})
+        self._lose(self.states, self._ends(candidates)[1])
 
     def keep(self, candidate: int) -> None:
         slot, (node,) = self._ends(np.array([candidate]))
@@ -172,10 +177,19 @@ class PositionalIncrements:
         summed = (share @ changes.flatten(1)).view(len(out), *changes.shape[1:])
         return state.stream(self._open[0], source) + summed
 
-    def _renew(self, sources: set[int]) -> None:
+    @torch.no_grad()
+    def _lose(self, states: Sequence[PositionalState], senders: Sequence[Node]) -> None:
+        """Remove senders from the open slot."""
+        assert self._open is not None
+        lost = set(senders)
+        for state in states:
+            state.senders[self._open] = [node for node in state.senders[self._open] if node not in lost]
+        self._renew(states, {source for _, source in lost})
+
+    def _renew(self, states: Sequence[PositionalState], sources: set[int]) -> None:
         """After a removal from the open slot."""
         assert self._open is not None
-        for state in self.states:
+        for state in states:
             if state.kind(self._open[0]) in ATTENTION_SLOTS:
                 state.renew(self._open, sources)
 

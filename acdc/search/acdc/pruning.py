@@ -152,7 +152,11 @@ class Pruning:
                     continue
                 if end - decided > 1:
                     self._remove(tried[removed:decided])
-                    return decided, used, True
+                    if not self._reconsider(decided, end, after):
+                        return decided, used, True
+                    self.current = after
+                    self._remove(tried[decided:end])
+                    return end, used, False
             removing = tuple(t for t in self.thresholds if after - self.current < t)
             if removing and removing != self.thresholds:
                 self._remove(tried[removed:place])
@@ -174,6 +178,11 @@ class Pruning:
                 return end, used, True
         self._remove(tried[removed:])
         return len(tried), len(objectives), False
+
+    def _reconsider(self, decided: int, end: int, after: float) -> bool:
+        """Whether a screened group among what is left may leave although it misses its estimate."""
+        left = self._left[decided:]
+        return self._screen.reconsider(left, end - decided, after - self.current, self.tester.foretell_without)
 
     def _remove(self, candidates: np.ndarray) -> None:
         if len(candidates):

@@ -1,15 +1,17 @@
-"""Screened ACDC: an edge whose test is foretold to come out far below the threshold is removed without a test.
+"""Screened ACDC: an edge whose test is foretold to come out well below the threshold is removed without a test.
 
 When ACDC reaches the first receiver of a layer and kind, one run of the present circuit, forwards and back, gives
 gradients at all of them; they estimate every test there. Candidates estimated below a share of the threshold are
 screened. They leave in ACDC's own order, in groups, and the objective is measured after each group: so every other
 test starts from what is really left. A group ends where its estimates add up to that share. It may leave if the
-objective rises by less than the threshold and by about what was estimated. Otherwise it is divided and measured again,
-down to single edges, which are tested so. A seeded sample of the screened candidates is tested as well, to say how
-often the estimate was wrong.
+objective rises by less than the threshold, and misses the estimate by less than what would take the strongest of the
+group to the threshold. Where it misses by more, gradients before and after the group give better estimates, which
+screen what is left anew. A group that those do not explain either is divided and measured again, down to single edges,
+which are tested so. A seeded sample of the screened candidates is tested as well, to say how often the estimate was
+wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,10 +20,11 @@ from acdc.search.acdc.first_order import FirstOrder
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.passes import Expected, Pass, next_pass
 
-TOLERANCE = 0.6  # of the threshold, by which a group may miss its estimate
+TOLERANCE = 0.85  # of the distance from the strongest estimate in a group to the threshold: how far it may be off
 PARTS = 4  # of a group that may not leave
+FEW = 8  # candidates, or fewer, are sooner divided than estimated better
 SAMPLE = 400  # are drawn of all candidates; those at receivers that nothing reads need no test anyway
-PASSES = 2  # the version of what a pass measures: a journal of another version tells nothing about these
+PASSES = 3  # the version of what a pass measures: a journal of another version tells nothing about these
 
 
 class Screen:
@@ -43,13 +46,16 @@ class Screen:
         self._receiver = _Receiver(candidates, foretold, measured)
         if last is not None and last.taken is foretold.now:
             self._receiver.now = last.now
-        estimates = self._receiver.estimates()
-        low = estimates < self.share * self.threshold
-        self._sampled[candidates] = low & self._drawn[candidates]
-        screened = low & ~self._drawn[candidates]
-        self._expected.screened[candidates] = screened
-        self._expected.ends[candidates] = self._receiver.group_ends(screened, self.share * self.threshold)
-        self._expected.likely[candidates] = estimates >= self.threshold
+        self._screen(self._receiver, candidates)
+
+    def _screen(self, receiver: "_Receiver", left: np.ndarray) -> None:
+        """Screen what is left of a receiver's candidates, as their estimates now are."""
+        estimates = receiver.estimates(len(left))
+        low, drawn = estimates < self.share * self.threshold, self._drawn[left]
+        self._sampled[left] = low & drawn
+        self._expected.screened[left] = low & ~drawn
+        self._expected.ends[left] = receiver.group_ends(low & ~drawn, self.share * self.threshold)
+        self._expected.likely[left] = estimates >= self.threshold
 
     def expected(self, candidates: np.ndarray) -> Expected:
         """What is known of some candidates of the receiver."""
@@ -63,25 +69,43 @@ class Screen:
         return bool(self._expected.screened[candidate])
 
     def accept(self, group: np.ndarray, change: float) -> bool:
-        """Whether a group of screened candidates may leave that changes the objective so; else it is divided for
-        another pass, and a single candidate has been tested by that."""
+        """Whether a group of screened candidates may leave that changes the objective so. A single candidate that may
+        not has been tested by that."""
         assert self._receiver is not None
-        off = abs(change - self._receiver.change(group))
-        if change < self.threshold and off < TOLERANCE * self.threshold:
+        off, left_over = abs(change - self._receiver.change(group)), self.threshold - self._receiver.largest(group)
+        if change < self.threshold and off < TOLERANCE * left_over:
             self._groups.append(GroupRemoval(self._names[group[0]], len(group), change))
             self._receiver.remove(group)
             return True
         if len(group) == 1:
             self._expected.screened[group] = False
-        else:
-            self._expected.ends[group[-1 :: len(group) // -PARTS]] = True
+        return False
+
+    def reconsider(
+        self, left: np.ndarray, count: int, change: float, foretell: Callable[[np.ndarray, int], FirstOrder]
+    ) -> bool:
+        """Whether the first `count` of what is `left` of a receiver, which may not leave by their estimates, may leave
+        by better ones: the mean of the gradients before and after them, which follows a change that bends to second
+        order. They may not where one of them would be tested by either; else, if those do not explain the change, they
+        are divided for another pass, as few are at once."""
+        receiver, group = self._receiver, left[:count]
+        assert receiver is not None
+        if count > FEW:
+            after = receiver.correct(left, count, foretell)
+            self._screen(receiver, left)
+            if not self._expected.screened[group].all():
+                return False
+            if self.accept(group, change):
+                receiver.here = after
+                return True
+        self._expected.ends[group[-1 :: count // -PARTS]] = True
         return False
 
     def tested(self, candidate: int, kept: bool) -> None:
         """Record the result of a test."""
         self._wrong += bool(kept and self._sampled[candidate])
-        if not kept and self._receiver is not None:
-            self._receiver.remove(np.array([candidate]))
+        if self._receiver is not None:
+            self._receiver.decide(candidate, kept)
 
     def record(self) -> Screening | None:
         """What was screened and how well; None where nothing was to be."""
@@ -97,29 +121,55 @@ class _Receiver:
     def __init__(self, candidates: np.ndarray, foretold: FirstOrder, measured: MeasuredObjective):
         self._places = {candidate: place for place, candidate in enumerate(candidates.tolist())}
         self._effects, self._measured = foretold.effects, measured
+        self._ends: tuple[np.ndarray, ...] = (self._effects,)  # before and after a group that was reconsidered
         self.taken = self.now = foretold.now
+        self.here: FirstOrder | None = None  # with gradients of the present circuit
 
-    def estimates(self) -> np.ndarray:
-        """[candidates]: by how much the objective rises without each, now or where it is at its best, whichever is
-        more: a distance may fall now and rise after other removals."""
-        return np.maximum(*(self._measured.change(now, self._effects) for now in (self.now, self._measured.full)))
+    def estimates(self, left: int) -> np.ndarray:
+        """[left]: by how much the objective rises without each of the last candidates, now or where it is at its best,
+        before or after a group leaves, whichever is most: a distance may fall now and rise after other removals."""
+        points = [(now, end[:, -left:]) for now in (self.now, self._measured.full) for end in self._ends]
+        return np.max([self._measured.change(*point) for point in points], axis=0)
 
     def group_ends(self, screened: np.ndarray, most: float) -> np.ndarray:
-        """Boolean [candidates]: after which of the `screened` a group ends, as it raises the objective by more than
-        `most`."""
-        removed = np.cumsum(np.where(screened[:, None], self._effects, 0), axis=1)
+        """Boolean [left]: after which of the `screened` among the last candidates a group ends, as it raises the
+        objective by more than `most`."""
+        removed = np.cumsum(np.where(screened[:, None], self._effects[:, -len(screened) :], 0), axis=1)
         rises, start, found = self._measured.change(self.now, removed), 0.0, np.zeros(len(screened), dtype=bool)
         for place in np.flatnonzero(screened):
             found[place] = rises[place] - start > most
             start = rises[place] if found[place] else start
         return found
 
+    def correct(self, left: np.ndarray, count: int, foretell: Callable[[np.ndarray, int], FirstOrder]) -> FirstOrder:
+        """Estimate the first `count` of what is left by the mean of gradients now and after they have left, and the
+        others by the latter, which is returned."""
+        here = foretell(left, 0) if self.here is None else self.here
+        self.here, after, size = here, foretell(left, count), len(left)
+        decided = self._effects[:, :-size]
+        before = np.concatenate([decided, here.effects[:, -size:][:, :count], after.effects[:, count:]], axis=1)
+        self._ends = (before, np.concatenate([decided, after.effects], axis=1))
+        self._effects, self.now = np.mean(self._ends, axis=0), here.now
+        return after
+
     def change(self, group: np.ndarray) -> float:
         """By how much the objective rises without all of a group."""
         return float(self._measured.change(self.now, self._together(group)[:, None])[0])
 
+    def largest(self, group: np.ndarray) -> float:
+        """The largest rise that is estimated of a candidate of a group, at least 0."""
+        return max(0.0, float(self.estimates(len(self._places))[self._at(group)].max()))
+
     def remove(self, group: np.ndarray) -> None:
-        self.now = self.now + self._together(group)
+        self.now, self.here = self.now + self._together(group), None
+
+    def decide(self, candidate: int, kept: bool) -> None:
+        self.here = None
+        if not kept:
+            self.remove(np.array([candidate]))
 
     def _together(self, group: np.ndarray) -> np.ndarray:
-        return self._effects[:, [self._places[candidate] for candidate in group.tolist()]].sum(axis=1)
+        return self._effects[:, self._at(group)].sum(axis=1)
+
+    def _at(self, group: np.ndarray) -> list[int]:
+        return [self._places[candidate] for candidate in group.tolist()]

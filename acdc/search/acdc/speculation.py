@@ -170,6 +170,9 @@ class Speculation:
     def foretell(self, candidates: np.ndarray) -> FirstOrder | None:
         return self._tester.foretell(candidates)
 
+    def foretell_without(self, candidates: np.ndarray, count: int) -> FirstOrder:
+        return self._tester.foretell_without(candidates, count)
+
     def remove(self, candidates: np.ndarray) -> None:
         self._do("remove", candidates)
 

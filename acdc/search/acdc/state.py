@@ -195,10 +195,12 @@ class CircuitState:
         def products(written: Tensor) -> Tensor:  # [writers, N, Q, d] -> [writers, N]
             return torch.einsum("wnd,nd->wn", written.to(wide).flatten(2), flat)
 
+        upwards = np.argsort(writers)  # so that most of them lie side by side, and are not copied
         for start in range(0, len(writers), ALONG):
-            some = list(writers[start : start + ALONG])
-            clean, gone = (products(at.take(self.whole(x[as_index(some)]))) for x in (values, ablated))
-            found[start : start + len(some)] = (clean - gone).double().cpu().numpy()
+            places = upwards[start : start + ALONG]
+            some = as_index([writers[place] for place in places])
+            clean, gone = (products(at.take(self.whole(x[some]))) for x in (values, ablated))
+            found[places] = (clean - gone).double().cpu().numpy()
         for place, writer in enumerate(writers):
             if writer in self._changes:
                 found[place] = products(self.change(writer, need)[None])[0].double().cpu().numpy()

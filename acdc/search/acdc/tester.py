@@ -69,6 +69,10 @@ class Tester(Protocol):
         """Estimates of how the objective's metrics change without each of the undecided edges into the open slot; None
         for a within-head edge. Raises InputError where nothing gives any."""
 
+    def foretell_without(self, candidates: np.ndarray, count: int) -> FirstOrder:
+        """The same as it is with the first so many of all undecided edges into the open slot removed, by a run of its
+        own."""
+
     def remove(self, candidates: np.ndarray) -> None:
         """Remove edges into the open slot, or one within-head edge, for good."""
 
@@ -152,6 +156,9 @@ class WholeRuns:
         return self._objectives(removed)
 
     def foretell(self, candidates: np.ndarray) -> FirstOrder | None:
+        raise no_estimates()
+
+    def foretell_without(self, candidates: np.ndarray, count: int) -> FirstOrder:
         raise no_estimates()
 
     def remove(self, candidates: np.ndarray) -> None:

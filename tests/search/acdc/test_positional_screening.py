@@ -115,6 +115,17 @@ def test_estimates_are_exact_where_a_model_is_linear(kind):
     assert np.abs(single - before).max() > 1e-4
 
 
+@pytest.mark.parametrize("kind", [ReaderKind.LOGITS, ReaderKind.K])
+def test_estimates_after_removals_are_those_once_they_are_removed(trio, kind):
+    tester, left = opened(bound(trio, "ioi", "logit_diff"), kind)
+    assert tester.foretell(left).effects == approx(tester.foretell_without(left, 0).effects, abs=1e-9)
+    later = tester.foretell_without(left, 5)
+    tester.remove(left[:5])
+    now = tester.foretell_without(left[5:], 0)
+    assert later.effects[:, 5:] == approx(now.effects, abs=1e-9) and later.now == approx(now.now, abs=1e-9)
+    assert now.now.mean() == approx(-tester.objective(), abs=1e-9)
+
+
 def test_at_the_logits_they_are_those_of_eap(trio):
     behaviour = bound(trio, "ioi", "logit_diff")
     tester, candidates = opened(behaviour, ReaderKind.LOGITS)

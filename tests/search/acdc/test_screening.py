@@ -7,15 +7,20 @@ import pytest
 from families import boot, random_rows
 from pytest import approx
 
+from acdc.artefacts.scores import GroupRemoval
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import AcdcWarning, InputError
+from acdc.graph import ReaderKind
 from acdc.model.load import load_model
 from acdc.options import Level, ObjectiveKind
 from acdc.progress import silent
 from acdc.search.acdc import screening, search
+from acdc.search.acdc.first_order import FirstOrder
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.passes import Expected, next_pass
+from acdc.search.acdc.receiver_steps import receiver_steps
 from acdc.search.acdc.search import acdc, screen_share
+from acdc.search.acdc.speculation import make_tester
 from acdc.search.discover import discover
 from acdc.search.methods import acdc_complete
 from acdc.search.options import MANY_CANDIDATES, MANY_SCREEN, AcdcOptions, OrderOptions
@@ -92,11 +97,87 @@ def test_what_is_expected_to_be_kept_changes_no_decision(trio, monkeypatch, node
     assert [test.after for test in found.tests] == approx([test.after for test in right.tests], abs=1e-12)
 
 
+class Bent:
+    """An objective that is a polynomial of how many candidates are removed, and its gradients."""
+
+    full = np.zeros((1, 1))
+
+    def __init__(self, *coefficients):
+        self._polynomial = np.polynomial.Polynomial(coefficients)
+        self.removed = 0
+
+    def change(self, now, effects):
+        return effects[0].sum(axis=-1)
+
+    def rise(self, count):
+        return self._polynomial(self.removed + count) - self._polynomial(self.removed)
+
+    def foretell(self, left, count):
+        slope = self._polynomial.deriv()(self.removed + count)
+        return FirstOrder(np.full((1, len(left), 1), slope), self._polynomial(self.removed).reshape(1, 1), 0)
+
+    def screen(self, candidates):
+        screen = screening.Screen(0.3, 1.0, list(map(str, range(candidates))), seed=0)
+        screen.open(np.arange(candidates), self.foretell(np.arange(candidates), 0), self)
+        return screen
+
+
+def test_a_change_that_bends_is_followed_to_second_order():
+    """Of 40 candidates, the first group of 30 changes the objective by 6, not by 0 as its gradients say."""
+    bent, left = Bent(0, 0, -1 / 150), np.arange(40)
+    screen, change = bent.screen(40), bent.rise(30)
+    assert change == approx(-6)
+    assert not screen.accept(left[:30], change)
+    assert screen.reconsider(left, 30, change, bent.foretell)
+    assert screen.record().groups == (GroupRemoval("0", 30, change),)
+    bent.removed = 30
+    assert screen.expected(left[30:]).screened.all()
+    assert not screen.accept(left[30:], bent.rise(10) + 2)
+    assert screen.accept(left[30:], 10 * bent.foretell(left[30:], 0).effects[0, 0, 0])
+
+
+def test_a_candidate_that_would_be_tested_at_the_end_of_a_group_is():
+    """Each would raise the objective by half the threshold once the group has left."""
+    bent, left = Bent(0, -0.5, 1 / 40), np.arange(20)
+    screen = bent.screen(20)
+    assert not screen.accept(left, bent.rise(20) - 1.0)
+    assert not screen.reconsider(left, 20, bent.rise(20), bent.foretell)
+    assert not screen.expected(left).screened.any()
+
+
+def test_a_group_that_bends_more_than_that_is_divided():
+    bent, left = Bent(0, 0, 0, 0, -1e-5), np.arange(20)
+    screen, change = bent.screen(20), bent.rise(20)
+    assert not screen.accept(left, change)
+    assert not screen.reconsider(left, 20, change, bent.foretell)
+    known = screen.expected(left)
+    assert known.screened.all() and np.flatnonzero(known.ends).tolist() == [4, 9, 14, 19]
+
+
+@pytest.mark.parametrize("kind", [ReaderKind.LOGITS, ReaderKind.MLP, ReaderKind.K])
+def test_estimates_after_removals_are_those_once_they_are_removed(trio, kind):
+    behaviour = bound(trio, "ioi", "logit_diff")
+    tester = make_tester(behaviour, Level.edges)
+    for step in receiver_steps(behaviour.graph):
+        tester.open(step.candidates, np.array([], dtype=int))
+        if behaviour.graph.readers[behaviour.graph.ends[1][step.candidates[0]]].kind is kind:
+            break
+        for candidate in step.candidates:
+            tester.keep(candidate)
+    left = step.candidates
+    assert tester.foretell(left).effects == approx(tester.foretell_without(left, 0).effects, abs=1e-9)
+    later = tester.foretell_without(left, 3)
+    tester.remove(left[:3])
+    now = tester.foretell_without(left[3:], 0)
+    assert later.effects[:, 3:] == approx(now.effects, abs=1e-9) and later.now == approx(now.now, abs=1e-9)
+    assert now.now.mean() == approx(-tester.objective(), abs=1e-9)
+
+
 @pytest.mark.parametrize(("task", "metric", "threshold"), CASES)
 def test_it_keeps_what_testing_every_edge_keeps(trio, task, metric, threshold):
     behaviour = bound(trio, task, metric, rows=range(16))
     every = acdc(behaviour, OrderOptions(threshold=threshold), silent)
-    found = acdc(behaviour, OrderOptions(threshold=threshold, screen=0.3), silent)
+    found = acdc(behaviour, OrderOptions(threshold=threshold, screen=MANY_SCREEN), silent)
     assert every.kept.sum() > 10
     assert (found.kept == every.kept).all()
     assert len(found.tests) < len(every.tests) / 2
