@@ -47,7 +47,7 @@ CIRCUITS = {  # of acdc, by name: the objective and the share of KL
     "match": (ObjectiveKind.match, 0.0),
     "match+kl": (ObjectiveKind.match, 0.5),
 }
-FAITHFULNESS, SCREEN = 0.95, 0.3
+FAITHFULNESS, SCREEN = 0.95, 0.5
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What screened ACDC decides otherwise than exact ACDC: kept edges, tests and FLOPs of both, in one run.
 
-    python benchmarks/screening.py MODEL TASK... [--runs kl:0.1,logit_diff:0.3,...] [--screens 0.1,0.3,0.6] [--rows 16]
+    python benchmarks/screening.py MODEL TASK... [--runs kl:0.1,logit_diff:0.3,...] [--screens 0.3,0.5,0.7] [--rows 16]
 
 Both search the same rows. "both" and "either" count the edges that both and at least one of them kept, "sample" how
 many of the screened edges that were tested all the same were kept, with a 95% interval (Wilson) of the
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("tasks", nargs="+")
     parser.add_argument("--runs", default=RUNS, help="metric:threshold, separated by commas")
-    parser.add_argument("--screens", default="0.1,0.3,0.6")
+    parser.add_argument("--screens", default="0.3,0.5,0.7")
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--sender-order", type=SenderOrder, default=SenderOrder.descending)
     given = parser.parse_args()

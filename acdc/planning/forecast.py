@@ -193,14 +193,14 @@ class _Extrapolation:
         speed, pace, found = Speed.learnt(self.preview.loads, self.preview.seconds), Pace(), []
         for receiver in self.preview.receivers:
             load, pace = self._load(receiver, pace)
-            tests = int((~receiver.expected.screened).sum())
+            tests = int((~receiver.found.screened).sum())
             found.append(_Cost(tests, int(receiver.kept.sum()), load.flops, speed.seconds(load)))
         return found
 
     def _load(self, receiver: Receiver, pace: Pace) -> tuple[Load, Pace]:
         """(the work of the passes at a receiver, the pace after them)."""
         cost = receiver.cost.scaled(self.scale)
-        passes = list(widths(receiver.kept, receiver.expected, cost.of_pass(self.preview.behaviour.model), pace))
+        passes = list(widths(receiver.kept, receiver.found, cost.of_pass(self.preview.behaviour.model), pace))
         tried = sum(width for width, _ in passes)
         load = Load(
             flops=(tried + receiver.settling) * cost.each,

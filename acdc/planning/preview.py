@@ -43,6 +43,11 @@ class Receiver:
     settling: int
     expected: Expected
 
+    @property
+    def found(self) -> Expected:
+        """What a search comes to expect: those that it keeps are tested, as groups with them miss their estimates."""
+        return replace(self.expected, screened=self.expected.screened & ~self.kept)
+
 
 class Preview(Pruning):
     """`receivers`: the live ones so far. `loads` and `seconds`: of every pass. The preview ends early when its budget
