@@ -5,10 +5,10 @@ gradients at all of them; they estimate every test there. Candidates estimated b
 screened. They leave in ACDC's own order, in groups, and the objective is measured after each group: so every other
 test starts from what is really left. A group ends where its estimates add up to that share. It may leave if the
 objective rises by less than the threshold, and misses the estimate by less than what would take the strongest of the
-group to the threshold. Where it misses by more, gradients before and after the group give better estimates, which
-screen what is left anew. A group that those do not explain either is divided and measured again, down to single edges,
-which are tested so. A seeded sample of the screened candidates is tested as well, to say how often the estimate was
-wrong.
+group to the threshold. Where it misses by more, gradients before and after the group give better estimates, and what is
+left is screened again by these. A group that they do not explain either is divided and measured again, down to single
+edges, which are tested so. A seeded sample of the screened candidates is tested as well, to say how often the estimate
+was wrong.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from acdc.search.acdc.passes import Expected, Pass, next_pass
 
 TOLERANCE = 0.85  # of the distance from the strongest estimate in a group to the threshold: how far it may be off
 PARTS = 4  # of a group that may not leave
-FEW = 8  # candidates, or fewer, are sooner divided than estimated better
+FEW = 8  # a group of so many or fewer is divided without new gradients, which would cost as much
 SAMPLE = 400  # are drawn of all candidates; those at receivers that nothing reads need no test anyway
 PASSES = 3  # the version of what a pass measures: a journal of another version tells nothing about these
 
@@ -50,7 +50,7 @@ class Screen:
 
     def _screen(self, receiver: "_Receiver", left: np.ndarray) -> None:
         """Screen what is left of a receiver's candidates, as their estimates now are."""
-        estimates = receiver.estimates(len(left))
+        estimates = receiver.estimates(slice(-len(left), None))
         low, drawn = estimates < self.share * self.threshold, self._drawn[left]
         self._sampled[left] = low & drawn
         self._expected.screened[left] = low & ~drawn
@@ -86,8 +86,8 @@ class Screen:
     ) -> bool:
         """Whether the first `count` of what is `left` of a receiver, which may not leave by their estimates, may leave
         by better ones: the mean of the gradients before and after them, which follows a change that bends to second
-        order. They may not where one of them would be tested by either; else, if those do not explain the change, they
-        are divided for another pass, as few are at once."""
+        order. They may not where one of them would be tested by either. If those do not explain the change, they are
+        divided for another pass. A small group is divided at once."""
         receiver, group = self._receiver, left[:count]
         assert receiver is not None
         if count > FEW:
@@ -121,14 +121,15 @@ class _Receiver:
     def __init__(self, candidates: np.ndarray, foretold: FirstOrder, measured: MeasuredObjective):
         self._places = {candidate: place for place, candidate in enumerate(candidates.tolist())}
         self._effects, self._measured = foretold.effects, measured
-        self._ends: tuple[np.ndarray, ...] = (self._effects,)  # before and after a group that was reconsidered
+        self._before_and_after: tuple[np.ndarray, ...] = (self._effects,)  # of a group that was reconsidered
         self.taken = self.now = foretold.now
         self.here: FirstOrder | None = None  # with gradients of the present circuit
 
-    def estimates(self, left: int) -> np.ndarray:
-        """[left]: by how much the objective rises without each of the last candidates, now or where it is at its best,
+    def estimates(self, places: slice | list[int]) -> np.ndarray:
+        """[places]: by how much the objective rises without each of some candidates, now or where it is at its best,
         before or after a group leaves, whichever is most: a distance may fall now and rise after other removals."""
-        points = [(now, end[:, -left:]) for now in (self.now, self._measured.full) for end in self._ends]
+        nows = self.now, self._measured.full
+        points = [(now, effects[:, places]) for now in nows for effects in self._before_and_after]
         return np.max([self._measured.change(*point) for point in points], axis=0)
 
     def group_ends(self, screened: np.ndarray, most: float) -> np.ndarray:
@@ -148,8 +149,8 @@ class _Receiver:
         self.here, after, size = here, foretell(left, count), len(left)
         decided = self._effects[:, :-size]
         before = np.concatenate([decided, here.effects[:, -size:][:, :count], after.effects[:, count:]], axis=1)
-        self._ends = (before, np.concatenate([decided, after.effects], axis=1))
-        self._effects, self.now = np.mean(self._ends, axis=0), here.now
+        self._before_and_after = (before, np.concatenate([decided, after.effects], axis=1))
+        self._effects, self.now = np.mean(self._before_and_after, axis=0), here.now
         return after
 
     def change(self, group: np.ndarray) -> float:
@@ -158,7 +159,7 @@ class _Receiver:
 
     def largest(self, group: np.ndarray) -> float:
         """The largest rise that is estimated of a candidate of a group, at least 0."""
-        return max(0.0, float(self.estimates(len(self._places))[self._at(group)].max()))
+        return max(0.0, float(self.estimates(self._at(group)).max()))
 
     def remove(self, group: np.ndarray) -> None:
         self.now, self.here = self.now + self._together(group), None
