@@ -16,8 +16,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the package of its name
+
+from acdc.idle_threads import short_waits
+
+os.environ.update(short_waits(os.environ))
 
 import torch
 from shapes import random_gpt2, random_task

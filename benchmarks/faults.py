@@ -22,9 +22,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the package of its name
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests/jobs"))
+
+from acdc.idle_threads import short_waits
+
+os.environ.update(short_waits(os.environ))
 
 import faults  # noqa: E402
 from faults import Fault, Observation, Run, kill, observe, undisturbed  # noqa: E402

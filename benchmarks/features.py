@@ -13,8 +13,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.append(sys.path.pop(0))  # else a file beside this one could hide a package of its name
+
+from acdc.idle_threads import short_waits
+
+os.environ.update(short_waits(os.environ))
 
 import numpy as np
 

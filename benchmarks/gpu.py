@@ -27,8 +27,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the package of its name
+
+from acdc.idle_threads import short_waits
+
+os.environ.update(short_waits(os.environ))
 
 import numpy as np
 import torch

@@ -23,8 +23,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the package of its name
+
+from acdc.idle_threads import short_waits
+
+os.environ.update(short_waits(os.environ))
 
 METHODS = ("eap", "eap-ig-inputs", "exact", "acdc")
 LARGE = ("eap", "eap-ig-inputs")  # what a model of GPT-2 small's shape is measured with

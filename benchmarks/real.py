@@ -17,8 +17,11 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the package of its name
+
+from acdc.idle_threads import short_waits
+
+os.environ.update(short_waits(os.environ))
 
 import numpy as np
 

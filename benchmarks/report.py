@@ -17,9 +17,12 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the package of its name
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
+
+from acdc.idle_threads import short_waits
+
+os.environ.update(short_waits(os.environ))
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]

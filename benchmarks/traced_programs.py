@@ -11,8 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the package of its name
+
+from acdc.idle_threads import short_waits
+
+os.environ.update(short_waits(os.environ))
 
 from acdc.attribution.interventions import Freeze, Setting, set_units
 from acdc.attribution.logits import LogitChoice

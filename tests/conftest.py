@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # several tests run at once; read when torch is imported
 
 os.environ.pop("COLUMNS", None)  # which pytest-xdist sets; output in pipes would be as wide
 

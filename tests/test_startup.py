@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import command_in
 
+from acdc.idle_threads import SPINS, short_waits
+
 ROOT = Path(__file__).parent.parent
 HEAVY = ("torch", "transformers", "transformer_lens", "ray", "matplotlib", "networkx")
 LIGHT = ("graph", "artefacts", "render")
@@ -80,3 +82,9 @@ def run(tmp_path_factory) -> Path:
     options = ["--model", "trio", "--task", "ioi", "--method", "eap", "--edges", "20", "--limit", "16"]
     command_in(folder, "discover", *options, "--out", "runs/one")
     return folder / "runs/one"
+
+
+def test_idle_threads_spin_briefly_unless_the_environment_says_how_they_wait():
+    assert short_waits({}) == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": SPINS}
+    assert short_waits({"GOMP_SPINCOUNT": "7"}) == {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "7"}
+    assert short_waits({"OMP_WAIT_POLICY": "ACTIVE"}) == {}

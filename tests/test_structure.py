@@ -9,7 +9,7 @@ import networkx as nx
 PACKAGE = Path(__file__).parent.parent / "acdc"
 # Lowest first; files directly in the package that every layer may use come before all.
 LAYERS = [
-    {"errors", "extensions", "files", "options", "progress", "display", "words"},
+    {"errors", "extensions", "idle_threads", "files", "options", "progress", "display", "words"},
     {"graph"},
     {"artefacts"},
     {"execution"},

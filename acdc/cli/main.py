@@ -43,6 +43,7 @@ from acdc.cli.train_dictionary import train_dictionary
 from acdc.cli.verification import diff, minimise, verify
 from acdc.errors import AcdcWarning, InputError, InputErrors, is_out_of_memory, printable, telling
 from acdc.files import check_text
+from acdc.idle_threads import short_waits
 
 if TYPE_CHECKING:
     from acdc.runs.spec import DiscoveryJob
@@ -346,8 +347,7 @@ def main() -> None:
         sys.argv.append("--help")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for what its encoding does not have
-    # Threads that spin while they wait make a busy machine many times slower; read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.update(short_waits(os.environ))
     warnings.simplefilter("always", AcdcWarning)
     warnings.showwarning = telling(warn)
     usage_error: Any = typer.BadParameter.__base__  # that of click, which typer gives no name

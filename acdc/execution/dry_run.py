@@ -33,7 +33,7 @@ _CURVED = {
     getattr(_aten, name + backward)
     for name in ("gelu", "silu", "sigmoid", "tanh", "_softmax", "_log_softmax")
     for backward in ("", "_backward" if not name.startswith("_") else "_backward_data")
-} | {_aten.exp, _aten.log, _aten.pow, _aten.log_sigmoid_forward}
+} | {_aten.silu_, _aten.exp, _aten.log, _aten.pow, _aten.log_sigmoid_forward}
 
 
 class Kind(StrEnum):

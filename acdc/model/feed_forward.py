@@ -55,7 +55,12 @@ class FeedForward:
     def hidden(self, x: Tensor) -> Tensor:
         """What the output projection reads, [..., d] -> [..., F]."""
         into = self.into(x)
-        return self.activation(into) if self.gate is None else self.multiply(self.activation(self.gate(x)), into)
+        if self.gate is None:
+            return self.activation(into)
+        gate = self.gate(x)
+        if self.activation is functional.silu and self.multiply is torch.mul and not gate.requires_grad:
+            return functional.silu(gate, inplace=True).mul_(into)  # with nothing new to allocate
+        return self.multiply(self.activation(gate), into)
 
     def __call__(self, x: Tensor, change: Change | None = None) -> Tensor:
         """[..., d] -> [..., d]; `change`: what becomes of hidden neurons [..., F] before they are read."""
@@ -125,7 +130,10 @@ def _read_linear(module: nn.Module) -> Linear:
 
 
 def _fused(activation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """GPT-2's GELU in one pass over memory instead of eight."""
-    if type(activation).__name__ in ("NewGELUActivation", "PytorchGELUTanh", "GELUTanh"):
+    """GPT-2's GELU in one pass over memory instead of eight, and SiLU as the function that it is."""
+    name = type(activation).__name__
+    if name in ("NewGELUActivation", "PytorchGELUTanh", "GELUTanh"):
         return partial(functional.gelu, approximate="tanh")
+    if name in ("SiLU", "SiLUActivation"):
+        return functional.silu
     return activation

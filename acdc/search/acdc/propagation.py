@@ -56,8 +56,9 @@ class Propagation:
             state.cut_within_head.add((state.graph.reader_index[cut.reader], cut.owner.head))
 
     def _changed(self, writers: Sequence[int], need: Required, new: Tensor) -> None:
-        """Record that components now write `new` [writers, C, N, Q, d]."""
-        block = {need: new - self.route.ablated(writers, need)}
+        """Record that components now write `new` [writers, C, N, Q, d], which becomes their change."""
+        ablated = self.route.ablated(writers, need)
+        block = {need: new - ablated if new.requires_grad else new.sub_(ablated)}
         self._changes.update({writer: (place, block) for place, writer in enumerate(writers)})
 
     def _change(self, writer: int, need: Required) -> Tensor:

@@ -24,7 +24,7 @@ TOLERANCE = 0.85  # of the distance from the strongest estimate in a group to th
 PARTS = 4  # of a group that may not leave
 FEW = 8  # a group of so many or fewer is divided without new gradients, which would cost as much
 SAMPLE = 400  # are drawn of all candidates; those at receivers that nothing reads need no test anyway
-PASSES = 3  # the version of what a pass measures: a journal of another version tells nothing about these
+PASSES = 4  # the version of what a pass measures: a journal of another version tells nothing about these
 
 
 class Screen:
@@ -96,7 +96,7 @@ class Screen:
             if not self._expected.screened[group].all():
                 return False
             if self.accept(group, change):
-                receiver.here = after
+                receiver.now = after
                 return True
         self._expected.ends[group[-1 :: count // -PARTS]] = True
         return False
@@ -123,7 +123,6 @@ class _Receiver:
         self._effects, self._measured = foretold.effects, measured
         self._before_and_after: tuple[np.ndarray, ...] = (self._effects,)  # of a group that was reconsidered
         self.taken = self.now = foretold.now
-        self.here: FirstOrder | None = None  # with gradients of the present circuit
 
     def estimates(self, places: slice | list[int]) -> np.ndarray:
         """[places]: by how much the objective rises without each of some candidates, now or where it is at its best,
@@ -142,16 +141,15 @@ class _Receiver:
             start = rises[place] if found[place] else start
         return found
 
-    def correct(self, left: np.ndarray, count: int, foretell: Callable[[np.ndarray, int], FirstOrder]) -> FirstOrder:
-        """Estimate the first `count` of what is left by the mean of gradients now and after they have left, and the
-        others by the latter, which is returned."""
-        here = foretell(left, 0) if self.here is None else self.here
-        self.here, after, size = here, foretell(left, count), len(left)
-        decided = self._effects[:, :-size]
-        before = np.concatenate([decided, here.effects[:, -size:][:, :count], after.effects[:, count:]], axis=1)
-        self._before_and_after = (before, np.concatenate([decided, after.effects], axis=1))
-        self._effects, self.now = np.mean(self._before_and_after, axis=0), here.now
-        return after
+    def correct(self, left: np.ndarray, count: int, foretell: Callable[[np.ndarray, int], FirstOrder]) -> np.ndarray:
+        """Estimate the first `count` of what is left by the mean of the gradients so far and of those after they have
+        left, and the others by the latter: the metrics there are returned."""
+        after, start = foretell(left, count), self._effects.shape[1] - len(left)
+        before = self._effects.copy()
+        before[:, start + count :] = after.effects[:, count:]
+        self._before_and_after = (before, np.concatenate([before[:, :start], after.effects], axis=1))
+        self._effects = np.mean(self._before_and_after, axis=0)
+        return after.now
 
     def change(self, group: np.ndarray) -> float:
         """By how much the objective rises without all of a group."""
@@ -162,10 +160,9 @@ class _Receiver:
         return max(0.0, float(self.estimates(self._at(group)).max()))
 
     def remove(self, group: np.ndarray) -> None:
-        self.now, self.here = self.now + self._together(group), None
+        self.now = self.now + self._together(group)
 
     def decide(self, candidate: int, kept: bool) -> None:
-        self.here = None
         if not kept:
             self.remove(np.array([candidate]))
 
