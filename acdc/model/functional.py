@@ -97,7 +97,7 @@ class FunctionalComponents:
             rotary = self._rotary(layer, k.shape[2])
             asked = at.once(("rotary", layer, k.shape[2]), lambda: rotary.at(at.chosen))
             q, k = asked(q), rotary(k)
-        scores = (q @ _for_heads(k, len(q)).transpose(-1, -2)) * weights.scale
+        scores = (q @ _for_heads(k, len(q)).transpose(-1, -2)).mul_(weights.scale)
         self.work.flops += 2 * scores.numel() * q.shape[-1]
         if weights.softcap is not None:
             scores = weights.softcap * torch.tanh(scores / weights.softcap)
@@ -105,7 +105,7 @@ class FunctionalComponents:
             scores = scores + _of_heads(weights.position_bias(k.shape[2]), heads).to(scores)[:, None, None]
         keys, device = k.shape[2], scores.device
         hidden = at.once(("hidden", keys, weights.window, device), lambda: self._hidden(weights, keys, at, device))
-        return scores.masked_fill(hidden, -torch.inf)
+        return scores.masked_fill_(hidden, -torch.inf)
 
     def mix(self, layer: int, patterns: Tensor, v: Tensor, heads: Sequence[int] | None = None) -> Tensor:
         """What heads write under patterns [H, B, Q, P] with values v [H or KV heads, B, P, e]: [H, B, Q, d]."""

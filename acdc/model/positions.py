@@ -33,7 +33,8 @@ class Rotary:
             partner = torch.stack((-turned[..., 1::2], turned[..., 0::2]), dim=-1).flatten(-2)
         else:
             partner = torch.cat((-turned[..., width // 2 :], turned[..., : width // 2]), dim=-1)
-        return torch.cat((turned * self.cos + partner * self.sin, rest), dim=-1)
+        turned = (turned * self.cos).add_(partner.mul_(self.sin))
+        return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
 
 def read_rotary(bridge: "TransformerBridge", layer: int, module: Any) -> Callable[[int], Rotary] | None:

@@ -107,8 +107,7 @@ class PositionalIncrements:
     def foretell_without(self, candidates: np.ndarray, count: int) -> FirstOrder:
         slot, senders = self._ends(candidates)
         states = [state.fork() for state in self.states]
-        if count:
-            self._lose(states, senders[:count])
+        self._lose(states, senders[:count])
         return positional_slopes(self.behaviour, states, [slot], self.measured.objective.metrics).effects(
             self.states, slot, senders
         )
