@@ -5,7 +5,7 @@ do not depend on the number of workers, which may grow while the work goes on.
 """
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -15,6 +15,7 @@ T = TypeVar("T")
 LATE = 2.0  # a reply that takes so many times as long as the work does here is not waited for
 LEAST_WAIT = 0.5  # seconds that any reply is waited for
 LISTEN = 0.05  # seconds between two looks at what has been asked for
+LEAST_ASKED, MOST_ASKED = 2, 16  # items that a worker is asked for at a time, where enough are left
 
 
 class WorkerLost(Exception):
@@ -103,19 +104,21 @@ class _Share:
         self.left, self.done = deque(range(len(items))), dict[int, Any]()
         self._workers, self._work, self._items = workers, work, items
         self._asked: dict[int, deque[_Asked]] = {}  # by worker, in the order in which it does them
+        self._most: defaultdict[int, int] = defaultdict(lambda: LEAST_ASKED)  # items that a worker is asked for
         self._lost: set[int] = set()
         self._longest = 0.0  # seconds that an item took here
 
     def ask(self) -> None:
         """Give every worker that has nothing to do an item, but not the last, which is no quicker elsewhere; and as
-        long as there are enough for all, one to go on with while this process is at work."""
+        long as there are enough for all, others to go on with while this process is at work."""
         if len(self.left) < 2:
             return
         there = [worker for worker in range(self._workers.size) if worker not in self._lost]
-        for ahead, spared in ((0, 1), (1, 1 + len(there))):
+        for ahead in range(max((self._most[worker] for worker in there), default=0)):
+            spared = 1 + len(there) if ahead else 1
             for worker in there:
                 queue = self._asked.setdefault(worker, deque())
-                if len(self.left) > spared and len(queue) == ahead:
+                if len(self.left) > spared and len(queue) == ahead < self._most[worker]:
                     item = self.left.popleft()
                     reply = self._workers.ask(worker, self._work, self._items[item])
                     queue.append(_Asked(item, reply, time.monotonic()))
@@ -127,8 +130,11 @@ class _Share:
         self._longest = max(self._longest, time.monotonic() - began)
 
     def collect(self, waiting_for: int | None) -> None:
-        """Take the answers that are there; where nothing is left to do, wait for one, and take back what is late."""
+        """Take the answers that are there; where nothing is left to do, wait for one, and take back what is late. A
+        worker that has done all while this process was at work is asked for twice as many items from then on, one that
+        has done none for half as many."""
         for worker, queue in self._asked.items():
+            asked = len(queue)
             while queue:
                 wanted = waiting_for in [asked.item for asked in queue]
                 if queue[0].reply.ready(LISTEN if wanted else 0.0):
@@ -138,6 +144,10 @@ class _Share:
                 if wanted and time.monotonic() - queue[0].since > allowed:
                     self._give_up(worker, queue)  # what it still works on is not waited for
                 break
+            if not queue and asked == self._most[worker]:
+                self._most[worker] = min(2 * asked, MOST_ASKED)
+            elif len(queue) == asked:
+                self._most[worker] = max(self._most[worker] // 2, LEAST_ASKED)
 
     def _take(self, worker: int, queue: "deque[_Asked]") -> None:
         try:
