@@ -26,7 +26,7 @@ class FirstOrder:
 
 @dataclass(frozen=True)
 class Slopes:
-    """Gradients of metrics at what some slots of one layer read, taken in one run of the present circuit.
+    """Gradients of metrics at what some slots of one layer and kind read, taken in one run of the present circuit.
 
     `gradients`: for each batch of rows, by slot, one [N, Q, d] per metric. `now` [metrics, rows]. `flops`: of the run
     forwards.
@@ -52,9 +52,9 @@ def slopes(
     inputs: Sequence[Mapping[int, Tensor]],
     metrics: Sequence[Metric],
 ) -> Slopes:
-    """Differentiate metrics in the present circuit, which has a state for each batch, by the `inputs` [N, Q, d] of the
-    MLP of a layer or of slots of its heads. Takes one run, forward and as often back as there are metrics, of what a
-    change of the slots reaches."""
+    """Differentiate metrics in the present circuit, which has a state for each batch, by the `inputs` [N, Q, d] of some
+    slots of one layer and kind. Takes one run, forward and as often back as there are metrics, of what a change of the
+    slots reaches."""
     gradients: list[dict[int, list[Tensor]]] = []
     now = np.zeros((len(metrics), len(behaviour.rows)))
     before = behaviour.work.flops

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from acdc.behaviour.behaviour import Behaviour
-from acdc.graph import ATTENTION_SLOTS, WithinHeadEdge
+from acdc.graph import WithinHeadEdge
 from acdc.graph.masks import EdgeMask
 from acdc.search.acdc.first_order import FirstOrder, Slopes, slopes
 from acdc.search.acdc.measured import MeasuredObjective
@@ -41,7 +41,7 @@ class Increments:
         ]
         self._cost: PassCost | None = None  # of passes of the open slot
         self._slots: list[OpenSlot] = []  # by state, where the open receiver is a slot of something needed
-        self._slopes: Slopes | None = None  # as they were at the first slot of them
+        self._slopes: Slopes | None = None  # of the slots of one layer and kind, as they were at the first of them
 
     @torch.no_grad()
     def objective(self) -> float:
@@ -97,17 +97,11 @@ class Increments:
         reader = self._slots[0].reader
         if self._slopes is None or reader not in self._slopes.gradients[0]:
             state = self.states[0]
-            together = [slot for slot in self._alongside(reader) if slot == reader or state.owners(slot)]
+            slots = map(self.graph.reader_index.__getitem__, state.group(reader).readers)
+            together = [slot for slot in slots if slot == reader or state.owners(slot)]
             inputs = [{slot: state.input(slot) for slot in together} for state in self.states]
             self._slopes = slopes(self.behaviour, self.states, inputs, self.measured.objective.metrics)
         return self._slopes.effects(self.states, reader, self._senders(edges))
-
-    def _alongside(self, reader: int) -> list[int]:
-        """The slots of a layer that one run gives gradients at: of all its heads, or of its MLP."""
-        group = self.states[0].group(reader)
-        kinds = ATTENTION_SLOTS if group.kind in ATTENTION_SLOTS else (group.kind,)
-        slots = (slot for kind in kinds for slot in self.graph.group_at[group.layer, kind].readers)
-        return [self.graph.reader_index[slot] for slot in slots]
 
     def foretell_without(self, edges: np.ndarray, count: int) -> FirstOrder:
         reader, senders = self._slots[0].reader, self._senders(edges)

@@ -33,7 +33,7 @@ class Propagation:
         return self.run({reader: new})
 
     def run(self, inputs: Mapping[int, Tensor]) -> Tensor:
-        """The same for what an MLP, or slots of a layer's heads, read; none where the route starts with a cut."""
+        """The same for what several slots of one layer read, none where the route starts with a cut."""
         self._inputs.update(inputs)
         for layer in self.route.layers:
             self._attention(layer)

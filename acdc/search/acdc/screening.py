@@ -1,14 +1,15 @@
 """Screened ACDC: an edge whose test is foretold to come out well below the threshold is removed without a test.
 
-When ACDC reaches an MLP, or the first slot of the heads of a layer (at positions, of their queries, keys or values),
-one run of the present circuit, forwards and back, gives gradients at all of these; they estimate every test there.
-Candidates estimated below a share of the threshold are screened. They leave in ACDC's own order, in groups, and the
-objective is measured after each group: so every other test starts from what is really left. A group ends where its
-estimates add up to that share. It may leave if the objective rises by less than the threshold, and misses the estimate
-by less than what would take the strongest of the group to the threshold. Where it misses by more, the mean of these
-gradients and of new ones after the group gives better estimates, and what is left is screened again by both. A group
-that they do not explain either is divided and measured again, down to single edges, which are tested so. A seeded
-sample of the screened candidates is tested as well, to say how often the estimate was wrong.
+When ACDC reaches the first receiver of a layer and kind, one run of the present circuit, forwards and back, gives
+gradients at all of them; they estimate every test there. (Taken for all kinds of a layer at once, they are too old for
+the last: circuits differ from exact ACDC's.) Candidates estimated below a share of the threshold are screened. They
+leave in ACDC's own order, in groups, and the objective is measured after each group: so every other test starts from
+what is really left. A group ends where its estimates add up to that share. It may leave if the objective rises by less
+than the threshold, and misses the estimate by less than what would take the strongest of the group to the threshold.
+Where it misses by more, the mean of these gradients and of new ones after the group gives better estimates, and what is
+left is screened again by both. A group that they do not explain either is divided and measured again, down to single
+edges, which are tested so. A seeded sample of the screened candidates is tested as well, to say how often the estimate
+was wrong.
 """
 
 from collections.abc import Callable, Sequence
