@@ -134,7 +134,7 @@ class _Share:
         worker that has done all while this process was at work is asked for twice as many items from then on, one that
         has done none for half as many."""
         for worker, queue in self._asked.items():
-            asked = len(queue)
+            before = len(queue)
             while queue:
                 wanted = waiting_for in [asked.item for asked in queue]
                 if queue[0].reply.ready(LISTEN if wanted else 0.0):
@@ -144,9 +144,9 @@ class _Share:
                 if wanted and time.monotonic() - queue[0].since > allowed:
                     self._give_up(worker, queue)  # what it still works on is not waited for
                 break
-            if not queue and asked == self._most[worker]:
-                self._most[worker] = min(2 * asked, MOST_ASKED)
-            elif len(queue) == asked:
+            if not queue and before == self._most[worker]:
+                self._most[worker] = min(2 * before, MOST_ASKED)
+            elif len(queue) == before:
                 self._most[worker] = max(self._most[worker] // 2, LEAST_ASKED)
 
     def _take(self, worker: int, queue: "deque[_Asked]") -> None:

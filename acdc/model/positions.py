@@ -33,7 +33,7 @@ class Rotary:
             partner = torch.stack((-turned[..., 1::2], turned[..., 0::2]), dim=-1).flatten(-2)
         else:
             partner = torch.cat((-turned[..., width // 2 :], turned[..., : width // 2]), dim=-1)
-        turned = (turned * self.cos).add_(partner.mul_(self.sin))
+        turned = (turned * self.cos).add_(partner * self.sin)
         return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned
 
 

@@ -121,7 +121,7 @@ def test_a_slow_one_does_less():
 
 
 def test_others_go_on_while_this_process_is_slow():
-    """With two items in hand each, they would wait for it most of the time: it would do every fifth."""
+    """With two items at a time, they would wait for this process most of the time, and it would do one in five."""
     found = list(share_out(Threads([0.02, 0.02]), None, lambda _, item: nap("here", 0.2, item), range(60)))
     assert [item for _, item in found] == [*range(60)]
     assert 1 <= Counter(who for who, _ in found)["here"] <= 8
