@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-# Turns of a waiting loop before a thread sleeps, some 50 microseconds. Waking a thread takes as long as a small
-# operation does; threads that wait longer slow down everything else on a busy machine.
-SPINS = "4000"
+# Turns of a waiting loop before a thread sleeps, some 10 microseconds. Waking a thread takes longer than a small
+# operation does; but where two processes share the cores, threads that spin hold up those that would work.
+SPINS = "1000"
 
 
 def short_waits(environment: Mapping[str, str]) -> dict[str, str]:
