@@ -88,8 +88,8 @@ class Screening:
 
 @dataclass(frozen=True)
 class PolishStep:
-    """Edges that a polish `added` to a circuit, or else removed from it, in a round; and by how much that raised the
-    objective. With a removed edge go those that lose their last path."""
+    """Edges that a polish `added` to a circuit together, or else removed from it, in a round; and by how much that
+    raised the objective. With removed edges go those that lose their last path."""
 
     round: int
     added: bool

@@ -1,14 +1,16 @@
 """A second pass over a finished circuit, until no single edge should go and none that was tested should come.
 
-In each round, the circuit is measured without each of its edges: an edge leaves where the objective rises by less than
-the threshold. Then it is measured with each of some candidates added, see `acdc.search.acdc.missing`: an edge enters
-where the objective falls by at least the threshold, a path of two edges where it falls by at least twice that. Edges
-are taken one after the other, the smallest rise and the largest fall first, each decided by a run of the circuit as it
-is then. Every step lowers the objective plus the threshold times the number of edges, or leaves it as it is and adds
-an edge: so under resample ablation no circuit comes back. The last round changes nothing, and is the certificate.
+In each round, the circuit is measured with each of some candidates added, see `acdc.search.acdc.missing`: an edge
+enters where the objective falls by at least the threshold, a path of two edges where it falls by at least twice that.
+Then it is measured without each of its edges: an edge leaves where the objective rises by less than the threshold. The
+largest falls and the smallest rises come first, as many together as fit by the same rule: a group of edges enters where
+the objective falls by at least the threshold for each of them, and leaves where it rises by less than the threshold in
+all. What does not fit is halved, down to single edges. Every step is decided by a run of the circuit as it is then, and
+lowers the objective plus the threshold times the number of edges, or leaves it as it is and adds an edge: so under
+resample ablation no circuit comes back. The last round changes nothing, and is the certificate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,19 +24,16 @@ from acdc.progress import Progress
 from acdc.search.acdc.circuits import Circuits, circuits_of
 from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.missing import find_candidates
-from acdc.search.options import OrderOptions
 from acdc.task.objective import Wanted
 
-ROUNDS = 10  # at most; the last of so many changes nothing
+ROUNDS = 10
 
 
-def check_polish(behaviour: Behaviour, options: OrderOptions) -> None:
+def check_polish(behaviour: Behaviour, level: Level) -> None:
     """Raises InputError for what cannot be polished."""
-    if not options.polish:
-        return
-    if not kind_of(options.level).count_as_edges:
+    if not kind_of(level).count_as_edges:
         raise InputError(
-            f"--polish tests edges and is not available over {options.level}: leave it out, or use --level edges or "
+            f"--polish tests edges and is not available over {level}: leave it out, or use --level edges or "
             "--level positions"
         )
     if behaviour.graph.direct_edges:
@@ -48,6 +47,15 @@ def check_polish(behaviour: Behaviour, options: OrderOptions) -> None:
         )
 
 
+def can_polish(behaviour: Behaviour, level: Level) -> bool:
+    """Whether `polish` is available."""
+    try:
+        check_polish(behaviour, level)
+    except InputError:
+        return False
+    return True
+
+
 def polish(
     behaviour: Behaviour,
     wanted: Wanted,
@@ -55,16 +63,18 @@ def polish(
     seed: int,
     progress: Progress,
     level: Level = Level.edges,
+    rounds: int = ROUNDS,
 ) -> Decisions:
-    """The polished circuit, each edge with the change of the metric without it, in the finished circuit."""
-    with progress("polish", ROUNDS, "rounds") as advance:
+    """The polished circuit, each edge with the change of the metric without it, in the finished circuit. `rounds`: at
+    most; the last of so many changes nothing."""
+    with progress("polish", rounds, "rounds") as advance:
         run = _Polishing(circuits_of(behaviour, level), wanted, found.kept, found.threshold, seed)
-        for number in range(1, ROUNDS + 1):
-            settled = run.round(number, may_change=number < ROUNDS)
+        for number in range(1, rounds + 1):
+            settled = run.round(number, may_change=number < rounds)
             advance(1, f"{int(run.kept.sum())} kept, {run.measured.objective.shown(run.current)}")
             if settled:
                 break
-        advance(ROUNDS - number)
+        advance(rounds - number)
     return replace(found, kept=run.kept, values=run.values(), objective=run.current, polish=run.record(number))
 
 
@@ -94,27 +104,57 @@ class _Polishing:
         return len(self._steps) == before
 
     def _remove(self, number: int) -> None:
-        for place in np.argsort(self._rises, kind="stable"):
-            edge = self._edges[place]
-            if self._rises[place] >= self.threshold:
-                return
-            if not self.kept[edge]:  # it has gone with another that it led to, or came from
-                continue
-            without = self.circuits.pruned(self.kept & (np.arange(len(self.kept)) != edge))
-            after = self._objective(without)
-            self._rises[place] = after - self.current
-            if after - self.current < self.threshold:
-                self._take(number, without, after)
+        """Let edges go, the smallest rise first."""
+
+        def without(places: np.ndarray) -> np.ndarray:
+            return self.circuits.pruned(self.kept & ~np.isin(np.arange(len(self.kept)), self._edges[places]))
+
+        def fits(new: np.ndarray, rise: float) -> bool:
+            return rise < self.threshold
+
+        order = np.argsort(self._rises, kind="stable")
+        for place, rise in self._in_groups(number, order[self._rises[order] < self.threshold], without, fits):
+            self._rises[place] = rise
 
     def _add(self, number: int, additions: Sequence[np.ndarray], falls: np.ndarray) -> None:
-        for place in np.argsort(-falls, kind="stable"):
-            if not self._helps[place]:
+        """Let edges and paths come, the largest fall first."""
+
+        def joined(places: np.ndarray) -> np.ndarray:
+            edges = np.concatenate([additions[place] for place in places])
+            return self.kept | np.isin(np.arange(len(self.kept)), edges)
+
+        def fits(new: np.ndarray, rise: float) -> bool:
+            return -rise >= int(new.sum() - self.kept.sum()) * self.threshold
+
+        order = np.argsort(-falls, kind="stable")
+        for place, _ in self._in_groups(number, order[self._helps[order]], joined, fits):
+            self._helps[place] = False
+
+    def _in_groups(
+        self,
+        number: int,
+        places: np.ndarray,
+        changed: Callable[[np.ndarray], np.ndarray],
+        fits: Callable[[np.ndarray, float], bool],
+    ) -> Iterator[tuple[int, float]]:
+        """Take as many of some changes at once as fit, in their order: half of a group that does not. Yields single
+        ones that do not, with the rise."""
+        size = len(places)
+        while len(places):
+            new = changed(places[:size])
+            if (new == self.kept).all():  # gone with others that they led to or came from, or come with them
+                places = places[size:]
                 continue
-            joined = self.kept | np.isin(np.arange(len(self.kept)), additions[place])
-            after, more = self._objective(joined), int(joined.sum() - self.kept.sum())
-            self._helps[place] = more and self.current - after >= more * self.threshold
-            if self._helps[place]:
-                self._take(number, joined, after)
+            after = self._objective(new)
+            rise = after - self.current
+            if fits(new, rise):
+                self._take(number, new, after)
+            elif size > 1:
+                size = size // 2
+                continue
+            else:
+                yield int(places[0]), rise
+            places, size = places[size:], 2 * size
 
     def _take(self, number: int, new: np.ndarray, after: float) -> None:
         added, names = bool((new & ~self.kept).any()), self.circuits.names(new ^ self.kept)

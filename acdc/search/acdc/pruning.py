@@ -1,13 +1,14 @@
 """Greedy pruning: what ACDC does at each receiver, over edges or nodes, for one threshold or for several at once."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from acdc.artefacts.scores import Decision, Decisions
 from acdc.behaviour.behaviour import Behaviour
+from acdc.graph.masks import Mask
 from acdc.progress import Advance
 from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.pace import Pace
@@ -18,6 +19,9 @@ from acdc.search.acdc.speculation import Speculation
 from acdc.search.acdc.tester import PASSES, PassCost, Tester, measure_in_memory
 
 CHECK_TESTS = 1000  # after so many tests, the present circuit is measured from scratch before the next layer
+
+# By how much the objective has risen, and what is not in the present circuit: whether to give up.
+Hopeless = Callable[[float, Mask], bool]
 
 
 class Pruning:
@@ -37,16 +41,18 @@ class Pruning:
         proposed: np.ndarray,
         screen: Screen | None = None,
         journal: Journal | None = None,
+        hopeless: Hopeless | None = None,
     ):
         """`proposed`: boolean [candidates] of those to decide about; the others are removed without a test. `screen`:
         which of them a run for one threshold removes in groups. `journal`: where a run for one threshold records its
-        passes, and reads those of an earlier attempt."""
+        passes, and reads those of an earlier attempt. `hopeless`: asked before each layer whether to give up."""
         self.behaviour, self.tester, self.thresholds = behaviour, tester, tuple(sorted(thresholds))
         self.sign = tester.measured.objective.sign
         self.changes = np.zeros(len(tester.names))
         self.tests: list[Decision] = []
-        self.current = tester.objective()
+        self.current = self._full = tester.objective()
         self.drift, self.tried, self._checked = 0.0, 0, 0
+        self._hopeless, self._given_up = hopeless, False
         self._proposed, self._journal = proposed, journal
         self._screen = Screen(0.0, self.thresholds[0], tester.names, seed=0) if screen is None else screen
         self._plan, self._next, self._left = plan, 0, np.array([], dtype=int)
@@ -57,11 +63,19 @@ class Pruning:
         forks: list[Pruning] = []
         while len(self._left) or self._next < len(self._plan):
             if not len(self._left):
-                self._left = self._open(self._plan[self._next], advance)
+                step = self._plan[self._next]
+                if step.layer < self._layer and self._gives_up():
+                    break
+                self._left = self._open(step, advance)
                 self._next += 1
             while len(self._left):
                 self._test(forks, advance)
         return forks
+
+    def _gives_up(self) -> bool:
+        rise = self.current - self._full
+        self._given_up = self._hopeless is not None and self._hopeless(rise, self.tester.ablated)
+        return self._given_up
 
     def _open(self, step: ReceiverStep, advance: Advance) -> np.ndarray:
         """The candidates of a receiver that are to be tested: none where nothing reads what it belongs to."""
@@ -208,7 +222,10 @@ class Pruning:
         return f"{self._kept} kept, {self.tester.measured.objective.shown(self.current)}"
 
     def results(self) -> dict[float, Decisions]:
-        """The decisions under each of its thresholds, the objective of the circuit measured by a run from scratch."""
+        """The decisions under each of its thresholds, the objective of the circuit measured by a run from scratch. None
+        where it has given up."""
+        if self._given_up:
+            return {}
         measured = self._measured()
         drift = max(self.drift, abs(measured - self.current))
         found = Decisions(

@@ -7,7 +7,8 @@ them, from the latest; the embeddings stay. What a test costs is told in `acdc.s
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -17,8 +18,8 @@ from acdc.errors import InputError, NothingToFind
 from acdc.graph.units import NeuronUnits, PositionUnits, Units, kind_of
 from acdc.options import Level
 from acdc.progress import Progress
-from acdc.search.acdc.polish import check_polish, polish
-from acdc.search.acdc.pruning import Pruning
+from acdc.search.acdc.polish import can_polish, check_polish, polish
+from acdc.search.acdc.pruning import Hopeless, Pruning
 from acdc.search.acdc.receiver_steps import ReceiverStep, neuron_step, node_step, positional_steps, receiver_steps
 from acdc.search.acdc.screening import Screen
 from acdc.search.acdc.speculation import Speculation, can_foretell, make_tester
@@ -29,6 +30,7 @@ from acdc.task.metrics import METRICS
 from acdc.task.objective import Wanted
 
 DEFAULT_THRESHOLD_SHARE = 0.005
+MENDING_ROUNDS = 4  # of a polish in a search for a faithfulness, the last of which changes nothing
 
 
 def acdc(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Decisions:
@@ -36,14 +38,35 @@ def acdc(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Dec
     a faithfulness the largest threshold whose circuit has it."""
     proposed = candidates(behaviour, options, progress)
     if options.faithfulness is not None:
-        return to_faithfulness(
-            behaviour,
-            options.faithfulness,
-            lambda threshold, name: decide(behaviour, [threshold], options, progress, proposed, name)[0],
-            _circuits(behaviour, options.level),
-        )
+        search = _UnderThresholds(behaviour, options, progress, proposed)
+        circuits = _circuits(behaviour, options.level)
+        return to_faithfulness(behaviour, options.faithfulness, search.objective.rest, search, circuits)
     threshold = default_threshold(behaviour) if options.threshold is None else options.threshold
     return decide(behaviour, [threshold], options, progress, proposed)[0]
+
+
+@dataclass(frozen=True)
+class _UnderThresholds:
+    """See `acdc.search.acdc.to_faithfulness.Search`."""
+
+    behaviour: Behaviour
+    options: OrderOptions
+    progress: Progress
+    proposed: np.ndarray | None
+
+    @cached_property
+    def objective(self) -> Wanted:
+        return wanted_objective(self.behaviour, self.options)
+
+    def decide(self, threshold: float, name: str, hopeless: Hopeless | None) -> Decisions | None:
+        found = decide(self.behaviour, [threshold], self.options, self.progress, self.proposed, name, hopeless)
+        return found[0] if found else None
+
+    def polish(self, found: Decisions) -> Decisions:
+        level, seed = self.options.level, self.options.seed
+        if found.polish is not None or not can_polish(self.behaviour, level):
+            return found
+        return polish(self.behaviour, self.objective, found, seed, self.progress, level, MENDING_ROUNDS)
 
 
 def candidates(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> np.ndarray | None:
@@ -59,13 +82,15 @@ def decide(
     progress: Progress,
     proposed: np.ndarray | None = None,
     name: str = "acdc",
+    hopeless: Hopeless | None = None,
 ) -> list[Decisions]:
     """What ACDC decides under each threshold, in their order, with the work shared while their decisions agree.
 
     `proposed`: boolean [edges or nodes] of those to decide about, the others are removed without a test; None for all.
-    `name`: under which progress is shown.
+    `name`: under which progress is shown. `hopeless`: when to give up; what was given up is missing in the result.
     """
-    check_polish(behaviour, options)
+    if options.polish:
+        check_polish(behaviour, options.level)
     level, plan = options.level, _plan(behaviour, options)
     objective = wanted_objective(behaviour, options)
     apart = sorted(set(thresholds))
@@ -80,14 +105,14 @@ def decide(
             every = np.ones(len(tester.names), dtype=bool)
             screen = Screen(share, some[0], tester.names, options.seed)
             wanted = every if proposed is None else proposed
-            waiting = [Pruning(behaviour, tester, some, plan, wanted, screen, options.journal)]
+            waiting = [Pruning(behaviour, tester, some, plan, wanted, screen, options.journal, hopeless)]
             while waiting:
                 run = waiting.pop()
                 waiting += run.finish(advance)
                 found |= run.results()
     if options.polish:
-        found = {t: polish(behaviour, objective, found[t], options.seed, progress, level) for t in apart}
-    return [_of_level(behaviour, level, found[t]) for t in thresholds]
+        found = {t: polish(behaviour, objective, one, options.seed, progress, level) for t, one in found.items()}
+    return [_of_level(behaviour, level, found[t]) for t in thresholds if t in found]
 
 
 def screen_share(behaviour: Behaviour, options: OrderOptions, candidates: int) -> float:

@@ -1,78 +1,118 @@
-"""The smallest faithful circuit of ACDC: the largest threshold whose circuit neither falls short nor overshoots.
+"""The smallest faithful circuit of ACDC: thresholds from a large one downwards, until a circuit neither falls short of
+a faithfulness nor overshoots it.
 
-A threshold bounds what each removal may change, not what all of them change together. So thresholds are tried from a
-large one downwards, each half of the one before, until the circuit's faithfulness on the discovery rows lies between
-the target and 2 - target; then between the last two. Large thresholds leave small circuits, on which tests are cheap:
-most of the time goes into the last ones.
+A threshold bounds what each removal may change, not what all of them change together. So it is halved until the
+circuit's faithfulness on the discovery rows lies between the target and 2 - target. After a circuit that falls far
+short it is quartered, and what was left out tried at last. A search is given up as soon as its present circuit, which
+still has all undecided edges, falls far short. A circuit that nearly reaches the target is polished under its own
+threshold, see `acdc.search.acdc.polish`: that finds what it lacks at a fraction of the cost of another search. Large
+thresholds leave small circuits, on which tests are cheap: most of the time goes into the last search.
 """
 
 import warnings
-from collections.abc import Callable
-from itertools import count
-
-import numpy as np
+from dataclasses import dataclass
+from typing import Protocol
 
 from acdc.artefacts.scores import Decisions
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import AcdcWarning
+from acdc.graph.masks import Mask
 from acdc.graph.units import Units
+from acdc.search.acdc.pruning import Hopeless
 from acdc.task.metrics import recovered_fraction
 
 LARGEST_SHARE = 0.08  # of the range that the metric spans: the first threshold
-HALVINGS, REFINEMENTS = 9, 2  # thresholds at most, down to 0.03 % of the range; and between the last two
-MOST = HALVINGS + REFINEMENTS  # searches
+HALVINGS = 8  # of it at most, down to 0.03 % of the range
+MOST = HALVINGS + 1  # searches
+NEAR, LEAST_NEAR = 3.0, 0.1  # a circuit is near if it is so many times, or so much, further from 1 than the target
 
 
-def to_faithfulness(
-    behaviour: Behaviour, target: float, decide: Callable[[float, str], Decisions], units: Units
-) -> Decisions:
-    """`decide` gives what ACDC decides under a threshold: which of `units` are kept, and shows its progress under a
-    name that says how many searches there may be. Where no circuit reaches the target, that which comes closest is
-    given, with a warning."""
-    full, empty = behaviour.ends()
-    searches = count(1)
+class Search(Protocol):
+    """ACDC at one level, under any threshold."""
 
-    def attempt(threshold: float) -> _Tried:
-        return _Tried(behaviour, units, decide(threshold, f"acdc {next(searches)} of {MOST}"), full, empty)
+    def decide(self, threshold: float, name: str, hopeless: Hopeless | None) -> Decisions | None:
+        """What it decides, None where it was given up. Shows its progress under a name."""
 
-    threshold = LARGEST_SHARE * abs(full - empty)
-    tried = [attempt(threshold)]
-    while not tried[-1].reaches(target) and len(tried) < HALVINGS:
-        threshold /= 2
-        tried.append(attempt(threshold))
-    if not tried[-1].reaches(target):
+    def polish(self, found: Decisions) -> Decisions:
+        """The circuit polished, or as it is where that is not available."""
+
+
+def to_faithfulness(behaviour: Behaviour, target: float, share: float, search: Search, units: Units) -> Decisions:
+    """The smallest faithful circuit that was found. Where none is, the one that comes closest, with a warning. `share`:
+    what the metric counts in the objective. `units`: those of which decisions say what is kept."""
+    trials = _Trials(behaviour, target, share, search, units)
+    halvings, last = 0, trials.run(0)
+    while halvings < HALVINGS and not (last and last.reached):
+        step = 1 if last and last.faithfulness >= target / 2 else 2
+        halvings = min(HALVINGS, halvings + step)
+        last = trials.run(halvings)
+    if last and last.reached and halvings and halvings - 1 not in trials.done:
+        trials.run(halvings - 1)
+    return trials.best()
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What one threshold gave: the size of the circuit, and whether its faithfulness is as wanted."""
+
+    found: Decisions
+    edges: int
+    faithfulness: float
+    reached: bool
+
+
+class _Trials:
+    """What was `done`, by how often the threshold was halved: None for searches that were given up."""
+
+    def __init__(self, behaviour: Behaviour, target: float, share: float, search: Search, units: Units):
+        self._behaviour, self._target, self._search, self._units = behaviour, target, search, units
+        self._full, self._empty = behaviour.ends()
+        self._far = max(NEAR * (1 - target), LEAST_NEAR)
+        self._rise = self._far * share * abs(self._full - self._empty)
+        self.done: dict[int, _Tried | None] = {}
+
+    def run(self, halvings: int) -> _Tried | None:
+        """Search under a threshold; polish what is near."""
+        hopeless = None if halvings == HALVINGS else self._is_hopeless
+        name = f"acdc {len(self.done) + 1} of up to {MOST}"
+        found, tried = self._search.decide(self._threshold(halvings), name, hopeless), None
+        if found is not None:
+            tried = self._tried(found)
+            if not tried.reached and abs(tried.faithfulness - 1) <= self._far:
+                tried = self._tried(self._search.polish(found))
+        self.done[halvings] = tried
+        return tried
+
+    def best(self) -> Decisions:
+        tried = [one for one in self.done.values() if one is not None]
+        reached = [one for one in tried if one.reached]
+        if reached:
+            return min(reached, key=lambda one: one.edges).found
         closest = min(tried, key=lambda one: abs(one.faithfulness - 1))
         warnings.warn(
-            f"no threshold down to {threshold:.2g} gives a circuit with a faithfulness between {target:.0%} and "
-            f"{2 - target:.0%}: this one has {closest.faithfulness:.0%}",
+            f"no threshold down to {self._threshold(max(self.done)):.2g} gives a circuit with a faithfulness between "
+            f"{self._target:.0%} and {2 - self._target:.0%}: this one has {closest.faithfulness:.0%}",
             AcdcWarning,
             stacklevel=2,
         )
         return closest.found
-    if len(tried) > 1:
-        tried += _between(attempt, target, 2 * threshold, threshold)
-    return min((one for one in tried if one.reaches(target)), key=lambda one: one.edges).found
 
+    def _threshold(self, halvings: int) -> float:
+        return LARGEST_SHARE * abs(self._full - self._empty) / 2**halvings
 
-def _between(attempt: Callable[[float], "_Tried"], target: float, above: float, reached: float) -> list["_Tried"]:
-    """What larger thresholds give, halfway between one that does not reach the target and one that does."""
-    found: list[_Tried] = []
-    for _ in range(REFINEMENTS):
-        threshold = float(np.sqrt(above * reached))
-        found.append(attempt(threshold))
-        above, reached = (above, threshold) if found[-1].reaches(target) else (threshold, reached)
-    return found
+    def _is_hopeless(self, rise: float, ablated: Mask) -> bool:
+        """Whether the present circuit falls far short. The objective rises by at least its share of what the metric
+        loses: so most often there is nothing to measure."""
+        return rise > self._rise and self._faithfulness(ablated) < 1 - self._far
 
+    def _tried(self, found: Decisions) -> _Tried:
+        circuit = self._units.pruned(found.kept)
+        faithfulness = self._faithfulness(self._units.ablated(circuit))
+        reached = self._target <= faithfulness <= 2 - self._target
+        return _Tried(found, int(circuit.sum()), faithfulness, reached)
 
-class _Tried:
-    """What one threshold gave."""
-
-    def __init__(self, behaviour: Behaviour, units: Units, found: Decisions, full: float, empty: float):
-        circuit = units.pruned(found.kept)
-        value = float(behaviour.measure(units.ablated(circuit))[0, 0].mean())
-        share = recovered_fraction(value, full, empty)
-        assert share is not None  # `Behaviour.ends` refuses what spans nothing
-        self.found, self.faithfulness, self.edges = found, share, int(circuit.sum())
-
-    def reaches(self, target: float) -> bool:
-        return target <= self.faithfulness <= 2 - target
+    def _faithfulness(self, ablated: Mask) -> float:
+        value = float(self._behaviour.measure(ablated)[0, 0].mean())
+        found = recovered_fraction(value, self._full, self._empty)
+        assert found is not None  # `Behaviour.ends` refuses what spans nothing
+        return found

@@ -266,7 +266,7 @@ def test_a_faithfulness_is_reached_by_the_smallest_circuit_tried(trio):
 
 
 def test_where_no_circuit_is_faithful_the_closest_is_given(trio, monkeypatch):
-    monkeypatch.setattr("acdc.search.acdc.to_faithfulness.HALVINGS", 1)
+    monkeypatch.setattr("acdc.search.acdc.to_faithfulness.HALVINGS", 0)
     with pytest.warns(AcdcWarning, match="no threshold down to"):
         found = acdc(bound(trio, "ioi", "logit_diff"), OrderOptions(faithfulness=1.0), silent)
     assert found.kept.any()
