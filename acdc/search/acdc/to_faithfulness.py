@@ -2,11 +2,11 @@
 a faithfulness nor overshoots it.
 
 A threshold bounds what each removal may change, not what all of them change together. So it is halved until the
-circuit's faithfulness on the discovery rows lies between the target and 2 - target. After a circuit that falls far
-short it is quartered, and what was left out tried at last. A search is given up as soon as its present circuit, which
-still has all undecided edges, falls far short. A circuit that nearly reaches the target is polished under its own
-threshold, see `acdc.search.acdc.polish`: that finds what it lacks at a fraction of the cost of another search. Large
-thresholds leave small circuits, on which tests are cheap: most of the time goes into the last search.
+circuit's faithfulness on the discovery rows lies between the target and 2 - target. A search is given up as soon as its
+present circuit, which still has all undecided edges, falls far short. A circuit that nearly reaches the target is
+polished under its own threshold, see `acdc.search.acdc.polish`: that finds what it lacks at a fraction of the cost of
+another search. Large thresholds leave small circuits, on which tests are cheap: most of the time goes into the last
+search.
 """
 
 import warnings
@@ -38,64 +38,57 @@ class Search(Protocol):
 
 
 def to_faithfulness(behaviour: Behaviour, target: float, share: float, search: Search, units: Units) -> Decisions:
-    """The smallest faithful circuit that was found. Where none is, the one that comes closest, with a warning. `share`:
-    what the metric counts in the objective. `units`: those of which decisions say what is kept."""
+    """The first circuit that is faithful. Where none is, the one that comes closest, with a warning. `share`: what the
+    metric counts in the objective. `units`: those of which decisions say what is kept."""
     trials = _Trials(behaviour, target, share, search, units)
-    halvings, last = 0, trials.run(0)
-    while halvings < HALVINGS and not (last and last.reached):
-        step = 1 if last and last.faithfulness >= target / 2 else 2
-        halvings = min(HALVINGS, halvings + step)
+    for halvings in range(HALVINGS + 1):
         last = trials.run(halvings)
-    if last and last.reached and halvings and halvings - 1 not in trials.done:
-        trials.run(halvings - 1)
-    return trials.best()
+        if last and last.reached:
+            return last.found
+    return trials.closest()
 
 
 @dataclass(frozen=True)
 class _Tried:
-    """What one threshold gave: the size of the circuit, and whether its faithfulness is as wanted."""
+    """What one threshold gave, and whether its faithfulness is as wanted."""
 
     found: Decisions
-    edges: int
     faithfulness: float
     reached: bool
 
 
 class _Trials:
-    """What was `done`, by how often the threshold was halved: None for searches that were given up."""
+    """The searches done so far: None for what was given up."""
 
     def __init__(self, behaviour: Behaviour, target: float, share: float, search: Search, units: Units):
         self._behaviour, self._target, self._search, self._units = behaviour, target, search, units
         self._full, self._empty = behaviour.ends()
         self._far = max(NEAR * (1 - target), LEAST_NEAR)
         self._rise = self._far * share * abs(self._full - self._empty)
-        self.done: dict[int, _Tried | None] = {}
+        self._done: list[_Tried | None] = []
 
     def run(self, halvings: int) -> _Tried | None:
-        """Search under a threshold; polish what is near."""
+        """Search under a threshold that was halved so often; polish what is near. The last is not given up."""
         hopeless = None if halvings == HALVINGS else self._is_hopeless
-        name = f"acdc {len(self.done) + 1} of up to {MOST}"
+        name = f"acdc {len(self._done) + 1} of up to {MOST}"
         found, tried = self._search.decide(self._threshold(halvings), name, hopeless), None
         if found is not None:
             tried = self._tried(found)
             if not tried.reached and abs(tried.faithfulness - 1) <= self._far:
                 tried = self._tried(self._search.polish(found))
-        self.done[halvings] = tried
+        self._done.append(tried)
         return tried
 
-    def best(self) -> Decisions:
-        tried = [one for one in self.done.values() if one is not None]
-        reached = [one for one in tried if one.reached]
-        if reached:
-            return min(reached, key=lambda one: one.edges).found
-        closest = min(tried, key=lambda one: abs(one.faithfulness - 1))
+    def closest(self) -> Decisions:
+        """Of those that do not reach the target, with a warning."""
+        found = min((one for one in self._done if one is not None), key=lambda one: abs(one.faithfulness - 1))
         warnings.warn(
-            f"no threshold down to {self._threshold(max(self.done)):.2g} gives a circuit with a faithfulness between "
-            f"{self._target:.0%} and {2 - self._target:.0%}: this one has {closest.faithfulness:.0%}",
+            f"no threshold down to {self._threshold(len(self._done) - 1):.2g} gives a circuit with a faithfulness "
+            f"between {self._target:.0%} and {2 - self._target:.0%}: this one has {found.faithfulness:.0%}",
             AcdcWarning,
             stacklevel=2,
         )
-        return closest.found
+        return found.found
 
     def _threshold(self, halvings: int) -> float:
         return LARGEST_SHARE * abs(self._full - self._empty) / 2**halvings
@@ -109,7 +102,7 @@ class _Trials:
         circuit = self._units.pruned(found.kept)
         faithfulness = self._faithfulness(self._units.ablated(circuit))
         reached = self._target <= faithfulness <= 2 - self._target
-        return _Tried(found, int(circuit.sum()), faithfulness, reached)
+        return _Tried(found, faithfulness, reached)
 
     def _faithfulness(self, ablated: Mask) -> float:
         value = float(self._behaviour.measure(ablated)[0, 0].mean())
