@@ -3,11 +3,11 @@
 In each round, the circuit is measured with each of some candidates added, see `acdc.search.acdc.missing`: an edge
 enters where the objective falls by at least the threshold, a path of two edges where it falls by at least twice that.
 Then it is measured without each of its edges: an edge leaves where the objective rises by less than the threshold. The
-largest falls and the smallest rises come first, as many together as fit by the same rule: a group of edges enters where
-the objective falls by at least the threshold for each of them, and leaves where it rises by less than the threshold in
-all. What does not fit is halved, down to single edges. Every step is decided by a run of the circuit as it is then, and
-lowers the objective plus the threshold times the number of edges, or leaves it as it is and adds an edge: so under
-resample ablation no circuit comes back. The last round changes nothing, and is the certificate.
+largest falls and the smallest rises come first, and all together: a group may enter or leave by the same rule for each
+of its edges on average, if the objective changes by what its members foretell, to within the threshold. Else it is
+halved, down to single ones. Every step is decided by a run of the circuit as it is then, and lowers the objective plus
+the threshold times the number of edges, or leaves it as it is and adds an edge: so under resample ablation no circuit
+comes back. The last round changes nothing, and is the certificate.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -109,11 +109,9 @@ class _Polishing:
         def without(places: np.ndarray) -> np.ndarray:
             return self.circuits.pruned(self.kept & ~np.isin(np.arange(len(self.kept)), self._edges[places]))
 
-        def fits(new: np.ndarray, rise: float) -> bool:
-            return rise < self.threshold
-
         order = np.argsort(self._rises, kind="stable")
-        for place, rise in self._in_groups(number, order[self._rises[order] < self.threshold], without, fits):
+        some = order[self._rises[order] < self.threshold]
+        for place, rise in self._in_groups(number, some, self._rises, without):
             self._rises[place] = rise
 
     def _add(self, number: int, additions: Sequence[np.ndarray], falls: np.ndarray) -> None:
@@ -123,19 +121,12 @@ class _Polishing:
             edges = np.concatenate([additions[place] for place in places])
             return self.kept | np.isin(np.arange(len(self.kept)), edges)
 
-        def fits(new: np.ndarray, rise: float) -> bool:
-            return -rise >= int(new.sum() - self.kept.sum()) * self.threshold
-
         order = np.argsort(-falls, kind="stable")
-        for place, _ in self._in_groups(number, order[self._helps[order]], joined, fits):
+        for place, _ in self._in_groups(number, order[self._helps[order]], -falls, joined):
             self._helps[place] = False
 
     def _in_groups(
-        self,
-        number: int,
-        places: np.ndarray,
-        changed: Callable[[np.ndarray], np.ndarray],
-        fits: Callable[[np.ndarray, float], bool],
+        self, number: int, places: np.ndarray, rises: np.ndarray, changed: Callable[[np.ndarray], np.ndarray]
     ) -> Iterator[tuple[int, float]]:
         """Take as many of some changes at once as fit, in their order: half of a group that does not. Yields single
         ones that do not, with the rise."""
@@ -146,11 +137,13 @@ class _Polishing:
                 places = places[size:]
                 continue
             after = self._objective(new)
-            rise = after - self.current
-            if fits(new, rise):
+            rise, edges = after - self.current, int(self.kept.sum()) - int(new.sum())
+            pays = rise < edges * self.threshold if edges > 0 else rise <= edges * self.threshold
+            foreseen = len(places[:size]) == 1 or rise < rises[places[:size]].sum() + self.threshold
+            if pays and foreseen:
                 self._take(number, new, after)
-            elif size > 1:
-                size = size // 2
+            elif len(places[:size]) > 1:
+                size = len(places[:size]) // 2
                 continue
             else:
                 yield int(places[0]), rise
