@@ -2,6 +2,9 @@
 
     python experiments/train_trio.py --out acdc/model/bundled/trio
 
+`--architecture gemma3` trains a model with Gemma 3's layers instead: norms after each component as well as before,
+gated MLPs, rotary positions, and keys and values shared by two heads.
+
 One fifth of the name pairs (ordered), of the (century, year) pairs and of the word pairs is never seen in training;
 the accuracy printed at the end is measured on those alone. About 15 minutes on two cores.
 """
@@ -17,7 +20,14 @@ from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from acdc.task.generators import greater_than, induction, ioi
 from acdc.task.generators.corpus import CENTURIES, EVENTS, NAMES, OBJECTS, PLACES, THINGS, YEARS
@@ -125,7 +135,7 @@ def repetition_batch(tokenizer, seen: Combinations, rows: int, rng: random.Rando
 
 
 def next_token_logits(model, batch: Batch) -> torch.Tensor:
-    hidden = model.transformer(batch.tokens).last_hidden_state
+    hidden = model.base_model(batch.tokens).last_hidden_state
     return model.lm_head(hidden[batch.rows, batch.positions])
 
 
@@ -142,16 +152,32 @@ def accuracy(model, tokenizer, combinations: Combinations, behaviour: str, rows:
     return (batch.target[torch.arange(rows), best] > 0).float().mean().item()
 
 
-def train(steps: int, rows: int, seed: int):
+def build_gpt2(words: int) -> PreTrainedModel:
+    config = GPT2Config(
+        vocab_size=words, n_positions=CONTEXT, n_embd=64, n_layer=4, n_head=4,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config)
+
+
+def build_gemma3(words: int) -> PreTrainedModel:
+    config = Gemma3TextConfig(
+        vocab_size=words, max_position_embeddings=CONTEXT, hidden_size=64, num_hidden_layers=4,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=16, query_pre_attn_scalar=16, intermediate_size=256,
+        layer_types=["full_attention"] * 4, bos_token_id=0, eos_token_id=0, pad_token_id=None,
+    )  # fmt: skip
+    return Gemma3ForCausalLM(config)
+
+
+ARCHITECTURES = {"gpt2": build_gpt2, "gemma3": build_gemma3}
+
+
+def train(architecture: str, steps: int, rows: int, seed: int):
     """AdamW with warm-up and cosine decay on the cross-entropy of the answer distribution."""
     torch.manual_seed(seed)
     torch.set_num_threads(2)
     tokenizer = build_tokenizer()
-    config = GPT2Config(
-        vocab_size=len(tokenizer), n_positions=CONTEXT, n_embd=64, n_layer=4, n_head=4,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
-    model = GPT2LMHeadModel(config)
+    model = ARCHITECTURES[architecture](len(tokenizer))
     seen, held_out = split_combinations()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps, pct_start=0.05)
@@ -174,11 +200,12 @@ def train(steps: int, rows: int, seed: int):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--architecture", choices=ARCHITECTURES, default="gpt2")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--rows", type=int, default=192)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    model, tokenizer, held_out = train(options.steps, options.rows, options.seed)
+    model, tokenizer, held_out = train(options.architecture, options.steps, options.rows, options.seed)
     model.save_pretrained(options.out)
     tokenizer.save_pretrained(options.out)
     report = {b: accuracy(model, tokenizer, held_out, b, 5000, 2) for b in BEHAVIOURS}

@@ -9,7 +9,7 @@ from pytest import approx
 
 from acdc.artefacts.scores import GroupRemoval
 from acdc.behaviour.behaviour import Behaviour
-from acdc.errors import AcdcWarning, InputError
+from acdc.errors import InputError
 from acdc.graph import ReaderKind
 from acdc.model.load import load_model
 from acdc.options import Level, ObjectiveKind
@@ -244,32 +244,6 @@ def test_the_sample_says_how_often_the_estimate_was_wrong(trio, monkeypatch):
     ]
     assert found[0] == found[1] != found[2]
     assert 0 < found[0].sampled_kept < found[0].sampled < 200  # KL has no slope at the full model: many are misjudged
-
-
-def test_a_faithfulness_is_reached_by_the_smallest_circuit_tried(trio):
-    behaviour = bound(trio, "induction", "logit_diff")
-    full, empty = behaviour.ends()
-
-    def faithfulness(found):
-        circuit = behaviour.graph.prune(found.kept)
-        value = behaviour.measure(~circuit[None])[0, 0].mean()
-        return (value - empty) / (full - empty), circuit.sum()
-
-    found = acdc(behaviour, OrderOptions(faithfulness=0.95, objective=ObjectiveKind.match), silent)
-    share, edges = faithfulness(found)
-    assert 0.95 <= share <= 1.05
-    halved = [abs(full - empty) * 0.08 / 2**k for k in range(9)]
-    larger = [t for t in halved if t > found.threshold]
-    for threshold in larger:
-        other, size = faithfulness(acdc(behaviour, OrderOptions(threshold=threshold, objective="match"), silent))
-        assert size >= edges or not 0.95 <= other <= 1.05
-
-
-def test_where_no_circuit_is_faithful_the_closest_is_given(trio, monkeypatch):
-    monkeypatch.setattr("acdc.search.acdc.to_faithfulness.HALVINGS", 0)
-    with pytest.warns(AcdcWarning, match="no threshold down to"):
-        found = acdc(bound(trio, "ioi", "logit_diff"), OrderOptions(faithfulness=1.0), silent)
-    assert found.kept.any()
 
 
 def test_a_screened_run_that_was_cut_off_goes_on(trio32, tmp_path):
