@@ -99,13 +99,14 @@ class PolishStep:
 
 @dataclass(frozen=True)
 class Polish:
-    """A second pass over a finished circuit: its steps, how many rounds it took, how many edges it `added` and
-    `removed` in the end; and what the last round found. Without each of so many `needed` edges the objective rises by
-    at least the threshold. Of `possible` edges between components of the circuit that are not in it, the `best` by
-    estimate were added one by one, and others `drawn` at random; so were `paths` of two edges through absent
-    components. So many were `helping`: the objective fell by at least the threshold for each of their edges."""
+    """A second pass over a finished circuit: its steps, the `threshold` of the last, how many rounds it took, how many
+    edges it `added` and `removed` in the end; and what the last round found. Without each of so many `needed` edges the
+    objective rises by at least the threshold. Of `possible` edges between components of the circuit that are not in it,
+    the `best` by estimate were added one by one, and others `drawn` at random; so were `paths` of two edges through
+    absent components. So many were `helping`: the objective fell by at least the threshold for each of their edges."""
 
     steps: tuple[PolishStep, ...]
+    threshold: float
     rounds: int
     added: int
     removed: int

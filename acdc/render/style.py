@@ -215,7 +215,8 @@ def polished(circuit: Circuit) -> str:
     if "polish_rounds" not in found:
         return ""
     edges, needed, helping = circuit.size_in_edges, found["polish_needed"], found["polish_helping"]
-    rounds, limit = found["polish_rounds"], f"{found['threshold']:.4g}"
+    rounds = found["polish_rounds"]
+    limit = f"{found.get('polish_threshold', found['threshold']):.4g}"
     which = f"each of the {edges:,} edges is" if needed == edges else f"{needed:,} of the {edges:,} edges are"
     others = f"{found['polish_best'] + found['polish_drawn']:,} other edges"
     if found["polish_drawn"]:

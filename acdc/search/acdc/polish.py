@@ -26,7 +26,8 @@ from acdc.search.acdc.measured import MeasuredObjective
 from acdc.search.acdc.missing import find_candidates
 from acdc.task.objective import Wanted
 
-ROUNDS = 10
+ROUNDS = 10  # at most; the last of so many changes nothing
+UNTIL_ROUNDS = 6
 
 
 def check_polish(behaviour: Behaviour, level: Level) -> None:
@@ -63,28 +64,53 @@ def polish(
     seed: int,
     progress: Progress,
     level: Level = Level.edges,
-    rounds: int = ROUNDS,
 ) -> Decisions:
-    """The polished circuit, each edge with the change of the metric without it, in the finished circuit. `rounds`: at
-    most; the last of so many changes nothing."""
-    with progress("polish", rounds, "rounds") as advance:
-        run = _Polishing(circuits_of(behaviour, level), wanted, found.kept, found.threshold, seed)
-        for number in range(1, rounds + 1):
-            settled = run.round(number, may_change=number < rounds)
-            advance(1, f"{int(run.kept.sum())} kept, {run.measured.objective.shown(run.current)}")
+    """The polished circuit, each edge with the change of the metric without it, in the finished circuit."""
+    with progress("polish", ROUNDS, "rounds") as advance:
+        run = _Polishing(circuits_of(behaviour, level), wanted, found, seed)
+        for number in range(1, ROUNDS + 1):
+            settled = run.round(number, may_change=number < ROUNDS)
+            advance(1, run.note)
             if settled:
                 break
-        advance(rounds - number)
-    return replace(found, kept=run.kept, values=run.values(), objective=run.current, polish=run.record(number))
+        advance(ROUNDS - number)
+    return run.polished(number)
+
+
+def polish_until(
+    behaviour: Behaviour,
+    wanted: Wanted,
+    found: Decisions,
+    seed: int,
+    progress: Progress,
+    level: Level,
+    enough: Callable[[np.ndarray], bool],
+) -> Decisions:
+    """The same until a circuit, boolean [edges], is `enough`: at most two rounds under the threshold, then under half
+    of it and a quarter. A last round changes nothing."""
+    with progress("polish", UNTIL_ROUNDS + 1, "rounds") as advance:
+        run = _Polishing(circuits_of(behaviour, level), wanted, found, seed)
+        under_this = 0
+        for number in range(1, UNTIL_ROUNDS + 1):
+            settled = run.round(number, may_change=True)
+            advance(1, run.note)
+            if enough(run.kept):
+                break
+            under_this += 1
+            if (settled or under_this == 2) and number < UNTIL_ROUNDS:
+                run.threshold, under_this = run.threshold / 2, 0
+        run.round(number + 1, may_change=False)
+        advance(UNTIL_ROUNDS + 1 - number)
+    return run.polished(number + 1)
 
 
 class _Polishing:
     """The circuit `kept` as it is now, boolean [edges], its objective, and what the last round measured of it."""
 
-    def __init__(self, circuits: Circuits, wanted: Wanted, kept: np.ndarray, threshold: float, seed: int):
-        self.circuits, self.threshold = circuits, threshold
+    def __init__(self, circuits: Circuits, wanted: Wanted, found: Decisions, seed: int):
+        self.circuits, self.threshold, self._found = circuits, found.threshold, found
         self.measured = MeasuredObjective(circuits.behaviour, wanted)
-        self._before = self.kept = circuits.pruned(kept)
+        self._before = self.kept = circuits.pruned(found.kept)
         self.current = self._objective(self.kept)
         self._generator, self._steps = np.random.default_rng(seed), list[PolishStep]()
 
@@ -154,17 +180,22 @@ class _Polishing:
         self._steps.append(PolishStep(number, added, tuple(names), after - self.current))
         self.kept, self.current = new, after
 
-    def values(self) -> np.ndarray:
-        """The change of the metric without each edge of the circuit, 0 elsewhere: [edges]."""
-        changes = np.zeros(len(self.kept))
-        changes[self._edges] = self.measured.objective.sign * self._rises
-        return changes
+    @property
+    def note(self) -> str:
+        return f"{int(self.kept.sum())} kept, {self.measured.objective.shown(self.current)}"
 
-    def record(self, rounds: int) -> Polish:
-        """What it did, and what the last round found."""
+    def polished(self, rounds: int) -> Decisions:
+        """The circuit, with what so many rounds did and what the last one found."""
+        values = np.zeros(len(self.kept))
+        values[self._edges] = self.measured.objective.sign * self._rises
+        record = self._record(rounds)
+        return replace(self._found, kept=self.kept, values=values, objective=self.current, polish=record)
+
+    def _record(self, rounds: int) -> Polish:
         tested = self._candidates
         return Polish(
             steps=tuple(self._steps),
+            threshold=self.threshold,
             rounds=rounds,
             added=int((self.kept & ~self._before).sum()),
             removed=int((self._before & ~self.kept).sum()),

@@ -6,7 +6,7 @@ no kept outgoing edge loses its incoming edges without a test. Over nodes, compo
 them, from the latest; the embeddings stay. What a test costs is told in `acdc.search.acdc.state`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from acdc.errors import InputError, NothingToFind
 from acdc.graph.units import NeuronUnits, PositionUnits, Units, kind_of
 from acdc.options import Level
 from acdc.progress import Progress
-from acdc.search.acdc.polish import can_polish, check_polish, polish
+from acdc.search.acdc.polish import can_polish, check_polish, polish, polish_until
 from acdc.search.acdc.pruning import Hopeless, Pruning
 from acdc.search.acdc.receiver_steps import ReceiverStep, neuron_step, node_step, positional_steps, receiver_steps
 from acdc.search.acdc.screening import Screen
@@ -30,7 +30,6 @@ from acdc.task.metrics import METRICS
 from acdc.task.objective import Wanted
 
 DEFAULT_THRESHOLD_SHARE = 0.005
-MENDING_ROUNDS = 4  # of a polish in a search for a faithfulness, the last of which changes nothing
 
 
 def acdc(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Decisions:
@@ -62,11 +61,11 @@ class _UnderThresholds:
         found = decide(self.behaviour, [threshold], self.options, self.progress, self.proposed, name, hopeless)
         return found[0] if found else None
 
-    def polish(self, found: Decisions) -> Decisions:
+    def polish(self, found: Decisions, enough: Callable[[np.ndarray], bool]) -> Decisions:
         level, seed = self.options.level, self.options.seed
         if found.polish is not None or not can_polish(self.behaviour, level):
             return found
-        return polish(self.behaviour, self.objective, found, seed, self.progress, level, MENDING_ROUNDS)
+        return polish_until(self.behaviour, self.objective, found, seed, self.progress, level, enough)
 
 
 def candidates(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> np.ndarray | None:

@@ -4,14 +4,17 @@ a faithfulness nor overshoots it.
 A threshold bounds what each removal may change, not what all of them change together. So it is halved until the
 circuit's faithfulness on the discovery rows lies between the target and 2 - target. A search is given up as soon as its
 present circuit, which still has all undecided edges, falls far short. A circuit that nearly reaches the target is
-polished under its own threshold, see `acdc.search.acdc.polish`: that finds what it lacks at a fraction of the cost of
-another search. Large thresholds leave small circuits, on which tests are cheap: most of the time goes into the last
-search.
+polished under its own threshold, then under smaller ones, see `acdc.search.acdc.polish`: that finds what it lacks at a
+fraction of the cost of another search. Large thresholds leave small circuits, on which tests are cheap: most of the
+time goes into the last search.
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 from acdc.artefacts.scores import Decisions
 from acdc.behaviour.behaviour import Behaviour
@@ -33,8 +36,8 @@ class Search(Protocol):
     def decide(self, threshold: float, name: str, hopeless: Hopeless | None) -> Decisions | None:
         """What it decides, None where it was given up. Shows its progress under a name."""
 
-    def polish(self, found: Decisions) -> Decisions:
-        """The circuit polished, or as it is where that is not available."""
+    def polish(self, found: Decisions, enough: Callable[[np.ndarray], bool]) -> Decisions:
+        """The circuit polished until what is kept is enough, or as it is where that is not available."""
 
 
 def to_faithfulness(behaviour: Behaviour, target: float, share: float, search: Search, units: Units) -> Decisions:
@@ -75,7 +78,7 @@ class _Trials:
         if found is not None:
             tried = self._tried(found)
             if not tried.reached and abs(tried.faithfulness - 1) <= self._far:
-                tried = self._tried(self._search.polish(found))
+                tried = self._tried(self._search.polish(found, self._is_enough))
         self._done.append(tried)
         return tried
 
@@ -99,10 +102,11 @@ class _Trials:
         return rise > self._rise and self._faithfulness(ablated) < 1 - self._far
 
     def _tried(self, found: Decisions) -> _Tried:
-        circuit = self._units.pruned(found.kept)
-        faithfulness = self._faithfulness(self._units.ablated(circuit))
-        reached = self._target <= faithfulness <= 2 - self._target
-        return _Tried(found, faithfulness, reached)
+        faithfulness = self._faithfulness(self._units.ablated(self._units.pruned(found.kept)))
+        return _Tried(found, faithfulness, self._target <= faithfulness <= 2 - self._target)
+
+    def _is_enough(self, kept: np.ndarray) -> bool:
+        return self._target <= self._faithfulness(self._units.ablated(kept)) <= 2 - self._target
 
     def _faithfulness(self, ablated: Mask) -> float:
         value = float(self._behaviour.measure(ablated)[0, 0].mean())
