@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from acdc.graph.units import kind_of
 from acdc.progress import silent
+from acdc.search.acdc.polish import can_polish, most_runs
 from acdc.search.acdc.to_faithfulness import MOST
 from acdc.search.acdc.widths import pass_bytes, widest
 from acdc.search.cost import BatchCost, BatchDryRun, Run
@@ -27,11 +28,13 @@ def cost_of_tests(
 
     From nothing kept, which is what the dry run comes to as every measure is alike, to one run of the whole model for
     every test, which is what the naive algorithm takes; to two where passes are such runs, as of candidates tried
-    together the results after a kept one are lost. A faithfulness takes that as often as thresholds are tried at most.
+    together the results after a kept one are lost. A faithfulness takes that as often as thresholds are tried at most,
+    and as many polishes.
     """
     behaviour = dry.behaviour
     ends = dry.of(behaviour.empty)
     searches = 1 if options.faithfulness is None else MOST
+    polished = options.faithfulness is not None and can_polish(behaviour, options.level)
     options = options.model_copy(update={"threshold": 1.0, "faithfulness": None})
     least = ends + dry.of(lambda: run(behaviour, options, silent))
     before = ends + dry.of(propose)
@@ -39,4 +42,5 @@ def cost_of_tests(
     present = sum(block.numel() * block.element_size() for block in batch.clean.blocks)
     changed = min(pass_bytes(behaviour.model), widest(behaviour.model) * present)  # all that a candidate may change
     runs = searches * tests * (1 if kind_of(options.level).are_edges and not behaviour.executor.scaled_bias else 2)
+    runs += searches * most_runs(tests) if polished else 0
     return dry.cost(least, before + dry.clean * runs, before, held=present, working=changed)

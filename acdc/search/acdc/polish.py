@@ -23,7 +23,7 @@ from acdc.options import Level
 from acdc.progress import Progress
 from acdc.search.acdc.circuits import Circuits, circuits_of
 from acdc.search.acdc.measured import MeasuredObjective
-from acdc.search.acdc.missing import find_candidates
+from acdc.search.acdc.missing import BEST, PATHS, SAMPLE, find_candidates
 from acdc.task.objective import Wanted
 
 ROUNDS = 10  # at most; the last of so many changes nothing
@@ -55,6 +55,12 @@ def can_polish(behaviour: Behaviour, level: Level) -> bool:
     except InputError:
         return False
     return True
+
+
+def most_runs(edges: int) -> int:
+    """Runs of a circuit of so many edges at most that `polish_until` makes: in each round, one for each edge and each
+    candidate alone, and as many again for groups, each of which halves at most twice as often as it has members."""
+    return (UNTIL_ROUNDS + 1) * 3 * (edges + BEST + SAMPLE + PATHS)
 
 
 def polish(

@@ -1,5 +1,6 @@
 """ACDC for a faithfulness: what it reaches, which searches it gives up, and what it polishes."""
 
+import numpy as np
 import pytest
 
 from acdc.behaviour.behaviour import Behaviour
@@ -73,10 +74,14 @@ def test_what_is_given_up_would_have_failed(trio, monkeypatch):
 
 
 def test_a_circuit_that_is_near_is_polished(trio):
-    """Which reaches the target under a threshold where ACDC alone does not."""
+    """Which reaches the target under a threshold where ACDC alone does not. What it says of the circuit is true."""
     behaviour = bound(trio)
     found = search(behaviour, **MATCH)
     assert found.polish is not None and found.polish.added
+    without = np.array([found.kept & (np.arange(len(found.kept)) != edge) for edge in np.flatnonzero(found.kept)])
+    values = behaviour.measure(~np.concatenate([found.kept[None], without]))[0]
+    distances = np.abs(values - behaviour.full()).mean(axis=1)
+    assert found.polish.needed == (distances[1:] - distances[0] >= found.polish.threshold).sum() > 0
     alone = acdc(behaviour, OrderOptions(threshold=found.threshold, **MATCH), silent)
     assert not 0.95 <= faithfulness(behaviour, alone) <= 1.05
 
