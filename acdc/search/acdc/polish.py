@@ -11,7 +11,7 @@ comes back. The last round changes nothing, and is the certificate.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,17 +90,17 @@ def polish_until(
     seed: int,
     progress: Progress,
     level: Level,
-    enough: Callable[[np.ndarray], bool],
+    enough: Callable[[float], bool],
 ) -> Decisions:
-    """The same until a circuit, boolean [edges], is `enough`: at most two rounds under the threshold, then under half
-    of it and a quarter. A last round changes nothing."""
+    """The same until a circuit's mean metric is `enough`, after which no edge leaves that would undo it: at most two
+    rounds under the threshold, then under half of it and a quarter. A last round changes nothing."""
     with progress("polish", UNTIL_ROUNDS + 1, "rounds") as advance:
-        run = _Polishing(circuits_of(behaviour, level), wanted, found, seed)
+        run = _Polishing(circuits_of(behaviour, level), wanted, found, seed, enough)
         under_this = 0
         for number in range(1, UNTIL_ROUNDS + 1):
             settled = run.round(number, may_change=True)
             advance(1, run.note)
-            if enough(run.kept):
+            if enough(run.current.metric):
                 break
             under_this += 1
             if (settled or under_this == 2) and number < UNTIL_ROUNDS:
@@ -110,14 +110,30 @@ def polish_until(
     return run.polished(number + 1)
 
 
-class _Polishing:
-    """The circuit `kept` as it is now, boolean [edges], its objective, and what the last round measured of it."""
+@dataclass(frozen=True)
+class _Means:
+    """The objective of a circuit, and its mean metric."""
 
-    def __init__(self, circuits: Circuits, wanted: Wanted, found: Decisions, seed: int):
-        self.circuits, self.threshold, self._found = circuits, found.threshold, found
+    objective: float
+    metric: float
+
+
+class _Polishing:
+    """The circuit `kept` as it is now, boolean [edges], what is measured of it, and what the last round found. With
+    `enough`, a mean metric that is enough is not given up for fewer edges."""
+
+    def __init__(
+        self,
+        circuits: Circuits,
+        wanted: Wanted,
+        found: Decisions,
+        seed: int,
+        enough: Callable[[float], bool] = lambda metric: False,
+    ):
+        self.circuits, self.threshold, self._found, self._enough = circuits, found.threshold, found, enough
         self.measured = MeasuredObjective(circuits.behaviour, wanted)
         self._before = self.kept = circuits.pruned(found.kept)
-        self.current = self._objective(self.kept)
+        self.current = self._measured(self.kept)
         self._generator, self._steps = np.random.default_rng(seed), list[PolishStep]()
 
     def round(self, number: int, may_change: bool) -> bool:
@@ -168,11 +184,12 @@ class _Polishing:
             if (new == self.kept).all():  # gone with others that they led to or came from, or come with them
                 places = places[size:]
                 continue
-            after = self._objective(new)
-            rise, edges = after - self.current, int(self.kept.sum()) - int(new.sum())
+            after = self._measured(new)
+            rise, edges = after.objective - self.current.objective, int(self.kept.sum()) - int(new.sum())
             pays = rise < edges * self.threshold if edges > 0 else rise <= edges * self.threshold
             foreseen = len(places[:size]) == 1 or rise < rises[places[:size]].sum() + self.threshold
-            if pays and foreseen:
+            lost = self._enough(self.current.metric) and not self._enough(after.metric)
+            if pays and foreseen and not lost:
                 self._take(number, new, after)
             elif len(places[:size]) > 1:
                 size = len(places[:size]) // 2
@@ -181,21 +198,21 @@ class _Polishing:
                 yield int(places[0]), rise
             places, size = places[size:], 2 * size
 
-    def _take(self, number: int, new: np.ndarray, after: float) -> None:
+    def _take(self, number: int, new: np.ndarray, after: _Means) -> None:
         added, names = bool((new & ~self.kept).any()), self.circuits.names(new ^ self.kept)
-        self._steps.append(PolishStep(number, added, tuple(names), after - self.current))
+        self._steps.append(PolishStep(number, added, tuple(names), after.objective - self.current.objective))
         self.kept, self.current = new, after
 
     @property
     def note(self) -> str:
-        return f"{int(self.kept.sum())} kept, {self.measured.objective.shown(self.current)}"
+        return f"{int(self.kept.sum())} kept, {self.measured.objective.shown(self.current.objective)}"
 
     def polished(self, rounds: int) -> Decisions:
         """The circuit, with what so many rounds did and what the last one found."""
         values = np.zeros(len(self.kept))
         values[self._edges] = self.measured.objective.sign * self._rises
         record = self._record(rounds)
-        return replace(self._found, kept=self.kept, values=values, objective=self.current, polish=record)
+        return replace(self._found, kept=self.kept, values=values, objective=self.current.objective, polish=record)
 
     def _record(self, rounds: int) -> Polish:
         tested = self._candidates
@@ -213,12 +230,14 @@ class _Polishing:
             helping=int(self._helps.sum()),
         )
 
-    def _objective(self, kept: np.ndarray) -> float:
+    def _measured(self, kept: np.ndarray) -> _Means:
         """By a run from scratch."""
-        return float(self.measured.of_subgraphs(self.circuits.ablated(kept[None]))[0])
+        mask, metrics = self.circuits.ablated(kept[None]), self.measured.objective.metrics
+        values = self.circuits.behaviour.measure(mask, metrics)
+        return _Means(float(self.measured.of(values)[0]), float(values[0, 0].mean()))
 
     def _changes(self, changed: Sequence[np.ndarray]) -> np.ndarray:
         """By how much the objective rises in each variant of the circuit."""
         metrics = self.measured.objective.metrics
         parts = self.circuits.variants(self.kept, changed, metrics)
-        return np.concatenate([self.measured.of(values) for values in parts] or [np.empty(0)]) - self.current
+        return np.concatenate([self.measured.of(values) for values in parts] or [np.empty(0)]) - self.current.objective

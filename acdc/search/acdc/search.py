@@ -61,7 +61,7 @@ class _UnderThresholds:
         found = decide(self.behaviour, [threshold], self.options, self.progress, self.proposed, name, hopeless)
         return found[0] if found else None
 
-    def polish(self, found: Decisions, enough: Callable[[np.ndarray], bool]) -> Decisions:
+    def polish(self, found: Decisions, enough: Callable[[float], bool]) -> Decisions:
         level, seed = self.options.level, self.options.seed
         if found.polish is not None or not can_polish(self.behaviour, level):
             return found

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from acdc.artefacts.scores import Decisions
 from acdc.behaviour.behaviour import Behaviour
 from acdc.errors import AcdcWarning
@@ -36,8 +34,8 @@ class Search(Protocol):
     def decide(self, threshold: float, name: str, hopeless: Hopeless | None) -> Decisions | None:
         """What it decides, None where it was given up. Shows its progress under a name."""
 
-    def polish(self, found: Decisions, enough: Callable[[np.ndarray], bool]) -> Decisions:
-        """The circuit polished until what is kept is enough, or as it is where that is not available."""
+    def polish(self, found: Decisions, enough: Callable[[float], bool]) -> Decisions:
+        """The circuit polished until its mean metric is enough, or as it is where that is not available."""
 
 
 def to_faithfulness(behaviour: Behaviour, target: float, share: float, search: Search, units: Units) -> Decisions:
@@ -103,13 +101,18 @@ class _Trials:
 
     def _tried(self, found: Decisions) -> _Tried:
         faithfulness = self._faithfulness(self._units.ablated(self._units.pruned(found.kept)))
-        return _Tried(found, faithfulness, self._target <= faithfulness <= 2 - self._target)
+        return _Tried(found, faithfulness, self._reaches(faithfulness))
 
-    def _is_enough(self, kept: np.ndarray) -> bool:
-        return self._target <= self._faithfulness(self._units.ablated(kept)) <= 2 - self._target
+    def _reaches(self, faithfulness: float) -> bool:
+        return self._target <= faithfulness <= 2 - self._target
+
+    def _is_enough(self, metric: float) -> bool:
+        return self._reaches(self._share(metric))
 
     def _faithfulness(self, ablated: Mask) -> float:
-        value = float(self._behaviour.measure(ablated)[0, 0].mean())
-        found = recovered_fraction(value, self._full, self._empty)
+        return self._share(float(self._behaviour.measure(ablated)[0, 0].mean()))
+
+    def _share(self, metric: float) -> float:
+        found = recovered_fraction(metric, self._full, self._empty)
         assert found is not None  # `Behaviour.ends` refuses what spans nothing
         return found
