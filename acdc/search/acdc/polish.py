@@ -177,7 +177,7 @@ class _Polishing:
         self, number: int, places: np.ndarray, rises: np.ndarray, changed: Callable[[np.ndarray], np.ndarray]
     ) -> Iterator[tuple[int, float]]:
         """Take as many of some changes at once as fit, in their order: half of a group that does not. Yields single
-        ones that do not, with the rise."""
+        ones that do not, with the rise; nothing comes after one that would undo what is enough."""
         size = len(places)
         while len(places):
             new = changed(places[:size])
@@ -194,6 +194,8 @@ class _Polishing:
             elif len(places[:size]) > 1:
                 size = len(places[:size]) // 2
                 continue
+            elif lost:
+                return
             else:
                 yield int(places[0]), rise
             places, size = places[size:], 2 * size
