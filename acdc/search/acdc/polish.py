@@ -12,6 +12,7 @@ comes back. The last round changes nothing, and is the certificate.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 
@@ -27,7 +28,8 @@ from acdc.search.acdc.missing import BEST, PATHS, SAMPLE, find_candidates
 from acdc.task.objective import Wanted
 
 ROUNDS = 10  # at most; the last of so many changes nothing
-UNTIL_ROUNDS = 6
+HALVED, ROUNDS_EACH = 2, 2  # how often a threshold is halved for a faithfulness, and the rounds under each
+UNTIL_ROUNDS = (HALVED + 1) * ROUNDS_EACH + 1
 
 
 def check_polish(behaviour: Behaviour, level: Level) -> None:
@@ -60,7 +62,7 @@ def can_polish(behaviour: Behaviour, level: Level) -> bool:
 def most_runs(edges: int) -> int:
     """Runs of a circuit of so many edges at most that `polish_until` makes: in each round, one for each edge and each
     candidate alone, and as many again for groups, each of which halves at most twice as often as it has members."""
-    return (UNTIL_ROUNDS + 1) * 3 * (edges + BEST + SAMPLE + PATHS)
+    return UNTIL_ROUNDS * 3 * (edges + BEST + SAMPLE + PATHS)
 
 
 def polish(
@@ -94,20 +96,22 @@ def polish_until(
 ) -> Decisions:
     """The same until a circuit's mean metric is `enough`, after which no edge leaves that would undo it: at most two
     rounds under the threshold, then under half of it and a quarter. A last round changes nothing."""
-    with progress("polish", UNTIL_ROUNDS + 1, "rounds") as advance:
+    with progress("polish", UNTIL_ROUNDS, "rounds") as advance:
         run = _Polishing(circuits_of(behaviour, level), wanted, found, seed, enough)
-        under_this = 0
-        for number in range(1, UNTIL_ROUNDS + 1):
-            settled = run.round(number, may_change=True)
-            advance(1, run.note)
+        numbers = count(1)
+        for halved in range(HALVED + 1):
+            run.threshold = found.threshold / 2**halved
+            for _ in range(ROUNDS_EACH):
+                settled = run.round(next(numbers), may_change=True)
+                advance(1, run.note)
+                if settled or enough(run.current.metric):
+                    break
             if enough(run.current.metric):
                 break
-            under_this += 1
-            if (settled or under_this == 2) and number < UNTIL_ROUNDS:
-                run.threshold, under_this = run.threshold / 2, 0
-        run.round(number + 1, may_change=False)
-        advance(UNTIL_ROUNDS + 1 - number)
-    return run.polished(number + 1)
+        last = next(numbers)
+        run.round(last, may_change=False)
+        advance(UNTIL_ROUNDS - last + 1)
+    return run.polished(last)
 
 
 @dataclass(frozen=True)
