@@ -184,19 +184,21 @@ class _Polishing:
         ones that do not, with the rise; nothing comes after one that would undo what is enough."""
         size = len(places)
         while len(places):
-            new = changed(places[:size])
+            group = places[:size]
+            new = changed(group)
             if (new == self.kept).all():  # gone with others that they led to or came from, or come with them
                 places = places[size:]
                 continue
             after = self._measured(new)
             rise, edges = after.objective - self.current.objective, int(self.kept.sum()) - int(new.sum())
-            pays = rise < edges * self.threshold if edges > 0 else rise <= edges * self.threshold
-            foreseen = len(places[:size]) == 1 or rise < rises[places[:size]].sum() + self.threshold
+            limit = self.threshold * min(edges, len(group))
+            pays = rise < limit if edges > 0 else rise <= limit
+            foreseen = len(group) == 1 or rise < rises[group].sum() + self.threshold
             lost = self._enough(self.current.metric) and not self._enough(after.metric)
             if pays and foreseen and not lost:
                 self._take(number, new, after)
-            elif len(places[:size]) > 1:
-                size = len(places[:size]) // 2
+            elif len(group) > 1:
+                size = len(group) // 2
                 continue
             elif lost:
                 return

@@ -34,7 +34,7 @@ DEFAULT_THRESHOLD_SHARE = 0.005
 
 def acdc(behaviour: Behaviour, options: OrderOptions, progress: Progress) -> Decisions:
     """Decide every edge or node. Without a threshold, 0.5 % of |metric(full) - metric(empty circuit)| is taken, or with
-    a faithfulness the largest threshold whose circuit has it."""
+    a faithfulness what reaches it (`acdc.search.acdc.to_faithfulness`)."""
     proposed = candidates(behaviour, options, progress)
     if options.faithfulness is not None:
         search = _UnderThresholds(behaviour, options, progress, proposed)
