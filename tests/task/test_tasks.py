@@ -24,7 +24,7 @@ class _Unwrapped:
     """The training script's view of a model, over the bridge's modules."""
 
     def __init__(self, model):
-        self.transformer, self.lm_head = model.transformer, model.lm_head
+        self.base_model, self.lm_head = model.transformer, model.lm_head
 
 
 @pytest.mark.parametrize("name", train_trio.BEHAVIOURS)
