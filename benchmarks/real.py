@@ -134,7 +134,7 @@ def share_of(place: int | None) -> str:
 
 
 def print_circuits(rows: Rows, task: str, names: list[str], seed: int) -> None:
-    """ACDC's, the smallest circuit of each objective that is faithful on the rows searched."""
+    """ACDC's circuit for each objective, faithful on the rows searched."""
     print(f"\n{task}: acdc --faithfulness {FAITHFULNESS} --screen {SCREEN}\n")
     print("| objective | edges | share | faithfulness | by mean | KL | accuracy | s | TFLOP | notes |")
     print("|---" * 10 + "|", flush=True)

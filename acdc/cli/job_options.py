@@ -37,7 +37,7 @@ LeastFaithfulness = Annotated[
     float | None,
     typer.Option(
         help="Faithfulness F that the circuit must reach on the discovery rows (methods that give scores: 0.9 by "
-        "default); acdc: a circuit that has between F and 2 - F, by falling thresholds."
+        "default); acdc: between F and 2 - F, found by lowering the threshold."
     ),
 ]
 

@@ -105,7 +105,7 @@ def _search(
         "versions": library_versions(),
     }
     if _may_screen(job.settings, model) or job.settings.faithfulness is not None:
-        depends_on["screening"] = PASSES
+        depends_on["passes"] = PASSES
     with Journal(run.path / JOURNAL, depends_on) as journal:
         return discover(model, task, job.settings, progress, journal, find_workers)
 

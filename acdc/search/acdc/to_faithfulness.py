@@ -1,4 +1,4 @@
-"""The smallest faithful circuit of ACDC: thresholds from a large one downwards, until a circuit neither falls short of
+"""A small faithful circuit of ACDC: thresholds from a large one downwards, until a circuit neither falls short of
 a faithfulness nor overshoots it.
 
 A threshold bounds what each removal may change, not what all of them change together. So it is halved until the
