@@ -13,6 +13,7 @@ from torch import Tensor
 from acdc.errors import AcdcWarning, InputError
 from acdc.model.gguf_config import ARCHITECTURES
 from acdc.model.gguf_file import GgufFile, StoredTensor, quoted
+from acdc.model.weight_store import model_around
 
 if TYPE_CHECKING:
     from tokenizers.pre_tokenizers import PreTokenizer
@@ -32,23 +33,12 @@ def load_gguf_model(
 
     Raises InputError for a file with tensors that the model has no place for.
     """
-    import transformers
+    from transformers import AutoModelForCausalLM
 
-    kind: Any = getattr(transformers, ARCHITECTURES[file.architecture].name)
     with torch.device("meta"):
-        names = list(kind(config).state_dict())
-    model, report = kind.from_pretrained(
-        None,
-        config=config,
-        state_dict=_read_tensors(file, names, config, dtype),
-        dtype=dtype,
-        attn_implementation="eager",
-        ignore_mismatched_sizes=True,  # reported
-        output_loading_info=True,
-        device_map=where,
-    )
-    if _ROPE_FACTORS in file.tensors:
-        _slow_down(model, _dequantise(file, file.tensors[_ROPE_FACTORS]))
+        names = list(AutoModelForCausalLM.from_config(config).state_dict())
+    model, report = model_around(_read_tensors(file, names, config, dtype), config, dtype, where)
+    slow_down(model, file)
     return model, report
 
 
@@ -107,11 +97,13 @@ def bytes_to_read(file: GgufFile, dtype: torch.dtype) -> int:
     return max(tensor.length + tensor.size * max(8, 4 + dtype.itemsize) for tensor in file.tensors.values())
 
 
-def _slow_down(model: "PreTrainedModel", factors: np.ndarray) -> None:
-    """Divide the frequencies of a model's rotary positions."""
-    rotary: Any = model.get_submodule("model.rotary_emb")
-    for frequencies in (rotary.inv_freq, rotary.original_inv_freq):
-        frequencies.div_(torch.from_numpy(factors).to(frequencies))
+def slow_down(model: "PreTrainedModel", file: GgufFile) -> None:
+    """Divide the frequencies of a model's rotary positions by what a file says, if it does."""
+    if _ROPE_FACTORS in file.tensors:
+        factors = torch.from_numpy(_dequantise(file, file.tensors[_ROPE_FACTORS]))
+        rotary: Any = model.get_submodule("model.rotary_emb")
+        for frequencies in (rotary.inv_freq, rotary.original_inv_freq):
+            frequencies.div_(factors.to(frequencies))
 
 
 def load_gguf_tokenizer(file: GgufFile) -> "PreTrainedTokenizerBase | None":

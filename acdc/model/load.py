@@ -5,9 +5,9 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from acdc.model.bridge_builder import build_bridge, describe_bridge
 from acdc.model.check import Disagreement, first_disagreement
 from acdc.model.config_bounds import check_parameters, check_sizes
 from acdc.model.functional import FunctionalComponents
-from acdc.model.gguf_weights import load_gguf_model
+from acdc.model.gguf_weights import load_gguf_model, slow_down
 from acdc.model.neurons import mlp_width
 from acdc.model.placed import placed
 from acdc.model.placement import Placement, choose_devices, device_map, module_paths, place, settle
@@ -34,6 +34,7 @@ from acdc.model.sources import NATIVE, Source, find_source
 from acdc.model.tokenizer import load_tokenizer
 from acdc.model.unsupported import check_options
 from acdc.model.weight_files import check_weights
+from acdc.model.weight_store import WeightStore, model_around, weights_of
 from acdc.model.weights import read_weights
 from acdc.progress import loading
 
@@ -49,6 +50,7 @@ DTYPES = {
     "float16": torch.float16,
 }
 Devices = tuple[torch.device, ...]
+Held = Callable[[Callable[[], Mapping[str, torch.Tensor]]], Mapping[str, torch.Tensor]]
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 # Configuration fields that TransformerLens accepts for a native model but does not act on.
 _NATIVE_UNSUPPORTED = ("parallel_attn_mlp", "use_local_attn", "use_qk_norm", "scale_attn_by_inverse_layer_idx")
@@ -115,8 +117,16 @@ class Model:
         return Executor(self.components, graph)
 
 
-def load_model(name: str, *, revision: str | None = None, device: str = "auto", dtype: str = "float32") -> Model:
-    """Load a model by its name, path or hub name; its layers spread over `device` if that names several.
+def load_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "float32",
+    store: WeightStore | None = None,
+) -> Model:
+    """Load a model by its name, path or hub name; its layers spread over `device` if that names several. `store` has
+    the weights of Hugging Face models for several processes.
 
     Raises InputError when it cannot be found or read, its family is not supported, or its components do not reproduce
     the bridge on a probe batch.
@@ -127,9 +137,13 @@ def load_model(name: str, *, revision: str | None = None, device: str = "auto", 
         source, devices = find_source(name, revision), choose_devices(device)
         stored = f", {source.quantisation}" if source.quantisation else ""
         say(f"loading {source.name}: {source.size / 2**20:,.1f} MiB{stored}")
-        load = _load_native if source.architecture == NATIVE else _load_hugging_face
+        content_hash = source.content_hash()
         with quiet():
-            bridge, placement = load(source, devices, DTYPES[dtype])
+            if source.architecture == NATIVE:
+                bridge, placement = _load_native(source, devices, DTYPES[dtype])
+            else:
+                held = None if store is None else partial(store.of, f"{content_hash} {dtype}")
+                bridge, placement = _load_hugging_face(source, devices, DTYPES[dtype], held)
             bridge.original_model.requires_grad_(False).eval()
             tokenizer = None if source.architecture == NATIVE else load_tokenizer(source)
         parameters = sum(parameter.numel() for parameter in bridge.original_model.parameters())
@@ -140,7 +154,7 @@ def load_model(name: str, *, revision: str | None = None, device: str = "auto", 
             name=source.name,
             family=source.family,
             revision=source.revision,
-            content_hash=source.content_hash(),
+            content_hash=content_hash,
             dtype_name=dtype,
             device=devices[0],
             bridge=bridge,
@@ -231,15 +245,16 @@ def _hugging_face_placement(
 
 
 def _load_hugging_face(
-    source: Source, devices: Devices, dtype: torch.dtype
+    source: Source, devices: Devices, dtype: torch.dtype, held: Held | None
 ) -> "tuple[TransformerBridge, Placement | None]":
-    """(bridge, where its weights are, None for one device)."""
+    """(bridge, where its weights are, None for one device). `held`: see `WeightStore.of`."""
     try:
         config = hugging_face_config(source)
         placement, where = _hugging_face_placement(config, source.architecture, dtype, devices)
-        model, report = _read_weights(source, config, dtype, where)
-        _check_complete(source, report, model.config.num_hidden_layers)
-        _check_finite(model.named_parameters(), source, dtype)
+        if held is None:
+            model = _read_checked(source, config, dtype, where)
+        else:
+            model = _around_held(source, config, dtype, where, held)
         if placement is None:
             model.to(devices[0])
         return bridge_to(model, source.architecture, dtype, devices[0], placement), placement
@@ -249,6 +264,28 @@ def _load_hugging_face(
         raise InputError(f"weights in {source.folder} are damaged: {error}") from None
     except Exception as error:  # a configuration can be wrong in more ways than transformers has exceptions for
         raise InputError(f"model {source.place} cannot be loaded: {first_line(error)}") from None
+
+
+def _read_checked(
+    source: Source, config: "PretrainedConfig", dtype: torch.dtype, where: dict[str, str] | None
+) -> "PreTrainedModel":
+    """The model from its files. Raises InputError for weights that are missing or not finite."""
+    model, report = _read_weights(source, config, dtype, where)
+    _check_complete(source, report, model.config.num_hidden_layers)
+    _check_finite(model.named_parameters(), source, dtype)
+    return model
+
+
+def _around_held(
+    source: Source, config: "PretrainedConfig", dtype: torch.dtype, where: dict[str, str] | None, held: Held
+) -> "PreTrainedModel":
+    """The model with weights that others hold too, read from its files where they are not there yet."""
+    weights = held(lambda: weights_of(_read_checked(source, config, dtype, None)))
+    model, report = model_around(weights, config, dtype, where)
+    _check_complete(source, report, model.config.num_hidden_layers)
+    if source.gguf:
+        slow_down(model, source.gguf)
+    return model
 
 
 def _read_weights(

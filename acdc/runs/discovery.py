@@ -18,6 +18,7 @@ from acdc.execution.work import Work
 from acdc.files import json_text
 from acdc.graph.units import kind_of
 from acdc.model.load import Model, load_model
+from acdc.model.weight_store import WeightStore
 from acdc.options import Level
 from acdc.progress import Progress
 from acdc.runs.finish import Finishing, Watch, finish_run, unwatched
@@ -43,7 +44,9 @@ T = TypeVar("T")
 class Loaded:
     """The model that was loaded last, kept for jobs that name the same one."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: WeightStore | None = None) -> None:
+        """`store`: has the weights for other processes too."""
+        self._store = store
         self._named: tuple | None = None
         self._model: Model | None = None
 
@@ -53,7 +56,9 @@ class Loaded:
         if self._model is None or named != self._named:
             self.forget()
             check_file(job.task)
-            self._model = load_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
+            self._model = load_model(
+                job.model, revision=job.revision, device=job.device, dtype=job.dtype, store=self._store
+            )
             self._named = named
         return self._model, load_task(job.task, self._model)
 

@@ -1,7 +1,7 @@
 """A pool of Ray actors that do jobs, on this machine or on a cluster.
 
-Each worker holds the model that it loaded last, from its files: no weights travel. While there are more workers than
-jobs, several share one job (`acdc.behaviour.workers`): whoever has nothing to do joins the job that fewest share in,
+Each worker holds the model that it loaded last; the workers of a machine hold its weights together
+(`acdc.jobs.ray.weights`), and none travel from one machine to another. While there are more workers than jobs, several share one job (`acdc.behaviour.workers`): whoever has nothing to do joins the job that fewest share in,
 and leaves it when there is one that nobody does. A worker that dies is started anew, on another machine where its own
 is gone, and its job given to the next that is free, which goes on where the files of the run end. On this machine all
 sockets are bound to the loopback device alone.
@@ -10,6 +10,7 @@ sockets are bound to the loopback device alone.
 import fcntl
 import os
 import secrets
+import shutil
 import signal
 import threading
 import time
@@ -18,7 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from acdc.errors import InputError
+from acdc.execution.machine import free_memory
 from acdc.files import make_private
 from acdc.jobs.job import Job
 from acdc.jobs.pulse import Pulse
@@ -32,7 +36,9 @@ from acdc.words import count_of
 # Read by Ray when it is imported: without the first, its servers listen on every network device.
 _LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
 _ALWAYS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-OBJECT_STORE_BYTES = 100 * 2**20  # nothing large goes through it
+SHARED_MEMORY = Path("/dev/shm")  # where Ray has its object store on Linux
+LEAST_STORE_BYTES = 100 * 2**20  # of the store on this machine
+MOST_STORE_SHARE = 0.3  # of the memory that is free; what is not used is not taken
 
 
 class RayPool:
@@ -94,7 +100,7 @@ class RayPool:
         worker = ray.remote(Worker).options(
             num_cpus=self._cores, num_gpus=self.gpus, max_restarts=-1, max_task_retries=0
         )
-        pool = [worker.remote(self.workers) for _ in range(self.workers)]
+        pool = [worker.remote(self.workers, mailbox) for _ in range(self.workers)]
         there, coming = _first_there(ray, pool, self.least)
         _check_shared(ray, there, jobs[0].folder)
         dispatcher = Dispatcher(ray, mailbox, jobs, there)
@@ -200,12 +206,21 @@ def _connect(ray: Any, workers: int, address: str | None) -> None:
     try:
         with _own_handler():
             if address is None:
-                room = {"num_cpus": workers, "object_store_memory": OBJECT_STORE_BYTES}
+                room = {"num_cpus": workers, "object_store_memory": _store_bytes()}
                 ray.init(address="local", include_dashboard=False, **room, **common)  # whatever else runs here
             else:
                 ray.init(address=address, **common)
     except Exception as error:  # Ray raises it bare, as where its servers are slow to start
         raise InputError(f"Ray at {address or 'this machine'} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+def _store_bytes() -> int:
+    """How large the store of weights on this machine may become: elsewhere than on Linux too small for most models,
+    which each worker then has for itself."""
+    free = free_memory(torch.device("cpu"))
+    if free is None or not SHARED_MEMORY.is_dir():
+        return LEAST_STORE_BYTES
+    return max(LEAST_STORE_BYTES, int(min(MOST_STORE_SHARE * free, 0.9 * shutil.disk_usage(SHARED_MEMORY).free)))
 
 
 @contextmanager

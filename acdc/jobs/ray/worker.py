@@ -16,6 +16,7 @@ from acdc.errors import AcdcWarning
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.jobs.job import Job, SharedJob
+from acdc.jobs.ray.weights import NodeWeights, Shelf
 from acdc.jobs.store import Stage
 from acdc.jobs.work import Outcome, work_on
 from acdc.runs.discovery import Loaded
@@ -35,10 +36,12 @@ class Team:
 
 @dataclass
 class Mailbox:
-    """Collects what workers report until it is drained, and who shares in which attempt at a job; an actor."""
+    """Collects what workers report until it is drained, and knows who shares in which attempt at a job, and which
+    weights there are; an actor."""
 
     events: list[tuple[str, Any]] = field(default_factory=list)
     teams: defaultdict[str, Team] = field(default_factory=lambda: defaultdict(Team))
+    shelf: Shelf = field(default_factory=Shelf)
 
     def put(self, method: str, arguments: tuple) -> None:
         self.events.append((method, arguments))
@@ -55,6 +58,12 @@ class Mailbox:
 
     def disband(self, attempt: str) -> None:
         self.teams.pop(attempt, None)
+
+    def find_weights(self, node: str, key: str) -> list[Any]:
+        return self.shelf.find(node, key)
+
+    def keep_weights(self, node: str, key: str, reference: list[Any]) -> None:
+        self.shelf.put(node, key, reference)
 
 
 @dataclass(frozen=True)
@@ -186,10 +195,10 @@ def _nothing(behaviour: Behaviour) -> None:
 class Worker:
     """Does jobs, one at a time, and parts of those of others; an actor."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, mailbox: Any) -> None:
         """`workers`: of the pool, all of which may be on this machine."""
         share_host_memory(workers)
-        self._loaded = Loaded()
+        self._loaded = Loaded(NodeWeights(mailbox))
         self._bound: tuple[tuple[DiscoveryJob, tuple[int, ...]], Behaviour] | None = None
 
     def is_there(self) -> None:

@@ -1,0 +1,116 @@
+"""Weights that all workers of a machine hold together: read once, and again where they are lost."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from families import hugging_face
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'acdc[cluster]'")
+
+from acdc.jobs.batch import run_jobs  # noqa: E402
+from acdc.jobs.executors import InProcess  # noqa: E402
+from acdc.jobs.jobs_file import make_jobs  # noqa: E402
+from acdc.jobs.ray.pool import RayPool, _connect, _import_ray  # noqa: E402
+from acdc.jobs.ray.weights import MOST_MODELS, STORE_SHARE, NodeWeights, Shelf  # noqa: E402
+from acdc.jobs.ray.worker import Mailbox  # noqa: E402
+from acdc.jobs.store import Status  # noqa: E402
+from acdc.runs.run_directory import RUN_FILE  # noqa: E402
+
+GIVEN = {
+    "a": torch.arange(12.0).reshape(3, 4),
+    "half": torch.linspace(-1, 1, 7, dtype=torch.bfloat16),
+    "one": torch.tensor(3.5, dtype=torch.float64),
+    "none": torch.empty(0, 4),
+}
+
+
+class Reader:
+    """A process that wants weights, and says when it has to read them."""
+
+    def __init__(self, mailbox, log):
+        self._store, self._log = NodeWeights(mailbox), log
+
+    def read(self, key, share=STORE_SHARE):
+        from acdc.jobs.ray import weights
+
+        def given():
+            with self._log.open("a") as file:
+                file.write(f"{key}\n")
+            return GIVEN
+
+        weights.STORE_SHARE = share
+
+        found = self._store.of(key, given)
+        return {name: (str(one.dtype), tuple(one.shape), one.double().tolist()) for name, one in found.items()}
+
+
+@pytest.fixture
+def started():
+    """Ray on this machine, as a pool starts it."""
+    found = _import_ray(local=True)
+    found.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    _connect(found, 3, None)
+    yield found
+    found.shutdown()
+
+
+def test_one_process_reads_and_the_others_find(started, tmp_path):
+    mailbox, log = started.remote(Mailbox).options(num_cpus=0).remote(), tmp_path / "log"
+    readers = [started.remote(Reader).remote(mailbox, log) for _ in range(3)]
+    expected = {name: (str(one.dtype), tuple(one.shape), one.double().tolist()) for name, one in GIVEN.items()}
+    assert started.get([one.read.remote("first") for one in readers]) == [expected] * 3
+    assert log.read_text().splitlines() == ["first"]
+    assert started.get(readers[1].read.remote("second")) == expected
+    # whoever holds them goes, and with it what it holds
+    started.kill(readers[1])
+    assert started.get(readers[2].read.remote("second")) == expected
+    assert log.read_text().splitlines()[:2] == ["first", "second"]
+    # what the store has no room for, each has for itself
+    for one in (readers[0], readers[2]):
+        assert started.get(one.read.remote("large", share=0.0)) == expected
+    assert log.read_text().splitlines()[-2:] == ["large", "large"]
+
+
+def test_only_what_was_used_last_is_kept():
+    shelf = Shelf()
+    for key in "abc"[: MOST_MODELS + 1]:
+        shelf.put("here", key, [key.upper()])
+    shelf.put("there", "a", ["other"])
+    assert shelf.find("here", "a") == [] and shelf.find("here", "c") == ["C"] and shelf.find("there", "a") == ["other"]
+    assert shelf.find("here", "b") == ["B"]
+    shelf.put("here", "d", ["D"])
+    assert shelf.find("here", "b") == ["B"] and shelf.find("here", "c") == []
+
+
+class Quiet:
+    """Watches jobs and says nothing."""
+
+    def begins(self, jobs, finished): ...
+
+    def started(self, job): ...
+
+    def at(self, job, stage): ...
+
+    def ended(self, job, outcome): ...
+
+
+def artefacts(out: Path) -> dict[str, bytes]:
+    files = [path for run in out.glob(f"*/{RUN_FILE}") for path in run.parent.iterdir()]
+    return {str(path.relative_to(out)): path.read_bytes() for path in files if path.name != RUN_FILE}
+
+
+def test_files_of_jobs_are_the_same(tmp_path):
+    """By workers that hold the weights together, two at one job, and by one process that has read them itself."""
+    hugging_face("llama").float().save_pretrained(tmp_path / "m")
+    rows = [[(7 * i + 3 * j) % 40 for j in range(6)] for i in range(12)]
+    rows = [{"clean": r, "corrupted": [*r[:2], 39, *r[3:]], "correct": [r[0]], "incorrect": [r[1]]} for r in rows]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    given = [{"method": "eap-ig-inputs", "edges": 30}, {"method": "acdc", "threshold": 0.01}]
+    jobs = make_jobs({"model": "m", "task": "rows.jsonl", "threads": 1, "batch-size": 3}, given, tmp_path)
+    run_jobs(jobs, tmp_path / "here", InProcess(), Quiet())
+    ended = run_jobs(jobs, tmp_path / "there", RayPool(3, 0, None, 1), Quiet())
+    assert [(job.status, job.error) for job in ended] == [(Status.done, None)] * 2
+    assert artefacts(tmp_path / "there") == artefacts(tmp_path / "here") and artefacts(tmp_path / "here")
