@@ -154,11 +154,11 @@ def built_once(monkeypatch, modules_of_trio):
 
     build = load._load_hugging_face
 
-    def share(source, devices, dtype):
+    def share(source, devices, dtype, held):
         if source.folder != BUNDLED["trio"] or source.adapter is not None:
-            return build(source, devices, dtype)
+            return build(source, devices, dtype, held)
         if (devices, dtype) not in modules_of_trio:
-            built = build(source, devices, dtype)
+            built = build(source, devices, dtype, held)
             modules_of_trio[devices, dtype] = built, weight_sum(built[0])
         return modules_of_trio[devices, dtype][0]
 

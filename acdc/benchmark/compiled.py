@@ -158,7 +158,7 @@ def answer(expected: Sequence[float]) -> int | None:
 def _load(named: NamedProgram, realism: Realism, seed: int, folder: Path, where: dict[str, str]) -> Model:
     make_private(folder)
     make_real(compile_program(named.program), realism, seed).save(folder)
-    return load_model(str(folder), **where)
+    return load_model(str(folder), device=where["device"], dtype=where["dtype"])
 
 
 def _truth(named: NamedProgram, model: Model, task: Task, ablation: str, level: Level) -> Truth:

@@ -251,6 +251,7 @@ def _load_hugging_face(
     try:
         config = hugging_face_config(source)
         placement, where = _hugging_face_placement(config, source.architecture, dtype, devices)
+        model: Any
         if held is None:
             model = _read_checked(source, config, dtype, where)
         else:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.prompt_spans import spans_of
 from acdc.behaviour.workers import ALONE, FindWorkers, Workers, no_workers
 from acdc.display import show
-from acdc.errors import AcdcWarning, InputError
+from acdc.errors import AcdcWarning, InputError, is_out_of_memory
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.graph.masks import Mask
@@ -126,9 +126,7 @@ def discover(
     others who share in the work."""
     split = prepare(model, task, settings)
     with fixed_threads(settings.threads):
-        behaviour = bind(model, task, settings, split.discovery, find_workers(split.discovery))
-        options = settings.search_options.model_copy(update={"journal": journal})
-        found = settings.method.run(behaviour, options, progress)
+        behaviour, found = _search(model, task, settings, split.discovery, progress, journal, find_workers)
         if isinstance(found, Decisions):
             circuit = describe_decisions(behaviour, settings, split, found)
             return Result(circuit, None, found.tests, behaviour.work, found.screening, found.polish)
@@ -136,6 +134,38 @@ def discover(
     method = _describe_method(settings, behaviour, selection)
     circuit = describe_choice(behaviour, settings, split, found, choice, method)
     return Result(circuit, part_scores(behaviour, found, settings.level), (), behaviour.work)
+
+
+def _search(
+    model: Model,
+    task: Task,
+    settings: DiscoverySettings,
+    rows: Sequence[int],
+    progress: Progress,
+    journal: Journal | None,
+    find_workers: FindWorkers,
+) -> tuple[Behaviour, Scores | Decisions]:
+    """What a method finds. Where memory does not suffice for a single candidate on a batch, it begins anew with half as
+    many rows in each, and alone, as others have whole batches."""
+    options, size = settings.search_options.model_copy(update={"journal": journal}), settings.batch_size
+    workers = find_workers(rows)
+    while True:
+        behaviour = bind(model, task, replace(settings, batch_size=size), rows, workers)
+        try:
+            return behaviour, settings.method.run(behaviour, options, progress)
+        except (MemoryError, RuntimeError) as error:
+            largest = max(len(batch.rows) for batch in behaviour.batches)
+            if not is_out_of_memory(error) or largest == 1:
+                raise
+        size, workers = -(-largest // 2), ALONE
+        warnings.warn(
+            f"memory does not suffice for batches of {largest} rows: the search begins anew with {size} or fewer in each",
+            AcdcWarning,
+            stacklevel=3,
+        )
+        del behaviour  # before the next takes as much
+        if journal is not None:
+            journal.restart(batch_size=size)
 
 
 def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split: Split, found: Decisions) -> Circuit:
@@ -332,6 +362,7 @@ def _describe_method(
 ) -> MethodRecord:
     method, splits = settings.method, behaviour.work.pass_splits
     selection |= {"pass_splits": splits} if splits else {}
+    selection |= {"batch_size": behaviour.batch_size} if behaviour.batch_size < settings.batch_size else {}
     return MethodRecord(
         name=method.name,
         objective=(minimised or behaviour.metric.objective) if method.decides else None,

@@ -11,9 +11,12 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'acdc[clust
 
 from simulated import CASES, GPUS, NODES, SLOW, Nap, SharedNap, Watching, do, simulated_cluster  # noqa: E402
 
+from acdc.errors import InputError  # noqa: E402
 from acdc.jobs.batch import run_jobs  # noqa: E402
 from acdc.jobs.executors import InProcess  # noqa: E402
 from acdc.jobs.jobs_file import make_jobs  # noqa: E402
+from acdc.jobs.ray import pool  # noqa: E402
+from acdc.jobs.ray.worker import Mailbox  # noqa: E402
 from acdc.jobs.store import Status  # noqa: E402
 from acdc.runs.run_directory import RUN_FILE  # noqa: E402
 
@@ -74,6 +77,31 @@ def test_workers_share_a_gpu_but_none_has_parts_of_two(cluster, tmp_path):
     places = {one["worker"]: (one["node"], *one["gpus"]) for one in seen}
     assert len(places) == workers and all(len(place) == 2 for place in places.values())
     assert max(Counter(places.values()).values()) <= 2
+
+
+@pytest.mark.thorough
+def test_workers_are_on_as_few_nodes_as_have_room(cluster, tmp_path):
+    """They hold one model's weights together there."""
+    jobs = [Nap(f"n{i}", tmp_path / "naps", 2.0) for i in range(2 * GPUS)]
+    seen = do(cluster.pool(GPUS, 1.0), tmp_path / "naps", jobs)
+    assert len({one["worker"] for one in seen}) == GPUS and len({one["node"] for one in seen}) == 1
+
+
+@pytest.mark.thorough
+def test_places_are_reserved_all_or_none(cluster, monkeypatch):
+    """What somebody else's pool has is not waited for with the rest in hand."""
+    monkeypatch.setattr(pool, "START_SECONDS", 3.0)
+    ray = pool._import_ray(local=False)
+    pool._connect(ray, NODES * GPUS, cluster.address)
+    try:
+        other = ray.remote(Mailbox).options(num_gpus=1).remote()
+        ray.get(other.drain.remote())
+        with pytest.raises(InputError, match="16 workers found no place within 3 s"):
+            cluster.pool(NODES * GPUS, 1.0)._reserved(ray)
+        assert ray.available_resources()["GPU"] == NODES * GPUS - 1
+        assert len(cluster.pool(NODES * GPUS, 1.0, min_workers=9)._reserved(ray)) == 9
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.thorough

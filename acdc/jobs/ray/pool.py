@@ -1,9 +1,12 @@
 """A pool of Ray actors that do jobs, on this machine or on a cluster.
 
 Each worker holds the model that it loaded last; the workers of a machine hold its weights together
-(`acdc.jobs.ray.weights`), and none travel from one machine to another. While there are more workers than jobs, several share one job (`acdc.behaviour.workers`): whoever has nothing to do joins the job that fewest share in,
-and leaves it when there is one that nobody does. A worker that dies is started anew, on another machine where its own
-is gone, and its job given to the next that is free, which goes on where the files of the run end. On this machine all
+(`acdc.jobs.ray.weights`), and none travel from one machine to another. On a cluster, the places of all workers that the
+first job waits for are reserved at once (a placement group), on as few machines as have them: two pools that together
+want more than there is do not wait for each other, each with a part. While there are more workers than jobs, several
+share one job (`acdc.behaviour.workers`): whoever has nothing to do joins the job that fewest share in, and leaves it
+when there is one that nobody does. A worker that dies is started anew, on another machine where its own is gone, and
+its job given to the next that is free, which goes on where the files of the run end. On this machine all
 sockets are bound to the loopback device alone.
 """
 
@@ -97,10 +100,12 @@ class RayPool:
 
     def _run(self, ray: Any, jobs: Sequence[Job], report: Report) -> Generator[Outcome, None, None]:
         mailbox = ray.remote(Mailbox).options(num_cpus=0, max_restarts=-1).remote()
-        worker = ray.remote(Worker).options(
-            num_cpus=self._cores, num_gpus=self.gpus, max_restarts=-1, max_task_retries=0
-        )
-        pool = [worker.remote(self.workers, mailbox) for _ in range(self.workers)]
+        options = {"num_cpus": self._cores, "num_gpus": self.gpus, "max_restarts": -1, "max_task_retries": 0}
+        places = [] if self.address is None else self._reserved(ray)
+        pool = [
+            ray.remote(Worker).options(**options, **place).remote(self.workers, mailbox)
+            for place in places + [{}] * (self.workers - len(places))
+        ]
         there, coming = _first_there(ray, pool, self.least)
         _check_shared(ray, there, jobs[0].folder)
         dispatcher = Dispatcher(ray, mailbox, jobs, there)
@@ -116,6 +121,24 @@ class RayPool:
                     dispatcher.started(*arguments)
                 getattr(report, method)(*arguments)
             yield from dispatcher.take_back(ended)
+
+    def _reserved(self, ray: Any) -> list[dict[str, Any]]:
+        """Options by which the workers that the first job waits for get places that are reserved together. Raises
+        InputError where that many are not free for long."""
+        from ray.util import placement_group
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        each = {"CPU": self._cores, **({"GPU": self.gpus} if self.gpus else {})}
+        group = placement_group([each] * self.least, strategy="PACK")
+        if not group.wait(START_SECONDS):
+            raise InputError(
+                f"{count_of(self.least, 'worker')} found no place within {START_SECONDS:.0f} s: others use the "
+                "cluster; wait for them, or use a smaller --min-workers"
+            )
+        return [
+            {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=place)}
+            for place in range(self.least)
+        ]
 
 
 def _drained(ray: Any, mailbox: Any) -> list[tuple[str, tuple]]:

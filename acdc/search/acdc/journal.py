@@ -22,25 +22,35 @@ class Journal:
 
     def __init__(self, path: Path, depends_on: dict[str, Any]):
         """Raises InputError where the file cannot be written."""
-        self.path, self._flushed = path, time.monotonic()
-        head = json.dumps(depends_on, sort_keys=True)
+        self.path, self._flushed, self._depends_on = path, time.monotonic(), depends_on
+        head = _head(depends_on)
         check_target(path)
         whole = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # what a crash cut off counts for nothing
-        self._recorded = _numbers(whole[1:]) if whole and whole[0] == head.encode() else None
+        self._recorded = _numbers(whole[1:]) if whole and whole[0] == head else []
         try:
             self._file = path.open("r+b" if self._recorded else "wb")
             if self._recorded:
                 self._file.truncate(sum(len(line) + 1 for line in whole[: len(self._recorded) + 1]))
                 self._file.seek(0, os.SEEK_END)
             else:
-                self._file.write(head.encode() + b"\n")
+                self._file.write(head + b"\n")
         except OSError as error:
             raise refused(error, path) from None
         self._next = 0
 
+    def restart(self, **depends_on: Any) -> None:
+        """Begin anew, with numbers that depend on more. Raises InputError when the disk refuses."""
+        self._recorded, self._next = [], 0
+        try:
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(_head(self._depends_on | depends_on) + b"\n")
+        except OSError as error:
+            raise refused(error, self.path) from None
+
     def recorded(self) -> list[float] | None:
         """What the next pass gave in an earlier attempt; None after the last."""
-        if self._recorded is None or self._next >= len(self._recorded):
+        if self._next >= len(self._recorded):
             return None
         self._next += 1
         return self._recorded[self._next - 1]
@@ -65,6 +75,10 @@ class Journal:
         except OSError as failure:
             if error is None:
                 raise refused(failure, self.path) from None
+
+
+def _head(depends_on: dict[str, Any]) -> bytes:
+    return json.dumps(depends_on, sort_keys=True).encode()
 
 
 def _numbers(lines: Sequence[bytes]) -> list[list[float]]:

@@ -116,6 +116,8 @@ class Pruning:
         wanted = self._screen.next(self._left, self._width(self._pace, self.tester.cost(self._left)))
         self.tried += len(wanted.columns)
         recorded = None if self._journal is None else self._journal.recorded()
+        if recorded is not None and len(recorded) > len(wanted.columns):  # there was more memory then
+            wanted = self._screen.next(self._left, len(recorded) + 1)
         objectives = self._objectives(wanted) if recorded is None else np.array(recorded)
         decided, used, surprised = self._accept(wanted.first(len(objectives)), objectives, forks, advance)
         if self._journal is not None and recorded is None:

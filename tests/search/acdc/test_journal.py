@@ -67,6 +67,18 @@ def test_numbers_do_not_depend_on_which_trials_were_made(trio32, tmp_path, task,
         assert run(trio32, settings, path, task)[:2] == (circuit, decisions), missing
 
 
+@pytest.mark.parametrize("screen", [0.0, 0.5])
+def test_less_memory_than_before_changes_nothing(trio32, tmp_path, monkeypatch, screen):
+    """Passes are narrower then than those that are recorded."""
+    settings = DiscoverySettings(metric="kl", threshold=0.01, limit=6, options={"screen": screen})
+    path = tmp_path / "trials.jsonl"
+    _, decisions, _ = run(trio32, settings, path)
+    whole = path.read_bytes()
+    assert max(len(line.split(b",")) for line in whole.splitlines()) > 2
+    monkeypatch.setattr("acdc.search.acdc.increments.room", lambda model: 1.0)
+    assert run(trio32, settings, path)[1] == decisions and path.read_bytes() == whole
+
+
 def test_a_journal_of_other_inputs_counts_for_nothing(tmp_path):
     path = tmp_path / "trials.jsonl"
     with Journal(path, {"inputs": "others"}) as journal:

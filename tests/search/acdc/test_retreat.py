@@ -1,6 +1,7 @@
 """Where memory runs out, passes are made narrower: the same decisions, and the artefacts say so."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.variants import Variants, measure_variants
 from acdc.behaviour.variants_at_spans import measure_variants_at_spans
-from acdc.errors import is_out_of_memory
+from acdc.errors import AcdcWarning, is_out_of_memory
 from acdc.execution import retreat
 from acdc.execution.executor import Executor
 from acdc.execution.removals import CircuitRun
@@ -20,9 +21,13 @@ from acdc.execution.work import Work
 from acdc.options import Level
 from acdc.progress import silent
 from acdc.search.acdc.increments import Increments
+from acdc.search.acdc.journal import Journal
 from acdc.search.acdc.positional_increments import PositionalIncrements
+from acdc.search.acdc.propagation import Propagation
 from acdc.search.acdc.search import acdc as find
+from acdc.search.discover import discover
 from acdc.search.options import OrderOptions
+from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import METRICS
 
 ERRORS = [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("can't allocate memory: 9 bytes")]
@@ -176,3 +181,35 @@ def test_freed_memory_is_given_back_before_the_next_attempt(monkeypatch):
 
     list(Retreat(Work(), lambda: None).passes("a", 2, make))
     assert said == [2, "given back", 1, 1]
+
+
+@pytest.mark.parametrize("options", [{"threshold": 0.02}, {"threshold": 0.02, "options": {"screen": 0.5}}])
+def test_batches_are_halved_where_one_candidate_does_not_fit(trio, induction, monkeypatch, tmp_path, options):
+    """It then does what a search with batches of that size does, and a resumed one begins with that again."""
+    settings = DiscoverySettings(metric="kl", limit=8, **options)
+    real = Propagation.run
+
+    def cramped(self, *arguments):
+        if self.state.rows > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Propagation, "run", cramped)
+        found = []
+        for _ in range(2):
+            with Journal(tmp_path / "passes.jsonl", {}) as journal, pytest.warns(AcdcWarning, match="2 or fewer in each"):
+                found.append(discover(trio, induction, settings, journal=journal))
+    assert found[0].circuit == found[1].circuit and found[0].decisions == found[1].decisions
+    plain = discover(trio, induction, replace(settings, batch_size=2))
+    assert found[0].circuit.method.selection == plain.circuit.method.selection | {"batch_size": 2}
+    assert found[0].decisions == plain.decisions and found[0].circuit.edges == plain.circuit.edges
+
+
+def test_a_row_that_does_not_fit_is_an_error(trio, induction, monkeypatch):
+    def cramped(self, *arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(Propagation, "run", cramped)
+    with pytest.raises(MemoryError), pytest.warns(AcdcWarning, match="1 or fewer in each"):
+        discover(trio, induction, DiscoverySettings(metric="kl", limit=8, threshold=0.02))
