@@ -36,6 +36,10 @@ class NothingToFind(InputError):
     """The rows do not tell the full model from the empty circuit, so that no circuit can be told from another."""
 
 
+class RowTooLarge(MemoryError):
+    """There is too little memory for a single row: smaller batches are of no use."""
+
+
 class DiskError(InputError):
     """The disk refuses to take more: nothing else that writes there can succeed either."""
 

@@ -16,6 +16,7 @@ from acdc.runs.finish import Finishing, reverify
 from acdc.runs.run_directory import read_run
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.settings import DiscoverySettings
+from acdc.verification.binding import batch_size_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def verify_on(
     settings = DiscoverySettings(
         metric=circuit.metric,
         ablation=circuit.ablation,
-        batch_size=circuit.batch.size,
+        batch_size=batch_size_of(circuit),
         split_embeddings=circuit.model.split_embeddings,
         direct_edges=circuit.model.direct_edges,
         seed=circuit.seed,

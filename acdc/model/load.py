@@ -5,9 +5,9 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +50,17 @@ DTYPES = {
     "float16": torch.float16,
 }
 Devices = tuple[torch.device, ...]
-Held = Callable[[Callable[[], Mapping[str, torch.Tensor]]], Mapping[str, torch.Tensor]]
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 # Configuration fields that TransformerLens accepts for a native model but does not act on.
 _NATIVE_UNSUPPORTED = ("parallel_attn_mlp", "use_local_attn", "use_qk_norm", "scale_attn_by_inverse_layer_idx")
+
+
+@dataclass(frozen=True)
+class Held:
+    """A store of weights, and the hash of a model's files, by which its own are found there."""
+
+    store: WeightStore
+    digest: Callable[[], str]
 
 
 @dataclass(frozen=True)
@@ -137,12 +144,12 @@ def load_model(
         source, devices = find_source(name, revision), choose_devices(device)
         stored = f", {source.quantisation}" if source.quantisation else ""
         say(f"loading {source.name}: {source.size / 2**20:,.1f} MiB{stored}")
-        content_hash = source.content_hash()
+        digest = cache(source.content_hash)
         with quiet():
             if source.architecture == NATIVE:
                 bridge, placement = _load_native(source, devices, DTYPES[dtype])
             else:
-                held = None if store is None else partial(store.of, f"{content_hash} {dtype}")
+                held = None if store is None else Held(store, digest)
                 bridge, placement = _load_hugging_face(source, devices, DTYPES[dtype], held)
             bridge.original_model.requires_grad_(False).eval()
             tokenizer = None if source.architecture == NATIVE else load_tokenizer(source)
@@ -154,7 +161,7 @@ def load_model(
             name=source.name,
             family=source.family,
             revision=source.revision,
-            content_hash=content_hash,
+            content_hash=digest(),
             dtype_name=dtype,
             device=devices[0],
             bridge=bridge,
@@ -247,15 +254,15 @@ def _hugging_face_placement(
 def _load_hugging_face(
     source: Source, devices: Devices, dtype: torch.dtype, held: Held | None
 ) -> "tuple[TransformerBridge, Placement | None]":
-    """(bridge, where its weights are, None for one device). `held`: see `WeightStore.of`."""
+    """(bridge, where its weights are, None for one device). What goes to several devices is read by each process."""
     try:
         config = hugging_face_config(source)
         placement, where = _hugging_face_placement(config, source.architecture, dtype, devices)
         model: Any
-        if held is None:
+        if held is None or where is not None or not held.store.has_room(_parameters(config, dtype) * dtype.itemsize):
             model = _read_checked(source, config, dtype, where)
         else:
-            model = _around_held(source, config, dtype, where, held)
+            model = _around_held(source, config, dtype, held)
         if placement is None:
             model.to(devices[0])
         return bridge_to(model, source.architecture, dtype, devices[0], placement), placement
@@ -277,12 +284,11 @@ def _read_checked(
     return model
 
 
-def _around_held(
-    source: Source, config: "PretrainedConfig", dtype: torch.dtype, where: dict[str, str] | None, held: Held
-) -> "PreTrainedModel":
+def _around_held(source: Source, config: "PretrainedConfig", dtype: torch.dtype, held: Held) -> "PreTrainedModel":
     """The model with weights that others hold too, read from its files where they are not there yet."""
-    weights = held(lambda: weights_of(_read_checked(source, config, dtype, None)))
-    model, report = model_around(weights, config, dtype, where)
+    key = f"{held.digest()} {dtype}"
+    weights = held.store.of(key, lambda: weights_of(_read_checked(source, config, dtype, None)))
+    model, report = model_around(weights, config, dtype, None)
     _check_complete(source, report, model.config.num_hidden_layers)
     if source.gguf:
         slow_down(model, source.gguf)
@@ -326,12 +332,16 @@ def _from_folder(
 
 def _check_size(source: Source, config: "PretrainedConfig", dtype: torch.dtype) -> None:
     """Raises InputError for a configuration of far more parameters than there are, which memory may not hold."""
+    check_parameters(_parameters(config, dtype), check_weights(source.weight_files), source.config_file)
+
+
+def _parameters(config: "PretrainedConfig", dtype: torch.dtype) -> int:
+    """How many a configuration describes."""
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    described = sum(parameter.numel() for parameter in model.parameters())
-    check_parameters(described, check_weights(source.weight_files), source.config_file)
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _check_finite(weights: Iterable[tuple[str, torch.Tensor]], source: Source, dtype: torch.dtype) -> None:

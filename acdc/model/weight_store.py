@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 class WeightStore(Protocol):
     """Weights by a key. Nobody may change them: others have the same memory."""
 
+    def has_room(self, size: int) -> bool:
+        """Whether weights of so many bytes can be held."""
+
     def of(self, key: str, read: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
-        """The weights under a key. Where there are none yet, those that `read` gives, which others find from then
-        on."""
+        """The weights under a key. If there are none yet, `read` gives them, and others find them from then on."""
 
 
 def weights_of(model: "PreTrainedModel") -> dict[str, Tensor]:

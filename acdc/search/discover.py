@@ -24,7 +24,7 @@ from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.prompt_spans import spans_of
 from acdc.behaviour.workers import ALONE, FindWorkers, Workers, no_workers
 from acdc.display import show
-from acdc.errors import AcdcWarning, InputError, is_out_of_memory
+from acdc.errors import AcdcWarning, InputError, RowTooLarge, is_out_of_memory
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.graph.masks import Mask
@@ -145,27 +145,30 @@ def _search(
     journal: Journal | None,
     find_workers: FindWorkers,
 ) -> tuple[Behaviour, Scores | Decisions]:
-    """What a method finds. Where memory does not suffice for a single candidate on a batch, it begins anew with half as
-    many rows in each, and alone, as others have whole batches."""
+    """What a method finds. If memory does not suffice for a single candidate on a batch, it starts over with half as
+    many rows in each, alone, as other workers have whole batches."""
     options, size = settings.search_options.model_copy(update={"journal": journal}), settings.batch_size
-    workers = find_workers(rows)
+    if journal is not None and journal.batch_size is not None:
+        size = journal.batch_size
     while True:
-        behaviour = bind(model, task, replace(settings, batch_size=size), rows, workers)
+        workers = find_workers(rows) if size == settings.batch_size else ALONE
+        largest = min(size, len(rows))
         try:
+            behaviour = bind(model, task, replace(settings, batch_size=size), rows, workers)
+            largest = max(len(batch.rows) for batch in behaviour.batches)
             return behaviour, settings.method.run(behaviour, options, progress)
         except (MemoryError, RuntimeError) as error:
-            largest = max(len(batch.rows) for batch in behaviour.batches)
-            if not is_out_of_memory(error) or largest == 1:
+            if not is_out_of_memory(error) or isinstance(error, RowTooLarge) or largest == 1:
                 raise
-        size, workers = -(-largest // 2), ALONE
+            behaviour = None  # before the next takes as much
+        size = -(-largest // 2)
         warnings.warn(
-            f"memory does not suffice for batches of {largest} rows: the search begins anew with {size} or fewer in each",
+            f"memory does not suffice for batches of {largest} rows: starting over with at most {size} in each",
             AcdcWarning,
             stacklevel=3,
         )
-        del behaviour  # before the next takes as much
         if journal is not None:
-            journal.restart(batch_size=size)
+            journal.restart(size)
 
 
 def describe_decisions(behaviour: Behaviour, settings: DiscoverySettings, split: Split, found: Decisions) -> Circuit:

@@ -65,11 +65,16 @@ def behaviour_of(
         places,
         metric,
         ablation or circuit.ablation,
-        batch_size=circuit.batch.size,
+        batch_size=batch_size_of(circuit),
         split_embeddings=circuit.model.split_embeddings,
         direct_edges=circuit.model.direct_edges,
         workers=find_workers(places),
     )
+
+
+def batch_size_of(circuit: Circuit) -> int:
+    """Rows in a batch: as asked for, or as many as memory sufficed for when the circuit was found."""
+    return int(circuit.method.selection.get("batch_size", circuit.batch.size))
 
 
 def _places(task: Task, names: Sequence[str]) -> list[int]:

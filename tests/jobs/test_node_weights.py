@@ -14,7 +14,7 @@ from acdc.jobs.batch import run_jobs  # noqa: E402
 from acdc.jobs.executors import InProcess  # noqa: E402
 from acdc.jobs.jobs_file import make_jobs  # noqa: E402
 from acdc.jobs.ray.pool import RayPool, _connect, _import_ray  # noqa: E402
-from acdc.jobs.ray.weights import MOST_MODELS, STORE_SHARE, NodeWeights, Shelf  # noqa: E402
+from acdc.jobs.ray.weights import NodeWeights, Shelf  # noqa: E402
 from acdc.jobs.ray.worker import Mailbox  # noqa: E402
 from acdc.jobs.store import Status  # noqa: E402
 from acdc.runs.run_directory import RUN_FILE  # noqa: E402
@@ -31,20 +31,26 @@ class Reader:
     """A process that wants weights, and says when it has to read them."""
 
     def __init__(self, mailbox, log):
-        self._store, self._log = NodeWeights(mailbox), log
+        self._store, self._log, self._held = NodeWeights(mailbox), log, {}
 
-    def read(self, key, share=STORE_SHARE):
-        from acdc.jobs.ray import weights
-
+    def read(self, key):
         def given():
             with self._log.open("a") as file:
                 file.write(f"{key}\n")
             return GIVEN
 
-        weights.STORE_SHARE = share
+        self._held[key] = self._store.of(key, given)
+        return self.shown(key)
 
-        found = self._store.of(key, given)
-        return {name: (str(one.dtype), tuple(one.shape), one.double().tolist()) for name, one in found.items()}
+    def shown(self, key):
+        return shown(self._held[key])
+
+    def room(self, *sizes):
+        return [self._store.has_room(size) for size in sizes]
+
+
+def shown(weights):
+    return {name: (str(one.dtype), tuple(one.shape), one.double().tolist()) for name, one in weights.items()}
 
 
 @pytest.fixture
@@ -52,37 +58,55 @@ def started():
     """Ray on this machine, as a pool starts it."""
     found = _import_ray(local=True)
     found.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    _connect(found, 3, None)
+    _connect(found, 8, None)
     yield found
     found.shutdown()
 
 
-def test_one_process_reads_and_the_others_find(started, tmp_path):
-    mailbox, log = started.remote(Mailbox).options(num_cpus=0).remote(), tmp_path / "log"
-    readers = [started.remote(Reader).remote(mailbox, log) for _ in range(3)]
-    expected = {name: (str(one.dtype), tuple(one.shape), one.double().tolist()) for name, one in GIVEN.items()}
-    assert started.get([one.read.remote("first") for one in readers]) == [expected] * 3
+@pytest.fixture
+def readers(started, tmp_path):
+    mailbox = started.remote(Mailbox).options(num_cpus=0).remote()
+    return mailbox, [started.remote(Reader).remote(mailbox, tmp_path / "log") for _ in range(4)]
+
+
+def test_one_process_reads_and_the_others_find(started, readers, tmp_path):
+    mailbox, (*those, late) = readers
+    log = tmp_path / "log"
+    assert started.get([one.read.remote("first") for one in those]) == [shown(GIVEN)] * 3
     assert log.read_text().splitlines() == ["first"]
-    assert started.get(readers[1].read.remote("second")) == expected
-    # whoever holds them goes, and with it what it holds
-    started.kill(readers[1])
-    assert started.get(readers[2].read.remote("second")) == expected
-    assert log.read_text().splitlines()[:2] == ["first", "second"]
-    # what the store has no room for, each has for itself
-    for one in (readers[0], readers[2]):
-        assert started.get(one.read.remote("large", share=0.0)) == expected
-    assert log.read_text().splitlines()[-2:] == ["large", "large"]
+    assert started.get(those[1].read.remote("second")) == shown(GIVEN)
+    assert started.get(those[0].read.remote("second")) == shown(GIVEN)
+    # the one that has read goes; who has them goes on, and who comes later finds them or reads again
+    started.kill(those[1])
+    assert started.get(those[0].shown.remote("second")) == shown(GIVEN)
+    assert started.get(late.read.remote("second")) == shown(GIVEN)
+    assert set(log.read_text().splitlines()[1:]) == {"second"}
+    # nobody knows any more what there is
+    started.kill(mailbox)
+    assert started.get(late.read.remote("third")) == shown(GIVEN)
+    assert log.read_text().splitlines()[-1] == "third"
+
+
+def test_what_there_is_room_for(started, readers):
+    _, (one, *_) = readers
+    (node,) = started.nodes()
+    store = int(node["Resources"]["object_store_memory"])
+    assert started.get(one.room.remote(0, store // 2, store)) == [True, True, False]
 
 
 def test_only_what_was_used_last_is_kept():
     shelf = Shelf()
-    for key in "abc"[: MOST_MODELS + 1]:
-        shelf.put("here", key, [key.upper()])
-    shelf.put("there", "a", ["other"])
-    assert shelf.find("here", "a") == [] and shelf.find("here", "c") == ["C"] and shelf.find("there", "a") == ["other"]
-    assert shelf.find("here", "b") == ["B"]
-    shelf.put("here", "d", ["D"])
-    assert shelf.find("here", "b") == ["B"] and shelf.find("here", "c") == []
+    for key, size in (("a", 3), ("b", 4), ("c", 5)):
+        shelf.make_room("here", size, 8)
+        shelf.put("here", key, [key.upper()], size)
+    shelf.put("there", "a", ["other"], 1)
+    assert shelf.find("here", "a") == shelf.find("here", "b") == []
+    assert shelf.find("here", "c") == ["C"] and shelf.find("there", "a") == ["other"]
+    shelf.make_room("here", 3, 8)
+    shelf.put("here", "d", ["D"], 3)
+    assert shelf.find("here", "c") == ["C"], "used later than d"
+    shelf.make_room("here", 2, 8)
+    assert shelf.find("here", "d") == [] and shelf.find("here", "c") == ["C"]
 
 
 class Quiet:

@@ -96,7 +96,7 @@ def test_places_are_reserved_all_or_none(cluster, monkeypatch):
     try:
         other = ray.remote(Mailbox).options(num_gpus=1).remote()
         ray.get(other.drain.remote())
-        with pytest.raises(InputError, match="16 workers found no place within 3 s"):
+        with pytest.raises(InputError, match="16 workers could not be placed within 3 s"):
             cluster.pool(NODES * GPUS, 1.0)._reserved(ray)
         assert ray.available_resources()["GPU"] == NODES * GPUS - 1
         assert len(cluster.pool(NODES * GPUS, 1.0, min_workers=9)._reserved(ray)) == 9

@@ -16,7 +16,10 @@ class Mapped:
     """A store of memory that cannot be written to: a process that tries dies of it."""
 
     def __init__(self, folder):
-        self._folder, self._there, self.reads = folder, {}, 0
+        self._folder, self._there, self.reads, self.room = folder, {}, 0, 2**30
+
+    def has_room(self, size):
+        return size <= self.room
 
     def of(self, key, read):
         if key not in self._there:
@@ -97,3 +100,14 @@ def test_weights_that_have_two_names_are_held_once(tmp_path):
     for tied in (False, True):
         model = LlamaForCausalLM(LlamaConfig(vocab_size=40, tie_word_embeddings=tied, **sizes))
         assert ("lm_head.weight" in weights_of(model)) is not tied
+
+
+def test_what_is_too_large_is_read_by_each(tmp_path, store):
+    """By its parameters in the precision that is asked for."""
+    model = hugging_face("llama").float()
+    model.save_pretrained(tmp_path / "m")
+    store.room = 4 * sum(parameter.numel() for parameter in model.parameters()) - 1
+    load_model(str(tmp_path / "m"), store=store)
+    assert store.reads == 0
+    load_model(str(tmp_path / "m"), dtype="bfloat16", store=store)
+    assert store.reads == 1

@@ -3,7 +3,7 @@
 Each worker holds the model that it loaded last; the workers of a machine hold its weights together
 (`acdc.jobs.ray.weights`), and none travel from one machine to another. On a cluster, the places of all workers that the
 first job waits for are reserved at once (a placement group), on as few machines as have them: two pools that together
-want more than there is do not wait for each other, each with a part. While there are more workers than jobs, several
+want more than there is cannot block each other, each holding a part. While there are more workers than jobs, several
 share one job (`acdc.behaviour.workers`): whoever has nothing to do joins the job that fewest share in, and leaves it
 when there is one that nobody does. A worker that dies is started anew, on another machine where its own is gone, and
 its job given to the next that is free, which goes on where the files of the run end. On this machine all
@@ -102,8 +102,9 @@ class RayPool:
         mailbox = ray.remote(Mailbox).options(num_cpus=0, max_restarts=-1).remote()
         options = {"num_cpus": self._cores, "num_gpus": self.gpus, "max_restarts": -1, "max_task_retries": 0}
         places = [] if self.address is None else self._reserved(ray)
+        worker = ray.remote(Worker)
         pool = [
-            ray.remote(Worker).options(**options, **place).remote(self.workers, mailbox)
+            worker.options(**options, **place).remote(self.workers, mailbox)
             for place in places + [{}] * (self.workers - len(places))
         ]
         there, coming = _first_there(ray, pool, self.least)
@@ -130,10 +131,10 @@ class RayPool:
 
         each = {"CPU": self._cores, **({"GPU": self.gpus} if self.gpus else {})}
         group = placement_group([each] * self.least, strategy="PACK")
-        if not group.wait(START_SECONDS):
+        if not ray.wait([group.ready()], timeout=START_SECONDS)[0]:
             raise InputError(
-                f"{count_of(self.least, 'worker')} found no place within {START_SECONDS:.0f} s: others use the "
-                "cluster; wait for them, or use a smaller --min-workers"
+                f"{count_of(self.least, 'worker')} could not be placed within {START_SECONDS:.0f} s: others use the "
+                "cluster; wait for them, or begin with fewer (--min-workers)"
             )
         return [
             {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=place)}

@@ -1,7 +1,8 @@
-"""Weights that all workers of a machine hold together, in Ray's object store: one of them reads the files.
+"""Weights that all workers of a machine hold together, in Ray's object store: one of them makes them from the files.
 
-The store is shared memory, from which arrays are read without a copy. Only the weights that were used last stay in it;
-others go when the last worker has let go of them.
+The store is shared memory, from which arrays are read without a copy. The weights that were used last stay in it, as
+many as fit; others go when the last worker has let go of them. Where the store or those who answer for it fail, a
+worker has its weights for itself.
 """
 
 import fcntl
@@ -20,30 +21,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MOST_MODELS = 2  # whose weights a machine keeps
-STORE_SHARE = 0.9  # of a machine's store, that weights may fill: what is larger each worker has for itself
+STORE_SHARE = 0.9  # of a machine's store, that weights may fill
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Weights in a store: Ray's reference in a list, so that Ray does not send what it refers to, and their bytes."""
+
+    reference: list[Any]
+    size: int
 
 
 @dataclass
 class Shelf:
-    """Which weights there are on which machine: Ray's references by key, the one used last at the end."""
+    """Which weights there are on which machine, by key, those used last at the end."""
 
-    _by_node: dict[str, "OrderedDict[str, Any]"] = field(default_factory=dict)
+    _by_node: dict[str, "OrderedDict[str, _Kept]"] = field(default_factory=dict)
 
     def find(self, node: str, key: str) -> list[Any]:
-        """The reference, or nothing; in a list, so that Ray does not send what it refers to."""
+        """The reference, or nothing."""
         there = self._by_node.get(node, OrderedDict())
         if key not in there:
             return []
         there.move_to_end(key)
-        return [there[key]]
+        return there[key].reference
 
-    def put(self, node: str, key: str, reference: list[Any]) -> None:
-        there = self._by_node.setdefault(node, OrderedDict())
-        (there[key],) = reference
-        there.move_to_end(key)
-        while len(there) > MOST_MODELS:
+    def make_room(self, node: str, size: int, room: float) -> None:
+        """Let go of what was not used for longest, until so many bytes more fit."""
+        there = self._by_node.get(node, OrderedDict())
+        while there and sum(kept.size for kept in there.values()) + size > room:
             there.popitem(last=False)
+
+    def put(self, node: str, key: str, reference: list[Any], size: int) -> None:
+        there = self._by_node.setdefault(node, OrderedDict())
+        there[key] = _Kept(reference, size)
+        there.move_to_end(key)
 
 
 @dataclass(frozen=True)
@@ -76,50 +88,73 @@ class NodeWeights:
         """`mailbox`: an actor with a shelf."""
         self._mailbox = mailbox
 
+    def has_room(self, size: int) -> bool:
+        return size <= STORE_SHARE * _room(_node())
+
     def of(self, key: str, read: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
         import ray
 
-        here = ray.get_runtime_context()
-        node = here.get_node_id()
-        with _one_at_a_time(f"{here.get_job_id()} {node} {key}"):
+        node = _node()
+        with _one_at_a_time(f"{ray.get_runtime_context().get_job_id()} {node} {key}"):
             found = self._there(node, key)
             if found is None:
                 weights = read()
-                if sum(one.nbytes for one in weights.values()) > STORE_SHARE * _room(node):
+                found = self._put(node, key, weights)
+                if found is None:
                     return weights
-                reference = ray.put({name: _Flat.of(one) for name, one in weights.items()})
-                ray.get(self._mailbox.keep_weights.remote(node, key, [reference]))
-                found = ray.get(reference)
         return {name: one.tensor for name, one in found.items()}
 
     def _there(self, node: str, key: str) -> dict[str, _Flat] | None:
-        """What is on the machine already; None where it is not, or was lost with the worker that had read it."""
+        """What is on the machine already; None where it is not, or was lost with the worker that had made it."""
         import ray
 
         try:
             references = ray.get(self._mailbox.find_weights.remote(node, key))
             return ray.get(references[0]) if references else None
-        except (ray.exceptions.ObjectLostError, ray.exceptions.RayActorError):
+        except ray.exceptions.RayError:
             return None
+
+    def _put(self, node: str, key: str, weights: Mapping[str, Tensor]) -> dict[str, _Flat] | None:
+        """The weights as others will find them; None where they cannot be held."""
+        import ray
+
+        size = sum(one.nbytes for one in weights.values())
+        try:
+            ray.get(self._mailbox.make_room.remote(node, size, STORE_SHARE * _room(node)))
+            reference = ray.put({name: _Flat.of(one) for name, one in weights.items()})
+            ray.get(self._mailbox.keep_weights.remote(node, key, [reference], size))
+            return ray.get(reference)
+        except ray.exceptions.RayError:
+            return None
+
+
+def _node() -> str:
+    import ray
+
+    return ray.get_runtime_context().get_node_id()
 
 
 def _room(node: str) -> float:
     """Bytes of a machine's store."""
     import ray
 
-    resources = next(one["Resources"] for one in ray.nodes() if one["NodeID"] == node)
+    resources: dict[str, float] = next((one["Resources"] for one in ray.nodes() if one["NodeID"] == node), {})
     return float(resources.get("object_store_memory", 0))
 
 
 @contextmanager
 def _one_at_a_time(name: str) -> Iterator[None]:
-    """Let one process of the machine in; one that dies inside lets the next in."""
+    """Let one process of the machine in; one that dies inside lets the next in. Where there can be no lock, all."""
     path = Path(tempfile.gettempdir()) / f"acdc-{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError:
         yield
-        with suppress(FileNotFoundError):
-            path.unlink()  # whoever waits has it open
+        return
+    try:
+        yield
     finally:
+        with suppress(OSError):
+            path.unlink()  # whoever waits has it open; at worst, somebody who comes now reads as well
         os.close(handle)

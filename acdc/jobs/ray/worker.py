@@ -12,7 +12,7 @@ from typing import Any
 from acdc.behaviour.batches import share_host_memory
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import WorkerLost
-from acdc.errors import AcdcWarning
+from acdc.errors import AcdcWarning, is_out_of_memory
 from acdc.execution.threads import fixed_threads
 from acdc.execution.work import Work
 from acdc.jobs.job import Job, SharedJob
@@ -62,8 +62,11 @@ class Mailbox:
     def find_weights(self, node: str, key: str) -> list[Any]:
         return self.shelf.find(node, key)
 
-    def keep_weights(self, node: str, key: str, reference: list[Any]) -> None:
-        self.shelf.put(node, key, reference)
+    def make_room(self, node: str, size: int, room: float) -> None:
+        self.shelf.make_room(node, size, room)
+
+    def keep_weights(self, node: str, key: str, reference: list[Any], size: int) -> None:
+        self.shelf.put(node, key, reference, size)
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ class _Reply:
         try:
             answer = ray.get(self._ref)
         except ray.exceptions.RayTaskError as error:
+            if is_out_of_memory(error.cause):  # which the process that asked may have
+                raise WorkerLost from None
             raise error.cause from None
         except ray.exceptions.RayError:
             raise WorkerLost from None
@@ -198,6 +203,7 @@ class Worker:
     def __init__(self, workers: int, mailbox: Any) -> None:
         """`workers`: of the pool, all of which may be on this machine."""
         share_host_memory(workers)
+        self._mailbox = mailbox
         self._loaded = Loaded(NodeWeights(mailbox))
         self._bound: tuple[tuple[DiscoveryJob, tuple[int, ...]], Behaviour] | None = None
 
@@ -209,15 +215,15 @@ class Worker:
         another driver's by now."""
         return path.is_file() and text in (None, path.read_text())
 
-    def work_on(self, job: Job, mailbox: Any, attempt: str) -> Outcome:
+    def work_on(self, job: Job, attempt: str) -> Outcome:
         self._bound = None
-        roster = _Roster(mailbox, attempt)
+        roster = _Roster(self._mailbox, attempt)
 
         def workers(rows: Sequence[int]) -> _Members:
             assert isinstance(job, SharedJob)  # no other asks for the workers
             return _Members(roster, job.job, rows, self._loaded.of(job.job)[0].components.work)
 
-        return work_on(job, _ByMail(mailbox), self._loaded, workers)
+        return work_on(job, _ByMail(self._mailbox), self._loaded, workers)
 
     def load(self, job: DiscoveryJob) -> None:
         """Load the model of a job that it will share in, while whoever does the job does the same. What cannot be

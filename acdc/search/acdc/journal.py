@@ -15,6 +15,7 @@ from typing import Any
 from acdc.files import check_target, refused
 
 FLUSH_EVERY = 1.0  # seconds
+_BATCH_SIZE = "restarted with batches of"  # in the first line, where memory did not suffice for larger ones
 
 
 class Journal:
@@ -23,9 +24,10 @@ class Journal:
     def __init__(self, path: Path, depends_on: dict[str, Any]):
         """Raises InputError where the file cannot be written."""
         self.path, self._flushed, self._depends_on = path, time.monotonic(), depends_on
-        head = _head(depends_on)
         check_target(path)
         whole = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []  # what a crash cut off counts for nothing
+        self.batch_size = _batch_size(whole[0], depends_on) if whole else None
+        head = _head(depends_on, self.batch_size)
         self._recorded = _numbers(whole[1:]) if whole and whole[0] == head else []
         try:
             self._file = path.open("r+b" if self._recorded else "wb")
@@ -38,13 +40,14 @@ class Journal:
             raise refused(error, path) from None
         self._next = 0
 
-    def restart(self, **depends_on: Any) -> None:
-        """Begin anew, with numbers that depend on more. Raises InputError when the disk refuses."""
-        self._recorded, self._next = [], 0
+    def restart(self, batch_size: int) -> None:
+        """Start over with batches of another size. Raises InputError when the disk refuses."""
+        self._recorded, self._next, self.batch_size = [], 0, batch_size
         try:
             self._file.seek(0)
             self._file.truncate()
-            self._file.write(_head(self._depends_on | depends_on) + b"\n")
+            self._file.write(_head(self._depends_on, batch_size) + b"\n")
+            self._file.flush()
         except OSError as error:
             raise refused(error, self.path) from None
 
@@ -77,8 +80,18 @@ class Journal:
                 raise refused(failure, self.path) from None
 
 
-def _head(depends_on: dict[str, Any]) -> bytes:
-    return json.dumps(depends_on, sort_keys=True).encode()
+def _head(depends_on: dict[str, Any], batch_size: int | None) -> bytes:
+    more = {} if batch_size is None else {_BATCH_SIZE: batch_size}
+    return json.dumps(depends_on | more, sort_keys=True).encode()
+
+
+def _batch_size(head: bytes, depends_on: dict[str, Any]) -> int | None:
+    """The batch size that a journal of the same inputs was restarted with; None where it was not."""
+    try:
+        found = json.loads(head)[_BATCH_SIZE]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return found if type(found) is int and found > 0 and head == _head(depends_on, found) else None
 
 
 def _numbers(lines: Sequence[bytes]) -> list[list[float]]:

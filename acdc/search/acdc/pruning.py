@@ -116,7 +116,8 @@ class Pruning:
         wanted = self._screen.next(self._left, self._width(self._pace, self.tester.cost(self._left)))
         self.tried += len(wanted.columns)
         recorded = None if self._journal is None else self._journal.recorded()
-        if recorded is not None and len(recorded) > len(wanted.columns):  # there was more memory then
+        if recorded is not None and len(recorded) > len(wanted.columns):
+            # There was more memory then. One more: what was recorded may end between the two columns of a test.
             wanted = self._screen.next(self._left, len(recorded) + 1)
         objectives = self._objectives(wanted) if recorded is None else np.array(recorded)
         decided, used, surprised = self._accept(wanted.first(len(objectives)), objectives, forks, advance)

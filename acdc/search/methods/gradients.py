@@ -11,7 +11,7 @@ from torch import Tensor
 from acdc.artefacts.scores import Scores
 from acdc.behaviour.behaviour import Batch, Behaviour
 from acdc.behaviour.workers import share_out
-from acdc.errors import InputError, NothingToFind, is_out_of_memory
+from acdc.errors import InputError, NothingToFind, RowTooLarge, is_out_of_memory
 from acdc.execution.executor import Executor, Trace
 from acdc.graph.masks import CoordinateMask, EdgeMask, Mask
 from acdc.graph.units import NeuronUnits, PositionUnits, Units
@@ -146,7 +146,9 @@ def _in_memory(batch_scores: BatchScores, fits: Callable[[Batch], bool], behavio
         try:
             return _Scored(batch_scores(behaviour, batch), 0)
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error) or alone:
+            if is_out_of_memory(error) and alone:
+                raise RowTooLarge(str(error)) from error
+            if not is_out_of_memory(error):
                 raise
     halves = [_in_memory(batch_scores, fits, behaviour, half) for half in batch.halves()]
     return _Scored(reduce(torch.add, [half.scores for half in halves]), 1 + max(half.batch_splits for half in halves))

@@ -1,6 +1,7 @@
 """Where memory runs out, passes are made narrower: the same decisions, and the artefacts say so."""
 
 import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,9 @@ from acdc.search.acdc.positional_increments import PositionalIncrements
 from acdc.search.acdc.propagation import Propagation
 from acdc.search.acdc.search import acdc as find
 from acdc.search.discover import discover
+from acdc.search.methods import gradients
 from acdc.search.options import OrderOptions
+from acdc.search.registry import METHODS
 from acdc.search.settings import DiscoverySettings
 from acdc.task.metrics import METRICS
 
@@ -185,7 +188,7 @@ def test_freed_memory_is_given_back_before_the_next_attempt(monkeypatch):
 
 @pytest.mark.parametrize("options", [{"threshold": 0.02}, {"threshold": 0.02, "options": {"screen": 0.5}}])
 def test_batches_are_halved_where_one_candidate_does_not_fit(trio, induction, monkeypatch, tmp_path, options):
-    """It then does what a search with batches of that size does, and a resumed one begins with that again."""
+    """It then does what a search with batches of that size does."""
     settings = DiscoverySettings(metric="kl", limit=8, **options)
     real = Propagation.run
 
@@ -196,10 +199,15 @@ def test_batches_are_halved_where_one_candidate_does_not_fit(trio, induction, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(Propagation, "run", cramped)
-        found = []
+        found, told = [], []
         for _ in range(2):
-            with Journal(tmp_path / "passes.jsonl", {}) as journal, pytest.warns(AcdcWarning, match="2 or fewer in each"):
+            with Journal(tmp_path / "passes.jsonl", {}) as journal, warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
                 found.append(discover(trio, induction, settings, journal=journal))
+            told.append([str(warning.message) for warning in caught if warning.category is AcdcWarning])
+    assert [message[-22:] for message in told[0]] == ["with at most 4 in each", "with at most 2 in each"]
+    assert told[1] == [], "a resumed search begins with batches that fit"
+    assert found[1].work.evaluations < found[0].work.evaluations
     assert found[0].circuit == found[1].circuit and found[0].decisions == found[1].decisions
     plain = discover(trio, induction, replace(settings, batch_size=2))
     assert found[0].circuit.method.selection == plain.circuit.method.selection | {"batch_size": 2}
@@ -211,5 +219,40 @@ def test_a_row_that_does_not_fit_is_an_error(trio, induction, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(Propagation, "run", cramped)
-    with pytest.raises(MemoryError), pytest.warns(AcdcWarning, match="1 or fewer in each"):
+    with pytest.raises(MemoryError), pytest.warns(AcdcWarning, match="at most 1 in each"):
         discover(trio, induction, DiscoverySettings(metric="kl", limit=8, threshold=0.02))
+
+
+def test_attribution_of_a_row_that_does_not_fit_is_not_tried_again(trio, induction, monkeypatch):
+    """It has halved its batches down to that row already."""
+    batches = []
+
+    def cramped(batch_scores, level, absolute, behaviour, batch):
+        batches.append(len(batch.index))
+        raise MemoryError
+
+    monkeypatch.setattr(gradients, "_attribution", cramped)
+    with pytest.raises(MemoryError):
+        discover(trio, induction, DiscoverySettings(METHODS["eap"], limit=8, edges=9))
+    assert batches == [8, 4, 2, 1]
+
+
+def test_a_circuit_is_verified_in_batches_that_fitted(acdc, tmp_path, monkeypatch):
+    real, bind, bound = Propagation.run, Behaviour.__init__, []
+
+    def cramped(self, *arguments):
+        if self.state.rows > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(self, *arguments)
+
+    def binding(self, *arguments, **named):
+        bind(self, *arguments, **named)
+        bound.append(max(len(batch.rows) for batch in self.batches))
+
+    monkeypatch.setattr(Propagation, "run", cramped)
+    monkeypatch.setattr(Behaviour, "__init__", binding)
+    done = acdc("discover", "--task", "induction", "--limit", 8, "--threshold", 2.0, "--out", "run")
+    assert done.code == 0 and "starting over with at most 2 in each" in done.err
+    record = json.loads(Path("run/circuit.json").read_text())
+    assert record["method"]["selection"]["batch_size"] == 2 and record["batch"]["size"] == 32
+    assert bound[:3] == [8, 4, 2] and len(bound) > 3 and set(bound[3:]) <= {1, 2}
