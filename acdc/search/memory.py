@@ -121,6 +121,6 @@ def _patterns_anew(behaviour: Behaviour, batch: Batch, sizes: _Sizes) -> float:
     together = min(last.senders, senders_together(shape, *batch.tokens.shape))
     heads = batch.tokens.numel() * shape.n_heads * shape.d_head * behaviour.model.dtype.itemsize
     rotated = 0 if shape.learned_positions else heads
-    some = together * (sizes.stream + 3.5 * heads + rotated + 2.5 * sizes.patterns)
+    some = together * (sizes.stream + 3.5 * heads + rotated + 2.7 * sizes.patterns)
     taken_down = sizes.layers * (4 * sizes.stream + 2 * sizes.projected)
     return taken_down + 2 * (sizes.layers + 1) * sizes.patterns + some
