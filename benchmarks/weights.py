@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the package of its name
+
 from acdc.execution.machine import return_free_memory
 from acdc.jobs.ray.pool import _connect, _import_ray
 from acdc.jobs.ray.weights import NodeWeights
