@@ -19,15 +19,15 @@ sys.path.append(sys.path.pop(0))  # else acdc.py beside this file would hide the
 from acdc.execution.machine import return_free_memory
 from acdc.jobs.ray.pool import _connect, _import_ray
 from acdc.jobs.ray.weights import NodeWeights
-from acdc.jobs.ray.worker import Mailbox
+from acdc.jobs.ray.worker import MAILBOX, Mailbox
 from acdc.model.load import load_model
 
 
 class Loader:
     """A process that loads a model."""
 
-    def __init__(self, model: str, mailbox: Any):
-        self._name, self._store = model, None if mailbox is None else NodeWeights(mailbox)
+    def __init__(self, model: str, together: bool):
+        self._name, self._store = model, NodeWeights(MAILBOX) if together else None
         self._model: Any = None
 
     def load(self) -> None:
@@ -48,10 +48,11 @@ def main() -> None:
     _connect(ray, given.workers, None)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     load_model(given.model, device="cpu")  # its files are in the system's cache then
+    mailbox = ray.remote(Mailbox).options(name=MAILBOX, num_cpus=0).remote()
+    ray.get(mailbox.drain.remote())  # it is there
     print("| weights | before, MiB each | loaded, MiB each | MiB in all | s |\n|---|---|---|---|---|", flush=True)
-    for name in ("of each worker", "of all together"):
-        mailbox = ray.remote(Mailbox).options(num_cpus=0).remote() if name == "of all together" else None
-        workers = [ray.remote(Loader).remote(given.model, mailbox) for _ in range(given.workers)]
+    for name, together in (("of each worker", False), ("of all together", True)):
+        workers = [ray.remote(Loader).remote(given.model, together) for _ in range(given.workers)]
         before, began = ray.get([one.memory.remote() for one in workers]), time.perf_counter()
         ray.get([one.load.remote() for one in workers])
         seconds, after = time.perf_counter() - began, ray.get([one.memory.remote() for one in workers])

@@ -15,7 +15,7 @@ from acdc.jobs.executors import InProcess  # noqa: E402
 from acdc.jobs.jobs_file import make_jobs  # noqa: E402
 from acdc.jobs.ray.pool import RayPool, _connect, _import_ray  # noqa: E402
 from acdc.jobs.ray.weights import NodeWeights, Shelf  # noqa: E402
-from acdc.jobs.ray.worker import Mailbox  # noqa: E402
+from acdc.jobs.ray.worker import MAILBOX, Mailbox  # noqa: E402
 from acdc.jobs.store import Status  # noqa: E402
 from acdc.runs.run_directory import RUN_FILE  # noqa: E402
 
@@ -65,8 +65,8 @@ def started():
 
 @pytest.fixture
 def readers(started, tmp_path):
-    mailbox = started.remote(Mailbox).options(num_cpus=0).remote()
-    return mailbox, [started.remote(Reader).remote(mailbox, tmp_path / "log") for _ in range(4)]
+    mailbox = started.remote(Mailbox).options(name=MAILBOX, num_cpus=0).remote()
+    return mailbox, [started.remote(Reader).remote(MAILBOX, tmp_path / "log") for _ in range(4)]
 
 
 def test_one_process_reads_and_the_others_find(started, readers, tmp_path):

@@ -84,7 +84,7 @@ class Dispatcher:
         while self._waiting and self._idle:
             task = self._waiting.popleft()
             task.leader = self._idle.popleft()
-            self.busy[task.leader.work_on.remote(task.job, task.name)] = task
+            self.busy[task.leader.work_on.remote(task.job, self._mailbox, task.name)] = task
         while self.back.called < len(self._waiting) and self._call_back():
             pass
         shared = [task for task in self.busy.values() if isinstance(task.job, SharedJob)]

@@ -32,7 +32,7 @@ from acdc.jobs.pulse import Pulse
 from acdc.jobs.ray.dispatcher import ATTEMPTS, POLL, START_SECONDS, Dispatcher, not_shared
 from acdc.jobs.ray.internals import listens_on_the_network, read_settings_again
 from acdc.jobs.ray.nodes import Node, fitting
-from acdc.jobs.ray.worker import Mailbox, Worker
+from acdc.jobs.ray.worker import MAILBOX, Mailbox, Worker
 from acdc.jobs.work import LOCKS, Outcome, Report
 from acdc.words import count_of
 
@@ -99,12 +99,12 @@ class RayPool:
         return 1 if self.address is None else self.threads
 
     def _run(self, ray: Any, jobs: Sequence[Job], report: Report) -> Generator[Outcome, None, None]:
-        mailbox = ray.remote(Mailbox).options(num_cpus=0, max_restarts=-1).remote()
+        mailbox = ray.remote(Mailbox).options(name=MAILBOX, num_cpus=0, max_restarts=-1).remote()
         options = {"num_cpus": self._cores, "num_gpus": self.gpus, "max_restarts": -1, "max_task_retries": 0}
         places = [] if self.address is None else self._reserved(ray)
         worker = ray.remote(Worker)
         pool = [
-            worker.options(**options, **place).remote(self.workers, mailbox)
+            worker.options(**options, **place).remote(self.workers)
             for place in places + [{}] * (self.workers - len(places))
         ]
         there, coming = _first_there(ray, pool, self.least)

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,16 @@ class _Flat:
 class NodeWeights:
     """See `acdc.model.weight_store.WeightStore`: those of the machine that this worker is on."""
 
-    def __init__(self, mailbox: Any):
-        """`mailbox`: an actor with a shelf."""
-        self._mailbox = mailbox
+    def __init__(self, mailbox: str):
+        """`mailbox`: the name of an actor with a shelf."""
+        self._name = mailbox
+
+    @cached_property
+    def _mailbox(self) -> Any:
+        """Raises ValueError where there is none."""
+        import ray
+
+        return ray.get_actor(self._name)
 
     def has_room(self, size: int) -> bool:
         return size <= STORE_SHARE * _room(_node())
@@ -111,7 +119,7 @@ class NodeWeights:
         try:
             references = ray.get(self._mailbox.find_weights.remote(node, key))
             return ray.get(references[0]) if references else None
-        except ray.exceptions.RayError:
+        except (ray.exceptions.RayError, ValueError):
             return None
 
     def _put(self, node: str, key: str, weights: Mapping[str, Tensor]) -> dict[str, _Flat] | None:
@@ -124,7 +132,7 @@ class NodeWeights:
             reference = ray.put({name: _Flat.of(one) for name, one in weights.items()})
             ray.get(self._mailbox.keep_weights.remote(node, key, [reference], size))
             return ray.get(reference)
-        except ray.exceptions.RayError:
+        except (ray.exceptions.RayError, ValueError):
             return None
 
 

@@ -23,6 +23,7 @@ from acdc.runs.discovery import Loaded
 from acdc.runs.spec import DiscoveryJob
 from acdc.search.discover import bind
 
+MAILBOX = "mailbox"  # the name of a pool's
 LOOK_EVERY = 0.5  # seconds between two looks at who shares in a job
 
 
@@ -200,11 +201,11 @@ def _nothing(behaviour: Behaviour) -> None:
 class Worker:
     """Does jobs, one at a time, and parts of those of others; an actor."""
 
-    def __init__(self, workers: int, mailbox: Any) -> None:
-        """`workers`: of the pool, all of which may be on this machine."""
+    def __init__(self, workers: int) -> None:
+        """`workers`: of the pool, all of which may be on this machine. The mailbox is found by its name, as a worker
+        that is started anew might not get a handle that it was given."""
         share_host_memory(workers)
-        self._mailbox = mailbox
-        self._loaded = Loaded(NodeWeights(mailbox))
+        self._loaded = Loaded(NodeWeights(MAILBOX))
         self._bound: tuple[tuple[DiscoveryJob, tuple[int, ...]], Behaviour] | None = None
 
     def is_there(self) -> None:
@@ -215,15 +216,15 @@ class Worker:
         another driver's by now."""
         return path.is_file() and text in (None, path.read_text())
 
-    def work_on(self, job: Job, attempt: str) -> Outcome:
+    def work_on(self, job: Job, mailbox: Any, attempt: str) -> Outcome:
         self._bound = None
-        roster = _Roster(self._mailbox, attempt)
+        roster = _Roster(mailbox, attempt)
 
         def workers(rows: Sequence[int]) -> _Members:
             assert isinstance(job, SharedJob)  # no other asks for the workers
             return _Members(roster, job.job, rows, self._loaded.of(job.job)[0].components.work)
 
-        return work_on(job, _ByMail(self._mailbox), self._loaded, workers)
+        return work_on(job, _ByMail(mailbox), self._loaded, workers)
 
     def load(self, job: DiscoveryJob) -> None:
         """Load the model of a job that it will share in, while whoever does the job does the same. What cannot be
