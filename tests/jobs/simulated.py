@@ -20,6 +20,7 @@ from acdc.jobs.batch import run_planned
 from acdc.jobs.ray import dispatcher
 from acdc.jobs.ray.pool import RayPool, _import_ray
 from acdc.planning.throughput import JobLoad, schedule
+from acdc.runs.run_directory import RUN_FILE
 
 NODES, GPUS = 4, 4
 STORE_BYTES = 80 * 2**20
@@ -244,6 +245,12 @@ class Watching:
         assert outcome.error is None, outcome.error
         self.ended_count += 1
         self._at_end.get(self.ended_count, lambda: None)()
+
+
+def artefacts(out):
+    """Contents of the files of all runs in a folder, but for the records that hold times."""
+    files = [path for run in out.glob(f"*/{RUN_FILE}") for path in run.parent.iterdir()]
+    return {str(path.relative_to(out)): path.read_bytes() for path in files if path.name != RUN_FILE}
 
 
 def do(pool, folder, jobs: Sequence[Nap], watch=None):

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,14 +9,16 @@ from families import hugging_face
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'acdc[cluster]'")
 
+from simulated import Watching, artefacts  # noqa: E402
+
 from acdc.jobs.batch import run_jobs  # noqa: E402
 from acdc.jobs.executors import InProcess  # noqa: E402
 from acdc.jobs.jobs_file import make_jobs  # noqa: E402
 from acdc.jobs.ray.pool import RayPool, _connect, _import_ray  # noqa: E402
 from acdc.jobs.ray.weights import NodeWeights, Shelf  # noqa: E402
-from acdc.jobs.ray.worker import MAILBOX, Mailbox  # noqa: E402
+from acdc.jobs.ray.worker import MAILBOX, Mailbox, Worker  # noqa: E402
 from acdc.jobs.store import Status  # noqa: E402
-from acdc.runs.run_directory import RUN_FILE  # noqa: E402
+from acdc.model.load import load_model  # noqa: E402
 
 GIVEN = {
     "a": torch.arange(12.0).reshape(3, 4),
@@ -109,32 +110,31 @@ def test_only_what_was_used_last_is_kept():
     assert shelf.find("here", "d") == [] and shelf.find("here", "c") == ["C"]
 
 
-class Quiet:
-    """Watches jobs and says nothing."""
-
-    def begins(self, jobs, finished): ...
-
-    def started(self, job): ...
-
-    def at(self, job, stage): ...
-
-    def ended(self, job, outcome): ...
-
-
-def artefacts(out: Path) -> dict[str, bytes]:
-    files = [path for run in out.glob(f"*/{RUN_FILE}") for path in run.parent.iterdir()]
-    return {str(path.relative_to(out)): path.read_bytes() for path in files if path.name != RUN_FILE}
-
-
-def test_files_of_jobs_are_the_same(tmp_path):
-    """By workers that hold the weights together, two at one job, and by one process that has read them itself."""
+@pytest.fixture
+def jobs(tmp_path):
+    """Two, of a small LLaMA."""
     hugging_face("llama").float().save_pretrained(tmp_path / "m")
     rows = [[(7 * i + 3 * j) % 40 for j in range(6)] for i in range(12)]
     rows = [{"clean": r, "corrupted": [*r[:2], 39, *r[3:]], "correct": [r[0]], "incorrect": [r[1]]} for r in rows]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     given = [{"method": "eap-ig-inputs", "edges": 30}, {"method": "acdc", "threshold": 0.01}]
-    jobs = make_jobs({"model": "m", "task": "rows.jsonl", "threads": 1, "batch-size": 3}, given, tmp_path)
-    run_jobs(jobs, tmp_path / "here", InProcess(), Quiet())
-    ended = run_jobs(jobs, tmp_path / "there", RayPool(3, 0, None, 1), Quiet())
+    return make_jobs({"model": "m", "task": "rows.jsonl", "threads": 1, "batch-size": 3}, given, tmp_path)
+
+
+def test_workers_of_a_pool_share(started, jobs):
+    """By the name under which a pool has its mailbox."""
+    mailbox = started.remote(Mailbox).options(name=MAILBOX, num_cpus=0).remote()
+    workers = [started.remote(Worker).remote(2) for _ in range(2)]
+    started.get([worker.load.remote(jobs[0]) for worker in workers])
+    key = f"{load_model(jobs[0].model).content_hash} {torch.float32}"
+    (node,) = started.nodes()
+    (reference,) = started.get(mailbox.find_weights.remote(node["NodeID"], key))
+    assert "model.embed_tokens.weight" in started.get(reference)
+
+
+def test_files_of_jobs_are_the_same(jobs, tmp_path):
+    """By workers that hold the weights together, two at one job, and by one process that has read them itself."""
+    run_jobs(jobs, tmp_path / "here", InProcess(), Watching())
+    ended = run_jobs(jobs, tmp_path / "there", RayPool(3, 0, None, 1), Watching())
     assert [(job.status, job.error) for job in ended] == [(Status.done, None)] * 2
     assert artefacts(tmp_path / "there") == artefacts(tmp_path / "here") and artefacts(tmp_path / "here")

@@ -9,7 +9,18 @@ import pytest
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'acdc[cluster]'")
 
-from simulated import CASES, GPUS, NODES, SLOW, Nap, SharedNap, Watching, do, simulated_cluster  # noqa: E402
+from simulated import (  # noqa: E402
+    CASES,
+    GPUS,
+    NODES,
+    SLOW,
+    Nap,
+    SharedNap,
+    Watching,
+    artefacts,
+    do,
+    simulated_cluster,
+)
 
 from acdc.errors import InputError  # noqa: E402
 from acdc.jobs.batch import run_jobs  # noqa: E402
@@ -18,7 +29,6 @@ from acdc.jobs.jobs_file import make_jobs  # noqa: E402
 from acdc.jobs.ray import pool  # noqa: E402
 from acdc.jobs.ray.worker import Mailbox  # noqa: E402
 from acdc.jobs.store import Status  # noqa: E402
-from acdc.runs.run_directory import RUN_FILE  # noqa: E402
 
 REAL = [
     {"task": "ioi", "limit": 16, "threshold": 1.0},
@@ -41,11 +51,6 @@ def started():
 def cluster(started):
     started.have(NODES)
     return started
-
-
-def artefacts(out):
-    files = [path for run in out.glob(f"*/{RUN_FILE}") for path in run.parent.iterdir()]
-    return {str(path.relative_to(out)): path.read_bytes() for path in files if path.name != RUN_FILE}
 
 
 @pytest.mark.thorough

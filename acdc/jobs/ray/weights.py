@@ -156,11 +156,12 @@ def _one_at_a_time(name: str) -> Iterator[None]:
     path = Path(tempfile.gettempdir()) / f"acdc-{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError:
         yield
         return
     try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         with suppress(OSError):
