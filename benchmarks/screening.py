@@ -1,10 +1,12 @@
 """What screened ACDC decides otherwise than exact ACDC: kept edges, tests and FLOPs of both, in one run.
 
     python benchmarks/screening.py MODEL TASK... [--runs kl:0.1,logit_diff:0.3,...] [--screens 0.3,0.5,0.7] [--rows 16]
+                                   [--sender-order descending] [--direct-edges]
 
 Both search the same rows. "both" and "either" count the edges that both and at least one of them kept, "sample" how
 many of the screened edges that were tested all the same were kept, with a 95% interval (Wilson) of the
-share of wrong removals among screened edges. Faithfulness is on as many other rows, of exact and of screened ACDC.
+share of wrong removals among screened edges. Faithfulness is on as many other rows, if the task has more, of exact and
+of screened ACDC.
 """
 
 import argparse
@@ -72,12 +74,18 @@ def faithfulness(unseen: Behaviour, kept: np.ndarray) -> float:
     return float((unseen.measure(~kept[None])[0, 0].mean() - empty) / (full - empty))
 
 
-def compare(model: Model, name: str, rows: int, run: str, screens: list[float], order: SenderOrder) -> None:
-    task, (metric, threshold) = load_task(name, model), run.split(":")
-    searched = Behaviour(model, task, range(rows), METRICS[metric])
-    unseen = Behaviour(model, task, range(rows, 2 * rows), METRICS[metric])
+def compare(model: Model, name: str, run: str, given: argparse.Namespace) -> None:
+    task, (metric, threshold), rows = load_task(name, model), run.split(":"), given.rows
+    screens = [float(screen) for screen in given.screens.split(",")]
+
+    def on(some: range) -> Behaviour:
+        return Behaviour(model, task, some, METRICS[metric], direct_edges=given.direct_edges)
+
+    searched = on(range(rows))
+    others_left = range(rows, min(2 * rows, len(task.rows)))
+    unseen = on(others_left) if others_left else None
     exact, *others = (
-        Search.of(searched, OrderOptions(threshold=float(threshold), screen=screen, sender_order=order))
+        Search.of(searched, OrderOptions(threshold=float(threshold), screen=screen, sender_order=given.sender_order))
         for screen in (0.0, *screens)
     )
     for screen, other in zip(screens, others, strict=True):
@@ -87,7 +95,7 @@ def compare(model: Model, name: str, rows: int, run: str, screens: list[float], 
             *(f"{len(exact.found.tests):,}", f"{len(other.found.tests):,}"),
             *(f"{exact.flops / 1e12:.3g}", f"{other.flops / 1e12:.3g}"),
             *(f"{exact.seconds:.3g}", f"{other.seconds:.3g}", sample_of(other.found)),
-            *(f"{faithfulness(unseen, one.kept):.2f}" for one in (exact, other)),
+            *(f"{faithfulness(unseen, one.kept):.2f}" if unseen else "" for one in (exact, other)),
         )
         print(f"| {' | '.join(cells)} |", flush=True)
 
@@ -100,6 +108,7 @@ def main() -> None:
     parser.add_argument("--screens", default="0.3,0.5,0.7")
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--sender-order", type=SenderOrder, default=SenderOrder.descending)
+    parser.add_argument("--direct-edges", action="store_true", help="edges within heads too, as the original has them")
     given = parser.parse_args()
     model = load_model(given.model, device="cpu")
     print(f"| {' | '.join(COLUMNS)} |")
@@ -107,8 +116,7 @@ def main() -> None:
     with fixed_threads(2):
         for task in given.tasks:
             for run in given.runs.split(","):
-                screens = [float(screen) for screen in given.screens.split(",")]
-                compare(model, task, given.rows, run, screens, given.sender_order)
+                compare(model, task, run, given)
 
 
 if __name__ == "__main__":

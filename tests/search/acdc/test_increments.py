@@ -174,10 +174,10 @@ def test_work_follows_the_circuit(trio, induction, monkeypatch):
     assert 5 * work[Increments].flops < work[WholeRuns].flops
 
 
-@pytest.mark.parametrize(
-    ("case", "order"),
-    [("normal_threshold_0.008", SenderOrder.descending), ("reverse_threshold_0.05", SenderOrder.ascending)],
-)
+ORIGINAL_RUNS = [("normal_threshold_0.008", SenderOrder.descending), ("reverse_threshold_0.05", SenderOrder.ascending)]
+
+
+@pytest.mark.parametrize(("case", "order"), ORIGINAL_RUNS)
 def test_decisions_of_the_original_implementation(shared, original, case, order):
     expected = json.loads((shared / f"cases/original/acdc_{case}.json").read_text())
     model, task = original
@@ -191,6 +191,17 @@ def test_decisions_of_the_original_implementation(shared, original, case, order)
         assert test.after == pytest.approx(step["metric_after"], abs=1e-5)
     assert found.kept.sum() == expected["n_kept_counted"]
     assert found.objective == pytest.approx(expected["final_metric_f64"], abs=1e-6)
+
+
+@pytest.mark.parametrize(("case", "order"), ORIGINAL_RUNS)
+def test_a_screened_search_keeps_what_the_original_implementation_keeps(shared, original, monkeypatch, case, order):
+    monkeypatch.setattr("acdc.search.acdc.screening.SAMPLE", 0)  # else it would be all of so few edges
+    expected = json.loads((shared / f"cases/original/acdc_{case}.json").read_text())
+    behaviour = Behaviour(*original, range(16), METRICS["kl"], direct_edges=True)
+    found = acdc(behaviour, OrderOptions(threshold=expected["threshold"], sender_order=order, screen=0.5), silent)
+    assert len(found.tests) < len(expected["steps"])
+    kept = {f"{ours(step['sender'])}->{ours(step['receiver'])}" for step in expected["steps"] if step["kept"]}
+    assert {test.candidate for test in found.tests if test.kept} == kept
 
 
 def ours(hook: str) -> str:
