@@ -30,6 +30,7 @@ from acdc.execution.machine import free_memory, return_free_memory
 from acdc.execution.required_positions import RequiredPositions
 from acdc.execution.retreat import Retreat
 from acdc.execution.subgraph import Prompts, SubgraphRun
+from acdc.execution.suffix import Earlier
 from acdc.execution.work import Work
 from acdc.graph import ComponentGraph
 from acdc.graph.masks import EdgeMask, Mask, NeuronMask, PositionalMask
@@ -285,8 +286,13 @@ class Behaviour:
         batch = self.batches[place]
         embedded, ablated = self.executor.embed(batch.tokens), self.ablated(batch)
         constant = not self.executor.scaled_bias
-        stream = AblatedStream.of(self.model.components, ablated.values, len(embedded)) if constant else None
-        return Prompts(embedded, batch.positions, ablated, stream)
+        components = self.model.components
+        stream = AblatedStream.of(components, ablated.values, len(embedded)) if constant else None
+        if stream is None or self.ablation != "resample" or components.whole_prompts:
+            return Prompts(embedded, batch.positions, ablated, stream)
+        unchanged = min(row.unchanged for row in batch.rows)
+        earlier = Earlier.of(components, stream, unchanged)
+        return Prompts(embedded, batch.positions, ablated, stream, unchanged, earlier)
 
     def measure(
         self,

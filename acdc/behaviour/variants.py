@@ -114,8 +114,9 @@ class _Group:
         slots = 3 * (shape.n_heads + 2 * shape.n_kv_heads)  # of a layer: inputs, these normed, and what sums them up
         reached = run.required.needs * self.reached
         everywhere, answer = int((reached == Required.EVERYWHERE).sum()), int((reached == Required.ANSWER).sum())
-        positions = everywhere * (run.length + run.answers) + answer * run.answers
-        positions += (min(1, everywhere) * run.length + run.answers) * slots
+        length, answers = run.suffix.length, run.suffix.at[Required.ANSWER].count
+        positions = everywhere * (length + answers) + answer * answers
+        positions += (min(1, everywhere) * length + answers) * slots
         each = positions * run.rows * shape.d_model * itemsize
         step = max(1, min(WIDEST, RUN_BYTES // each))
         yield from (self.variants[at : at + step] for at in range(0, len(self.variants), step))

@@ -23,11 +23,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Positions:
-    """Where outputs are wanted: at the first `length` positions, or at one position per sequence, `single` [B], or at
-    as many [B, n]."""
+    """Where outputs are wanted: at the positions from `first` up to `length`, or at one position per sequence, `single`
+    [B], or at as many [B, n]."""
 
     length: int
     single: Tensor | None = None
+    first: int = 0
 
     @cached_property
     def _known(self) -> dict[Hashable, object]:
@@ -51,12 +52,19 @@ class Positions:
     @property
     def count(self) -> int:
         """How many there are of each sequence, Q."""
-        return self.length if self.single is None else 1 if self.single.dim() == 1 else self.single.shape[1]
+        if self.single is None:
+            return self.length - self.first
+        return 1 if self.single.dim() == 1 else self.single.shape[1]
 
     @property
     def chosen(self) -> Tensor | None:
-        """The positions of each sequence, [B, n]; None for all."""
+        """The positions of each sequence, [B, n]; None where they are the same of all."""
         return None if self.single is None else self.single.view(len(self.single), -1)
+
+    @property
+    def index(self) -> Tensor | slice:
+        """The same, or the positions that all sequences share."""
+        return slice(self.first, self.length) if self.chosen is None else self.chosen
 
     def to(self, device: torch.device) -> "Positions":
         return self if self.single is None else Positions(self.length, self.single.to(device))
@@ -64,7 +72,7 @@ class Positions:
     def take(self, x: Tensor) -> Tensor:
         """[..., B, P, d] -> [..., B, Q, d]: the wanted positions."""
         if self.single is None:
-            return x[..., : self.length, :]
+            return x[..., self.first : self.length, :]
         chosen = self.single.view(len(self.single), -1)
         flat = x.flatten(-3, -2).index_select(-2, self.once(("flat", x.shape[-2]), lambda: _flat(chosen, x.shape[-2])))
         return flat.unflatten(-2, chosen.shape)

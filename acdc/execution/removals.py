@@ -113,7 +113,7 @@ class _Variants(SubgraphRun):
 
     def __init__(self, run: CircuitRun, kept: np.ndarray, reached: np.ndarray):
         self.components, self.required, self.prompts, self.graph = run.components, run.required, run.prompts, run.graph
-        self._run, self._stream, self._projections, self.length = run, run._stream, None, run.length
+        self._run, self._stream, self._projections, self.suffix = run, run._stream, None, run.suffix
         self.kept, self._changed = kept, reached
         edges = np.flatnonzero(np.any(kept != run.kept, axis=0))
         inside = len(self.graph.edges)
@@ -125,7 +125,7 @@ class _Variants(SubgraphRun):
         }
         self._changes = {
             need: Changes.reserve(
-                np.flatnonzero(writers), (len(kept), -1, self.rows, self._at[need].count, like.shape[-1]), like
+                np.flatnonzero(writers), (len(kept), -1, self.rows, self.suffix.at[need].count, like.shape[-1]), like
             )
             for need, writers in needed.items()
         }
@@ -138,7 +138,7 @@ class _Variants(SubgraphRun):
         values = values.unflatten(1, (len(self.kept), self.rows)).transpose(0, 1)
         everywhere = need is Required.EVERYWHERE
         for at in (Required.EVERYWHERE, Required.ANSWER) if everywhere else (Required.ANSWER,):
-            ablated = self._whole(at_places(self.prompts.ablated.values, writers))
+            ablated = self.suffix.of(at_places(self.prompts.ablated.values, writers))
             if at is Required.ANSWER:
                 ablated = self._take(ablated)
                 values = self._take(values) if everywhere else values
@@ -180,8 +180,8 @@ class _Variants(SubgraphRun):
                 continue
             q = self._within_head(layer, ReaderKind.Q, some, self._projected(layer, ReaderKind.Q, some, need), need)
             at = [places[h] for h in some]
-            keys = self._within_head(layer, ReaderKind.K, some, at_places(k, at), Required.EVERYWHERE)
-            values = self._within_head(layer, ReaderKind.V, some, at_places(v, at), Required.EVERYWHERE)
+            keys = self._at_all_positions(layer, ReaderKind.K, some, at_places(k, at))
+            values = self._at_all_positions(layer, ReaderKind.V, some, at_places(v, at))
             out = self.components.attend(layer, q, keys, values, self._at[need], some)
             if self.graph.anatomy.post_norms:  # then all heads of the layer change alike
                 out = out * self.components.attention_scale(layer, out.sum(0))

@@ -14,34 +14,35 @@ import torch
 from torch import Tensor
 
 from acdc.execution.ablated import Ablated, AblatedStream
-from acdc.execution.components import (
-    Components,
-    Positions,
-    as_index,
-    at_places,
-    needed_length,
-    on_device,
-    upload,
-)
+from acdc.execution.components import Components, Positions, as_index, at_places, needed_length, on_device, upload
 from acdc.execution.required_positions import Required, RequiredPositions
+from acdc.execution.suffix import Earlier, Suffix
 from acdc.graph import ATTENTION_SLOTS, ReaderGroup, ReaderKind
 
 
 @dataclass(frozen=True)
 class Prompts:
     """A batch as subgraphs need it: `embedded` [1 or 2, N, P, d] by embedding writer, the answer positions [N] or
-    [N, n], what removed edges carry, and the stream of that (None where there is none that stays the same)."""
+    [N, n], what removed edges carry, and the stream of that (None where there is none that stays the same). Ablation
+    changes nothing at the first `unchanged` positions, of which there are `earlier` keys and values."""
 
     embedded: Tensor
     answers: Tensor
     ablated: Ablated
     stream: AblatedStream | None
+    unchanged: int = 0
+    earlier: Earlier = Earlier()
+
+    def suffix(self, components: Components) -> Suffix:
+        """The positions that runs of subgraphs compute."""
+        return Suffix(self.unchanged, needed_length(components, self.answers, self.embedded.shape[2]), self.answers)
 
     @property
     def nbytes(self) -> int:
         """What it takes in memory."""
         stream = () if self.stream is None else (*self.stream.attention, *self.stream.mlp)
-        return sum(x.nbytes for x in (self.embedded, self.ablated.values, *self.ablated.projections, *stream))
+        tensors = (self.embedded, self.ablated.values, *self.ablated.projections, *stream)
+        return self.earlier.nbytes + sum(x.nbytes for x in tensors)
 
 
 @dataclass(frozen=True)
@@ -91,36 +92,28 @@ class SubgraphRun:
         self.graph = required.graph
         everywhere = np.flatnonzero(required.needs == Required.EVERYWHERE)
         embeddings = np.arange(len(self.graph.embeddings))
-        prompt, width = prompts.embedded.shape[2:]
-        self.length = needed_length(components, prompts.answers, prompt)
+        self.suffix = prompts.suffix(components)
         needed = {Required.EVERYWHERE: everywhere, Required.ANSWER: np.flatnonzero(required.needs)}
         self._changes = {
             need: Changes.reserve(
                 np.union1d(embeddings, writers),
-                (len(kept), -1, self.rows, self._at[need].count, width),
+                (len(kept), -1, self.rows, self.suffix.at[need].count, prompts.embedded.shape[-1]),
                 prompts.embedded,
             )
             for need, writers in needed.items()
         }
         for writer, value in enumerate(prompts.embedded):
-            value = value[None, :, : self.length].repeat(1, len(kept), 1, 1)
+            value = self.suffix.of(value)[None].repeat(1, len(kept), 1, 1)
             self._record([writer], value, Required.EVERYWHERE)
 
     @property
     def rows(self) -> int:
-        return len(self.prompts.answers)
-
-    @property
-    def answers(self) -> int:
-        """How many there are in each row."""
-        return self._at[Required.ANSWER].count
+        return self.suffix.rows
 
     @cached_property
     def _at(self) -> dict[Required, Positions]:
-        return {
-            Required.ANSWER: self._answers.repeat(len(self.kept)),
-            Required.EVERYWHERE: Positions(self.length),
-        }
+        """Where heads are asked, of all runs."""
+        return {need: at.repeat(len(self.kept)) for need, at in self.suffix.at_in_prompts.items()}
 
     def logits(self, columns: Tensor | None = None) -> Tensor:
         """[C * N, V] at the answer positions, or [C * N, K] of the `columns` [N, K]; N counts answers."""
@@ -144,7 +137,7 @@ class SubgraphRun:
 
     def _record(self, writers: Sequence[int], values: Tensor, need: Required) -> None:
         """Record values [writers, C * N, Q, d] of writers."""
-        ablated = self._whole(at_places(self.prompts.ablated.values, writers))
+        ablated = self.suffix.of(at_places(self.prompts.ablated.values, writers))
         if need == Required.ANSWER:
             ablated = self._take(ablated)
         values = values.unflatten(1, (len(self.kept), self.rows)).transpose(0, 1)
@@ -152,21 +145,14 @@ class SubgraphRun:
         if need == Required.EVERYWHERE:
             self._changes[Required.ANSWER].put(writers, self._take(values), self._take(ablated))
 
-    def _whole(self, x: Tensor) -> Tensor:
-        """[..., rows or 1, positions or 1, d] -> [..., N, P, d], at the positions that can matter."""
-        return x[..., : self.length, :].expand(*x.shape[:-3], self.rows, self.length, -1)
-
-    @cached_property
-    def _answers(self) -> Positions:
-        return Positions(self.length, self.prompts.answers)
-
     def _take(self, x: Tensor) -> Tensor:
-        return self._answers.take(x)
+        """What stands at the answers, of [..., N, positions of the suffix, d]."""
+        return self.suffix.at[Required.ANSWER].take(x)
 
     def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Required, stream: Tensor) -> Tensor:
         """Inputs of slots with the same senders, given by group and row: [slots, C * N, Q, d]."""
         changes, senders = self._changes[need], slots[0][0].senders
-        stream = self._whole(stream)
+        stream = self.suffix.of(stream)
         base = stream if need == Required.EVERYWHERE else self._take(stream)
         known = changes.writers[changes.writers < senders]
         kept = np.stack([self.kept[:, group.start + row * senders + known] for group, row in slots], axis=1)
@@ -192,7 +178,7 @@ class SubgraphRun:
                 q = self._within_head(layer, ReaderKind.Q, some, q, need)
                 places = [kv_readers.index(h // shared) for h in some]
                 k, v = (
-                    self._within_head(layer, kind, some, at_places(projected[kind], places), Required.EVERYWHERE)
+                    self._at_all_positions(layer, kind, some, at_places(projected[kind], places))
                     for kind in (ReaderKind.K, ReaderKind.V)
                 )
                 written[need] = self.components.attend(layer, q, k, v, self._at[need], some)
@@ -224,6 +210,12 @@ class SubgraphRun:
         read = self._read(slots, Required.ANSWER, self._stream.attention[layer])
         return self._recorded(layer, ReaderKind.Q, heads, self.components.project(layer, ReaderKind.Q, read, heads))
 
+    def _at_all_positions(self, layer: int, kind: ReaderKind, heads: list[int], projected: Tensor) -> Tensor:
+        """Keys or values of heads as they use them, [heads, C * N, P, e]."""
+        used = self._within_head(layer, kind, heads, projected, Required.EVERYWHERE)
+        shared = self.graph.anatomy.group_size
+        return self.prompts.earlier.join(layer, kind, [head // shared for head in heads], used)
+
     def _within_head(self, layer: int, kind: ReaderKind, heads: list[int], projected: Tensor, need: Required) -> Tensor:
         """Put ablated projections in the place of those whose within-head edge is removed; [heads, C * N, Q, e]."""
         if not self.graph.direct_edges:
@@ -234,7 +226,7 @@ class SubgraphRun:
             return projected
         ablated = self.prompts.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
         shared = self.graph.anatomy.n_heads // len(ablated)
-        other = self._whole(at_places(ablated, [h // shared for h in heads]))
+        other = self.suffix.of(at_places(ablated, [h // shared for h in heads]))
         other = (other if need == Required.EVERYWHERE else self._take(other)).repeat(1, len(self.kept), 1, 1)
         per_sequence = upload(cut.T.repeat(self.rows, axis=1), projected.device)
         return torch.where(per_sequence[:, :, None, None], other, projected)

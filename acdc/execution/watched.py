@@ -82,7 +82,7 @@ class WatchedRun(SubgraphRun):
 
         def change(writers: Sequence[int], need: Required) -> Tensor:
             some = as_index(writers)
-            whole = values[some][..., : self.length, :] - self._whole(self.prompts.ablated.values[some])
-            return self._take(whole) if need == Required.ANSWER else whole
+            change = self.suffix.of(values[some]) - self.suffix.of(self.prompts.ablated.values[some])
+            return self._take(change) if need == Required.ANSWER else change
 
         return change

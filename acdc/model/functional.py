@@ -95,7 +95,7 @@ class FunctionalComponents:
             k = k * weights.k_weights[self._groups(len(q), len(k), heads)][:, None, None]
         if weights.rotary is not None:
             rotary = self._rotary(layer, k.shape[2])
-            asked = at.once(("rotary", layer, k.shape[2]), lambda: rotary.at(at.chosen))
+            asked = at.once(("rotary", layer, k.shape[2]), lambda: rotary.at(at.index))
             q, k = asked(q), rotary(k)
         scores = (q @ _for_heads(k, len(q)).transpose(-1, -2)).mul_(weights.scale)
         self.work.flops += 2 * scores.numel() * q.shape[-1]
@@ -156,8 +156,8 @@ class FunctionalComponents:
     def _hidden(self, weights: Attention, keys: int, at: Positions, device: torch.device) -> Tensor:
         """Boolean [Q, keys] or [B, Q, keys] of the keys that a query does not see."""
         key = torch.arange(keys, device=device)
-        query = torch.arange(at.length, device=device)[:, None] if at.chosen is None else at.chosen[:, :, None]
-        distance = query - key
+        query = torch.arange(at.first, at.length, device=device) if at.chosen is None else at.chosen
+        distance = query[..., None] - key
         speculative = torch.zeros_like(distance, dtype=torch.bool) if self.anatomy.bidirectional else distance < 0
         return speculative if weights.window is None else speculative | (distance.abs() >= weights.window)
 

@@ -21,9 +21,9 @@ class Rotary:
     sin: Tensor
     adjacent: bool
 
-    def at(self, positions: Tensor | None) -> "Rotary":
-        """The tables of some positions per sequence [B, n]; of all positions for None."""
-        return self if positions is None else Rotary(self.cos[positions], self.sin[positions], self.adjacent)
+    def at(self, positions: Tensor | slice) -> "Rotary":
+        """The tables of some positions, or of some per sequence [B, n]."""
+        return Rotary(self.cos[positions], self.sin[positions], self.adjacent)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotate queries or keys [..., positions, e]; what exceeds the rotated width passes through."""

@@ -97,9 +97,12 @@ class ReplayComponents:
     def _mix(self, layer: int, heads: list[int], q: Tensor, k: Tensor, v: Tensor, at: Positions) -> Tensor:
         """What heads of different groups mix, [H, B, P, e], by one call of the block."""
         attention, length = self.bridge.blocks[layer].attn, k.shape[2]
-        if at.chosen is not None:
+        if at.chosen is not None or at.first:
             spread = q.new_zeros((*q.shape[:2], length, q.shape[3]))
-            spread[:, torch.arange(q.shape[1], device=q.device)[:, None], at.chosen] = q
+            if at.chosen is None:
+                spread[:, :, at.index] = q
+            else:
+                spread[:, torch.arange(q.shape[1], device=q.device)[:, None], at.chosen] = q
             q = spread
         given = {}
         for kind, values in zip(ATTENTION_SLOTS, (q, k, v), strict=True):

@@ -100,7 +100,7 @@ class Preview(Pruning):
             return super()._open(step, advance)
         self._increments.settle()
         slot, states = self._slot(int(wanted[0])), self._increments.states
-        numbers = sum(s.rows * (s.length if s.need(slot) == Required.EVERYWHERE else 1) for s in states)
+        numbers = sum(s.rows * (s.suffix.length if s.need(slot) == Required.EVERYWHERE else 1) for s in states)
         cost = slot_cost(self.behaviour, states, slot, [self.behaviour.metric])
         settling = 1 + (len(wanted) < len(step.candidates)) + self._slopes(states[0].group(slot))
         numbers *= self.behaviour.graph.anatomy.d_model

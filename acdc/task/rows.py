@@ -103,6 +103,15 @@ class Row:
         return tuple(self.corrupted[places[0]] if len(places) == 1 else None for places in paired)
 
     @property
+    def unchanged(self) -> int:
+        """How many of the first positions have the same tokens in both prompts, which correspond position by position,
+        and come before the first answer: 0 without a corrupted prompt."""
+        if self.corrupted is None or self.pairing is not None:
+            return 0
+        pairs = enumerate(zip(self.clean, self.corrupted, strict=True))
+        return min([self.answer_position, *(place for place, (one, other) in pairs if one != other)])
+
+    @property
     def lengths(self) -> tuple[int, int]:
         """Of the clean and of the corrupted prompt, the same where there is none."""
         return len(self.clean), len(self.clean if self.corrupted is None else self.corrupted)

@@ -125,7 +125,7 @@ class Propagation:
             torch.stack([self._used(layer.layer, kind, head, new) for head in heads]).flatten(1, 2)
             for kind in ATTENTION_SLOTS
         )
-        out = state.components.attend(layer.layer, q, k, v, self._at[need], heads)
+        out = state.attend(layer.layer, q, k, v, need, heads)
         out = out.unflatten(1, (self.candidates, -1))
         if state.graph.anatomy.post_norms:
             writers, out = layer.rescaled, self._rescaled(layer.layer, heads, out)

@@ -116,6 +116,5 @@ class Route:
         asked = tuple(writers), need
         if asked not in self._ablated:
             state = self.state
-            values = state.whole(at_places(state.prompts.ablated.values, writers))
-            self._ablated[asked] = state.at[need].take(values)[:, None]
+            self._ablated[asked] = state.taken(at_places(state.prompts.ablated.values, writers), need)[:, None]
         return self._ablated[asked]

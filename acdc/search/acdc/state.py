@@ -6,8 +6,8 @@ full model's run, and only what a decision changed is stored here. What a slot r
 asked for, the ablated stream plus what its senders change of it: so rounding cannot add up over the decisions, and
 nothing has to cancel. Everything is held only where it is needed (`Required`).
 
-Shapes: N rows, Q the positions where something is needed (all up to the last answer, or the answers alone), d the
-residual width, e the head width. Readers and writers are named by their index in the graph.
+Shapes: N rows, Q the positions where something is needed (those of a `Suffix`, or the answers alone), d the residual
+width, e the head width. Readers and writers are named by their index in the graph.
 """
 
 import copy
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from acdc.execution.components import Positions, as_index, at_places, needed_length
+from acdc.execution.components import as_index, at_places
 from acdc.execution.executor import Executor, Trace
 from acdc.execution.required_positions import Required, RequiredPositions
 from acdc.execution.subgraph import Prompts
@@ -39,10 +39,8 @@ class CircuitState:
         self.kind = kind
         self.components, self.graph = executor.components, executor.graph
         self._make_clean, self._make_prompts = clean, prompts
-        answers = self.prompts.answers
-        self.rows = len(answers)
-        self.length = needed_length(self.components, answers, self.prompts.embedded.shape[2])
-        self.at = {Required.ANSWER: Positions(self.length, answers), Required.EVERYWHERE: Positions(self.length)}
+        self.suffix = self.prompts.suffix(self.components)
+        self.rows, self.at = self.suffix.rows, self.suffix.at
         self.required = RequiredPositions(self.graph, np.zeros(len(self.graph.writers), dtype=np.int8))
         self.cut_within_head: set[tuple[int, int]] = set()  # (reader index, head)
         self._decided: set[int] = set()  # slots that have only kept edges left
@@ -141,19 +139,19 @@ class CircuitState:
         """The group that a slot belongs to."""
         return self.graph.group_at[self.layer(reader), self.graph.readers[reader].kind]
 
-    def whole(self, x: Tensor) -> Tensor:
-        """[..., rows or 1, positions or 1, d] -> [..., N, P, d], at the positions that can matter."""
-        return x[..., : self.length, :].expand(*x.shape[:-3], self.rows, self.length, -1)
+    def taken(self, x: Tensor, need: Required) -> Tensor:
+        """What is needed of something at all positions, [..., rows or 1, positions or 1, d] -> [..., N, Q, d]."""
+        return self.at[need].take(self.suffix.of(x))
 
     def stream(self, reader: int) -> Tensor:
         """What a slot reads of a circuit without edges, [N, Q, d]."""
         assert self.prompts.stream is not None
-        return self.at[self.need(reader)].take(self.whole(self.prompts.stream.at(self.group(reader))))
+        return self.taken(self.prompts.stream.at(self.group(reader)), self.need(reader))
 
     def input(self, reader: int, without: Sequence[int] = ()) -> Tensor:
         """What a slot reads, [N, Q, d]; `without` the changes of some kept senders. Kept until something changes."""
         if reader not in self._decided:
-            return self.at[self.need(reader)].take(self._clean_input(reader))
+            return self.taken(self._clean_input(reader), self.need(reader))
         asked = (reader, tuple(without))
         if asked not in self._sums:
             need, total = self.need(reader), self.stream(reader)
@@ -165,12 +163,12 @@ class CircuitState:
 
     def ablated(self, writer: int, need: Required) -> Tensor:
         """What ablation leaves of a component, [N, Q, d]."""
-        return self.at[need].take(self.whole(self.prompts.ablated.values[writer]))
+        return self.taken(self.prompts.ablated.values[writer], need)
 
     def change(self, writer: int, need: Required) -> Tensor:
         """What a component writes minus what ablation leaves of it, [N, Q, d]."""
         if writer not in self._changes:
-            return self.at[need].take(self._clean_output(writer)) - self.ablated(writer, need)
+            return self.taken(self._clean_output(writer), need) - self.ablated(writer, need)
         narrowed = need == Required.ANSWER and self.required.needs[writer] == Required.EVERYWHERE
         return self.at[need].take(self._changes[writer]) if narrowed else self._changes[writer]
 
@@ -179,8 +177,8 @@ class CircuitState:
         if any(writer in self._changes for writer in writers):
             return torch.stack([self.change(writer, need) for writer in writers])
         upwards = sorted(writers)
-        values, ablated, at = self._clean.values, self.prompts.ablated.values, self.at[need]
-        clean, gone = (at.take(self.whole(at_places(x, upwards))) for x in (values, ablated))
+        both = self._clean.values, self.prompts.ablated.values
+        clean, gone = (self.taken(at_places(x, upwards), need) for x in both)
         found = clean - gone
         return found if list(writers) == upwards else at_places(found, [upwards.index(w) for w in writers])
 
@@ -189,7 +187,7 @@ class CircuitState:
         float64 [writers, N]. Outputs that never changed, which are most of them, are multiplied without making the
         changes."""
         need, found = self.need(reader), np.empty((len(writers), self.rows))
-        at, wide = self.at[need], torch.promote_types(gradient.dtype, torch.float32)
+        wide = torch.promote_types(gradient.dtype, torch.float32)
         flat, values, ablated = gradient.to(wide).flatten(1), self._clean.values, self.prompts.ablated.values
 
         def products(written: Tensor) -> Tensor:  # [writers, N, Q, d] -> [writers, N]
@@ -199,7 +197,7 @@ class CircuitState:
         for start in range(0, len(writers), ALONG):
             places = upwards[start : start + ALONG]
             some = as_index([writers[place] for place in places])
-            clean, gone = (products(at.take(self.whole(x[some]))) for x in (values, ablated))
+            clean, gone = (products(self.taken(x[some], need)) for x in (values, ablated))
             found[places] = (clean - gone).double().cpu().numpy()
         for place, writer in enumerate(writers):
             if writer in self._changes:
@@ -225,7 +223,7 @@ class CircuitState:
         """What a head uses where its within-head edge is cut, [N, Q, e]."""
         need = self.need(self.slot(layer, kind, head))
         ablated = self.prompts.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
-        return self.at[need].take(self.whole(ablated[head * len(ablated) // self.graph.anatomy.n_heads]))
+        return self.taken(ablated[head * len(ablated) // self.graph.anatomy.n_heads], need)
 
     def unscaled_heads(self, layer: int) -> Tensor:
         """What all heads of a layer write before their post-norm, [H, N, Q, d]."""
@@ -235,8 +233,16 @@ class CircuitState:
                 torch.stack([self.used_projection(layer, kind, head, {}) for head in heads]) for kind in ATTENTION_SLOTS
             )
             need = Required(int(self.required.needs[self.required.heads(layer)][0]))
-            self._unscaled[layer] = self.components.attend(layer, q, k, v, self.at[need], list(heads))
+            self._unscaled[layer] = self.attend(layer, q, k, v, need, list(heads))
         return self._unscaled[layer]
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, need: Required, heads: Sequence[int]) -> Tensor:
+        """What heads write in C runs: q, k and v [H, C * N, Q, e] -> [H, C * N, Q, d], before any post-norm."""
+        at = self.suffix.at_in_prompts[need].repeat(q.shape[1] // self.rows)
+        slots = [head // self.graph.anatomy.group_size for head in heads]
+        earlier = self.prompts.earlier
+        keys, values = (earlier.join(layer, kind, slots, x) for kind, x in ((ReaderKind.K, k), (ReaderKind.V, v)))
+        return self.components.attend(layer, q, keys, values, at, heads)
 
     def slot(self, layer: int, kind: ReaderKind, head: int) -> int:
         """The slot that a head takes its query, key or value from."""
