@@ -47,7 +47,7 @@ DEFAULT_BATCH = 32
 PADDING = 1.5  # how much longer than its shortest row a batch may be where attention does not look ahead
 TOGETHER = 32  # candidates that another process measures at a time
 # A GPU is busy only with some hundred tokens at a time, of which an 8B model takes 9 MB each.
-BATCH_BYTES = {"cpu": 128 * 2**20, "cuda": 4 * 2**30}
+BATCH_BYTES = {"cpu": 256 * 2**20, "cuda": 4 * 2**30}
 CANDIDATE_TOKENS = 4096
 CANDIDATE_BYTES = 128 * 2**20
 MEASURING = "measuring"  # a kind of passes, see `acdc.execution.retreat`

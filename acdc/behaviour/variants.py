@@ -116,7 +116,7 @@ class _Group:
         everywhere, answer = int((reached == Required.EVERYWHERE).sum()), int((reached == Required.ANSWER).sum())
         length, answers = run.suffix.length, run.suffix.at[Required.ANSWER].count
         positions = everywhere * (length + answers) + answer * answers
-        positions += (min(1, everywhere) * length + answers) * slots
+        positions += (min(1, everywhere) * run.suffix.end + answers) * slots
         each = positions * run.rows * shape.d_model * itemsize
         step = max(1, min(WIDEST, RUN_BYTES // each))
         yield from (self.variants[at : at + step] for at in range(0, len(self.variants), step))

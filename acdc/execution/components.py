@@ -58,12 +58,12 @@ class Positions:
 
     @property
     def chosen(self) -> Tensor | None:
-        """The positions of each sequence, [B, n]; None where they are the same of all."""
+        """The positions of each sequence, [B, n]; None where they are the same for all."""
         return None if self.single is None else self.single.view(len(self.single), -1)
 
     @property
     def index(self) -> Tensor | slice:
-        """The same, or the positions that all sequences share."""
+        """The wanted positions as an index: of each sequence [B, n], or where all share them a slice."""
         return slice(self.first, self.length) if self.chosen is None else self.chosen
 
     def to(self, device: torch.device) -> "Positions":

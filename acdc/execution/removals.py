@@ -138,10 +138,9 @@ class _Variants(SubgraphRun):
         values = values.unflatten(1, (len(self.kept), self.rows)).transpose(0, 1)
         everywhere = need is Required.EVERYWHERE
         for at in (Required.EVERYWHERE, Required.ANSWER) if everywhere else (Required.ANSWER,):
-            ablated = self.suffix.of(at_places(self.prompts.ablated.values, writers))
-            if at is Required.ANSWER:
-                ablated = self._take(ablated)
-                values = self._take(values) if everywhere else values
+            ablated = self.suffix.take(at_places(self.prompts.ablated.values, writers), at)
+            if at is Required.ANSWER and everywhere:
+                values = self._take(values)
             self._changes[at].put(writers, values, ablated + self._run.change(writers, at))
 
     def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Required, stream: Tensor) -> Tensor:

@@ -137,9 +137,7 @@ class SubgraphRun:
 
     def _record(self, writers: Sequence[int], values: Tensor, need: Required) -> None:
         """Record values [writers, C * N, Q, d] of writers."""
-        ablated = self.suffix.of(at_places(self.prompts.ablated.values, writers))
-        if need == Required.ANSWER:
-            ablated = self._take(ablated)
+        ablated = self.suffix.take(at_places(self.prompts.ablated.values, writers), need)
         values = values.unflatten(1, (len(self.kept), self.rows)).transpose(0, 1)
         self._changes[need].put(writers, values, ablated)
         if need == Required.EVERYWHERE:
@@ -152,8 +150,7 @@ class SubgraphRun:
     def _read(self, slots: Sequence[tuple[ReaderGroup, int]], need: Required, stream: Tensor) -> Tensor:
         """Inputs of slots with the same senders, given by group and row: [slots, C * N, Q, d]."""
         changes, senders = self._changes[need], slots[0][0].senders
-        stream = self.suffix.of(stream)
-        base = stream if need == Required.EVERYWHERE else self._take(stream)
+        base = self.suffix.take(stream, need)
         known = changes.writers[changes.writers < senders]
         kept = np.stack([self.kept[:, group.start + row * senders + known] for group, row in slots], axis=1)
         summed = torch.baddbmm(
@@ -226,7 +223,6 @@ class SubgraphRun:
             return projected
         ablated = self.prompts.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
         shared = self.graph.anatomy.n_heads // len(ablated)
-        other = self.suffix.of(at_places(ablated, [h // shared for h in heads]))
-        other = (other if need == Required.EVERYWHERE else self._take(other)).repeat(1, len(self.kept), 1, 1)
+        other = self.suffix.take(at_places(ablated, [h // shared for h in heads]), need).repeat(1, len(self.kept), 1, 1)
         per_sequence = upload(cut.T.repeat(self.rows, axis=1), projected.device)
         return torch.where(per_sequence[:, :, None, None], other, projected)

@@ -46,6 +46,10 @@ class Suffix:
         everywhere = Positions(self.end, first=self.first)
         return {Required.ANSWER: Positions(self.end, self.answers), Required.EVERYWHERE: everywhere}
 
+    def take(self, x: Tensor, need: Required) -> Tensor:
+        """[..., rows or 1, positions or 1, d] -> [..., N, Q, d]: what is needed of it."""
+        return self.at[need].take(self.of(x))
+
     def of(self, x: Tensor) -> Tensor:
         """[..., rows or 1, positions or 1, d] -> [..., N, these positions, d]."""
         some = x if x.shape[-2] == 1 else x[..., self.first : self.end, :]

@@ -82,7 +82,7 @@ class WatchedRun(SubgraphRun):
 
         def change(writers: Sequence[int], need: Required) -> Tensor:
             some = as_index(writers)
-            change = self.suffix.of(values[some]) - self.suffix.of(self.prompts.ablated.values[some])
-            return self._take(change) if need == Required.ANSWER else change
+            there, gone = (self.suffix.take(x[some], need) for x in (values, self.prompts.ablated.values))
+            return there - gone
 
         return change

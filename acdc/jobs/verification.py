@@ -15,6 +15,7 @@ from acdc.runs.extras import Extras
 from acdc.runs.finish import Finishing, reverify
 from acdc.runs.run_directory import read_run
 from acdc.runs.spec import DiscoveryJob
+from acdc.search.registry import METHODS
 from acdc.search.settings import DiscoverySettings
 from acdc.verification.binding import batch_size_of
 
@@ -73,6 +74,7 @@ def verify_on(
     """Verify a run, its work shared by all workers. Raises InputError where that fails."""
     record, circuit = read_run(path), Circuit.load(path)
     settings = DiscoverySettings(
+        METHODS["exact"],  # which measures whole circuits as well
         metric=circuit.metric,
         ablation=circuit.ablation,
         batch_size=batch_size_of(circuit),

@@ -202,7 +202,7 @@ def plan_job(
         level=job.settings.level.value,
         device=shape.model.where if machine is None else machine.name,
         dtype=job.dtype,
-        threads=job.settings.threads,
+        threads=job.settings.threads_in(shape.model.anatomy),
         batch_size=min(job.settings.batch_size, search.rows),
         search=search,
         preview=None,
@@ -263,7 +263,7 @@ def _try(job: DiscoveryJob, search: SearchPlan, progress: Progress) -> Forecast:
     """What a short ACDC on some of the rows says of the search."""
     model = load_model(job.model, revision=job.revision, device=job.device, dtype=job.dtype)
     task = load_task(job.task, model)
-    with fixed_threads(job.settings.threads):
+    with fixed_threads(job.settings.threads_in(model.anatomy)):
         return forecast(model, task, job.settings, search.split.discovery, search.clean.flops / search.rows, progress)
 
 

@@ -1,6 +1,6 @@
 """Plan a search before it is run: what it computes and the memory that it takes, from shapes alone.
 
-Batches of one shape cost the same, so one of each shape is dry-run; of many or similar shapes some are, and each
+Batches of one shape cost nearly the same, so one of each shape is dry-run; of many or similar shapes some are, and each
 batch counts as the nearest of them, in proportion to its tokens. Counted is the search: binding the rows (a clean run
 of each) and the method, and a run of one subgraph on all rows, of which what comes after the search is made.
 """
@@ -168,7 +168,9 @@ def _costs(
 
 def _typical(rows: Sequence[Row], batches: Sequence[list[int]]) -> list[list[int]]:
     """Batches of different sizes, at most so many, from the largest down at even distances."""
-    by_size = {_tokens(rows, index): index for index in batches}
+    by_size: dict[int, list[int]] = {}
+    for index in sorted(batches, key=lambda index: min(rows[i].unchanged for i in index), reverse=True):
+        by_size[_tokens(rows, index)] = index  # of one size, that with most to compute
     sizes: list[int] = []
     for size in sorted(by_size, reverse=True):
         if not sizes or size < ALIKE * sizes[-1]:

@@ -105,7 +105,9 @@ def _search(
         return discover(model, task, job.settings, progress, find_workers=find_workers)
     depends_on: dict[str, Any] = {
         "inputs": run.record.inputs,
-        "batch": describe_batch(job.settings.batch_size, job.settings.threads, model).model_dump(mode="json"),
+        "batch": describe_batch(job.settings.batch_size, job.settings.threads_in(model.anatomy), model).model_dump(
+            mode="json"
+        ),
         "components": model.components.kind,
         "versions": library_versions(),
     }
@@ -223,8 +225,11 @@ def write_result(run: Writing, result: Result) -> None:
 
 def _batch_of(circuit: Circuit, job: DiscoveryJob, model: Model) -> BatchRecord:
     """The batch limits of a job; what depends on how much memory a GPU has is as a circuit has it, which may have been
-    found on another one."""
-    found = describe_batch(job.settings.batch_size, job.settings.threads, model)
+    found on another one. Runs of earlier versions had as many threads as were asked for."""
+    threads = job.settings.threads_in(model.anatomy)
+    if circuit.batch.threads == job.settings.threads:
+        threads = job.settings.threads
+    found = describe_batch(job.settings.batch_size, threads, model)
     own = {} if model.device_kind == "cpu" else {"trial_bytes": circuit.batch.trial_bytes}
     return found.model_copy(update=own)
 

@@ -125,7 +125,7 @@ def discover(
     `journal`: of an earlier attempt at the same discovery by ACDC, which goes on where that ended. `find_workers`:
     others who share in the work."""
     split = prepare(model, task, settings)
-    with fixed_threads(settings.threads):
+    with fixed_threads(settings.threads_in(model.anatomy)):
         behaviour, found = _search(model, task, settings, split.discovery, progress, journal, find_workers)
         if isinstance(found, Decisions):
             circuit = describe_decisions(behaviour, settings, split, found)
@@ -348,7 +348,7 @@ def _describe(
         **members,
         seed=settings.seed,
         dtype=model.dtype_name,
-        batch=describe_batch(settings.batch_size, settings.threads, model),
+        batch=describe_batch(settings.batch_size, settings.threads_in(model.anatomy), model),
         versions=library_versions(),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from acdc.behaviour.behaviour import DEFAULT_BATCH
 from acdc.errors import InputError
+from acdc.graph import Anatomy
 from acdc.graph.units import kind_of
 from acdc.options import DEFAULT_THREADS, MOST_SEED, MOST_THREADS, Choosing, Level, ScoreKind, check_count
 from acdc.search.options import BUILT_IN, LATER, SearchOptions, flag
@@ -15,6 +16,8 @@ from acdc.search.registry import DEFAULT_METHOD, METHODS, Method
 from acdc.task.metrics import Metric, MetricFunction
 from acdc.words import did_you_mean
 
+# Operations of a test in a model less wide, with fewer outputs, take less time than waking a second thread.
+SMALL_WIDTH, SMALL_OUTPUT = 256, 4096
 MOST_RESAMPLES = 1000  # 8 bytes are held for each and each unit: 565 MB for 70,651 edges
 
 
@@ -52,6 +55,12 @@ class DiscoverySettings:
         """An option that is given its default is as one that is not given."""
         given = {name: x for name, x in self.options.items() if name not in BUILT_IN or x != BUILT_IN[name].default}
         object.__setattr__(self, "options", given)
+
+    def threads_in(self, anatomy: Anatomy) -> int:
+        """How many threads the search in a model has: `threads`, but one where it tests single edges of a small model,
+        on every machine."""
+        small = anatomy.d_model < SMALL_WIDTH and anatomy.d_vocab_out < SMALL_OUTPUT
+        return 1 if small and self.method.decides and self.level in (Level.edges, Level.positions) else self.threads
 
     @property
     def search_options(self) -> SearchOptions:

@@ -122,7 +122,7 @@ def sweep(
     """
     check_thresholds(settings, thresholds)
     split = prepare(model, task, settings)
-    with fixed_threads(settings.threads):
+    with fixed_threads(settings.threads_in(model.anatomy)):
         behaviour = bind(model, task, settings, split.discovery)
         ends = behaviour.ends()
         if thresholds is None:

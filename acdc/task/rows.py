@@ -104,12 +104,13 @@ class Row:
 
     @property
     def unchanged(self) -> int:
-        """How many of the first positions have the same tokens in both prompts, which correspond position by position,
-        and come before the first answer: 0 without a corrupted prompt."""
+        """At how many positions from the start both prompts have the same tokens, and no answer is yet called for: 0
+        without a corrupted prompt, and where spans say which positions correspond."""
         if self.corrupted is None or self.pairing is not None:
             return 0
-        pairs = enumerate(zip(self.clean, self.corrupted, strict=True))
-        return min([self.answer_position, *(place for place, (one, other) in pairs if one != other)])
+        pairs = enumerate(zip(self.clean, self.corrupted, strict=False))
+        different = (place for place, (one, other) in pairs if one != other)
+        return min([self.answer_position, len(self.corrupted), *different])
 
     @property
     def lengths(self) -> tuple[int, int]:

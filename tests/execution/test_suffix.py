@@ -58,7 +58,9 @@ def test_how_many_positions_are_alike():
     assert replace(row, corrupted=(9, 2, 3, 4)).unchanged == 0
     assert replace(row, corrupted=row.clean).unchanged == 3, "the answer's position is computed"
     assert replace(row, answer_position=1).unchanged == 1
+    assert replace(row, answer_position=0).unchanged == 0
     assert replace(row, corrupted=None).unchanged == 0
+    assert replace(row, corrupted=row.clean[:2]).unchanged == 2, "what is not there is not alike"
 
 
 @torch.no_grad()
@@ -67,7 +69,7 @@ def test_how_many_positions_are_alike():
 def test_subgraphs_are_those_of_whole_prompts(family, within_heads):
     model = boot(family, 3, 0)
     behaviour = bound(model, rows_alike(), direct_edges=within_heads)
-    graph, computed = behaviour.graph, 0
+    graph = behaviour.graph
     for seed, share in enumerate((0.02, 0.1, 0.5)):
         kept = np.random.default_rng(seed).random((3, graph.n_edges)) < share
         required = RequiredPositions.of(graph, kept.any(axis=0))
@@ -75,37 +77,45 @@ def test_subgraphs_are_those_of_whole_prompts(family, within_heads):
             alike = min(SAME[row] for row in batch.index)
             assert prompts.unchanged == (0 if model.components.whole_prompts else alike)
             run = SubgraphRun(model.components, required, prompts, kept)
-            computed += run.suffix.length
+            assert run.suffix.length == len(batch.tokens[0]) - prompts.unchanged
             sparse = run.logits()
             dense = behaviour.executor.resume_without(
                 batch.clean, EdgeMask(~kept), prompts.ablated, batch.positions, prompts.stream, None, None
             ).logits
             assert (sparse - dense).abs().max() < 1e-10
-    assert computed
 
 
-@pytest.mark.parametrize("several", [False, True], ids=["one-answer", "two-answers"])
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2", "gpt_oss", "bloom", "gpt_neo"])
-def test_a_search_decides_as_on_whole_prompts(family, several, monkeypatch):
-    model, task = boot(family, 3, 0), rows_alike(several)
+@pytest.mark.parametrize(
+    ("family", "several", "within_heads"),
+    [
+        *((family, False, False) for family in ("gpt2", "llama", "gemma2", "gpt_oss", "bloom", "gpt_neo")),
+        *(("llama", several, within_heads) for several, within_heads in ((True, False), (False, True))),
+    ],
+)
+def test_a_search_decides_as_on_whole_prompts(family, several, within_heads, monkeypatch):
+    model, task, inner = boot(family, 3, 0), rows_alike(several), {"direct_edges": within_heads}
     found, expected = (
         acdc(behaviour, OrderOptions(threshold=abs(np.subtract(*behaviour.ends())) / 50), silent)
-        for behaviour in (bound(model, task), whole(model, task, monkeypatch))
+        for behaviour in (bound(model, task, **inner), whole(model, task, monkeypatch, **inner))
     )
     assert [test.candidate for test in found.tests] == [test.candidate for test in expected.tests]
     assert [test.after for test in found.tests] == approx([test.after for test in expected.tests], abs=1e-9)
     assert 5 < found.kept.sum() < len(found.kept) and found.drift < 1e-9
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gemma2"])
-def test_variants_and_gradients_are_those_of_whole_prompts(family, monkeypatch):
-    model, task = boot(family, 3, 0), rows_alike()
-    behaviour, expected = bound(model, task), whole(model, task, monkeypatch)
+@pytest.mark.parametrize(
+    ("family", "several", "within_heads"),
+    [("gpt2", False, False), ("llama", True, False), ("gemma2", False, False), ("gpt2", False, True)],
+)
+def test_variants_and_gradients_are_those_of_whole_prompts(family, several, within_heads, monkeypatch):
+    model, task, inner = boot(family, 3, 0), rows_alike(several), {"direct_edges": within_heads}
+    behaviour, expected = bound(model, task, **inner), whole(model, task, monkeypatch, **inner)
     kept = np.random.default_rng(0).random(behaviour.graph.n_edges) < 0.5
     variants = Variants(kept, [*np.arange(0, len(kept), 7)[:, None]])
     [found], [wanted] = measure_variants(behaviour, variants), measure_variants(expected, variants)
     assert found == approx(wanted, abs=1e-10)
-    required, edges = RequiredPositions.of(behaviour.graph, np.ones_like(kept)), np.flatnonzero(~kept)
+    required = RequiredPositions.of(behaviour.graph, np.ones_like(kept))
+    edges = np.flatnonzero(~kept[: len(behaviour.graph.edges)])
     effects = []
     for one in (behaviour, expected):
         with torch.enable_grad():
@@ -132,6 +142,13 @@ def test_other_ablations_change_every_position(ablation):
     model = load_model("trio")
     behaviour = Behaviour(model, rows_alike(), range(3), METRICS["logit_diff"], ablation)
     assert all(prompts.unchanged == 0 for prompts in behaviour.prompts)
+
+
+def test_a_row_whose_prompts_are_equal_does_not_keep_others_from_it(monkeypatch):
+    model, task = boot("llama", 2, 0), rows_alike(same=[3, 6, 3])  # all six tokens of the second
+    removed = np.random.default_rng(0).random((3, model.graph.n_edges)) < 0.9
+    found, expected = (one.measure(removed) for one in (bound(model, task), whole(model, task, monkeypatch)))
+    assert task.rows[1].clean == task.rows[1].corrupted and found == approx(expected, abs=1e-10)
 
 
 def test_it_computes_less(monkeypatch):

@@ -236,10 +236,12 @@ class Worker:
 
     def assist(self, job: DiscoveryJob, rows: tuple[int, ...], work: Callable[..., Any], arguments: tuple) -> _Answer:
         """work(behaviour, *arguments), with the behaviour of a job on some rows."""
-        with fixed_threads(job.settings.threads):
-            if self._bound is None or self._bound[0] != (job, rows):
-                self._bound = None  # before the next one takes as much memory
-                self._bound = (job, rows), bind(*self._loaded.of(job), job.settings, rows)
-            behaviour = self._bound[1]
+        if self._bound is None or self._bound[0] != (job, rows):
+            self._bound = None  # before the next one takes as much memory
+            model, task = self._loaded.of(job)
+            with fixed_threads(job.settings.threads_in(model.anatomy)):
+                self._bound = (job, rows), bind(model, task, job.settings, rows)
+        behaviour = self._bound[1]
+        with fixed_threads(job.settings.threads_in(behaviour.model.anatomy)):
             before = behaviour.work
             return _Answer(work(behaviour, *arguments), behaviour.work - before)

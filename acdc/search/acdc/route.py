@@ -116,5 +116,5 @@ class Route:
         asked = tuple(writers), need
         if asked not in self._ablated:
             state = self.state
-            self._ablated[asked] = state.taken(at_places(state.prompts.ablated.values, writers), need)[:, None]
+            self._ablated[asked] = state.suffix.take(at_places(state.prompts.ablated.values, writers), need)[:, None]
         return self._ablated[asked]

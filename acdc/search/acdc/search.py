@@ -22,7 +22,7 @@ from acdc.search.acdc.polish import can_polish, check_polish, polish, polish_unt
 from acdc.search.acdc.pruning import Hopeless, Pruning
 from acdc.search.acdc.receiver_steps import ReceiverStep, neuron_step, node_step, positional_steps, receiver_steps
 from acdc.search.acdc.screening import Screen
-from acdc.search.acdc.speculation import Speculation, can_foretell, make_tester, pass_threads
+from acdc.search.acdc.speculation import Speculation, can_foretell, make_tester
 from acdc.search.acdc.to_faithfulness import to_faithfulness
 from acdc.search.methods.tested_neurons import tested_candidates
 from acdc.search.options import MANY_CANDIDATES, MANY_SCREEN, OrderOptions
@@ -97,7 +97,7 @@ def decide(
     share = screen_share(behaviour, options, candidates if proposed is None else int(proposed.sum()))
     together = [[threshold] for threshold in apart] if share else [apart]  # a screen is for one threshold
     found: dict[float, Decisions] = {}
-    with progress(name, candidates * len(apart), kind_of(level).plural) as advance, pass_threads(behaviour, level):
+    with progress(name, candidates * len(apart), kind_of(level).plural) as advance:
         for some in together:
             speculates = behaviour.workers.may_come and len(some) == 1
             tester = (Speculation if speculates else make_tester)(behaviour, level, objective)

@@ -64,7 +64,9 @@ def _of_batch(state: CircuitState, reader: int, unembedded: int) -> SlotCost:
     reached = state.reached(reader)
     everywhere = sum(state.required.needs[writer] == Required.EVERYWHERE for writer in reached)
     answers = state.at[Required.ANSWER].count
-    numbers = width * rows * (answers * len(reached) + int(everywhere + 3) * state.suffix.length)
+    # of a layer at a time, keys and values of all positions too
+    positions = answers * len(reached) + int(everywhere) * state.suffix.length + 3 * state.suffix.end
+    numbers = width * rows * positions
     per_answer, call = 2.0 * width * unembedded, CALL_FLOPS[state.kind]
     fixed, each = call + FILL_ROWS * per_answer, answers * rows * per_answer
     for writer in reached:

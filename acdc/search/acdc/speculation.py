@@ -6,18 +6,15 @@ discarded.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 
 from acdc.behaviour.behaviour import Behaviour
 from acdc.behaviour.workers import Reply, WorkerLost
-from acdc.execution.threads import fixed_threads
 from acdc.graph.masks import Mask
 from acdc.options import Level
 from acdc.search.acdc.first_order import FirstOrder
@@ -36,7 +33,6 @@ from acdc.search.acdc.tester import (
 )
 from acdc.task.objective import RAW, Wanted
 
-NARROW = 256  # width of a model in whose passes an operation takes less time than waking a second thread does
 LATE, LEAST_WAIT = 4.0, 10.0  # a pass is waited for so many times as long as one takes here, and so many seconds
 Command = tuple[str, tuple[Any, ...]]  # a method of `Tester` that changes it, and its arguments
 
@@ -60,14 +56,6 @@ def _tester_kind(behaviour: Behaviour, level: Level) -> type[WholeRuns] | type[I
         slow = behaviour.graph.anatomy.post_norms  # all heads of a layer have a part in its scale
         return PositionalRuns if slow else PositionalIncrements
     return WholeRuns if behaviour.executor.scaled_bias else Increments
-
-
-@contextmanager
-def pass_threads(behaviour: Behaviour, level: Level) -> Iterator[None]:
-    """As many threads as passes of the fastest tester are to have: one in narrow models, on every machine."""
-    narrow = behaviour.graph.anatomy.d_model < NARROW and can_foretell(behaviour, level)
-    with fixed_threads(1 if narrow else torch.get_num_threads()):
-        yield
 
 
 @dataclass
@@ -94,16 +82,15 @@ def _try(
 
     Raises MemberLost in a process that does not know those before, as it was started anew.
     """
-    with pass_threads(behaviour, level):
-        if start == 0:
-            _COPIES[behaviour] = _Copy(make_tester(behaviour, level, objective))
-        copy = _COPIES.get(behaviour)
-        if copy is None or copy.followed != start:
-            raise WorkerLost
-        for name, arguments in commands:
-            getattr(copy.tester, name)(*arguments)
-        copy.followed += len(commands)
-        return measure_in_memory(behaviour, copy.tester, wanted, before)
+    if start == 0:
+        _COPIES[behaviour] = _Copy(make_tester(behaviour, level, objective))
+    copy = _COPIES.get(behaviour)
+    if copy is None or copy.followed != start:
+        raise WorkerLost
+    for name, arguments in commands:
+        getattr(copy.tester, name)(*arguments)
+    copy.followed += len(commands)
+    return measure_in_memory(behaviour, copy.tester, wanted, before)
 
 
 class Speculation:

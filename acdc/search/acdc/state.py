@@ -139,19 +139,15 @@ class CircuitState:
         """The group that a slot belongs to."""
         return self.graph.group_at[self.layer(reader), self.graph.readers[reader].kind]
 
-    def taken(self, x: Tensor, need: Required) -> Tensor:
-        """What is needed of something at all positions, [..., rows or 1, positions or 1, d] -> [..., N, Q, d]."""
-        return self.at[need].take(self.suffix.of(x))
-
     def stream(self, reader: int) -> Tensor:
         """What a slot reads of a circuit without edges, [N, Q, d]."""
         assert self.prompts.stream is not None
-        return self.taken(self.prompts.stream.at(self.group(reader)), self.need(reader))
+        return self.suffix.take(self.prompts.stream.at(self.group(reader)), self.need(reader))
 
     def input(self, reader: int, without: Sequence[int] = ()) -> Tensor:
         """What a slot reads, [N, Q, d]; `without` the changes of some kept senders. Kept until something changes."""
         if reader not in self._decided:
-            return self.taken(self._clean_input(reader), self.need(reader))
+            return self.suffix.take(self._clean_input(reader), self.need(reader))
         asked = (reader, tuple(without))
         if asked not in self._sums:
             need, total = self.need(reader), self.stream(reader)
@@ -163,12 +159,12 @@ class CircuitState:
 
     def ablated(self, writer: int, need: Required) -> Tensor:
         """What ablation leaves of a component, [N, Q, d]."""
-        return self.taken(self.prompts.ablated.values[writer], need)
+        return self.suffix.take(self.prompts.ablated.values[writer], need)
 
     def change(self, writer: int, need: Required) -> Tensor:
         """What a component writes minus what ablation leaves of it, [N, Q, d]."""
         if writer not in self._changes:
-            return self.taken(self._clean_output(writer), need) - self.ablated(writer, need)
+            return self.suffix.take(self._clean_output(writer), need) - self.ablated(writer, need)
         narrowed = need == Required.ANSWER and self.required.needs[writer] == Required.EVERYWHERE
         return self.at[need].take(self._changes[writer]) if narrowed else self._changes[writer]
 
@@ -178,7 +174,7 @@ class CircuitState:
             return torch.stack([self.change(writer, need) for writer in writers])
         upwards = sorted(writers)
         both = self._clean.values, self.prompts.ablated.values
-        clean, gone = (self.taken(at_places(x, upwards), need) for x in both)
+        clean, gone = (self.suffix.take(at_places(x, upwards), need) for x in both)
         found = clean - gone
         return found if list(writers) == upwards else at_places(found, [upwards.index(w) for w in writers])
 
@@ -197,7 +193,7 @@ class CircuitState:
         for start in range(0, len(writers), ALONG):
             places = upwards[start : start + ALONG]
             some = as_index([writers[place] for place in places])
-            clean, gone = (products(self.taken(x[some], need)) for x in (values, ablated))
+            clean, gone = (products(self.suffix.take(x[some], need)) for x in (values, ablated))
             found[places] = (clean - gone).double().cpu().numpy()
         for place, writer in enumerate(writers):
             if writer in self._changes:
@@ -223,7 +219,7 @@ class CircuitState:
         """What a head uses where its within-head edge is cut, [N, Q, e]."""
         need = self.need(self.slot(layer, kind, head))
         ablated = self.prompts.ablated.projections[3 * layer + ATTENTION_SLOTS.index(kind)]
-        return self.taken(ablated[head * len(ablated) // self.graph.anatomy.n_heads], need)
+        return self.suffix.take(ablated[head * len(ablated) // self.graph.anatomy.n_heads], need)
 
     def unscaled_heads(self, layer: int) -> Tensor:
         """What all heads of a layer write before their post-norm, [H, N, Q, d]."""
@@ -237,7 +233,8 @@ class CircuitState:
         return self._unscaled[layer]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, need: Required, heads: Sequence[int]) -> Tensor:
-        """What heads write in C runs: q, k and v [H, C * N, Q, e] -> [H, C * N, Q, d], before any post-norm."""
+        """What heads write in C runs, before any post-norm, [H, C * N, Q, d]: of q [H, C * N, Q, e] where it is needed,
+        and k and v at all positions of the suffix."""
         at = self.suffix.at_in_prompts[need].repeat(q.shape[1] // self.rows)
         slots = [head // self.graph.anatomy.group_size for head in heads]
         earlier = self.prompts.earlier

@@ -4,13 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-import torch
 
 from acdc.behaviour.workers import ALONE, WorkerLost
-from acdc.execution.threads import fixed_threads
 from acdc.options import Level
 from acdc.progress import silent
-from acdc.search.acdc import pruning, speculation
+from acdc.search.acdc import speculation
 from acdc.search.acdc.passes import Pass
 from acdc.search.acdc.search import acdc
 from acdc.search.acdc.speculation import Speculation
@@ -142,33 +140,6 @@ def test_a_member_that_is_far_slower_is_asked_no_more(trio, induction, monkeypat
     workers = Beside(lambda: bound(trio, induction, settings), 2)
     same(acdc(bound(trio, induction, settings, workers), settings.search_options, silent), alone)
     assert max(workers.asked) <= 2
-
-
-def test_passes_of_narrow_models_have_one_thread_wherever_they_are_made(trio, induction, monkeypatch):
-    seen = []
-    measured = speculation.measure_in_memory
-
-    def measure(*given):
-        seen.append(torch.get_num_threads())
-        return measured(*given)
-
-    monkeypatch.setattr(speculation, "measure_in_memory", measure)
-    monkeypatch.setattr(pruning, "measure_in_memory", measure)
-    settings = SETTINGS["edges"]
-
-    def run(width):
-        monkeypatch.setattr(speculation, "NARROW", width)
-        seen.clear()
-        workers = Beside(lambda: bound(trio, induction, settings), 1)
-        with fixed_threads(2):
-            acdc(bound(trio, induction, settings, workers), settings.search_options, silent)
-            assert torch.get_num_threads() == 2
-        return set(seen)
-
-    assert trio.anatomy.d_model < speculation.NARROW
-    assert run(speculation.NARROW) == {1} and run(trio.anatomy.d_model) == {2}
-    with fixed_threads(2), speculation.pass_threads(bound(trio, induction, settings), Level.nodes):
-        assert torch.get_num_threads() == 2, "runs of whole subgraphs are wide"
 
 
 def test_a_member_is_lost_with_all_that_it_was_asked(trio, induction):
