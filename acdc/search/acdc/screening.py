@@ -25,7 +25,7 @@ TOLERANCE = 0.85  # of the distance from the strongest estimate in a group to th
 PARTS = 4  # of a group that may not leave
 FEW = 8  # a group of so many or fewer is divided without new gradients, which would cost as much
 SAMPLE = 400  # are drawn of all candidates; those at receivers that nothing reads need no test anyway
-PASSES = 5  # the version of what passes measure, and of the thresholds that a faithfulness tries: see `Journal`
+PASSES = 6  # the version of what passes measure, and of the thresholds that a faithfulness tries: see `Journal`
 
 
 class Screen:
